@@ -1,0 +1,3 @@
+module realign
+
+go 1.26.0

@@ -1,0 +1,90 @@
+package decode
+
+// Event types, in the order in which a run may see them.
+const (
+	EventStart  = "start"  // the request was admitted: prompt tokens are known
+	EventPrompt = "prompt" // progress of reading the prompt
+	EventToken  = "token"  // one token of one lane
+	EventLambda = "lambda" // a lane's λ was moved
+	EventEnd    = "end"    // one lane ended
+	EventStats  = "stats"  // the request ended: the last event of it
+)
+
+// Reasons why a lane ended.
+const (
+	EndStop      = "stop"      // an end token or a stop string
+	EndLength    = "length"    // the token limit or the context was reached
+	EndCancelled = "cancelled" // somebody stopped it
+	EndError     = "error"     // see Error
+)
+
+// Event is what a run tells as it goes. Its JSON form is the line that `decode --json` prints and the
+// `event` of the socket protocol. Log-probabilities are natural logarithms of the distributions before
+// temperature and truncation.
+type Event struct {
+	Type string `json:"type"`
+	Lane int    `json:"lane"`
+
+	Lambda Vector `json:"lambda,omitempty"` // token, lambda: λ in force
+	Sample int    `json:"sample"`
+	Index  int    `json:"index"` // token: its number in the lane; lambda: of the first token at the new λ; end: tokens decoded
+
+	ID          Token    `json:"id"`
+	Text        string   `json:"text"`                   // characters this token completed; "" while a character is unfinished
+	Name        string   `json:"name,omitempty"`         // token as shown, when Text is not it
+	Logp        *Logp    `json:"logp,omitempty"`         // of the token, under each distribution
+	Top         *Top     `json:"top,omitempty"`          // alternatives
+	KLReference *float64 `json:"kl_reference,omitempty"` // KL(π_λ ‖ π_ref) at this prefix, nats
+	KLAligned   Vector   `json:"kl_aligned,omitempty"`   // KL(π_λ ‖ π_al), one per aligned model
+	LogZ        *float64 `json:"log_z,omitempty"`        // local normaliser log Σ π_ref^{1−λ} π_al^λ
+
+	Reason string `json:"reason,omitempty"` // end
+	Error  *Error `json:"error,omitempty"`  // end with reason error
+
+	Prompt *PromptProgress `json:"prompt,omitempty"` // start, prompt
+	Stats  *Stats          `json:"stats,omitempty"`  // stats; flattened by the CLI
+}
+
+// Logp is the log-probability of one token under the reference, the aligned models and their mixture.
+type Logp struct {
+	Reference float64 `json:"reference"`
+	Aligned   Vector  `json:"aligned"`
+	Mixture   float64 `json:"mixture"`
+}
+
+// Top lists the most probable tokens of each distribution, best first.
+type Top struct {
+	Reference []Alternative   `json:"reference"`
+	Aligned   [][]Alternative `json:"aligned"` // one list per aligned model
+	Mixture   []Alternative   `json:"mixture"`
+}
+
+// Alternative is a token that could have been chosen.
+type Alternative struct {
+	ID   Token   `json:"id"`
+	Name string  `json:"name"`
+	Logp float64 `json:"logp"`
+}
+
+// Error is why a lane failed.
+type Error struct {
+	Code    string `json:"code"` // a fault.Kind
+	Message string `json:"message"`
+}
+
+// PromptProgress tells how much of the prompt has been read.
+type PromptProgress struct {
+	Tokens []Token `json:"tokens,omitempty"` // start: the prompt as tokens
+	Total  int     `json:"total"`
+	Done   int     `json:"done"`
+}
+
+// Stats is what a request cost.
+type Stats struct {
+	PromptTokens int              `json:"prompt_tokens"`
+	Tokens       int              `json:"tokens"`   // tokens emitted on all lanes
+	Rows         map[string]int64 `json:"rows"`     // rows decoded per model, prompt included: "reference", "aligned"
+	Passes       map[string]int64 `json:"passes"`   // forward passes that had rows of this request
+	Accepted     int64            `json:"accepted"` // rows reused from speculation
+	Seconds      float64          `json:"seconds"`
+}

@@ -1,0 +1,161 @@
+package decode
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+
+	"realign/internal/fault"
+)
+
+// Limits on what one request may ask for. The engine's own limits (cache cells, context) come on top.
+const (
+	MinLambda       = -5.0
+	MaxLambda       = 20.0
+	MaxLanes        = 64
+	MaxAligned      = 4
+	MaxTokensLimit  = 4096
+	MaxStops        = 8
+	MaxStopBytes    = 64
+	MaxAlternatives = 10
+	MaxPromptBytes  = 256 << 10
+)
+
+// Vector is one number per aligned model. In JSON it is a plain number when there is one.
+type Vector []float64
+
+// Request is one run: a prompt decoded on a set of lanes with one seed and one set of sampling
+// parameters. A lane's output depends on the pair's files, the prompt, the sampling parameters, the seed
+// and that lane's own line only, so lanes may be added to a run later by a second request.
+type Request struct {
+	Run      string   `json:"run,omitempty"` // the run's id, for logs and events
+	Aligned  []string `json:"aligned"`       // names of aligned models; empty means the pair's default
+	Prompt   Prompt   `json:"prompt"`
+	Lanes    []Lane   `json:"lanes"`
+	Sampling Sampling `json:"sampling"`
+	Seed     uint64   `json:"seed,string"`
+	Trace    Trace    `json:"trace"`
+
+	// Plain switches off lane sharing and speculation: the oracle that the fast path must equal.
+	Plain bool `json:"plain,omitempty"`
+}
+
+// Prompt is a conversation for the chat template, or a text to complete, or tokens. Exactly one is set.
+type Prompt struct {
+	Messages []Message `json:"messages,omitempty"`
+	Text     string    `json:"text,omitempty"`
+	Tokens   []Token   `json:"tokens,omitempty"`
+}
+
+// Lane is one stream of tokens.
+type Lane struct {
+	Index  int    `json:"lane"`   // its number in the run
+	Lambda Vector `json:"lambda"` // one λ per aligned model
+	Sample int    `json:"sample"` // lanes with different sample numbers get independent noise
+
+	// Changes are moves of λ while the lane ran, in order: each holds from token At on.
+	Changes []Change `json:"changes,omitempty"`
+
+	// Prefix are tokens the lane starts with instead of choosing them. They are traced like chosen ones.
+	Prefix []Token `json:"prefix,omitempty"`
+}
+
+// Change is a move of a lane's λ.
+type Change struct {
+	At     int    `json:"at"` // index of the first token decoded at Lambda
+	Lambda Vector `json:"lambda"`
+}
+
+// Sampling are the parameters shared by the lanes of a run. Zero values of TopK, MinP, the penalties and
+// Bias, and TopP = 1, mean off.
+type Sampling struct {
+	MaxTokens   int     `json:"max_tokens"`
+	Temperature float64 `json:"temperature"` // 0 is greedy
+	TopK        int     `json:"top_k"`
+	TopP        float64 `json:"top_p"`
+	MinP        float64 `json:"min_p"`
+
+	RepeatPenalty    float64 `json:"repeat_penalty"`    // 1 (or 0) is off; Keskar et al. 2019, §4.1
+	PresencePenalty  float64 `json:"presence_penalty"`  // subtracted once from every token already generated
+	FrequencyPenalty float64 `json:"frequency_penalty"` // subtracted once per earlier occurrence
+	PenaltyWindow    int     `json:"penalty_window"`    // generated tokens looked back on; 0 is all
+
+	Bias map[Token]float64 `json:"bias,omitempty"` // added to the mixed logits
+	Stop []string          `json:"stop,omitempty"` // texts that end a lane; they are not part of its text
+
+	// IgnoreEnd decodes on after an end token until MaxTokens: for measurements.
+	IgnoreEnd bool `json:"ignore_end,omitempty"`
+}
+
+// Trace says what token events carry beyond the token.
+type Trace struct {
+	Off          bool `json:"off,omitempty"`          // no log-probabilities: lanes at λ = 0 or 1 need one model only
+	Alternatives int  `json:"alternatives,omitempty"` // most probable tokens to list for each distribution
+}
+
+// DefaultSampling is what an interface starts from.
+func DefaultSampling() Sampling {
+	return Sampling{MaxTokens: 128, Temperature: 0.7, TopP: 1}
+}
+
+// MarshalJSON writes a single number as a number.
+func (v Vector) MarshalJSON() ([]byte, error) {
+	if len(v) == 1 {
+		return appendFloat(nil, v[0]), nil
+	}
+	b := []byte{'['}
+	for i, x := range v {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendFloat(b, x)
+	}
+	return append(b, ']'), nil
+}
+
+// UnmarshalJSON reads a number or a list of numbers.
+func (v *Vector) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '[' {
+		return json.Unmarshal(b, (*[]float64)(v))
+	}
+	var x float64
+	if err := json.Unmarshal(b, &x); err != nil {
+		return err
+	}
+	*v = Vector{x}
+	return nil
+}
+
+// appendFloat writes −∞ and its like as null, which JSON can hold.
+func appendFloat(b []byte, x float64) []byte {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return append(b, "null"...)
+	}
+	return strconv.AppendFloat(b, x, 'g', -1, 64)
+}
+
+// Equal reports whether two vectors hold the same numbers.
+func (v Vector) Equal(w Vector) bool {
+	if len(v) != len(w) {
+		return false
+	}
+	for i := range v {
+		if v[i] != w[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// CheckLambda returns an Invalid error unless v has n finite entries within [MinLambda, MaxLambda].
+func CheckLambda(field string, v Vector, n int) error {
+	if len(v) != n {
+		return fault.Field(field, "needs %d values, one for each aligned model, and has %d", n, len(v))
+	}
+	for _, x := range v {
+		if math.IsNaN(x) || x < MinLambda || x > MaxLambda {
+			return fault.Field(field, "%v is outside %g to %g", x, MinLambda, MaxLambda)
+		}
+	}
+	return nil
+}
