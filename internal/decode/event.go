@@ -8,6 +8,7 @@ const (
 	EventLambda = "lambda" // a lane's λ was moved
 	EventEnd    = "end"    // one lane ended
 	EventStats  = "stats"  // the request ended: the last event of it
+	EventLanes  = "lanes"  // lanes were added to the run; written by whoever keeps the run's log
 )
 
 // Reasons why a lane ended.
@@ -43,6 +44,7 @@ type Event struct {
 
 	Prompt *PromptProgress `json:"prompt,omitempty"` // start, prompt
 	Stats  *Stats          `json:"stats,omitempty"`  // stats; flattened by the CLI
+	Lanes  []Lane          `json:"lanes,omitempty"`  // lanes
 }
 
 // Logp is the log-probability of one token under the reference, the aligned models and their mixture.
