@@ -1,0 +1,127 @@
+package pair
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+
+	"realign/internal/fault"
+)
+
+// ManifestName is the file in a pair's folder that describes it.
+const ManifestName = "pair.json"
+
+const (
+	maxManifest = 1 << 20 // bytes
+	maxAligned  = 64      // models in one manifest
+)
+
+// Parse reads a manifest found in dir. Fields it does not know are left for later versions.
+// The error is Invalid and names the field.
+func Parse(data []byte, dir string) (*Pair, error) {
+	if len(data) > maxManifest {
+		return nil, fault.Field("manifest", "is larger than %d bytes", maxManifest)
+	}
+	var p Pair
+	if err := json.Unmarshal(data, &p); err != nil {
+		return nil, fault.Field("manifest", "is not a pair manifest in JSON: %v", err)
+	}
+	p.Dir = dir
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	p.defaultFirst()
+	return &p, nil
+}
+
+// Load reads the manifest of a folder.
+func Load(dir string) (*Pair, error) {
+	f, err := os.Open(filepath.Join(dir, ManifestName))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	if err != nil {
+		return nil, err
+	}
+	return Parse(data, dir)
+}
+
+// Manifest is the pair as a manifest: Parse of it is the same pair.
+func (p *Pair) Manifest() ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(p); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+func (p *Pair) check() error {
+	if err := CheckName("name", p.Name); err != nil {
+		return err
+	}
+	if err := checkFile("reference.file", p.Reference.File, p.Reference.SHA256); err != nil {
+		return err
+	}
+	if len(p.Aligned) == 0 || len(p.Aligned) > maxAligned {
+		return fault.Field("aligned", "a pair has 1 to %d aligned models, this one %d", maxAligned, len(p.Aligned))
+	}
+	seen := map[string]bool{RoleReference: true}
+	defaults := 0
+	for _, a := range p.Aligned {
+		if err := CheckName("aligned.name", a.Name); err != nil {
+			return err
+		}
+		if seen[a.Name] {
+			return fault.Field("aligned.name", "%q is used twice, or is the word %q", a.Name, RoleReference)
+		}
+		seen[a.Name] = true
+		if (a.File == "") == (a.Adapter == "") {
+			return fault.Field("aligned.file", "%s needs either a file or an adapter", a.Name)
+		}
+		if err := checkFile("aligned.file", a.File+a.Adapter, a.SHA256); err != nil {
+			return err
+		}
+		if a.Beta < 0 || math.IsNaN(a.Beta) || math.IsInf(a.Beta, 0) {
+			return fault.Field("aligned.beta", "%v of %s is not a positive number", a.Beta, a.Name)
+		}
+		if a.Default {
+			defaults++
+		}
+	}
+	if defaults > 1 {
+		return fault.Field("aligned.default", "only one aligned model can be the default")
+	}
+	return nil
+}
+
+// checkFile wants an absolute path, or one that stays inside the manifest's folder.
+func checkFile(field, file, sum string) error {
+	if file == "" {
+		return fault.Field(field, "is missing")
+	}
+	if !filepath.IsAbs(file) && !filepath.IsLocal(filepath.FromSlash(file)) {
+		return fault.Field(field, "%.200q leaves the folder of the manifest", file)
+	}
+	if raw, err := hex.DecodeString(sum); sum != "" && (err != nil || len(raw) != 32) {
+		return fault.Field("sha256", "%.80q is not a SHA-256 in hexadecimal", sum)
+	}
+	return nil
+}
+
+func (p *Pair) defaultFirst() {
+	for i, a := range p.Aligned {
+		if a.Default {
+			copy(p.Aligned[1:i+1], p.Aligned[:i])
+			p.Aligned[0] = a
+		}
+	}
+}

@@ -1,0 +1,139 @@
+// Package pair knows which pairs of models exist, where their files are and whether the files fit
+// together. It reads manifests and GGUF headers; it never loads weights.
+package pair
+
+import (
+	"path/filepath"
+	"regexp"
+
+	"realign/internal/fault"
+)
+
+// Pair is a reference model and the models aligned from it, as its manifest describes them.
+type Pair struct {
+	Name        string    `json:"name"`
+	Title       string    `json:"title,omitempty"`
+	Description string    `json:"description,omitempty"`
+	Licence     string    `json:"licence,omitempty"`
+	Reference   Reference `json:"reference"`
+	Aligned     []Aligned `json:"aligned"` // the default first
+
+	Dir string `json:"-"` // folder of the manifest
+}
+
+// Reference is the model at λ = 0.
+type Reference struct {
+	Name   string `json:"name,omitempty"`
+	Title  string `json:"title,omitempty"`
+	File   string `json:"file"`
+	SHA256 string `json:"sha256,omitempty"`
+}
+
+// Aligned is a model at λ = 1: a LoRA adapter on the reference's weights, or weights of its own.
+type Aligned struct {
+	Name        string `json:"name"`
+	Title       string `json:"title,omitempty"`
+	Description string `json:"description,omitempty"`
+
+	// Exactly one of the two is set.
+	Adapter string `json:"adapter,omitempty"`
+	File    string `json:"file,omitempty"`
+
+	SHA256  string  `json:"sha256,omitempty"`
+	Beta    float64 `json:"beta,omitempty"`   // KL strength it was trained with; 0 is unknown
+	Reward  string  `json:"reward,omitempty"` // what it was trained for
+	Default bool    `json:"default,omitempty"`
+}
+
+// File is one file of a pair.
+type File struct {
+	Role    string // "reference", or the aligned model's name
+	Path    string // where it is
+	Adapter bool
+	SHA256  string // as the manifest states it; may be empty
+}
+
+// RoleReference is the File.Role of the reference model, and a name no aligned model may have.
+const RoleReference = "reference"
+
+// State is what a pair's worker is doing.
+type State string
+
+const (
+	Idle       State = "idle"       // nobody asked for it yet
+	Starting   State = "starting"   // its process was started
+	Loading    State = "loading"    // it reads its models
+	Ready      State = "ready"      // it decodes
+	Restarting State = "restarting" // it died and is about to be started again
+	Failed     State = "failed"     // it cannot be loaded: Message says why
+)
+
+// Status is the state of one pair's worker, as pages show it.
+type Status struct {
+	Name     string  `json:"name"`
+	State    State   `json:"state"`
+	Progress float64 `json:"progress"` // of loading, from 0 to 1
+	Message  string  `json:"message"`  // the last error, if any
+	Restarts int     `json:"restarts"` // since the server started
+}
+
+var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// CheckName returns an Invalid error unless s can name a pair or an aligned model.
+func CheckName(field, s string) error {
+	if !name.MatchString(s) {
+		return fault.Field(field, "%.80q is not a name: up to 64 letters, digits, dots, dashes and underscores, beginning with a letter or digit", s)
+	}
+	return nil
+}
+
+// Files lists the reference's file, then the aligned models' in order.
+func (p *Pair) Files() []File {
+	files := []File{{Role: RoleReference, Path: p.path(p.Reference.File), SHA256: p.Reference.SHA256}}
+	for _, a := range p.Aligned {
+		file := File{Role: a.Name, Path: p.path(a.File), SHA256: a.SHA256}
+		if a.Adapter != "" {
+			file.Path, file.Adapter = p.path(a.Adapter), true
+		}
+		files = append(files, file)
+	}
+	return files
+}
+
+// Names lists the aligned models; the first is the default.
+func (p *Pair) Names() []string {
+	names := make([]string, len(p.Aligned))
+	for i, a := range p.Aligned {
+		names[i] = a.Name
+	}
+	return names
+}
+
+// Find is the aligned model of that name; "" is the default.
+func (p *Pair) Find(name string) (Aligned, error) {
+	if name == "" {
+		return p.Aligned[0], nil
+	}
+	for _, a := range p.Aligned {
+		if a.Name == name {
+			return a, nil
+		}
+	}
+	return Aligned{}, fault.New(fault.NotFound, "pair %s has no aligned model %.80q", p.Name, name)
+}
+
+// Label is the title, or the name where there is none.
+func (p *Pair) Label() string {
+	if p.Title != "" {
+		return p.Title
+	}
+	return p.Name
+}
+
+// path resolves a file named in the manifest.
+func (p *Pair) path(file string) string {
+	if filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(p.Dir, filepath.FromSlash(file))
+}
