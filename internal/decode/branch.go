@@ -1,0 +1,187 @@
+package decode
+
+import "slices"
+
+// branch is one distinct history of a job: lanes whose tokens are equal so far share it, and so share
+// every row decoded for it, whatever their λ.
+type branch struct {
+	job    *Job
+	seq    Seq
+	tokens []Token // prompt and generated tokens; the last ones may not be in a model's cache yet
+	have   []int   // per model of the job: how many of them are
+	lanes  []*lane
+
+	rows []int // per model: index of the wanted row in this step's pass, or −1
+}
+
+// uses reports whether the branch's job has rows in a slot's passes.
+func (b *branch) uses(s *slot) bool { return slices.Contains(b.job.slots, s) }
+
+// needs reports for each model of the job whether some lane's next token depends on it. A trace depends
+// on all; without one, models of weight 0 are left behind, and catch up if λ moves.
+func (b *branch) needs(dst []bool) []bool {
+	dst = append(dst[:0], make([]bool, len(b.job.slots))...)
+	for _, l := range b.lanes {
+		l.arrive()
+		if !b.job.request.Trace.Off {
+			for i := range dst {
+				dst[i] = true
+			}
+			continue
+		}
+		rest := 1.0
+		for i, x := range l.lambda {
+			rest -= x
+			dst[i+1] = dst[i+1] || x != 0
+		}
+		dst[0] = dst[0] || rest != 0
+	}
+	return dst
+}
+
+// lag is how many tokens the needed model furthest behind has to read: at least 1.
+func (b *branch) lag(need []bool) int {
+	n := 1
+	for m, have := range b.have {
+		if need[m] {
+			n = max(n, len(b.tokens)-have)
+		}
+	}
+	return n
+}
+
+// plan fills the slots' rows for one step: first one row for every branch that is generating, then, in
+// turns, up to PrefillChunk prompt tokens for those that are reading.
+func (e *Engine) plan() {
+	for _, s := range e.slots {
+		s.rows = s.rows[:0]
+	}
+	e.ready = e.ready[:0]
+	e.reading = e.reading[:0]
+	e.passes++
+	budget := e.config.PrefillChunk
+	e.turn++
+	for _, prefill := range []bool{false, true} {
+		for i := range e.branches {
+			b := e.branches[(e.turn+i)%len(e.branches)]
+			e.need = b.needs(e.need)
+			lag := b.lag(e.need)
+			if prefill != (lag > 1) {
+				continue
+			}
+			n := lag
+			for m, s := range b.job.slots {
+				if e.need[m] {
+					n = min(n, s.model.Limits().Batch-len(s.rows))
+				}
+			}
+			if prefill {
+				n = min(n, budget)
+				budget -= n
+			}
+			if n > 0 {
+				e.feed(b, n, n == lag)
+			}
+		}
+	}
+}
+
+// feed gives each needed model of a branch its next rows, n at most. Unless the branch will be ready, its
+// last token is held back: all models read it in the same pass, when their logits are used.
+func (e *Engine) feed(b *branch, n int, ready bool) {
+	b.rows = append(b.rows[:0], make([]int, len(b.have))...)
+	for m, s := range b.job.slots {
+		b.rows[m] = -1
+		if !e.need[m] {
+			continue
+		}
+		end := len(b.tokens)
+		if !ready {
+			end = min(b.have[m]+n, end-1)
+		}
+		role := min(m, 1)
+		if end > b.have[m] && b.job.lastPass[role] != e.passes {
+			b.job.lastPass[role] = e.passes
+			b.job.passes[role]++
+		}
+		b.job.rows[role] += int64(end - b.have[m])
+		for p := b.have[m]; p < end; p++ {
+			s.rows = append(s.rows, Row{Token: b.tokens[p], Pos: p, Seq: b.seq, Want: p == len(b.tokens)-1})
+		}
+		b.have[m] = end
+		if ready {
+			b.rows[m] = len(s.rows) - 1
+		}
+	}
+	if ready {
+		e.ready = append(e.ready, b)
+	} else {
+		e.reading = append(e.reading, b)
+	}
+}
+
+// advance chooses the next token of each lane of a branch whose logits are there, and forks the branch
+// where the choices differ.
+func (e *Engine) advance(b *branch) {
+	e.mixer.load(b)
+	var forks []*branch
+	stay := Token(-1)
+	kept := b.lanes[:0:0]
+	for _, l := range b.lanes {
+		t, ok := e.mixer.next(e, l)
+		if !ok {
+			continue // ended
+		}
+		switch {
+		case stay < 0 || stay == t:
+			stay = t
+			kept = append(kept, l)
+		default:
+			i := slices.IndexFunc(forks, func(f *branch) bool { return f.tokens[len(f.tokens)-1] == t })
+			if i < 0 {
+				i = len(forks)
+				forks = append(forks, e.fork(b, t))
+			}
+			forks[i].lanes = append(forks[i].lanes, l)
+		}
+	}
+	b.lanes = kept
+	if stay >= 0 {
+		b.tokens = append(b.tokens, stay)
+	}
+	e.settle(b)
+}
+
+// fork makes a branch that has the history of b and then a token. It copies no cache cell.
+func (e *Engine) fork(b *branch, t Token) *branch {
+	f := &branch{job: b.job, seq: b.job.takeSeq(), have: slices.Clone(b.have)}
+	f.tokens = append(append(make([]Token, 0, len(b.tokens)+64), b.tokens...), t)
+	for m, s := range b.job.slots {
+		s.model.Copy(f.seq, b.seq, b.have[m])
+	}
+	e.branches = append(e.branches, f)
+	return f
+}
+
+// settle takes ended lanes off a branch, frees it when it has none left, and finishes the job when that
+// was its last.
+func (e *Engine) settle(b *branch) {
+	b.lanes = slices.DeleteFunc(b.lanes, func(l *lane) bool { return l.ended })
+	if len(b.lanes) > 0 {
+		return
+	}
+	j := b.job
+	for _, s := range j.slots {
+		s.model.Trim(b.seq, 0)
+	}
+	j.spare = append(j.spare, b.seq)
+	e.branches = slices.DeleteFunc(e.branches, func(x *branch) bool { return x == b })
+	if j.live > 0 {
+		return
+	}
+	e.freeSeqs = append(e.freeSeqs, j.spare...)
+	j.spare = nil
+	e.cells -= j.cells
+	j.finish(e.config.Now())
+	e.admit()
+}

@@ -1,0 +1,194 @@
+package decode
+
+import "math"
+
+// chooser picks tokens from mixed logits. It owns the buffers that this needs, so that a step allocates
+// nothing; it is used by one goroutine.
+type chooser struct {
+	heap       []float64
+	candidates []float64
+}
+
+// choose is coupled sampling: argmax over the tokens that survive truncation of z_v/T + G(v), or of z_v if
+// the temperature is 0; ties go to the lowest token. top is the largest logit, at its position.
+//
+// A token whose score cannot reach the best one so far, even with the largest noise that its leading zero
+// bits allow, is passed over without computing its noise: the result is exact.
+func (c *chooser) choose(z []float64, at int, top float64, s *Sampling, g noise) int {
+	if s.Temperature == 0 {
+		return at
+	}
+	cutoff := c.cutoff(z, top, s)
+	inverse := 1 / s.Temperature
+	// Start from the most probable token: it makes the bound tight at once.
+	best, score := at, (top-top)*inverse+gumbel(g.bits(at))
+	for v, x := range z {
+		if x < cutoff || v == at {
+			continue
+		}
+		level := (x - top) * inverse
+		b := g.bits(v)
+		if level+gumbelBound(b) < score {
+			continue
+		}
+		if s := level + gumbel(b); s > score || s == score && v < best {
+			best, score = v, s
+		}
+	}
+	return best
+}
+
+// cutoff is the smallest logit that survives truncation: top-k, then top-p of what is left, then min-p,
+// all after temperature. Every truncation keeps the most probable tokens, so each is a threshold; tokens
+// that tie with the last survivor survive too.
+func (c *chooser) cutoff(z []float64, top float64, s *Sampling) float64 {
+	cut := math.Inf(-1)
+	if 0 < s.TopK && s.TopK < len(z) {
+		cut = c.kthLargest(z, s.TopK)
+	}
+	if s.TopP < 1 {
+		cut = max(cut, c.nucleus(z, top, cut, s.Temperature, s.TopP))
+	}
+	if s.MinP > 0 {
+		cut = max(cut, top+s.Temperature*math.Log(s.MinP))
+	}
+	return min(cut, top)
+}
+
+// kthLargest is the k-th largest entry of z, 1 ≤ k ≤ len(z).
+func (c *chooser) kthLargest(z []float64, k int) float64 {
+	if k == 1 {
+		_, top, _ := maximum(z)
+		return top
+	}
+	if k > 512 {
+		return selectLargest(append(c.candidates[:0], z...), k)
+	}
+	// A heap of the k largest so far, smallest on top: nearly every entry costs one comparison.
+	h := append(c.heap[:0], z[:k]...)
+	for i := k/2 - 1; i >= 0; i-- {
+		siftDown(h, i)
+	}
+	for _, x := range z[k:] {
+		if x > h[0] {
+			h[0] = x
+			siftDown(h, 0)
+		}
+	}
+	c.heap = h
+	return h[0]
+}
+
+func siftDown(h []float64, i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			return
+		}
+		if child+1 < len(h) && h[child+1] < h[child] {
+			child++
+		}
+		if h[i] <= h[child] {
+			return
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
+	}
+}
+
+// selectLargest is Hoare's quickselect; it reorders z.
+func selectLargest(z []float64, k int) float64 {
+	lo, hi, want := 0, len(z)-1, k-1
+	for lo < hi {
+		pivot := medianOfThree(z[lo], z[(lo+hi)/2], z[hi])
+		i, j := lo, hi
+		for i <= j {
+			for z[i] > pivot {
+				i++
+			}
+			for z[j] < pivot {
+				j--
+			}
+			if i <= j {
+				z[i], z[j] = z[j], z[i]
+				i++
+				j--
+			}
+		}
+		switch {
+		case want <= j:
+			hi = j
+		case want >= i:
+			lo = i
+		default:
+			return z[want]
+		}
+	}
+	return z[want]
+}
+
+func medianOfThree(a, b, c float64) float64 {
+	return max(min(a, b), min(max(a, b), c))
+}
+
+// nucleus is the smallest logit of the top-p set (Holtzman et al., "The Curious Case of Neural Text
+// Degeneration", 2020, §3.1, eq. 2): the fewest most probable tokens at or above floor whose mass reaches
+// p of the mass there.
+//
+// Tokens below (1−p)/n of the mass cannot be needed, since all of them together hold less than 1−p; what
+// is left is searched by quickselect on mass, so nothing is sorted.
+func (c *chooser) nucleus(z []float64, top, floor, temperature, p float64) float64 {
+	inverse := 1 / temperature
+	var mass float64
+	n := 0
+	for _, x := range z {
+		if x >= floor {
+			mass += expNeg((x - top) * inverse)
+			n++
+		}
+	}
+	least := max(floor, top+temperature*math.Log((1-p)*mass/float64(n)))
+	kept := c.candidates[:0]
+	for _, x := range z {
+		if x >= least {
+			kept = append(kept, x)
+		}
+	}
+	c.candidates = kept
+	need := p * mass
+	lo, hi := 0, len(kept)
+	for hi-lo > 1 {
+		// Three-way partition: larger than the pivot, equal, smaller.
+		pivot := medianOfThree(kept[lo], kept[(lo+hi)/2], kept[hi-1])
+		i, j, k := lo, lo, hi
+		var above, equal float64
+		for j < k {
+			switch x := kept[j]; {
+			case x > pivot:
+				above += expNeg((x - top) * inverse)
+				kept[i], kept[j] = x, kept[i]
+				i++
+				j++
+			case x < pivot:
+				k--
+				kept[j], kept[k] = kept[k], x
+			default:
+				equal += expNeg((x - top) * inverse)
+				j++
+			}
+		}
+		switch {
+		case above >= need:
+			hi = i
+		case above+equal >= need || k == hi:
+			return pivot
+		default:
+			need -= above + equal
+			lo = k
+		}
+	}
+	if lo >= len(kept) {
+		return least
+	}
+	return kept[lo]
+}

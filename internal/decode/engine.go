@@ -1,0 +1,409 @@
+package decode
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"realign/internal/fault"
+)
+
+// Config sets an engine's limits. Zero fields mean the defaults.
+type Config struct {
+	PrefillChunk int          // prompt tokens read in one step, over all requests, so that streams never stall
+	Queue        int          // requests that may wait for room; one more is refused as Busy
+	Log          *slog.Logger // for failures of models
+	Now          func() time.Time
+
+	// Serial decodes the models one after another instead of at the same time.
+	Serial bool
+}
+
+func (c *Config) fill() {
+	if c.PrefillChunk <= 0 {
+		c.PrefillChunk = 128
+	}
+	if c.Queue <= 0 {
+		c.Queue = 64
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if runtime.GOMAXPROCS(0) == 1 {
+		c.Serial = true
+	}
+}
+
+// Engine decodes any number of requests over one pair. One goroutine owns the models; the methods may be
+// called from any.
+type Engine struct {
+	pair   Pair
+	config Config
+	vocab  Vocabulary
+
+	commands chan func() // run by the loop between steps
+	quit     chan struct{}
+	done     chan struct{}
+	close    sync.Once
+
+	// The rest belongs to the loop.
+	slots    []*slot // models in use: the reference, then aligned ones in the order of first use
+	jobs     []*Job  // admitted requests
+	queue    []*Job  // waiting for room
+	branches []*branch
+	freeSeqs []Seq
+	cells    int // cache cells promised to jobs
+	turn     int // which branch prefills first, for fairness
+	passes   int // steps so far
+	counters Counters
+	mixer    mixer
+
+	// Of one step.
+	need    []bool
+	ready   []*branch // branches whose logits this step's passes give
+	reading []*branch // branches still reading their prompt
+}
+
+// slot is one model of the pair with the rows of its next pass.
+type slot struct {
+	name  string
+	model Model
+	rows  []Row
+	err   error
+}
+
+// Counters are totals since the engine started, but for the gauges.
+type Counters struct {
+	Requests int64            `json:"requests"`
+	Tokens   int64            `json:"tokens"` // emitted, over all lanes
+	Rows     map[string]int64 `json:"rows"`   // decoded per model, by name
+	Passes   map[string]int64 `json:"passes"`
+	Seconds  float64          `json:"seconds"` // spent in steps
+
+	Lanes int `json:"lanes"` // gauge: being decoded
+	Queue int `json:"queue"` // gauge: requests waiting for room
+}
+
+// NewEngine starts an engine over a pair, which it owns from now on.
+func NewEngine(p Pair, c Config) *Engine {
+	c.fill()
+	e := &Engine{
+		pair: p, config: c, vocab: p.Vocabulary(),
+		commands: make(chan func()), quit: make(chan struct{}), done: make(chan struct{}),
+		counters: Counters{Rows: map[string]int64{}, Passes: map[string]int64{}},
+	}
+	e.slots = []*slot{{name: "reference", model: p.Reference()}}
+	for s := e.slots[0].model.Limits().Sequences - 1; s >= 0; s-- {
+		e.freeSeqs = append(e.freeSeqs, Seq(s))
+	}
+	go e.loop()
+	return e
+}
+
+// Close stops every request (their lanes end as cancelled), waits, and closes the pair.
+func (e *Engine) Close() error {
+	e.close.Do(func() { close(e.quit) })
+	<-e.done
+	return e.pair.Close()
+}
+
+// Counters returns a copy of the engine's counters.
+func (e *Engine) Counters() (c Counters) {
+	e.do(func() {
+		c = e.counters
+		c.Rows, c.Passes = map[string]int64{}, map[string]int64{}
+		for k, v := range e.counters.Rows {
+			c.Rows[k] = v
+		}
+		for k, v := range e.counters.Passes {
+			c.Passes[k] = v
+		}
+		for _, b := range e.branches {
+			c.Lanes += len(b.lanes)
+		}
+		c.Queue = len(e.queue)
+	})
+	return c
+}
+
+// do runs f on the loop and waits. It reports false if the engine is closed, and then f did not run.
+func (e *Engine) do(f func()) bool {
+	ran := make(chan struct{})
+	select {
+	case e.commands <- func() { defer close(ran); f() }:
+		<-ran
+		return true
+	case <-e.done:
+		return false
+	}
+}
+
+// Start admits a request, or queues it if there is no room now. Events go to emit in order from one
+// goroutine, the last one being EventStats; emit must not block for long, as every other request waits for
+// it. Errors are of kind Invalid (with the field), NotFound (an aligned model), Busy, or Unavailable.
+func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
+	if len(req.Aligned) == 0 {
+		req.Aligned = e.pair.AlignedNames()[:1]
+	}
+	if err := req.Validate(len(req.Aligned)); err != nil {
+		return nil, err
+	}
+	prompt, err := e.encode(req.Prompt)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.checkTokens(&req); err != nil {
+		return nil, err
+	}
+	j := &Job{engine: e, request: req, prompt: prompt, emit: emit, done: make(chan struct{})}
+	if !e.do(func() { err = e.enqueue(j) }) {
+		return nil, fault.New(fault.Unavailable, "the engine is closed")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+// encode turns a prompt into tokens.
+func (e *Engine) encode(p Prompt) ([]Token, error) {
+	switch {
+	case len(p.Tokens) > 0:
+		for _, t := range p.Tokens {
+			if t < 0 || int(t) >= e.vocab.Size() {
+				return nil, fault.Field("prompt", "%v is outside the vocabulary of %d", t, e.vocab.Size())
+			}
+		}
+		return p.Tokens, nil
+	case p.Text != "":
+		return e.vocab.EncodePlain(p.Text)
+	default:
+		return e.vocab.EncodeChat(p.Messages)
+	}
+}
+
+// checkTokens checks the tokens named in lanes and bias against the vocabulary.
+func (e *Engine) checkTokens(r *Request) error {
+	for _, l := range r.Lanes {
+		for _, t := range l.Prefix {
+			if t < 0 || int(t) >= e.vocab.Size() {
+				return fault.Field("prefix", "%v is outside the vocabulary of %d", t, e.vocab.Size())
+			}
+		}
+	}
+	for t := range r.Sampling.Bias {
+		if t < 0 || int(t) >= e.vocab.Size() {
+			return fault.Field("bias", "%v is outside the vocabulary of %d", t, e.vocab.Size())
+		}
+	}
+	return nil
+}
+
+// enqueue opens the models a job needs, checks that it fits at all, and puts it in the queue.
+func (e *Engine) enqueue(j *Job) error {
+	j.slots = []*slot{e.slots[0]}
+	for _, name := range j.request.Aligned {
+		s, err := e.slot(name)
+		if err != nil {
+			return err
+		}
+		j.slots = append(j.slots, s)
+	}
+	limits := e.slots[0].model.Limits()
+	j.context = min(limits.Train, limits.Cells)
+	if len(j.prompt) == 0 {
+		return fault.Field("prompt", "has no tokens")
+	}
+	if len(j.prompt) >= j.context {
+		return fault.Field("prompt", "%d tokens, at most %d fit the context of %d", len(j.prompt), j.context-1, j.context)
+	}
+	lanes := len(j.request.Lanes)
+	if lanes > limits.Sequences {
+		return fault.Field("lanes", "%d lanes, at most %d", lanes, limits.Sequences)
+	}
+	j.cells = lanes * min(j.request.Sampling.MaxTokens, j.context-len(j.prompt))
+	if j.request.Plain {
+		j.cells += lanes * len(j.prompt)
+	} else {
+		j.cells += len(j.prompt)
+	}
+	if j.cells > limits.Cells {
+		return fault.Field("max_tokens", "%d lanes of %d tokens need %d cache cells, and there are %d",
+			lanes, j.request.Sampling.MaxTokens, j.cells, limits.Cells)
+	}
+	if len(e.queue) >= e.config.Queue {
+		return fault.New(fault.Busy, "%d requests are waiting already", len(e.queue))
+	}
+	e.counters.Requests++
+	e.queue = append(e.queue, j)
+	e.admit()
+	return nil
+}
+
+// slot finds the slot of an aligned model, opening the model at its first use.
+func (e *Engine) slot(name string) (*slot, error) {
+	for _, s := range e.slots[1:] {
+		if s.name == name {
+			return s, nil
+		}
+	}
+	m, err := e.pair.Aligned(name)
+	if err != nil {
+		return nil, err
+	}
+	if v := m.Limits().Vocab; v != e.vocab.Size() {
+		m.Close()
+		return nil, fault.Field("aligned", "%s has %d tokens, the reference %d", name, v, e.vocab.Size())
+	}
+	s := &slot{name: name, model: m}
+	e.slots = append(e.slots, s)
+	return s, nil
+}
+
+// admit starts queued jobs in order while there are cells and sequences for the first.
+func (e *Engine) admit() {
+	cells := e.slots[0].model.Limits().Cells
+	for len(e.queue) > 0 {
+		j := e.queue[0]
+		if e.cells+j.cells > cells || len(j.request.Lanes) > len(e.freeSeqs) {
+			return
+		}
+		e.queue = e.queue[1:]
+		e.begin(j)
+	}
+}
+
+// begin gives a job its sequences: one branch for all its lanes, or, plain, one for each.
+func (e *Engine) begin(j *Job) {
+	e.jobs = append(e.jobs, j)
+	e.cells += j.cells
+	n := len(j.request.Lanes)
+	j.spare = append(j.spare, e.freeSeqs[len(e.freeSeqs)-n:]...)
+	e.freeSeqs = e.freeSeqs[:len(e.freeSeqs)-n]
+	j.start(e.config.Now())
+	for i := range j.request.Lanes {
+		if i == 0 || j.request.Plain {
+			e.branches = append(e.branches, &branch{
+				job: j, seq: j.takeSeq(), tokens: append([]Token(nil), j.prompt...), have: make([]int, len(j.slots)),
+			})
+		}
+		b := e.branches[len(e.branches)-1]
+		b.lanes = append(b.lanes, j.lanes[i])
+	}
+}
+
+// loop owns the models until the engine is closed.
+func (e *Engine) loop() {
+	defer close(e.done)
+	for {
+		if len(e.branches) == 0 {
+			select {
+			case f := <-e.commands:
+				f()
+				continue
+			case <-e.quit:
+			}
+		}
+		for drained := false; !drained; {
+			select {
+			case f := <-e.commands:
+				f()
+			case <-e.quit:
+				e.abandon()
+				return
+			default:
+				drained = true
+			}
+		}
+		e.step()
+	}
+}
+
+// abandon ends everything as cancelled.
+func (e *Engine) abandon() {
+	for len(e.queue) > 0 {
+		j := e.queue[0]
+		e.queue = e.queue[1:]
+		j.start(e.config.Now())
+		for _, l := range j.lanes {
+			l.end(EndCancelled, nil)
+		}
+		j.finish(e.config.Now())
+	}
+	for _, b := range append([]*branch(nil), e.branches...) {
+		for _, l := range append([]*lane(nil), b.lanes...) {
+			l.end(EndCancelled, nil)
+		}
+		e.settle(b)
+	}
+}
+
+// step decodes one pass of each model that has work and chooses the next token of every branch whose
+// logits are there.
+func (e *Engine) step() {
+	started := e.config.Now()
+	e.plan()
+	e.forward()
+	for _, b := range e.reading {
+		if len(b.lanes) > 0 { // not ended by a failed pass
+			b.job.progress(b)
+		}
+	}
+	for _, b := range e.ready {
+		if len(b.lanes) > 0 {
+			e.advance(b)
+		}
+	}
+	e.counters.Seconds += e.config.Now().Sub(started).Seconds()
+}
+
+// forward runs the planned passes, at the same time where that wins.
+func (e *Engine) forward() {
+	var wait sync.WaitGroup
+	var mine *slot
+	for _, s := range e.slots {
+		if len(s.rows) == 0 {
+			continue
+		}
+		e.counters.Rows[s.name] += int64(len(s.rows))
+		e.counters.Passes[s.name]++
+		switch {
+		case e.config.Serial:
+			s.err = s.model.Forward(s.rows)
+		case mine == nil:
+			mine = s
+		default:
+			wait.Go(func() { s.err = s.model.Forward(s.rows) })
+		}
+	}
+	if mine != nil {
+		mine.err = mine.model.Forward(mine.rows)
+	}
+	wait.Wait()
+	for _, s := range e.slots {
+		if s.err != nil {
+			e.fail(s)
+		}
+	}
+}
+
+// fail ends the lanes of every job that uses a model whose pass failed.
+func (e *Engine) fail(s *slot) {
+	e.config.Log.Error("forward pass failed", "model", s.name, "rows", len(s.rows), "error", s.err)
+	cause := &Error{Code: string(fault.Internal), Message: fmt.Sprintf("the %s model failed: %v", s.name, s.err)}
+	s.err = nil
+	for _, b := range append([]*branch(nil), e.branches...) {
+		if !b.uses(s) {
+			continue
+		}
+		for _, l := range append([]*lane(nil), b.lanes...) {
+			l.end(EndError, cause)
+		}
+		e.settle(b)
+	}
+}

@@ -1,0 +1,189 @@
+package decode
+
+import (
+	"slices"
+	"time"
+
+	"realign/internal/fault"
+)
+
+// Job is a request that an engine has taken.
+type Job struct {
+	engine  *Engine
+	request Request
+	prompt  []Token
+	emit    func(Event)
+	done    chan struct{}
+
+	// The rest belongs to the engine's loop.
+	slots    []*slot // reference, then the request's aligned models
+	context  int     // tokens a sequence may hold
+	cells    int     // cache cells promised
+	spare    []Seq   // sequences promised and not in use
+	lanes    []*lane
+	live     int // lanes that have not ended
+	began    time.Time
+	tokens   int      // emitted, over all lanes
+	rows     [2]int64 // decoded by the reference, by aligned models
+	passes   [2]int64 // that had rows of this job
+	lastPass [2]int   // the engine's step that was counted last
+}
+
+// lane is one stream of tokens of a job.
+type lane struct {
+	spec      Lane
+	job       *Job
+	lambda    Vector
+	generated []Token
+	changes   []Change // of the request, still to come
+	speller   speller
+	ended     bool
+}
+
+// Done is closed after the last event.
+func (j *Job) Done() <-chan struct{} { return j.done }
+
+// SetLambda moves a lane's λ from the next token on. A lane that has ended, or is not of this job, is a
+// Conflict or NotFound.
+func (j *Job) SetLambda(index int, v Vector) error {
+	if err := CheckLambda("lambda", v, len(j.request.Aligned)); err != nil {
+		return err
+	}
+	err := error(fault.New(fault.Conflict, "the run has ended"))
+	j.engine.do(func() {
+		if j.lanes == nil && j.waiting() {
+			err = fault.New(fault.Conflict, "the run has not begun")
+			return
+		}
+		for _, l := range j.lanes {
+			if l.spec.Index == index {
+				if l.ended {
+					err = fault.New(fault.Conflict, "lane %d has ended", index)
+					return
+				}
+				l.setLambda(v)
+				err = nil
+				return
+			}
+		}
+		err = fault.New(fault.NotFound, "there is no lane %d", index)
+	})
+	return err
+}
+
+// Stop ends a lane, or all lanes for -1, before the next token. Stopping what has ended does nothing.
+func (j *Job) Stop(index int) error {
+	j.engine.do(func() {
+		e := j.engine
+		if j.waiting() && index < 0 {
+			e.dequeue(j)
+			return
+		}
+		for _, b := range append([]*branch(nil), e.branches...) {
+			if b.job != j {
+				continue
+			}
+			for _, l := range append([]*lane(nil), b.lanes...) {
+				if index < 0 || l.spec.Index == index {
+					l.end(EndCancelled, nil)
+				}
+			}
+			e.settle(b)
+		}
+	})
+	return nil
+}
+
+// waiting reports whether the job is still in the queue.
+func (j *Job) waiting() bool {
+	for _, q := range j.engine.queue {
+		if q == j {
+			return true
+		}
+	}
+	return false
+}
+
+// dequeue cancels a job that has not begun.
+func (e *Engine) dequeue(j *Job) {
+	for i, q := range e.queue {
+		if q == j {
+			e.queue = append(e.queue[:i], e.queue[i+1:]...)
+			break
+		}
+	}
+	j.start(e.config.Now())
+	for _, l := range j.lanes {
+		l.end(EndCancelled, nil)
+	}
+	j.finish(e.config.Now())
+}
+
+// start makes the lanes and tells that the request was admitted.
+func (j *Job) start(now time.Time) {
+	j.began = now
+	for _, spec := range j.request.Lanes {
+		l := &lane{spec: spec, job: j, lambda: spec.Lambda, changes: spec.Changes}
+		l.speller.stops = j.request.Sampling.Stop
+		j.lanes = append(j.lanes, l)
+	}
+	j.live = len(j.lanes)
+	j.emit(Event{Type: EventStart, Prompt: &PromptProgress{Tokens: j.prompt, Total: len(j.prompt)}})
+}
+
+// progress tells how far the prompt has been read; b is one of the job's branches.
+func (j *Job) progress(b *branch) {
+	if done := slices.Max(b.have); done < len(j.prompt) {
+		j.emit(Event{Type: EventPrompt, Prompt: &PromptProgress{Total: len(j.prompt), Done: done}})
+	}
+}
+
+// finish tells the cost and closes Done. It runs once, when no lane is live.
+func (j *Job) finish(now time.Time) {
+	j.emit(Event{Type: EventStats, Stats: &Stats{
+		PromptTokens: len(j.prompt),
+		Tokens:       j.tokens,
+		Rows:         map[string]int64{"reference": j.rows[0], "aligned": j.rows[1]},
+		Passes:       map[string]int64{"reference": j.passes[0], "aligned": j.passes[1]},
+		Seconds:      now.Sub(j.began).Seconds(),
+	}})
+	close(j.done)
+}
+
+func (j *Job) takeSeq() Seq {
+	s := j.spare[len(j.spare)-1]
+	j.spare = j.spare[:len(j.spare)-1]
+	return s
+}
+
+// setLambda moves λ and leaves a mark.
+func (l *lane) setLambda(v Vector) {
+	if l.lambda.Equal(v) {
+		return
+	}
+	l.lambda = v
+	l.speller.add(Event{Type: EventLambda, Lane: l.spec.Index, Sample: l.spec.Sample, Index: len(l.generated), Lambda: v}, nil)
+	l.speller.release(false, l.job.emit)
+}
+
+// arrive applies the request's own changes of λ that are due.
+func (l *lane) arrive() {
+	for len(l.changes) > 0 && l.changes[0].At <= len(l.generated) {
+		l.setLambda(l.changes[0].Lambda)
+		l.changes = l.changes[1:]
+	}
+}
+
+// end ends the lane; its branch is settled by the caller.
+func (l *lane) end(reason string, cause *Error) {
+	if l.ended {
+		return
+	}
+	l.ended = true
+	l.job.live--
+	l.speller.release(true, l.job.emit)
+	l.job.emit(Event{
+		Type: EventEnd, Lane: l.spec.Index, Sample: l.spec.Sample, Lambda: l.lambda,
+		Index: len(l.generated), Reason: reason, Error: cause,
+	})
+}

@@ -1,0 +1,113 @@
+package decode
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// speller turns a lane's tokens into events with text. It holds back what cannot be shown yet: bytes of an
+// unfinished UTF-8 character, and anything that could be the beginning of a stop string.
+type speller struct {
+	stops   []string
+	text    []byte  // bytes of all tokens so far that are not released
+	held    []piece // events not released, in order
+	stopped bool
+}
+
+// piece is an event with the end of its bytes in speller.text.
+type piece struct {
+	event Event
+	end   int
+}
+
+// add takes one event. For a token event, bytes are what its token stands for; other events just keep
+// their place in the order.
+func (s *speller) add(e Event, bytes []byte) {
+	s.text = append(s.text, bytes...)
+	s.held = append(s.held, piece{e, len(s.text)})
+}
+
+// stop looks for a stop string and, if one is there, cuts the text before it. It must be called after each
+// token, so that a match ends in the newest token.
+func (s *speller) stop() bool {
+	if s.stopped {
+		return true
+	}
+	cut := -1
+	for _, stop := range s.stops {
+		if i := strings.Index(string(s.text), stop); i >= 0 && (cut < 0 || i < cut) {
+			cut = i
+		}
+	}
+	if cut < 0 {
+		return false
+	}
+	s.stopped = true
+	s.text = s.text[:cut]
+	for i := range s.held {
+		s.held[i].end = min(s.held[i].end, cut)
+	}
+	return true
+}
+
+// release calls emit with the events that can be shown. With all set (at the end of a lane) nothing is
+// held back, and unfinished characters become U+FFFD.
+func (s *speller) release(all bool, emit func(Event)) {
+	safe := len(s.text)
+	if !all {
+		safe -= s.partial()
+	}
+	last := -1 // the token that takes what no other will finish
+	if all {
+		for last = len(s.held) - 1; last >= 0 && s.held[last].event.Type != EventToken; last-- {
+		}
+	}
+	n, from := 0, 0
+	for i, p := range s.held {
+		if p.end > safe {
+			break
+		}
+		if p.event.Type == EventToken {
+			to := p.end
+			if i != last { // a character belongs to the token that finished it
+				to -= unfinished(s.text[from:p.end])
+			}
+			p.event.Text = strings.ToValidUTF8(string(s.text[from:to]), "\uFFFD")
+			from = to
+		}
+		emit(p.event)
+		n++
+	}
+	s.held = append(s.held[:0], s.held[n:]...)
+	s.text = append(s.text[:0], s.text[from:]...)
+	for i := range s.held {
+		s.held[i].end -= from
+	}
+}
+
+// partial is the length of the longest end of the text that begins a stop string.
+func (s *speller) partial() int {
+	longest := 0
+	for _, stop := range s.stops {
+		for n := min(len(stop)-1, len(s.text)); n > longest; n-- {
+			if string(s.text[len(s.text)-n:]) == stop[:n] {
+				longest = n
+				break
+			}
+		}
+	}
+	return longest
+}
+
+// unfinished is how many bytes at the end begin a UTF-8 character that needs more bytes.
+func unfinished(b []byte) int {
+	for n := 1; n <= min(utf8.UTFMax-1, len(b)); n++ {
+		if tail := b[len(b)-n:]; utf8.RuneStart(tail[0]) {
+			if !utf8.FullRune(tail) {
+				return n
+			}
+			return 0
+		}
+	}
+	return 0
+}

@@ -1,0 +1,147 @@
+package decode
+
+import (
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"realign/internal/fault"
+)
+
+// Validate checks a request for a run over n aligned models against the package's limits. The error is of
+// kind Invalid and names the field as the request's JSON does.
+func (r *Request) Validate(n int) error {
+	if n < 1 || n > MaxAligned {
+		return fault.Field("aligned", "%d aligned models, where 1 to %d can be mixed", n, MaxAligned)
+	}
+	if err := r.Prompt.validate(); err != nil {
+		return err
+	}
+	if err := CheckLanes(r.Lanes, n, r.Sampling.MaxTokens); err != nil {
+		return err
+	}
+	if a := r.Trace.Alternatives; a < 0 || a > MaxAlternatives {
+		return fault.Field("alternatives", "%d is outside 0 to %d", a, MaxAlternatives)
+	}
+	return r.Sampling.Validate()
+}
+
+func (p *Prompt) validate() error {
+	set, size := 0, len(p.Text)
+	if len(p.Messages) > 0 {
+		set++
+		for _, m := range p.Messages {
+			size += len(m.Content)
+			switch m.Role {
+			case "system", "user", "assistant":
+			default:
+				return fault.Field("prompt", "role %q is none of system, user and assistant", m.Role)
+			}
+			if !utf8.ValidString(m.Content) {
+				return fault.Field("prompt", "is not valid UTF-8")
+			}
+		}
+		if strings.TrimSpace(p.Messages[len(p.Messages)-1].Content) == "" {
+			return fault.Field("prompt", "is empty")
+		}
+	}
+	if p.Text != "" {
+		set++
+		if !utf8.ValidString(p.Text) {
+			return fault.Field("prompt", "is not valid UTF-8")
+		}
+	}
+	if len(p.Tokens) > 0 {
+		set++
+	}
+	switch {
+	case set == 0:
+		return fault.Field("prompt", "is empty")
+	case set > 1:
+		return fault.Field("prompt", "has more than one of messages, text and tokens")
+	case size > MaxPromptBytes:
+		return fault.Field("prompt", "%d bytes, at most %d", size, MaxPromptBytes)
+	}
+	return nil
+}
+
+// CheckLanes checks the lanes of a request over n aligned models.
+func CheckLanes(lanes []Lane, n, maxTokens int) error {
+	if len(lanes) == 0 {
+		return fault.Field("lanes", "there are none")
+	}
+	if len(lanes) > MaxLanes {
+		return fault.Field("lanes", "%d lanes, at most %d", len(lanes), MaxLanes)
+	}
+	seen := make(map[int]bool, len(lanes))
+	for _, l := range lanes {
+		if l.Index < 0 || seen[l.Index] {
+			return fault.Field("lanes", "lane number %d is negative or given twice", l.Index)
+		}
+		seen[l.Index] = true
+		if err := CheckLambda("lambda", l.Lambda, n); err != nil {
+			return err
+		}
+		if l.Sample < 0 {
+			return fault.Field("sample", "%d is negative", l.Sample)
+		}
+		if len(l.Prefix) > maxTokens {
+			return fault.Field("prefix", "%d tokens, more than max_tokens (%d)", len(l.Prefix), maxTokens)
+		}
+		last := -1
+		for _, c := range l.Changes {
+			if c.At < 0 || c.At < last {
+				return fault.Field("changes", "token %d is out of order", c.At)
+			}
+			last = c.At
+			if err := CheckLambda("changes", c.Lambda, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Validate checks sampling parameters.
+func (s *Sampling) Validate() error {
+	ranges := []struct {
+		field     string
+		x         float64
+		low, high float64
+	}{
+		{"max_tokens", float64(s.MaxTokens), 1, MaxTokensLimit},
+		{"temperature", s.Temperature, 0, 100},
+		{"top_k", float64(s.TopK), 0, 1 << 20},
+		{"top_p", s.TopP, 0, 1},
+		{"min_p", s.MinP, 0, 1},
+		{"repeat_penalty", s.RepeatPenalty, 0, 10},
+		{"presence_penalty", s.PresencePenalty, -10, 10},
+		{"frequency_penalty", s.FrequencyPenalty, -10, 10},
+		{"penalty_window", float64(s.PenaltyWindow), 0, MaxTokensLimit},
+	}
+	for _, r := range ranges {
+		if math.IsNaN(r.x) || r.x < r.low || r.x > r.high {
+			return fault.Field(r.field, "%v is outside %v to %v", r.x, r.low, r.high)
+		}
+	}
+	if s.TopP == 0 {
+		return fault.Field("top_p", "0 leaves no token; 1 switches it off")
+	}
+	if 0 < s.Temperature && s.Temperature < 1e-3 {
+		return fault.Field("temperature", "%v is below 0.001; 0 is greedy", s.Temperature)
+	}
+	if len(s.Stop) > MaxStops {
+		return fault.Field("stop", "%d stop strings, at most %d", len(s.Stop), MaxStops)
+	}
+	for _, stop := range s.Stop {
+		if stop == "" || len(stop) > MaxStopBytes {
+			return fault.Field("stop", "a stop string of %d bytes, where 1 to %d are allowed", len(stop), MaxStopBytes)
+		}
+	}
+	for _, b := range s.Bias {
+		if math.IsNaN(b) || math.IsInf(b, 1) {
+			return fault.Field("bias", "%v is not a finite number", b)
+		}
+	}
+	return nil
+}
