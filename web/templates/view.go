@@ -1,0 +1,286 @@
+// Package templates holds the pages: templ components, and the view models that they take. It knows
+// nothing of the store, the decoder or HTTP; handlers fill the structs in this file.
+package templates
+
+import "time"
+
+// Layout is what every page has around its content.
+type Layout struct {
+	Title string // of the page, without the product's name
+	Nav   string // which entry of the navigation is current: "playground", "sessions", "shares", "pairs" or ""
+	CSRF  string // value of the hidden _csrf field and of <meta name="csrf-token">
+	Theme string // "light" or "dark" from the cookie "theme"; anything else follows the system
+	Build string // version of the program, for the footer
+	Toast *Toast // shown once, or nil
+
+	Description string // <meta name="description">
+	OpenGraph   *OpenGraph
+	NoIndex     bool // asks robots to stay away
+}
+
+// OpenGraph is what a link preview shows. URLs are absolute.
+type OpenGraph struct {
+	Title, Description, URL, Image, ImageAlt string
+}
+
+// Toast tells what a form has done, and offers to undo it.
+type Toast struct {
+	Text  string
+	Error bool
+	Undo  string // path that a POST undoes it at: "/sessions/{id}/restore"; "" if it cannot be undone
+}
+
+// Playground is "/" and "/s/{id}": one run on the bench, and the runs of its session beside it.
+type Playground struct {
+	Layout
+	Session *SessionItem // nil on "/": a session begins with the first run
+	History []RunItem    // the session's runs, newest first
+	Run     *Run         // the run shown; nil: only the draft
+	Draft   Draft        // what the form starts with; the run's own parameters where there is a run
+	Pairs   []PairOption // pairs to choose from; empty: there are none, and the page says how to add one
+	Limits  Limits
+	Fork    *Fork // the comparison that the draft was taken from ("/?from=c:{token}"), or nil
+}
+
+// Fork names the comparison that a draft was taken from.
+type Fork struct {
+	Title, URL string
+}
+
+// Limits are the largest values the server accepts.
+type Limits struct {
+	Lanes, PromptBytes, MaxTokens int
+	LambdaMin, LambdaMax          float64
+}
+
+// PairOption is a pair in the chooser.
+type PairOption struct {
+	Name    string
+	Title   string // shown; the name if ""
+	State   string // starting, loading, ready, restarting, failed
+	Aligned []AlignedModel
+}
+
+// AlignedModel is one aligned model of a pair.
+type AlignedModel struct {
+	Name    string
+	Beta    float64 // KL strength of its training; 0 is unknown
+	Default bool    // used when a request names none
+}
+
+// Draft is a run that has not been started.
+type Draft struct {
+	Pair         string
+	Aligned      []string
+	System       string
+	Prompt       string
+	Mode         string // "chat" or "plain"
+	Parent       *Parent
+	Lanes        []DraftLane
+	Sampling     Sampling
+	Seed         string // decimal; "" lets the page roll one
+	Alternatives int
+}
+
+// DraftLane is a column before it runs.
+type DraftLane struct {
+	Lambda []float64 // one per aligned model
+	Sample int
+}
+
+// Parent is the lane whose conversation a run continues.
+type Parent struct {
+	Run  string
+	Lane int
+}
+
+// Sampling mirrors the parameters of a run.
+type Sampling struct {
+	MaxTokens                                        int
+	Temperature                                      float64
+	TopK                                             int
+	TopP, MinP                                       float64
+	RepeatPenalty, PresencePenalty, FrequencyPenalty float64
+	PenaltyWindow                                    int
+	Stop                                             []string
+}
+
+// RunItem is a run in the list beside the bench.
+type RunItem struct {
+	ID      string
+	Prompt  string   // whole; shortened where it is shown
+	Lambdas []string // formatted by FormatLambda
+	Seed    string
+	Status  string // running, ended, failed
+	At      time.Time
+}
+
+// Run is a run with all that was decoded.
+type Run struct {
+	ID       string
+	Status   string // running, ended, failed
+	Seq      int    // number of its last event
+	SpecJSON string // session.Spec as JSON, for the controllers
+	Pair     string
+	Aligned  []AlignedModel // with β, for the effective β of a lane
+	Mode     string
+	System   string
+	History  []Message // conversation before the prompt
+	Prompt   string
+	Lanes    []Lane
+	Sampling Sampling
+	Seed     string
+	Files    []File
+	Build    string
+	At       time.Time
+
+	PromptTokens []int32 // empty until known
+}
+
+// Message is one turn of a conversation.
+type Message struct {
+	Role    string // system, user, assistant
+	Content string
+}
+
+// Lane is one column of a run.
+type Lane struct {
+	Index  int
+	Lambda []float64 // as it was started
+	Sample int
+	Prefix int // how many of its first tokens were given, not chosen
+	Tokens []Token
+	Reason string // stop, length, cancelled, error; "" while it runs
+	Error  string // message, with reason error
+}
+
+// Token is one token of a lane. Numbers that were not recorded are left zero with Traced false.
+type Token struct {
+	ID     int32
+	Text   string // characters it completed; may be ""
+	Name   string // as shown where Text is not it
+	Lambda []float64
+	Traced bool
+
+	Reference, Aligned, Mixture float64 // log-probabilities of it; Aligned of the first aligned model
+	KL                          float64 // KL(π_λ ‖ π_ref) at its prefix, nats
+}
+
+// File is one model file of a pair.
+type File struct {
+	Role   string // "reference", or the aligned model's name
+	Name   string
+	SHA256 string
+	Bytes  int64 // 0 is unknown
+}
+
+// SessionItem is a session in the list and in the heading of its page.
+type SessionItem struct {
+	ID, Title string
+	Runs      int
+	Created   time.Time
+	Updated   time.Time
+}
+
+// SessionList is "/sessions".
+type SessionList struct {
+	Layout
+	Query    string
+	Sessions []SessionItem
+	Next     string // cursor of the next page ("after"), "" at the end
+}
+
+// Comparison is "/c/{token}": a frozen run for anybody with the link.
+type Comparison struct {
+	Layout
+	Path    string // "/c/{token}"
+	Title   string
+	Created time.Time
+	Expires time.Time // zero: never
+	Run     Run
+	ShareID string // set for its owner, who may revoke it; "" for others
+
+	Verification *Verification // what the Verify form found, or nil
+}
+
+// Verification is what decoding a comparison again showed. It is also the JSON answer of
+// POST /c/{token}/verify.
+type Verification struct {
+	Identical bool   `json:"identical"`
+	Lanes     int    `json:"lanes"`  // compared
+	Tokens    int    `json:"tokens"` // compared, all lanes
+	Lane      int    `json:"lane"`   // the rest: first difference, if not identical
+	Index     int    `json:"index"`
+	Stored    string `json:"stored"`          // token in the snapshot; "" where it had ended
+	Decoded   string `json:"decoded"`         // token decoded now; "" where it ended
+	Note      string `json:"note,omitempty"`  // a reason to expect a difference, such as other files or another build
+	Error     string `json:"error,omitempty"` // why it could not be decoded again; the rest is then empty
+}
+
+// ShareList is "/shares": the links that the viewer made.
+type ShareList struct {
+	Layout
+	Shares []Share
+	New    *Share // just made: the only time its address is known, since tokens are stored hashed
+}
+
+// Share is one link.
+type Share struct {
+	ID      string
+	Title   string
+	Prompt  string
+	URL     string // absolute; known only when just made
+	Session string // id of the session it was taken from, "" if that is gone
+	Run     string
+	Created time.Time
+	Expires time.Time // zero: never
+	Revoked time.Time // zero: it is not
+	Expired bool
+}
+
+// PairList is "/pairs".
+type PairList struct {
+	Layout
+	Pairs []PairItem
+}
+
+// PairItem is one pair and the state of its worker.
+type PairItem struct {
+	Name     string
+	Title    string
+	State    string
+	Progress float64 // from 0 to 1 while loading
+	Message  string
+	Restarts int
+	Default  bool
+	Aligned  []AlignedModel
+	Licence  string // SPDX expression or words; "" is unknown
+	Bytes    int64  // all files together
+}
+
+// PairPage is "/pairs/{name}".
+type PairPage struct {
+	Layout
+	Pair        PairItem
+	Description string // plain text, paragraphs parted by empty lines
+	Source      string // where it comes from, plain text or a URL
+	Files       []File
+	Facts       []Fact // architecture, vocabulary, context length and the like
+	Card        string // model card as plain text; "" if there is none
+}
+
+// Fact is one line of a table of facts.
+type Fact struct {
+	Name, Value string
+}
+
+// Error is the page for a failed request.
+type Error struct {
+	Layout
+	Status     int
+	Code       string // a fault kind
+	Message    string
+	Field      string
+	RetryAfter int    // seconds, 0 if it says nothing
+	Request    string // id to quote
+}
