@@ -16,6 +16,7 @@ type Layout struct {
 	Description string // <meta name="description">
 	OpenGraph   *OpenGraph
 	NoIndex     bool // asks robots to stay away
+	LoggedIn    bool // there is a login to end: shows "Log out", a POST to /logout
 }
 
 // OpenGraph is what a link preview shows. URLs are absolute.
@@ -55,17 +56,20 @@ type Limits struct {
 
 // PairOption is a pair in the chooser.
 type PairOption struct {
-	Name    string
-	Title   string // shown; the name if ""
-	State   string // starting, loading, ready, restarting, failed
-	Aligned []AlignedModel
+	Name    string         `json:"name"`
+	Title   string         `json:"title"` // shown; the name if ""
+	State   string         `json:"state"` // idle, starting, loading, ready, restarting, failed
+	Aligned []AlignedModel `json:"aligned"`
 }
 
 // AlignedModel is one aligned model of a pair.
 type AlignedModel struct {
-	Name    string
-	Beta    float64 // KL strength of its training; 0 is unknown
-	Default bool    // used when a request names none
+	Name        string  `json:"name"`
+	Title       string  `json:"title"`       // shown; the name if ""
+	Description string  `json:"description"` // a sentence
+	Reward      string  `json:"reward"`      // what it was trained for, in words
+	Beta        float64 `json:"beta"`        // KL strength of its training; 0 is unknown
+	Default     bool    `json:"default"`     // used when a request names none
 }
 
 // Draft is a run that has not been started.
@@ -283,4 +287,11 @@ type Error struct {
 	Field      string
 	RetryAfter int    // seconds, 0 if it says nothing
 	Request    string // id to quote
+}
+
+// Login is "/login".
+type Login struct {
+	Layout
+	Next    string // path to go on to
+	Message string // why the last try failed, or ""
 }
