@@ -63,7 +63,10 @@ func (e *Engine) plan() {
 	e.turn++
 	for _, prefill := range []bool{false, true} {
 		for i := range e.branches {
-			b := e.branches[(e.turn+i)%len(e.branches)]
+			b := e.branches[i]
+			if prefill {
+				b = e.branches[(e.turn+i)%len(e.branches)]
+			}
 			e.need = b.needs(e.need)
 			lag := b.lag(e.need)
 			if prefill != (lag > 1) {

@@ -50,28 +50,20 @@ func (s *speller) stop() bool {
 	return true
 }
 
-// release calls emit with the events that can be shown. With all set (at the end of a lane) nothing is
-// held back, and unfinished characters become U+FFFD.
+// release calls emit with the events that can be shown. With all set (at the end of a lane) no event is
+// held back; bytes that no token made a character of are dropped, or become U+FFFD inside the text.
 func (s *speller) release(all bool, emit func(Event)) {
 	safe := len(s.text)
 	if !all {
 		safe -= s.partial()
 	}
-	last := -1 // the token that takes what no other will finish
-	if all {
-		for last = len(s.held) - 1; last >= 0 && s.held[last].event.Type != EventToken; last-- {
-		}
-	}
 	n, from := 0, 0
-	for i, p := range s.held {
+	for _, p := range s.held {
 		if p.end > safe {
 			break
 		}
 		if p.event.Type == EventToken {
-			to := p.end
-			if i != last { // a character belongs to the token that finished it
-				to -= unfinished(s.text[from:p.end])
-			}
+			to := p.end - unfinished(s.text[from:p.end]) // a character belongs to the token that finished it
 			p.event.Text = strings.ToValidUTF8(string(s.text[from:to]), "\uFFFD")
 			from = to
 		}

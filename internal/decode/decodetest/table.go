@@ -242,8 +242,14 @@ func (m *Model) Forward(rows []decode.Row) error {
 		m.seqs[r.Seq] = append(m.seqs[r.Seq], cell{m.next, r.Token})
 		m.next++
 	}
-	if used := m.Used(); used > m.limits.Cells {
-		return fmt.Errorf("%d cells used of %d", used, m.limits.Cells)
+	held := 0 // no less than the cells used, and cheap
+	for _, seq := range m.seqs {
+		held += len(seq)
+	}
+	if held > m.limits.Cells {
+		if used := m.Used(); used > m.limits.Cells {
+			return fmt.Errorf("%d cells used of %d", used, m.limits.Cells)
+		}
 	}
 	m.rows = append(m.rows[:0], rows...)
 	time.Sleep(m.delay)
