@@ -80,6 +80,7 @@ type Draft struct {
 	Prompt       string
 	Mode         string // "chat" or "plain"
 	Parent       *Parent
+	History      []Message // conversation before the prompt, where it comes from a comparison: sent as spec.history
 	Lanes        []DraftLane
 	Sampling     Sampling
 	Seed         string // decimal; "" lets the page roll one
@@ -90,6 +91,7 @@ type Draft struct {
 type DraftLane struct {
 	Lambda []float64 // one per aligned model
 	Sample int
+	Prefix []int32 // tokens it starts with, sent as lane.prefix
 }
 
 // Parent is the lane whose conversation a run continues.
