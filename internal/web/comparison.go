@@ -1,0 +1,228 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+	"realign/web/templates"
+)
+
+const verifyTime = 5 * time.Minute
+
+// showComparison is GET /c/{token}, and /c/{token}.json: a snapshot for anybody with the link. It shows
+// what is stored and decodes nothing. It sets no cookie.
+func (s *Server) showComparison(c echo.Context) error {
+	token, asJSON := strings.CutSuffix(c.Param("token"), ".json")
+	found, snapshot, err := s.shelf.Open(c.Request().Context(), token)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		form, digest, err := snapshot.Canonical()
+		if err != nil {
+			return err
+		}
+		h := c.Response().Header()
+		h.Set("Cache-Control", "private, no-cache")
+		h.Set("ETag", `"`+digest+`"`)
+		h.Set("Content-Disposition", `inline; filename="realign-comparison.json"`)
+		if c.Request().Header.Get("If-None-Match") == `"`+digest+`"` {
+			return c.NoContent(http.StatusNotModified)
+		}
+		return c.JSONBlob(http.StatusOK, form)
+	}
+	v, err := s.comparisonView(c, token, found, snapshot)
+	if err != nil {
+		return err
+	}
+	return s.page(c, http.StatusOK, v)
+}
+
+func (s *Server) comparisonView(c echo.Context, token string, found session.Comparison, snapshot *session.Snapshot) (templates.Comparison, error) {
+	run, err := s.snapshotView(snapshot)
+	if err != nil {
+		return templates.Comparison{}, err
+	}
+	path := "/c/" + token
+	v := templates.Comparison{
+		Layout: s.layout(c, found.Title, ""), Path: path, Title: found.Title,
+		Created: found.CreatedAt, Expires: found.ExpiresAt, Run: run,
+	}
+	if me := owner(c); me != "" && me == found.Owner {
+		v.ShareID = found.ID
+	}
+	v.NoIndex = true // a link is for those it was given to
+	v.Description = fmt.Sprintf("One prompt, %d lanes of different alignment strength, decoded by %s.", len(run.Lanes), snapshot.Pair)
+	v.OpenGraph = &templates.OpenGraph{
+		Title: found.Title, Description: v.Description,
+		URL: s.absolute(c, path), Image: s.absolute(c, path+"/picture.png"),
+		ImageAlt: "The prompt and the first words of its lanes at λ " + strings.Join(lambdas(snapshot), ", "),
+	}
+	return v, nil
+}
+
+// snapshotView shows a snapshot the way a run is shown.
+func (s *Server) snapshotView(snapshot *session.Snapshot) (templates.Run, error) {
+	run := session.Run{Spec: snapshot.Fork(), Status: session.Ended, CreatedAt: snapshot.CreatedAt}
+	run.Spec.Files, run.Spec.Build = snapshot.Files, snapshot.Build
+	t := session.Transcript{Prompt: snapshot.PromptTokens}
+	for _, l := range snapshot.Lanes {
+		t.Lanes = append(t.Lanes, session.Lane{
+			Lane: l.Lane, Text: l.Text, Tokens: l.Tokens, KLReference: l.KLReference, KLAligned: l.KLAligned,
+			Reason: l.Reason, Error: l.Error,
+		})
+	}
+	if t.Failed() {
+		run.Status = session.Failed
+	}
+	return s.runView(run, &t)
+}
+
+func lambdas(snapshot *session.Snapshot) []string {
+	var texts []string
+	for _, l := range snapshot.Lanes {
+		texts = append(texts, lambdaText(l.Lambda))
+	}
+	return texts
+}
+
+// showPicture is GET /c/{token}/picture.png.
+func (s *Server) showPicture(c echo.Context) error {
+	found, snapshot, err := s.shelf.Open(c.Request().Context(), c.Param("token"))
+	if err != nil {
+		return err
+	}
+	h := c.Response().Header()
+	h.Set("Cache-Control", "private, no-cache") // it must go when the link goes
+	h.Set("ETag", `"`+found.Digest+`"`)
+	if c.Request().Header.Get("If-None-Match") == `"`+found.Digest+`"` {
+		return c.NoContent(http.StatusNotModified)
+	}
+	picture, err := s.painter.draw(found.Digest, cardOf(snapshot))
+	if err != nil {
+		return err
+	}
+	return c.Blob(http.StatusOK, "image/png", picture)
+}
+
+func cardOf(snapshot *session.Snapshot) card {
+	c := card{Prompt: snapshot.Prompt, Pair: snapshot.Pair}
+	var low, high float64
+	for i, l := range snapshot.Lanes {
+		x := sum(l.Lambda)
+		if i == 0 {
+			low, high = x, x
+		}
+		low, high = min(low, x), max(high, x)
+	}
+	for _, l := range snapshot.Lanes {
+		shade := 0.5
+		if high > low {
+			shade = (sum(l.Lambda) - low) / (high - low)
+		}
+		c.Lanes = append(c.Lanes, cardLane{
+			Label: "λ " + lambdaText(l.Lambda), Shade: shade, Text: l.Text, Failed: l.Error != nil,
+		})
+	}
+	return c
+}
+
+func sum(v []float64) (total float64) {
+	for _, x := range v {
+		total += x
+	}
+	return total
+}
+
+// verify is POST /c/{token}/verify: the comparison decoded again. Programs get the verdict as JSON, people
+// the page with it.
+func (s *Server) verify(c echo.Context) error {
+	ctx := c.Request().Context()
+	token := c.Param("token")
+	found, snapshot, err := s.shelf.Open(ctx, token)
+	if err != nil {
+		return err
+	}
+	if err := s.verifies.allow(c.RealIP(), "verifications"); err != nil {
+		return err
+	}
+	result, err := s.verification(c, snapshot)
+	if err != nil && (wantsJSON(c.Request()) || fault.KindOf(err) == fault.Internal) {
+		return err
+	}
+	status := http.StatusOK
+	if err != nil {
+		f, code := outside(err)
+		status, result = code, templates.Verification{Error: f.Message}
+	}
+	if wantsJSON(c.Request()) {
+		return c.JSON(http.StatusOK, result)
+	}
+	v, err := s.comparisonView(c, token, found, snapshot)
+	if err != nil {
+		return err
+	}
+	v.Verification = &result
+	return s.page(c, status, v)
+}
+
+func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templates.Verification, error) {
+	ctx, stop := context.WithTimeout(c.Request().Context(), verifyTime)
+	defer stop()
+	select { // few at a time: each is a run that nobody can stop
+	case s.verifying <- struct{}{}:
+		defer func() { <-s.verifying }()
+	default:
+		return templates.Verification{}, fault.New(fault.Busy, "other comparisons are being verified: try again in a moment")
+	}
+	verdict, err := session.Verify(ctx, s.decoder, s.models, snapshot)
+	if err != nil {
+		if errors.Is(err, ctx.Err()) && ctx.Err() != nil {
+			return templates.Verification{}, fault.Wrap(err, fault.Unavailable, "verifying took longer than %v", verifyTime)
+		}
+		return templates.Verification{}, err
+	}
+	result := templates.Verification{Identical: verdict.Identical, Tokens: verdict.Tokens, Lane: verdict.Lane, Index: verdict.Index}
+	for _, l := range snapshot.Lanes {
+		if len(l.Tokens) > 0 {
+			result.Lanes++
+		}
+	}
+	if !verdict.Identical {
+		result.Stored = storedToken(snapshot, verdict)
+		if verdict.Got != nil {
+			result.Decoded = fmt.Sprintf("token %d", *verdict.Got)
+		}
+	}
+	if snapshot.Build != s.build {
+		result.Note = fmt.Sprintf("It was decoded by build %s; this is %s.", snapshot.Build, s.build)
+	}
+	return result, nil
+}
+
+// storedToken is the snapshot's token at the first difference, as it is shown.
+func storedToken(snapshot *session.Snapshot, v session.Verdict) string {
+	if v.Expected == nil {
+		return ""
+	}
+	for _, l := range snapshot.Lanes {
+		if l.Index == v.Lane && v.Index < len(l.Tokens) {
+			t := l.Tokens[v.Index]
+			if t.Name != "" {
+				return t.Name
+			}
+			if t.Text != "" {
+				return t.Text
+			}
+		}
+	}
+	return fmt.Sprintf("token %d", *v.Expected)
+}

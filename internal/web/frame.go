@@ -1,0 +1,175 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"strconv"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/pair"
+	"realign/internal/session"
+)
+
+// protocolVersion of docs/protocol.md.
+const protocolVersion = 1
+
+// Bounds of one frame.
+const (
+	mostFrameBytes  = 1 << 20   // of a client's frame
+	mostBatchEvents = 256       // events in a frame of ours
+	mostBatchBytes  = 256 << 10 // and their JSON, unless one event alone is larger
+)
+
+// clientFrame is any frame of a client. Which fields count depends on the type.
+type clientFrame struct {
+	Type    string        `json:"type"`
+	Ref     string        `json:"ref"`
+	Session string        `json:"session"`
+	Run     string        `json:"run"`
+	After   int           `json:"after"`
+	Spec    *session.Spec `json:"spec"`
+	Lanes   []decode.Lane `json:"lanes"`
+	Lane    *int          `json:"lane"`
+	Lambda  decode.Vector `json:"lambda"`
+}
+
+const mostRefBytes = 128
+
+// parseFrame reads one frame. What it returns with an error still has the ref, where that could be read.
+func parseFrame(data []byte) (clientFrame, error) {
+	var f clientFrame
+	if data = bytes.TrimSpace(data); len(data) == 0 || data[0] != '{' {
+		return f, fault.New(fault.Invalid, "a frame is one JSON object")
+	}
+	if err := json.Unmarshal(data, &f); err != nil {
+		var only struct {
+			Ref json.RawMessage `json:"ref"`
+		}
+		f = clientFrame{}
+		if json.Unmarshal(data, &only) == nil {
+			_ = json.Unmarshal(only.Ref, &f.Ref) // a ref of another kind is left out of the answer
+		}
+		return f.trimmed(), badJSON(err)
+	}
+	if len(f.Ref) > mostRefBytes {
+		return f.trimmed(), fault.Field("ref", "%d bytes, at most %d", len(f.Ref), mostRefBytes)
+	}
+	return f, nil
+}
+
+func (f clientFrame) trimmed() clientFrame {
+	if len(f.Ref) > mostRefBytes {
+		f.Ref = ""
+	}
+	return f
+}
+
+// badJSON says what is wrong with outside JSON, naming the field where there is one.
+func badJSON(err error) error {
+	switch e := err.(type) {
+	case *json.UnmarshalTypeError:
+		if e.Field != "" {
+			return fault.Field(e.Field, "cannot be a %s", e.Value)
+		}
+		return fault.New(fault.Invalid, "a %s where an object belongs", e.Value)
+	case *json.SyntaxError:
+		return fault.New(fault.Invalid, "not JSON: %s at byte %d", e.Error(), e.Offset)
+	}
+	if err == io.ErrUnexpectedEOF || err == io.EOF {
+		return fault.New(fault.Invalid, "the JSON ends too early")
+	}
+	if fault.KindOf(err) == fault.Invalid {
+		return err
+	}
+	return fault.Wrap(err, fault.Invalid, "not the JSON that belongs here")
+}
+
+// Frames of the server.
+
+type helloFrame struct {
+	Type    string `json:"type"`
+	Version int    `json:"version"`
+	Build   string `json:"build"`
+	Limits  limits `json:"limits"`
+}
+
+type limits struct {
+	Lanes       int     `json:"lanes"`
+	PromptBytes int     `json:"prompt_bytes"`
+	MaxTokens   int     `json:"max_tokens"`
+	LambdaMin   float64 `json:"lambda_min"`
+	LambdaMax   float64 `json:"lambda_max"`
+	Queue       int     `json:"queue"`
+}
+
+type pairsFrame struct {
+	Type  string        `json:"type"`
+	Pairs []pair.Status `json:"pairs"`
+}
+
+type startedFrame struct {
+	Type    string `json:"type"`
+	Ref     string `json:"ref,omitempty"`
+	Session string `json:"session"`
+	Run     string `json:"run"`
+}
+
+type lanesAddedFrame struct {
+	Type  string `json:"type"`
+	Ref   string `json:"ref,omitempty"`
+	Run   string `json:"run"`
+	Lanes []int  `json:"lanes"`
+}
+
+type caughtUpFrame struct {
+	Type string `json:"type"`
+	Run  string `json:"run"`
+	Seq  int    `json:"seq"`
+}
+
+type errorFrame struct {
+	Type string `json:"type"`
+	Ref  string `json:"ref,omitempty"`
+	Run  string `json:"run,omitempty"`
+	wireError
+}
+
+// encodeEvents makes frames of consecutive events of one run.
+func encodeEvents(run string, events []session.Event) [][]byte {
+	var frames [][]byte
+	for len(events) > 0 {
+		n, size := 0, 0
+		for n < len(events) && n < mostBatchEvents && (n == 0 || size+len(events[n].Event) <= mostBatchBytes) {
+			size += len(events[n].Event) + 1
+			n++
+		}
+		b := make([]byte, 0, size+len(run)+64)
+		b = append(b, `{"type":"events","run":`...)
+		b = strconv.AppendQuote(b, run) // ids are plain ASCII
+		b = append(b, `,"first":`...)
+		b = strconv.AppendInt(b, int64(events[0].Seq), 10)
+		b = append(b, `,"events":[`...)
+		for i, e := range events[:n] {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, e.Event...)
+		}
+		frames = append(frames, append(b, "]}"...))
+		events = events[n:]
+	}
+	return frames
+}
+
+// marshal encodes a frame without escaping what needs none outside of markup.
+func marshal(frame any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(frame); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

@@ -1,0 +1,72 @@
+package web
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"realign/internal/pair"
+	"realign/internal/session"
+)
+
+// gauges shows what the hub and the workers count themselves, read when somebody asks.
+type gauges struct {
+	hub   *session.Hub
+	pairs Pairs
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+var (
+	runsTotal     = describe("realign_runs_total", "Runs started.")
+	refusedTotal  = describe("realign_runs_refused_total", "Runs refused as busy.")
+	runsLive      = describe("realign_runs", "Runs being decoded.")
+	eventsTotal   = describe("realign_events_saved_total", "Events saved.")
+	bytesTotal    = describe("realign_event_bytes_saved_total", "Bytes of events saved.")
+	commitsTotal  = describe("realign_commits_total", "Transactions that saved events.")
+	commitSeconds = describe("realign_commit_seconds_total", "Time spent saving events.")
+	failuresTotal = describe("realign_save_failures_total", "Runs cut off because their events could not be saved.")
+	stallsTotal   = describe("realign_decoder_stalls_total", "Calls of decoders that waited for the store.")
+	queueEvents   = describe("realign_queue_events", "Events waiting to be saved.")
+	queueBytes    = describe("realign_queue_bytes", "Bytes of events waiting to be saved.")
+	watchers      = describe("realign_watchers", "Watchers of runs.")
+	pairReady     = describe("realign_pair_ready", "Whether a pair's worker can decode.", "pair")
+	pairRestarts  = describe("realign_worker_restarts_total", "Times a pair's worker was started again.", "pair")
+)
+
+func (g gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{runsTotal, refusedTotal, runsLive, eventsTotal, bytesTotal, commitsTotal,
+		commitSeconds, failuresTotal, stallsTotal, queueEvents, queueBytes, watchers, pairReady, pairRestarts} {
+		ch <- d
+	}
+}
+
+func (g gauges) Collect(ch chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, x float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, x, labels...)
+	}
+	now := func(d *prometheus.Desc, x float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, x, labels...)
+	}
+	c := g.hub.Counters()
+	count(runsTotal, float64(c.Runs))
+	count(refusedTotal, float64(c.Refused))
+	count(eventsTotal, float64(c.Events))
+	count(bytesTotal, float64(c.Bytes))
+	count(commitsTotal, float64(c.Commits))
+	count(commitSeconds, c.CommitSeconds)
+	count(failuresTotal, float64(c.SaveFailures))
+	count(stallsTotal, float64(c.Stalls))
+	now(runsLive, float64(c.LiveRuns))
+	now(queueEvents, float64(c.Queue))
+	now(queueBytes, float64(c.QueueBytes))
+	now(watchers, float64(c.Watchers))
+	for _, p := range g.pairs.Statuses() {
+		ready := 0.0
+		if p.State == pair.Ready {
+			ready = 1
+		}
+		now(pairReady, ready, p.Name)
+		count(pairRestarts, float64(p.Restarts), p.Name)
+	}
+}

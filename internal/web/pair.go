@@ -1,0 +1,127 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"realign/internal/pair"
+	"realign/web/templates"
+)
+
+// showPairs is GET /pairs.
+func (s *Server) showPairs(c echo.Context) error {
+	pairs, err := s.library.List()
+	if err != nil {
+		s.log.Warn("some pairs cannot be read", "error", err) // the others are shown
+	}
+	states := s.states()
+	v := templates.PairList{Layout: s.layout(c, "Pairs", "pairs")}
+	for _, p := range pairs {
+		v.Pairs = append(v.Pairs, s.pairItem(p, states[p.Name]))
+	}
+	return s.page(c, http.StatusOK, v)
+}
+
+// showPair is GET /pairs/{name}.
+func (s *Server) showPair(c echo.Context) error {
+	p, err := s.library.Find(c.Param("name"))
+	if err != nil {
+		return err
+	}
+	v := templates.PairPage{
+		Layout: s.layout(c, p.Label(), "pairs"), Pair: s.pairItem(p, s.states()[p.Name]),
+		Description: p.Description, Card: modelCard(p),
+	}
+	for _, f := range p.Files() {
+		size := int64(0)
+		if info, err := os.Stat(f.Path); err == nil {
+			size = info.Size()
+		}
+		v.Files = append(v.Files, templates.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: f.SHA256, Bytes: size})
+	}
+	for _, a := range p.Aligned {
+		about := a.Description
+		if a.Reward != "" {
+			about = strings.TrimSpace(about + " Trained for: " + a.Reward + ".")
+		}
+		if a.Beta > 0 {
+			about = strings.TrimSpace(fmt.Sprintf("%s β = %g.", about, a.Beta))
+		}
+		if about != "" {
+			v.Facts = append(v.Facts, templates.Fact{Name: a.Name, Value: about})
+		}
+	}
+	return s.page(c, http.StatusOK, v)
+}
+
+// states is the workers' states by pair.
+func (s *Server) states() map[string]pair.Status {
+	states := map[string]pair.Status{}
+	for _, st := range s.pairs.Statuses() {
+		states[st.Name] = st
+	}
+	return states
+}
+
+func (s *Server) pairItem(p *pair.Pair, st pair.Status) templates.PairItem {
+	if st.State == "" {
+		st.State = pair.Idle
+	}
+	item := templates.PairItem{
+		Name: p.Name, Title: p.Title, State: string(st.State), Progress: st.Progress, Message: st.Message,
+		Restarts: st.Restarts, Default: p.Name == s.defaultPair, Aligned: alignedModels(p), Licence: p.Licence,
+	}
+	for _, f := range p.Files() {
+		if info, err := os.Stat(f.Path); err == nil {
+			item.Bytes += info.Size()
+		}
+	}
+	return item
+}
+
+// pairOptions lists the pairs for the playground's chooser, the default first.
+func (s *Server) pairOptions() []templates.PairOption {
+	pairs, _ := s.library.List() // showPairs tells of broken ones
+	states := s.states()
+	var options []templates.PairOption
+	for _, p := range pairs {
+		state := states[p.Name].State
+		if state == "" {
+			state = pair.Idle
+		}
+		o := templates.PairOption{Name: p.Name, Title: p.Title, State: string(state), Aligned: alignedModels(p)}
+		if p.Name == s.defaultPair {
+			options = append([]templates.PairOption{o}, options...)
+		} else {
+			options = append(options, o)
+		}
+	}
+	return options
+}
+
+func alignedModels(p *pair.Pair) []templates.AlignedModel {
+	models := make([]templates.AlignedModel, len(p.Aligned))
+	for i, a := range p.Aligned {
+		models[i] = templates.AlignedModel{
+			Name: a.Name, Title: a.Title, Description: a.Description, Reward: a.Reward, Beta: a.Beta, Default: i == 0,
+		}
+	}
+	return models
+}
+
+// modelCard is the pair's model card, a text beside its manifest.
+func modelCard(p *pair.Pair) string {
+	const most = 256 << 10
+	for _, name := range []string{"CARD.md", "README.md"} {
+		data, err := os.ReadFile(filepath.Join(p.Dir, name))
+		if err == nil && len(data) <= most {
+			return strings.ToValidUTF8(string(data), "\uFFFD")
+		}
+	}
+	return ""
+}

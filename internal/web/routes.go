@@ -1,0 +1,98 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"realign/internal/fault"
+)
+
+// Largest bodies of requests.
+const (
+	mostFormBytes   = "1M"
+	mostImportBytes = "64M"
+)
+
+// routes is the whole HTTP surface.
+func (s *Server) routes(trustProxy bool) (http.Handler, error) {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.HTTPErrorHandler = s.handleError
+	e.IPExtractor = echo.ExtractIPDirect()
+	if trustProxy {
+		e.IPExtractor = echo.ExtractIPFromXFFHeader()
+	}
+	e.Use(s.record, s.rescue, headers, s.checkHost, s.checkCrossOrigin, identify)
+	files, err := s.staticFiles()
+	if err != nil {
+		return nil, err
+	}
+
+	form := middleware.BodyLimit(mostFormBytes)
+	upload := middleware.BodyLimit(mostImportBytes)
+
+	// For everybody.
+	e.GET("/healthz", s.healthz)
+	e.GET("/readyz", s.readyz)
+	e.GET("/static/*", files)
+	e.HEAD("/static/*", files)
+	e.GET("/login", s.showLogin)
+	e.POST("/login", s.login, form)
+	e.POST("/logout", s.logout, form)
+	public := []echo.MiddlewareFunc{noReferrer}
+	e.GET("/c/:token", s.showComparison, public...)
+	e.HEAD("/c/:token", s.showComparison, public...)
+	e.GET("/c/:token/picture.png", s.showPicture, public...)
+	e.HEAD("/c/:token/picture.png", s.showPicture, public...)
+
+	// For those who may use the server.
+	in := s.requireLogin
+	e.GET("/metrics", s.showMetrics(), in)
+	e.GET("/ws", s.serveSocket, in)
+	e.POST("/c/:token/verify", s.verify, in, noReferrer, form)
+	page := []echo.MiddlewareFunc{in, s.ensureOwner}
+	e.GET("/", s.showPlayground, page...)
+	e.GET("/sessions", s.showSessions, page...)
+	e.GET("/s/:id", s.showSession, page...)
+	e.GET("/sessions/:id/export", s.exportSession, page...)
+	e.GET("/shares", s.showShares, page...)
+	e.GET("/pairs", s.showPairs, page...)
+	e.GET("/pairs/:name", s.showPair, page...)
+
+	change := []echo.MiddlewareFunc{in, form, checkForm}
+	e.POST("/sessions/:id/rename", s.renameSession, change...)
+	e.POST("/sessions/:id/delete", s.deleteSession, change...)
+	e.POST("/sessions/:id/restore", s.restoreSession, change...)
+	e.POST("/sessions/import", s.importSession, in, upload, checkForm)
+	e.POST("/runs/:id/share", s.share, change...)
+	e.POST("/shares/:id/revoke", s.revokeShare, change...)
+	e.POST("/shares/:id/expire", s.expireShare, change...)
+	return e, nil
+}
+
+// rescue turns a panic in a handler into an internal error.
+func (s *Server) rescue(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			switch r := recover(); r {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(r)
+			default:
+				err = fault.Wrap(fmt.Errorf("panic: %v", r), fault.Internal, "internal error")
+			}
+		}()
+		return next(c)
+	}
+}
+
+// noReferrer keeps share tokens out of other sites' logs.
+func noReferrer(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Response().Header().Set("Referrer-Policy", "no-referrer")
+		return next(c)
+	}
+}

@@ -1,0 +1,175 @@
+// Package web is Realign's HTTP side: the pages and forms, the socket of docs/protocol.md, and what
+// stands between them and the outside (who may come in, what is refused, what is counted). It turns
+// requests into calls on the domain and the domain into view models; it has no SQL, no markup and no
+// models.
+package web
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/pair"
+	"realign/internal/session"
+)
+
+// Pairs tells what the workers of the pairs are doing.
+type Pairs interface {
+	// Statuses is the state of each pair's worker, by name.
+	Statuses() []pair.Status
+
+	// Changed is closed when a state differs from what Statuses returned before the call.
+	Changed() <-chan struct{}
+}
+
+// Library is the pairs there are; *pair.Library is one.
+type Library interface {
+	List() ([]*pair.Pair, error)
+	Find(name string) (*pair.Pair, error)
+}
+
+// Config is what a server needs. Fields without a comment on zero must be set.
+type Config struct {
+	Hub      *session.Hub
+	Sessions Sessions
+	Shelf    *session.Shelf
+	Decoder  session.Decoder // verifies comparisons
+	Models   session.Pairs
+	Pairs    Pairs
+	Library  Library
+
+	DefaultPair string // the pair that /readyz waits for
+	Build       string // version of the program
+	Log         *slog.Logger
+
+	Auth     AuthMode // "" is none
+	Password string   // with AuthPassword
+	Secret   []byte   // signs logins; nil: they end with the process
+
+	// PublicURL is the address that people use when a proxy stands before the server: it makes links
+	// absolute, cookies Secure, and its Origin and Host our own. nil: the request's own host.
+	PublicURL *url.URL
+
+	// TrustProxy believes X-Forwarded-For of a proxy on this machine or a private network.
+	TrustProxy bool
+
+	Collectors []prometheus.Collector // more for /metrics, such as a Meter
+
+	Queue int              // runs that may wait, for the socket's hello; 0 says nothing
+	Now   func() time.Time // the clock; nil is time.Now
+}
+
+// Server answers requests. It is safe for use by many goroutines.
+type Server struct {
+	hub      *session.Hub
+	sessions Sessions
+	shelf    *session.Shelf
+	decoder  session.Decoder
+	models   session.Pairs
+	pairs    Pairs
+	library  Library
+
+	defaultPair string
+	build       string
+	log         *slog.Logger
+	auth        *auth
+	public      *url.URL
+	queue       int
+	now         func() time.Time
+	metrics     *metrics
+	painter     *painter
+	starts      *limiter // runs per owner
+	makes       *limiter // share links and imports per owner
+	verifies    *limiter // verifications per client
+
+	verifying chan struct{} // places for verifications at once
+
+	handler http.Handler
+
+	ctx    context.Context // ends the sockets
+	cancel context.CancelCauseFunc
+	open   sync.WaitGroup // sockets
+
+	mu      sync.Mutex // guards closing and sockets
+	closing bool
+	sockets map[string]int // open ones by owner
+}
+
+// New makes a server. The error is Invalid and names the setting that is wrong.
+func New(c Config) (*Server, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Auth == "" {
+		c.Auth = AuthNone
+	}
+	if u := c.PublicURL; u != nil && (u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || len(u.Path) > 1) {
+		return nil, fault.Field("public-url", "%q is not like https://realign.example", u.String())
+	}
+	a, err := newAuth(c.Auth, c.Password, c.Secret, c.Now)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPainter()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := &Server{
+		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
+		defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL,
+		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,
+		starts:   newLimiter(time.Second/4, 400, 10_000, c.Now),
+		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),
+		verifies: newLimiter(10*time.Second, 6, 10_000, c.Now),
+		ctx:      ctx, cancel: cancel,
+		verifying: make(chan struct{}, 2),
+		sockets:   map[string]int{},
+	}
+	s.metrics.registry.MustRegister(gauges{c.Hub, c.Pairs})
+	for _, more := range c.Collectors {
+		if err := s.metrics.registry.Register(more); err != nil {
+			return nil, fault.Wrap(err, fault.Internal, "a metric cannot be registered")
+		}
+	}
+	if s.handler, err = s.routes(c.TrustProxy); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Close tells every socket that the server is going away and waits until they are gone. Runs go on: they
+// are the hub's. It is safe to call twice.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	s.cancel(errShutdown)
+	s.open.Wait()
+	return nil
+}
+
+// mayStart limits how fast one owner starts runs.
+func (s *Server) mayStart(owner string) error { return s.starts.allow(owner, "runs started") }
+
+func (s *Server) limits() limits {
+	return limits{
+		Lanes: decode.MaxLanes, PromptBytes: decode.MaxPromptBytes, MaxTokens: decode.MaxTokensLimit,
+		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda, Queue: s.queue,
+	}
+}
+
+func (s *Server) pairsFrame() pairsFrame { return pairsFrame{"pairs", s.pairs.Statuses()} }

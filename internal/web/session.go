@@ -1,0 +1,174 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/labstack/echo/v4"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+	"realign/web/templates"
+)
+
+// Sessions is where sessions and their runs are kept. What does not exist, is deleted, or is somebody
+// else's is NotFound.
+type Sessions interface {
+	session.Archive
+	Run(ctx context.Context, owner, id string) (session.Run, error)
+	Index
+}
+
+// Index lists and changes sessions.
+type Index interface {
+	// Sessions lists an owner's that are not deleted and match a query, the last changed first, from after a
+	// cursor on ("" is the start). next is the cursor of what follows, "" at the end.
+	Sessions(ctx context.Context, owner, query, after string, limit int) (found []session.Session, next string, err error)
+	RenameSession(ctx context.Context, owner, id, title string) error
+
+	// DeleteSession hides a session; RestoreSession undoes it. at is the time of deletion, zero to restore.
+	DeleteSession(ctx context.Context, owner, id string, at time.Time) error
+}
+
+const (
+	sessionsOnPage = 50
+	mostQueryBytes = 200
+)
+
+// showSessions is GET /sessions.
+func (s *Server) showSessions(c echo.Context) error {
+	query := strings.TrimSpace(c.QueryParam("q"))
+	if len(query) > mostQueryBytes {
+		return fault.Field("q", "%d bytes, at most %d", len(query), mostQueryBytes)
+	}
+	found, next, err := s.sessions.Sessions(c.Request().Context(), owner(c), query, c.QueryParam("after"), sessionsOnPage)
+	if err != nil {
+		return err
+	}
+	v := templates.SessionList{Layout: s.layout(c, "Sessions", "sessions"), Query: query, Next: next}
+	for _, one := range found {
+		v.Sessions = append(v.Sessions, sessionItem(one))
+	}
+	return s.page(c, http.StatusOK, v)
+}
+
+func sessionItem(one session.Session) templates.SessionItem {
+	return templates.SessionItem{ID: one.ID, Title: one.Title, Runs: one.Runs, Created: one.CreatedAt, Updated: one.UpdatedAt}
+}
+
+// renameSession is POST /sessions/{id}/rename.
+func (s *Server) renameSession(c echo.Context) error {
+	title, err := session.CleanTitle(c.FormValue("title"))
+	if err != nil {
+		return err
+	}
+	if err := s.sessions.RenameSession(c.Request().Context(), owner(c), c.Param("id"), title); err != nil {
+		return err
+	}
+	return s.done(c, "The session is renamed.", "", "/sessions")
+}
+
+// deleteSession is POST /sessions/{id}/delete. It can be undone.
+func (s *Server) deleteSession(c echo.Context) error {
+	id := c.Param("id")
+	if err := s.sessions.DeleteSession(c.Request().Context(), owner(c), id, s.now()); err != nil {
+		return err
+	}
+	return s.done(c, "The session is deleted.", "/sessions/"+id+"/restore", "/sessions")
+}
+
+// restoreSession is POST /sessions/{id}/restore.
+func (s *Server) restoreSession(c echo.Context) error {
+	if err := s.sessions.DeleteSession(c.Request().Context(), owner(c), c.Param("id"), time.Time{}); err != nil {
+		return err
+	}
+	return s.done(c, "The session is back.", "", "/sessions")
+}
+
+// exportSession is GET /sessions/{id}/export: the session as a file.
+func (s *Server) exportSession(c echo.Context) error {
+	file, err := session.ExportSession(c.Request().Context(), s.sessions, owner(c), c.Param("id"))
+	if err != nil {
+		return err
+	}
+	var buf bytes.Buffer
+	if err := file.Write(&buf); err != nil {
+		return err
+	}
+	h := c.Response().Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": fileName(file.Title)}))
+	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, buf.Bytes())
+}
+
+// fileName is a session's title as the name of a file on any system.
+func fileName(title string) string {
+	const most = 60
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsLetter(r) && r < unicode.MaxASCII, unicode.IsDigit(r) && r < unicode.MaxASCII:
+			return r
+		}
+		return '-'
+	}, title)
+	name = strings.Trim(strings.Join(strings.FieldsFunc(name, func(r rune) bool { return r == '-' }), "-"), "-")
+	if len(name) > most {
+		name = name[:most]
+	}
+	if name == "" {
+		name = "session"
+	}
+	return "realign-" + name + ".json"
+}
+
+// importSession is POST /sessions/import: an exported file as the form field "file", or as the body of
+// a JSON request.
+func (s *Server) importSession(c echo.Context) error {
+	if err := s.makes.allow(owner(c), "imports"); err != nil {
+		return err
+	}
+	in, err := upload(c)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	file, err := session.ParseExport(in)
+	if err != nil {
+		return err
+	}
+	made, err := session.ImportSession(c.Request().Context(), s.sessions, owner(c), file, s.now())
+	if err != nil {
+		return err
+	}
+	if wantsJSON(c.Request()) {
+		return c.JSON(http.StatusCreated, map[string]string{"session": made.ID, "url": "/s/" + made.ID})
+	}
+	s.leaveToast(c, toast{Text: fmt.Sprintf("Imported %d runs.", len(file.Runs))})
+	return c.Redirect(http.StatusSeeOther, "/s/"+made.ID)
+}
+
+// upload is the file of a request.
+func upload(c echo.Context) (io.ReadCloser, error) {
+	if strings.HasPrefix(c.Request().Header.Get("Content-Type"), echo.MIMEApplicationJSON) {
+		return c.Request().Body, nil
+	}
+	if err := parseForm(c); err != nil {
+		return nil, err
+	}
+	part, err := c.FormFile("file")
+	if err != nil {
+		return nil, fault.Field("file", "is missing: choose an exported session")
+	}
+	in, err := part.Open()
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
+	}
+	return in, nil
+}

@@ -1,0 +1,231 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/labstack/echo/v4"
+	"golang.org/x/time/rate"
+
+	"realign/internal/fault"
+)
+
+// Times and bounds of a socket, as docs/protocol.md states them.
+const (
+	writeWait       = 10 * time.Second
+	pingEvery       = 20 * time.Second
+	pongWait        = 60 * time.Second
+	framesPerSecond = 50  // of a client, over time; a faster one is read more slowly
+	framesBurst     = 200 // and at once
+	mostWatches     = 256 // runs watched on one socket
+	mostSockets     = 64  // of one owner
+)
+
+// socket is one connection. Its reader (read) acts on the client's frames, its writer (write) alone sends.
+// Each run it watches has a feeder (feed) that pulls events and hands the writer one encoded frame at a
+// time over an unbuffered channel: feeders take turns, and what waits for a slow client is one batch of
+// events a run, never a queue.
+type socket struct {
+	server *Server
+	conn   *websocket.Conn
+	owner  string
+	log    *slog.Logger
+	pace   *rate.Limiter
+
+	ctx     context.Context // ends with the socket
+	cancel  context.CancelCauseFunc
+	answers chan any    // from the reader
+	frames  chan []byte // from the feeders, encoded
+
+	feeders sync.WaitGroup
+	watches map[string]*watch // by run; the reader's own
+}
+
+var (
+	errShutdown = errors.New("the server is stopping")
+	errGone     = errors.New("the client has gone")
+	errSlow     = errors.New("the client did not take a frame in time")
+)
+
+// serveSocket is GET /ws.
+func (s *Server) serveSocket(c echo.Context) error {
+	r := c.Request()
+	if !websocket.IsWebSocketUpgrade(r) {
+		return fault.New(fault.Invalid, "this address speaks WebSocket only")
+	}
+	// Browsers always send Origin. Without one, a cookie would act for somebody who did not ask.
+	if r.Header.Get("Origin") == "" {
+		if len(r.Cookies()) > 0 {
+			return fault.New(fault.Forbidden, "a socket with cookies needs an Origin")
+		}
+	} else if !s.ownOrigin(r) {
+		return fault.New(fault.Forbidden, "the socket was opened by another site")
+	}
+	id := owner(c)
+	if id == "" {
+		id = "socket:" + requestID(c) // a program: owns what it makes until the socket closes
+	}
+	if err := s.enter(id); err != nil {
+		return err
+	}
+	defer s.leave(id)
+
+	upgrader := websocket.Upgrader{
+		HandshakeTimeout: writeWait,
+		ReadBufferSize:   4 << 10,
+		WriteBufferSize:  16 << 10,
+		CheckOrigin:      func(*http.Request) bool { return true }, // checked above, with a better answer
+		Error:            func(http.ResponseWriter, *http.Request, int, error) {},
+	}
+	conn, err := upgrader.Upgrade(c.Response(), r, nil)
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "the handshake is not a WebSocket's")
+	}
+	ctx, cancel := context.WithCancelCause(s.ctx)
+	defer cancel(nil)
+	k := &socket{
+		server: s, conn: conn, owner: id,
+		log:  s.log.With(requestKey, requestID(c)),
+		pace: rate.NewLimiter(framesPerSecond, framesBurst),
+		ctx:  ctx, cancel: cancel,
+		answers: make(chan any), frames: make(chan []byte),
+		watches: map[string]*watch{},
+	}
+	k.serve()
+	return nil
+}
+
+// serve runs the socket until it ends, and returns when all of its goroutines have.
+func (k *socket) serve() {
+	start := k.server.now()
+	k.server.metrics.sockets.Inc()
+	k.log.Info("socket opened")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		k.write()
+	}()
+	// A write that hangs must not hold up the end.
+	stop := context.AfterFunc(k.ctx, func() { _ = k.conn.NetConn().SetWriteDeadline(time.Now().Add(time.Second)) })
+	defer stop()
+	k.read()
+	k.cancel(errGone)
+	<-done
+	k.feeders.Wait()
+	k.server.metrics.sockets.Dec()
+	k.log.Info("socket closed", "cause", context.Cause(k.ctx), "took", k.server.now().Sub(start).Round(time.Millisecond))
+}
+
+// write is the writer: it alone sends. When it returns, the connection is closed, which ends the reader.
+func (k *socket) write() {
+	defer k.conn.Close()
+	ping := time.NewTicker(pingEvery)
+	defer ping.Stop()
+	changed := k.server.pairs.Changed() // before the state is read, so that no change is missed
+	err := k.greet()
+	for err == nil {
+		select {
+		case <-k.ctx.Done():
+			k.sayGoodbye()
+			return
+		case answer := <-k.answers:
+			err = k.send(answer)
+		case frame := <-k.frames:
+			err = k.sendText(frame)
+		case <-changed:
+			changed = k.server.pairs.Changed()
+			err = k.send(k.server.pairsFrame())
+		case <-ping.C:
+			err = k.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeWait))
+		}
+	}
+	var slow interface{ Timeout() bool }
+	if errors.As(err, &slow) && slow.Timeout() {
+		k.server.metrics.slow.Inc()
+		err = errSlow
+		k.closeWith(websocket.CloseTryAgainLater, "too slow: resume after the last event")
+	}
+	k.cancel(err)
+}
+
+func (k *socket) greet() error {
+	if err := k.send(helloFrame{"hello", protocolVersion, k.server.build, k.server.limits()}); err != nil {
+		return err
+	}
+	return k.send(k.server.pairsFrame())
+}
+
+func (k *socket) send(frame any) error {
+	data, err := marshal(frame)
+	if err != nil {
+		return err
+	}
+	return k.sendText(data)
+}
+
+func (k *socket) sendText(data []byte) error {
+	k.server.metrics.frames.WithLabelValues("out").Inc()
+	if err := k.conn.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
+		return err
+	}
+	return k.conn.WriteMessage(websocket.TextMessage, data)
+}
+
+func (k *socket) sayGoodbye() {
+	switch cause := context.Cause(k.ctx); {
+	case errors.Is(cause, errShutdown):
+		k.closeWith(websocket.CloseGoingAway, "the server is stopping")
+	case !errors.Is(cause, errGone):
+		k.closeWith(websocket.CloseNormalClosure, "")
+	}
+}
+
+// closeWith tries to say why; the connection is closed anyway.
+func (k *socket) closeWith(code int, text string) {
+	_ = k.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, text), time.Now().Add(time.Second))
+}
+
+// answer hands a frame to the writer; it is dropped when the socket ends first.
+func (k *socket) answer(frame any) {
+	select {
+	case k.answers <- frame:
+	case <-k.ctx.Done():
+	}
+}
+
+func (k *socket) refuse(f clientFrame, err error) {
+	out := fault.Of(err)
+	if out.Kind == fault.Internal {
+		k.log.Error("socket request failed", "type", f.Type, "run", f.Run, "error", err)
+	}
+	k.answer(errorFrame{Type: "error", Ref: f.Ref, Run: f.Run, wireError: errorBody(out)})
+}
+
+// enter counts a socket in, up to a limit per owner, unless the server is stopping.
+func (s *Server) enter(owner string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return fault.New(fault.Unavailable, "the server is stopping")
+	}
+	if s.sockets[owner] >= mostSockets {
+		return fault.New(fault.Busy, "%d sockets are open already", mostSockets)
+	}
+	s.sockets[owner]++
+	s.open.Add(1)
+	return nil
+}
+
+func (s *Server) leave(owner string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sockets[owner]--; s.sockets[owner] == 0 {
+		delete(s.sockets, owner)
+	}
+	s.open.Done()
+}

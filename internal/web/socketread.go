@@ -1,0 +1,102 @@
+package web
+
+import (
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"realign/internal/fault"
+)
+
+// read is the reader: it acts on the client's frames, one after the other, until the socket ends.
+func (k *socket) read() {
+	k.conn.SetReadLimit(mostFrameBytes)
+	alive := func() error { return k.conn.SetReadDeadline(time.Now().Add(pongWait)) }
+	k.conn.SetPongHandler(func(string) error { return alive() })
+	if alive() != nil {
+		return
+	}
+	for {
+		kind, data, err := k.conn.ReadMessage()
+		if err != nil || alive() != nil {
+			return
+		}
+		k.server.metrics.frames.WithLabelValues("in").Inc()
+		if k.pace.Wait(k.ctx) != nil {
+			return
+		}
+		if kind != websocket.TextMessage {
+			k.refuse(clientFrame{}, fault.New(fault.Invalid, "a frame is text, not binary"))
+			continue
+		}
+		f, err := parseFrame(data)
+		if err == nil {
+			err = k.act(f)
+		}
+		if err != nil {
+			k.refuse(f, err)
+		}
+	}
+}
+
+// act does what a frame asks for.
+func (k *socket) act(f clientFrame) error {
+	switch f.Type {
+	case "start":
+		return k.start(f)
+	case "watch":
+		return k.watch(f.Run, f.After)
+	case "unwatch":
+		k.unwatch(f.Run)
+		return nil
+	case "lanes":
+		return k.addLanes(f)
+	case "lambda":
+		if f.Lane == nil {
+			return fault.Field("lane", "is missing")
+		}
+		return k.server.hub.SetLambda(k.ctx, k.owner, f.Run, *f.Lane, f.Lambda)
+	case "stop":
+		lane := -1
+		if f.Lane != nil {
+			if lane = *f.Lane; lane < 0 {
+				return fault.Field("lane", "%d is negative", lane)
+			}
+		}
+		return k.server.hub.Stop(k.ctx, k.owner, f.Run, lane)
+	case "":
+		return fault.Field("type", "is missing")
+	}
+	return fault.Field("type", "%.40q is not a type of frame", f.Type)
+}
+
+func (k *socket) start(f clientFrame) error {
+	if f.Spec == nil {
+		return fault.Field("spec", "is missing")
+	}
+	if err := k.room(); err != nil {
+		return err
+	}
+	if err := k.server.mayStart(k.owner); err != nil {
+		return err
+	}
+	run, err := k.server.hub.Start(k.ctx, k.owner, f.Session, *f.Spec)
+	if err != nil {
+		return err
+	}
+	k.log.Info("run started", "run", run.ID, "pair", run.Spec.Pair, "lanes", len(run.Spec.Lanes))
+	k.answer(startedFrame{Type: "started", Ref: f.Ref, Session: run.Session, Run: run.ID})
+	return k.watch(run.ID, 0)
+}
+
+func (k *socket) addLanes(f clientFrame) error {
+	if err := k.server.mayStart(k.owner); err != nil {
+		return err
+	}
+	lanes, err := k.server.hub.AddLanes(k.ctx, k.owner, f.Run, f.Lanes)
+	if err != nil {
+		return err
+	}
+	k.answer(lanesAddedFrame{Type: "lanes_added", Ref: f.Ref, Run: f.Run, Lanes: lanes})
+	return nil
+}

@@ -1,0 +1,132 @@
+package web
+
+import (
+	"context"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+)
+
+// watch is a run that a socket follows.
+type watch struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed when its feeder has gone
+}
+
+// mostFailures is how often in a row a watch may fail before it ends. The client may watch again.
+const mostFailures = 3
+
+// watch begins to follow a run, anew if the socket does already.
+func (k *socket) watch(run string, after int) error {
+	k.unwatch(run)
+	if err := k.room(); err != nil {
+		return err
+	}
+	w, err := k.server.hub.Watch(k.ctx, k.owner, run, after)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(k.ctx)
+	this := &watch{cancel: cancel, done: make(chan struct{})}
+	k.watches[run] = this
+	k.server.metrics.watches.Inc()
+	k.feeders.Go(func() {
+		defer close(this.done)
+		defer k.server.metrics.watches.Dec()
+		defer cancel()
+		defer w.Close()
+		k.feed(ctx, run, w)
+	})
+	return nil
+}
+
+// room is Busy when the socket watches as many runs as it may.
+func (k *socket) room() error {
+	if len(k.watches) < mostWatches {
+		return nil
+	}
+	for run, w := range k.watches {
+		select {
+		case <-w.done: // it ended by itself
+			delete(k.watches, run)
+		default:
+		}
+	}
+	if len(k.watches) >= mostWatches {
+		return fault.New(fault.Busy, "this socket watches %d runs already", mostWatches)
+	}
+	return nil
+}
+
+// unwatch ends a watch and waits until nothing of it can be sent any more.
+func (k *socket) unwatch(run string) {
+	if w, ok := k.watches[run]; ok {
+		w.cancel()
+		<-w.done
+		delete(k.watches, run)
+	}
+}
+
+// feed pulls a run's events and offers them to the writer, which takes them when the client has taken
+// what came before.
+func (k *socket) feed(ctx context.Context, run string, w *session.Watch) {
+	behind, failures := true, 0
+	for {
+		if behind && w.CaughtUp() {
+			behind = false
+			if !k.offerFrame(ctx, caughtUpFrame{"caught_up", run, w.Seq()}) {
+				return
+			}
+		}
+		events, err := w.Next(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			failures++
+			if k.tell(ctx, run, err) && failures < mostFailures {
+				continue
+			}
+			return
+		}
+		failures = 0
+		for _, frame := range encodeEvents(run, events) {
+			if !k.offer(ctx, frame) {
+				return
+			}
+		}
+	}
+}
+
+// tell tells the client why a watch stumbled, and reports whether it goes on: it does when events could
+// not be saved, since more may come.
+func (k *socket) tell(ctx context.Context, run string, err error) bool {
+	f := fault.Of(err)
+	if f.Kind == fault.Internal {
+		k.log.Error("watch failed", "run", run, "error", err)
+	}
+	ok := k.offerFrame(ctx, errorFrame{Type: "error", Run: run, wireError: errorBody(f)})
+	return ok && f.Kind == fault.Unavailable
+}
+
+func (k *socket) offerFrame(ctx context.Context, frame any) bool {
+	data, err := marshal(frame)
+	if err != nil {
+		k.log.Error("frame not encoded", "error", err)
+		return false
+	}
+	return k.offer(ctx, data)
+}
+
+// offer waits for the writer to take a frame, and reports whether it did.
+func (k *socket) offer(ctx context.Context, frame []byte) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	select {
+	case k.frames <- frame:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,149 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+
+	"github.com/a-h/templ"
+	"github.com/labstack/echo/v4"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/session"
+	"realign/web/templates"
+)
+
+// view is a filled view model of web/templates.
+type view interface {
+	Page() templ.Component
+}
+
+// page renders a whole page before it sends anything, so that a template that fails leaves no half page.
+func (s *Server) page(c echo.Context, status int, v view) error {
+	var buf bytes.Buffer
+	if err := v.Page().Render(c.Request().Context(), &buf); err != nil {
+		return fault.Wrap(err, fault.Internal, "the page could not be made")
+	}
+	if c.Response().Header().Get("Cache-Control") == "" {
+		c.Response().Header().Set("Cache-Control", "no-store") // pages show what is one's own
+	}
+	return c.HTMLBlob(status, buf.Bytes())
+}
+
+// layout is what every page has.
+func (s *Server) layout(c echo.Context, title, nav string) templates.Layout {
+	l := templates.Layout{Title: title, Nav: nav, CSRF: csrfToken(c), Build: s.build, Toast: s.takeToast(c)}
+	if k, err := c.Cookie(loginCookie); err == nil && s.auth.mode == AuthPassword {
+		l.LoggedIn = s.auth.valid(k.Value)
+	}
+	if k, err := c.Cookie("theme"); err == nil && (k.Value == "light" || k.Value == "dark") {
+		l.Theme = k.Value
+	}
+	return l
+}
+
+func (s *Server) errorView(c echo.Context, status int, f *fault.Error) view {
+	e := templates.Error{
+		Layout: s.layout(c, http.StatusText(status), ""),
+		Status: status, Code: string(f.Kind), Message: f.Message, Field: f.Field, Request: requestID(c),
+	}
+	e.NoIndex = true
+	if f.Kind == fault.Busy {
+		e.RetryAfter = retryAfter
+	}
+	return e
+}
+
+func limitsView() templates.Limits {
+	return templates.Limits{
+		Lanes: decode.MaxLanes, PromptBytes: decode.MaxPromptBytes, MaxTokens: decode.MaxTokensLimit,
+		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda,
+	}
+}
+
+func samplingView(s decode.Sampling) templates.Sampling {
+	return templates.Sampling{
+		MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, MinP: s.MinP,
+		RepeatPenalty: s.RepeatPenalty, PresencePenalty: s.PresencePenalty, FrequencyPenalty: s.FrequencyPenalty,
+		PenaltyWindow: s.PenaltyWindow, Stop: s.Stop,
+	}
+}
+
+// runView is a run with all that was decoded. What the pair states of its models comes from the pair, if
+// it is still there.
+func (s *Server) runView(run session.Run, t *session.Transcript) (templates.Run, error) {
+	spec := run.Spec
+	j, err := json.Marshal(spec)
+	if err != nil {
+		return templates.Run{}, fault.Wrap(err, fault.Internal, "the run cannot be shown")
+	}
+	v := templates.Run{
+		ID: run.ID, Status: string(run.Status), Seq: run.Seq, SpecJSON: string(j),
+		Pair: spec.Pair, Aligned: s.alignedView(spec.Pair, spec.Aligned), Mode: string(spec.Mode),
+		System: spec.System, Prompt: spec.Prompt, Sampling: samplingView(spec.Sampling), Seed: seedText(spec.Seed),
+		Build: spec.Build, At: run.CreatedAt,
+	}
+	for _, m := range spec.History {
+		v.History = append(v.History, templates.Message{Role: m.Role, Content: m.Content})
+	}
+	for _, f := range spec.Files {
+		v.Files = append(v.Files, templates.File{Role: f.Role, Name: f.Name, SHA256: f.SHA256})
+	}
+	for _, id := range t.Prompt {
+		v.PromptTokens = append(v.PromptTokens, int32(id))
+	}
+	for i := range t.Lanes {
+		v.Lanes = append(v.Lanes, laneView(&t.Lanes[i]))
+	}
+	v.Seq = t.Seq
+	return v, nil
+}
+
+func laneView(l *session.Lane) templates.Lane {
+	v := templates.Lane{
+		Index: l.Index, Lambda: l.Lambda, Sample: l.Sample, Prefix: len(l.Prefix), Reason: l.Reason,
+		Tokens: make([]templates.Token, 0, len(l.Tokens)),
+	}
+	if l.Error != nil {
+		v.Error = l.Error.Message
+	}
+	said := 0
+	for _, t := range l.Tokens {
+		v.Tokens = append(v.Tokens, tokenView(t))
+		said += len(t.Text)
+	}
+	if n := len(v.Tokens); n > 0 && said < len(l.Text) {
+		v.Tokens[n-1].Text += l.Text[said:] // what was held back until the lane ended
+	}
+	return v
+}
+
+func tokenView(t session.Token) templates.Token {
+	v := templates.Token{ID: int32(t.ID), Text: t.Text, Name: t.Name, Lambda: t.Lambda}
+	if t.Logp != nil && len(t.Logp.Aligned) > 0 && t.KLReference != nil {
+		v.Traced = true
+		v.Reference, v.Aligned, v.Mixture = t.Logp.Reference, t.Logp.Aligned[0], t.Logp.Mixture
+		v.KL = *t.KLReference
+	}
+	return v
+}
+
+// alignedView is a pair's aligned models by name, with what the pair states of them.
+func (s *Server) alignedView(name string, aligned []string) []templates.AlignedModel {
+	known := map[string]templates.AlignedModel{}
+	if p, err := s.library.Find(name); err == nil {
+		for _, m := range alignedModels(p) {
+			known[m.Name] = m
+		}
+	}
+	models := make([]templates.AlignedModel, 0, len(aligned))
+	for _, a := range aligned {
+		m, ok := known[a]
+		if !ok {
+			m.Name = a
+		}
+		models = append(models, m)
+	}
+	return models
+}
