@@ -144,6 +144,7 @@ func (l Lane) text() string {
 	for _, t := range l.Tokens {
 		b.WriteString(t.Text)
 	}
+	b.WriteString(l.Tail)
 	return b.String()
 }
 

@@ -39,6 +39,7 @@ func (c column) tokens() templ.Component {
 			}
 			b.WriteString(`>` + templ.EscapeString(t.Text) + `</span>`)
 		}
+		b.WriteString(templ.EscapeString(l.Tail))
 		_, err := io.WriteString(w, b.String())
 		return err
 	})
@@ -60,8 +61,9 @@ func equal(a, b []float64) bool {
 type column struct {
 	Lane    Lane
 	Aligned []AlignedModel
-	Live    bool // it belongs to a run
-	Bench   bool // it can be changed and run
+	Live    bool    // it belongs to a run
+	Bench   bool    // it can be changed and run
+	Given   []int32 // tokens it will start with, where it has not run
 
 	PartsLeft, PartsRight int    // first token at which it differs from its neighbours, or -1
 	Left                  string // λ of the lane on its left
@@ -86,7 +88,7 @@ func (v Playground) draftColumns() []column {
 	cs := make([]column, len(v.Draft.Lanes))
 	for i, l := range v.Draft.Lanes {
 		cs[i] = column{
-			Lane: Lane{Index: -1, Lambda: l.Lambda, Sample: l.Sample}, Aligned: v.chosen(), Bench: true,
+			Lane: Lane{Index: -1, Lambda: l.Lambda, Sample: l.Sample}, Aligned: v.chosen(), Bench: true, Given: l.Prefix,
 			PartsLeft: -1, PartsRight: -1,
 		}
 	}

@@ -50,8 +50,11 @@ type Fork struct {
 
 // Limits are the largest values the server accepts.
 type Limits struct {
-	Lanes, PromptBytes, MaxTokens int
-	LambdaMin, LambdaMax          float64
+	Lanes       int     `json:"lanes"`
+	PromptBytes int     `json:"prompt_bytes"`
+	MaxTokens   int     `json:"max_tokens"`
+	LambdaMin   float64 `json:"lambda_min"`
+	LambdaMax   float64 `json:"lambda_max"`
 }
 
 // PairOption is a pair in the chooser.
@@ -145,8 +148,8 @@ type Run struct {
 
 // Message is one turn of a conversation.
 type Message struct {
-	Role    string // system, user, assistant
-	Content string
+	Role    string `json:"role"` // system, user, assistant
+	Content string `json:"content"`
 }
 
 // Lane is one column of a run.
@@ -156,6 +159,7 @@ type Lane struct {
 	Sample int
 	Prefix int // how many of its first tokens were given, not chosen
 	Tokens []Token
+	Tail   string // text that only its end released; belongs to no token
 	Reason string // stop, length, cancelled, error; "" while it runs
 	Error  string // message, with reason error
 }
