@@ -1,0 +1,193 @@
+package gguf
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"realign/internal/fault"
+)
+
+// Token types that the format defines.
+const (
+	Normal      = 1
+	Unknown     = 2
+	Control     = 3
+	UserDefined = 4
+	Unused      = 5
+	Byte        = 6
+)
+
+// special are the keys under tokenizer.ggml that change how text becomes tokens or where a generation
+// ends. Others (padding, mask, fill-in-the-middle) play no part in decoding.
+var special = []string{
+	"bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "unknown_token_id",
+	"add_bos_token", "add_eos_token", "add_space_prefix", "remove_extra_whitespaces",
+}
+
+// tokens is the vocabulary's list of spellings.
+func (f *File) tokens() []string {
+	tokens, _ := f.Metadata["tokenizer.ggml.tokens"].([]string)
+	return tokens
+}
+
+func (f *File) types() []int32 {
+	types, _ := f.Metadata["tokenizer.ggml.token_type"].([]int32)
+	return types
+}
+
+func (f *File) scores() []float32 {
+	scores, _ := f.Metadata["tokenizer.ggml.scores"].([]float32)
+	return scores
+}
+
+func (f *File) merges() []string {
+	merges, _ := f.Metadata["tokenizer.ggml.merges"].([]string)
+	return merges
+}
+
+// ChatTemplate is the model's Jinja template for conversations, "" when it has none.
+func (f *File) ChatTemplate() string { return f.String("tokenizer.chat_template") }
+
+// CheckModel reports what would make llama.cpp refuse the file as a language model, or end the process.
+// It does not know every architecture's rules: llama.cpp may still refuse the file, with an error.
+func (f *File) CheckModel() error {
+	switch {
+	case f.IsAdapter():
+		return f.invalid("holds an adapter, not a whole model")
+	case f.Architecture() == "":
+		return f.invalid("names no architecture")
+	case len(f.Tensors) == 0:
+		return f.invalid("holds no weights")
+	}
+	if n, ok := f.Integer("split.count"); ok && n > 1 {
+		return f.invalid("is one of %d parts: join them into one file first", n)
+	}
+	for _, key := range []string{"block_count", "embedding_length", "context_length", "attention.head_count"} {
+		key = f.Architecture() + "." + key
+		if n, ok := f.Integer(key); ok && (n <= 0 || n > math.MaxInt32/2) {
+			return f.invalid("%s is %d", key, n)
+		}
+	}
+	return f.checkVocabulary()
+}
+
+// checkVocabulary keeps llama.cpp from reading past the end of a list, and from a token that is there
+// twice, on which it aborts.
+func (f *File) checkVocabulary() error {
+	const prefix = "tokenizer.ggml."
+	tokens := f.tokens()
+	if f.String(prefix+"model") == "" || len(tokens) == 0 {
+		return f.invalid("has no vocabulary")
+	}
+	first := make(map[string]int, len(tokens))
+	for i, token := range tokens {
+		if token == "" {
+			token = fmt.Sprintf("[EMPTY_%d]", i) // as llama.cpp spells it
+		}
+		if j, twice := first[token]; twice {
+			return f.invalid("tokens %d and %d are both %q", j, i, token)
+		}
+		first[token] = i
+	}
+	for key, n := range map[string]int{"token_type": len(f.types()), "scores": len(f.scores())} {
+		if _, ok := f.Metadata[prefix+key]; ok && n != len(tokens) {
+			return f.invalid("%s%s has %d usable entries for %d tokens", prefix, key, n, len(tokens))
+		}
+	}
+	if _, ok := f.Metadata[prefix+"merges"]; ok && f.merges() == nil {
+		return f.invalid("%smerges is not a list of texts", prefix)
+	}
+	if value, ok := f.Metadata["tokenizer.chat_template"]; ok {
+		if _, text := value.(string); !text {
+			return f.invalid("tokenizer.chat_template is not a text")
+		}
+	}
+	for _, key := range special {
+		value, ok := f.Metadata[prefix+key]
+		if !ok {
+			continue
+		}
+		if _, flag := value.(bool); flag {
+			continue
+		}
+		if id, whole := f.Integer(prefix + key); !whole || id < 0 || id >= int64(len(tokens)) {
+			return f.invalid("%s%s is %v, but there are %d tokens", prefix, key, value, len(tokens))
+		}
+	}
+	return nil
+}
+
+// Compatible reports why two models cannot be decoded as a pair: their logits must be over the same
+// tokens, and a text must become the same tokens for both. The error names the first token that differs.
+func Compatible(reference, aligned *File) error {
+	differ := func(format string, args ...any) error {
+		return fault.New(fault.Invalid, "%s does not fit %s: %s", aligned.name(), reference.name(), fmt.Sprintf(format, args...))
+	}
+	for _, key := range []string{"model", "pre"} {
+		key = "tokenizer.ggml." + key
+		if r, a := reference.String(key), aligned.String(key); r != a {
+			return differ("%s is %q, not %q as in the reference", key, a, r)
+		}
+	}
+	r, a := reference.tokens(), aligned.tokens()
+	for i := range min(len(r), len(a)) {
+		if r[i] != a[i] {
+			return differ("token %d is %q, not %q as in the reference", i, a[i], r[i])
+		}
+	}
+	if len(r) > len(a) {
+		return differ("it has %d tokens, the reference %d: token %d, %q, is missing", len(a), len(r), len(a), r[len(a)])
+	}
+	if len(r) < len(a) {
+		return differ("it has %d tokens, the reference %d: token %d, %q, is too many", len(a), len(r), len(r), a[len(r)])
+	}
+	if i, r, a, ok := difference(reference.types(), aligned.types()); ok {
+		return differ("token %d, %q, is of type %v, not %v as in the reference", i, reference.tokens()[i], a, r)
+	}
+	if reference.String("tokenizer.ggml.model") != "gpt2" { // byte-pair vocabularies have no use for scores
+		if i, r, a, ok := difference(reference.scores(), aligned.scores()); ok {
+			return differ("token %d, %q, has score %v, not %v as in the reference", i, reference.tokens()[i], a, r)
+		}
+	}
+	if i, r, a, ok := difference(reference.merges(), aligned.merges()); ok {
+		return differ("merge %d is %q, not %q as in the reference", i, a, r)
+	}
+	for _, key := range special {
+		key = "tokenizer.ggml." + key
+		if r, a := reference.special(key), aligned.special(key); r != a {
+			return differ("%s is %s, not %s as in the reference", key, a, r)
+		}
+	}
+	return nil
+}
+
+// special is a special token, with its spelling, or a flag, as an error shows it.
+func (f *File) special(key string) string {
+	value, ok := f.Metadata[key]
+	if !ok {
+		return "unset"
+	}
+	if id, whole := f.Integer(key); whole && id >= 0 && id < int64(len(f.tokens())) {
+		return fmt.Sprintf("%d, %q", id, f.tokens()[id])
+	}
+	return fmt.Sprint(value)
+}
+
+// difference finds the first place where two lists differ. An absent entry is shown as the zero value.
+func difference[T comparable](r, a []T) (i int, inR, inA T, ok bool) {
+	same := func(r, a T) bool { return r == a || r != r && a != a } // two NaN are the same here
+	if slices.EqualFunc(r, a, same) {
+		return 0, inR, inA, false
+	}
+	for i < len(r) && i < len(a) && same(r[i], a[i]) {
+		i++
+	}
+	if i < len(r) {
+		inR = r[i]
+	}
+	if i < len(a) {
+		inA = a[i]
+	}
+	return i, inR, inA, true
+}
