@@ -1,0 +1,132 @@
+#include "bridge.h"
+
+#include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#include "_cgo_export.h"
+
+static void to_go(enum ggml_log_level level, const char *text, void *unused) {
+	(void) unused;
+	realignLog((int) level, (char *) text);
+}
+
+void realign_set_log(void) {
+	llama_log_set(to_go, NULL);
+}
+
+void realign_give_back(void) {
+#ifdef __GLIBC__
+	malloc_trim(0); // the pieces lie scattered, and glibc would keep them all
+#endif
+}
+
+realign_context *realign_open(struct llama_model *model, realign_options options) {
+	struct llama_context_params params = llama_context_default_params();
+	params.n_ctx = options.cells;
+	params.n_batch = options.batch;
+	params.n_ubatch = options.batch; // one pass a batch: all of its rows enter the cache or none
+	params.n_seq_max = options.sequences;
+	params.n_threads = options.threads;
+	params.n_threads_batch = options.threads;
+	params.flash_attn_type = options.flash ? LLAMA_FLASH_ATTN_TYPE_AUTO : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+	params.type_k = options.float32_cache ? GGML_TYPE_F32 : GGML_TYPE_F16;
+	params.type_v = params.type_k;
+	params.kv_unified = true; // the only kind of cache in which sequences share cells
+	params.embeddings = false;
+	params.no_perf = true;
+
+	realign_context *c = calloc(1, sizeof *c);
+	if (c == NULL) {
+		return NULL;
+	}
+	uint32_t n = options.batch;
+	c->context = llama_init_from_model(model, params);
+	c->token = calloc(n, sizeof *c->token);
+	c->position = calloc(n, sizeof *c->position);
+	c->sequence = calloc(n, sizeof *c->sequence);
+	c->want = calloc(n, sizeof *c->want);
+	c->logits = calloc(n, sizeof *c->logits);
+	c->ones = calloc(n, sizeof *c->ones);
+	c->sequences = calloc(n, sizeof *c->sequences);
+	if (!c->context || !c->token || !c->position || !c->sequence || !c->want || !c->logits || !c->ones || !c->sequences) {
+		realign_close(c);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		c->ones[i] = 1;
+		c->sequences[i] = &c->sequence[i];
+	}
+	c->cells = llama_n_ctx(c->context);
+	c->forgets = !llama_model_is_recurrent(model) && !llama_model_is_hybrid(model);
+	return c;
+}
+
+void realign_close(realign_context *c) {
+	if (c->context != NULL) {
+		llama_free(c->context);
+	}
+	free(c->token);
+	free(c->position);
+	free(c->sequence);
+	free(c->want);
+	free(c->logits);
+	free(c->ones);
+	free(c->sequences);
+	free(c);
+}
+
+bool realign_adapt(realign_context *c, struct llama_adapter_lora *adapter) {
+	return llama_set_adapter_lora(c->context, adapter, 1.0f) == 0;
+}
+
+int32_t realign_forward(realign_context *c, int32_t n) {
+	struct llama_batch batch = {
+		.n_tokens = n,
+		.token = c->token,
+		.pos = c->position,
+		.n_seq_id = c->ones,
+		.seq_id = c->sequences,
+		.logits = c->want,
+	};
+	int32_t result = llama_decode(c->context, batch);
+	if (result != 0) {
+		return result;
+	}
+	llama_synchronize(c->context);
+	for (int32_t i = 0; i < n; i++) {
+		c->logits[i] = c->want[i] ? llama_get_logits_ith(c->context, i) : NULL;
+	}
+	return 0;
+}
+
+bool realign_trim(realign_context *c, llama_seq_id sequence, int32_t n) {
+	return llama_memory_seq_rm(llama_get_memory(c->context), sequence, n == 0 ? -1 : n, -1);
+}
+
+bool realign_copy(realign_context *c, llama_seq_id dst, llama_seq_id src, int32_t n, int32_t length) {
+	llama_memory_t memory = llama_get_memory(c->context);
+	llama_memory_seq_rm(memory, dst, -1, -1);
+	if (n == 0) {
+		return true;
+	}
+	if (!c->forgets && n < length) {
+		return false;
+	}
+	llama_memory_seq_cp(memory, src, dst, 0, n == length ? -1 : n);
+	return true;
+}
+
+int64_t realign_pieces(const struct llama_vocab *vocab, char *buffer, int64_t size, int64_t *ends, bool *last) {
+	int64_t used = 0;
+	int32_t n = llama_vocab_n_tokens(vocab);
+	for (llama_token t = 0; t < n; t++) {
+		int64_t room = used < size ? size - used : 0;
+		int32_t bytes = llama_token_to_piece(vocab, t, buffer + (size - room), (int32_t) (room < 1 << 20 ? room : 1 << 20), 0, false);
+		used += bytes < 0 ? -bytes : bytes;
+		ends[t] = used;
+		last[t] = llama_vocab_is_eog(vocab, t);
+	}
+	return used;
+}

@@ -1,0 +1,56 @@
+// What Realign needs of llama.cpp beyond the Go package that carries it: contexts with a unified cache,
+// decoding without copies, LoRA adapters, pieces of the vocabulary, the list of known chat templates.
+// One call from Go does one of these whole; nothing is called once per row.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "llama.h"
+
+typedef struct {
+	uint32_t cells;
+	uint32_t batch;
+	uint32_t sequences;
+	int32_t threads;
+	bool float32_cache;
+	bool flash;
+} realign_options;
+
+// A context with room for one batch. Go fills the rows' arrays, then calls realign_forward.
+typedef struct {
+	struct llama_context *context;
+	uint32_t cells; // as built: llama.cpp rounds the number up
+	bool forgets;   // whether a suffix of a sequence can be dropped
+
+	llama_token *token;
+	llama_pos *position;
+	llama_seq_id *sequence;
+	int8_t *want;
+	float **logits; // after realign_forward, NULL where none were wanted
+
+	int32_t *ones;            // the number of sequences of each row
+	llama_seq_id **sequences; // pointers into sequence
+} realign_context;
+
+void realign_set_log(void);
+
+// Gives memory that was freed back to the system.
+void realign_give_back(void);
+
+realign_context *realign_open(struct llama_model *model, realign_options options);
+void realign_close(realign_context *c);
+bool realign_adapt(realign_context *c, struct llama_adapter_lora *adapter);
+
+// Runs the first n rows of the batch. Returns what llama_decode does.
+int32_t realign_forward(realign_context *c, int32_t n);
+
+// Keeps the first n positions of a sequence.
+bool realign_trim(realign_context *c, llama_seq_id sequence, int32_t n);
+
+// Makes dst, which is emptied, hold the first n of the length positions of src.
+bool realign_copy(realign_context *c, llama_seq_id dst, llama_seq_id src, int32_t n, int32_t length);
+
+// Writes the pieces of all tokens one after another and where each ends. Returns the number of bytes,
+// or what is needed when size is too small (then the buffer holds nothing of use).
+int64_t realign_pieces(const struct llama_vocab *vocab, char *buffer, int64_t size, int64_t *ends, bool *last);

@@ -1,0 +1,157 @@
+package llamacpp
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+)
+
+// EncodeChat renders messages with the model's template and tokenises the result.
+//
+// A special token's spelling inside a message is text like any other. To keep it so, its first character
+// is replaced by one that occurs nowhere else while the template is rendered and special tokens are
+// looked for, and put back before the text around it is tokenised.
+func (v *vocabulary) EncodeChat(messages []decode.Message) ([]decode.Token, error) {
+	if v.chat == nil {
+		return nil, fault.New(fault.Invalid, "the model has no chat template: use a plain text to complete")
+	}
+	for i, m := range messages {
+		if m.Role != "system" && m.Role != "user" && m.Role != "assistant" {
+			return nil, fault.Field("messages", "message %d has role %q, not system, user or assistant", i+1, m.Role)
+		}
+	}
+	disguise := newDisguise(v.special, messages)
+	text, err := v.chat.render(disguise.wear(messages))
+	if err != nil {
+		return nil, err
+	}
+	if !disguise.needed() {
+		tokens, err := v.Encode(text, true)
+		if err != nil {
+			return nil, err
+		}
+		return v.started(tokens), nil
+	}
+	var tokens []decode.Token
+	for _, part := range split(text, v.special) {
+		if part.token >= 0 {
+			tokens = append(tokens, part.token)
+			continue
+		}
+		plain, err := v.Encode(disguise.remove(part.text), false)
+		if err != nil {
+			return nil, err
+		}
+		tokens = append(tokens, plain...)
+	}
+	return v.started(tokens), nil
+}
+
+// disguise hides the spellings of special tokens: spelling i starts with character first+i instead of its
+// own.
+type disguise struct {
+	hidden []string
+	first  rune
+}
+
+func newDisguise(all []special, messages []decode.Message) *disguise {
+	d := &disguise{}
+	for _, s := range all {
+		occurs := func(m decode.Message) bool { return strings.Contains(m.Content, s.text) }
+		if s.text != "" && slices.ContainsFunc(messages, occurs) {
+			d.hidden = append(d.hidden, s.text)
+		}
+	}
+	// A run of characters for private use that no message contains. There are 65,534 of them in one plane.
+	for d.first = 0xF0000; d.clashes(messages); d.first += rune(len(d.hidden)) {
+	}
+	return d
+}
+
+func (d *disguise) clashes(messages []decode.Message) bool {
+	used := func(r rune) bool { return r >= d.first && r < d.first+rune(len(d.hidden)) }
+	return slices.ContainsFunc(messages, func(m decode.Message) bool { return strings.ContainsFunc(m.Content, used) })
+}
+
+func (d *disguise) needed() bool { return len(d.hidden) > 0 }
+
+// mask is what stands for hidden spelling i.
+func (d *disguise) mask(i int) string {
+	_, rest := cutRune(d.hidden[i])
+	return string(d.first+rune(i)) + rest
+}
+
+func (d *disguise) wear(messages []decode.Message) []decode.Message {
+	if !d.needed() {
+		return messages
+	}
+	pairs := make([]string, 0, 2*len(d.hidden))
+	for i, text := range d.hidden { // longest first: the replacer prefers earlier pairs
+		pairs = append(pairs, text, d.mask(i))
+	}
+	replacer := strings.NewReplacer(pairs...)
+	masked := slices.Clone(messages)
+	for i := range masked {
+		masked[i].Content = replacer.Replace(masked[i].Content)
+	}
+	return masked
+}
+
+func (d *disguise) remove(text string) string {
+	pairs := make([]string, 0, 2*len(d.hidden))
+	for i, hidden := range d.hidden {
+		first, _ := cutRune(hidden)
+		pairs = append(pairs, string(d.first+rune(i)), first)
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// cutRune splits a text after its first character.
+func cutRune(s string) (first, rest string) {
+	for i := range s {
+		if i > 0 {
+			return s[:i], s[i:]
+		}
+	}
+	return s, ""
+}
+
+// part is a special token, or a text (with token -1).
+type part struct {
+	token decode.Token
+	text  string
+}
+
+// split cuts a text at special tokens as llama.cpp does: at all occurrences of the longest first.
+func split(text string, all []special) []part {
+	parts := []part{{-1, text}}
+	for _, s := range all {
+		if s.text == "" || !strings.Contains(text, s.text) {
+			continue
+		}
+		var next []part
+		for _, p := range parts {
+			if p.token >= 0 {
+				next = append(next, p)
+				continue
+			}
+			for i, piece := range strings.Split(p.text, s.text) {
+				if i > 0 {
+					next = append(next, part{s.token, s.text})
+				}
+				if piece != "" {
+					next = append(next, part{-1, piece})
+				}
+			}
+		}
+		parts = next
+	}
+	return parts
+}
+
+func longestFirst(all []special) {
+	slices.SortStableFunc(all, func(a, b special) int { return cmp.Compare(len(b.text), len(a.text)) })
+}
