@@ -31,12 +31,19 @@ var (
 	queueBytes    = describe("realign_queue_bytes", "Bytes of events waiting to be saved.")
 	watchers      = describe("realign_watchers", "Watchers of runs.")
 	pairReady     = describe("realign_pair_ready", "Whether a pair's worker can decode.", "pair")
+	tokensTotal   = describe("realign_tokens_total", "Tokens decoded, all lanes.", "pair")
+	rowsTotal     = describe("realign_rows_total", "Rows decoded, prompts included.", "pair", "model")
+	passesTotal   = describe("realign_passes_total", "Forward passes.", "pair", "model")
+	decodeSeconds = describe("realign_decode_seconds_total", "Time spent decoding: with the tokens, the speed while busy.", "pair")
+	lanesNow      = describe("realign_lanes", "Lanes being decoded.", "pair")
+	queueNow      = describe("realign_queue_requests", "Requests that wait for room in a worker.", "pair")
 	pairRestarts  = describe("realign_worker_restarts_total", "Times a pair's worker was started again.", "pair")
 )
 
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{runsTotal, refusedTotal, runsLive, eventsTotal, bytesTotal, commitsTotal,
-		commitSeconds, failuresTotal, stallsTotal, queueEvents, queueBytes, watchers, pairReady, pairRestarts} {
+		commitSeconds, failuresTotal, stallsTotal, queueEvents, queueBytes, watchers, pairReady, pairRestarts,
+		tokensTotal, rowsTotal, passesTotal, decodeSeconds, lanesNow, queueNow} {
 		ch <- d
 	}
 }
@@ -61,12 +68,25 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	now(queueEvents, float64(c.Queue))
 	now(queueBytes, float64(c.QueueBytes))
 	now(watchers, float64(c.Watchers))
-	for _, p := range g.pairs.Statuses() {
+	status, _ := g.pairs.Status()
+	for _, p := range status {
 		ready := 0.0
 		if p.State == pair.Ready {
 			ready = 1
 		}
 		now(pairReady, ready, p.Name)
 		count(pairRestarts, float64(p.Restarts), p.Name)
+	}
+	for name, c := range g.pairs.Counters() {
+		count(tokensTotal, float64(c.Tokens), name)
+		count(decodeSeconds, c.Seconds, name)
+		now(lanesNow, float64(c.Lanes), name)
+		now(queueNow, float64(c.Queue), name)
+		for model, n := range c.Rows {
+			count(rowsTotal, float64(n), name, model)
+		}
+		for model, n := range c.Passes {
+			count(passesTotal, float64(n), name, model)
+		}
 	}
 }

@@ -16,7 +16,8 @@ func (s *Server) healthz(c echo.Context) error {
 
 // readyz is 200 while the default pair can decode.
 func (s *Server) readyz(c echo.Context) error {
-	for _, p := range s.pairs.Statuses() {
+	status, _ := s.pairs.Status()
+	for _, p := range status {
 		if p.Name == s.defaultPair && p.State == pair.Ready {
 			return c.String(http.StatusOK, "ready\n")
 		}

@@ -62,7 +62,8 @@ func (s *Server) showPair(c echo.Context) error {
 // states is the workers' states by pair.
 func (s *Server) states() map[string]pair.Status {
 	states := map[string]pair.Status{}
-	for _, st := range s.pairs.Statuses() {
+	status, _ := s.pairs.Status()
+	for _, st := range status {
 		states[st.Name] = st
 	}
 	return states

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/pair"
@@ -22,11 +20,11 @@ import (
 
 // Pairs tells what the workers of the pairs are doing.
 type Pairs interface {
-	// Statuses is the state of each pair's worker, by name.
-	Statuses() []pair.Status
+	// Status is the state of each pair's worker, by name, and a channel that is closed when it changes.
+	Status() ([]pair.Status, <-chan struct{})
 
-	// Changed is closed when a state differs from what Statuses returned before the call.
-	Changed() <-chan struct{}
+	// Counters are the totals of each pair over all its workers.
+	Counters() map[string]decode.Counters
 }
 
 // Library is the pairs there are; *pair.Library is one.
@@ -59,8 +57,6 @@ type Config struct {
 
 	// TrustProxy believes X-Forwarded-For of a proxy on this machine or a private network.
 	TrustProxy bool
-
-	Collectors []prometheus.Collector // more for /metrics, such as a Meter
 
 	Queue int              // runs that may wait, for the socket's hello; 0 says nothing
 	Now   func() time.Time // the clock; nil is time.Now
@@ -137,11 +133,6 @@ func New(c Config) (*Server, error) {
 		sockets:   map[string]int{},
 	}
 	s.metrics.registry.MustRegister(gauges{c.Hub, c.Pairs})
-	for _, more := range c.Collectors {
-		if err := s.metrics.registry.Register(more); err != nil {
-			return nil, fault.Wrap(err, fault.Internal, "a metric cannot be registered")
-		}
-	}
 	if s.handler, err = s.routes(c.TrustProxy); err != nil {
 		return nil, err
 	}
@@ -171,5 +162,3 @@ func (s *Server) limits() limits {
 		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda, Queue: s.queue,
 	}
 }
-
-func (s *Server) pairsFrame() pairsFrame { return pairsFrame{"pairs", s.pairs.Statuses()} }

@@ -24,9 +24,11 @@ const (
 	framesBurst     = 200 // and at once
 	mostWatches     = 256 // runs watched on one socket
 	mostSockets     = 64  // of one owner
+	mostStarts      = 16  // runs and lanes of one socket that are being admitted
 )
 
 // socket is one connection. Its reader (read) acts on the client's frames, its writer (write) alone sends.
+// What may have to wait for a pair to load (start, lanes) has a goroutine of its own meanwhile.
 // Each run it watches has a feeder (feed) that pulls events and hands the writer one encoded frame at a
 // time over an unbuffered channel: feeders take turns, and what waits for a slow client is one batch of
 // events a run, never a queue.
@@ -42,8 +44,11 @@ type socket struct {
 	answers chan any    // from the reader
 	frames  chan []byte // from the feeders, encoded
 
-	feeders sync.WaitGroup
-	watches map[string]*watch // by run; the reader's own
+	tasks sync.WaitGroup // feeders and starters
+	slots chan struct{}  // places for starters
+
+	mu      sync.Mutex // held while a watch begins or ends; guards watches
+	watches map[string]*watch
 }
 
 var (
@@ -94,6 +99,7 @@ func (s *Server) serveSocket(c echo.Context) error {
 		pace: rate.NewLimiter(framesPerSecond, framesBurst),
 		ctx:  ctx, cancel: cancel,
 		answers: make(chan any), frames: make(chan []byte),
+		slots:   make(chan struct{}, mostStarts),
 		watches: map[string]*watch{},
 	}
 	k.serve()
@@ -116,7 +122,7 @@ func (k *socket) serve() {
 	k.read()
 	k.cancel(errGone)
 	<-done
-	k.feeders.Wait()
+	k.tasks.Wait()
 	k.server.metrics.sockets.Dec()
 	k.log.Info("socket closed", "cause", context.Cause(k.ctx), "took", k.server.now().Sub(start).Round(time.Millisecond))
 }
@@ -126,8 +132,11 @@ func (k *socket) write() {
 	defer k.conn.Close()
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
-	changed := k.server.pairs.Changed() // before the state is read, so that no change is missed
-	err := k.greet()
+	err := k.send(helloFrame{"hello", protocolVersion, k.server.build, k.server.limits()})
+	var changed <-chan struct{}
+	if err == nil {
+		changed, err = k.sendPairs()
+	}
 	for err == nil {
 		select {
 		case <-k.ctx.Done():
@@ -138,8 +147,7 @@ func (k *socket) write() {
 		case frame := <-k.frames:
 			err = k.sendText(frame)
 		case <-changed:
-			changed = k.server.pairs.Changed()
-			err = k.send(k.server.pairsFrame())
+			changed, err = k.sendPairs()
 		case <-ping.C:
 			err = k.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeWait))
 		}
@@ -153,11 +161,10 @@ func (k *socket) write() {
 	k.cancel(err)
 }
 
-func (k *socket) greet() error {
-	if err := k.send(helloFrame{"hello", protocolVersion, k.server.build, k.server.limits()}); err != nil {
-		return err
-	}
-	return k.send(k.server.pairsFrame())
+// sendPairs sends the state of the pairs and returns what tells of the next change.
+func (k *socket) sendPairs() (<-chan struct{}, error) {
+	status, changed := k.server.pairs.Status()
+	return changed, k.send(pairsFrame{"pairs", status})
 }
 
 func (k *socket) send(frame any) error {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -43,14 +44,14 @@ func (k *socket) read() {
 func (k *socket) act(f clientFrame) error {
 	switch f.Type {
 	case "start":
-		return k.start(f)
+		return k.later(f, k.start)
 	case "watch":
 		return k.watch(f.Run, f.After)
 	case "unwatch":
 		k.unwatch(f.Run)
 		return nil
 	case "lanes":
-		return k.addLanes(f)
+		return k.later(f, k.addLanes)
 	case "lambda":
 		if f.Lane == nil {
 			return fault.Field("lane", "is missing")
@@ -70,17 +71,31 @@ func (k *socket) act(f clientFrame) error {
 	return fault.Field("type", "%.40q is not a type of frame", f.Type)
 }
 
+// later does what may take long, up to loading a pair, beside the reader.
+func (k *socket) later(f clientFrame, do func(clientFrame) error) error {
+	select {
+	case k.slots <- struct{}{}:
+	default:
+		return fault.New(fault.Busy, "%d requests of this socket are waiting already", mostStarts)
+	}
+	k.tasks.Go(func() {
+		defer func() { <-k.slots }()
+		if err := do(f); err != nil {
+			k.refuse(f, err)
+		}
+	})
+	return nil
+}
+
 func (k *socket) start(f clientFrame) error {
 	if f.Spec == nil {
 		return fault.Field("spec", "is missing")
 	}
-	if err := k.room(); err != nil {
-		return err
-	}
 	if err := k.server.mayStart(k.owner); err != nil {
 		return err
 	}
-	run, err := k.server.hub.Start(k.ctx, k.owner, f.Session, *f.Spec)
+	// The run is made even if the socket closes meanwhile: whoever pressed the button finds it saved.
+	run, err := k.server.hub.Start(context.WithoutCancel(k.ctx), k.owner, f.Session, *f.Spec)
 	if err != nil {
 		return err
 	}
@@ -93,7 +108,7 @@ func (k *socket) addLanes(f clientFrame) error {
 	if err := k.server.mayStart(k.owner); err != nil {
 		return err
 	}
-	lanes, err := k.server.hub.AddLanes(k.ctx, k.owner, f.Run, f.Lanes)
+	lanes, err := k.server.hub.AddLanes(context.WithoutCancel(k.ctx), k.owner, f.Run, f.Lanes)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,9 @@ const mostFailures = 3
 
 // watch begins to follow a run, anew if the socket does already.
 func (k *socket) watch(run string, after int) error {
-	k.unwatch(run)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.endWatch(run)
 	if err := k.room(); err != nil {
 		return err
 	}
@@ -30,7 +32,7 @@ func (k *socket) watch(run string, after int) error {
 	this := &watch{cancel: cancel, done: make(chan struct{})}
 	k.watches[run] = this
 	k.server.metrics.watches.Inc()
-	k.feeders.Go(func() {
+	k.tasks.Go(func() {
 		defer close(this.done)
 		defer k.server.metrics.watches.Dec()
 		defer cancel()
@@ -40,7 +42,7 @@ func (k *socket) watch(run string, after int) error {
 	return nil
 }
 
-// room is Busy when the socket watches as many runs as it may.
+// room is Busy when the socket watches as many runs as it may. The caller holds mu.
 func (k *socket) room() error {
 	if len(k.watches) < mostWatches {
 		return nil
@@ -58,8 +60,14 @@ func (k *socket) room() error {
 	return nil
 }
 
-// unwatch ends a watch and waits until nothing of it can be sent any more.
 func (k *socket) unwatch(run string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.endWatch(run)
+}
+
+// endWatch waits until nothing of the watch can be sent any more. The caller holds mu.
+func (k *socket) endWatch(run string) {
 	if w, ok := k.watches[run]; ok {
 		w.cancel()
 		<-w.done
