@@ -58,15 +58,15 @@ func (c *chat) render(messages []decode.Message) (string, error) {
 	if c.problem != nil {
 		return c.wellKnown(messages, c.problem)
 	}
-	var turns []any
+	var list turns
 	for _, m := range messages {
-		turns = append(turns, map[string]any{"role": m.Role, "content": m.Content})
+		list = append(list, map[string]any{"role": m.Role, "content": m.Content})
 	}
 	var refusal error // what the template itself objects to
 	var text string
 	err := guard(func() (err error) {
 		text, err = c.jinja.ExecuteToString(exec.NewContext(map[string]any{
-			"messages":              turns,
+			"messages":              list,
 			"add_generation_prompt": true,
 			"bos_token":             c.start,
 			"eos_token":             c.end,
@@ -85,6 +85,22 @@ func (c *chat) render(messages []decode.Message) (string, error) {
 		return c.wellKnown(messages, err)
 	}
 	return text, nil
+}
+
+// turns are messages as a template sees them.
+type turns []map[string]any
+
+// GetItem finds a turn by its number, or from the end by a negative one: the interpreter's own way misses
+// the first of a list when it is counted from the end.
+func (t turns) GetItem(key any) (*exec.Value, bool) {
+	i, ok := key.(int)
+	if i < 0 {
+		i += len(t)
+	}
+	if !ok || i < 0 || i >= len(t) {
+		return exec.AsValue(nil), false
+	}
+	return exec.AsValue(t[i]), true
 }
 
 // wellKnown renders with llama.cpp's own idea of the template, after problem kept it from being run.
