@@ -52,3 +52,8 @@ var boundTable = func() (t [64]float64) {
 	}
 	return t
 }()
+
+// Gumbel is the noise of coupled sampling for one token: the definition that a run can be checked against.
+func Gumbel(seed uint64, sample, position int, t Token) float64 {
+	return gumbel(newNoise(seed, sample, position).bits(int(t)))
+}

@@ -1,0 +1,330 @@
+package llamacpp_test
+
+import (
+	"bufio"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"realign/internal/decode"
+	"realign/internal/decode/llamacpp"
+	"realign/internal/pair"
+)
+
+// openDemo loads the pair that the repository ships.
+func openDemo(t testing.TB) *llamacpp.Pair {
+	t.Helper()
+	demo, err := pair.Load(filepath.Join("..", "..", "..", "models", "demo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := demo.Files()
+	spec := llamacpp.Spec{Reference: files[0].Path}
+	for _, f := range files[1:] {
+		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: f.Role, Path: f.Path})
+	}
+	p, err := llamacpp.Open(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func prompts(t testing.TB) (list []string) {
+	t.Helper()
+	f, err := os.Open("testdata/prompts.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		list = append(list, s.Text())
+	}
+	if len(list) != 50 {
+		t.Fatalf("%d prompts", len(list))
+	}
+	return list
+}
+
+func chat(prompt string, seed uint64, temperature float64, lambdas ...float64) decode.Request {
+	r := decode.Request{
+		Prompt:   decode.Prompt{Messages: []decode.Message{{Role: "user", Content: prompt}}},
+		Sampling: decode.Sampling{MaxTokens: 40, Temperature: temperature, TopP: 1},
+		Seed:     seed,
+		Trace:    decode.Trace{Alternatives: decode.MaxAlternatives},
+	}
+	for i, l := range lambdas {
+		r.Lanes = append(r.Lanes, decode.Lane{Index: i, Lambda: decode.Vector{l}})
+	}
+	return r
+}
+
+// decoded is the token events of each lane of a request, and its cost.
+func decoded(t testing.TB, e *decode.Engine, r decode.Request) (map[int][]decode.Event, decode.Stats) {
+	t.Helper()
+	lanes := map[int][]decode.Event{}
+	var stats decode.Stats
+	j, err := e.Start(r, func(ev decode.Event) {
+		switch ev.Type {
+		case decode.EventToken:
+			lanes[ev.Lane] = append(lanes[ev.Lane], ev)
+		case decode.EventEnd:
+			if ev.Error != nil {
+				t.Errorf("lane %d: %s", ev.Lane, ev.Error.Message)
+			}
+		case decode.EventStats:
+			stats = *ev.Stats
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-j.Done()
+	return lanes, stats
+}
+
+func ids(events []decode.Event) []decode.Token {
+	tokens := make([]decode.Token, len(events))
+	for i, e := range events {
+		tokens[i] = e.ID
+	}
+	return tokens
+}
+
+// alone decodes one model by a loop of its own: one row a pass, the definition of coupled sampling, no
+// engine.
+func alone(t testing.TB, m decode.Model, v decode.Vocabulary, r decode.Request) (tokens []decode.Token) {
+	t.Helper()
+	prompt, err := v.EncodeChat(r.Prompt.Messages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := make([]decode.Row, len(prompt))
+	for i, id := range prompt {
+		pass[i] = decode.Row{Token: id, Pos: i, Want: i == len(prompt)-1}
+	}
+	defer m.Trim(0, 0)
+	for len(tokens) < r.Sampling.MaxTokens {
+		if err := m.Forward(pass); err != nil {
+			t.Fatal(err)
+		}
+		best, score := decode.Token(0), math.Inf(-1)
+		for i, z := range m.Logits(len(pass) - 1) {
+			x := float64(z)
+			if r.Sampling.Temperature > 0 {
+				x = x/r.Sampling.Temperature + decode.Gumbel(r.Seed, 0, len(tokens), decode.Token(i))
+			}
+			if x > score {
+				best, score = decode.Token(i), x
+			}
+		}
+		tokens = append(tokens, best)
+		if v.End(best) {
+			break
+		}
+		pass = []decode.Row{{Token: best, Pos: len(prompt) + len(tokens) - 1, Want: true}}
+	}
+	return tokens
+}
+
+// λ = 0 is the reference model and λ = 1 the aligned one, token for token, greedy and sampled.
+func TestEndsAreTheModels(t *testing.T) {
+	p := openDemo(t)
+	name := p.AlignedNames()[0]
+	aligned, err := p.Aligned(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	models := []decode.Model{p.Reference(), aligned}
+	var requests []decode.Request
+	var want [][2][]decode.Token
+	for i, prompt := range prompts(t) {
+		for _, temperature := range []float64{0, 0.7} {
+			r := chat(prompt, uint64(i), temperature, 0, 1)
+			r.Aligned = []string{name}
+			requests = append(requests, r)
+			want = append(want, [2][]decode.Token{
+				alone(t, models[0], p.Vocabulary(), r), alone(t, models[1], p.Vocabulary(), r),
+			})
+		}
+	}
+	e := decode.NewEngine(p, decode.Config{})
+	defer e.Close()
+	for i, r := range requests {
+		// One lane at a time: passes of the same shapes, so not a bit may differ.
+		for lane := range 2 {
+			one := r
+			one.Lanes = r.Lanes[lane : lane+1]
+			got, _ := decoded(t, e, one)
+			if !slices.Equal(ids(got[lane]), want[i][lane]) {
+				t.Errorf("%q at temperature %v, λ = %d:\n got %v\nwant %v",
+					r.Prompt.Messages[0].Content, r.Sampling.Temperature, lane, ids(got[lane]), want[i][lane])
+			}
+		}
+	}
+}
+
+// Every lane of a run of eight is the lane alone with --plain, and the run itself replays. Passes of
+// another shape sum in another order, which moves logits a little: where two candidates are closer than
+// that, a lane may differ. Such exceptions are listed with the gap, and bounded by the measured move.
+func TestEightLanesEqualEachAlone(t *testing.T) {
+	p := openDemo(t)
+	move := shapeMove(t, p)
+	t.Logf("the shape of passes moves logits by at most %.2g", move)
+	e := decode.NewEngine(p, decode.Config{})
+	defer e.Close()
+	lambdas := []float64{-0.5, 0, 0.25, 0.5, 0.75, 1, 1.5, 2}
+	compared, exceptions := 0, 0
+	for i, prompt := range prompts(t) {
+		temperature := []float64{0, 0.7}[i%2]
+		r := chat(prompt, uint64(i), temperature, lambdas...)
+		together, _ := decoded(t, e, r)
+		again, _ := decoded(t, e, r)
+		for lane, lambda := range lambdas {
+			if !slices.Equal(ids(together[lane]), ids(again[lane])) {
+				t.Errorf("%q, λ = %v: the same run twice differs", prompt, lambda)
+			}
+			single := r
+			single.Plain, single.Lanes = true, r.Lanes[lane:lane+1]
+			plain, _ := decoded(t, e, single)
+			compared++
+			got, want := ids(together[lane]), ids(plain[lane])
+			if slices.Equal(got, want) {
+				continue
+			}
+			exceptions++
+			at := 0
+			for at < min(len(got), len(want)) && got[at] == want[at] {
+				at++
+			}
+			if at == len(got) || at == len(want) {
+				t.Errorf("%q, λ = %v: %d and %d equal tokens", prompt, lambda, len(got), len(want))
+				continue
+			}
+			history, err := p.Vocabulary().EncodeChat(r.Prompt.Messages)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gap := gapOf(t, p, r, lambda, append(history, want[:at]...), at, got[at], want[at])
+			scale := math.Abs(1-lambda) + math.Abs(lambda)
+			if temperature > 0 {
+				scale /= temperature
+			}
+			t.Logf("exception: %q, λ = %v, token %d, gap of the top two %.2g", prompt, lambda, at, gap)
+			if !(gap <= 2*move*scale) {
+				t.Errorf("%q, λ = %v, token %d: gap %v, but passes move scores by %v at most", prompt, lambda, at, gap, 2*move*scale)
+			}
+		}
+	}
+	t.Logf("%d lanes compared, %d exceptions", compared, exceptions)
+}
+
+// gapOf is how far apart the scores of two tokens are after a history, with both models read afresh. The
+// engine that owns the models is idle.
+func gapOf(t *testing.T, p *llamacpp.Pair, r decode.Request, lambda float64, history []decode.Token, position int, a, b decode.Token) float64 {
+	t.Helper()
+	aligned, err := p.Aligned(p.AlignedNames()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gap float64
+	for i, m := range []decode.Model{p.Reference(), aligned} {
+		z := read(t, m, 0, history)
+		m.Trim(0, 0)
+		gap += []float64{1 - lambda, lambda}[i] * (float64(z[a]) - float64(z[b]))
+	}
+	if T := r.Sampling.Temperature; T > 0 {
+		gap = gap/T + decode.Gumbel(r.Seed, 0, position, a) - decode.Gumbel(r.Seed, 0, position, b)
+	}
+	return math.Abs(gap)
+}
+
+// read decodes a history in one pass and returns the logits after it.
+func read(t *testing.T, m decode.Model, seq decode.Seq, history []decode.Token) []float32 {
+	t.Helper()
+	var rows []decode.Row
+	for pos, id := range history {
+		rows = append(rows, decode.Row{Token: id, Pos: pos, Seq: seq, Want: pos == len(history)-1})
+	}
+	if err := m.Forward(rows); err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(m.Logits(len(rows) - 1))
+}
+
+// shapeMove is the largest difference that the shape of passes and the layout of the cache alone make to a
+// logit: eight continuations of a prompt, decoded as eight rows a pass in sequences forked from one, and
+// each for itself in an empty cache, one row a pass.
+func shapeMove(t *testing.T, p *llamacpp.Pair) (largest float64) {
+	t.Helper()
+	aligned, err := p.Aligned(p.AlignedNames()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return max(moveOf(t, p.Reference(), p.Vocabulary()), moveOf(t, aligned, p.Vocabulary()))
+}
+
+func moveOf(t *testing.T, m decode.Model, v decode.Vocabulary) (largest float64) {
+	t.Helper()
+	const forks, length = 8, 40
+	for i, prompt := range prompts(t)[:10] {
+		history, err := v.EncodeChat([]decode.Message{{Role: "user", Content: prompt}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := func(fork, i int) decode.Token { return decode.Token(300 + (fork*length+i)*37%1500) }
+		read(t, m, 0, history)
+		for fork := range decode.Seq(forks) {
+			if fork > 0 {
+				m.Copy(fork, 0, len(history))
+			}
+		}
+		together := make([][][]float32, forks)
+		for i := range length {
+			var rows []decode.Row
+			for fork := range forks {
+				rows = append(rows, decode.Row{Token: token(fork, i), Pos: len(history) + i, Seq: decode.Seq(fork), Want: true})
+			}
+			if err := m.Forward(rows); err != nil {
+				t.Fatal(err)
+			}
+			for fork := range forks {
+				together[fork] = append(together[fork], slices.Clone(m.Logits(fork)))
+			}
+		}
+		for fork := range decode.Seq(forks) {
+			m.Trim(fork, 0)
+		}
+		for fork := range forks {
+			if fork%4 != i%4 {
+				continue
+			}
+			read(t, m, 0, history)
+			for i := range length {
+				if err := m.Forward([]decode.Row{{Token: token(fork, i), Pos: len(history) + i, Want: true}}); err != nil {
+					t.Fatal(err)
+				}
+				for id, z := range m.Logits(0) {
+					largest = max(largest, math.Abs(float64(z)-float64(together[fork][i][id])))
+				}
+			}
+			m.Trim(0, 0)
+		}
+	}
+	return largest
+}
+
+// Eight lanes with equal λ and one sample decode exactly the rows of one.
+func TestEqualLanesDecodeTheRowsOfOne(t *testing.T) {
+	p := openDemo(t)
+	e := decode.NewEngine(p, decode.Config{})
+	defer e.Close()
+	_, one := decoded(t, e, chat("What did you think of the film?", 7, 0.7, 0.5))
+	_, eight := decoded(t, e, chat("What did you think of the film?", 7, 0.7, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5))
+	if fmt.Sprint(one.Rows) != fmt.Sprint(eight.Rows) || one.Rows["reference"] == 0 {
+		t.Errorf("one lane decoded %v rows, eight equal ones %v", one.Rows, eight.Rows)
+	}
+}
