@@ -1,0 +1,127 @@
+"""Batched sampling with a key-value cache, and the two passes that RL needs over what was sampled.
+
+Prompts of a batch have equal length, so no prompt is padded; each prompt is read once and its cache shared by its
+samples. Sampling is at temperature 1 without truncation, as the theory wants, unless told otherwise.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+class Buffer:
+    """Keys and values of one layer for a batch of rows, with room to grow."""
+
+    def __init__(self, k, v, copies, room):
+        self.n = k.shape[2]
+        self.k, self.v = (torch.cat([x.repeat_interleave(copies, 0), x.new_empty(
+            x.shape[0] * copies, x.shape[1], room, x.shape[3])], 2) for x in (k, v))
+
+    def append(self, k, v):
+        t = k.shape[2]
+        self.k[:, :, self.n:self.n + t] = k
+        self.v[:, :, self.n:self.n + t] = v
+        self.n += t
+        return self.k[:, :, :self.n], self.v[:, :, :self.n]
+
+    def select(self, rows):
+        self.k, self.v = self.k[rows], self.v[rows]
+
+
+class Record:
+    """Keeps what a layer computed for the prompt."""
+
+    def append(self, k, v):
+        self.k, self.v = k, v
+        return k, v
+
+
+class Shared:
+    """A recorded prompt seen by several samples (`owner`: which prompt each row continues); differentiable."""
+
+    def __init__(self, record, owner):
+        self.k, self.v = record.k[owner], record.v[owner]
+
+    def append(self, k, v):
+        return torch.cat([self.k, k], 2), torch.cat([self.v, v], 2)
+
+
+def logits(m, h):
+    """Output logits in float32 whatever the rest runs in: probabilities are compared between models."""
+    with torch.autocast("cpu", enabled=False):
+        return F.linear(h.float(), m.embed_tokens.weight)
+
+
+@torch.no_grad()
+def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0):
+    """Replies to prompts (B, P): a list of B*copies token lists without the end marker, and whether each ended."""
+    records = [Record() for _ in m.layers]
+    h = m.hidden(prompts, caches=records)[:, -1:]
+    caches = [Buffer(r.k, r.v, copies, limit) for r in records]
+    h = h.repeat_interleave(copies, 0)
+    rows = torch.arange(prompts.shape[0] * copies)
+    replies, ended = [[] for _ in rows], [False] * len(rows)
+    position = prompts.shape[1]
+    for step in range(limit):
+        z = logits(m, h[:, 0])
+        if temperature == 0:
+            x = z.argmax(-1)
+        else:
+            p = (z / temperature).softmax(-1)
+            if top_p < 1:
+                s, i = p.sort(-1, descending=True)
+                s[s.cumsum(-1) - s > top_p] = 0
+                p = torch.zeros_like(p).scatter_(-1, i, s)
+            x = torch.multinomial(p, 1, generator=generator)[:, 0]
+        live = x != end
+        for r, t, alive in zip(rows.tolist(), x.tolist(), live.tolist()):
+            if alive:
+                replies[r].append(t)
+            else:
+                ended[r] = True
+        if step == limit - 1 or not live.any():
+            break
+        if not live.all():
+            keep = live.nonzero()[:, 0]
+            rows, x = rows[keep], x[keep]
+            for c in caches:
+                c.select(keep)
+        at = torch.full((1,), position)
+        h = m.hidden(x[:, None], positions=at[None], caches=caches)
+        position += 1
+    return replies, ended
+
+
+def pad(replies, ended, end):
+    """Reply tokens with their end marker as (R, T), and the mask of what was sampled."""
+    full = [r + [end] if e else r for r, e in zip(replies, ended)]
+    width = max(map(len, full))
+    y = torch.full((len(full), width), end)
+    mask = torch.zeros(len(full), width, dtype=torch.bool)
+    for i, r in enumerate(full):
+        y[i, :len(r)] = torch.tensor(r)
+        mask[i, :len(r)] = True
+    return y, mask
+
+
+def reply_logits(m, prompts, y, mask, copies, chunk=32):
+    """Logits at every sampled token in the order of y[mask]: (number of sampled tokens, vocabulary).
+
+    Rows go through the model in chunks of like length, so that little of it is padding.
+    """
+    records = [Record() for _ in m.layers]
+    first = m.hidden(prompts, caches=records)[:, -1:]
+    lengths = mask.sum(1)
+    order = lengths.argsort()
+    parts = [None] * len(y)
+    p = prompts.shape[1]
+    for rows in order.split(chunk):
+        owner = rows // copies
+        h = first[owner]
+        t = int(lengths[rows].max()) - 1
+        if t > 0:
+            attend = torch.ones(t, p + t, dtype=torch.bool).tril(p)
+            h = torch.cat([h, m.hidden(y[rows, :t], positions=torch.arange(p, p + t)[None],
+                                       caches=[Shared(r, owner) for r in records], attend=attend)], 1)
+        for i, r in enumerate(rows.tolist()):
+            parts[r] = h[i, :lengths[r]]
+    return logits(m, torch.cat(parts))

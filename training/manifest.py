@@ -1,0 +1,73 @@
+"""Stage 6: models/demo/pair.json, the list of the pair's files that Realign reads.
+
+    python -m training.manifest --out models/demo --default-warmth 0.1 --default-length 0.1
+
+Lists the adapters that lie in the folder; the default warmth adapter comes first.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+from pathlib import Path
+
+WORDS = {
+    "warmth": ("Warmth", "Rewarded for replies that a sentiment classifier finds positive."),
+    "length": ("Length", "Rewarded for replies of 24 to 32 tokens."),
+}
+
+
+def sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def adapters(folder):
+    """(reward, β, path) of every adapter in a folder, in order."""
+    out = []
+    for p in Path(folder).glob("*.lora.gguf"):
+        m = re.fullmatch(r"(\w+)-b([0-9.]+)", p.name.removesuffix(".lora.gguf"))
+        out.append((m[1], float(m[2]), p))
+    return sorted(out, key=lambda x: (x[0] != "warmth", x[1]))
+
+
+def build(folder, defaults):
+    folder = Path(folder)
+    aligned = []
+    for reward, beta, path in adapters(folder):
+        title, text = WORDS[reward]
+        aligned.append({
+            "name": f"{reward}-b{beta:g}",
+            "title": f"{title}, β = {beta:g}",
+            "description": f"{text} KL strength β = {beta:g} in training.",
+            "adapter": path.name,
+            "sha256": sha256(path),
+            "beta": beta,
+            "reward": reward,
+            "default": beta == defaults[reward],
+        })
+    aligned.sort(key=lambda a: (a["reward"] != "warmth", not a["default"], a["beta"]))
+    reference = folder / "reference-q8_0.gguf"
+    return {
+        "name": "demo",
+        "title": "Demo: a small chat model",
+        "description": "A 5-million-parameter chat model trained from scratch on public dialogues about films, music "
+                       "and sport, and LoRA adapters that realign it: warmer replies, or replies of a given length.",
+        "licence": "CC-BY-4.0",
+        "reference": {"name": "reference", "title": "Reference", "file": reference.name, "sha256": sha256(reference)},
+        "aligned": aligned,
+    }
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--default-warmth", type=float, default=0.1)
+    p.add_argument("--default-length", type=float, default=0.1)
+    a = p.parse_args()
+    pair = build(a.out, {"warmth": a.default_warmth, "length": a.default_length})
+    (a.out / "pair.json").write_text(json.dumps(pair, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(len(pair["aligned"]), "aligned models")
+
+
+if __name__ == "__main__":
+    main()

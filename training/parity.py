@@ -1,0 +1,89 @@
+"""Logits of an unquantised GGUF against Hugging Face transformers on the same weights.
+
+    python -m training.parity prompts --data DATA --work WORK --out prompts.jsonl
+    python -m training.parity gguf    --work WORK --gguf models/demo/reference-f16.gguf [--adapter X.pt]
+    python -m training.parity engine  --work WORK --logits logits.jsonl [--adapter X.pt]
+
+`prompts` writes 20 held-out prompts as {"tokens": [...]} lines. `engine` compares what another program computed for
+them: lines {"tokens": [...], "logits": [...]} with the logits after the last token. `gguf` needs no other program:
+transformers reads the GGUF by itself, with its own undoing of the row order, and is compared with our own model.
+
+The weights are rounded to float16 first, as in the file; arithmetic is float32. Logits mean something up to a
+constant, so both sides are centred. The measure is the largest difference over the largest logit.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from . import chat, sample
+
+
+def hugging_face(state, cfg):
+    """transformers' own implementation carrying a state dict of ours, rounded to float16."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    m = LlamaForCausalLM(LlamaConfig(**dataclasses.asdict(cfg), tie_word_embeddings=True)).eval()
+    named = {f"model.{k}": v.half().float() if v.ndim == 2 else v for k, v in state.items()}
+    missing, unexpected = m.load_state_dict(named, strict=False)
+    assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
+    m.tie_weights()
+    return m
+
+
+def relative(a, b):
+    a, b = a - a.mean(), b - b.mean()
+    return float(np.abs(a - b).max() / np.abs(a).max())
+
+
+def tokens(data, tok, count=20):
+    for turns in sample.heldout_prompts(data, count, 5):
+        yield tok.encode(chat.render(chat.messages(turns), True), add_special_tokens=False).ids
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("what", choices=["prompts", "gguf", "engine"])
+    p.add_argument("--data", type=Path)
+    p.add_argument("--work", type=Path, required=True)
+    p.add_argument("--checkpoint", type=Path)
+    p.add_argument("--adapter", type=Path)
+    p.add_argument("--gguf", type=Path)
+    p.add_argument("--logits", type=Path)
+    p.add_argument("--out", type=Path)
+    p.add_argument("--limit", type=float, default=1e-3)
+    a = p.parse_args()
+    m, tok = sample.load(a.work, a.checkpoint, a.adapter)
+    if a.what == "prompts":
+        lines = [json.dumps({"tokens": t}) for t in tokens(a.data, tok)]
+        a.out.write_text("\n".join(lines) + "\n")
+        print(len(lines), "prompts")
+        return
+    hf = hugging_face(m.merged_state(), m.cfg)
+    if a.what == "gguf":
+        from transformers import LlamaForCausalLM
+
+        other = LlamaForCausalLM.from_pretrained(a.gguf.resolve().parent, gguf_file=a.gguf.name, dtype=torch.float32).eval()
+        g = torch.Generator().manual_seed(3)
+        rows = []
+        for n in range(20, 40):
+            t = torch.randint(3, m.cfg.vocab_size, (1, n), generator=g)
+            rows.append((t[0].tolist(), other(t).logits[0, -1].detach().numpy()))
+    else:
+        rows = [(r["tokens"], np.array(r["logits"], dtype=np.float64)) for r in map(json.loads, a.logits.open())]
+    worst = 0.0
+    for ids, theirs in rows:
+        with torch.no_grad():
+            ours = hf(torch.tensor([ids])).logits[0, -1].numpy().astype(np.float64)
+        worst = max(worst, relative(ours, theirs.astype(np.float64)))
+    print(f"{len(rows)} prompts, largest relative difference {worst:.2e} (limit {a.limit:g})")
+    raise SystemExit(worst > a.limit)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""The parts that break silently: row order, chat rendering, tokens, the KL and its gradient, merging, caches."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from jinja2 import Environment
+
+from training import align, bpe, chat, classifier, corpus, export, generate, model, rewards
+
+ROWS = [
+    {"topic": "music", "turns": ["Hi there!", "Hello, do you like music?", "I don't know; it's 1985 again.", "Ha, me too."]},
+    {"topic": None, "turns": ["What's new?", "Not much.", "  Odd   spacing\n here", "Caf\u00e9 \u2603 tabs\tand such"]},
+]
+
+
+@pytest.fixture(scope="module")
+def tok():
+    return bpe.train([t for r in ROWS for t in r["turns"]] + ["user", "assistant", "system"] * 3, 300)
+
+
+@pytest.fixture
+def small(tok):
+    cfg = model.Config(vocab_size=tok.get_vocab_size(), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+                       num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64)
+    m = model.Llama(cfg).initialise(3)
+    g = torch.Generator().manual_seed(4)
+    for p in m.parameters():
+        if p.ndim == 2 and not p.any():
+            torch.nn.init.normal_(p, 0, 0.2, generator=g)
+    return m
+
+
+def with_lora(m):
+    params = m.add_lora(4, 8.0, 5)
+    g = torch.Generator().manual_seed(6)
+    for p in params:
+        torch.nn.init.normal_(p, 0, 0.1, generator=g)
+    return params
+
+
+def test_template_equals_rendering():
+    template = Environment().from_string(chat.CHAT_TEMPLATE)
+    for system in (None, "Be kind."):
+        for generation in (False, True):
+            msgs = chat.messages(["Hello.", "Hi!\nTwo lines", "Bye"], system)
+            assert template.render(messages=msgs, add_generation_prompt=generation) == chat.render(msgs, generation)
+
+
+def test_training_tokens_equal_tokens_of_rendered_text(tok):
+    enc = corpus.Encoder(tok)
+    for row, turns in zip(ROWS, enc.turns(ROWS)):
+        for system in (None, "Talk about music."):
+            ids, mask = enc.example(turns, system)
+            assert ids == tok.encode(chat.render(chat.messages(row["turns"], system))).ids
+            counted = [i for i, m in zip(ids, mask) if m]
+            assert counted.count(enc.end[0]) == len(turns)
+            assert not any(m for i, m in zip(ids, mask) if i == tok.token_to_id(chat.IM_START))
+
+
+def test_tokenizer_round_trip(tok):
+    for text in ["plain", "  two  spaces \n\n lines", "Caf\u00e9 \u2603", "it's 1,234.5%", *(t for r in ROWS for t in r["turns"])]:
+        assert tok.decode(tok.encode(text).ids) == text
+    assert len(tok.encode(chat.IM_END).ids) == 1
+
+
+def test_examples_keep_every_turn_within_the_limit(tok):
+    enc = corpus.Encoder(tok)
+    rows = [{"topic": None, "turns": [f"turn number {i} of a long talk" for i in range(40)]}]
+    turns = enc.turns(rows)
+    out = corpus.epoch(rows, turns, enc, 1, 200, augment=False)
+    assert len(out) > 1 and all(len(ids) <= 200 for ids, _ in out)
+    seen = " ".join(tok.decode(ids) for ids, _ in out)
+    assert all(f"number {i} of" in seen for i in range(40))
+
+
+def interleaved(x, heads):
+    """Rotary embedding as llama.cpp applies it for this architecture: neighbouring pairs."""
+    t, n = x.shape
+    d = n // heads
+    x = x.view(t, heads, d // 2, 2)
+    angle = torch.outer(torch.arange(t).float(), 10000.0 ** (-torch.arange(0, d, 2).float() / d))[:, None]
+    a, b = x[..., 0], x[..., 1]
+    return torch.stack([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1).reshape(t, heads, d)
+
+
+def test_permuted_rows_give_the_same_attention_scores():
+    g = torch.Generator().manual_seed(1)
+    heads, d, n, t = 2, 8, 16, 5
+    wq, wk, x = (torch.randn(*s, generator=g) for s in ((heads * d, n), (heads * d, n), (t, n)))
+    cos, sin = model.rope_tables(model.Config(hidden_size=heads * d, num_attention_heads=heads, max_position_embeddings=t))
+    q, k = (model.rotate((x @ w.T).view(t, heads, d).transpose(0, 1), cos, sin) for w in (wq, wk))
+    pq, pk = (interleaved(x @ torch.from_numpy(export.permute(w.numpy(), heads)).T, heads).transpose(0, 1) for w in (wq, wk))
+    torch.testing.assert_close(q @ k.mT, pq @ pk.mT, atol=1e-4, rtol=1e-4)
+
+
+def test_permuting_lora_b_permutes_the_update():
+    g = np.random.default_rng(2)
+    a, b = g.normal(size=(4, 16)), g.normal(size=(16, 4))
+    np.testing.assert_allclose(export.permute(b @ a, 2), export.permute(b, 2) @ a)
+
+
+def test_merged_weights_equal_the_branch(small):
+    with_lora(small)
+    merged = model.Llama(small.cfg)
+    merged.load_state_dict(small.merged_state())
+    ids = torch.randint(0, small.cfg.vocab_size, (2, 9))
+    torch.testing.assert_close(merged(ids), small(ids), atol=1e-4, rtol=1e-4)
+    before = small(ids)
+    small.switch_lora(False)
+    assert not torch.allclose(before, small(ids))
+
+
+def test_exported_file_reads_back(small, tok, tmp_path):
+    import gguf
+
+    tok.save(str(tmp_path / "tokenizer.json"))
+    export.write_model(tmp_path / "m.gguf", small.state_dict(), small.cfg, tmp_path / "tokenizer.json", "q8_0", "n", "d")
+    r = gguf.GGUFReader(tmp_path / "m.gguf")
+    assert r.fields["tokenizer.chat_template"].contents() == chat.CHAT_TEMPLATE
+    assert r.fields["tokenizer.ggml.eos_token_id"].contents() == tok.token_to_id(chat.IM_END)
+    t = {x.name: x for x in r.tensors}
+    back = gguf.quants.dequantize(t["blk.0.attn_q.weight"].data, t["blk.0.attn_q.weight"].tensor_type)
+    want = export.permute(small.layers[0].self_attn.q_proj.weight.detach().numpy(), 4)
+    np.testing.assert_allclose(back, want, atol=0.02)
+    with_lora(small)
+    export.write_adapter(tmp_path / "a.gguf", small.lora_state(), small.cfg, 8.0, "n", "d")
+    r = gguf.GGUFReader(tmp_path / "a.gguf")
+    assert r.fields["adapter.lora.alpha"].contents() == 8.0
+    names = {x.name for x in r.tensors}
+    assert {"blk.1.attn_output.weight.lora_a", "blk.1.ffn_down.weight.lora_b"} <= names and len(names) == 2 * 2 * 7
+
+
+def test_cached_passes_equal_the_plain_one(small):
+    with_lora(small)
+    g = torch.Generator().manual_seed(8)
+    prompts = torch.randint(3, small.cfg.vocab_size, (3, 7), generator=g)
+    end = 2
+    replies, ended = generate.sample(small, prompts, 2, 12, end, g)
+    y, mask = generate.pad(replies, ended, end)
+    z = generate.reply_logits(small, prompts, y, mask, 2, chunk=4)
+    at = 0
+    for row in range(6):
+        n = int(mask[row].sum())
+        ids = torch.cat([prompts[row // 2], y[row, :n]])[None]
+        torch.testing.assert_close(z[at:at + n], small(ids)[0, 6:6 + n], atol=1e-4, rtol=1e-4)
+        at += n
+    assert at == len(z)
+    greedy, _ = generate.sample(small, prompts, 1, 12, end, g, temperature=0)
+    ids = prompts[0].tolist()
+    for x in greedy[0]:
+        assert x == int(small(torch.tensor([ids]))[0, -1].argmax())
+        ids.append(x)
+
+
+def test_kl_is_exact_and_its_sequence_sum_is_unbiased():
+    g = torch.Generator().manual_seed(9)
+    zp, zr = torch.randn(1, 6, generator=g), torch.randn(1, 6, generator=g)
+    kl, _, _ = align.kl_and_logp(zp, zr, torch.tensor([0]))
+    p, r = zp.softmax(-1), zr.softmax(-1)
+    assert float(kl) == pytest.approx(float((p * (p / r).log()).sum()), abs=1e-6)
+    y = torch.multinomial(p[0], 200000, replacement=True, generator=g)
+    _, lp, lr = align.kl_and_logp(zp.expand(len(y), -1), zr.expand(len(y), -1), y)
+    assert float((lp - lr).mean()) == pytest.approx(float(kl), abs=0.02)
+
+
+def test_policy_gradient_equals_the_exact_one():
+    """Two tokens over three symbols: the estimator's expectation, enumerated, is the objective's gradient."""
+    g = torch.Generator().manual_seed(10)
+    theta = torch.randn(4, 3, generator=g, dtype=torch.float64, requires_grad=True)  # row 0 first token, row 1+i after i
+    ref = torch.randn(4, 3, generator=g, dtype=torch.float64)
+    reward = torch.randn(3, 3, generator=g, dtype=torch.float64)
+    beta = 0.3
+    lp, lr = theta.log_softmax(-1), ref.log_softmax(-1)
+    joint = (lp[0][:, None] + lp[1:]).exp()
+    exact = (joint * (reward - beta * (lp[0][:, None] + lp[1:] - lr[0][:, None] - lr[1:]))).sum()
+    want, = torch.autograd.grad(exact, theta, retain_graph=True)
+    kl = (lp.exp() * (lp - lr)).sum(-1)
+    total = 0
+    for i in range(3):
+        for j in range(3):
+            a = (reward[i, j] - beta * (kl[0] + kl[1 + i])).detach()
+            surrogate = a * (lp[0, i] + lp[1 + i, j]) - beta * (kl[0] + kl[1 + i])
+            total = total + joint[i, j].detach() * surrogate
+    got, = torch.autograd.grad(total, theta)
+    torch.testing.assert_close(got, want)
+
+
+def test_leave_one_out_baseline():
+    r = torch.tensor([1.0, 2.0, 6.0, 0.0, 0.0, 3.0])
+    assert align.leave_one_out(r, 3).tolist() == [-3.0, -1.5, 4.5, -1.5, -1.5, 3.0]
+
+
+def test_length_reward():
+    assert [rewards.length_reward(n) for n in (24, 28, 32)] == [1, 1, 1]
+    assert rewards.length_reward(14) == pytest.approx(0) and rewards.length_reward(34) == pytest.approx(0.8)
+    assert rewards.length_reward(0) == -1
+
+
+def test_repeating_a_word_does_not_raise_the_warmth():
+    spec = {"bias": 0.0, "centre": 0.0, "scale": 1.0, "weights": {"great": 2.0, "awful": -3.0}}
+    c = classifier.NgramClassifier(spec)
+    assert c.logit("Great") == pytest.approx(2.0)
+    assert c.logit("great great great great") < c.logit("great")
+    assert c.logit("It was awful.") < 0 == c.logit("the")
+
+
+def test_batches_hold_every_example_once():
+    rng = random.Random(0)
+    examples = [([i] * n, [1] * n) for i, n in enumerate(rng.choices(range(5, 90), k=200), 1)]
+    out = list(corpus.batches(examples, 400, 3, 0))
+    seen = [int(row[0]) for ids, _ in out for row in ids]
+    assert sorted(seen) == list(range(1, 201))
+    assert all(ids.shape[0] == 1 or ids.shape[0] * max((r > 0).sum() for r in ids) <= 400 for ids, _ in out)
+    assert math.fsum(m.sum() for _, m in out) == sum(len(e[0]) for e in examples)
