@@ -1,12 +1,22 @@
-// Package session holds what a user keeps: sessions, the runs in them with their events, and comparisons
-// (frozen runs that can be shared). It has no SQL and no HTTP.
+// Package session holds what a user keeps: sessions, the runs in them with their logs of events, and
+// comparisons (frozen runs that can be shared). Its Hub runs the runs: it hands them to a decoder, numbers
+// and saves what comes back, and lets any number of watchers follow. It has no SQL and no HTTP.
 package session
 
 import (
+	"crypto/rand"
+	"encoding/json"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"realign/internal/decode"
+	"realign/internal/fault"
 )
+
+// MaxTitle is how many characters a title may have.
+const MaxTitle = 200
 
 // Session is an ordered list of runs, owned by someone.
 type Session struct {
@@ -23,11 +33,14 @@ type Session struct {
 type Run struct {
 	ID        string    `json:"id"`
 	Session   string    `json:"session"`
+	Owner     string    `json:"-"`
+	Instance  string    `json:"-"` // the server that decodes it
 	Spec      Spec      `json:"spec"`
 	Status    Status    `json:"status"`
 	CreatedAt time.Time `json:"created_at"`
 	EndedAt   time.Time `json:"ended_at,omitzero"`
-	Seq       int       `json:"seq"` // number of its last event
+	Seq       int       `json:"seq"`   // number of its last event
+	Lanes     int       `json:"lanes"` // how many it has, those added later included
 }
 
 // Status of a run.
@@ -39,51 +52,59 @@ const (
 	Failed  Status = "failed" // at least one lane ended with an error
 )
 
-// Spec is what a run was asked to do: enough to do it again.
-type Spec struct {
-	Pair         string          `json:"pair"`
-	Aligned      []string        `json:"aligned"`
-	System       string          `json:"system,omitempty"`
-	Prompt       string          `json:"prompt"`
-	Mode         Mode            `json:"mode"`
-	Parent       *Parent         `json:"parent,omitempty"`
-	Lanes        []decode.Lane   `json:"lanes"`
-	Sampling     decode.Sampling `json:"sampling"`
-	Seed         uint64          `json:"seed,string"`
-	Alternatives int             `json:"alternatives"`
-
-	// History is the conversation before the prompt, resolved from Parent when the run was made.
-	History []decode.Message `json:"history,omitempty"`
-
-	// Files identifies the models it ran on.
-	Files []File `json:"files,omitempty"`
-	Build string `json:"build,omitempty"` // of the program that decoded it
-}
-
-// Mode says how the prompt is given to the models.
-type Mode string
-
-const (
-	Chat  Mode = "chat"  // through the chat template
-	Plain Mode = "plain" // as a text to complete
-)
-
-// Parent is the lane whose conversation a run continues.
-type Parent struct {
-	Run  string `json:"run"`
-	Lane int    `json:"lane"`
-}
-
-// File is one model file of a pair.
-type File struct {
-	Role   string `json:"role"` // "reference", or the aligned model's name
-	Name   string `json:"name"` // base name of the file
-	SHA256 string `json:"sha256"`
-}
-
-// Event is one entry of a run's append-only log.
+// Event is one entry of a run's append-only log, encoded once, before it is stored.
 type Event struct {
-	Run   string       `json:"run"`
-	Seq   int          `json:"seq"` // from 1, without gaps
-	Event decode.Event `json:"event"`
+	Run   string          `json:"run"`
+	Seq   int             `json:"seq"`   // from 1, without gaps
+	Event json.RawMessage `json:"event"` // a decode.Event
+}
+
+// Decode is the event itself.
+func (e Event) Decode() (decode.Event, error) {
+	var d decode.Event
+	if err := json.Unmarshal(e.Event, &d); err != nil {
+		return d, fault.Wrap(err, fault.Internal, "event %d of run %s cannot be read", e.Seq, e.Run)
+	}
+	return d, nil
+}
+
+// NewID is an identifier nobody else has and nobody can guess: 80 random bits, fit for an address.
+func NewID() string { return strings.ToLower(rand.Text()[:16]) }
+
+// CleanTitle is a title as it is kept: one line, without control characters. It is Invalid when empty or
+// longer than MaxTitle characters.
+func CleanTitle(title string) (string, error) {
+	title = oneLine(title)
+	if title == "" {
+		return "", fault.Field("title", "is empty")
+	}
+	if n := utf8.RuneCountInString(title); n > MaxTitle {
+		return "", fault.Field("title", "%d characters, at most %d", n, MaxTitle)
+	}
+	return title, nil
+}
+
+// TitleOf is the title a session gets from its first prompt.
+func TitleOf(prompt string) string {
+	const length = 80
+	title := oneLine(prompt)
+	if utf8.RuneCountInString(title) <= length {
+		return title
+	}
+	title = string([]rune(title)[:length-1])
+	if i := strings.LastIndexByte(title, ' '); i > length/2 {
+		title = title[:i]
+	}
+	return title + "…"
+}
+
+// oneLine replaces control characters and runs of space by single spaces.
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, s)
+	return strings.Join(strings.Fields(s), " ")
 }

@@ -1,0 +1,105 @@
+package session
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+)
+
+// SnapshotVersion is the version of the form below.
+const SnapshotVersion = 1
+
+// Snapshot is a run frozen for showing: everything a reader sees and everything needed to decode it again.
+// Its canonical form is its JSON as Canonical writes it: members in the order of the fields here, no space,
+// no HTML escapes; its digest is the SHA-256 of those bytes.
+type Snapshot struct {
+	Version      int              `json:"version"`
+	CreatedAt    time.Time        `json:"created_at"` // UTC
+	Build        string           `json:"build"`
+	Pair         string           `json:"pair"`
+	Aligned      []string         `json:"aligned"`
+	Files        []File           `json:"files"`
+	Mode         Mode             `json:"mode"`
+	System       string           `json:"system,omitempty"`
+	History      []decode.Message `json:"history,omitempty"`
+	Prompt       string           `json:"prompt"`
+	PromptTokens []decode.Token   `json:"prompt_tokens"`
+	Sampling     decode.Sampling  `json:"sampling"`
+	Seed         uint64           `json:"seed,string"`
+	Alternatives int              `json:"alternatives"`
+	Lanes        []SnapshotLane   `json:"lanes"`
+}
+
+// SnapshotLane is a lane as it ended.
+type SnapshotLane struct {
+	decode.Lane               // Changes holds every move of λ
+	Text        string        `json:"text"`
+	Reason      string        `json:"reason"`
+	Error       *decode.Error `json:"error,omitempty"`
+	KLReference float64       `json:"kl_reference"` // Σ over its tokens, nats
+	KLAligned   []float64     `json:"kl_aligned,omitempty"`
+	Tokens      []Token       `json:"tokens"`
+}
+
+// NewSnapshot freezes a run. It is a Conflict while a lane runs or when no token was decoded.
+func NewSnapshot(run Run, t *Transcript, now time.Time) (*Snapshot, error) {
+	if !t.Done() {
+		return nil, fault.New(fault.Conflict, "a lane is still being decoded: share the run when all have ended")
+	}
+	if !slices.ContainsFunc(t.Lanes, func(l Lane) bool { return len(l.Tokens) > 0 }) {
+		return nil, fault.New(fault.Conflict, "no lane of this run has any token")
+	}
+	spec := run.Spec
+	s := &Snapshot{
+		Version: SnapshotVersion, CreatedAt: now.UTC().Truncate(time.Microsecond), Build: spec.Build,
+		Pair: spec.Pair, Aligned: spec.Aligned, Files: spec.Files,
+		Mode: spec.Mode, System: spec.System, History: spec.History, Prompt: spec.Prompt, PromptTokens: t.Prompt,
+		Sampling: spec.Sampling, Seed: spec.Seed, Alternatives: spec.Alternatives,
+	}
+	for _, l := range t.Lanes {
+		s.Lanes = append(s.Lanes, SnapshotLane{
+			Lane: l.Lane, Text: l.Text, Reason: l.Reason, Error: l.Error,
+			KLReference: l.KLReference, KLAligned: l.KLAligned, Tokens: l.Tokens,
+		})
+	}
+	return s, nil
+}
+
+// Canonical is the snapshot's canonical form and the hexadecimal SHA-256 of it.
+func (s *Snapshot) Canonical() (form []byte, digest string, err error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(s); err != nil {
+		return nil, "", fault.Wrap(err, fault.Internal, "the run cannot be written as JSON")
+	}
+	form = bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return form, Digest(form), nil
+}
+
+// Digest is the hexadecimal SHA-256 of bytes.
+func Digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Fork is the spec that decodes the snapshot's run anew, to be changed at will.
+func (s *Snapshot) Fork() Spec {
+	spec := Spec{
+		Pair: s.Pair, Aligned: slices.Clone(s.Aligned), System: s.System, Prompt: s.Prompt, Mode: s.Mode,
+		History: slices.Clone(s.History), Sampling: s.Sampling, Seed: s.Seed, Alternatives: s.Alternatives,
+	}
+	for _, l := range s.Lanes {
+		lane := l.Lane
+		lane.Changes = slices.Clone(lane.Changes)
+		lane.Prefix = slices.Clone(lane.Prefix)
+		spec.Lanes = append(spec.Lanes, lane)
+	}
+	return spec
+}

@@ -1,0 +1,201 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+)
+
+// Events are kept as chunks: consecutive events of a run that were saved together, as one JSON array. A
+// row for each event would cost ten times the statements.
+
+// maxChunk bounds a chunk, and so what is read for nothing when a reader starts in its middle.
+const maxChunk = 512
+
+// prepare prepares what every commit of events runs.
+func (s *Store) prepare(ctx context.Context) (err error) {
+	for stmt, query := range map[**sql.Stmt]string{
+		&s.append.advance: "UPDATE runs SET seq = ? WHERE id = ? AND seq = ?",
+		&s.append.insert:  "INSERT INTO events (run_id, last, first, payload) VALUES (?, ?, ?, ?)",
+		&s.append.change:  "UPDATE runs SET status = ?, lanes = ?, ended_at = ? WHERE id = ?",
+	} {
+		if *stmt, err = s.write.DB.PrepareContext(ctx, s.placeholders(query)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeholders numbers the placeholders of a query for PostgreSQL.
+func (s *Store) placeholders(query string) string {
+	if s.sqlite {
+		return query
+	}
+	for i := 1; strings.Contains(query, "?"); i++ {
+		query = strings.Replace(query, "?", fmt.Sprintf("$%d", i), 1)
+	}
+	return query
+}
+
+// Append saves a batch in one transaction. It is a Conflict when the events of a run do not follow the
+// last one saved, and NotFound when a run does not exist.
+func (s *Store) Append(ctx context.Context, batch session.Batch) error {
+	tx, err := s.write.DB.BeginTx(ctx, nil)
+	if err != nil {
+		return wrap(err, "begin to append events")
+	}
+	defer tx.Rollback() //nolint:errcheck // does nothing after a commit
+	if err := s.appendEvents(ctx, tx, batch.Events); err != nil {
+		return wrap(err, "append events")
+	}
+	change := tx.StmtContext(ctx, s.append.change)
+	for _, c := range batch.Changes {
+		result, err := change.ExecContext(ctx, string(c.Status), c.Lanes, micros(c.At), c.Run)
+		if err := changed(result, err, "run"); err != nil {
+			return err
+		}
+	}
+	return wrap(tx.Commit(), "commit events")
+}
+
+// chunk is consecutive events of one run.
+type chunk struct {
+	run         string
+	first, last int
+	payload     bytes.Buffer
+}
+
+// chunks groups events by run, keeping their order within each.
+func chunks(events []session.Event) ([]*chunk, error) {
+	var list []*chunk
+	open := make(map[string]*chunk)
+	for _, e := range events {
+		c := open[e.Run]
+		if c != nil && e.Seq != c.last+1 {
+			return nil, fault.New(fault.Conflict, "event %d of run %s follows event %d", e.Seq, e.Run, c.last)
+		}
+		if c == nil || e.Seq-c.first >= maxChunk {
+			c = &chunk{run: e.Run, first: e.Seq}
+			list = append(list, c)
+			open[e.Run] = c
+			c.payload.WriteByte('[')
+		} else {
+			c.payload.WriteByte(',')
+		}
+		c.last = e.Seq
+		c.payload.Write(e.Event)
+	}
+	return list, nil
+}
+
+func (s *Store) appendEvents(ctx context.Context, tx *sql.Tx, events []session.Event) error {
+	list, err := chunks(events)
+	if err != nil {
+		return err
+	}
+	advance, insert := tx.StmtContext(ctx, s.append.advance), tx.StmtContext(ctx, s.append.insert)
+	for _, c := range list {
+		result, err := advance.ExecContext(ctx, c.last, c.run, c.first-1)
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil {
+			return err
+		} else if n == 0 {
+			return s.whyNot(ctx, tx, c)
+		}
+		c.payload.WriteByte(']')
+		if _, err := insert.ExecContext(ctx, c.run, c.last, c.first, c.payload.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whyNot says why a chunk could not follow.
+func (s *Store) whyNot(ctx context.Context, tx *sql.Tx, c *chunk) error {
+	var seq int
+	err := tx.QueryRowContext(ctx, s.placeholders("SELECT seq FROM runs WHERE id = ?"), c.run).Scan(&seq)
+	if err != nil {
+		return notFound(err, "run")
+	}
+	return fault.New(fault.Conflict, "event %d of run %s follows event %d", c.first, c.run, seq)
+}
+
+type eventRow struct {
+	bun.BaseModel `bun:"table:events,alias:e"`
+
+	RunID   string `bun:"run_id,pk"`
+	Last    int    `bun:"last,pk"`
+	First   int    `bun:"first"`
+	Payload []byte `bun:"payload"`
+}
+
+// Events reads up to limit events of an owner's run with numbers above after, in order.
+func (s *Store) Events(ctx context.Context, owner, run string, after, limit int) ([]session.Event, error) {
+	rows, err := s.read.NewSelect().Model((*eventRow)(nil)).Column("last", "first", "payload").
+		Where("e.run_id = ? AND e.last > ?", run, after).
+		Where("EXISTS (SELECT 1 FROM runs AS r WHERE r.id = e.run_id AND r.owner = ?)", owner).
+		OrderExpr("e.last").Limit(int64(limit)).Rows(ctx)
+	if err != nil {
+		return nil, wrap(err, "read the events of run %s", run)
+	}
+	defer rows.Close()
+	var events []session.Event
+	for len(events) < limit && rows.Next() {
+		var last, first int
+		var payload []byte
+		if err := rows.Scan(&last, &first, &payload); err != nil {
+			return nil, wrap(err, "read the events of run %s", run)
+		}
+		var list []json.RawMessage
+		if err := json.Unmarshal(payload, &list); err != nil || len(list) != last-first+1 {
+			return nil, fault.Wrap(err, fault.Internal, "events %d to %d of run %s cannot be read", first, last, run)
+		}
+		for i, raw := range list {
+			if seq := first + i; seq > after && len(events) < limit {
+				events = append(events, session.Event{Run: run, Seq: seq, Event: raw})
+			}
+		}
+	}
+	return events, wrap(rows.Err(), "read the events of run %s", run)
+}
+
+// Import adds a session with its runs and their events, all or nothing.
+func (s *Store) Import(ctx context.Context, in session.Session, runs []session.Run, events []session.Event) error {
+	list, err := chunks(events)
+	if err != nil {
+		return err
+	}
+	err = s.tx(ctx, func(tx bun.Tx) error {
+		if _, err := tx.NewInsert().Model(newSessionRow(in)).Exec(ctx); err != nil {
+			return err
+		}
+		for i, run := range runs {
+			row, err := newRunRow(run, i+1)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
+				return err
+			}
+		}
+		insert := tx.Tx.StmtContext(ctx, s.append.insert)
+		for _, c := range list {
+			c.payload.WriteByte(']')
+			if _, err := insert.ExecContext(ctx, c.run, c.last, c.first, c.payload.String()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return wrap(err, "import a session")
+}

@@ -1,0 +1,155 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/uptrace/bun"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+)
+
+type runRow struct {
+	bun.BaseModel `bun:"table:runs,alias:r"`
+
+	ID         string `bun:"id,pk"`
+	SessionID  string `bun:"session_id"`
+	Place      int    `bun:"place"`
+	Owner      string `bun:"owner"`
+	Instance   string `bun:"instance"`
+	Spec       string `bun:"spec"`
+	PromptFold string `bun:"prompt_fold"`
+	Status     string `bun:"status"`
+	Lanes      int    `bun:"lanes"`
+	Seq        int    `bun:"seq"`
+	CreatedAt  int64  `bun:"created_at"`
+	EndedAt    *int64 `bun:"ended_at"`
+}
+
+func newRunRow(r session.Run, place int) (*runRow, error) {
+	spec, err := json.Marshal(r.Spec)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "the run's spec cannot be written as JSON")
+	}
+	return &runRow{
+		ID: r.ID, SessionID: r.Session, Place: place, Owner: r.Owner, Instance: r.Instance, Spec: string(spec),
+		PromptFold: fold(r.Spec.Prompt), Status: string(r.Status), Lanes: r.Lanes, Seq: r.Seq,
+		CreatedAt: r.CreatedAt.UnixMicro(), EndedAt: micros(r.EndedAt),
+	}, nil
+}
+
+func (r *runRow) run() (session.Run, error) {
+	run := session.Run{
+		ID: r.ID, Session: r.SessionID, Owner: r.Owner, Instance: r.Instance, Status: session.Status(r.Status),
+		Lanes: r.Lanes, Seq: r.Seq, CreatedAt: fromMicros(&r.CreatedAt), EndedAt: fromMicros(r.EndedAt),
+	}
+	if err := json.Unmarshal([]byte(r.Spec), &run.Spec); err != nil {
+		return run, fault.Wrap(err, fault.Internal, "run %s cannot be read", r.ID)
+	}
+	return run, nil
+}
+
+func toRuns(rows []runRow) ([]session.Run, error) {
+	runs := make([]session.Run, len(rows))
+	for i := range rows {
+		var err error
+		if runs[i], err = rows[i].run(); err != nil {
+			return nil, err
+		}
+	}
+	return runs, nil
+}
+
+// CreateRun adds a run to its session, last, and the session itself unless created is nil.
+func (s *Store) CreateRun(ctx context.Context, run session.Run, created *session.Session) error {
+	err := s.tx(ctx, func(tx bun.Tx) error {
+		if created != nil {
+			if _, err := tx.NewInsert().Model(newSessionRow(*created)).Exec(ctx); err != nil {
+				return err
+			}
+		} else {
+			// This also makes runs of one session wait for each other, so that places are unique.
+			result, err := tx.NewUpdate().Model((*sessionRow)(nil)).Set("updated_at = ?", run.CreatedAt.UnixMicro()).
+				Where("id = ? AND owner = ? AND deleted_at IS NULL", run.Session, run.Owner).Exec(ctx)
+			if err := changed(result, err, "session"); err != nil {
+				return err
+			}
+		}
+		var place int
+		err := tx.NewSelect().Model((*runRow)(nil)).ColumnExpr("COALESCE(MAX(r.place), 0) + 1").
+			Where("r.session_id = ?", run.Session).Scan(ctx, &place)
+		if err != nil {
+			return err
+		}
+		row, err := newRunRow(run, place)
+		if err != nil {
+			return err
+		}
+		_, err = tx.NewInsert().Model(row).Exec(ctx)
+		return err
+	})
+	return wrap(err, "create run %s", run.ID)
+}
+
+// visible is the owner's runs in sessions that are not deleted.
+func (s *Store) visible(owner string) *bun.SelectQuery {
+	return s.read.NewSelect().Model((*runRow)(nil)).Where("r.owner = ?", owner).
+		Where("EXISTS (SELECT 1 FROM sessions AS s WHERE s.id = r.session_id AND s.deleted_at IS NULL)")
+}
+
+// Run is a run of a session that is not deleted.
+func (s *Store) Run(ctx context.Context, owner, id string) (session.Run, error) {
+	var row runRow
+	if err := s.visible(owner).Where("r.id = ?", id).Scan(ctx, &row); err != nil {
+		return session.Run{}, wrap(notFound(err, "run"), "read run %s", id)
+	}
+	return row.run()
+}
+
+// Runs lists the runs of a session in order. It is empty for a session that is not the owner's.
+func (s *Store) Runs(ctx context.Context, owner, id string) ([]session.Run, error) {
+	var rows []runRow
+	if err := s.visible(owner).Where("r.session_id = ?", id).OrderExpr("r.place").Scan(ctx, &rows); err != nil {
+		return nil, wrap(err, "list the runs of session %s", id)
+	}
+	return toRuns(rows)
+}
+
+// Running lists the runs, of any owner, that an instance of the server has not finished.
+func (s *Store) Running(ctx context.Context, instance string) ([]session.Run, error) {
+	var rows []runRow
+	err := s.read.NewSelect().Model(&rows).Where("r.instance = ? AND r.status = 'running'", instance).
+		OrderExpr("r.created_at, r.id").Scan(ctx)
+	if err != nil {
+		return nil, wrap(err, "list unfinished runs")
+	}
+	return toRuns(rows)
+}
+
+// Counts is how much an owner has, or everybody for "".
+type Counts struct {
+	Sessions, Runs, Comparisons int
+}
+
+// Counts counts sessions and runs that are not deleted, and comparisons.
+func (s *Store) Counts(ctx context.Context, owner string) (c Counts, err error) {
+	for _, table := range []struct {
+		count *int
+		query *bun.SelectQuery
+	}{
+		{&c.Sessions, s.read.NewSelect().Model((*sessionRow)(nil)).Where("s.deleted_at IS NULL")},
+		{&c.Runs, s.read.NewSelect().Model((*runRow)(nil)).Join("JOIN sessions AS s ON s.id = r.session_id AND s.deleted_at IS NULL")},
+		{&c.Comparisons, s.read.NewSelect().Model((*comparisonRow)(nil))},
+	} {
+		if owner != "" {
+			table.query.Where("?TableAlias.owner = ?", owner)
+		}
+		n, err := table.query.Count(ctx)
+		if err != nil {
+			return c, wrap(err, "count what there is")
+		}
+		*table.count = int(n)
+	}
+	return c, nil
+}

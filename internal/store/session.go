@@ -1,0 +1,164 @@
+package store
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+)
+
+type sessionRow struct {
+	bun.BaseModel `bun:"table:sessions,alias:s"`
+
+	ID        string `bun:"id,pk"`
+	Owner     string `bun:"owner"`
+	Title     string `bun:"title"`
+	TitleFold string `bun:"title_fold"`
+	CreatedAt int64  `bun:"created_at"`
+	UpdatedAt int64  `bun:"updated_at"`
+	DeletedAt *int64 `bun:"deleted_at"`
+	Runs      int    `bun:"runs,scanonly"`
+}
+
+func newSessionRow(s session.Session) *sessionRow {
+	return &sessionRow{
+		ID: s.ID, Owner: s.Owner, Title: s.Title, TitleFold: fold(s.Title),
+		CreatedAt: s.CreatedAt.UnixMicro(), UpdatedAt: s.UpdatedAt.UnixMicro(), DeletedAt: micros(s.DeletedAt),
+	}
+}
+
+func (r *sessionRow) session() session.Session {
+	return session.Session{
+		ID: r.ID, Owner: r.Owner, Title: r.Title, CreatedAt: fromMicros(&r.CreatedAt), UpdatedAt: fromMicros(&r.UpdatedAt),
+		DeletedAt: fromMicros(r.DeletedAt), Runs: r.Runs,
+	}
+}
+
+// fold is text as it is searched. PostgreSQL cannot keep a zero byte.
+func fold(s string) string { return strings.ReplaceAll(strings.ToLower(s), "\x00", " ") }
+
+func (s *Store) sessions(owner string, deleted bool) *bun.SelectQuery {
+	q := s.read.NewSelect().Model((*sessionRow)(nil)).Where("s.owner = ?", owner)
+	if deleted {
+		return q.Where("s.deleted_at IS NOT NULL")
+	}
+	return q.Where("s.deleted_at IS NULL")
+}
+
+const countRuns = "(SELECT COUNT(*) FROM runs AS r WHERE r.session_id = s.id) AS runs"
+
+// Session is a session that is not deleted.
+func (s *Store) Session(ctx context.Context, owner, id string) (session.Session, error) {
+	var row sessionRow
+	err := s.sessions(owner, false).Where("s.id = ?", id).ColumnExpr("s.*").ColumnExpr(countRuns).Scan(ctx, &row)
+	if err != nil {
+		return session.Session{}, wrap(notFound(err, "session"), "read session %s", id)
+	}
+	return row.session(), nil
+}
+
+// Sessions is a page of an owner's sessions.
+func (s *Store) Sessions(ctx context.Context, owner string, q session.Query) (session.Page, error) {
+	if q.Limit == 0 {
+		q.Limit = session.DefaultPage
+	}
+	if q.Limit < 1 || q.Limit > session.MaxPage {
+		return session.Page{}, fault.Field("limit", "%d is outside 1 to %d", q.Limit, session.MaxPage)
+	}
+	if len(q.Search) > session.MaxSearch {
+		return session.Page{}, fault.Field("search", "%d bytes, at most %d", len(q.Search), session.MaxSearch)
+	}
+	query := s.sessions(owner, q.Deleted)
+	if q.Search != "" {
+		like := "%" + likeEscaper.Replace(fold(strings.ToValidUTF8(q.Search, "\uFFFD"))) + "%"
+		query.Where("(s.title_fold LIKE ? ESCAPE '!' OR EXISTS (SELECT 1 FROM runs AS r"+
+			" WHERE r.session_id = s.id AND r.prompt_fold LIKE ? ESCAPE '!'))", like, like)
+	}
+	total, err := query.Clone().Count(ctx)
+	if err != nil {
+		return session.Page{}, wrap(err, "count sessions")
+	}
+	if q.Cursor != "" {
+		at, id, err := parseCursor(q.Cursor)
+		if err != nil {
+			return session.Page{}, err
+		}
+		query.Where("(s.updated_at < ? OR s.updated_at = ? AND s.id < ?)", at, at, id)
+	}
+	var rows []sessionRow
+	err = query.ColumnExpr("s.*").ColumnExpr(countRuns).OrderExpr("s.updated_at DESC, s.id DESC").Limit(int64(q.Limit)+1).Scan(ctx, &rows)
+	if err != nil {
+		return session.Page{}, wrap(err, "list sessions")
+	}
+	page := session.Page{Sessions: []session.Session{}, Total: int(total)}
+	for i := range rows {
+		if i == q.Limit {
+			page.Next = cursor(&rows[i-1])
+			break
+		}
+		page.Sessions = append(page.Sessions, rows[i].session())
+	}
+	return page, nil
+}
+
+var likeEscaper = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
+
+func cursor(r *sessionRow) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %s", r.UpdatedAt, r.ID))
+}
+
+func parseCursor(cursor string) (at int64, id string, err error) {
+	bad := fault.Field("cursor", "is not one that this list gave out")
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return 0, "", bad
+	}
+	number, id, ok := strings.Cut(string(b), " ")
+	if at, err = strconv.ParseInt(number, 10, 64); err != nil || !ok || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return 0, "", bad
+	}
+	return at, id, nil
+}
+
+// RenameSession sets a session's title, as session.CleanTitle leaves it.
+func (s *Store) RenameSession(ctx context.Context, owner, id, title string) error {
+	title, err := session.CleanTitle(title)
+	if err != nil {
+		return err
+	}
+	result, err := s.write.NewUpdate().Model((*sessionRow)(nil)).
+		Set("title = ?", title).Set("title_fold = ?", fold(title)).
+		Where("id = ? AND owner = ? AND deleted_at IS NULL", id, owner).Exec(ctx)
+	return changed(result, err, "session")
+}
+
+// DeleteSession hides a session with its runs until RestoreSession or Purge.
+func (s *Store) DeleteSession(ctx context.Context, owner, id string, at time.Time) error {
+	result, err := s.write.NewUpdate().Model((*sessionRow)(nil)).Set("deleted_at = ?", at.UnixMicro()).
+		Where("id = ? AND owner = ? AND deleted_at IS NULL", id, owner).Exec(ctx)
+	return changed(result, err, "session")
+}
+
+// RestoreSession undoes DeleteSession.
+func (s *Store) RestoreSession(ctx context.Context, owner, id string) error {
+	result, err := s.write.NewUpdate().Model((*sessionRow)(nil)).Set("deleted_at = NULL").
+		Where("id = ? AND owner = ? AND deleted_at IS NOT NULL", id, owner).Exec(ctx)
+	return changed(result, err, "session")
+}
+
+// Purge removes, for good, sessions that were deleted before a time. It returns how many.
+func (s *Store) Purge(ctx context.Context, before time.Time) (int, error) {
+	result, err := s.write.NewDelete().Model((*sessionRow)(nil)).Where("deleted_at < ?", before.UnixMicro()).Exec(ctx)
+	if err != nil {
+		return 0, wrap(err, "purge sessions")
+	}
+	n, err := result.RowsAffected()
+	return int(n), err
+}

@@ -1,0 +1,93 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"realign/internal/fault"
+)
+
+func openSQLite(ctx context.Context, config Config) (*Store, error) {
+	path := strings.TrimPrefix(config.DSN, "sqlite:")
+	if path == "" {
+		path = filepath.Join(config.Data, "realign.db")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fault.Field("db", "%s", err)
+	}
+	if err := checkFolder(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	s := &Store{sqlite: true}
+	if config.Exclusive {
+		if s.lock, err = lockFile(path + ".lock"); err != nil {
+			return nil, err
+		}
+	}
+	write, err := sql.Open("sqlite", dsn(path, "_txlock=immediate"))
+	if err != nil {
+		return nil, fault.Field("db", "%s", err)
+	}
+	write.SetMaxOpenConns(1)
+	read, err := sql.Open("sqlite", dsn(path, "_pragma=query_only(1)"))
+	if err != nil {
+		return nil, fault.Field("db", "%s", err)
+	}
+	read.SetMaxOpenConns(max(4, runtime.NumCPU()))
+	read.SetMaxIdleConns(max(4, runtime.NumCPU()))
+	s.write = bun.NewDB(write, sqlitedialect.New())
+	s.read = bun.NewDB(read, sqlitedialect.New())
+	if err := write.PingContext(ctx); err != nil {
+		_ = s.Close()
+		return nil, wrap(err, "open %s", path)
+	}
+	return s, nil
+}
+
+// dsn names the file and how every connection to it behaves. Waiting for locks comes first, since setting
+// the others may need one. With synchronous=FULL a commit is on the disk when it returns.
+func dsn(path, more string) string {
+	pragmas := []string{
+		"_pragma=busy_timeout(5000)",
+		"_pragma=journal_mode(WAL)",
+		"_pragma=synchronous(FULL)",
+		"_pragma=foreign_keys(1)",
+		"_pragma=temp_store(MEMORY)",
+		"_pragma=cache_size(-16000)", // KiB
+		"_pragma=journal_size_limit(67108864)",
+		more,
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: strings.Join(pragmas, "&")}).String()
+}
+
+// checkFolder makes a folder and tries to write in it.
+func checkFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fault.Field("data", "cannot make the folder %s: %s", dir, reason(err))
+	}
+	f, err := os.CreateTemp(dir, ".write-*")
+	if err != nil {
+		return fault.Field("data", "cannot write in the folder %s: %s", dir, reason(err))
+	}
+	_ = f.Close()
+	_ = os.Remove(f.Name())
+	return nil
+}
+
+// reason is a file error without its path.
+func reason(err error) error {
+	if e, ok := err.(*os.PathError); ok {
+		return e.Err
+	}
+	return err
+}
