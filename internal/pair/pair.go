@@ -1,5 +1,5 @@
 // Package pair knows which pairs of models exist, where their files are and whether the files fit
-// together. It reads manifests and GGUF headers; it never loads weights.
+// together. It reads manifests and the heads of model files; it never loads weights.
 package pair
 
 import (
