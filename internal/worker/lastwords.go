@@ -1,0 +1,56 @@
+package worker
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"sync"
+)
+
+// lastWords passes on what a child writes to its standard error and keeps the line that tells best why it
+// died: the first that only a dying program writes, since backtraces of any length follow it.
+type lastWords struct {
+	to io.Writer
+
+	mu   sync.Mutex // guards what follows
+	line []byte     // unfinished, cut at maxLine
+	why  string
+}
+
+const maxLine = 1 << 10
+
+var dying = []string{
+	"GGML_ASSERT", "GGML_ABORT", "ggml_abort", "CUDA error", "terminate called", "panic:", "fatal error:", "SIGSEGV", "SIGBUS", "SIGILL",
+}
+
+func (l *lastWords) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	for rest := b; len(rest) > 0; {
+		part, after, whole := bytes.Cut(rest, []byte("\n"))
+		l.line = append(l.line, part[:min(len(part), maxLine-len(l.line))]...)
+		rest = after
+		if whole {
+			l.judge()
+			l.line = l.line[:0]
+		}
+	}
+	l.mu.Unlock()
+	return l.to.Write(b)
+}
+
+// judge keeps the line if it is the one; l.mu is held.
+func (l *lastWords) judge() {
+	for _, word := range dying {
+		if l.why == "" && bytes.Contains(l.line, []byte(word)) {
+			l.why = strings.ToValidUTF8(string(bytes.TrimSpace(l.line)), "?")
+		}
+	}
+}
+
+// String is what was kept, "" if nothing.
+func (l *lastWords) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.judge()
+	return l.why
+}

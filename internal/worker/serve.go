@@ -1,0 +1,364 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/pair"
+)
+
+// ServeConfig is what a worker needs.
+type ServeConfig struct {
+	URL  string // of the NATS server, with credentials
+	ID   string // given by the pool that started it; "" makes one up
+	Pair string
+
+	// Open loads the models and reports a fraction as it goes.
+	Open   func(ctx context.Context, progress func(float64)) (decode.Pair, error)
+	Engine decode.Config
+
+	// Parent is the standard input of a child: the worker ends when it does, or when its connection
+	// does. Nil is a worker of its own, which outlives its server and connects again.
+	Parent io.Reader
+
+	Log *slog.Logger
+}
+
+// Serve loads a pair and decodes for the pools on a NATS server until ctx is done, or, for a child, until
+// its parent is gone. It returns nil after an orderly end. If ctx ends while Open runs, Serve returns and
+// leaves Open behind: the process is expected to exit.
+func Serve(ctx context.Context, c ServeConfig) error {
+	if err := pair.CheckName("pair", c.Pair); err != nil {
+		return err
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.ID == "" {
+		c.ID = nuid.Next()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	host, _ := os.Hostname()
+	s := &service{
+		config: c, quit: make(chan struct{}), log: c.Log.With("pair", c.Pair, "worker", c.ID), runs: map[string]*job{}, changed: make(chan struct{}, 1),
+		beat: workerBeat{Worker: c.ID, Pair: c.Pair, Host: host, PID: os.Getpid(), State: pair.Loading},
+	}
+	options := []nats.Option{
+		nats.Name("realign worker " + c.Pair), nats.RetryOnFailedConnect(c.Parent == nil), nats.MaxReconnects(-1),
+		nats.ReconnectWait(time.Second), nats.ClosedHandler(func(*nats.Conn) { cancel() }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.log.Warn("nats", "error", err) }),
+	}
+	if c.Parent != nil {
+		options = append(options, nats.NoReconnect())
+		go func() {
+			io.Copy(io.Discard, c.Parent)
+			cancel()
+		}()
+	}
+	var err error
+	if s.conn, err = nats.Connect(c.URL, options...); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "no NATS server answers")
+	}
+	defer s.conn.Close()
+	return s.serve(ctx)
+}
+
+// service is one worker at work.
+type service struct {
+	config ServeConfig
+	log    *slog.Logger
+	conn   *nats.Conn
+
+	mu     sync.Mutex     // guards engine, beat and runs
+	engine *decode.Engine // nil until loaded
+	beat   workerBeat
+	runs   map[string]*job
+
+	changed chan struct{} // has room for one: the beat says something new
+	quit    chan struct{} // closed when the worker leaves
+	wait    sync.WaitGroup
+}
+
+// job is one run of a worker.
+type job struct {
+	job  *decode.Job // nil until the engine has admitted it
+	seen time.Time   // when a pool last said that it wants the run
+}
+
+func (s *service) serve(ctx context.Context) error {
+	beating, stopBeats := context.WithCancel(context.WithoutCancel(ctx))
+	var beats sync.WaitGroup
+	beats.Go(func() { s.beats(beating) })
+	defer beats.Wait()
+	defer stopBeats()
+
+	models, err := s.open(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.update(func(b *workerBeat) { b.State, b.Message = pair.Failed, err.Error() })
+		s.say()
+		return errors.Join(err, s.conn.FlushTimeout(beatTimeout))
+	}
+	engine := decode.NewEngine(models, s.config.Engine)
+	defer engine.Close()
+	s.mu.Lock()
+	s.engine = engine
+	s.mu.Unlock()
+	subscriptions, err := s.subscribe()
+	if err != nil {
+		return err
+	}
+	s.update(func(b *workerBeat) { b.State, b.Progress = pair.Ready, 1 })
+	s.log.Info("ready")
+
+	<-ctx.Done()
+	for _, sub := range subscriptions {
+		_ = sub.Unsubscribe() // fails on a connection that is closed already
+	}
+	s.update(func(b *workerBeat) { b.Leaving = true }) // no order is taken from here on
+	close(s.quit)
+	s.stop(func(*job) bool { return true })
+	s.wait.Wait()
+	s.say()
+	_ = s.conn.FlushTimeout(time.Second) // best effort: nobody may be there
+	return nil
+}
+
+// open loads the models, or gives up waiting for them when ctx is done.
+func (s *service) open(ctx context.Context) (decode.Pair, error) {
+	type result struct {
+		models decode.Pair
+		err    error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		models, err := s.config.Open(ctx, func(x float64) {
+			s.update(func(b *workerBeat) { b.Progress = min(max(x, 0), 1) })
+		})
+		opened <- result{models, err}
+	}()
+	select {
+	case r := <-opened:
+		return r.models, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (s *service) subscribe() ([]*nats.Subscription, error) {
+	var all []*nats.Subscription
+	for _, start := range []func() (*nats.Subscription, error){
+		func() (*nats.Subscription, error) { return s.conn.Subscribe(controls(s.config.ID), s.steer) },
+		func() (*nats.Subscription, error) { return s.conn.Subscribe(poolBeats, s.hear) },
+		func() (*nats.Subscription, error) {
+			return s.conn.QueueSubscribe(orders(s.config.Pair), queueGroup, s.take)
+		},
+	} {
+		sub, err := start()
+		if err != nil {
+			return nil, fmt.Errorf("subscribe: %w", err)
+		}
+		all = append(all, sub)
+	}
+	return all, s.conn.Flush()
+}
+
+// take accepts an order and starts it. The engine may be in the middle of a pass, so the answer does not
+// wait for it.
+func (s *service) take(m *nats.Msg) {
+	var o order
+	if err := read(m.Data, &o); err != nil {
+		s.log.Warn("bad order", "error", err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.beat.Leaving || s.runs[o.Run] != nil {
+		s.log.Warn("order given twice, or to a worker that leaves", "run", o.Run)
+		return
+	}
+	s.runs[o.Run] = &job{seen: time.Now()}
+	if err := m.Respond(encoded(receipt{Worker: s.config.ID})); err != nil {
+		s.log.Warn("answer order", "error", err)
+	}
+	s.wait.Go(func() {
+		s.decode(o)
+		s.mu.Lock()
+		delete(s.runs, o.Run)
+		s.mu.Unlock()
+	})
+}
+
+// decode runs one order to its end.
+func (s *service) decode(o order) {
+	log := s.log.With("run", o.Request.Run)
+	subject := events(o.Pool, o.Run)
+	publish := func(data []byte) error { return s.conn.Publish(subject, data) }
+	f := newFeed(publish, s.quit)
+	j, err := s.engine.Start(o.Request, f.emit)
+	if err != nil {
+		if f := fault.Of(err); f.Kind == fault.Internal {
+			log.Error("request failed", "error", err)
+		}
+		if err := refuse(publish, err); err != nil {
+			log.Warn("refuse", "error", err)
+		}
+		return
+	}
+	s.mu.Lock()
+	s.runs[o.Run].job = j
+	s.mu.Unlock()
+	if err := f.run(); err != nil {
+		log.Error("run broken off", "error", err)
+		_ = j.Stop(-1) // stopping what has ended does nothing
+		if fault.KindOf(err) == fault.Internal {
+			err = fault.Wrap(err, fault.Internal, "the worker could not send an event")
+		}
+		if err := refuse(publish, err); err != nil {
+			log.Warn("tell of a broken run", "error", err)
+		}
+	}
+	<-j.Done()
+}
+
+// steer moves a λ or stops lanes.
+func (s *service) steer(m *nats.Msg) {
+	var c control
+	if err := read(m.Data, &c); err != nil {
+		s.log.Warn("bad control", "error", err)
+		return
+	}
+	s.mu.Lock()
+	r := s.runs[c.Run]
+	var j *decode.Job
+	if r != nil {
+		j = r.job
+	}
+	s.mu.Unlock()
+	err := error(fault.New(fault.Conflict, "the run has ended"))
+	switch {
+	case j == nil:
+	case c.Lambda != nil:
+		err = j.SetLambda(c.Lane, c.Lambda)
+	default:
+		err = j.Stop(c.Lane)
+	}
+	if m.Reply != "" {
+		if err := m.Respond(encoded(reply{Fault: fault.Of(err)})); err != nil {
+			s.log.Warn("answer control", "error", err)
+		}
+	}
+}
+
+// hear notes which runs a pool wants.
+func (s *service) hear(m *nats.Msg) {
+	var b poolBeat
+	if err := read(m.Data, &b); err != nil {
+		s.log.Warn("bad beat", "error", err)
+		return
+	}
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, run := range b.Runs {
+		if r := s.runs[run]; r != nil {
+			r.seen = now
+		}
+	}
+}
+
+// stop cancels some runs, without holding the lock while the engine works.
+func (s *service) stop(which func(*job) bool) {
+	var jobs []*decode.Job
+	s.mu.Lock()
+	for _, r := range s.runs {
+		if r.job != nil && which(r) {
+			jobs = append(jobs, r.job)
+		}
+	}
+	s.mu.Unlock()
+	for _, j := range jobs {
+		_ = j.Stop(-1) // stopping what has ended does nothing
+	}
+}
+
+// beats tells that the worker is alive until ctx is done. What waits for the engine, which may be in the
+// middle of a long pass, is done beside it.
+func (s *service) beats(ctx context.Context) {
+	tick := time.NewTicker(beatInterval)
+	defer tick.Stop()
+	var tending sync.WaitGroup
+	defer tending.Wait()
+	idle := make(chan struct{}, 1)
+	idle <- struct{}{}
+	for {
+		s.say()
+		select {
+		case <-s.changed:
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-idle:
+			tending.Go(func() {
+				s.tend()
+				idle <- struct{}{}
+			})
+		default:
+		}
+	}
+}
+
+// tend reads the engine's counters and stops runs that nobody wants any more.
+func (s *service) tend() {
+	s.mu.Lock()
+	engine := s.engine
+	s.mu.Unlock()
+	if engine == nil {
+		return
+	}
+	s.stop(func(r *job) bool { return time.Since(r.seen) > runTimeout })
+	n := engine.Counters()
+	s.mu.Lock()
+	s.beat.Counters = n
+	s.mu.Unlock()
+}
+
+// update changes the beat and, if what a person sees changes, sends it soon.
+func (s *service) update(f func(*workerBeat)) {
+	s.mu.Lock()
+	before := s.beat
+	f(&s.beat)
+	news := before.State != s.beat.State || int(before.Progress*50) != int(s.beat.Progress*50)
+	s.mu.Unlock()
+	if news {
+		select {
+		case s.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *service) say() {
+	s.mu.Lock()
+	data := encoded(s.beat)
+	s.mu.Unlock()
+	if err := s.conn.Publish(workerBeats, data); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		s.log.Warn("beat", "error", err)
+	}
+}

@@ -1,0 +1,163 @@
+package worker
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/pair"
+)
+
+// Subjects. The version changes when a message does, so that programs of different age do not
+// misunderstand each other on one NATS cluster.
+const (
+	prefix       = "realign.v1."
+	workerBeats  = prefix + "beat.worker"
+	poolBeats    = prefix + "beat.pool"
+	queueGroup   = "workers"
+	maxBatch     = 512 << 10 // bytes of one message of events
+	maxOrder     = 7 << 20   // bytes of one request to our own server
+	maxPayload   = 8 << 20   // of our own server
+	beatInterval = 500 * time.Millisecond
+	beatTimeout  = 3 * time.Second  // a remote worker, or a pool, silent for this long is gone
+	runTimeout   = 5 * time.Second  // a run that no pool names for this long is stopped
+	hangTimeout  = 20 * time.Second // our own child is killed: its exit would be seen at once, so silence means it hangs
+)
+
+func orders(pair string) string      { return prefix + "decode." + escape(pair) }
+func controls(worker string) string  { return prefix + "control." + worker }
+func events(pool, run string) string { return prefix + "events." + pool + "." + run }
+
+// escape makes a pair's name one token of a subject.
+func escape(name string) string { return strings.ReplaceAll(name, ".", "%2E") }
+
+// order asks a worker to decode.
+type order struct {
+	Run     string         `json:"run"`
+	Pool    string         `json:"pool"`
+	Request decode.Request `json:"request"`
+}
+
+// receipt answers an order at once: who took it. Whether the engine admits it comes with the first batch.
+type receipt struct {
+	Worker string `json:"worker"`
+}
+
+// batch is a message of a run: its admission or refusal, then events. First is the number of the first
+// event; they are counted from 1.
+type batch struct {
+	Fault  *fault.Error   `json:"fault,omitempty"`
+	First  int            `json:"first"`
+	Events []decode.Event `json:"events"`
+}
+
+// control steers a run. Lane is -1 for all lanes.
+type control struct {
+	Run    string        `json:"run"`
+	Lane   int           `json:"lane"`
+	Lambda decode.Vector `json:"lambda,omitempty"` // absent: stop
+}
+
+// reply answers a control.
+type reply struct {
+	Fault *fault.Error `json:"fault,omitempty"`
+}
+
+// workerBeat tells that a worker is alive.
+type workerBeat struct {
+	Worker   string          `json:"worker"`
+	Pair     string          `json:"pair"`
+	Host     string          `json:"host"`
+	PID      int             `json:"pid"`
+	State    pair.State      `json:"state"` // loading, ready or failed
+	Leaving  bool            `json:"leaving,omitempty"`
+	Progress float64         `json:"progress"`
+	Message  string          `json:"message,omitempty"`
+	Counters decode.Counters `json:"counters"`
+}
+
+// poolBeat tells that a pool is alive and which runs it still wants.
+type poolBeat struct {
+	Pool string   `json:"pool"`
+	Runs []string `json:"runs"`
+}
+
+func (o *order) check() error {
+	if !token(o.Run) || !token(o.Pool) {
+		return fmt.Errorf("order without run or pool")
+	}
+	return nil
+}
+
+func (b *batch) check() error {
+	if b.Fault == nil && b.First < 1 {
+		return fmt.Errorf("batch begins at event %d", b.First)
+	}
+	if b.Fault != nil && b.Fault.Kind == "" {
+		return fmt.Errorf("fault without a kind")
+	}
+	return nil
+}
+
+func (c *control) check() error {
+	if !token(c.Run) || c.Lane < -1 {
+		return fmt.Errorf("control without run or lane")
+	}
+	return nil
+}
+
+func (r *receipt) check() error {
+	if !token(r.Worker) {
+		return fmt.Errorf("receipt without worker")
+	}
+	return nil
+}
+
+func (r *reply) check() error { return nil }
+
+func (b *workerBeat) check() error {
+	if !token(b.Worker) || pair.CheckName("pair", b.Pair) != nil {
+		return fmt.Errorf("beat without worker or pair")
+	}
+	switch b.State {
+	case pair.Loading, pair.Ready, pair.Failed:
+	default:
+		return fmt.Errorf("beat with state %.40q", b.State)
+	}
+	if !(b.Progress >= 0 && b.Progress <= 1) {
+		return fmt.Errorf("beat with progress %v", b.Progress)
+	}
+	return nil
+}
+
+func (b *poolBeat) check() error {
+	if !token(b.Pool) {
+		return fmt.Errorf("beat without pool")
+	}
+	return nil
+}
+
+// token reports whether s can be one token of a subject.
+func token(s string) bool {
+	return s != "" && len(s) <= 64 && !strings.ContainsAny(s, " .*>\t\r\n\x00")
+}
+
+// read decodes one message from the wire.
+func read(data []byte, m interface{ check() error }) error {
+	if err := json.Unmarshal(data, m); err != nil {
+		return fmt.Errorf("message is not the JSON that was expected: %w", err)
+	}
+	return m.check()
+}
+
+// encoded is a message whose type is ours and always encodes.
+func encoded(m any) []byte {
+	data, err := json.Marshal(m)
+	if err != nil {
+		panic(fmt.Sprintf("worker: encode %T: %v", m, err))
+	}
+	return data
+}
