@@ -13,7 +13,7 @@ import (
 // Largest bodies of requests.
 const (
 	mostFormBytes   = "1M"
-	mostImportBytes = "64M"
+	mostImportBytes = "65M" // session.MaxImportBytes and what a form adds
 )
 
 // routes is the whole HTTP surface.

@@ -28,32 +28,27 @@ type Sessions interface {
 
 // Index lists and changes sessions.
 type Index interface {
-	// Sessions lists an owner's that are not deleted and match a query, the last changed first, from after a
-	// cursor on ("" is the start). next is the cursor of what follows, "" at the end.
-	Sessions(ctx context.Context, owner, query, after string, limit int) (found []session.Session, next string, err error)
+	// Sessions is a page of those that match a query, the last changed first.
+	Sessions(ctx context.Context, owner string, q session.Query) (session.Page, error)
 	RenameSession(ctx context.Context, owner, id, title string) error
 
-	// DeleteSession hides a session; RestoreSession undoes it. at is the time of deletion, zero to restore.
+	// DeleteSession hides a session until RestoreSession.
 	DeleteSession(ctx context.Context, owner, id string, at time.Time) error
+	RestoreSession(ctx context.Context, owner, id string) error
 }
 
-const (
-	sessionsOnPage = 50
-	mostQueryBytes = 200
-)
+const sessionsOnPage = 50
 
 // showSessions is GET /sessions.
 func (s *Server) showSessions(c echo.Context) error {
 	query := strings.TrimSpace(c.QueryParam("q"))
-	if len(query) > mostQueryBytes {
-		return fault.Field("q", "%d bytes, at most %d", len(query), mostQueryBytes)
-	}
-	found, next, err := s.sessions.Sessions(c.Request().Context(), owner(c), query, c.QueryParam("after"), sessionsOnPage)
+	found, err := s.sessions.Sessions(c.Request().Context(), owner(c),
+		session.Query{Search: query, Cursor: c.QueryParam("after"), Limit: sessionsOnPage})
 	if err != nil {
 		return err
 	}
-	v := templates.SessionList{Layout: s.layout(c, "Sessions", "sessions"), Query: query, Next: next}
-	for _, one := range found {
+	v := templates.SessionList{Layout: s.layout(c, "Sessions", "sessions"), Query: query, Next: found.Next}
+	for _, one := range found.Sessions {
 		v.Sessions = append(v.Sessions, sessionItem(one))
 	}
 	return s.page(c, http.StatusOK, v)
@@ -86,7 +81,7 @@ func (s *Server) deleteSession(c echo.Context) error {
 
 // restoreSession is POST /sessions/{id}/restore.
 func (s *Server) restoreSession(c echo.Context) error {
-	if err := s.sessions.DeleteSession(c.Request().Context(), owner(c), c.Param("id"), time.Time{}); err != nil {
+	if err := s.sessions.RestoreSession(c.Request().Context(), owner(c), c.Param("id")); err != nil {
 		return err
 	}
 	return s.done(c, "The session is back.", "", "/sessions")
