@@ -1,0 +1,75 @@
+# Realign. Set-up is part of every target: it installs what is missing and says so.
+#
+#   make run      build and serve on http://127.0.0.1:8080 with the demo pair
+#   make test     every test but the browser's
+#   make build    bin/realign
+#   make lint     formatting, vet, staticcheck, generated code, known vulnerabilities
+#   make e2e      the browser tests
+#   make bench    the engine against bare forward passes
+#   make web      regenerate templates and the pages' bundle after a change
+#   make clean    remove what was built (Go's own cache stays)
+
+.PHONY: build run test test-go test-web lint generated web e2e bench setup clean
+.DEFAULT_GOAL := build
+
+# llama.cpp is compiled with flags of its own: see scripts/cgo.
+cgo := scripts/cgo
+
+# Packages that link llama.cpp, themselves or in a test. They are not run under the race detector, which
+# would compile llama.cpp once more.
+linked = $(shell go list -f '{{.ImportPath}} {{join .Deps " "}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
+	| grep internal/decode/llamacpp | cut -d' ' -f1)
+others = $(filter-out $(linked),$(shell go list ./...))
+
+staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+govulncheck := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+setup:
+	@scripts/setup build web
+
+build:
+	@scripts/setup build
+	@test -x bin/realign || echo "compiling llama.cpp: a few minutes the first time, seconds later" >&2
+	$(cgo) go build -o bin/realign ./cmd/web
+
+run: build
+	bin/realign serve
+
+test: test-go test-web
+
+test-go:
+	@scripts/setup build
+	$(cgo) go vet ./...
+	go test -race $(others)
+	$(cgo) go test $(linked)
+
+test-web:
+	@scripts/setup web
+	npm test --silent
+
+lint: generated
+	@test -z "$$(gofmt -l cmd internal web | tee /dev/stderr)"
+	$(cgo) go vet ./...
+	$(cgo) go run $(staticcheck) ./...
+	npm run lint --silent
+	@$(cgo) go run $(govulncheck) ./... || { test $$? -ne 3 && echo "govulncheck could not run: its database is out of reach" >&2; }
+
+web:
+	@scripts/setup web
+	go tool templ generate -log-level warn
+	npm run build --silent
+
+# What is committed is what the sources make.
+generated: web
+	git diff --exit-code -- web
+
+e2e: build
+	@scripts/setup web e2e
+	npm run e2e --silent
+
+bench:
+	@scripts/setup build
+	$(cgo) go test -run '^$$' -bench . $(linked)
+
+clean:
+	rm -rf bin build test-results
