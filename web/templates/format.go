@@ -139,15 +139,6 @@ func (l Lane) klSum() (sum float64, traced bool) {
 	return sum, traced
 }
 
-func (l Lane) text() string {
-	var b strings.Builder
-	for _, t := range l.Tokens {
-		b.WriteString(t.Text)
-	}
-	b.WriteString(l.Tail)
-	return b.String()
-}
-
 func (l Lane) ids() string {
 	parts := make([]string, len(l.Tokens))
 	for i, t := range l.Tokens {

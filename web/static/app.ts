@@ -1,0 +1,25 @@
+// Starts the controllers that a page has hooks for.
+
+import { comparison } from "./comparison/comparison";
+import { connect } from "./connection/connection";
+import { help } from "./help/help";
+import { menus } from "./menu/menu";
+import { showPairs } from "./pairs/pairs";
+import { Playground } from "./playground/playground";
+import { theme } from "./theme/theme";
+import { toasts } from "./toast/toast";
+
+theme();
+help();
+menus();
+toasts();
+
+const bench = document.querySelector<HTMLElement>("[data-playground]");
+if (bench) new Playground(bench);
+
+const frozen = document.querySelector<HTMLElement>("[data-comparison]");
+if (frozen) void comparison(frozen);
+
+if (document.querySelector("[data-pair-list]")) {
+  connect((frame) => frame.type === "pairs" && showPairs(frame.pairs), () => {});
+}

@@ -1,0 +1,98 @@
+// The running KL to the reference, a line for each lane, with the same numbers as a table.
+
+import { make, one, svg } from "../dom/dom";
+import { formatLambda, formatNumber, hue } from "../lambda/lambda";
+import { type Lane, klSeries, logRatio } from "../run/run";
+
+const width = 720;
+const height = 168;
+const margin = { left: 40, right: 56, top: 8, bottom: 22 };
+
+/** Round steps that cut a range into at most so many parts: 1, 2 or 5 times a power of ten. */
+export function ticks(top: number, most: number): number[] {
+  if (!(top > 0)) return [0];
+  const raw = top / most;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = ([1, 2, 5, 10].find((m) => m * power >= raw * (1 - 1e-9)) ?? 10) * power;
+  const marks: number[] = [];
+  for (let i = 0; i * step <= top * (1 + 1e-9); i++) marks.push(i * step);
+  return marks;
+}
+
+/** Heights for labels that would lie on each other: in order, at least so far apart, within the plot. */
+export function spread(wanted: readonly number[], gap: number, low: number, high: number): number[] {
+  const order = wanted.map((y, i) => ({ y, i })).sort((a, b) => a.y - b.y);
+  let last = Number.NEGATIVE_INFINITY;
+  for (const item of order) {
+    item.y = Math.max(item.y, last + gap, low);
+    last = item.y;
+  }
+  let next = high + gap;
+  for (const item of order.reverse()) {
+    item.y = Math.min(item.y, next - gap);
+    next = item.y;
+  }
+  const placed = [...wanted];
+  for (const item of order) placed[item.i] = item.y;
+  return placed;
+}
+
+export class KLChart {
+  private last = "";
+
+  constructor(private readonly box: HTMLElement) {}
+
+  draw(lanes: readonly Lane[]): void {
+    const traced = lanes.filter((lane) => lane.traced);
+    this.box.hidden = traced.length === 0;
+    const state = traced.map((lane) => `${lane.index}:${lane.tokens.length}`).join(" ");
+    if (state === this.last) return;
+    this.last = state;
+    if (traced.length === 0) return;
+    this.plot(traced);
+    one(this.box, "[data-chart-rows]").replaceChildren(...lanes.map(row));
+  }
+
+  private plot(lanes: readonly Lane[]): void {
+    const series = lanes.map(klSeries);
+    const tokens = Math.max(2, ...series.map((s) => s.length));
+    const top = Math.max(1e-6, ...series.flatMap((s) => s.slice(-1)), ...series.map((s) => Math.max(...s)));
+    const x = (i: number) => margin.left + ((width - margin.left - margin.right) * i) / (tokens - 1);
+    const y = (v: number) => height - margin.bottom - ((height - margin.top - margin.bottom) * v) / top;
+    const parts: Node[] = [];
+    for (const v of ticks(top, 4)) {
+      parts.push(svg("line", { class: "grid", x1: margin.left, x2: width - margin.right, y1: y(v), y2: y(v) }));
+      parts.push(svg("text", { class: "tick", x: margin.left - 6, y: y(v) + 4, "text-anchor": "end" }, formatNumber(v, 3)));
+    }
+    for (const t of ticks(tokens, 8).slice(1)) {
+      parts.push(svg("text", { class: "tick", x: x(t - 1), y: height - 6, "text-anchor": "middle" }, formatNumber(t, 0)));
+    }
+    const ends = spread(series.map((s) => y(s[s.length - 1] ?? 0)), 13, margin.top + 4, height - margin.bottom);
+    for (const [k, lane] of lanes.entries()) {
+      const s = series[k] ?? [];
+      const points = s.map((v, i) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`).join(" ");
+      const step = hue(lane.lambda);
+      parts.push(svg("polyline", { class: "line", "data-hue": step, points }));
+      const last = s.length - 1;
+      parts.push(svg("circle", { class: "dot", "data-hue": step, cx: x(last), cy: y(s[last] ?? 0), r: 2.5 }));
+      parts.push(svg("text", { class: "name", x: Math.min(x(last) + 8, width - margin.right + 8), y: (ends[k] ?? 0) + 4 }, `λ ${formatLambda(lane.lambda)}`));
+    }
+    const title = `Running KL of ${lanes.length} lanes; the table below has the numbers`;
+    const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title }, ...parts);
+    one(this.box, "[data-chart-plot]").replaceChildren(drawing);
+  }
+}
+
+function row(lane: Lane): HTMLElement {
+  const n = lane.tokens.length;
+  const ratio = lane.tokens.reduce((sum, token) => sum + (logRatio(token) ?? 0), 0);
+  const cell = (text: string) => make("td", {}, text);
+  return make(
+    "tr", {},
+    make("th", { scope: "row" }, formatLambda(lane.lambda)),
+    cell(String(n)),
+    cell(lane.traced ? formatNumber(lane.kl, 2) : "–"),
+    cell(lane.traced && n > 0 ? formatNumber(lane.kl / n, 3) : "–"),
+    cell(lane.traced ? formatNumber(ratio, 2) : "–"),
+  );
+}

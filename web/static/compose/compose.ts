@@ -1,0 +1,290 @@
+// The form above the lanes: it reads itself into a spec and shows what is wrong with it.
+
+import { all, make, one, tell } from "../dom/dom";
+import { turnsList } from "../lanes/lanes";
+import type { LaneSpec, Limits, Message, PairStatus, Sampling, Spec } from "../protocol/protocol";
+import { stateWords } from "../pairs/pairs";
+
+interface AlignedModel {
+  name: string;
+  title: string;
+  description: string;
+  beta: number;
+  default: boolean;
+}
+
+interface PairOption {
+  name: string;
+  title: string;
+  state: PairStatus["state"];
+  aligned: AlignedModel[] | null;
+}
+
+export interface ComposeEvents {
+  run(newSeed: boolean): void;
+  stopAll(): void;
+  models(): void;
+  preset(lambdas: number[]): void;
+  changed(): void;
+}
+
+/** A wrong field: its name, as the server names it too, and what is wrong. */
+export interface Fault {
+  field: string;
+  message: string;
+}
+
+const numbers: readonly [keyof Sampling | "alternatives", number, number, boolean][] = [
+  ["max_tokens", 1, Number.POSITIVE_INFINITY, true], ["temperature", 0, 10, false], ["top_k", 0, 1e9, true],
+  ["top_p", 0, 1, false], ["min_p", 0, 1, false], ["repeat_penalty", 0, 10, false],
+  ["presence_penalty", -10, 10, false], ["frequency_penalty", -10, 10, false], ["penalty_window", 0, 1e9, true],
+  ["alternatives", 0, 10, true],
+];
+
+export class Compose {
+  readonly prompt: HTMLTextAreaElement;
+  readonly system: HTMLTextAreaElement;
+  readonly seed: HTMLInputElement;
+  limits: Limits;
+  parent: { run: string; lane: number } | null = null;
+  history: Message[] = [];
+  private readonly pairs: PairOption[];
+  private readonly pair: HTMLSelectElement;
+  private status: readonly PairStatus[] = [];
+
+  constructor(
+    readonly form: HTMLFormElement,
+    private readonly events: ComposeEvents,
+  ) {
+    this.prompt = one(form, "[data-prompt]");
+    this.system = one(form, "[data-system]");
+    this.seed = one(form, "[data-seed]");
+    this.pair = one(form, "[data-pair]");
+    this.pairs = JSON.parse(form.dataset.pairs || "null") ?? [];
+    this.limits = JSON.parse(form.dataset.limits ?? "{}");
+    this.history = JSON.parse(form.dataset.history ?? "[]");
+    if (form.dataset.parentRun) this.parent = { run: form.dataset.parentRun, lane: Number(form.dataset.parentLane) };
+    this.wire();
+    if (this.seed.value === "") this.roll();
+    this.drawBefore();
+    this.drawPair();
+  }
+
+  private wire(): void {
+    const { form, events } = this;
+    for (const hook of ["[data-run-new]", "[data-dice]", "[data-before-clear]"]) one(form, hook).hidden = false;
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      events.run(false);
+    });
+    form.addEventListener("input", () => events.changed());
+    form.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        events.run(false);
+      }
+    });
+    one(form, "[data-run-new]").addEventListener("click", () => events.run(true));
+    one(form, "[data-stop-all]").addEventListener("click", () => events.stopAll());
+    one(form, "[data-dice]").addEventListener("click", () => {
+      this.roll();
+      events.changed();
+    });
+    one(form, "[data-before-clear]").addEventListener("click", () => this.startAnew());
+    this.pair.addEventListener("change", () => {
+      this.drawAligned(null);
+      this.drawPair();
+      events.models();
+    });
+    one(form, "[data-aligned]").addEventListener("change", () => events.models());
+    for (const button of all(form, "[data-preset]")) {
+      button.addEventListener("click", () => events.preset((button.dataset.preset ?? "").split(" ").map(Number)));
+    }
+    // On a narrow page the settings fold away, so that the lanes are near the prompt.
+    const setup = one<HTMLDetailsElement>(form, "[data-setup]");
+    const narrow = matchMedia("(max-width: 900px)");
+    const fold = () => {
+      setup.open = !narrow.matches;
+    };
+    fold();
+    narrow.addEventListener("change", fold);
+    const grow = () => this.grow();
+    this.prompt.addEventListener("input", grow);
+    grow();
+  }
+
+  /** The prompt's box grows with it, up to a point. */
+  private grow(): void {
+    this.prompt.rows = Math.max(3, Math.min(14, this.prompt.value.split("\n").length));
+  }
+
+  setPrompt(text: string): void {
+    this.prompt.value = text;
+    this.grow();
+  }
+
+  roll(): void {
+    const random = new Uint32Array(1);
+    crypto.getRandomValues(random);
+    this.seed.value = String((random[0] ?? 0) % 1_000_000);
+    this.fault("seed", "");
+  }
+
+  /** Names of the aligned models that are ticked. */
+  get aligned(): string[] {
+    return all<HTMLInputElement>(this.form, '[data-aligned] input[type="checkbox"]').filter((box) => box.checked).map((box) => box.value);
+  }
+
+  get models(): { name: string; beta: number }[] {
+    const known = this.pairs.find((p) => p.name === this.pair.value)?.aligned ?? [];
+    return this.aligned.map((name) => {
+      const model = known.find((m) => m.name === name);
+      return { name: model?.title || name, beta: model?.beta ?? 0 };
+    });
+  }
+
+  get mode(): Spec["mode"] {
+    return (new FormData(this.form).get("mode") as Spec["mode"]) ?? "chat";
+  }
+
+  /** The conversation goes on from a lane. */
+  continueFrom(run: string, lane: number, messages: Message[]): void {
+    this.parent = { run, lane };
+    this.history = messages;
+    this.setPrompt("");
+    this.drawBefore();
+    this.prompt.focus();
+    this.events.changed();
+  }
+
+  startAnew(): void {
+    this.parent = null;
+    this.history = [];
+    this.drawBefore();
+    this.prompt.focus();
+    this.events.changed();
+  }
+
+  /** Reads the form, and says what is wrong with it. */
+  read(lanes: LaneSpec[]): { spec: Spec; faults: Fault[] } {
+    const faults: Fault[] = [];
+    const sampling: Record<string, number | string[]> = {};
+    let alternatives = 0;
+    for (const [name, low, high, whole] of numbers) {
+      const input = one<HTMLInputElement>(this.form, `[data-sampling="${name}"]`);
+      const x = Number(input.value);
+      const top = name === "max_tokens" ? this.limits.max_tokens : high;
+      if (input.value.trim() === "" || !Number.isFinite(x)) faults.push({ field: name, message: "A number belongs here." });
+      else if (x < low || x > top) faults.push({ field: name, message: `From ${low} to ${top}.` });
+      else if (whole && !Number.isInteger(x)) faults.push({ field: name, message: "A whole number belongs here." });
+      if (name === "alternatives") alternatives = x;
+      else sampling[name] = x;
+    }
+    const stop = one<HTMLTextAreaElement>(this.form, "[data-stop-texts]").value.split("\n").filter((line) => line !== "");
+    if (stop.length > 0) sampling.stop = stop;
+    const seed = this.seed.value.trim();
+    if (!/^\d{1,20}$/.test(seed) || BigInt(seed) > 18446744073709551615n) {
+      faults.push({ field: "seed", message: "A whole number from 0 to 18446744073709551615." });
+    }
+    if (this.prompt.value.trim() === "") faults.push({ field: "prompt", message: "The prompt is empty." });
+    const bytes = new TextEncoder().encode(this.prompt.value).length;
+    if (bytes > this.limits.prompt_bytes) {
+      faults.push({ field: "prompt", message: `${bytes} bytes; at most ${this.limits.prompt_bytes}.` });
+    }
+    if (this.aligned.length === 0) faults.push({ field: "aligned", message: "Choose at least one." });
+    const mode = this.mode;
+    const spec: Spec = {
+      pair: this.pair.value, aligned: this.aligned, prompt: this.prompt.value, mode, lanes,
+      sampling: sampling as unknown as Sampling, seed, alternatives,
+    };
+    if (mode === "chat" && this.system.value.trim() !== "") spec.system = this.system.value;
+    if (this.parent) spec.parent = this.parent;
+    else if (this.history.length > 0) spec.history = this.history;
+    return { spec, faults };
+  }
+
+  /** Shows what is wrong at the fields; true if every fault found its place. */
+  show(faults: readonly Fault[]): boolean {
+    for (const place of all(this.form, "[data-error]")) this.fault(place.dataset.error ?? "", "");
+    let first: HTMLElement | null = null;
+    let placed = true;
+    for (const { field, message } of faults) {
+      const input = this.fault(field, message);
+      if (!input) placed = false;
+      first ??= input;
+    }
+    for (let box = first?.closest("details"); box; box = box.parentElement?.closest("details")) box.open = true;
+    first?.focus();
+    return placed;
+  }
+
+  private fault(field: string, message: string): HTMLElement | null {
+    const place = this.form.querySelector<HTMLElement>(`[data-error="${CSS.escape(field)}"]`);
+    if (!place) return null;
+    tell(place, message);
+    place.id ||= `${field}-error`;
+    const input = this.form.querySelector<HTMLElement>(`[name="${CSS.escape(field)}"]`);
+    if (!input) return null;
+    if (message) {
+      input.setAttribute("aria-invalid", "true");
+      input.setAttribute("aria-errormessage", place.id);
+    } else {
+      input.removeAttribute("aria-invalid");
+      input.removeAttribute("aria-errormessage");
+    }
+    return input;
+  }
+
+  setStatus(status: readonly PairStatus[]): void {
+    this.status = status;
+    this.drawPair();
+  }
+
+  /** State of the chosen pair's worker. */
+  get pairStatus(): PairStatus | undefined {
+    return this.status.find((p) => p.name === this.pair.value);
+  }
+
+  /** The line under the prompt: words, and how far (null: no bar). */
+  progress(text: string, part: number | null): void {
+    const words = one(this.form, "[data-progress-words]");
+    if (words.textContent !== text) words.textContent = text;
+    const bar = one<HTMLProgressElement>(this.form, "[data-progress-bar]");
+    bar.hidden = part === null;
+    if (part !== null) bar.value = part;
+  }
+
+  setRunning(running: boolean, again: boolean): void {
+    one(this.form, "[data-stop-all]").hidden = !running;
+    const words = one(this.form, "[data-run-words]");
+    const text = again ? "Run again" : "Run";
+    if (words.textContent !== text) words.textContent = text;
+  }
+
+  private drawPair(): void {
+    const state = this.pairStatus ?? { state: this.pairs.find((p) => p.name === this.pair.value)?.state ?? "idle", progress: 0 };
+    const label = one(this.form, "[data-pair-state]");
+    const text = stateWords(state as PairStatus);
+    if (label.textContent !== text) label.textContent = text;
+    label.dataset.state = state.state;
+  }
+
+  private drawAligned(chosen: readonly string[] | null): void {
+    const models = this.pairs.find((p) => p.name === this.pair.value)?.aligned ?? [];
+    one(this.form, "[data-aligned]").replaceChildren(
+      ...models.map((m) => {
+        const box = make("input", { type: "checkbox", name: "aligned", value: m.name });
+        box.checked = chosen ? chosen.includes(m.name) : m.default;
+        const words = make("span", {}, m.title || m.name);
+        if (m.beta > 0) words.append(" ", make("span", { class: "faint num" }, `β ${m.beta}`));
+        return make("label", { class: "choice", title: m.description }, box, words);
+      }),
+    );
+  }
+
+  private drawBefore(): void {
+    const box = one(this.form, "[data-before]");
+    box.hidden = this.history.length === 0 && !this.parent;
+    one(box, "[data-before-turns]").replaceChildren(turnsList(this.history));
+  }
+}

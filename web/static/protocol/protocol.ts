@@ -1,0 +1,158 @@
+// The socket protocol, version 1, as docs/protocol.md has it. Types and the reading of frames only.
+
+/** One number, or one for each aligned model. */
+export type Vector = number | (number | null)[] | null;
+
+export interface Message {
+  role: string;
+  content: string;
+}
+
+export interface LaneSpec {
+  lane: number;
+  lambda: Vector;
+  sample: number;
+  changes?: { at: number; lambda: Vector }[];
+  prefix?: number[];
+}
+
+export interface Sampling {
+  max_tokens: number;
+  temperature: number;
+  top_k: number;
+  top_p: number;
+  min_p: number;
+  repeat_penalty: number;
+  presence_penalty: number;
+  frequency_penalty: number;
+  penalty_window: number;
+  stop?: string[];
+}
+
+export interface Spec {
+  pair: string;
+  aligned: string[];
+  system?: string;
+  prompt: string;
+  mode: "chat" | "plain";
+  parent?: { run: string; lane: number };
+  history?: Message[];
+  lanes: LaneSpec[];
+  sampling: Sampling;
+  seed: string;
+  alternatives: number;
+}
+
+export interface Logp {
+  reference: number | null;
+  aligned: Vector;
+  mixture: number | null;
+}
+
+export interface Alternative {
+  id: number;
+  name: string;
+  logp: number | null;
+}
+
+export interface Top {
+  reference: Alternative[] | null;
+  aligned: (Alternative[] | null)[] | null;
+  mixture: Alternative[] | null;
+}
+
+export interface RunError {
+  code: string;
+  message: string;
+}
+
+/** An entry of a run's log. Which fields count depends on the type. */
+export interface RunEvent {
+  type: string;
+  lane?: number;
+  lambda?: Vector;
+  sample?: number;
+  index?: number;
+  id?: number;
+  text?: string;
+  name?: string;
+  logp?: Logp;
+  top?: Top;
+  kl_reference?: number | null;
+  kl_aligned?: Vector;
+  log_z?: number | null;
+  reason?: string;
+  error?: RunError;
+  prompt?: { tokens?: number[]; total: number; done: number };
+  lanes?: LaneSpec[];
+}
+
+export interface Limits {
+  lanes: number;
+  prompt_bytes: number;
+  max_tokens: number;
+  lambda_min: number;
+  lambda_max: number;
+}
+
+export interface PairStatus {
+  name: string;
+  state: "idle" | "starting" | "loading" | "ready" | "restarting" | "failed";
+  progress: number;
+  message: string;
+  restarts: number;
+}
+
+export interface ErrorFrame {
+  type: "error";
+  ref?: string;
+  run?: string;
+  code: string;
+  field?: string;
+  message: string;
+  retry_after?: number;
+}
+
+export type ServerFrame =
+  | { type: "hello"; version: number; build: string; limits: Limits }
+  | { type: "pairs"; pairs: PairStatus[] }
+  | { type: "started"; ref?: string; session: string; run: string }
+  | { type: "events"; run: string; first: number; events: RunEvent[] }
+  | { type: "caught_up"; run: string; seq: number }
+  | { type: "lanes_added"; ref?: string; run: string; lanes: number[] }
+  | ErrorFrame;
+
+export type ClientFrame =
+  | { type: "start"; ref: string; session?: string; spec: Spec }
+  | { type: "watch"; run: string; after: number }
+  | { type: "unwatch"; run: string }
+  | { type: "lanes"; ref: string; run: string; lanes: Omit<LaneSpec, "lane">[] }
+  | { type: "lambda"; run: string; lane: number; lambda: Vector }
+  | { type: "stop"; run: string; lane?: number };
+
+const known = new Set(["hello", "pairs", "started", "events", "caught_up", "lanes_added", "error"]);
+
+/** Reads a frame. What this version does not know is null: a newer server may say more. */
+export function readFrame(data: string): ServerFrame | null {
+  let frame: unknown;
+  try {
+    frame = JSON.parse(data);
+  } catch {
+    return null;
+  }
+  if (typeof frame !== "object" || frame === null) return null;
+  const type = (frame as { type?: unknown }).type;
+  return typeof type === "string" && known.has(type) ? (frame as ServerFrame) : null;
+}
+
+/** A λ as numbers, whatever form it came in. */
+export function numbers(v: Vector | undefined): number[] {
+  if (v === null || v === undefined) return [];
+  if (typeof v === "number") return [v];
+  return v.map((x) => x ?? Number.NEGATIVE_INFINITY);
+}
+
+/** A λ as it is sent: a plain number where there is one aligned model. */
+export function vector(v: readonly number[]): Vector {
+  return v.length === 1 ? (v[0] as number) : [...v];
+}

@@ -1,0 +1,28 @@
+// Light, dark, or as the system says. The choice is a cookie, so that the server draws the page with it.
+
+import { one } from "../dom/dom";
+
+const order = ["system", "light", "dark"] as const;
+const names: Record<string, string> = { system: "Colours: as the system", light: "Colours: light", dark: "Colours: dark" };
+
+export function theme(): void {
+  const root = document.documentElement;
+  const button = document.querySelector<HTMLElement>("[data-theme-toggle]");
+  if (!button) return;
+  const show = () => {
+    const name = names[root.dataset.theme ?? "system"] ?? "";
+    one(button, "[data-theme-words]").textContent = name;
+    button.title = name;
+  };
+  button.hidden = false;
+  show();
+  button.addEventListener("click", () => {
+    const now = order.findIndex((name) => name === root.dataset.theme);
+    const next = order[(now + 1) % order.length] ?? "system";
+    root.dataset.theme = next;
+    const age = next === "system" ? 0 : 31536000;
+    // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API is not in every browser
+    document.cookie = `theme=${next}; path=/; max-age=${age}; samesite=lax`;
+    show();
+  });
+}
