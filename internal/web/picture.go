@@ -63,6 +63,7 @@ type painter struct {
 	small font.Face
 	kept  map[string]*list.Element // by comparison
 	order *list.List               // of keptPicture, the last used first
+	most  int                      // pictures kept
 }
 
 type keptPicture struct {
@@ -73,7 +74,7 @@ type keptPicture struct {
 const keptPictures = 64
 
 func newPainter() (*painter, error) {
-	p := &painter{kept: map[string]*list.Element{}, order: list.New()}
+	p := &painter{kept: map[string]*list.Element{}, order: list.New(), most: keptPictures}
 	for _, f := range []struct {
 		face *font.Face
 		ttf  []byte
@@ -103,7 +104,7 @@ func (p *painter) draw(key string, c card) ([]byte, error) {
 		return nil, fault.Wrap(err, fault.Internal, "the picture cannot be drawn")
 	}
 	p.kept[key] = p.order.PushFront(keptPicture{key, buf.Bytes()})
-	if p.order.Len() > keptPictures {
+	for p.order.Len() > p.most {
 		last := p.order.Back()
 		delete(p.kept, p.order.Remove(last).(keptPicture).key)
 	}
