@@ -54,7 +54,7 @@ func (b *branch) lag(need []bool) int {
 // turns, up to PrefillChunk prompt tokens for those that are reading.
 func (e *Engine) plan() {
 	for _, s := range e.slots {
-		s.rows = s.rows[:0]
+		s.rows, s.traced = s.rows[:0], s.traced[:0]
 	}
 	e.ready = e.ready[:0]
 	e.reading = e.reading[:0]
@@ -109,7 +109,9 @@ func (e *Engine) feed(b *branch, n int, ready bool) {
 		}
 		b.job.rows[role] += int64(end - b.have[m])
 		for p := b.have[m]; p < end; p++ {
-			s.rows = append(s.rows, Row{Token: b.tokens[p], Pos: p, Seq: b.seq, Want: p == len(b.tokens)-1})
+			want := p == len(b.tokens)-1
+			s.rows = append(s.rows, Row{Token: b.tokens[p], Pos: p, Seq: b.seq, Want: want})
+			s.traced = append(s.traced, want && !b.job.request.Trace.Off)
 		}
 		b.have[m] = end
 		if ready {

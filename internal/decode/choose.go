@@ -1,12 +1,16 @@
 package decode
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // chooser picks tokens from mixed logits. It owns the buffers that this needs, so that a step allocates
 // nothing; it is used by one goroutine.
 type chooser struct {
 	heap       []float64
 	candidates []float64
+	masses     []float64
 }
 
 // choose is coupled sampling: argmax over the tokens that survive truncation of z_v/T + G(v), or of z_v if
@@ -139,21 +143,17 @@ func medianOfThree(a, b, c float64) float64 {
 // is left is searched by quickselect on mass, so nothing is sorted.
 func (c *chooser) nucleus(z []float64, top, floor, temperature, p float64) float64 {
 	inverse := 1 / temperature
-	var mass float64
-	n := 0
-	for _, x := range z {
-		if x >= floor {
-			mass += expNeg((x - top) * inverse)
-			n++
-		}
-	}
-	least := max(floor, top+temperature*math.Log((1-p)*mass/float64(n)))
 	kept := c.candidates[:0]
 	for _, x := range z {
-		if x >= least {
+		if x >= floor {
 			kept = append(kept, x)
 		}
 	}
+	n := len(kept)
+	c.masses = slices.Grow(c.masses[:0], n)[:n]
+	mass := exps(c.masses, kept, top, inverse)
+	least := max(floor, top+temperature*math.Log((1-p)*mass/float64(n)))
+	kept = slices.DeleteFunc(kept, func(x float64) bool { return x < least })
 	c.candidates = kept
 	need := p * mass
 	lo, hi := 0, len(kept)

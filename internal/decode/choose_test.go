@@ -163,7 +163,7 @@ func TestPenaltiesAreTakenBack(t *testing.T) {
 	before := slices.Clone(z)
 	var p penalties
 	s := Sampling{RepeatPenalty: 1.3, PresencePenalty: 0.5, FrequencyPenalty: 0.2, Bias: map[Token]float64{3: 2, 39: -1}}
-	p.apply(z, logSumExp(z, slices.Max(z)), []Token{3, 4, 4, 5}, &s)
+	p.apply(z, logSumExp(make([]float64, len(z)), z, slices.Max(z)), []Token{3, 4, 4, 5}, &s)
 	if want := before[39] - 1; z[39] != want {
 		t.Errorf("biased logit %v, want %v", z[39], want)
 	}

@@ -50,63 +50,31 @@ func mix(z []float64, w []float64, rows [][]float32) {
 
 // maximum is the largest entry and its first position. The error is errNotFinite if an entry is NaN or
 // +Inf, or all are −Inf.
-func maximum(z []float64) (at int, top float64, err error) {
-	top = math.Inf(-1)
-	bad := 0.0
+func maximum[F float32 | float64](z []F) (at int, top float64, err error) {
+	largest := F(math.Inf(-1))
+	var bad F
 	for v, x := range z {
-		if x > top {
-			at, top = v, x
+		if x > largest {
+			at, largest = v, x
 		}
 		bad += x * 0 // NaN once any entry is NaN or infinite
 	}
-	if bad != 0 || math.IsNaN(bad) {
+	if bad != bad {
 		for _, x := range z {
-			if math.IsNaN(x) || math.IsInf(x, 1) {
+			if x != x || math.IsInf(float64(x), 1) {
 				return 0, 0, errNotFinite
 			}
 		}
 	}
-	if math.IsInf(top, -1) {
+	if math.IsInf(float64(largest), -1) {
 		return 0, 0, errNotFinite
 	}
-	return at, top, nil
+	return at, float64(largest), nil
 }
 
-// logSumExp is log Σ exp(z_v), given the largest entry.
-func logSumExp(z []float64, top float64) float64 {
-	var sum float64
-	for _, x := range z {
-		sum += expNeg(x - top)
-	}
-	return top + math.Log(sum)
-}
-
-// logSumExpRow is logSumExp of one model's logits.
-func logSumExpRow(row []float32) (float64, error) {
-	top := float32(math.Inf(-1))
-	var bad float32
-	for _, x := range row {
-		if x > top {
-			top = x
-		}
-		bad += x * 0
-	}
-	if bad != 0 || bad != bad || math.IsInf(float64(top), 0) {
-		for _, x := range row {
-			if x != x || math.IsInf(float64(x), 1) {
-				return 0, errNotFinite
-			}
-		}
-		if math.IsInf(float64(top), -1) {
-			return 0, errNotFinite
-		}
-	}
-	var sum float64
-	t := float64(top)
-	for _, x := range row {
-		sum += expNeg(float64(x) - t)
-	}
-	return t + math.Log(sum), nil
+// logSumExp is log Σ exp(z_v), given the largest entry. It writes exp(z_v − top) to p.
+func logSumExp[F float32 | float64](p []float64, z []F, top float64) float64 {
+	return top + math.Log(exps(p, z, top, 1))
 }
 
 // divergence holds what the mixture at one prefix says beyond the token.
@@ -123,48 +91,42 @@ type divergence struct {
 // With s_i = log π_i(v) − log π_ref(v) the mixture is log π_λ = log π_ref + Σ λᵢ·s_i − log Z, so that
 // KL(π_λ‖π_ref) = Σ λᵢ·E[s_i] − log Z and KL(π_λ‖π_j) = KL(π_λ‖π_ref) − E[s_j], with expectations under
 // π_λ: one pass over the vocabulary for all of them.
-func diverge(d *divergence, z []float64, top float64, w []float64, rows [][]float32, logSums []float64, scratch []float64) {
+func diverge(d *divergence, z []float64, top float64, w []float64, rows [][]float32, logSums []float64, b *buffers) {
 	n := len(rows) - 1
-	sums := scratch[:n]
-	clear(sums)
-	var total float64
-	if n == 1 {
-		r, a := rows[0][:len(z)], rows[1][:len(z)]
-		var s float64
-		for v, x := range z {
-			p := expNeg(x - top)
-			if p == 0 {
-				continue // 0·∞ is 0 here: a token neither distribution holds
-			}
-			total += p
-			s += p * (float64(a[v]) - float64(r[v]))
-		}
-		sums[0] = s
-	} else {
-		for v, x := range z {
-			p := expNeg(x - top)
-			if p == 0 {
-				continue
-			}
-			total += p
-			for i := range sums {
-				sums[i] += p * (float64(rows[i+1][v]) - float64(rows[0][v]))
-			}
-		}
-	}
+	p := b.p[:len(z)]
+	total := exps(p, z, top, 1)
 	d.logSum = top + math.Log(total)
 	d.logZ = d.logSum
 	for i, s := range logSums {
 		d.logZ -= w[i] * s
 	}
-	d.klAligned = d.klAligned[:0]
+	b.means = b.means[:0]
 	kl := -d.logZ
-	for i, s := range sums {
-		sums[i] = s/total - (logSums[i+1] - logSums[0])
-		kl += w[i+1] * sums[i]
+	for i := range n {
+		mean := meanDifference(p, rows[i+1], rows[0])/total - (logSums[i+1] - logSums[0])
+		b.means = append(b.means, mean)
+		kl += w[i+1] * mean
 	}
 	d.klReference = max(kl, 0)
-	for _, mean := range sums {
+	d.klAligned = d.klAligned[:0]
+	for _, mean := range b.means {
 		d.klAligned = append(d.klAligned, max(kl-mean, 0))
 	}
+}
+
+// meanDifference is Σ p_v·(a_v − r_v). A token of probability 0 counts nothing, even where a logit is −Inf.
+func meanDifference(p []float64, a, r []float32) (sum float64) {
+	a, r = a[:len(p)], r[:len(p)]
+	for v, q := range p {
+		if q != 0 {
+			sum += q * (float64(a[v]) - float64(r[v]))
+		}
+	}
+	return sum
+}
+
+// buffers are what computing divergences needs besides.
+type buffers struct {
+	p     []float64 // of the size of the vocabulary
+	means []float64
 }

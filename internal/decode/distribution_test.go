@@ -79,14 +79,14 @@ func diverged(t *testing.T, lambda Vector, r [][]float32) divergence {
 	}
 	var sums []float64
 	for _, row := range r {
-		s, err := logSumExpRow(row)
+		_, top, err := maximum(row)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sums = append(sums, s)
+		sums = append(sums, logSumExp(make([]float64, len(row)), row, top))
 	}
 	var d divergence
-	diverge(&d, z, top, weights(nil, lambda), r, sums, make([]float64, len(r)))
+	diverge(&d, z, top, weights(nil, lambda), r, sums, &buffers{p: make([]float64, len(z))})
 	return d
 }
 
@@ -188,15 +188,15 @@ func TestNotFiniteLogits(t *testing.T) {
 	for name, row := range map[string][]float32{
 		"NaN": {1, nan, 0}, "+Inf": {1, inf, 0}, "NaN first": {nan, 1, 2}, "all −Inf": {-inf, -inf},
 	} {
-		if _, err := logSumExpRow(row); err == nil {
+		if _, _, err := maximum(row); err == nil {
 			t.Errorf("%s: no error from a row", name)
 		}
 		if _, _, err := maximum(floats(row)); err == nil {
 			t.Errorf("%s: no error from a mixture", name)
 		}
 	}
-	if s, err := logSumExpRow([]float32{0, -inf}); err != nil || s != 0 {
-		t.Errorf("one −Inf: %v, %v", s, err)
+	if s := logSumExp(make([]float64, 2), []float32{0, -inf}, 0); s != 0 {
+		t.Errorf("one −Inf: %v", s)
 	}
 	if at, _, err := maximum([]float64{0, math.Inf(-1)}); err != nil || at != 0 {
 		t.Errorf("one −Inf: %v, %v", at, err)
@@ -210,14 +210,16 @@ func BenchmarkMixStep49k(b *testing.B) {
 	sums := make([]float64, 2)
 	var d divergence
 	var c chooser
+	x := buffers{p: make([]float64, 49152)}
 	s := Sampling{Temperature: 0.7, TopP: 1}
 	for b.Loop() {
 		for i := range r {
-			sums[i], _ = logSumExpRow(r[i])
+			_, top, _ := maximum(r[i])
+			sums[i] = logSumExp(x.p, r[i], top)
 		}
 		mix(z, w, r)
 		at, top, _ := maximum(z)
-		diverge(&d, z, top, w, r, sums, make([]float64, 2))
+		diverge(&d, z, top, w, r, sums, &x)
 		c.choose(z, at, top, &s, newNoise(1, 0, 0))
 	}
 }

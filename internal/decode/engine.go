@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,6 +76,35 @@ type slot struct {
 	model Model
 	rows  []Row
 	err   error
+
+	// Of the last pass, for the rows whose logits are traced; others are not used.
+	traced  []bool
+	logSums []float64
+	bad     []error // logits that no distribution has
+	p       []float64
+}
+
+// pass decodes the planned rows and sums up the traced ones: work that runs for all models at the same
+// time.
+func (s *slot) pass() {
+	if s.err = s.model.Forward(s.rows); s.err != nil {
+		return
+	}
+	n := len(s.rows)
+	s.logSums, s.bad = slices.Grow(s.logSums[:0], n)[:n], slices.Grow(s.bad[:0], n)[:n]
+	for i, traced := range s.traced {
+		if !traced {
+			continue
+		}
+		row := s.model.Logits(i)
+		if s.p == nil {
+			s.p = make([]float64, len(row))
+		}
+		var top float64
+		if _, top, s.bad[i] = maximum(row); s.bad[i] == nil {
+			s.logSums[i] = logSumExp(s.p, row, top)
+		}
+	}
 }
 
 // Counters are totals since the engine started, but for the gauges.
@@ -374,15 +404,15 @@ func (e *Engine) forward() {
 		e.counters.Passes[s.name]++
 		switch {
 		case e.config.Serial:
-			s.err = s.model.Forward(s.rows)
+			s.pass()
 		case mine == nil:
 			mine = s
 		default:
-			wait.Go(func() { s.err = s.model.Forward(s.rows) })
+			wait.Go(s.pass)
 		}
 	}
 	if mine != nil {
-		mine.err = mine.model.Forward(mine.rows)
+		mine.pass()
 	}
 	wait.Wait()
 	for _, s := range e.slots {

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"cmp"
 	"math"
 
 	"realign/internal/fault"
@@ -16,41 +17,30 @@ type mixer struct {
 
 	z         []float64
 	w         []float64
-	scratch   []float64
+	buffers   buffers
 	d         divergence
 	chooser   chooser
 	penalties penalties
 }
 
-// load points the mixer at the rows of a branch and, for a trace, computes what its lanes share.
+// load points the mixer at the rows of a branch.
 func (x *mixer) load(b *branch) {
 	x.branch, x.err = b, nil
 	x.rows, x.logSums, x.tops = x.rows[:0], x.logSums[:0], x.tops[:0]
 	for m, s := range b.job.slots {
-		if b.rows[m] < 0 {
+		i := b.rows[m]
+		if i < 0 {
 			x.rows = append(x.rows, nil)
 			continue
 		}
-		x.rows = append(x.rows, s.model.Logits(b.rows[m]))
-	}
-	size := b.job.engine.vocab.Size()
-	if cap(x.z) < size {
-		x.z = make([]float64, size)
-	}
-	x.z = x.z[:size]
-	if n := len(x.rows); cap(x.scratch) < n {
-		x.scratch = make([]float64, n)
-	}
-	if b.job.request.Trace.Off {
-		return
-	}
-	for _, row := range x.rows {
-		sum, err := logSumExpRow(row)
-		if err != nil {
-			x.err = err
-			return
+		x.rows = append(x.rows, s.model.Logits(i))
+		if s.traced[i] {
+			x.logSums = append(x.logSums, s.logSums[i])
+			x.err = cmp.Or(x.err, s.bad[i])
 		}
-		x.logSums = append(x.logSums, sum)
+	}
+	if size := b.job.engine.vocab.Size(); x.z == nil {
+		x.z, x.buffers.p = make([]float64, size), make([]float64, size)
 	}
 }
 
@@ -69,7 +59,7 @@ func (x *mixer) next(e *Engine, l *lane) (Token, bool) {
 	}
 	traced := !j.request.Trace.Off
 	if traced {
-		diverge(&x.d, x.z, top, x.w, x.rows, x.logSums, x.scratch[:cap(x.scratch)])
+		diverge(&x.d, x.z, top, x.w, x.rows, x.logSums, &x.buffers)
 	}
 	position := len(l.generated)
 	var t Token
@@ -99,7 +89,7 @@ func (x *mixer) pick(l *lane, at int, top float64, traced bool) Token {
 	}
 	logSum := x.d.logSum
 	if !traced && repeatOn(s) {
-		logSum = logSumExp(x.z, top)
+		logSum = logSumExp(x.buffers.p, x.z, top)
 	}
 	x.penalties.apply(x.z, logSum, l.generated, s)
 	defer x.penalties.undo(x.z)
