@@ -1,0 +1,65 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"realign/internal/fault"
+)
+
+// Times of one connection. A verification is the longest answer; sockets have their own.
+const (
+	headerWait   = 10 * time.Second
+	requestWait  = 2 * time.Minute
+	answerWait   = verifyTime + time.Minute
+	idleWait     = 2 * time.Minute
+	shutdownWait = 5 * time.Second
+)
+
+// Listen opens the address to serve on. The error says what is wrong with it.
+func Listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fault.Wrap(err, fault.Conflict, "%s is in use already: stop what uses it, or choose another with --addr", addr)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fault.Wrap(err, fault.Forbidden, "%s may not be used by this user: choose another with --addr", addr)
+	case err != nil:
+		return nil, fault.Wrap(err, fault.Invalid, "%s cannot be listened on", addr)
+	}
+	return l, nil
+}
+
+// Serve answers requests on a listener, which it closes, until ctx is done; then it lets answers under way
+// finish for a few seconds. Sockets stay open: they are Close's.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerWait, ReadTimeout: requestWait, WriteTimeout: answerWait, IdleTimeout: idleWait,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	stopped := make(chan error, 1)
+	end := context.AfterFunc(ctx, func() {
+		late, cancel := context.WithTimeout(context.Background(), shutdownWait)
+		defer cancel()
+		err := server.Shutdown(late)
+		if err != nil {
+			err = errors.Join(err, server.Close())
+		}
+		stopped <- err
+	})
+	err := server.Serve(l)
+	if end() || !errors.Is(err, http.ErrServerClosed) {
+		return fault.Wrap(err, fault.Internal, "serving ended")
+	}
+	if err := <-stopped; err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fault.Wrap(err, fault.Internal, "the server did not stop cleanly")
+	}
+	return nil
+}
