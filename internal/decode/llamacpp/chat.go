@@ -18,6 +18,9 @@ func (v *vocabulary) EncodeChat(messages []decode.Message) ([]decode.Token, erro
 	if v.chat == nil {
 		return nil, fault.New(fault.Invalid, "the model has no chat template: use a plain text to complete")
 	}
+	if len(messages) == 0 {
+		return nil, fault.Field("messages", "there are none")
+	}
 	for i, m := range messages {
 		if m.Role != "system" && m.Role != "user" && m.Role != "assistant" {
 			return nil, fault.Field("messages", "message %d has role %q, not system, user or assistant", i+1, m.Role)
@@ -119,20 +122,15 @@ func cutRune(s string) (first, rest string) {
 	return s, ""
 }
 
-// part is a special token, or a text (with token -1).
-type part struct {
-	token decode.Token
-	text  string
-}
-
-// split cuts a text at special tokens as llama.cpp does: at all occurrences of the longest first.
-func split(text string, all []special) []part {
-	parts := []part{{-1, text}}
+// split cuts a text at special tokens as llama.cpp does: at all occurrences of the longest first. Plain
+// text between them has token -1.
+func split(text string, all []special) []special {
+	parts := []special{{-1, text}}
 	for _, s := range all {
 		if s.text == "" || !strings.Contains(text, s.text) {
 			continue
 		}
-		var next []part
+		var next []special
 		for _, p := range parts {
 			if p.token >= 0 {
 				next = append(next, p)
@@ -140,10 +138,10 @@ func split(text string, all []special) []part {
 			}
 			for i, piece := range strings.Split(p.text, s.text) {
 				if i > 0 {
-					next = append(next, part{s.token, s.text})
+					next = append(next, s)
 				}
 				if piece != "" {
-					next = append(next, part{-1, piece})
+					next = append(next, special{-1, piece})
 				}
 			}
 		}

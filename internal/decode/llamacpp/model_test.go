@@ -197,6 +197,18 @@ func TestTrimThenRedo(t *testing.T) {
 	}
 }
 
+// Other kernels and a cache in full precision give the same logits, nearly.
+func TestOptionsAgree(t *testing.T) {
+	prompt := []decode.Token{33, 44, 55, 66}
+	want := forward(t, openSmall(t, small).Reference(), rows(0, 0, prompt...))
+	for _, o := range []Options{{NoFlash: true}, {Float32Cache: true}, {Float32Cache: true, NoFlash: true}} {
+		o.Cells, o.Batch, o.Sequences = small.Cells, small.Batch, small.Sequences
+		if d := gap(t, want, forward(t, openSmall(t, o).Reference(), rows(0, 0, prompt...))); d > tolerance {
+			t.Errorf("with %+v logits differ by %g", o, d)
+		}
+	}
+}
+
 // Adapters change only the context they are applied to, and both contexts work at once.
 func TestAdapterOnSharedWeights(t *testing.T) {
 	p := openSmall(t, small)
@@ -342,6 +354,12 @@ func TestClose(t *testing.T) {
 	m.Copy(1, 0, 1)
 	if m.Trim(0, 0) || m.Logits(0) != nil || other.Close() != nil {
 		t.Error("a closed model does something")
+	}
+	if _, err := p.Vocabulary().Encode("a", false); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("error is %v", err)
+	}
+	if name := p.Vocabulary().Name(gguftest.MessageEnd); name != "<|im_end|>" {
+		t.Errorf("after closing, a token is called %q", name)
 	}
 	if _, err := p.Aligned("adapted"); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("error is %v", err)

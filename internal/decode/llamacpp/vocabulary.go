@@ -18,15 +18,17 @@ import (
 // maxText is the longest text that is tokenised, in bytes: far more than fits any context.
 const maxText = 8 << 20
 
-// vocabulary is a decode.Vocabulary. It may be used from several goroutines at once.
+// vocabulary is a decode.Vocabulary. It may be used from several goroutines at once, until its pair is
+// closed.
 type vocabulary struct {
 	weights *weights
 	pieces  []byte // of all tokens, one after another
 	ends    []int64
 	last    []bool
-	start   decode.Token // the token a prompt starts with, or -1
-	special []special    // tokens that must not arise from a message's content, longest first
-	chat    *chat        // nil when the model has no template
+	start   decode.Token            // the token a prompt starts with, or -1
+	names   map[decode.Token]string // of tokens without a piece
+	special []special               // tokens that must not arise from a message's content, longest first
+	chat    *chat                   // nil when the model has no template
 }
 
 // special is a token that stands for something other than its spelling.
@@ -38,7 +40,7 @@ type special struct {
 func newVocabulary(w *weights, template string) *vocabulary {
 	v := w.vocabulary()
 	n := int(C.llama_vocab_n_tokens(v))
-	vocab := &vocabulary{weights: w, ends: make([]int64, n), last: make([]bool, n), start: -1}
+	vocab := &vocabulary{weights: w, ends: make([]int64, n), last: make([]bool, n), names: map[decode.Token]string{}, start: -1}
 	for size := int64(16 * n); int64(len(vocab.pieces)) < size; {
 		vocab.pieces = make([]byte, size)
 		size = int64(C.realign_pieces(v, (*C.char)(unsafe.Pointer(&vocab.pieces[0])), C.int64_t(size),
@@ -49,6 +51,9 @@ func newVocabulary(w *weights, template string) *vocabulary {
 	}
 	const control = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
 	for t := range n {
+		if token := decode.Token(t); len(vocab.Piece(token)) == 0 {
+			vocab.names[token] = vocab.spelling(token)
+		}
 		if C.llama_vocab_get_attr(v, C.llama_token(t))&control != 0 {
 			vocab.special = append(vocab.special, special{decode.Token(t), vocab.spelling(decode.Token(t))})
 		}
@@ -81,6 +86,9 @@ func (v *vocabulary) Encode(text string, special bool) ([]decode.Token, error) {
 	}
 	if text == "" {
 		return nil, nil
+	}
+	if v.weights.model == nil {
+		return nil, fault.New(fault.Unavailable, "the pair is closed")
 	}
 	if !utf8.ValidString(text) {
 		text = strings.ToValidUTF8(text, "\uFFFD") // llama.cpp ends the process on some invalid sequences
@@ -132,7 +140,7 @@ func (v *vocabulary) Name(t decode.Token) string {
 	}
 	piece := v.Piece(t)
 	if len(piece) == 0 {
-		return v.spelling(t)
+		return v.names[t]
 	}
 	if utf8.Valid(piece) {
 		return string(piece)

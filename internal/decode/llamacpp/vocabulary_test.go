@@ -148,6 +148,9 @@ func TestEncodeChat(t *testing.T) {
 			t.Errorf("tokens are %v, of the whole text %v", tokens, whole)
 		}
 	}
+	if _, err := v.EncodeChat(nil); fault.KindOf(err) != fault.Invalid {
+		t.Errorf("error for no messages is %v", err)
+	}
 	if _, err := v.EncodeChat([]decode.Message{{Role: "tool", Content: "x"}}); fault.KindOf(err) != fault.Invalid {
 		t.Errorf("error for a role that is unknown is %v", err)
 	}
