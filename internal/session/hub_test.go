@@ -334,6 +334,7 @@ func TestAddLanesAndContinue(t *testing.T) {
 	if err != nil || !slices.Equal(got, []int{2}) {
 		t.Fatalf("%v, %v", got, err)
 	}
+	until(t, w, 1, isType(decode.EventLanes))
 	_, err = h.Start(ctx, "ann", "", session.Spec{Pair: "demo", Prompt: "more", Mode: session.Chat, Lanes: spec.Lanes,
 		Sampling: spec.Sampling, Parent: &session.Parent{Run: run.ID, Lane: 2}})
 	wantKind(t, err, fault.Conflict, "has not ended")

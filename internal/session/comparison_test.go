@@ -1,0 +1,388 @@
+package session_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/session"
+	"realign/internal/session/sessiontest"
+	"realign/internal/store"
+)
+
+// shelf is a shelf at a moment that the test moves.
+func shelf(s *store.Store, at *time.Time) *session.Shelf {
+	return &session.Shelf{Store: s, Now: func() time.Time { return *at }}
+}
+
+// finished is a run with a move of λ, a stopped lane, an added lane with a prefix.
+func finished(t testing.TB, s session.Store, d *sessiontest.Decoder) session.Run {
+	t.Helper()
+	ctx := t.Context()
+	d.Gate = make(chan struct{})
+	h := newHub(t, s, d, nil)
+	run := start(t, h, sessiontest.Spec(3, 30))
+	w := watch(t, h, run.ID, 0)
+	until(t, w, 3, isType(decode.EventToken))
+	if err := h.SetLambda(ctx, "ann", run.ID, 1, decode.Vector{2}); err != nil {
+		t.Fatal(err)
+	}
+	d.Gate <- struct{}{}
+	d.Gate <- struct{}{}
+	until(t, w, 6, isType(decode.EventToken))
+	if err := h.Stop(ctx, "ann", run.ID, 2); err != nil {
+		t.Fatal(err)
+	}
+	until(t, w, 1, isType(decode.EventEnd))
+	if _, err := h.AddLanes(ctx, "ann", run.ID, []decode.Lane{{Lambda: decode.Vector{1}, Sample: 4, Prefix: []decode.Token{9}}}); err != nil {
+		t.Fatal(err)
+	}
+	close(d.Gate)
+	until(t, w, 2, isType(decode.EventStats))
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	run, err := s.Run(ctx, "ann", run.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+func TestShare(t *testing.T) {
+	ctx := t.Context()
+	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
+	at := now
+	sh := shelf(s, &at)
+	run := finished(t, s, d)
+
+	_, _, err := sh.Share(ctx, "bob", run.ID, "", time.Time{})
+	wantKind(t, err, fault.NotFound)
+	_, _, err = sh.Share(ctx, "ann", run.ID, "", at)
+	wantKind(t, err, fault.Invalid, "expires_at")
+	c, token, err := sh.Share(ctx, "ann", run.ID, "", at.Add(time.Hour))
+	if err != nil || c.Title != run.Spec.Prompt || len(token) != 22 {
+		t.Fatalf("%+v %q %v", c, token, err)
+	}
+	got, snapshot, err := sh.Open(ctx, token)
+	if err != nil || got != c {
+		t.Fatalf("%+v, %v; want %+v", got, err, c)
+	}
+	if len(snapshot.Lanes) != 4 || len(snapshot.Lanes[0].Tokens) != 30 || snapshot.Lanes[1].Changes[0].Lambda[0] != 2 ||
+		len(snapshot.PromptTokens) == 0 || len(snapshot.Files) != 2 || len(snapshot.Lanes[0].Tokens[0].Top.Mixture) != 2 {
+		t.Errorf("%+v", snapshot)
+	}
+	form, digest, err := snapshot.Canonical()
+	if err != nil || digest != c.Digest {
+		t.Errorf("the digest of what was read is %s, %v; want %s", digest, err, c.Digest)
+	}
+	if bytes.Contains(form, []byte("ann")) || bytes.Contains(form, []byte(run.ID)) || bytes.Contains(form, []byte(run.Session)) {
+		t.Error("the snapshot tells who made it, or from what")
+	}
+
+	// Whatever the reason, a reader gets the same words.
+	_, _, wrong := sh.Open(ctx, "AAAAAAAAAAAAAAAAAAAAAA")
+	_, _, short := sh.Open(ctx, "x")
+	at = at.Add(time.Hour)
+	_, _, expired := sh.Open(ctx, token)
+	if err := sh.Expire(ctx, "ann", c.ID, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := sh.Open(ctx, token); err != nil {
+		t.Errorf("without an expiry: %v", err)
+	}
+	wantKind(t, sh.Revoke(ctx, "bob", c.ID), fault.NotFound)
+	if err := sh.Revoke(ctx, "ann", c.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := sh.Revoke(ctx, "ann", c.ID); err != nil {
+		t.Errorf("revoked twice: %v", err)
+	}
+	wantKind(t, sh.Expire(ctx, "ann", c.ID, time.Time{}), fault.Conflict)
+	_, _, revoked := sh.Open(ctx, token)
+	for _, err := range []error{wrong, short, expired, revoked} {
+		wantKind(t, err, fault.NotFound)
+		if err.Error() != wrong.Error() {
+			t.Errorf("%q differs from %q", err, wrong)
+		}
+	}
+	if _, _, err := sh.Get(ctx, "ann", c.ID); err != nil {
+		t.Errorf("its owner: %v", err)
+	}
+	if list, err := sh.List(ctx, "ann"); err != nil || len(list) != 1 || list[0].RevokedAt != at {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestShareWaitsForTheEnd(t *testing.T) {
+	s, d := openStore(t), &sessiontest.Decoder{Gate: make(chan struct{})}
+	h := newHub(t, s, d, nil)
+	run := start(t, h, sessiontest.Spec(1, 30))
+	at := now
+	_, _, err := shelf(s, &at).Share(t.Context(), "ann", run.ID, "", time.Time{})
+	wantKind(t, err, fault.Conflict)
+}
+
+func snapshotOf(t testing.TB, s session.Store, d *sessiontest.Decoder) *session.Snapshot {
+	t.Helper()
+	_, tr := transcript(t, s, finished(t, s, d).ID)
+	run, _ := transcript(t, s, d.Jobs()[0].Request.Run)
+	snapshot, err := session.NewSnapshot(run, tr, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return snapshot
+}
+
+func TestVerify(t *testing.T) {
+	ctx := t.Context()
+	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
+	snapshot := snapshotOf(t, s, d)
+	v, err := session.Verify(ctx, d, d, snapshot)
+	if want := 30 + 30 + len(snapshot.Lanes[2].Tokens) + 30; err != nil || !v.Identical || v.Tokens < want {
+		t.Errorf("%+v, %v; want %d tokens", v, err, want)
+	}
+
+	snapshot.Lanes[1].Tokens[17].ID++
+	v, err = session.Verify(ctx, d, d, snapshot)
+	if err != nil || v.Identical || v.Lane != 1 || v.Index != 17 || *v.Got+1 != *v.Expected {
+		t.Errorf("%+v, %v", v, err)
+	}
+	snapshot.Lanes[1].Tokens[17].ID--
+
+	full := snapshot.Lanes[0].Tokens
+	snapshot.Lanes[0].Tokens = full[:20]
+	v, err = session.Verify(ctx, d, d, snapshot)
+	if err != nil || v.Identical || v.Lane != 0 || v.Index != 20 || v.Expected != nil || *v.Got != full[20].ID {
+		t.Errorf("%+v, %v", v, err)
+	}
+	snapshot.Lanes[0].Tokens = full
+
+	d.Salt = 1
+	if v, err = session.Verify(ctx, d, d, snapshot); err != nil || v.Identical || v.Index != 0 {
+		t.Errorf("other weights: %+v, %v", v, err)
+	}
+	d.SHA256 = "2"
+	_, err = session.Verify(ctx, d, d, snapshot)
+	wantKind(t, err, fault.Conflict, "sha256")
+	snapshot.Pair = "gone"
+	_, err = session.Verify(ctx, d, d, snapshot)
+	wantKind(t, err, fault.Invalid, "gone")
+
+	d = &sessiontest.Decoder{SHA256: "1", Gate: make(chan struct{})}
+	snapshot.Pair = "demo"
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err = session.Verify(cancelled, d, d, snapshot); err == nil {
+		t.Error("verified under a cancelled context")
+	}
+}
+
+func TestFork(t *testing.T) {
+	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
+	snapshot := snapshotOf(t, s, d)
+	h := newHub(t, s, d, nil)
+	run, err := h.Start(t.Context(), "bob", "", snapshot.Fork())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := h.Watch(t.Context(), "bob", run.ID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	toEnd(t, w)
+	run, _ = s.Run(t.Context(), "bob", run.ID)
+	tr, err := session.ReadTranscript(t.Context(), s, run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, lane := range snapshot.Lanes {
+		for j, token := range lane.Tokens {
+			if got := tr.Lanes[i].Tokens[j].ID; got != token.ID {
+				t.Fatalf("lane %d differs at %d", i, j)
+			}
+		}
+	}
+}
+
+func exported(t testing.TB, a session.Archive, owner, id string) []byte {
+	t.Helper()
+	e, err := session.ExportSession(t.Context(), a, owner, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := e.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// archive makes a session of some runs, one continuing another, one still going.
+func archive(t testing.TB, s *store.Store, texts []string) (id string) {
+	t.Helper()
+	d := &sessiontest.Decoder{SHA256: "1"}
+	first := finished(t, s, d)
+	h := newHub(t, s, d, nil)
+	for i, text := range texts {
+		spec := sessiontest.Spec(i%3+1, i+1)
+		spec.Prompt, spec.Seed = text, uint64(i)<<60
+		if i%2 == 0 {
+			spec.Parent = &session.Parent{Run: first.ID, Lane: i % 4}
+		}
+		run, err := h.Start(t.Context(), "ann", first.Session, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		toEnd(t, watch(t, h, run.ID, 0))
+	}
+	gated := &sessiontest.Decoder{SHA256: "1", Gate: make(chan struct{})}
+	h = newHub(t, s, gated, func(c *session.Config) { c.Instance = "second" })
+	run, err := h.Start(t.Context(), "ann", first.Session, sessiontest.Spec(2, 9))
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, watch(t, h, run.ID, 0), 2, isType(decode.EventToken))
+	return first.Session
+}
+
+func TestExportImport(t *testing.T) {
+	ctx := t.Context()
+	s := openStore(t)
+	id := archive(t, s, []string{"<b>&\u2028", "é\x00x", "\"quotes\"", "line\nline"})
+	file := exported(t, s, "ann", id)
+	e, err := session.ParseExport(bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Runs) != 6 || e.Runs[1].Spec.Parent.Run != "1" {
+		t.Errorf("%d runs", len(e.Runs))
+	}
+	in, err := session.ImportSession(ctx, s, "bob", e, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in.ID == id || in.Owner != "bob" {
+		t.Errorf("%+v", in)
+	}
+	again := exported(t, s, "bob", in.ID)
+	if !bytes.Equal(file, again) {
+		t.Errorf("exported again it differs:\n%.2000s\n%.2000s", file, again)
+	}
+	runs, err := s.Runs(ctx, "bob", in.ID)
+	if err != nil || len(runs) != 6 || runs[1].Spec.Parent.Run != runs[0].ID || runs[5].Status != session.Failed {
+		t.Errorf("%+v, %v", runs, err)
+	}
+	if problems, err := s.IntegrityCheck(ctx); err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+	_, err = session.ExportSession(ctx, s, "bob", id)
+	wantKind(t, err, fault.NotFound)
+}
+
+// tiny is the smallest file with everything in it.
+const tiny = `{"format":"realign-session","version":1,"title":"t","created_at":"2026-01-01T00:00:00Z","runs":[
+{"spec":{"pair":"demo","aligned":["warm"],"prompt":"p","mode":"chat","lanes":[{"lane":0,"lambda":1,"sample":0}],
+"sampling":{"max_tokens":3,"temperature":1,"top_k":0,"top_p":1,"min_p":0,"repeat_penalty":0,"presence_penalty":0,"frequency_penalty":0,"penalty_window":0},
+"seed":"1","alternatives":0},"created_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:00Z","events":[
+{"type":"start","prompt":{"tokens":[1],"total":1,"done":1}},{"type":"token","lane":0,"index":0,"lambda":1,"id":5,"text":"a"},
+{"type":"lanes","lanes":[{"lane":1,"lambda":0}]},{"type":"end","lane":0,"reason":"stop"},{"type":"end","lane":1,"reason":"error","error":{"code":"x","message":"y"}}]}]}`
+
+func TestImportRefusals(t *testing.T) {
+	if _, err := session.ParseExport(bytes.NewReader([]byte(tiny))); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []struct{ from, to, words string }{
+		{"realign-session", "other", "format"},
+		{`"version":1`, `"version":2`, "version"},
+		{`"title":"t"`, `"title":" "`, "title"},
+		{`"lambda":1,"sample"`, `"lambda":99,"sample"`, "runs[0].spec.lambda"},
+		{`"prompt":"p"`, `"prompt":""`, "runs[0].spec.prompt"},
+		{`"index":0`, `"index":1`, "runs[0].events[1]"},
+		{`"type":"token"`, `"type":"other"`, "runs[0].events[1]"},
+		{`"lane":1,"reason"`, `"lane":2,"reason"`, "runs[0].events[4]"},
+		{`"reason":"stop"`, `"reason":"why"`, "runs[0].events[3]"},
+		{`{"type":"end","lane":0,"reason":"stop"},`, ``, "no end"},
+		{`"mode":"chat"`, `"mode":"chat","parent":{"run":"1","lane":0}`, "spec.parent"},
+		{`"2026-01-01T00:00:00Z","runs"`, `"0001-01-01T00:00:00Z","runs"`, "created_at"},
+		{`}]}]}`, `}]}]} {}`, "follows"},
+		{`{"format"`, `["format"`, "not an exported session"},
+	} {
+		changed := bytes.Replace([]byte(tiny), []byte(c.from), []byte(c.to), 1)
+		_, err := session.ParseExport(bytes.NewReader(changed))
+		t.Run(fmt.Sprint(i), func(t *testing.T) { wantKind(t, err, fault.Invalid, c.words) })
+	}
+}
+
+// FuzzImport holds that a file is either refused as invalid or imports and exports to a fixed point.
+func FuzzImport(f *testing.F) {
+	f.Add([]byte(tiny))
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := session.ParseExport(bytes.NewReader(b))
+		if err != nil {
+			if fault.KindOf(err) != fault.Invalid {
+				t.Fatalf("kind %q of %v", fault.KindOf(err), err)
+			}
+			return
+		}
+		mem := &memory{}
+		if _, err := session.ImportSession(t.Context(), mem, "ann", e, now); err != nil {
+			t.Fatalf("parsed but not imported: %v", err)
+		}
+		first := exported(t, mem, "ann", mem.session.ID)
+		e, err = session.ParseExport(bytes.NewReader(first))
+		if err != nil {
+			t.Fatalf("its export is refused: %v\n%s", err, first)
+		}
+		if _, err := session.ImportSession(t.Context(), mem, "ann", e, now); err != nil {
+			t.Fatal(err)
+		}
+		if second := exported(t, mem, "ann", mem.session.ID); !bytes.Equal(first, second) {
+			t.Fatalf("differs:\n%s\n%s", first, second)
+		}
+	})
+}
+
+// memory is an archive of one session. It keeps specs as a store does, as JSON.
+type memory struct {
+	session session.Session
+	runs    []session.Run
+	events  []session.Event
+}
+
+func (m *memory) Session(context.Context, string, string) (session.Session, error) {
+	return m.session, nil
+}
+func (m *memory) Runs(context.Context, string, string) ([]session.Run, error) { return m.runs, nil }
+func (m *memory) Append(context.Context, session.Batch) error                 { return nil }
+
+func (m *memory) Events(_ context.Context, _, run string, after, limit int) (list []session.Event, err error) {
+	for _, e := range m.events {
+		if e.Run == run && e.Seq > after && len(list) < limit {
+			list = append(list, e)
+		}
+	}
+	return list, nil
+}
+
+func (m *memory) Import(_ context.Context, s session.Session, runs []session.Run, events []session.Event) error {
+	for i := range runs {
+		b, err := json.Marshal(runs[i].Spec)
+		if err != nil {
+			return err
+		}
+		runs[i].Spec = session.Spec{}
+		if err := json.Unmarshal(b, &runs[i].Spec); err != nil {
+			return err
+		}
+	}
+	m.session, m.runs, m.events = s, runs, events
+	return nil
+}
