@@ -168,24 +168,30 @@ func (e *Engine) fork(b *branch, t Token) *branch {
 	return f
 }
 
-// settle takes ended lanes off a branch, frees it when it has none left, and finishes the job when that
+// settle takes ended lanes off a branch, retires it when it has none left, and finishes the job when that
 // was its last.
+//
+// A retired branch keeps its cells until the job ends. They are promised to the job in any case, and a hole
+// in the cache would be filled by the job's other branches, whose attention would then sum in another order
+// than a lane alone does: enough to move logits that are computed in eight bits.
 func (e *Engine) settle(b *branch) {
 	b.lanes = slices.DeleteFunc(b.lanes, func(l *lane) bool { return l.ended })
 	if len(b.lanes) > 0 {
 		return
 	}
 	j := b.job
-	for _, s := range j.slots {
-		s.model.Trim(b.seq, 0)
-	}
-	j.spare = append(j.spare, b.seq)
+	j.retired = append(j.retired, b.seq)
 	e.branches = slices.DeleteFunc(e.branches, func(x *branch) bool { return x == b })
 	if j.live > 0 {
 		return
 	}
-	e.freeSeqs = append(e.freeSeqs, j.spare...)
-	j.spare = nil
+	for _, seq := range j.retired {
+		for _, s := range j.slots {
+			s.model.Trim(seq, 0)
+		}
+	}
+	e.freeSeqs = append(append(e.freeSeqs, j.spare...), j.retired...)
+	j.spare, j.retired = nil, nil
 	e.cells -= j.cells
 	j.finish(e.config.Now())
 	e.admit()

@@ -19,7 +19,8 @@ type Job struct {
 	slots    []*slot // reference, then the request's aligned models
 	context  int     // tokens a sequence may hold
 	cells    int     // cache cells promised
-	spare    []Seq   // sequences promised and not in use
+	spare    []Seq   // sequences promised and not used yet
+	retired  []Seq   // sequences of branches without lanes
 	lanes    []*lane
 	live     int // lanes that have not ended
 	began    time.Time
