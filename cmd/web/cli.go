@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/pair"
+)
+
+// host is what a command has of the outside.
+type host struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	terminal       bool // stdout is one
+
+	// open loads a pair's models; tests put a table in its place.
+	open   func(ctx context.Context, p *pair.Pair, o modelFlags, progress func(float64)) (decode.Pair, error)
+	engine func() string // what open runs on
+}
+
+// cli is the command line. Every flag has an environment variable REALIGN_….
+type cli struct {
+	LogLevel  slog.Level `enum:"DEBUG,INFO,WARN,ERROR" default:"INFO" help:"Least important messages to log."`
+	LogFormat string     `enum:"text,json" default:"text" help:"Format of the log."`
+
+	Serve   serveCommand   `cmd:"" help:"Serve the pages."`
+	Decode  decodeCommand  `cmd:"" help:"Decode a prompt at one or more λ."`
+	Pairs   pairsCommand   `cmd:"" help:"List, show, add and check pairs of models."`
+	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`
+	Logits  logitsCommand  `cmd:"" hidden:"" help:"${logits_help}"`
+	Version versionCommand `cmd:"" help:"Show the version of this program and of what it decodes with."`
+}
+
+// Run is the program, but for the process. It returns the exit code.
+func Run(ctx context.Context, args []string, h host) int {
+	var c cli
+	exited := -1
+	parser, err := kong.New(&c,
+		kong.Name("realign"),
+		kong.Description("Decoding-time realignment of language models: mix a reference and an aligned model by λ while they decode."),
+		kong.DefaultEnvars("REALIGN"), kong.Vars{"logits_help": logitsHelp, "data": dataFolder()},
+		kong.Writers(h.stdout, h.stderr), kong.UsageOnError(), kong.Exit(func(code int) { exited = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(h),
+	)
+	if err != nil {
+		return h.fail(err)
+	}
+	k, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited // help was shown
+	}
+	if err != nil {
+		return h.fail(fault.New(fault.Invalid, "%v", err))
+	}
+	options := &slog.HandlerOptions{Level: c.LogLevel}
+	var handler slog.Handler = slog.NewTextHandler(h.stderr, options)
+	if c.LogFormat == "json" {
+		handler = slog.NewJSONHandler(h.stderr, options)
+	}
+	return h.fail(k.Run(slog.New(handler)))
+}
+
+// exitCodes by kind of error. Nothing else decides about exit codes but interruption.
+var exitCodes = map[fault.Kind]int{
+	"":                0,
+	fault.Internal:    1,
+	fault.Invalid:     2,
+	fault.NotFound:    3,
+	fault.Conflict:    4,
+	fault.Busy:        5,
+	fault.Forbidden:   6,
+	fault.Unavailable: 7,
+}
+
+// errInterrupted ends the program with 130, as shells expect after Ctrl-C, without another word.
+var errInterrupted = errors.New("interrupted")
+
+// fail says in one line what went wrong and returns the exit code.
+func (h host) fail(err error) int {
+	if errors.Is(err, errInterrupted) {
+		return 130
+	}
+	if err != nil {
+		fmt.Fprintf(h.stderr, "realign: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+	}
+	return exitCodes[fault.KindOf(err)]
+}
+
+// flagged names an error's field as the flag it came from.
+func flagged(err error) error {
+	var f *fault.Error
+	if errors.As(err, &f) && f.Kind == fault.Invalid && f.Field != "" && !strings.HasPrefix(f.Field, "-") {
+		g := *f
+		g.Field = "--" + strings.ReplaceAll(f.Field, "_", "-")
+		return &g
+	}
+	return err
+}
+
+// pairFlags say where pairs are.
+type pairFlags struct {
+	Models string `placeholder:"DIR" help:"Folders of pairs that came with the program, separated by \":\". Default: models, here or beside the program."`
+	Data   string `default:"${data}" placeholder:"DIR" help:"Folder for everything that is kept (default ${data})."`
+}
+
+// library finds pairs in the shipped folders, then in the data folder.
+func (f pairFlags) library() *pair.Library {
+	folders := filepath.SplitList(f.Models)
+	if f.Models == "" {
+		folders = []string{"models"}
+		if program, err := os.Executable(); err == nil {
+			beside := filepath.Dir(program)
+			folders = append(folders, filepath.Join(beside, "models"), filepath.Join(beside, "..", "models"))
+		}
+	}
+	return pair.NewLibrary(append(folders, f.registered())...)
+}
+
+// registered is where pairs are added.
+func (f pairFlags) registered() string { return filepath.Join(f.Data, "pairs") }
+
+// sums remembers the SHA-256 of model files in the data folder, if there is one.
+func (f pairFlags) sums() *pair.Sums { return pair.OpenSums(filepath.Join(f.Data, "sha256.json")) }
+
+func dataFolder() string {
+	if base := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(base) {
+		return filepath.Join(base, "realign")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "share", "realign")
+	}
+	return "realign-data"
+}
+
+// modelFlags are the sizes of the models' contexts.
+type modelFlags struct {
+	Threads   int  `default:"1" help:"Threads of each model's context; the models of a pair run at the same time."`
+	Cells     int  `default:"0" help:"Tokens held by all lanes of a pair together (0: 8192)."`
+	GPULayers int  `name:"gpu-layers" default:"0" help:"Layers to put on a GPU, -1 for all."`
+	F32Cache  bool `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
+}
+
+func (f modelFlags) args() []string {
+	args := []string{fmt.Sprint("--threads=", f.Threads), fmt.Sprint("--cells=", f.Cells), fmt.Sprint("--gpu-layers=", f.GPULayers)}
+	if f.F32Cache {
+		args = append(args, "--f32-cache")
+	}
+	return args
+}

@@ -1,0 +1,18 @@
+//go:build !cgo || nollama
+
+package main
+
+import (
+	"context"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/pair"
+)
+
+// openModels fails: this build has no llama.cpp. It serves as a server for workers elsewhere, and in tests.
+func openModels(context.Context, *pair.Pair, modelFlags, func(float64)) (decode.Pair, error) {
+	return nil, fault.New(fault.Unavailable, "this build of realign cannot load models: it was compiled without llama.cpp")
+}
+
+func engineVersion() string { return "none" }

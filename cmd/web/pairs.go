@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"realign/internal/fault"
+	"realign/internal/pair"
+)
+
+type pairsCommand struct {
+	List  pairsList  `cmd:"" help:"List the pairs there are."`
+	Show  pairsShow  `cmd:"" help:"Show a pair's models, files and sums."`
+	Add   pairsAdd   `cmd:"" help:"Register a pair of model files."`
+	Check pairsCheck `cmd:"" help:"Check a pair's files: sums, whether they fit together, and whether they load."`
+}
+
+type pairsList struct {
+	pairFlags
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+func (c *pairsList) Run(h host, log *slog.Logger) error {
+	pairs, broken := c.library().List()
+	if broken != nil {
+		log.Warn("a manifest is broken", "error", broken)
+	}
+	if c.JSON {
+		return printJSON(h, pairs)
+	}
+	w := tabwriter.NewWriter(h.stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "NAME\tALIGNED\tTITLE")
+	for _, p := range pairs {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, strings.Join(p.Names(), ", "), p.Label())
+	}
+	return w.Flush()
+}
+
+type pairsShow struct {
+	pairFlags
+	Name string `arg:"" help:"Pair."`
+	JSON bool   `name:"json" help:"Print JSON."`
+}
+
+func (c *pairsShow) Run(ctx context.Context, h host) error {
+	p, err := findPair(c.library(), c.Name)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(h, p)
+	}
+	fmt.Fprintf(h.stdout, "%s: %s\n%s\nLicence: %s\nFolder: %s\n\n", p.Name, p.Label(), p.Description, p.Licence, p.Dir)
+	w := tabwriter.NewWriter(h.stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "MODEL\tKIND\tβ\tSIZE\tFITS\tSHA-256\tFILE")
+	for i, f := range p.Files() {
+		kind, beta, size, fits, sum := "model", "", "missing", "yes", f.SHA256
+		if f.Adapter {
+			kind = "adapter"
+		}
+		if i > 0 && p.Aligned[i-1].Beta > 0 {
+			beta = strconv.FormatFloat(p.Aligned[i-1].Beta, 'g', -1, 64)
+		}
+		if info, err := os.Stat(f.Path); err == nil {
+			size = fmt.Sprintf("%.1f MB", float64(info.Size())/1e6)
+		}
+		if err := p.CheckFile(ctx, f, nil); err != nil {
+			fits = "no (see check)"
+		}
+		if sum == "" {
+			sum = "not stated"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Role, kind, beta, size, fits, sum, f.Path)
+	}
+	return w.Flush()
+}
+
+type pairsCheck struct {
+	pairFlags
+	modelFlags
+	Name string `arg:"" help:"Pair."`
+}
+
+// Run reports on each file and fails with the first fault.
+func (c *pairsCheck) Run(ctx context.Context, h host) error {
+	p, err := findPair(c.library(), c.Name)
+	if err != nil {
+		return err
+	}
+	sums, first := c.sums(), error(nil)
+	say := func(what string, err error) {
+		verdict := "ok"
+		if err != nil {
+			verdict = err.Error()
+		}
+		if first == nil {
+			first = err
+		}
+		fmt.Fprintf(h.stdout, "%s: %s\n", what, verdict)
+	}
+	for _, f := range p.Files() {
+		say(f.Role+" ("+filepath.Base(f.Path)+")", p.CheckFile(ctx, f, sums))
+	}
+	if first != nil {
+		return first
+	}
+	models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
+	say("load "+pair.RoleReference, err)
+	if err != nil {
+		return err
+	}
+	defer models.Close()
+	for _, name := range p.Names() {
+		_, err := models.Aligned(name)
+		say("load "+name, err)
+	}
+	return first
+}
+
+type pairsAdd struct {
+	pairFlags
+	Name        string   `arg:"" help:"Name of the new pair."`
+	Reference   string   `required:"" placeholder:"FILE" help:"GGUF file of the reference model."`
+	Aligned     []string `sep:"none" placeholder:"NAME=FILE[,KEY=VALUE…]" help:"An aligned model of its own. Keys: beta, reward, title, sha256, default. May be given several times."`
+	Adapter     []string `sep:"none" placeholder:"NAME=FILE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, in the same form."`
+	Title       string   `help:"Title of the pair."`
+	Description string   `help:"Description of the pair."`
+	Licence     string   `help:"Licence of the models."`
+	SHA256      string   `name:"sha256" placeholder:"HEX" help:"Sum that the reference's file must have. Sums that are not given are computed."`
+	Copy        bool     `help:"Copy the files into the data folder instead of referring to them."`
+}
+
+func (c *pairsAdd) Run(ctx context.Context, h host) error {
+	p := &pair.Pair{
+		Name: c.Name, Title: c.Title, Description: c.Description, Licence: c.Licence,
+		Reference: pair.Reference{Name: pair.RoleReference, File: c.Reference, SHA256: c.SHA256},
+	}
+	for _, text := range c.Adapter {
+		a, err := parseAligned("--adapter", text, true)
+		if err != nil {
+			return err
+		}
+		p.Aligned = append(p.Aligned, a)
+	}
+	for _, text := range c.Aligned {
+		a, err := parseAligned("--aligned", text, false)
+		if err != nil {
+			return err
+		}
+		p.Aligned = append(p.Aligned, a)
+	}
+	if err := pair.CheckName("NAME", c.Name); err != nil {
+		return err
+	}
+	if err := absolute(p); err != nil {
+		return err
+	}
+	sums := c.sums()
+	for i, f := range p.Files() {
+		if err := p.CheckFile(ctx, f, sums); err != nil {
+			return err
+		}
+		sum, err := sums.SHA256(ctx, f.Path)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			p.Reference.SHA256 = sum
+		} else {
+			p.Aligned[i-1].SHA256 = sum
+		}
+	}
+	if err := c.library().Register(c.registered(), p, c.Copy); err != nil {
+		return flagged(err)
+	}
+	fmt.Fprintf(h.stdout, "added %s: %s\n", p.Name, strings.Join(p.Names(), ", "))
+	return nil
+}
+
+// absolute makes the files independent of the working folder.
+func absolute(p *pair.Pair) error {
+	files := []*string{&p.Reference.File}
+	for i := range p.Aligned {
+		if a := &p.Aligned[i]; a.Adapter != "" {
+			files = append(files, &a.Adapter)
+		} else {
+			files = append(files, &a.File)
+		}
+	}
+	for _, f := range files {
+		path, err := filepath.Abs(*f)
+		if err != nil {
+			return err
+		}
+		*f = path
+	}
+	return nil
+}
+
+// parseAligned reads NAME=FILE,KEY=VALUE….
+func parseAligned(flag, text string, adapter bool) (pair.Aligned, error) {
+	parts := strings.Split(text, ",")
+	name, file, ok := strings.Cut(parts[0], "=")
+	if !ok || file == "" {
+		return pair.Aligned{}, fault.Field(flag, "%.80q is not NAME=FILE", parts[0])
+	}
+	a := pair.Aligned{Name: name, File: file}
+	if adapter {
+		a.File, a.Adapter = "", file
+	}
+	for _, part := range parts[1:] {
+		key, value, _ := strings.Cut(part, "=")
+		switch key {
+		case "beta":
+			beta, err := strconv.ParseFloat(value, 64)
+			if err != nil || !(beta > 0) {
+				return a, fault.Field(flag, "beta %.40q of %s is not a positive number", value, name)
+			}
+			a.Beta = beta
+		case "reward":
+			a.Reward = value
+		case "title":
+			a.Title = value
+		case "sha256":
+			a.SHA256 = value
+		case "default":
+			a.Default = true
+		default:
+			return a, fault.Field(flag, "%.40q is none of beta, reward, title, sha256 and default", key)
+		}
+	}
+	return a, nil
+}
+
+func printJSON(h host, v any) error {
+	e := json.NewEncoder(h.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+	"realign/internal/store"
+	"realign/internal/web"
+	"realign/internal/worker"
+)
+
+type serveCommand struct {
+	pairFlags
+	modelFlags
+
+	Addr string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen at. One that others can reach needs --auth."`
+	DB   string `name:"db" placeholder:"DSN" help:"Database: postgres://… or sqlite:PATH. Default: realign.db in the data folder."`
+	NATS string `name:"nats" placeholder:"URL" help:"NATS cluster that workers on other machines join. Default: a server inside this program."`
+	Pair string `default:"demo" placeholder:"NAME" help:"Pair to load at once."`
+
+	Auth       string   `enum:"none,password" default:"none" help:"Who may use the server: whoever reaches it (none), or who knows the password."`
+	Password   string   `placeholder:"TEXT" help:"The password; better given as REALIGN_PASSWORD."`
+	PublicURL  *url.URL `name:"public-url" placeholder:"URL" help:"Address that people use, when a proxy stands before the server."`
+	TrustProxy bool     `name:"trust-proxy" help:"Believe a proxy's X-Forwarded-For."`
+
+	Workers  bool   `default:"true" negatable:"" help:"Start workers here; without, only those that join over --nats decode."`
+	Queue    int    `default:"64" help:"Requests of a pair that may wait for room."`
+	Instance string `default:"main" placeholder:"NAME" help:"Name of this server among those that share a database."`
+}
+
+// Run serves until ctx is done and then closes everything in the reverse order.
+func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err error) {
+	mode := web.AuthMode(c.Auth)
+	if err := web.CheckBind(c.Addr, mode); err != nil {
+		return flagged(err)
+	}
+	listener, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return addressFault(c.Addr, err)
+	}
+	defer listener.Close()
+	if err := checkFolder(c.Data); err != nil {
+		return err
+	}
+
+	db, err := store.Open(ctx, store.Config{Data: c.Data, DSN: c.DB, Exclusive: true})
+	if err != nil {
+		return flagged(err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	secret, err := loginSecret(ctx, db)
+	if err != nil {
+		return err
+	}
+
+	library := c.library()
+	models := catalogue{library, c.sums()}
+	config := worker.Config{Pairs: library, URL: c.NATS, Data: c.Data, Stderr: h.stderr, Log: log}
+	if c.Workers {
+		config.Command = c.child
+	}
+	pool, err := worker.NewPool(config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	if err := pool.Start(c.Pair); err != nil {
+		log.Warn("the default pair cannot be started", "error", err)
+	}
+
+	hub, err := session.New(ctx, session.Config{
+		Store: db, Decoder: pool, Pairs: models, Logger: log, Instance: c.Instance, Build: build(),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, hub.Close()) }()
+	pages, err := web.New(web.Config{
+		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now}, Decoder: pool, Models: models,
+		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
+		Secret: secret, PublicURL: c.PublicURL, TrustProxy: c.TrustProxy, Queue: c.Queue,
+	})
+	if err != nil {
+		return flagged(err)
+	}
+	return serve(ctx, listener, pages, log)
+}
+
+// serve answers requests until ctx is done.
+func serve(ctx context.Context, listener net.Listener, pages *web.Server, log *slog.Logger) error {
+	server := &http.Server{
+		Handler: pages, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	log.Info("serving", "url", "http://"+listener.Addr().String(), "build", build())
+	select {
+	case err := <-served:
+		return errors.Join(fmt.Errorf("serve: %w", err), pages.Close())
+	case <-ctx.Done():
+	}
+	log.Info("stopping")
+	timeout, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := pages.Close() // the sockets, which Shutdown does not know
+	if slow := server.Shutdown(timeout); slow != nil {
+		err = errors.Join(err, server.Close())
+	}
+	<-served
+	return err
+}
+
+// child is the process of one pair's worker.
+func (c *serveCommand) child(name, natsURL, id string) *exec.Cmd {
+	program, err := os.Executable()
+	if err != nil {
+		program = os.Args[0]
+	}
+	args := append([]string{"worker", "--pair=" + name, "--child", "--worker-id=" + id, "--data=" + c.Data, fmt.Sprint("--queue=", c.Queue)},
+		c.modelFlags.args()...)
+	if c.Models != "" {
+		args = append(args, "--models="+c.Models)
+	}
+	cmd := exec.Command(program, args...)
+	// Secrets go by the environment, which other users cannot read, and a worker gets none but its own.
+	for _, line := range os.Environ() {
+		key, _, _ := strings.Cut(line, "=")
+		if key != "REALIGN_PASSWORD" && key != "REALIGN_DB" && key != "REALIGN_NATS" {
+			cmd.Env = append(cmd.Env, line)
+		}
+	}
+	cmd.Env = append(cmd.Env, "REALIGN_NATS="+natsURL)
+	return cmd
+}
+
+// checkFolder makes the data folder and finds out whether it can be written.
+func checkFolder(dir string) error {
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		var f *os.File
+		if f, err = os.CreateTemp(dir, ".write-"); err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	if err != nil {
+		return fault.Field("--data", "the folder cannot be written: %v", err)
+	}
+	return nil
+}
+
+func addressFault(addr string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fault.New(fault.Unavailable, "--addr: another program listens at %s already", addr)
+	}
+	return fault.Field("--addr", "cannot listen at %s: %v", addr, err)
+}
+
+// loginSecret signs logins; it is made at the first start, so that logins outlive a restart.
+func loginSecret(ctx context.Context, db *store.Store) ([]byte, error) {
+	const key = "login_secret"
+	text, err := db.Meta(ctx, key)
+	if fault.KindOf(err) == fault.NotFound {
+		raw := make([]byte, 32)
+		rand.Read(raw)
+		text = base64.StdEncoding.EncodeToString(raw)
+		err = db.SetMeta(ctx, key, text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return base64.StdEncoding.DecodeString(text)
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"realign/internal/decode"
+	"realign/internal/worker"
+)
+
+type workerCommand struct {
+	pairFlags
+	modelFlags
+
+	Pair string `required:"" placeholder:"NAME" help:"Pair to decode on."`
+	NATS string `name:"nats" required:"" placeholder:"URL" help:"NATS server or cluster where the servers are."`
+
+	Queue int    `default:"64" help:"Requests that may wait for room."`
+	ID    string `name:"worker-id" hidden:"" help:"Given by the server that started it."`
+	Child bool   `hidden:"" help:"End when the standard input does."`
+}
+
+func (c *workerCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
+	p, err := findPair(c.library(), c.Pair)
+	if err != nil {
+		return flagged(err)
+	}
+	config := worker.ServeConfig{
+		URL: c.NATS, ID: c.ID, Pair: p.Name, Log: log, Engine: decode.Config{Queue: c.Queue, Log: log},
+		Open: func(ctx context.Context, progress func(float64)) (decode.Pair, error) {
+			return h.open(ctx, p, c.modelFlags, progress)
+		},
+	}
+	if c.Child {
+		config.Parent = exitLate{h.stdin}
+	}
+	return worker.Serve(ctx, config)
+}
+
+// exitLate reads the pipe from a parent. A child whose parent is gone ends even if its engine hangs.
+type exitLate struct {
+	io.Reader
+}
+
+func (r exitLate) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	if err != nil {
+		time.AfterFunc(10*time.Second, func() { os.Exit(exitCodes["unavailable"]) })
+	}
+	return n, err
+}
