@@ -1,0 +1,92 @@
+// Package internal_test holds the rules about which package may import which.
+package internal_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// allowed is, for each package, what of this module and of others it may import beyond the standard
+// library. "x/..." stands for everything below x. Imports point one way: from the program to the domain.
+var allowed = map[string][]string{
+	// The domain: no storage, no HTTP, no processes.
+	"internal/fault":             {},
+	"internal/decode":            {"internal/fault"},
+	"internal/decode/gguf":       {"internal/fault"},                         // heads of model files
+	"internal/pair":              {"internal/fault", "internal/decode/gguf"}, // files and whether they fit
+	"internal/session":           {"internal/fault", "internal/decode", "gonum.org/..."},
+	"internal/study":             {"internal/fault", "internal/decode", "gonum.org/..."},
+	"internal/sweep":             {"internal/fault", "internal/decode", "gonum.org/..."},
+	"internal/bench":             {"internal/decode", "gonum.org/..."},  // measures the engine
+	"internal/decode/decodetest": {"internal/decode", "internal/fault"}, // the model without files
+
+	// The only package with cgo, and the only one that knows llama.cpp.
+	"internal/decode/llamacpp": {"internal/fault", "internal/decode", "internal/decode/gguf", "github.com/ollama/ollama/..."},
+
+	// What stands around the domain. None of these imports another of them.
+	"internal/store": {
+		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep",
+		"github.com/uptrace/bun/...", "github.com/pressly/goose/...", "github.com/jackc/...", "modernc.org/sqlite/...", // SQL
+	},
+	"internal/worker": {
+		"internal/fault", "internal/decode", "internal/session", "internal/pair",
+		"github.com/nats-io/...", // the way to the workers
+	},
+	"internal/web": {
+		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep", "internal/pair",
+		"web/templates", "web/static", // pages
+		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
+		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits
+		"golang.org/x/image/...", // the picture of a comparison
+	},
+	"web/static":    {},
+	"web/templates": {"web/static", "github.com/a-h/templ/..."}, // view models only: no domain
+
+	// The program may import everything.
+	"cmd/web": {"internal/...", "github.com/...", "golang.org/..."},
+}
+
+// TestImports fails on an import that is not allowed above, and on a package that is missing there.
+// Packages for tests only ("…test") may import what they test.
+func TestImports(t *testing.T) {
+	list := exec.Command("go", "list", "-e", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "realign/cmd/...", "realign/internal/...", "realign/web/...")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		path := strings.TrimPrefix(words[0], "realign/")
+		rules, ok := allowed[path]
+		if !ok {
+			if strings.HasSuffix(path, "test") || path == "internal" {
+				continue
+			}
+			t.Errorf("package %s has no line in this test: say what it may import, and why", path)
+			continue
+		}
+		seen++
+		for _, imported := range words[1:] {
+			name := strings.TrimPrefix(imported, "realign/")
+			standard := name == imported && !strings.Contains(strings.Split(imported, "/")[0], ".")
+			if !standard && !matches(rules, name) {
+				t.Errorf("%s imports %s, which is not among %v", path, name, rules)
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d packages were looked at", seen)
+	}
+}
+
+func matches(rules []string, name string) bool {
+	for _, rule := range rules {
+		root, below := strings.CutSuffix(rule, "/...")
+		if name == root || below && strings.HasPrefix(name, root+"/") {
+			return true
+		}
+	}
+	return false
+}
