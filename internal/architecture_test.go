@@ -22,7 +22,10 @@ var allowed = map[string][]string{
 	"internal/decode/decodetest": {"internal/decode", "internal/fault"}, // the model without files
 
 	// The only package with cgo, and the only one that knows llama.cpp.
-	"internal/decode/llamacpp": {"internal/fault", "internal/decode", "internal/decode/gguf", "github.com/ollama/ollama/..."},
+	"internal/decode/llamacpp": {
+		"internal/fault", "internal/decode", "internal/decode/gguf", "github.com/ollama/ollama/...",
+		"github.com/nikolalohinski/gonja/...", // chat templates
+	},
 
 	// What stands around the domain. None of these imports another of them.
 	"internal/store": {

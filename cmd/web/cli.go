@@ -30,14 +30,15 @@ type host struct {
 
 // cli is the command line. Every flag has an environment variable REALIGN_….
 type cli struct {
-	LogLevel  slog.Level `enum:"DEBUG,INFO,WARN,ERROR" default:"INFO" help:"Least important messages to log."`
-	LogFormat string     `enum:"text,json" default:"text" help:"Format of the log."`
+	LogLevel  string `enum:"auto,debug,info,warn,error" default:"auto" help:"Least important messages to log (${enum}): auto is info for serve and worker, warn for the others."`
+	LogFormat string `enum:"text,json" default:"text" help:"Format of the log (${enum})."`
 
 	Serve   serveCommand   `cmd:"" help:"Serve the pages."`
 	Decode  decodeCommand  `cmd:"" help:"Decode a prompt at one or more λ."`
 	Pairs   pairsCommand   `cmd:"" help:"List, show, add and check pairs of models."`
 	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`
 	Logits  logitsCommand  `cmd:"" hidden:"" help:"${logits_help}"`
+	Bench   benchCommand   `cmd:"" help:"Time the engine against bare forward passes of the same shapes."`
 	Version versionCommand `cmd:"" help:"Show the version of this program and of what it decodes with."`
 }
 
@@ -62,12 +63,24 @@ func Run(ctx context.Context, args []string, h host) int {
 	if err != nil {
 		return h.fail(fault.New(fault.Invalid, "%v", err))
 	}
-	options := &slog.HandlerOptions{Level: c.LogLevel}
-	var handler slog.Handler = slog.NewTextHandler(h.stderr, options)
-	if c.LogFormat == "json" {
-		handler = slog.NewJSONHandler(h.stderr, options)
+	log := slog.New(c.logHandler(h.stderr, k.Command()))
+	slog.SetDefault(log) // the llama package logs by itself
+	return h.fail(k.Run(log))
+}
+
+func (c *cli) logHandler(to io.Writer, command string) slog.Handler {
+	level := slog.LevelWarn
+	if command == "serve" || command == "worker" {
+		level = slog.LevelInfo
 	}
-	return h.fail(k.Run(slog.New(handler)))
+	if c.LogLevel != "auto" {
+		_ = level.UnmarshalText([]byte(c.LogLevel)) // one of the enum's words
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.NewJSONHandler(to, options)
+	}
+	return slog.NewTextHandler(to, options)
 }
 
 // exitCodes by kind of error. Nothing else decides about exit codes but interruption.

@@ -288,7 +288,7 @@ func TestServeRefuses(t *testing.T) {
 		{[]string{"--addr", "127.0.0.1:0", "--db", "oracle://x"}, 2, "--db"},
 		{[]string{"--addr", "127.0.0.1:0", "--nats", "nats://127.0.0.1:1"}, 7, "NATS"},
 	} {
-		code, _, bad := run(t, "", append([]string{"serve", "--models", dir, "--data", t.TempDir(), "--log-level", "ERROR"}, test.args...)...)
+		code, _, bad := run(t, "", append([]string{"serve", "--models", dir, "--data", t.TempDir(), "--log-level", "error"}, test.args...)...)
 		if code != test.code || !strings.Contains(bad, test.say) || strings.Count(bad, "\n") != 1 {
 			t.Errorf("%v: code %d, want %d: %q, want %q", test.args, code, test.code, bad, test.say)
 		}
