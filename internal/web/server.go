@@ -89,6 +89,8 @@ type Server struct {
 
 	handler http.Handler
 
+	patience time.Duration // how long a client may take for a frame
+
 	ctx    context.Context // ends the sockets
 	cancel context.CancelCauseFunc
 	open   sync.WaitGroup // sockets
@@ -128,6 +130,7 @@ func New(c Config) (*Server, error) {
 		starts:   newLimiter(time.Second/4, 400, 10_000, c.Now),
 		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),
 		verifies: newLimiter(10*time.Second, 6, 10_000, c.Now),
+		patience: writeWait,
 		ctx:      ctx, cancel: cancel,
 		verifying: make(chan struct{}, 2),
 		sockets:   map[string]int{},

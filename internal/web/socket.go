@@ -177,7 +177,7 @@ func (k *socket) send(frame any) error {
 
 func (k *socket) sendText(data []byte) error {
 	k.server.metrics.frames.WithLabelValues("out").Inc()
-	if err := k.conn.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
+	if err := k.conn.SetWriteDeadline(time.Now().Add(k.server.patience)); err != nil {
 		return err
 	}
 	return k.conn.WriteMessage(websocket.TextMessage, data)
