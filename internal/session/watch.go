@@ -25,10 +25,11 @@ type feed struct {
 func (h *Hub) join(run string, seq int) *feed {
 	f := h.feeds[run]
 	if f == nil {
-		f = &feed{run: run, seq: seq, changed: make(chan struct{})}
+		f = &feed{run: run, changed: make(chan struct{})}
 		h.feeds[run] = f
 	}
 	f.refs++
+	f.seq = max(f.seq, seq)
 	return f
 }
 
@@ -85,20 +86,23 @@ type Watch struct {
 // Watch follows a run from the event after the given number; 0 is from the beginning. A number above the
 // last event's is Invalid.
 func (h *Hub) Watch(ctx context.Context, owner, run string, after int) (*Watch, error) {
+	// The feed comes before the look into the store, so that what is saved between the two is not missed.
+	h.mu.Lock()
+	f := h.join(run, 0)
+	h.mu.Unlock()
 	stored, err := h.config.Store.Run(ctx, owner, run)
-	if err != nil {
-		return nil, err
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
-		return nil, errClosed
+	f.seq = max(f.seq, stored.Seq)
+	if err == nil && h.closed {
+		err = errClosed
 	}
-	f := h.join(run, stored.Seq)
-	f.seq = max(f.seq, stored.Seq) // another server may have gone on with it
-	if after < 0 || after > f.seq {
+	if err == nil && (after < 0 || after > f.seq) {
+		err = fault.Field("after", "%d is outside 0 to %d, the number of the last event", after, f.seq)
+	}
+	if err != nil {
 		h.leave(f)
-		return nil, fault.Field("after", "%d is outside 0 to %d, the number of the last event", after, f.seq)
+		return nil, err
 	}
 	f.watchers++
 	return &Watch{hub: h, feed: f, owner: owner, cursor: after, target: f.seq}, nil

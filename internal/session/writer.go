@@ -36,16 +36,43 @@ func (h *Hub) write() {
 	}
 }
 
+// A commit takes so much at most: what waits longer is seen later.
+const (
+	commitEvents = 4096
+	commitBytes  = 4 << 20
+)
+
 // flush saves what is queued.
 func (h *Hub) flush() {
-	h.mu.Lock()
-	items := h.pending
-	h.pending = nil
-	h.mu.Unlock()
-	if len(items) == 0 || h.save(items) == nil {
-		return
+	for {
+		items := h.dequeue()
+		if len(items) == 0 {
+			return
+		}
+		if h.save(items) != nil {
+			h.saveApart(items)
+		}
 	}
-	// One run must not cost the others their events: save each by itself.
+}
+
+func (h *Hub) dequeue() []item {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n, size := 0, 0
+	for n < len(h.pending) && n < commitEvents && size < commitBytes {
+		size += len(h.pending[n].event.Event)
+		n++
+	}
+	items := h.pending[:n:n]
+	if h.pending = h.pending[n:]; len(h.pending) == 0 {
+		h.pending = nil
+	}
+	return items
+}
+
+// saveApart saves each run by itself, so that one that cannot be saved does not cost the others their
+// events.
+func (h *Hub) saveApart(items []item) {
 	var order []*live
 	runs := make(map[*live][]item)
 	for _, it := range items {

@@ -1,0 +1,124 @@
+package store_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/session"
+	"realign/internal/session/sessiontest"
+	"realign/internal/store"
+)
+
+func newHub(t testing.TB, s *store.Store, d *sessiontest.Decoder) *session.Hub {
+	t.Helper()
+	h, err := session.New(t.Context(), session.Config{
+		Store: s, Decoder: d, Pairs: d, Logger: slog.New(slog.DiscardHandler), Interval: -1, Retry: time.Millisecond, MaxOwnerRuns: 1000,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Close() })
+	return h
+}
+
+func TestDiskFullWhileSaving(t *testing.T) {
+	ctx := t.Context()
+	s := open(t, store.Config{Data: t.TempDir()})
+	d := &sessiontest.Decoder{}
+	h := newHub(t, s, d)
+	if err := s.LimitPages(ctx, 8); err != nil {
+		t.Fatal(err)
+	}
+	run, err := h.Start(ctx, "ann", "", sessiontest.Spec(8, 4000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := h.Watch(ctx, "ann", run.ID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	ends := 0 // they may fit where the batch did not
+	var events []session.Event
+	for err == nil {
+		events, err = w.Next(ctx)
+		ends += countEnds(t, events)
+	}
+	if fault.KindOf(err) != fault.Unavailable || err.Error() == "" || !strings.Contains(fault.Of(err).Message, "cannot save: the disk is full") {
+		t.Fatalf("the watcher is told %v", err)
+	}
+	<-d.Jobs()[0].Done()
+	_, err = h.Start(ctx, "ann", "", bigSpec())
+	if fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "the disk is full") {
+		t.Errorf("a run on a full disk: %v", err)
+	}
+	if err := s.LimitPages(ctx, -1); err != nil {
+		t.Fatal(err)
+	}
+	for ends < 8 {
+		if events, err = w.Next(ctx); err != nil {
+			t.Fatal(err)
+		}
+		ends += countEnds(t, events)
+	}
+	again, err := h.Start(ctx, "ann", "", sessiontest.Spec(2, 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	drain(t, h, again.ID)
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if problems, err := s.IntegrityCheck(ctx); err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+	if run, err := s.Run(ctx, "ann", run.ID); err != nil || run.Status != session.Failed {
+		t.Errorf("%+v, %v", run, err)
+	}
+}
+
+// countEnds counts lanes that ended because the disk was full.
+func countEnds(t *testing.T, events []session.Event) (n int) {
+	t.Helper()
+	for _, e := range events {
+		d, err := e.Decode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Type == decode.EventEnd && strings.Contains(d.Error.Message, "disk is full") {
+			n++
+		}
+	}
+	return n
+}
+
+// bigSpec does not fit in the last free pages.
+func bigSpec() session.Spec {
+	spec := sessiontest.Spec(1, 1)
+	spec.Prompt = strings.Repeat("long ", 40_000)
+	return spec
+}
+
+// drain reads a run to the end of its first request.
+func drain(t testing.TB, h *session.Hub, run string) (n int) {
+	t.Helper()
+	w, err := h.Watch(t.Context(), "ann", run, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for {
+		events, err := w.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(events)
+		if strings.Contains(string(events[len(events)-1].Event), `"type":"stats"`) {
+			return n
+		}
+	}
+}
