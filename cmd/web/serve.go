@@ -7,13 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"realign/internal/fault"
@@ -48,9 +45,9 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	if err := web.CheckBind(c.Addr, mode); err != nil {
 		return flagged(err)
 	}
-	listener, err := net.Listen("tcp", c.Addr)
+	listener, err := web.Listen(c.Addr)
 	if err != nil {
-		return addressFault(c.Addr, err)
+		return flagged(err)
 	}
 	defer listener.Close()
 	if err := checkFolder(c.Data); err != nil {
@@ -97,32 +94,11 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	if err != nil {
 		return flagged(err)
 	}
-	return serve(ctx, listener, pages, log)
-}
-
-// serve answers requests until ctx is done.
-func serve(ctx context.Context, listener net.Listener, pages *web.Server, log *slog.Logger) error {
-	server := &http.Server{
-		Handler: pages, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
 	log.Info("serving", "url", "http://"+listener.Addr().String(), "build", build())
-	select {
-	case err := <-served:
-		return errors.Join(fmt.Errorf("serve: %w", err), pages.Close())
-	case <-ctx.Done():
-	}
+	err = pages.Serve(ctx, listener)
 	log.Info("stopping")
-	timeout, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	err := pages.Close() // the sockets, which Shutdown does not know
-	if slow := server.Shutdown(timeout); slow != nil {
-		err = errors.Join(err, server.Close())
-	}
-	<-served
-	return err
+	// The hub first: runs that wait for their pair to load are refused, so that no socket waits for them.
+	return errors.Join(err, hub.Close(), pages.Close())
 }
 
 // child is the process of one pair's worker.
@@ -161,13 +137,6 @@ func checkFolder(dir string) error {
 		return fault.Field("--data", "the folder cannot be written: %v", err)
 	}
 	return nil
-}
-
-func addressFault(addr string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fault.New(fault.Unavailable, "--addr: another program listens at %s already", addr)
-	}
-	return fault.Field("--addr", "cannot listen at %s: %v", addr, err)
 }
 
 // loginSecret signs logins; it is made at the first start, so that logins outlive a restart.

@@ -24,13 +24,11 @@ const (
 // Listen opens the address to serve on. The error says what is wrong with it.
 func Listen(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fault.Wrap(err, fault.Conflict, "%s is in use already: stop what uses it, or choose another with --addr", addr)
-	case errors.Is(err, syscall.EACCES):
-		return nil, fault.Wrap(err, fault.Forbidden, "%s may not be used by this user: choose another with --addr", addr)
-	case err != nil:
-		return nil, fault.Wrap(err, fault.Invalid, "%s cannot be listened on", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fault.New(fault.Unavailable, "another program listens at %s already: stop it, or choose another address with --addr", addr)
+	}
+	if err != nil {
+		return nil, fault.Field("addr", "cannot listen at %s: %v", addr, err)
 	}
 	return l, nil
 }

@@ -15,7 +15,7 @@ func TestServeStopsWhenToldTo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(l.Addr().String()); fault.KindOf(err) != fault.Conflict || !strings.Contains(err.Error(), "--addr") {
+	if _, err := Listen(l.Addr().String()); fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "--addr") {
 		t.Errorf("a port in use: %v", err)
 	}
 	if _, err := Listen("127.0.0.1:none"); fault.KindOf(err) != fault.Invalid {

@@ -38,6 +38,7 @@ func watchAll(t testing.TB, p *person, run string, lanes, n int) (took time.Dura
 		k.send(map[string]any{"type": "watch", "run": run})
 		tr := newTrack(run)
 		wait.Go(func() {
+			defer k.close()
 			for len(tr.ended) < lanes || tr.stats == 0 {
 				m, err := k.next()
 				if err == nil {
