@@ -14,9 +14,6 @@ type branch struct {
 	rows []int // per model: index of the wanted row in this step's pass, or −1
 }
 
-// uses reports whether the branch's job has rows in a slot's passes.
-func (b *branch) uses(s *slot) bool { return slices.Contains(b.job.slots, s) }
-
 // needs reports for each model of the job whether some lane's next token depends on it. A trace depends
 // on all; without one, models of weight 0 are left behind, and catch up if λ moves.
 func (b *branch) needs(dst []bool) []bool {
@@ -168,8 +165,23 @@ func (e *Engine) fork(b *branch, t Token) *branch {
 	return f
 }
 
-// settle takes ended lanes off a branch, retires it when it has none left, and finishes the job when that
-// was its last.
+// settleJob settles a job some of whose lanes were ended from outside: its branches, or, while it waits, its
+// place in the queue.
+func (e *Engine) settleJob(j *Job) {
+	for _, b := range slices.Clone(e.branches) {
+		if b.job == j {
+			e.settle(b)
+		}
+	}
+	if i := slices.Index(e.queue, j); i >= 0 && j.live == 0 {
+		e.queue = slices.Delete(e.queue, i, i+1)
+		j.finish(e.config.Now())
+		e.admit() // the next one may have waited for this one only
+	}
+}
+
+// settle takes ended lanes off a branch, retires it when it has none left, and finishes the job when it was
+// the last.
 //
 // A retired branch keeps its cells until the job ends. They are promised to the job in any case, and a hole
 // in the cache would be filled by the job's other branches, whose attention would then sum in another order
@@ -182,7 +194,7 @@ func (e *Engine) settle(b *branch) {
 	j := b.job
 	j.retired = append(j.retired, b.seq)
 	e.branches = slices.DeleteFunc(e.branches, func(x *branch) bool { return x == b })
-	if j.live > 0 {
+	if slices.ContainsFunc(e.branches, func(x *branch) bool { return x.job == j }) {
 		return
 	}
 	for _, seq := range j.retired {
@@ -193,6 +205,7 @@ func (e *Engine) settle(b *branch) {
 	e.freeSeqs = append(append(e.freeSeqs, j.spare...), j.retired...)
 	j.spare, j.retired = nil, nil
 	e.cells -= j.cells
+	e.jobs = slices.DeleteFunc(e.jobs, func(x *Job) bool { return x == j })
 	j.finish(e.config.Now())
 	e.admit()
 }

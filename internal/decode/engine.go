@@ -54,7 +54,7 @@ type Engine struct {
 
 	// The rest belongs to the loop.
 	slots    []*slot // models in use: the reference, then aligned ones in the order of first use
-	jobs     []*Job  // admitted requests
+	jobs     []*Job  // requests being decoded
 	queue    []*Job  // waiting for room
 	branches []*branch
 	freeSeqs []Seq
@@ -270,6 +270,7 @@ func (e *Engine) enqueue(j *Job) error {
 		return fault.New(fault.Busy, "%d requests are waiting already", len(e.queue))
 	}
 	e.counters.Requests++
+	j.start(e.config.Now())
 	e.queue = append(e.queue, j)
 	e.admit()
 	return nil
@@ -315,15 +316,16 @@ func (e *Engine) begin(j *Job) {
 	n := len(j.request.Lanes)
 	j.spare = append(j.spare, e.freeSeqs[len(e.freeSeqs)-n:]...)
 	e.freeSeqs = e.freeSeqs[:len(e.freeSeqs)-n]
-	j.start(e.config.Now())
-	for i := range j.request.Lanes {
-		if i == 0 || j.request.Plain {
-			e.branches = append(e.branches, &branch{
-				job: j, seq: j.takeSeq(), tokens: append([]Token(nil), j.prompt...), have: make([]int, len(j.slots)),
-			})
+	var b *branch
+	for _, l := range j.lanes {
+		if l.ended { // stopped while it waited
+			continue
 		}
-		b := e.branches[len(e.branches)-1]
-		b.lanes = append(b.lanes, j.lanes[i])
+		if b == nil || j.request.Plain {
+			b = &branch{job: j, seq: j.takeSeq(), tokens: slices.Clone(j.prompt), have: make([]int, len(j.slots))}
+			e.branches = append(e.branches, b)
+		}
+		b.lanes = append(b.lanes, l)
 	}
 }
 
@@ -356,20 +358,9 @@ func (e *Engine) loop() {
 
 // abandon ends everything as cancelled.
 func (e *Engine) abandon() {
-	for len(e.queue) > 0 {
-		j := e.queue[0]
-		e.queue = e.queue[1:]
-		j.start(e.config.Now())
-		for _, l := range j.lanes {
-			l.end(EndCancelled, nil)
-		}
-		j.finish(e.config.Now())
-	}
-	for _, b := range append([]*branch(nil), e.branches...) {
-		for _, l := range append([]*lane(nil), b.lanes...) {
-			l.end(EndCancelled, nil)
-		}
-		e.settle(b)
+	for _, j := range append(slices.Clone(e.queue), e.jobs...) {
+		j.endLanes(-1, EndCancelled, nil)
+		e.settleJob(j)
 	}
 }
 
@@ -427,13 +418,10 @@ func (e *Engine) fail(s *slot) {
 	e.config.Log.Error("forward pass failed", "model", s.name, "rows", len(s.rows), "error", s.err)
 	cause := &Error{Code: string(fault.Internal), Message: fmt.Sprintf("the %s model failed: %v", s.name, s.err)}
 	s.err = nil
-	for _, b := range append([]*branch(nil), e.branches...) {
-		if !b.uses(s) {
-			continue
+	for _, j := range slices.Clone(e.jobs) {
+		if slices.Contains(j.slots, s) {
+			j.endLanes(-1, EndError, cause)
+			e.settleJob(j)
 		}
-		for _, l := range append([]*lane(nil), b.lanes...) {
-			l.end(EndError, cause)
-		}
-		e.settle(b)
 	}
 }

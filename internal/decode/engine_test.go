@@ -418,6 +418,10 @@ func TestQueue(t *testing.T) {
 		t.Errorf("%d admitted or queued, %d refused", len(jobs), busy)
 	}
 	jobs[2].Stop(-1) // while it waits
+	if err := jobs[3].SetLambda(0, decode.Vector{2}); err != nil {
+		t.Errorf("moving λ while waiting: %v", err)
+	}
+	jobs[3].Stop(1)
 	for _, j := range jobs {
 		<-j.Done()
 	}

@@ -2,7 +2,7 @@ package decode
 
 // Event types, in the order in which a run may see them.
 const (
-	EventStart  = "start"  // the request was admitted: prompt tokens are known
+	EventStart  = "start"  // the request was taken: prompt tokens are known
 	EventPrompt = "prompt" // progress of reading the prompt
 	EventToken  = "token"  // one token of one lane
 	EventLambda = "lambda" // a lane's λ was moved

@@ -44,30 +44,25 @@ type lane struct {
 // Done is closed after the last event.
 func (j *Job) Done() <-chan struct{} { return j.done }
 
-// SetLambda moves a lane's λ from the next token on. A lane that has ended, or is not of this job, is a
-// Conflict or NotFound.
+// SetLambda moves a lane's λ from the next token on, also while the request waits for room. A lane that has
+// ended, or is not of this job, is a Conflict or NotFound.
 func (j *Job) SetLambda(index int, v Vector) error {
 	if err := CheckLambda("lambda", v, len(j.request.Aligned)); err != nil {
 		return err
 	}
 	err := error(fault.New(fault.Conflict, "the run has ended"))
 	j.engine.do(func() {
-		if j.lanes == nil && j.waiting() {
-			err = fault.New(fault.Conflict, "the run has not begun")
-			return
-		}
+		err = fault.New(fault.NotFound, "there is no lane %d", index)
 		for _, l := range j.lanes {
-			if l.spec.Index == index {
-				if l.ended {
-					err = fault.New(fault.Conflict, "lane %d has ended", index)
-					return
-				}
+			switch {
+			case l.spec.Index != index:
+			case l.ended:
+				err = fault.New(fault.Conflict, "lane %d has ended", index)
+			default:
 				l.setLambda(v)
 				err = nil
-				return
 			}
 		}
-		err = fault.New(fault.NotFound, "there is no lane %d", index)
 	})
 	return err
 }
@@ -75,52 +70,22 @@ func (j *Job) SetLambda(index int, v Vector) error {
 // Stop ends a lane, or all lanes for -1, before the next token. Stopping what has ended does nothing.
 func (j *Job) Stop(index int) error {
 	j.engine.do(func() {
-		e := j.engine
-		if j.waiting() && index < 0 {
-			e.dequeue(j)
-			return
-		}
-		for _, b := range append([]*branch(nil), e.branches...) {
-			if b.job != j {
-				continue
-			}
-			for _, l := range append([]*lane(nil), b.lanes...) {
-				if index < 0 || l.spec.Index == index {
-					l.end(EndCancelled, nil)
-				}
-			}
-			e.settle(b)
-		}
+		j.endLanes(index, EndCancelled, nil)
+		j.engine.settleJob(j)
 	})
 	return nil
 }
 
-// waiting reports whether the job is still in the queue.
-func (j *Job) waiting() bool {
-	for _, q := range j.engine.queue {
-		if q == j {
-			return true
-		}
-	}
-	return false
-}
-
-// dequeue cancels a job that has not begun.
-func (e *Engine) dequeue(j *Job) {
-	for i, q := range e.queue {
-		if q == j {
-			e.queue = append(e.queue[:i], e.queue[i+1:]...)
-			break
-		}
-	}
-	j.start(e.config.Now())
+// endLanes ends one lane, or all for −1; the caller settles the job.
+func (j *Job) endLanes(index int, reason string, cause *Error) {
 	for _, l := range j.lanes {
-		l.end(EndCancelled, nil)
+		if index < 0 || l.spec.Index == index {
+			l.end(reason, cause)
+		}
 	}
-	j.finish(e.config.Now())
 }
 
-// start makes the lanes and tells that the request was admitted.
+// start makes the lanes and tells that the request was taken.
 func (j *Job) start(now time.Time) {
 	j.began = now
 	for _, spec := range j.request.Lanes {
@@ -175,7 +140,7 @@ func (l *lane) arrive() {
 	}
 }
 
-// end ends the lane; its branch is settled by the caller.
+// end ends the lane; its job or branch is settled by the caller.
 func (l *lane) end(reason string, cause *Error) {
 	if l.ended {
 		return
