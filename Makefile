@@ -21,6 +21,8 @@ linked = $(shell go list -f '{{.ImportPath}} {{join .Deps " "}} {{join .TestImpo
 	| grep internal/decode/llamacpp | cut -d' ' -f1)
 others = $(filter-out $(linked),$(shell go list ./...))
 
+version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
 staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 govulncheck := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
@@ -30,7 +32,7 @@ setup:
 build:
 	@scripts/setup build
 	@test -x bin/realign || echo "compiling llama.cpp: a few minutes the first time, seconds later" >&2
-	$(cgo) go build -o bin/realign ./cmd/web
+	$(cgo) go build -ldflags "-X main.version=$(version)" -o bin/realign ./cmd/web
 
 run: build
 	bin/realign serve
@@ -67,9 +69,9 @@ e2e: build
 	@scripts/setup web e2e
 	npm run e2e --silent
 
-bench:
-	@scripts/setup build
-	$(cgo) go test -run '^$$' -bench . $(linked)
+bench: build
+	bin/realign bench
+	$(cgo) go test -run '^$$' -bench . ./internal/decode ./internal/decode/llamacpp ./internal/store
 
 clean:
 	rm -rf bin build test-results
