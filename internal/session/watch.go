@@ -152,6 +152,24 @@ func (w *Watch) Next(ctx context.Context) ([]Event, error) {
 	}
 }
 
+// Wait waits until Next would return at once: one who watches many runs need not hold events of all.
+func (w *Watch) Wait(ctx context.Context) error {
+	for {
+		w.hub.mu.Lock()
+		ready := w.cursor < w.feed.seq || w.faults != w.feed.faults || w.hub.done
+		changed := w.feed.changed
+		w.hub.mu.Unlock()
+		if ready {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // Seq is the number of the last event that Next returned.
 func (w *Watch) Seq() int { return w.cursor }
 

@@ -36,7 +36,9 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 
 	// For everybody.
 	e.GET("/healthz", s.healthz)
+	e.HEAD("/healthz", s.healthz)
 	e.GET("/readyz", s.readyz)
+	e.HEAD("/readyz", s.readyz)
 	e.GET("/static/*", files)
 	e.HEAD("/static/*", files)
 	e.GET("/login", s.showLogin)

@@ -127,7 +127,7 @@ func New(c Config) (*Server, error) {
 		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
 		defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,
-		starts:   newLimiter(time.Second/4, 400, 10_000, c.Now),
+		starts:   newLimiter(time.Second/2, 120, 10_000, c.Now),
 		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),
 		verifies: newLimiter(10*time.Second, 6, 10_000, c.Now),
 		patience: writeWait,

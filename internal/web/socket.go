@@ -28,10 +28,10 @@ const (
 )
 
 // socket is one connection. Its reader (read) acts on the client's frames, its writer (write) alone sends.
-// What may have to wait for a pair to load (start, lanes) has a goroutine of its own meanwhile.
-// Each run it watches has a feeder (feed) that pulls events and hands the writer one encoded frame at a
-// time over an unbuffered channel: feeders take turns, and what waits for a slow client is one batch of
-// events a run, never a queue.
+// Each run it watches has a feeder (feed) that waits for events; feeders take turns to read some and to
+// offer them to the writer over an unbuffered channel. What waits for a slow client is thus one batch of
+// events, never a queue. What may have to wait for a pair to load (start, lanes) has a goroutine of its own
+// meanwhile.
 type socket struct {
 	server *Server
 	conn   *websocket.Conn
@@ -43,6 +43,8 @@ type socket struct {
 	cancel  context.CancelCauseFunc
 	answers chan any    // from the reader
 	frames  chan []byte // from the feeders, encoded
+
+	turn chan struct{} // held by the feeder that has read events
 
 	tasks sync.WaitGroup // feeders and starters
 	slots chan struct{}  // places for starters
@@ -98,7 +100,7 @@ func (s *Server) serveSocket(c echo.Context) error {
 		log:  s.log.With(requestKey, requestID(c)),
 		pace: rate.NewLimiter(framesPerSecond, framesBurst),
 		ctx:  ctx, cancel: cancel,
-		answers: make(chan any), frames: make(chan []byte),
+		answers: make(chan any), frames: make(chan []byte), turn: make(chan struct{}, 1),
 		slots:   make(chan struct{}, mostStarts),
 		watches: map[string]*watch{},
 	}

@@ -75,35 +75,51 @@ func (k *socket) endWatch(run string) {
 	}
 }
 
-// feed pulls a run's events and offers them to the writer, which takes them when the client has taken
-// what came before.
+// feed offers a run's events to the writer, which takes them when the client has taken what came before.
 func (k *socket) feed(ctx context.Context, run string, w *session.Watch) {
-	behind, failures := true, 0
-	for {
-		if behind && w.CaughtUp() {
-			behind = false
+	for caught, failures := false, 0; ; {
+		if !caught && w.CaughtUp() {
+			caught = true
 			if !k.offerFrame(ctx, caughtUpFrame{"caught_up", run, w.Seq()}) {
 				return
 			}
 		}
-		events, err := w.Next(ctx)
+		if w.Wait(ctx) != nil {
+			return
+		}
+		err := k.feedBatch(ctx, run, w)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
-			failures++
-			if k.tell(ctx, run, err) && failures < mostFailures {
-				continue
-			}
+		if err == nil {
+			failures = 0
+			continue
+		}
+		if failures++; !k.tell(ctx, run, err) || failures == mostFailures {
 			return
 		}
-		failures = 0
-		for _, frame := range encodeEvents(run, events) {
-			if !k.offer(ctx, frame) {
-				return
-			}
+	}
+}
+
+// feedBatch reads and offers what is there of a run. The socket's feeders take turns, so that it holds the
+// events of one of them only.
+func (k *socket) feedBatch(ctx context.Context, run string, w *session.Watch) error {
+	select {
+	case k.turn <- struct{}{}:
+		defer func() { <-k.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	events, err := w.Next(ctx)
+	if err != nil {
+		return err
+	}
+	for _, frame := range encodeEvents(run, events) {
+		if !k.offer(ctx, frame) {
+			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // tell tells the client why a watch stumbled, and reports whether it goes on: it does when events could
