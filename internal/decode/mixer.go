@@ -104,11 +104,11 @@ func (x *mixer) pick(l *lane, at int, top float64, traced bool) Token {
 // trace fills in what the distributions say about the chosen token and the prefix.
 func (x *mixer) trace(event *Event, vocab Vocabulary, alternatives int) {
 	t := event.ID
-	logp := &Logp{Reference: float64(x.rows[0][t]) - x.logSums[0], Mixture: x.z[t] - x.d.logSum}
+	logp := &Logp{Reference: finite(float64(x.rows[0][t]) - x.logSums[0]), Mixture: finite(x.z[t] - x.d.logSum)}
 	for i, row := range x.rows[1:] {
-		logp.Aligned = append(logp.Aligned, float64(row[t])-x.logSums[i+1])
+		logp.Aligned = append(logp.Aligned, finite(float64(row[t])-x.logSums[i+1]))
 	}
-	kl, logZ := x.d.klReference, x.d.logZ
+	kl, logZ := finite(x.d.klReference), finite(x.d.logZ)
 	event.Logp, event.KLReference, event.LogZ = logp, &kl, &logZ
 	event.KLAligned = append(Vector(nil), x.d.klAligned...)
 	event.Name = vocab.Name(t)
@@ -147,9 +147,14 @@ func mostProbable[F float32 | float64](row []F, logSum float64, n int, vocab Voc
 	}
 	list := make([]Alternative, len(best))
 	for i, v := range best {
-		list[i] = Alternative{ID: Token(v), Name: vocab.Name(Token(v)), Logp: float64(row[v]) - logSum}
+		list[i] = Alternative{ID: Token(v), Name: vocab.Name(Token(v)), Logp: finite(float64(row[v]) - logSum)}
 	}
 	return list
+}
+
+// finite is x, or the largest number JSON can hold where a model rules a token out altogether.
+func finite(x float64) float64 {
+	return max(min(x, math.MaxFloat64), -math.MaxFloat64)
 }
 
 // follow emits a token and ends the lane where an end token, a stop string or a limit says so. length is

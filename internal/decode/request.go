@@ -3,6 +3,7 @@ package decode
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 
 	"realign/internal/fault"
@@ -113,16 +114,23 @@ func (v Vector) MarshalJSON() ([]byte, error) {
 	return append(b, ']'), nil
 }
 
-// UnmarshalJSON reads a number or a list of numbers.
+// UnmarshalJSON reads a number or a list of numbers. null, which stands for what JSON has no number for, is
+// NaN.
 func (v *Vector) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '[' {
-		return json.Unmarshal(b, (*[]float64)(v))
+	if len(b) == 0 || b[0] != '[' {
+		b = slices.Concat([]byte{'['}, b, []byte{']'})
 	}
-	var x float64
-	if err := json.Unmarshal(b, &x); err != nil {
+	var list []*float64
+	if err := json.Unmarshal(b, &list); err != nil {
 		return err
 	}
-	*v = Vector{x}
+	*v = make(Vector, len(list))
+	for i, x := range list {
+		(*v)[i] = math.NaN()
+		if x != nil {
+			(*v)[i] = *x
+		}
+	}
 	return nil
 }
 
