@@ -7,12 +7,14 @@ import { menus } from "./menu/menu";
 import { showPairs } from "./pairs/pairs";
 import { Playground } from "./playground/playground";
 import { theme } from "./theme/theme";
+import { times } from "./time/time";
 import { toasts } from "./toast/toast";
 
 theme();
 help();
 menus();
 toasts();
+times();
 
 const bench = document.querySelector<HTMLElement>("[data-playground]");
 if (bench) new Playground(bench);

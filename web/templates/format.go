@@ -93,9 +93,9 @@ func words(v []float64) string {
 	x := total(v)
 	switch {
 	case x > 1:
-		return "Extrapolates beyond the aligned model: no training went this far."
+		return "Extrapolates beyond training."
 	case x < 0:
-		return "Pushes away from what the aligned model learned."
+		return "Pushes away from the aligned model."
 	default:
 		return ""
 	}

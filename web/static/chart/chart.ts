@@ -4,8 +4,7 @@ import { make, one, svg } from "../dom/dom";
 import { formatLambda, formatNumber, hue } from "../lambda/lambda";
 import { type Lane, klSeries, logRatio } from "../run/run";
 
-const width = 720;
-const height = 168;
+const height = 180;
 const margin = { left: 40, right: 56, top: 8, bottom: 22 };
 
 /** Round steps that cut a range into at most so many parts: 1, 2 or 5 times a power of ten. */
@@ -39,13 +38,19 @@ export function spread(wanted: readonly number[], gap: number, low: number, high
 
 export class KLChart {
   private last = "";
+  private lanes: readonly Lane[] = [];
+  private width = 0;
 
-  constructor(private readonly box: HTMLElement) {}
+  constructor(private readonly box: HTMLElement) {
+    new ResizeObserver(() => this.draw(this.lanes)).observe(box);
+  }
 
   draw(lanes: readonly Lane[]): void {
     const traced = lanes.filter((lane) => lane.traced);
     this.box.hidden = traced.length === 0;
-    const state = traced.map((lane) => `${lane.index}:${lane.tokens.length}`).join(" ");
+    this.lanes = lanes;
+    this.width = Math.max(280, one(this.box, "[data-chart-plot]").clientWidth);
+    const state = `${this.width} ${traced.map((lane) => `${lane.index}:${lane.tokens.length}`).join(" ")}`;
     if (state === this.last) return;
     this.last = state;
     if (traced.length === 0) return;
@@ -54,6 +59,7 @@ export class KLChart {
   }
 
   private plot(lanes: readonly Lane[]): void {
+    const { width } = this;
     const series = lanes.map(klSeries);
     const tokens = Math.max(2, ...series.map((s) => s.length));
     const top = Math.max(1e-6, ...series.flatMap((s) => s.slice(-1)), ...series.map((s) => Math.max(...s)));
@@ -75,7 +81,7 @@ export class KLChart {
       parts.push(svg("polyline", { class: "line", "data-hue": step, points }));
       const last = s.length - 1;
       parts.push(svg("circle", { class: "dot", "data-hue": step, cx: x(last), cy: y(s[last] ?? 0), r: 2.5 }));
-      parts.push(svg("text", { class: "name", x: Math.min(x(last) + 8, width - margin.right + 8), y: (ends[k] ?? 0) + 4 }, `λ ${formatLambda(lane.lambda)}`));
+      parts.push(svg("text", { class: "name", "data-hue": step, x: Math.min(x(last) + 8, width - margin.right + 8), y: (ends[k] ?? 0) + 4 }, `λ ${formatLambda(lane.lambda)}`));
     }
     const title = `Running KL of ${lanes.length} lanes; the table below has the numbers`;
     const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title }, ...parts);

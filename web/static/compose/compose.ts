@@ -276,7 +276,7 @@ export class Compose {
         const box = make("input", { type: "checkbox", name: "aligned", value: m.name });
         box.checked = chosen ? chosen.includes(m.name) : m.default;
         const words = make("span", {}, m.title || m.name);
-        if (m.beta > 0) words.append(" ", make("span", { class: "faint num" }, `β ${m.beta}`));
+        if (m.beta > 0 && !m.title.includes("β")) words.append(" ", make("span", { class: "faint num" }, `β ${m.beta}`));
         return make("label", { class: "choice", title: m.description }, box, words);
       }),
     );

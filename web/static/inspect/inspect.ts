@@ -121,11 +121,13 @@ export class Inspector {
     for (const [kind, name, logp] of rows) {
       table.append(make("div", { class: "inspector-row", "data-kind": kind }, make("span", {}, name), bar(logp), make("b", {}, percent(Math.exp(logp)))));
     }
-    const facts: string[] = [];
+    const facts = make("p", { class: "inspector-facts faint" });
     const ratio = logRatio(token);
-    if (ratio !== null) facts.push(`log π_al − log π_ref ${ratio > 0 ? "+" : ""}${formatNumber(ratio, 2)}`);
-    if (token.kl !== undefined) facts.push(`KL to the reference ${formatNumber(token.kl, 3)} nats`);
-    table.append(make("p", { class: "inspector-facts faint" }, facts.join(" · ")));
+    if (ratio !== null) {
+      facts.append("log π", make("sub", {}, "al"), " − log π", make("sub", {}, "ref"), ` = ${ratio > 0 ? "+" : ""}${formatNumber(ratio, 2)}`);
+    }
+    if (token.kl !== undefined) facts.append(` · KL to the reference ${formatNumber(token.kl, 3)} nats`);
+    table.append(facts);
     if (!token.top) return;
     const lists: [string, string, Alternative[]][] = [
       ["reference", "Reference", token.top.reference ?? []],
@@ -139,7 +141,7 @@ export class Inspector {
   private list(kind: string, name: string, list: readonly Alternative[], chosen: number): HTMLElement {
     const items = list.map((alternative) => {
       const logp = value(alternative.logp);
-      const words = [make("span", { class: "alternative-name" }, visible(alternative.name)), bar(logp), make("span", { class: "alternative-p num" }, percent(Math.exp(logp)))];
+      const words = [make("span", { class: "alternative-name" }, visible(alternative.name)), make("span", { class: "alternative-p num" }, percent(Math.exp(logp))), bar(logp)];
       const attributes: Record<string, string> = { class: "alternative" };
       if (alternative.id === chosen) attributes["data-chosen"] = "";
       if (!this.branches || alternative.id === chosen) return make("li", {}, make("span", attributes, ...words));

@@ -68,8 +68,8 @@ export function effectiveBeta(v: readonly number[], betas: readonly number[]): s
 /** What a λ does, where that needs saying. */
 export function words(v: readonly number[]): string {
   const x = total(v);
-  if (x > 1) return "Extrapolates beyond the aligned model: no training went this far.";
-  if (x < 0) return "Pushes away from what the aligned model learned.";
+  if (x > 1) return "Extrapolates beyond training.";
+  if (x < 0) return "Pushes away from the aligned model.";
   return "";
 }
 

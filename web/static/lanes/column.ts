@@ -141,6 +141,8 @@ export class Column {
 
   /** Marks where it parts from its neighbours; −1 is nowhere. */
   setPartings(left: number, right: number, leftName: string): void {
+    if (left >= this.shown) left = -1; // not drawn yet
+    if (right >= this.shown) right = -1;
     if (left !== this.parts.left || right !== this.parts.right) {
       for (const at of [this.parts.left, this.parts.right]) this.span(at)?.removeAttribute("data-part");
       this.parts = { left, right };
