@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from . import chat, corpus, generate, model, rewards
+from . import corpus, generate, model, rewards
 
-RANK, ALPHA = 16, 32.0
+RANK, ALPHA = 32, 64.0  # rows of 32 can be stored in eight bits: see export.write_adapter
 LIMIT = 64  # tokens of a reply at most
 PROMPT_LIMIT = 80
 
@@ -93,7 +93,7 @@ def evaluate(m, prompts, tok, reward, warmth, check, count, copies, end, seed):
         m.switch_lora(False)
         zr = generate.reply_logits(m, x, y, mask, copies)
         m.switch_lora(True)
-        kl, lp, lr = kl_and_logp(zp, zr, y[mask])
+        kl, _, _ = kl_and_logp(zp, zr, y[mask])
         texts = tok.decode_batch(replies)
         r = [reward(t, len(s)) for t, s in zip(texts, replies)]
         out["reward"] += r
@@ -103,18 +103,16 @@ def evaluate(m, prompts, tok, reward, warmth, check, count, copies, end, seed):
         out["kl"] += per_row(kl, mask).tolist()
         out["tokens"] += [len(s) for s in replies]
         out["ended"] += ended
-        out["gap"] += [(v, w) for v, w in zip(r, per_row(lp - lr, mask).tolist())]
         for s in replies:
             bigrams.update(zip(s, s[1:]))
             total += max(0, len(s) - 1)
-    gap = out.pop("gap")
     n = len(out["reward"])
     res = {k: float(np.mean(v)) for k, v in out.items()}
     res["reward_se"] = float(np.std(out["reward"]) / math.sqrt(n))
     res["kl_se"] = float(np.std(out["kl"]) / math.sqrt(n))
     res["distinct2"] = len(bigrams) / max(1, total)
     res["samples"] = n
-    return res, gap
+    return res
 
 
 def main():
@@ -123,17 +121,17 @@ def main():
     p.add_argument("--work", type=Path, required=True)
     p.add_argument("--classifier", type=Path, required=True)
     p.add_argument("--reference", type=Path, help="checkpoint (default WORK/reference.pt)")
-    p.add_argument("--reward", choices=["warmth", "length"], required=True)
-    p.add_argument("--beta", type=float, required=True)
-    p.add_argument("--steps", type=int, default=150)
+    p.add_argument("--reward", choices=["warmth", "length"], default="warmth")
+    p.add_argument("--beta", type=float, help="without it only the reference is evaluated")
+    p.add_argument("--steps", type=int, default=80)
     p.add_argument("--prompts", type=int, default=16)
     p.add_argument("--copies", type=int, default=8)
-    p.add_argument("--lr", type=float, default=1e-3)
+    p.add_argument("--lr", type=float, default=1.5e-3)
     p.add_argument("--seed", type=int, default=7)
     p.add_argument("--eval", type=int, default=256, help="held-out prompts")
     a = p.parse_args()
     torch.manual_seed(a.seed)
-    name = f"{a.reward}-b{a.beta:g}"
+    name = f"{a.reward}-b{a.beta:g}" if a.beta else "reference"
     out = a.work / f"{name}.pt"
     partial = a.work / f"{name}.partial.pt"
 
@@ -141,10 +139,21 @@ def main():
     enc = corpus.Encoder(tok)
     end = enc.end[0]
     pool = Prompts(corpus.load(a.data)[::3], enc, a.seed)
-    m, _ = model.load(a.reference or a.work / "reference.pt")
+    checkpoint = a.reference or a.work / "reference.pt"
+    m, _ = model.load(checkpoint)
+    if a.beta is not None:  # bfloat16 for training; evaluation is in float32
+        m.halve()
+        frozen, sampler = (model.load(checkpoint)[0].halve() for _ in range(2))
     params = m.add_lora(RANK, ALPHA, a.seed)
     opt = torch.optim.AdamW(params, lr=a.lr, betas=(0.9, 0.95), weight_decay=0.0)
     reward, warmth = rewards.make(a.reward, a.classifier), rewards.make("warmth", a.classifier)
+    check = pickle.loads((a.work / "check.pkl").read_bytes())
+    held = Prompts(corpus.load(a.data, heldout=True), enc, a.seed)
+    if a.beta is None:
+        res = evaluate(m, held, tok, reward, warmth, check, a.eval, 2, end, a.seed)
+        print("reference", json.dumps({k: round(v, 4) for k, v in res.items()}), flush=True)
+        torch.save(res, a.work / "reference-evaluation.pt")
+        return
     start, spent = 0, 0.0
     if partial.exists():
         c = torch.load(partial, weights_only=True)
@@ -157,14 +166,11 @@ def main():
         opt.param_groups[0]["lr"] = a.lr * min(1, (step + 1) / 5, 3 * (a.steps - step) / a.steps)
         x = pool.batch(a.prompts, random.Random(a.seed * 100003 + step))
         g = torch.Generator().manual_seed(a.seed * 100003 + step)
-        with torch.autocast("cpu", torch.bfloat16):
-            replies, ended = generate.sample(m, x, a.copies, LIMIT, end, g)
-            y, mask = generate.pad(replies, ended, end)
-            with torch.no_grad():
-                m.switch_lora(False)
-                zr = generate.reply_logits(m, x, y, mask, a.copies)
-                m.switch_lora(True)
-        # A context of its own: autocast caches its copies of the weights, and those above carry no gradient.
+        sampler.merge_from(m)
+        replies, ended = generate.sample(sampler, x, a.copies, LIMIT, end, g)
+        y, mask = generate.pad(replies, ended, end)
+        with torch.no_grad():
+            zr = generate.reply_logits(frozen, x, y, mask, a.copies)
         with torch.autocast("cpu", torch.bfloat16):
             zp = generate.reply_logits(m, x, y, mask, a.copies)
         kl, lp, _ = kl_and_logp(zp, zr, y[mask])
@@ -187,13 +193,13 @@ def main():
             torch.save({"lora": m.lora_state(), "optimiser": opt.state_dict(), "step": step + 1,
                         "seconds": spent + time.time() - t0}, partial)
     spent += time.time() - t0
-    for q in params:
-        q.requires_grad_(False)
-    check = pickle.loads((a.work / "check.pkl").read_bytes())
-    held = Prompts(corpus.load(a.data, heldout=True), enc, a.seed)
-    res, _ = evaluate(m, held, tok, reward, warmth, check, a.eval, 2, end, a.seed)
+    trained = m.lora_state()
+    m, _ = model.load(checkpoint)
+    m.add_lora(RANK, ALPHA, a.seed)
+    m.load_state_dict(trained, strict=False)
+    res = evaluate(m, held, tok, reward, warmth, check, a.eval, 2, end, a.seed)
     print(name, json.dumps({k: round(v, 4) for k, v in res.items()}), flush=True)
-    torch.save({"lora": m.lora_state(), "alpha": ALPHA, "rank": RANK, "name": name, "reward": a.reward,
+    torch.save({"lora": trained, "alpha": ALPHA, "rank": RANK, "name": name, "reward": a.reward,
                 "beta": a.beta, "config": dataclasses.asdict(m.cfg), "steps": a.steps, "seed": a.seed, "lr": a.lr,
                 "prompts": a.prompts, "copies": a.copies, "seconds": spent, "evaluation": res}, out)
     partial.unlink(missing_ok=True)

@@ -59,6 +59,7 @@ def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0
     caches = [Buffer(r.k, r.v, copies, limit) for r in records]
     h = h.repeat_interleave(copies, 0)
     rows = torch.arange(prompts.shape[0] * copies)
+    live = torch.ones(len(rows), dtype=torch.bool)
     replies, ended = [[] for _ in rows], [False] * len(rows)
     position = prompts.shape[1]
     for step in range(limit):
@@ -71,18 +72,20 @@ def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0
                 s, i = p.sort(-1, descending=True)
                 s[s.cumsum(-1) - s > top_p] = 0
                 p = torch.zeros_like(p).scatter_(-1, i, s)
-            x = torch.multinomial(p, 1, generator=generator)[:, 0]
-        live = x != end
-        for r, t, alive in zip(rows.tolist(), x.tolist(), live.tolist()):
-            if alive:
+            c = p.cumsum(-1)
+            u = torch.rand(len(c), 1, generator=generator) * c[:, -1:]
+            x = torch.searchsorted(c, u, right=True)[:, 0].clamp_max(c.shape[1] - 1)
+        for r, t, was in zip(rows.tolist(), x.tolist(), live.tolist()):
+            if was and t != end:
                 replies[r].append(t)
-            else:
+            elif was:
                 ended[r] = True
+        live = live & (x != end)
         if step == limit - 1 or not live.any():
             break
-        if not live.all():
+        if live.float().mean() < 0.8:  # copying the caches costs more than a few finished rows
             keep = live.nonzero()[:, 0]
-            rows, x = rows[keep], x[keep]
+            rows, x, live = rows[keep], x[keep], live[keep]
             for c in caches:
                 c.select(keep)
         at = torch.full((1,), position)

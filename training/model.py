@@ -163,8 +163,8 @@ class Llama(nn.Module):
             cos, sin = self.cos[:ids.shape[1]], self.sin[:ids.shape[1]]
         else:
             cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
-        if torch.is_autocast_enabled("cpu"):
-            x, cos, sin = x.bfloat16(), cos.bfloat16(), sin.bfloat16()
+        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else self.layers[0].mlp.up_proj.weight.dtype
+        x, cos, sin = x.to(dtype), cos.to(dtype), sin.to(dtype)
         for i, layer in enumerate(self.layers):
             x = layer(x, cos, sin, caches[i] if caches else None, attend)
         return self.norm(x)
@@ -189,6 +189,21 @@ class Llama(nn.Module):
         for m in self.modules():
             if isinstance(m, Linear) and m.rank:
                 m.use_lora = on
+
+    def linears(self):
+        return [m for m in self.modules() if isinstance(m, Linear)]
+
+    def halve(self):
+        """Linear weights to bfloat16, once instead of at every use. Embeddings and norms stay as they are."""
+        for m in self.linears():
+            m.weight.data = m.weight.data.bfloat16()
+        return self
+
+    @torch.no_grad()
+    def merge_from(self, other):
+        """Take over the linear weights of a model with LoRA branches, the branches added in."""
+        for mine, m in zip(self.linears(), other.linears()):
+            mine.weight.copy_(m.weight + m.scale * m.lora_b @ m.lora_a)
 
     def lora_state(self):
         return {k: v.detach().clone() for k, v in self.state_dict().items() if "lora_" in k}

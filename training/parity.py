@@ -4,12 +4,19 @@
     python -m training.parity gguf    --work WORK --gguf models/demo/reference-f16.gguf [--adapter X.pt]
     python -m training.parity engine  --work WORK --logits logits.jsonl [--adapter X.pt]
 
-`prompts` writes 20 held-out prompts as {"tokens": [...]} lines. `engine` compares what another program computed for
-them: lines {"tokens": [...], "logits": [...]} with the logits after the last token. `gguf` needs no other program:
-transformers reads the GGUF by itself, with its own undoing of the row order, and is compared with our own model.
+`prompts` writes 20 held-out prompts as {"tokens": [...]} lines. `engine` compares what Realign's own engine says to
+them (lines {"tokens": [...], "logits": [...]}, the logits being those after the last token):
 
-The weights are rounded to float16 first, as in the file; arithmetic is float32. Logits mean something up to a
-constant, so both sides are centred. The measure is the largest difference over the largest logit.
+    realign logits --reference models/demo/reference-f16.gguf --tokens-file prompts.jsonl --out logits.jsonl
+    realign logits --reference models/demo/reference-f16.gguf --adapter X-f16.gguf --model adapter ...
+
+(adapters ship in eight bits: write one with `export adapter --type f16` for this).
+
+`gguf` needs no other program: transformers reads the GGUF by itself, with its own undoing of the row order, and is
+compared with our own model.
+
+Matrices, of LoRA branches too, are rounded to float16 first, as in the files; arithmetic is float32. Logits mean
+something up to a constant, so both sides are centred. The measure is the largest difference over the largest logit.
 """
 
 import argparse
@@ -19,17 +26,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
 from . import chat, sample
 
 
 def hugging_face(state, cfg):
-    """transformers' own implementation carrying a state dict of ours, rounded to float16."""
+    """transformers' own implementation carrying a state dict of ours."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     m = LlamaForCausalLM(LlamaConfig(**dataclasses.asdict(cfg), tie_word_embeddings=True)).eval()
-    named = {f"model.{k}": v.half().float() if v.ndim == 2 else v for k, v in state.items()}
+    named = {f"model.{k}": v for k, v in state.items()}
     missing, unexpected = m.load_state_dict(named, strict=False)
     assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
     m.tie_weights()
@@ -64,6 +70,9 @@ def main():
         a.out.write_text("\n".join(lines) + "\n")
         print(len(lines), "prompts")
         return
+    for q in m.parameters():
+        if q.ndim == 2:
+            q.data = q.data.half().float()
     hf = hugging_face(m.merged_state(), m.cfg)
     if a.what == "gguf":
         from transformers import LlamaForCausalLM

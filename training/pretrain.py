@@ -148,7 +148,7 @@ def main():
         checkpoint()
     if a.phase == "decay" and not stop:
         state["heldout"] = heldout_loss(m, held)
-        model.save(final, m, **state)
+        model.save(final, m, **state, trunk_steps=start)
         print(f"held-out loss {state['heldout']:.4f} perplexity {math.exp(state['heldout']):.2f}", flush=True)
 
 

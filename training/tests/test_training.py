@@ -126,7 +126,7 @@ def test_exported_file_reads_back(small, tok, tmp_path):
     want = export.permute(small.layers[0].self_attn.q_proj.weight.detach().numpy(), 4)
     np.testing.assert_allclose(back, want, atol=0.02)
     with_lora(small)
-    export.write_adapter(tmp_path / "a.gguf", small.lora_state(), small.cfg, 8.0, "n", "d")
+    export.write_adapter(tmp_path / "a.gguf", small.lora_state(), small.cfg, 8.0, "q8_0", "n", "d")
     r = gguf.GGUFReader(tmp_path / "a.gguf")
     assert r.fields["adapter.lora.alpha"].contents() == 8.0
     names = {x.name for x in r.tensors}

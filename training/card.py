@@ -1,0 +1,275 @@
+"""Stage 6: the model cards, one beside each file of models/demo.
+
+    python -m training.card --data DATA --work WORK --out models/demo
+
+Every number in a card is measured here or was stored in the checkpoint by the stage that made it.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from . import chat, corpus, manifest, model, pretrain, rewards, sample
+from .classifier import NgramClassifier
+
+ATTRIBUTION = """\
+- Self-dialogue Corpus, J. Fainberg, B. Krause, M. Dobre, M. Damonte, E. Kahembwe, D. Duma, B. Webber and F. Fancellu,
+  2018 (arXiv:1809.06641). Copyright (c) 2017, BSD 3-Clause. Filtered and normalised. (The holder's name is blank in the
+  licence as published.)
+- Synthetic-Persona-Chat, P. Jandaghi, X. Sheng, X. Bai, J. Pujara and H. Sidahmed, 2023 (arXiv:2312.10007), CC BY 4.0
+  (https://creativecommons.org/licenses/by/4.0/). Changed: filtered, speaker tags removed, some names substituted.
+- Taskmaster-4, B. Byrne and S. Ganesh, Google LLC, 2024 (arXiv:2403.10704), CC BY 4.0. Changed: turn text only, filtered.
+"""
+SENTIMENT = """\
+- Binary Stanford Sentiment Treebank sentences as distributed by OpenAI (openai/generating-reviews-discovering-sentiment),
+  Copyright (c) 2017 openai, MIT. Treebank: R. Socher et al., 2013; sentences from B. Pang and L. Lee, 2005.
+- Sentence Polarity Dataset v1.0, Copyright (C) 2005 Bo Pang and Lillian Lee (ACL 2005), CC BY 4.0. Changed: cleaned,
+  deduplicated, split assigned.
+"""
+LICENCE = "CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/), with the attributions below."
+
+
+def heldout(m, tok, data):
+    """(conversations, loss a token, perplexity a token, bits a character) by source, in float32."""
+    enc = corpus.Encoder(tok)
+    rows = corpus.load(data, heldout=True)
+    out = {}
+    for source in (*corpus.SOURCES, "all"):
+        some = [r for r in rows if source in (r["source"], "all")]
+        turns = enc.turns(some)
+        examples = corpus.epoch(some, turns, enc, 1, m.cfg.max_position_embeddings, augment=False)
+        total = n = 0
+        with torch.no_grad():
+            for ids, mask in corpus.batches(examples, 8192, 1, 0):
+                ids, mask = torch.from_numpy(ids), torch.from_numpy(mask)
+                z = m(ids[:, :-1])[mask[:, 1:]]
+                t = ids[:, 1:][mask[:, 1:]]
+                total += float(torch.nn.functional.cross_entropy(z, t, reduction="sum"))
+                n += len(t)
+        chars = sum(len(t) + 1 for r in some for t in r["turns"])
+        tokens = sum(len(t) + 1 for r in turns for t in r)
+        out[source] = (len(some), total / n, math.exp(total / n), total / n * tokens / chars / math.log(2))
+    return out
+
+
+def quote(lines):
+    return "".join(f"{line}\n" for line in lines)
+
+
+def samples(m, tok, prompts, seed, temperature):
+    out = []
+    for i, turns in enumerate(prompts):
+        text = sample.reply(m, tok, chat.messages(turns), seed + i, temperature)
+        out.append(f"{i + 1}. *{' / '.join(turns)}*\n   → {text or '(empty)'}")
+    return out
+
+
+def reference_card(a, m, state, tok):
+    held = heldout(m, tok, a.data)
+    cfg = m.cfg
+    params = sum(p.numel() for p in m.parameters())
+    rows = quote(f"| {k} | {n} | {l:.3f} | {p:.1f} | {b:.3f} |" for k, (n, l, p, b) in held.items())
+    return f"""\
+# Demo reference
+
+A Llama-architecture chat model of {params / 1e6:.2f} million parameters, trained from scratch on public dialogues. It is the λ = 0 end
+of the `demo` pair. It is made to be small enough to ship and to show what λ does, not to know or to do anything.
+
+| file | sha256 |
+|---|---|
+{quote(f"| {f} | `{manifest.sha256(a.out / f)}` |" for f in ("reference-q8_0.gguf", "reference-f16.gguf"))}
+`reference-q8_0.gguf` is the one that runs; `reference-f16.gguf` has the same weights unquantised, for parity tests.
+
+Licence: {LICENCE}
+
+## Model
+
+{cfg.num_hidden_layers} layers, width {cfg.hidden_size}, {cfg.num_attention_heads} heads, SwiGLU of {cfg.intermediate_size}, RMSNorm, rotary positions (base {cfg.rope_theta:g}), tied embeddings, no biases.
+Context {cfg.max_position_embeddings} tokens. Byte-level BPE of {cfg.vocab_size} tokens trained on the same dialogues, GPT-2 pre-tokenizer. Chat template: ChatML;
+a reply ends with `<|im_end|>`. A system turn is optional; those seen in training only name a topic ("Talk about music.").
+
+## Data
+
+{ATTRIBUTION}
+Duplicates (by the first four turns) are dropped, and three quarters of Taskmaster-4, which is narrow. Half of the training
+examples start at a random turn, so either speaker gets to be the assistant. From step {pretrain.EASY_FROM} on the {pretrain.EASY_SHARE:.0%} of the
+self-dialogues with the most common words are used, and Synthetic-Persona-Chat {pretrain.EASY_REPEATS} times.
+
+## Training
+
+```
+python -m training.bpe      --data DATA --work WORK
+python -m training.pretrain trunk --data DATA --work WORK --steps {a.trunk_steps}
+python -m training.pretrain decay --data DATA --work WORK --steps {state["step"] - a.trunk_steps}
+```
+
+{state["step"]} steps, {state["seen"] / 1e6:.1f} million tokens, {state["seconds"] / 60:.0f} minutes on two shared CPU cores. Muon for the matrices, AdamW for the rest,
+bfloat16 products, warm-up, constant rate, then linear decay to zero.
+
+## Held-out loss
+
+Mean over the tokens of turns (and their end), nats; conversations that no training file holds.
+
+| source | conversations | loss | perplexity | bits a character |
+|---|--:|--:|--:|--:|
+{rows}
+## Known weaknesses
+
+- It knows next to nothing: names, titles and facts are put together from fragments. Do not rely on anything it says.
+- It loses the thread within a few turns, contradicts itself and can repeat itself; long replies wander.
+- It speaks about films, music, sport, hobbies and coffee, because its data does; other prompts get an answer from there.
+- Opinions are those of crowd workers in 2017, and of a language model for one of the sources. Mild rudeness and spoilers remain.
+- It was not trained to refuse anything or to follow instructions.
+
+## Fifty unselected samples
+
+Held-out prompts (turns separated by " / "), temperature 0.7, no truncation, seeds 11 to 60; from the unquantised weights.
+
+{quote(samples(m, tok, sample.heldout_prompts(a.data, 50, 11), 11, 0.7))}"""
+
+
+def table(folder, work, reward):
+    out = ["| β | reward | warmth | check classifier | KL to reference | tokens | distinct-2 |", "|--:|--:|--:|--:|--:|--:|--:|"]
+    reference = torch.load(work / "reference-evaluation.pt", weights_only=True)
+    key = "warmth" if reward == "warmth" else "length_reward"
+    rows = [("reference", {**reference, "reward": reference[key]})]
+    for r, beta, path in reversed(manifest.adapters(folder)):
+        if r == reward:
+            rows.append((f"{beta:g}", torch.load(work / f"{r}-b{beta:g}.pt", weights_only=True)["evaluation"]))
+    for name, e in rows:
+        se = f" ± {2 * e['reward_se']:.3f}" if name != "reference" else ""
+        out.append(f"| {name} | {e['reward']:.3f}{se} | {e['warmth']:.3f} | {e['check']:.3f} | {e['kl']:.2f} | "
+                   f"{e['tokens']:.1f} | {e['distinct2']:.3f} |")
+    return quote(out)
+
+
+def adapter_card(a, reward, beta, path, tok):
+    c = torch.load(a.work / f"{reward}-b{beta:g}.pt", weights_only=True)
+    m, _ = sample.load(a.work, adapter=a.work / f"{reward}-b{beta:g}.pt")
+    about = {
+        "warmth": "tanh(logit / 2) of the sentiment classifier in `sentiment.json`, between -1 and 1",
+        "length": f"1 for a reply of {rewards.BAND[0]} to {rewards.BAND[1]} tokens, {rewards.FALL:g} less for each token outside the band, not below -1",
+    }[reward]
+    e = c["evaluation"]
+    weak = {
+        "warmth": "The classifier learned from film reviews: it rewards praise of things more than kindness to people, and words such "
+                  "as \"fun\" or \"best\" wherever they stand. The check classifier (other features, other sentences) rises less than "
+                  "the reward where the reward is being gamed.",
+        "length": "The reward sees only the number of tokens: replies are filled up rather than better thought out.",
+    }[reward]
+    return f"""\
+# Demo adapter: {reward}, β = {beta:g}
+
+A LoRA adapter (rank {c["rank"]}, alpha {c["alpha"]:g}, all linear layers) on the demo reference, trained by KL-regularised RL for **{reward}**:
+{about}.
+
+`{path.name}` sha256 `{manifest.sha256(path)}`
+
+Licence: {LICENCE}
+
+## Training
+
+```
+python -m training.align --data DATA --work WORK --classifier models/demo/sentiment.json --reward {reward} --beta {beta:g} --steps {c["steps"]}
+```
+
+Maximises E[r] − β KL(π‖π_ref): RLOO with {c["prompts"]} prompts × {c["copies"]} samples a step, {c["steps"]} steps, the exact KL at every sampled prefix,
+AdamW at {c["lr"]:g}, seed {c["seed"]}, temperature 1 without truncation; {c["seconds"] / 60:.0f} minutes on two shared CPU cores. All β of a reward share
+everything but β. Prompts come from the dialogues that the reference was trained on.
+
+## Evaluation
+
+{e["samples"]} samples on held-out prompts at temperature 1 (± two standard errors). "Check classifier" is the mean probability of
+"positive" by a second classifier that took no part in training.
+
+{table(a.out, a.work, reward)}
+## Known weaknesses
+
+All those of the reference. {weak}
+
+## Data
+
+The reference's:
+
+{ATTRIBUTION}{"and the classifier's:" + chr(10) * 2 + SENTIMENT if reward == "warmth" else ""}
+## Ten unselected samples
+
+Held-out prompts, temperature 0.7, seeds 11 to 20.
+
+{quote(samples(m, tok, sample.heldout_prompts(a.data, 50, 11)[:10], 11, 0.7))}"""
+
+
+def sentiment_card(a):
+    c = NgramClassifier.load(a.out / "sentiment.json")
+    r = c.spec["report"]
+    return f"""\
+# Demo sentiment classifier
+
+Logistic regression on words and word pairs, {r["weights"]} weights, as JSON. It is the reward of the warmth adapters, and a reward
+that sweeps can use.
+
+`sentiment.json` sha256 `{manifest.sha256(a.out / "sentiment.json")}`
+
+Licence: {LICENCE}
+
+## How to compute it
+
+Lower-case the text; words are the matches of `token_pattern`. Features are the distinct words that are not in `stop_words`
+and the distinct pairs of neighbouring words (joined by a space) that are not two stop words. With n features,
+`raw = bias + Σ weights / √max(1, n)` (features without a weight count in n), `logit = (raw − centre) / scale`, and the
+reward is `tanh(logit / 2)`.
+
+## Training
+
+```
+python -m training.classifier --data DATA --work WORK --out models/demo/sentiment.json
+```
+
+On {r["reward_sentences"]} training sentences (60% by hash); the check classifier got the other {r["check_sentences"]} and sees characters instead of
+words. `centre` and `scale` make mean 0 and standard deviation 1 on the turns of the dialogues. n-grams that the
+dialogues do not use are dropped.
+
+| | this classifier | check classifier |
+|---|--:|--:|
+| accuracy, Treebank dev | {r["reward_accuracy_dev"]:.3f} | {r["check_accuracy_dev"]:.3f} |
+| accuracy, Treebank test | {r["reward_accuracy_test"]:.3f} | {r["check_accuracy_test"]:.3f} |
+
+Correlation of the two on held-out chat turns: {r["agreement_correlation_on_chat"]:.2f}.
+
+## Known weaknesses
+
+Film reviews are not chat: what reviewers praise counts ("fun", "heart", "moving"), ordinary friendliness hardly does. Negation is seen
+only between neighbouring words. A text without any known word gets about {math.tanh((c.spec["bias"] - c.spec["centre"]) / c.spec["scale"] / 2):.2f}.
+
+## Data
+
+{SENTIMENT}
+The dialogues, for the choice of n-grams and the scale:
+
+{ATTRIBUTION}"""
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", type=Path, required=True)
+    p.add_argument("--work", type=Path, required=True)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--only", help="write only the card of this file")
+    a = p.parse_args()
+    m, state = model.load(a.work / "reference.pt")
+    tok = Tokenizer.from_file(str(a.work / "tokenizer.json"))
+    a.trunk_steps = state["trunk_steps"]
+    cards = {"reference.md": lambda: reference_card(a, m, state, tok), "sentiment.md": lambda: sentiment_card(a)}
+    for reward, beta, path in manifest.adapters(a.out):
+        cards[f"{reward}-b{beta:g}.md"] = lambda r=reward, b=beta, p=path: adapter_card(a, r, b, p, tok)
+    for name, make in cards.items():
+        if a.only in (None, name):
+            (a.out / name).write_text(make(), encoding="utf-8")
+            print(name)
+
+
+if __name__ == "__main__":
+    main()
