@@ -66,7 +66,7 @@ func samplingView(s decode.Sampling) templates.Sampling {
 	return templates.Sampling{
 		MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, MinP: s.MinP,
 		RepeatPenalty: s.RepeatPenalty, PresencePenalty: s.PresencePenalty, FrequencyPenalty: s.FrequencyPenalty,
-		PenaltyWindow: s.PenaltyWindow, Stop: s.Stop,
+		PenaltyWindow: s.PenaltyWindow, Stop: s.Stop, IgnoreEnd: s.IgnoreEnd,
 	}
 }
 
@@ -113,9 +113,7 @@ func laneView(l *session.Lane) templates.Lane {
 		v.Tokens = append(v.Tokens, tokenView(t))
 		said += len(t.Text)
 	}
-	if n := len(v.Tokens); n > 0 && said < len(l.Text) {
-		v.Tokens[n-1].Text += l.Text[said:] // what was held back until the lane ended
-	}
+	v.Tail = l.Text[min(said, len(l.Text)):] // what was held back until the lane ended
 	return v
 }
 
