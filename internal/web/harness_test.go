@@ -42,11 +42,10 @@ type world struct {
 }
 
 type setup struct {
-	delay    time.Duration // of every pass
-	auth     AuthMode
-	public   string
-	instance string
-	tune     func(*session.Config)
+	delay  time.Duration // of every pass
+	auth   AuthMode
+	public string
+	tune   func(*session.Config)
 }
 
 func newWorld(t testing.TB, s setup) *world {

@@ -1,0 +1,103 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+	"realign/web/templates"
+)
+
+// verifyTime is how long a comparison may take to be decoded again.
+const verifyTime = 5 * time.Minute
+
+// verify is POST /c/{token}/verify: the comparison decoded again. Programs get the verdict as JSON, people
+// the page with it.
+func (s *Server) verify(c echo.Context) error {
+	ctx := c.Request().Context()
+	token := c.Param("token")
+	found, snapshot, err := s.shelf.Open(ctx, token)
+	if err != nil {
+		return err
+	}
+	if err := s.verifies.allow(c.RealIP(), "verifications"); err != nil {
+		return err
+	}
+	result, err := s.verification(c, snapshot)
+	if err != nil && (wantsJSON(c.Request()) || fault.KindOf(err) == fault.Internal) {
+		return err
+	}
+	status := http.StatusOK
+	if err != nil {
+		f, code := outside(err)
+		status, result = code, templates.Verification{Error: f.Message}
+	}
+	if wantsJSON(c.Request()) {
+		return c.JSON(http.StatusOK, result)
+	}
+	v, err := s.comparisonView(c, token, found, snapshot)
+	if err != nil {
+		return err
+	}
+	v.Verification = &result
+	return s.page(c, status, v)
+}
+
+func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templates.Verification, error) {
+	ctx, stop := context.WithTimeout(c.Request().Context(), verifyTime)
+	defer stop()
+	select { // few at a time: each is a run that nobody can stop
+	case s.verifying <- struct{}{}:
+		defer func() { <-s.verifying }()
+	default:
+		return templates.Verification{}, fault.New(fault.Busy, "other comparisons are being verified: try again in a moment")
+	}
+	verdict, err := session.Verify(ctx, s.decoder, s.models, snapshot)
+	if err != nil {
+		if errors.Is(err, ctx.Err()) && ctx.Err() != nil {
+			return templates.Verification{}, fault.Wrap(err, fault.Unavailable, "verifying took longer than %v", verifyTime)
+		}
+		return templates.Verification{}, err
+	}
+	result := templates.Verification{Identical: verdict.Identical, Tokens: verdict.Tokens, Lane: verdict.Lane, Index: verdict.Index}
+	for _, l := range snapshot.Lanes {
+		if len(l.Tokens) > 0 {
+			result.Lanes++
+		}
+	}
+	if !verdict.Identical {
+		result.Stored = storedToken(snapshot, verdict)
+		if verdict.Got != nil {
+			result.Decoded = fmt.Sprintf("token %d", *verdict.Got)
+		}
+	}
+	if snapshot.Build != s.build {
+		result.Note = fmt.Sprintf("It was decoded by build %s; this is %s.", snapshot.Build, s.build)
+	}
+	return result, nil
+}
+
+// storedToken is the snapshot's token at the first difference, as it is shown.
+func storedToken(snapshot *session.Snapshot, v session.Verdict) string {
+	if v.Expected == nil {
+		return ""
+	}
+	for _, l := range snapshot.Lanes {
+		if l.Index == v.Lane && v.Index < len(l.Tokens) {
+			t := l.Tokens[v.Index]
+			if t.Name != "" {
+				return t.Name
+			}
+			if t.Text != "" {
+				return t.Text
+			}
+		}
+	}
+	return fmt.Sprintf("token %d", *v.Expected)
+}
