@@ -553,7 +553,7 @@ func TestEveryKindHasAStatus(t *testing.T) {
 
 func TestLaneTextIsWhole(t *testing.T) {
 	l := laneView(&session.Lane{Text: "ab…", Tokens: []session.Token{{Text: "a"}, {Text: "b"}}, Lane: decode.Lane{Lambda: decode.Vector{1}}})
-	if l.Tokens[1].Text != "b…" {
-		t.Errorf("%+v", l.Tokens)
+	if l.Tokens[1].Text != "b" || l.Tail != "…" {
+		t.Errorf("%+v, then %q", l.Tokens, l.Tail)
 	}
 }
