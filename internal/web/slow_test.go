@@ -103,7 +103,7 @@ func TestOneWhoStopsReadingIsDroppedAndResumes(t *testing.T) {
 // stopped, interleaved in one process.
 func BenchmarkStoppedReader(b *testing.B) {
 	const lanes, tokens = 16, 250
-	w := newWorld(b, setup{})
+	w := newWorld(b, setup{delay: 4 * time.Millisecond}) // about the pace of real models
 	p := w.person()
 	var ratios []float64
 	round := func(stopped bool) time.Duration {
