@@ -112,6 +112,7 @@ type Sampling struct {
 	RepeatPenalty, PresencePenalty, FrequencyPenalty float64
 	PenaltyWindow                                    int
 	Stop                                             []string
+	IgnoreEnd                                        bool
 }
 
 // RunItem is a run in the list beside the bench.

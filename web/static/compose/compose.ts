@@ -73,6 +73,7 @@ export class Compose {
   private wire(): void {
     const { form, events } = this;
     for (const hook of ["[data-run-new]", "[data-dice]", "[data-before-clear]"]) one(form, hook).hidden = false;
+    form.noValidate = true; // the fields' own words are better
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       events.run(false);
@@ -168,7 +169,7 @@ export class Compose {
   /** Reads the form, and says what is wrong with it. */
   read(lanes: LaneSpec[]): { spec: Spec; faults: Fault[] } {
     const faults: Fault[] = [];
-    const sampling: Record<string, number | string[]> = {};
+    const sampling: Record<string, number | boolean | string[]> = {};
     let alternatives = 0;
     for (const [name, low, high, whole] of numbers) {
       const input = one<HTMLInputElement>(this.form, `[data-sampling="${name}"]`);
@@ -182,6 +183,7 @@ export class Compose {
     }
     const stop = one<HTMLTextAreaElement>(this.form, "[data-stop-texts]").value.split("\n").filter((line) => line !== "");
     if (stop.length > 0) sampling.stop = stop;
+    if (one<HTMLInputElement>(this.form, "[data-ignore-end]").checked) sampling.ignore_end = true;
     const seed = this.seed.value.trim();
     if (!/^\d{1,20}$/.test(seed) || BigInt(seed) > 18446744073709551615n) {
       faults.push({ field: "seed", message: "A whole number from 0 to 18446744073709551615." });

@@ -20,6 +20,7 @@ export class Inspector {
   constructor(
     private readonly box: HTMLElement,
     private readonly branch: (span: HTMLElement, id: number) => void,
+    private readonly back: (span: HTMLElement) => void, // gives a token the focus again
   ) {
     this.id = box.id || "inspector";
     box.id = this.id;
@@ -94,10 +95,8 @@ export class Inspector {
   }
 
   private leaveFor(span: HTMLElement | null): void {
-    const text = span?.closest<HTMLElement>("[data-text]");
     this.close();
-    if (span?.hasAttribute("tabindex")) span.focus();
-    else text?.focus();
+    if (span?.isConnected) this.back(span);
   }
 
   private fill({ token, index }: About): void {

@@ -32,10 +32,11 @@ export class Stage {
     this.box = one(root, "[data-lanes]");
     this.columns = all(this.box, "[data-lane]").map((element) => new Column(element, bench, betas, bounds));
     this.chart = new KLChart(one(root, "[data-chart]"));
-    this.inspector = new Inspector(one(root, "[data-inspector]"), (span, id) => {
+    const branch = (span: HTMLElement, id: number) => {
       const column = this.columnOf(span);
       if (column) bench?.branch(column, Number(span.dataset.i), id);
-    });
+    };
+    this.inspector = new Inspector(one(root, "[data-inspector]"), branch, (span) => this.focus(span));
     this.wireView();
     this.wireTokens();
     for (const column of this.columns) this.wireColumn(column);
@@ -180,12 +181,16 @@ export class Stage {
   }
 
   private focusToken(span: HTMLElement): void {
+    this.focus(span);
+    span.scrollIntoView({ block: "nearest" });
+    this.inspector.show(span, this.describe(span));
+  }
+
+  private focus(span: HTMLElement): void {
     const about = this.describe(span);
     if (!about) return;
     mark(span, about.token, about.index, this.inspector.id);
     span.focus();
-    span.scrollIntoView({ block: "nearest" });
-    this.inspector.show(span, about);
   }
 
   /** Keys inside the text of a lane. */

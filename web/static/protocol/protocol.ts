@@ -26,6 +26,7 @@ export interface Sampling {
   presence_penalty: number;
   frequency_penalty: number;
   penalty_window: number;
+  ignore_end?: boolean;
   stop?: string[];
 }
 

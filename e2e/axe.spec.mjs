@@ -1,0 +1,98 @@
+// Every page, light and dark, wide and narrow: axe finds nothing, nothing is cut off, and a picture is kept.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { ended, freshPage, lanes, run, screenshot, startBrowser, startServer } from "./server.mjs";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+
+let server;
+let browser;
+let addresses;
+let cookies;
+
+before(async () => {
+  server = await startServer();
+  browser = await startBrowser();
+  const { page, context } = await freshPage(browser);
+  await page.goto(server.base);
+  await run(page, "What did you think of the film last night?", { seed: 2, max_tokens: 60 });
+  await ended(page);
+  const session = page.url();
+  await page.click("[data-share] > summary");
+  await page.click("[data-share-submit]");
+  await page.locator("[data-share-url]").waitFor();
+  const comparison = await page.inputValue("[data-share-url]");
+  cookies = await context.cookies();
+  addresses = {
+    playground: "/", session, comparison, sessions: "/sessions", "sessions-none": "/sessions?q=nothing", shares: "/shares", pairs: "/pairs", pair: "/pairs/demo",
+    error: "/nothing", fork: `/?from=c:${comparison.split("/c/")[1]}`,
+  };
+  await context.close();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+async function check(page, name) {
+  await page.evaluate(axe);
+  const found = await page.evaluate((only) => globalThis.axe.run(document, { runOnly: only }), tags);
+  const told = found.violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html.slice(0, 200)).join("\n  ")}`);
+  assert.deepEqual(told, [], name);
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.ok(overflow <= 0, `${name} is ${overflow} px wider than its window`);
+}
+
+for (const [width, height] of [[1280, 900], [390, 844], [360, 740]]) {
+  for (const colorScheme of ["light", "dark"]) {
+    test(`pages at ${width} px, ${colorScheme}`, async () => {
+      const { page, context, troubles } = await freshPage(browser, { viewport: { width, height }, colorScheme, reducedMotion: "reduce" });
+      await context.addCookies(cookies);
+      for (const [name, address] of Object.entries(addresses)) {
+        await page.goto(new URL(address, server.base).href);
+        await page.waitForTimeout(250);
+        await check(page, name);
+        if (width !== 360) await screenshot(page, `${name}-${width}-${colorScheme}`);
+      }
+
+      // The session in use: everything open.
+      await page.goto(addresses.session);
+      await page.locator('.connection[data-state="open"]').waitFor();
+      await page.waitForTimeout(300);
+      await page.locator('[data-view] input[value="ratio"]').check({ force: true });
+      await page.locator("details:not(.menu)").evaluateAll((all) => {
+        for (const details of all) details.open = true;
+      });
+      await lanes(page).nth(1).locator("[data-lambda-number]").fill("7");
+      await lanes(page).nth(1).locator("[data-lambda-number]").press("Tab");
+      await lanes(page).nth(2).locator("[data-lambda-number]").fill("-1");
+      await lanes(page).nth(2).locator("[data-lambda-number]").press("Tab");
+      await lanes(page).nth(3).locator("[data-lambda-number]").fill("many");
+      await lanes(page).nth(3).locator("[data-lambda-number]").press("Tab");
+      await lanes(page).nth(0).locator("[data-continue]").click();
+      await check(page, "session, all open");
+      if (width !== 360) await screenshot(page, `session-open-${width}-${colorScheme}`);
+      await lanes(page).nth(2).locator(".t").nth(2).click();
+      await page.locator("[data-inspector]").waitFor();
+      await check(page, "inspector");
+      if (width !== 360) await screenshot(page, `inspector-${width}-${colorScheme}`);
+      await page.keyboard.press("Escape");
+      await page.locator('[data-view] input[value="tokens"]').check({ force: true });
+      await check(page, "tokens");
+      await page.click("[data-share] > summary");
+      await check(page, "share");
+      if (width !== 360) await screenshot(page, `share-${width}-${colorScheme}`);
+      await page.keyboard.press("Escape");
+      await page.click("[data-help-open]");
+      await check(page, "help");
+      if (width !== 360) await screenshot(page, `help-${width}-${colorScheme}`);
+      assert.deepEqual(troubles, []);
+      await context.close();
+    });
+  }
+}

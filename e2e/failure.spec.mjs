@@ -1,0 +1,92 @@
+// What a page does when something under it dies.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { ended, freshPage, long, run, running, startBrowser, startServer, states, texts, until } from "./server.mjs";
+
+let server;
+let browser;
+
+before(async () => {
+  server = await startServer();
+  browser = await startBrowser();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+test("a killed worker is told, what it had said stays, and the run can be run again", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  const atFullSpeed = await server.slow();
+  await run(page, "The film began", { ...long, seed: 7 });
+  await running(page);
+  for (const pid of await server.workers()) process.kill(pid, "SIGKILL");
+  atFullSpeed();
+  const alert = page.locator("[data-alert]");
+  await alert.locator("[data-alert-again]").waitFor();
+  assert.match(await alert.textContent(), /broken off/);
+  assert.deepEqual(await states(page), Array(5).fill("error"));
+  const left = await texts(page);
+  assert.ok(left.every((text) => text.length > 0));
+
+  await page.reload();
+  assert.deepEqual(await texts(page), left, "nothing that was shown is lost");
+  await alert.locator("[data-alert-again]").waitFor();
+  await alert.locator("[data-alert-again]").click();
+  await until(async () => (await page.locator("[data-runs] .run").count()) === 2, "there is a second run");
+  await ended(page);
+  assert.ok((await states(page)).every((state) => state === "length" || state === "stop"), String(await states(page)));
+  const again = await texts(page);
+  for (const [i, text] of left.entries()) assert.ok(again[i].startsWith(text), `lane ${i} says the same again`);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("a connection that breaks comes back by itself, without a gap", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  const sockets = [];
+  await page.routeWebSocket(/\/ws$/, (socket) => {
+    socket.connectToServer();
+    sockets.push(socket);
+  });
+  await page.goto(server.base);
+  const atFullSpeed = await server.slow();
+  await run(page, "It was late", { ...long, seed: 9 });
+  await running(page);
+  await sockets[0].close({ code: 1001 });
+  await page.locator('.connection[data-state="waiting"]').waitFor();
+  await until(() => sockets.length > 1, "it connects again");
+  atFullSpeed();
+  await ended(page);
+  const shown = await texts(page);
+  await page.reload();
+  assert.deepEqual(shown, await texts(page), "what was shown is what was kept");
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("a killed server: the page says so, and after a restart what it had shown is there", async () => {
+  let own = await startServer();
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(own.base);
+  const atFullSpeed = await own.slow();
+  await run(page, "At first", { ...long, seed: 5 });
+  await running(page);
+  atFullSpeed();
+  await own.stop("SIGKILL", true);
+  await page.locator('.connection[data-state="waiting"]').waitFor();
+  await page.waitForTimeout(200);
+  const left = await texts(page);
+  own = await startServer({ data: own.data, port: own.port });
+  await page.locator("[data-alert-again]").waitFor();
+  const now = await texts(page);
+  for (const [i, text] of left.entries()) assert.ok(now[i].startsWith(text), `lane ${i} has kept its text`);
+  await page.reload();
+  assert.deepEqual(await texts(page), now);
+  assert.deepEqual(troubles, []);
+  await context.close();
+  await own.stop();
+});

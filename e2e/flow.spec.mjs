@@ -1,0 +1,225 @@
+// The main job from end to end: run, steer, stop, reload, share, open elsewhere, revoke.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { ended, freshPage, lanes, long, run, running, set, startBrowser, startServer, states, texts, until } from "./server.mjs";
+
+let server;
+let browser;
+
+before(async () => {
+  server = await startServer();
+  browser = await startBrowser();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+test("five lanes stream, λ moves, all stop, a reload loses nothing; a link opens elsewhere until it is revoked", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  assert.equal(await lanes(page).count(), 5);
+  const atFullSpeed = await server.slow();
+  await run(page, "The film began", { ...long, seed: 7 });
+  await running(page);
+  assert.deepEqual(await states(page), Array(5).fill("running"));
+
+  // λ moves while its lane runs: from the next token on, with a mark in the text.
+  const middle = lanes(page).nth(2);
+  await middle.locator("[data-lambda-slider]").fill("0.3");
+  const mark = middle.locator(".turn").first();
+  await mark.waitFor();
+  assert.match(await mark.textContent(), /^λ 0\.[3-9]/);
+  await until(async () => (await middle.locator(".turn").last().textContent()) === "λ 0.3", "the last mark is where the slider is");
+  const moved = await middle.locator("[data-text]").evaluate((text) => {
+    const marks = [...text.querySelectorAll(".turn")];
+    return marks[marks.length - 1].nextElementSibling?.matches(".t") ?? false;
+  });
+  assert.ok(moved, "decoding went on after the mark");
+
+  // One lane, then all.
+  await lanes(page).nth(4).locator("[data-stop]").click();
+  await until(async () => (await states(page))[4] === "cancelled", "the last lane has stopped");
+  assert.ok((await states(page)).slice(0, 4).includes("running"), "the others run on");
+  await page.click("[data-stop-all]");
+  await ended(page);
+  atFullSpeed();
+  const before = await texts(page);
+  const marks = await page.locator("[data-lanes] .turn").allTextContents();
+  assert.ok(before.every((text) => text.length > 0));
+  assert.match(page.url(), /\/s\/[^/?]+\?run=.+/);
+
+  await page.reload();
+  assert.deepEqual(await texts(page), before, "as the server draws it");
+  await page.locator('.connection[data-state="open"]').waitFor();
+  await until(async () => (await page.locator("[data-lanes] [data-copy]:visible").count()) === 5, "the script has taken over");
+  await page.waitForTimeout(300);
+  assert.deepEqual(await texts(page), before, "as the script draws it");
+  assert.deepEqual(await page.locator("[data-lanes] .turn").allTextContents(), marks);
+
+  // Share, and open in another profile.
+  await page.click("[data-share] > summary");
+  await page.fill("[data-share-title]", "Five strengths");
+  await page.click("[data-share-submit]");
+  const field = page.locator("[data-share-url]");
+  await field.waitFor();
+  const url = await field.inputValue();
+  assert.match(url, /\/c\/[\w-]{16,}$/);
+  const guest = await freshPage(browser);
+  assert.equal((await guest.page.goto(url)).status(), 200);
+  assert.deepEqual(await texts(guest.page), before);
+  assert.equal(await guest.page.locator("h1").textContent(), "Five strengths");
+  assert.equal(await guest.page.locator('button:text("Revoke")').count(), 0, "a guest cannot revoke it");
+  await guest.page.goto(`${server.base}/sessions`);
+  assert.equal(await guest.page.locator(".item").count(), 0, "a guest sees no sessions");
+
+  await page.goto(`${server.base}/shares`);
+  await page.click('button:text("Revoke")');
+  await page.locator('.badge:text("revoked")').waitFor();
+  const gone = await guest.page.goto(url);
+  assert.ok([404, 410].includes(gone.status()), `status ${gone.status()}`);
+  assert.doesNotMatch(await guest.page.content(), /The film began/);
+  assert.deepEqual([...troubles, ...guest.troubles], []);
+  await guest.context.close();
+  await context.close();
+});
+
+test("the same seed gives the same text, and a comparison verifies", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  await run(page, "What did you think of the film?", { seed: 11, max_tokens: 40 });
+  await ended(page);
+  const first = await texts(page);
+  await page.click("[data-run-button]");
+  await until(async () => (await page.locator("[data-runs] .run").count()) === 2, "there is a second run");
+  await ended(page);
+  assert.deepEqual(await texts(page), first);
+  await page.click("[data-run-new]");
+  await until(async () => (await page.locator("[data-runs] .run").count()) === 3, "there is a third run");
+  await ended(page);
+  assert.notEqual(await page.inputValue("[data-seed]"), "11");
+
+  await page.click("[data-share] > summary");
+  await page.click("[data-share-submit]");
+  await page.locator("[data-share-url]").waitFor();
+  await page.goto(await page.inputValue("[data-share-url]"));
+  await page.click("[data-verify] button");
+  await page.locator(".verdict-good").waitFor();
+  assert.match(await page.locator(".verdict").textContent(), /Identical/);
+
+  // Its fork starts with all of it.
+  await page.click('a:text("Open in playground")');
+  assert.equal(await page.inputValue("[data-prompt]"), "What did you think of the film?");
+  assert.equal(await lanes(page).count(), 5);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("seeing why: a token's probabilities, a branch from an alternative, a conversation that goes on", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  await run(page, "Tell me about your favourite band.", { seed: 3, max_tokens: 40 });
+  await ended(page);
+  await page.locator('[data-view] input[value="ratio"]').check({ force: true });
+  assert.equal(await page.locator("[data-lanes]").getAttribute("data-shown"), "ratio");
+
+  const lane = lanes(page).nth(2);
+  await lane.locator(".t").nth(1).hover();
+  const inspector = page.locator("[data-inspector]");
+  await inspector.waitFor();
+  assert.match(await inspector.textContent(), /Reference[\s\S]*Mixture[\s\S]*Aligned/);
+  await lane.locator(".t").nth(1).click();
+  const other = inspector.locator("[data-id]").first();
+  const name = (await other.locator(".alternative-name").textContent()).replace("␣", " ");
+  const start = await lane.locator(".t").first().textContent();
+  await other.click();
+  await until(async () => (await lanes(page).count()) === 6, "there is a branch");
+  await ended(page);
+  const branch = lanes(page).nth(3);
+  assert.ok((await branch.locator("[data-text]").textContent()).startsWith(start + name.replace("∅", "")), "it begins as the lane did, then differs");
+  assert.equal(await branch.locator(".t[data-given]").count(), 2);
+
+  // Another λ for a lane that has ended.
+  await lane.locator("[data-lambda-number]").fill("1/4");
+  await lane.locator("[data-lambda-number]").press("Tab");
+  await lane.locator("[data-decode]").click();
+  await until(async () => (await lanes(page).count()) === 7, "there is one more lane");
+  await ended(page);
+  const kept = await texts(page);
+  await page.reload();
+  await until(async () => (await lanes(page).count()) === 7, "all lanes are there again");
+  assert.deepEqual((await texts(page)).toSorted(), kept.toSorted());
+
+  await lanes(page).nth(1).locator("[data-continue]").click();
+  assert.equal(await page.locator("[data-before] .turn-of").count(), 2);
+  await run(page, "Why is that?");
+  await until(async () => (await page.locator("[data-runs] .run").count()) === 2, "there is a second run");
+  await ended(page);
+  await page.reload();
+  assert.equal(await page.locator("[data-before] .turn-of").count(), 2, "the conversation before it is shown");
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("sessions: search, rename, delete, undo, export, import", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  await run(page, "A prompt to be found", { max_tokens: 8 });
+  await ended(page);
+  const text = await texts(page);
+  await page.goto(`${server.base}/sessions`);
+  await page.fill('input[type="search"]', "to be found");
+  await page.press('input[type="search"]', "Enter");
+  assert.equal(await page.locator(".item").count(), 1);
+  await page.fill('input[type="search"]', "nothing like it");
+  await page.press('input[type="search"]', "Enter");
+  await page.locator('h2:text("Nothing found")').waitFor();
+  await page.goto(`${server.base}/sessions`);
+  await page.click('.item summary:text("Rename")');
+  await page.fill('.item input[name="title"]', "Renamed");
+  await page.press('.item input[name="title"]', "Enter");
+  await page.locator('.item-title:text("Renamed")').waitFor();
+
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click('.item a:text("Export")')]);
+  const file = await download.path();
+  await page.click('.item button:text("Delete")');
+  await page.locator(".toast").waitFor();
+  assert.equal(await page.locator(".item").count(), 0);
+  await page.click('.toast button:text("Undo")');
+  await page.locator('.item-title:text("Renamed")').waitFor();
+
+  await page.click('summary:text("Import")');
+  await page.setInputFiles('input[type="file"]', file);
+  await page.click('form[action="/sessions/import"] button');
+  await until(async () => !page.url().endsWith("/import"), "the import has led somewhere");
+  await page.goto(`${server.base}/sessions`);
+  assert.equal(await page.locator(".item").count(), 2);
+  await page.locator(".item-title").first().click();
+  assert.deepEqual(await texts(page), text);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("a draft survives a closed tab, and bad input is told at its field", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  await page.locator('.connection[data-state="open"]').waitFor();
+  await page.click("[data-run-button]");
+  assert.match(await page.locator("#prompt-error").textContent(), /empty/);
+  await page.fill("[data-prompt]", "Half a thought");
+  await set(page, { seed: "x" });
+  await page.click("[data-run-button]");
+  assert.match(await page.locator('[data-error="seed"]').textContent(), /whole number/);
+  await set(page, { seed: "5", temperature: "99" });
+  await lanes(page).first().locator("[data-lambda-number]").fill("much");
+  await page.click("[data-run-button]");
+  assert.match(await page.locator('[data-error="temperature"]').textContent(), /From 0/);
+  assert.match(await lanes(page).first().locator("[data-lambda-error]").textContent(), /number/);
+  assert.equal(await page.locator("[data-runs] .run").count(), 0, "nothing was started");
+  await page.reload();
+  assert.equal(await page.inputValue("[data-prompt]"), "Half a thought");
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
