@@ -39,10 +39,10 @@ run: build
 
 test: test-go test-web
 
-test-go:
-	@scripts/setup build
+# With REALIGN_BIN set the web tests also kill the real server and its worker.
+test-go: build
 	$(cgo) go vet ./...
-	go test -race $(others)
+	REALIGN_BIN=$(CURDIR)/bin/realign go test -race $(others)
 	$(cgo) go test $(linked)
 
 test-web:
