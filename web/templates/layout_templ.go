@@ -248,7 +248,7 @@ func (l Layout) shell() templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 21, "</nav><div class=\"top-tools\"><p class=\"connection\" data-connection hidden><span class=\"connection-dot\" aria-hidden=\"true\"></span> <span data-connection-words role=\"status\"></span> <button type=\"button\" class=\"button button-quiet button-small\" data-connection-retry hidden>Try now</button></p><button type=\"button\" class=\"button button-quiet button-icon\" data-theme-toggle hidden>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 21, "</nav><div class=\"top-tools\"><p class=\"connection\" data-connection hidden><span class=\"connection-dot\" aria-hidden=\"true\"></span> <span data-connection-words></span> <button type=\"button\" class=\"button button-quiet button-small\" data-connection-retry hidden>Try now</button></p><button type=\"button\" class=\"button button-quiet button-icon\" data-theme-toggle hidden>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

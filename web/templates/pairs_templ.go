@@ -51,7 +51,7 @@ func (v PairList) Page() templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if len(v.Pairs) == 0 {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<section class=\"empty\"><h2>No pairs are installed</h2><p>Add one on the server:</p><pre><code>realign pairs add NAME --reference model.gguf --aligned adapter.gguf</code></pre></section>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<section class=\"empty\"><h2>No pairs are installed</h2><p>Add one on the server:</p><pre><code>realign pairs add NAME --reference base.gguf --adapter warm=warm.lora.gguf,beta=0.05</code></pre></section>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -40,15 +40,32 @@ export class KLChart {
   private last = "";
   private lanes: readonly Lane[] = [];
   private width = 0;
+  private drawn = 0; // when, ms
+  private timer = 0;
 
   constructor(private readonly box: HTMLElement) {
     new ResizeObserver(() => this.draw(this.lanes)).observe(box);
   }
 
+  /** Draws at most five times a second: a long run has thousands of points. */
   draw(lanes: readonly Lane[]): void {
+    this.lanes = lanes;
+    if (this.timer) return;
+    const wait = this.drawn + 200 - performance.now();
+    if (wait <= 0) this.drawNow();
+    else {
+      this.timer = window.setTimeout(() => {
+        this.timer = 0;
+        this.drawNow();
+      }, wait);
+    }
+  }
+
+  private drawNow(): void {
+    const { lanes } = this;
+    this.drawn = performance.now();
     const traced = lanes.filter((lane) => lane.traced);
     this.box.hidden = traced.length === 0;
-    this.lanes = lanes;
     this.width = Math.max(280, one(this.box, "[data-chart-plot]").clientWidth);
     const state = `${this.width} ${traced.map((lane) => `${lane.index}:${lane.tokens.length}`).join(" ")}`;
     if (state === this.last) return;
@@ -76,7 +93,8 @@ export class KLChart {
     const ends = spread(series.map((s) => y(s[s.length - 1] ?? 0)), 13, margin.top + 4, height - margin.bottom);
     for (const [k, lane] of lanes.entries()) {
       const s = series[k] ?? [];
-      const points = s.map((v, i) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`).join(" ");
+      const every = Math.ceil(s.length / 600);
+      const points = s.flatMap((v, i) => (i % every === 0 || i === s.length - 1 ? [`${x(i).toFixed(1)},${y(v).toFixed(1)}`] : [])).join(" ");
       const step = hue(lane.lambda);
       parts.push(svg("polyline", { class: "line", "data-hue": step, points }));
       const last = s.length - 1;

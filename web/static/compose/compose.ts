@@ -73,6 +73,7 @@ export class Compose {
   private wire(): void {
     const { form, events } = this;
     for (const hook of ["[data-run-new]", "[data-dice]", "[data-before-clear]"]) one(form, hook).hidden = false;
+    one<HTMLButtonElement>(form, "[data-run-button]").disabled = false;
     form.noValidate = true; // the fields' own words are better
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -109,13 +110,22 @@ export class Compose {
     };
     fold();
     narrow.addEventListener("change", fold);
+    for (const example of all(form, "[data-example]")) {
+      example.addEventListener("click", () => {
+        this.setPrompt(example.textContent ?? "");
+        this.prompt.focus();
+        events.changed();
+      });
+    }
     const grow = () => this.grow();
     this.prompt.addEventListener("input", grow);
     grow();
   }
 
-  /** The prompt's box grows with it, up to a point. */
+  /** The prompt's box grows with it, up to a point; examples are for an empty one. */
   private grow(): void {
+    const examples = this.form.querySelector<HTMLElement>("[data-examples]");
+    if (examples) examples.hidden = this.prompt.value !== "";
     this.prompt.rows = Math.max(3, Math.min(14, this.prompt.value.split("\n").length));
   }
 
@@ -150,18 +160,20 @@ export class Compose {
 
   /** The conversation goes on from a lane. */
   continueFrom(run: string, lane: number, messages: Message[]): void {
-    this.parent = { run, lane };
-    this.history = messages;
+    this.setBefore({ run, lane }, messages);
     this.setPrompt("");
-    this.drawBefore();
     this.prompt.focus();
     this.events.changed();
   }
 
-  startAnew(): void {
-    this.parent = null;
-    this.history = [];
+  setBefore(parent: Compose["parent"], messages: Message[]): void {
+    this.parent = parent;
+    this.history = messages;
     this.drawBefore();
+  }
+
+  startAnew(): void {
+    this.setBefore(null, []);
     this.prompt.focus();
     this.events.changed();
   }

@@ -19,7 +19,8 @@ export function connect(onFrame: (frame: ServerFrame) => void, onState: (state: 
       if (state === "open") words.textContent = "Connected";
       else if (state === "connecting") words.textContent = "Connecting";
       else if (state === "waiting") {
-        // Said once; the seconds are not worth a screen reader's breath.
+        // From the first trouble on it is said aloud; that all is well needs no words.
+        words.setAttribute("role", "status");
         tell(words, retryMs > 3000 ? "No connection. Trying again" : "Reconnecting");
       }
       onState(state);

@@ -15,7 +15,7 @@ class Box {
   }
 }
 
-const draft: Draft = { prompt: "p", system: "", seed: "7", lanes: [{ lambda: [0.5], sample: 0 }], at: 1000 };
+const draft: Draft = { prompt: "p", system: "", seed: "7", lanes: [{ lambda: [0.5], sample: 0 }], parent: null, history: [], at: 1000 };
 
 test("a draft comes back, for its own run only", () => {
   const box = new Box();
@@ -30,7 +30,7 @@ test("an old or broken draft is none", () => {
   const box = new Box();
   save(box, "", draft);
   assert.equal(load(box, "", 1000 + 15 * 24 * 3600 * 1000), null);
-  for (const bad of ["{", "null", "[]", '{"prompt":1}', '{"prompt":"","system":"","seed":"","lanes":[{}]}']) {
+  for (const bad of ["{", "null", "[]", '{"prompt":1}', '{"prompt":"","system":"","seed":"","history":[],"lanes":[{}]}']) {
     box.setItem(keyOf(""), bad);
     assert.equal(load(box, "", 1000), null, bad);
   }

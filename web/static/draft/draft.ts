@@ -1,10 +1,15 @@
 // What somebody has typed and not run yet, kept in the browser so that a closed tab loses nothing.
 
+import type { Message } from "../protocol/protocol";
+
 export interface Draft {
   prompt: string;
   system: string;
   seed: string;
   lanes: { lambda: number[]; sample: number }[];
+  /** The lane whose conversation it goes on from, with what was said before. */
+  parent: { run: string; lane: number } | null;
+  history: Message[];
   at: number; // ms since 1970
 }
 
@@ -38,7 +43,7 @@ export function load(shelf: Shelf, run: string, now: number): Draft | null {
     const draft = JSON.parse(text) as Draft;
     const sound =
       typeof draft.prompt === "string" && typeof draft.system === "string" && typeof draft.seed === "string" &&
-      Array.isArray(draft.lanes) &&
+      Array.isArray(draft.history) && Array.isArray(draft.lanes) &&
       draft.lanes.every((l) => Array.isArray(l.lambda) && l.lambda.every((x) => Number.isFinite(x)) && Number.isInteger(l.sample));
     return sound && now - draft.at < lasts ? draft : null;
   } catch {

@@ -13,6 +13,7 @@ export interface About {
 export class Inspector {
   readonly id: string;
   private span: HTMLElement | null = null;
+  names: readonly string[] = []; // of the aligned models
   private pinned = false;
   private timer = 0;
   private readonly branches: boolean;
@@ -116,7 +117,7 @@ export class Inspector {
     const many = aligned.length > 1;
     const rows: [string, string, number][] = [["reference", "Reference", value(token.logp.reference)]];
     rows.push(["mixture", "Mixture", value(token.logp.mixture)]);
-    for (const [i, x] of aligned.entries()) rows.push(["aligned", many ? `Aligned ${i + 1}` : "Aligned", x]);
+    for (const [i, x] of aligned.entries()) rows.push(["aligned", many ? (this.names[i] ?? `Aligned ${i + 1}`) : "Aligned", x]);
     for (const [kind, name, logp] of rows) {
       table.append(make("div", { class: "inspector-row", "data-kind": kind }, make("span", {}, name), bar(logp), make("b", {}, percent(Math.exp(logp)))));
     }
@@ -132,7 +133,7 @@ export class Inspector {
       ["reference", "Reference", token.top.reference ?? []],
       ["mixture", "Mixture", token.top.mixture ?? []],
     ];
-    for (const [i, list] of (token.top.aligned ?? []).entries()) lists.push(["aligned", many ? `Aligned ${i + 1}` : "Aligned", list ?? []]);
+    for (const [i, list] of (token.top.aligned ?? []).entries()) lists.push(["aligned", many ? (this.names[i] ?? `Aligned ${i + 1}`) : "Aligned", list ?? []]);
     for (const [kind, name, list] of lists) columns.append(this.list(kind, name, list, token.id));
     if (this.branches) hint.textContent = "Choose an alternative to continue from it in a new lane.";
   }

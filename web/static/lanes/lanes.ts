@@ -80,6 +80,7 @@ export class Stage {
     this.run = run;
     this.partings = new Partings();
     this.inspector.close();
+    this.inspector.names = run?.spec.aligned ?? [];
   }
 
   columnOf(node: Node | null): Column | undefined {

@@ -81,13 +81,15 @@ export class Playground implements StageEvents {
     this.compose.setPrompt(draft.prompt);
     this.compose.system.value = draft.system;
     if (draft.seed) this.compose.seed.value = draft.seed;
+    if (this.run) this.compose.setBefore(draft.parent, draft.history);
     if (!this.run && draft.lanes.length > 0) this.setLanes(draft.lanes);
   }
 
   private keep(): void {
     const draft: Draft = {
       prompt: this.compose.prompt.value, system: this.compose.system.value, seed: this.compose.seed.value,
-      lanes: this.stage.columns.map(({ lambda, sample }) => ({ lambda, sample })), at: Date.now(),
+      lanes: this.stage.columns.map(({ lambda, sample }) => ({ lambda, sample })),
+      parent: this.compose.parent, history: this.compose.history, at: Date.now(),
     };
     save(localStorage, this.run?.id ?? "", draft);
     this.refresh();
@@ -318,8 +320,11 @@ export class Playground implements StageEvents {
     one<HTMLAnchorElement>(this.page, "[data-export]").href = `/sessions/${session}/export`;
     this.share.setRun(id, spec.prompt.replace(/\s+/g, " ").trim().slice(0, 80));
     this.addToHistory(run);
-    const title = one(this.page, "[data-session-title]");
-    if (!before) title.textContent = spec.prompt.replace(/\s+/g, " ").trim().slice(0, 80);
+    if (!before) {
+      const title = spec.prompt.replace(/\s+/g, " ").trim().slice(0, 80);
+      one(this.page, "[data-session-title]").textContent = title;
+      document.title = `${title} · Realign`;
+    }
   }
 
   private addToHistory(run: Run): void {

@@ -2,7 +2,7 @@
 
 import { one } from "../dom/dom";
 
-const order = ["system", "light", "dark"] as const;
+const order = ["system", "light", "dark"];
 const names: Record<string, string> = { system: "Colours: as the system", light: "Colours: light", dark: "Colours: dark" };
 
 export function theme(): void {
@@ -17,7 +17,7 @@ export function theme(): void {
   button.hidden = false;
   show();
   button.addEventListener("click", () => {
-    const now = order.findIndex((name) => name === root.dataset.theme);
+    const now = order.indexOf(root.dataset.theme ?? "system");
     const next = order[(now + 1) % order.length] ?? "system";
     root.dataset.theme = next;
     const age = next === "system" ? 0 : 31536000;
