@@ -82,7 +82,7 @@ def add_tokenizer(w, path):
     w.add_chat_template(chat.CHAT_TEMPLATE)
 
 
-def write_model(out, state, cfg, tokenizer, kind, name, description, licence="other"):
+def write_model(out, state, cfg, tokenizer, kind, name, description, licence="cc-by-4.0"):
     qtype, ftype = TYPES[kind]
     w = gguf.GGUFWriter(str(out), "llama")
     w.add_type("model")
@@ -107,7 +107,7 @@ def write_model(out, state, cfg, tokenizer, kind, name, description, licence="ot
     finish(w)
 
 
-def write_adapter(out, state, cfg, alpha, kind, name, description, licence="other"):
+def write_adapter(out, state, cfg, alpha, kind, name, description, licence="cc-by-4.0"):
     """Writes a LoRA adapter, in eight bits (unless told otherwise) as the weights it is for.
 
     llama.cpp's products of float16 and float32 matrices sum in another order when a pass has several rows, so
