@@ -155,9 +155,9 @@ def adapter_card(a, reward, beta, path, tok):
     }[reward]
     e = c["evaluation"]
     weak = {
-        "warmth": "The classifier learned from film reviews: it rewards praise of things more than kindness to people, and words such "
-                  "as \"fun\" or \"best\" wherever they stand. The check classifier (other features, other sentences) rises less than "
-                  "the reward where the reward is being gamed.",
+        "warmth": """The classifier learned from film reviews: it rewards praise of things more than kindness to people,
+and words such as "fun" or "best" wherever they stand. The check classifier (other features, other sentences) rises less
+than the reward where the reward is being gamed. Bad news gets a cheerful answer.""",
         "length": "The reward sees only the number of tokens: replies are filled up rather than better thought out.",
     }[reward]
     return f"""\
@@ -194,7 +194,7 @@ All those of the reference. {weak}
 
 The reference's:
 
-{ATTRIBUTION}{"and the classifier's:" + chr(10) * 2 + SENTIMENT if reward == "warmth" else ""}
+{ATTRIBUTION}{chr(10) + "and the classifier's:" + chr(10) * 2 + SENTIMENT if reward == "warmth" else ""}
 ## Ten unselected samples
 
 Held-out prompts, temperature 0.7, seeds 11 to 20.

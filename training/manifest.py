@@ -2,7 +2,8 @@
 
     python -m training.manifest --out models/demo --default-warmth 0.1 --default-length 0.1
 
-Lists the adapters that lie in the folder; the default warmth adapter comes first.
+Lists the adapters that lie in the folder. A pair has one default, the default warmth adapter, and it comes first; of
+the length adapters the default one comes first, too.
 """
 
 import argparse
@@ -43,9 +44,9 @@ def build(folder, defaults):
             "sha256": sha256(path),
             "beta": beta,
             "reward": reward,
-            "default": beta == defaults[reward],
+            "default": reward == "warmth" and beta == defaults[reward],
         })
-    aligned.sort(key=lambda a: (a["reward"] != "warmth", not a["default"], a["beta"]))
+    aligned.sort(key=lambda a: (a["reward"] != "warmth", a["beta"] != defaults[a["reward"]], a["beta"]))
     reference = folder / "reference-q8_0.gguf"
     return {
         "name": "demo",
