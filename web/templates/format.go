@@ -37,6 +37,10 @@ func formatNumber(x float64, decimals int) string {
 // plain writes a number for a form field: a shortest form that parses back to the same value.
 func plain(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
 
+// field writes λ for its field, where a third need not have sixteen digits. The exact value is in a data
+// attribute.
+func field(x float64) string { return strings.Replace(formatNumber(x, 4), "−", "-", 1) }
+
 // plainList writes λ for a data attribute.
 func plainList(v []float64) string {
 	parts := make([]string, len(v))

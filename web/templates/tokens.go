@@ -45,6 +45,22 @@ func (c column) tokens() templ.Component {
 	})
 }
 
+// now is λ at the lane's end, where it may have been moved to.
+func (l Lane) now() []float64 {
+	if n := len(l.Tokens); n > 0 && len(l.Tokens[n-1].Lambda) > 0 {
+		return l.Tokens[n-1].Lambda
+	}
+	return l.Lambda
+}
+
+// path is λ from the lane's start to its end.
+func (l Lane) path() string {
+	if equal(l.Lambda, l.now()) {
+		return FormatLambda(l.Lambda)
+	}
+	return FormatLambda(l.Lambda) + " → " + FormatLambda(l.now())
+}
+
 func equal(a, b []float64) bool {
 	if len(a) != len(b) {
 		return false
@@ -75,7 +91,7 @@ func columns(lanes []Lane, aligned []AlignedModel, bench bool) []column {
 	for i, l := range lanes {
 		cs[i] = column{Lane: l, Aligned: aligned, Live: true, Bench: bench, PartsLeft: -1, PartsRight: -1}
 		if i > 0 {
-			cs[i].Left = FormatLambda(lanes[i-1].Lambda)
+			cs[i].Left = FormatLambda(lanes[i-1].now())
 			cs[i].PartsLeft = partedAt(lanes[i-1], l)
 			cs[i-1].PartsRight = cs[i].PartsLeft
 		}

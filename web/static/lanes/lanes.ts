@@ -111,7 +111,7 @@ export class Stage {
       const left = this.columns[i - 1];
       const right = this.columns[i + 1];
       const at = (a?: Column, b?: Column) => (a?.lane && b?.lane ? this.partings.between(a.lane, b.lane) : -1);
-      column.setPartings(at(left, column), at(column, right), left?.lane ? formatLambda(left.lane.start) : "");
+      column.setPartings(at(left, column), at(column, right), left?.lane ? formatLambda(left.lane.lambda) : "");
     }
     this.chart.draw(this.columns.flatMap((column) => (column.lane ? [column.lane] : [])));
   }
