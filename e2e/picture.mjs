@@ -4,9 +4,9 @@ import { ended, freshPage, lanes, run, startBrowser, startServer } from "./serve
 
 const server = await startServer();
 const browser = await startBrowser();
-const { page } = await freshPage(browser, { viewport: { width: 1280, height: 1000 }, deviceScaleFactor: 1.5 });
+const { page } = await freshPage(browser, { viewport: { width: 1280, height: 1300 }, deviceScaleFactor: 1.5 });
 await page.goto(server.base);
-await run(page, process.argv[2] ?? "What did you think of the film last night?", { seed: process.argv[3] ?? "7", max_tokens: 60 });
+await run(page, process.argv[2] ?? "What music do you like, and why?", { seed: process.argv[3] ?? "3", max_tokens: 60 });
 await ended(page);
 await page.locator('[data-view] input[value="ratio"]').check({ force: true });
 await page.waitForTimeout(300);

@@ -3,7 +3,7 @@
 
 import { Compose } from "../compose/compose";
 import { connect } from "../connection/connection";
-import { all, make, one, tell, typing } from "../dom/dom";
+import { one, tell, typing } from "../dom/dom";
 import { type Draft, drop, load, save } from "../draft/draft";
 import { lettersOn } from "../help/help";
 import { formatLambda, same } from "../lambda/lambda";
@@ -13,6 +13,8 @@ import { type ErrorFrame, type LaneSpec, type Message, type ServerFrame, type Sp
 import { Run, laneText } from "../run/run";
 import { Share } from "../share/share";
 import type { Connection, State } from "../socket/socket";
+import { addRun, shorten } from "./history";
+import { progress } from "./progress";
 
 /** Something asked of the server that has not been answered. */
 interface Asked {
@@ -318,31 +320,13 @@ export class Playground implements StageEvents {
     this.page.dataset.run = id;
     for (const hook of ["[data-new-session]", "[data-export]"]) one(this.page, hook).hidden = false;
     one<HTMLAnchorElement>(this.page, "[data-export]").href = `/sessions/${session}/export`;
-    this.share.setRun(id, spec.prompt.replace(/\s+/g, " ").trim().slice(0, 80));
-    this.addToHistory(run);
+    this.share.setRun(id, shorten(spec.prompt, 80));
+    addRun(this.page, session, run);
     if (!before) {
-      const title = spec.prompt.replace(/\s+/g, " ").trim().slice(0, 80);
+      const title = shorten(spec.prompt, 80);
       one(this.page, "[data-session-title]").textContent = title;
       document.title = `${title} · Realign`;
     }
-  }
-
-  private addToHistory(run: Run): void {
-    const box = one(this.page, "[data-history]");
-    const list = one(box, "[data-runs]");
-    box.hidden = false;
-    for (const item of all(list, "[data-current]")) {
-      delete item.dataset.current;
-      item.querySelector("a")?.removeAttribute("aria-current");
-    }
-    const prompt = run.spec.prompt.replace(/\s+/g, " ").trim();
-    list.prepend(
-      make("li", { class: "run", "data-current": "" },
-        make("a", { href: `/s/${this.session}?run=${run.id}`, "aria-current": "true" }, prompt.length > 90 ? `${prompt.slice(0, 89)}…` : prompt),
-        make("span", { class: "run-facts num" },
-          make("span", {}, `λ ${run.lanes.map((lane) => formatLambda(lane.start)).join(" · ")}`),
-          make("span", {}, `seed ${run.spec.seed}`))),
-    );
   }
 
   // What the server says.
@@ -460,7 +444,11 @@ export class Playground implements StageEvents {
       column.element.dataset.runnable = String(run !== null && !starting);
       column.drawPending();
     }
-    this.progress(starting, running);
+    const { text, part } = progress({
+      pair: this.compose.pairStatus, connected: this.connection?.state === "open", starting,
+      run: running ? run : null, rate: running ? this.speed(run) : Number.NaN,
+    });
+    this.compose.progress(text, part);
     if (running !== this.decoding) {
       this.decoding = running;
       if (running) this.say(`Decoding ${run.lanes.length} lanes.`);
@@ -473,40 +461,13 @@ export class Playground implements StageEvents {
     }
   }
 
-  private progress(starting: boolean, running: boolean): void {
-    const { run, compose } = this;
-    const pair = compose.pairStatus;
-    const busy = starting || running;
-    if (pair && pair.state !== "ready" && pair.state !== "idle" && (busy || pair.state !== "failed")) {
-      const doing = { starting: "Starting", loading: "Loading", restarting: "Starting again:", failed: "Failed:" }[pair.state];
-      compose.progress(`${doing} ${pair.name}`, pair.state === "loading" ? pair.progress : null);
-      return;
-    }
-    if (pair?.state === "failed") {
-      compose.progress(`${pair.name} cannot be loaded: ${pair.message}`, null);
-      return;
-    }
-    if (starting) {
-      compose.progress(this.connection?.state === "open" ? "Starting" : "Waiting for the connection", null);
-      return;
-    }
-    if (!running || !run) {
-      compose.progress("", null);
-      return;
-    }
+  /** Tokens a second since the first of them was shown; NaN for the first half second. */
+  private speed(run: Run): number {
     const tokens = run.lanes.reduce((sum, lane) => sum + lane.tokens.length, 0);
-    if (tokens === 0) {
-      const p = run.prompt;
-      if (p && p.done < p.total) compose.progress(`Reading the prompt, ${p.done} of ${p.total} tokens`, p.total > 0 ? p.done / p.total : null);
-      else compose.progress(p ? "Decoding" : "Waiting for its turn", null);
-      return;
-    }
     const now = performance.now();
-    if (this.rate.since === 0) this.rate = { since: now, from: tokens };
+    if (tokens > 0 && this.rate.since === 0) this.rate = { since: now, from: tokens };
     const seconds = (now - this.rate.since) / 1000;
-    const live = run.lanes.filter((lane) => lane.reason === "").length;
-    const speed = seconds > 0.5 ? `, ${Math.round((tokens - this.rate.from) / seconds)} tokens/s` : "";
-    compose.progress(`Decoding ${live} of ${run.lanes.length} lanes${speed}`, null);
+    return this.rate.since === 0 || seconds < 0.5 ? Number.NaN : (tokens - this.rate.from) / seconds;
   }
 
   private alert(text: string, again = false): void {

@@ -1,0 +1,29 @@
+// The list of the session's runs, which grows while the page is open.
+
+import { all, make, one } from "../dom/dom";
+import { formatLambda } from "../lambda/lambda";
+import type { Run } from "../run/run";
+
+/** Puts a run that has just begun at the top. */
+export function addRun(page: HTMLElement, session: string, run: Run): void {
+  const box = one(page, "[data-history]");
+  const list = one(box, "[data-runs]");
+  box.hidden = false;
+  for (const item of all(list, "[data-current]")) {
+    delete item.dataset.current;
+    item.querySelector("a")?.removeAttribute("aria-current");
+  }
+  list.prepend(
+    make("li", { class: "run", "data-current": "" },
+      make("a", { href: `/s/${session}?run=${run.id}`, "aria-current": "true" }, shorten(run.spec.prompt, 90)),
+      make("span", { class: "run-facts num" },
+        make("span", {}, `λ ${run.lanes.map((lane) => formatLambda(lane.start)).join(" · ")}`),
+        make("span", {}, `seed ${run.spec.seed}`))),
+  );
+}
+
+/** A text on one line, of n characters at most. */
+export function shorten(text: string, n: number): string {
+  const letters = [...text.replace(/\s+/g, " ").trim()];
+  return letters.length <= n ? letters.join("") : `${letters.slice(0, n - 1).join("").trimEnd()}…`;
+}
