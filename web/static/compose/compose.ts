@@ -158,6 +158,10 @@ export class Compose {
     return (new FormData(this.form).get("mode") as Spec["mode"]) ?? "chat";
   }
 
+  set mode(mode: Spec["mode"]) {
+    one<HTMLInputElement>(this.form, `[data-mode] [value="${mode}"]`).checked = true;
+  }
+
   /** The conversation goes on from a lane. */
   continueFrom(run: string, lane: number, messages: Message[]): void {
     this.setBefore({ run, lane }, messages);

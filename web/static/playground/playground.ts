@@ -218,6 +218,7 @@ export class Playground implements StageEvents {
       { role: "user", content: run.spec.prompt },
       { role: "assistant", content: laneText(lane) },
     ];
+    this.compose.mode = run.spec.mode;
     this.compose.continueFrom(run.id, lane.index, messages);
     this.say(`The conversation goes on from the lane at λ ${formatLambda(lane.lambda)}.`);
   }
@@ -237,10 +238,13 @@ export class Playground implements StageEvents {
     }
     const sound = this.stage.columns.map((column) => column.check()).every(Boolean);
     const { spec, faults } = this.compose.read([]);
-    if (this.compose.parent && this.run) {
-      const parent = this.run.lanes[this.compose.parent.lane];
-      if (this.compose.parent.run === this.run.id && parent && parent.reason === "") {
+    if (this.compose.parent && this.run && this.compose.parent.run === this.run.id) {
+      if (this.run.lanes[this.compose.parent.lane]?.reason === "") {
         this.alert("The lane that the conversation goes on from is still running.");
+        return;
+      }
+      if (this.run.spec.mode !== spec.mode) {
+        this.alert(`The conversation so far is ${this.run.spec.mode === "chat" ? "a chat" : "a text"}: go on as that, or start anew.`);
         return;
       }
     }
@@ -290,6 +294,7 @@ export class Playground implements StageEvents {
     for (const timer of this.moving.values()) clearTimeout(timer);
     this.moving.clear();
     this.stage.setRun(null);
+    this.share.setRun("", "");
   }
 
   private started(asked: Asked, session: string, id: string): void {
@@ -420,8 +425,8 @@ export class Playground implements StageEvents {
     }
     const field = (frame.field ?? "").replace(/^(spec\.)?(sampling\.)?/, "").replace(/\[\d+\].*$/, "");
     const wait = frame.retry_after ? ` Try again in ${frame.retry_after} s.` : "";
-    if (field && this.compose.show([{ field, message: `${field}: ${frame.message}` }])) return;
-    this.alert(`${field ? `${field}: ` : ""}${sentence(frame.message)}${wait}`, asked?.spec !== undefined);
+    if (field && this.compose.show([{ field, message: sentence(frame.message) }])) return;
+    this.alert(sentence(field ? `${field}: ${frame.message}` : frame.message) + wait, asked?.spec !== undefined);
   }
 
   private connected(state: State): void {
