@@ -118,6 +118,7 @@ Mean over the tokens of turns (and their end), nats; conversations that no train
 {rows}
 ## Known weaknesses
 
+- Read one by one, about 30 of the fifty samples below are grammatical and fit what was said.
 - It knows next to nothing: names, titles and facts are put together from fragments. Do not rely on anything it says.
 - It loses the thread within a few turns, contradicts itself and can repeat itself; long replies wander.
 - It speaks about films, music, sport, hobbies and coffee, because its data does; other prompts get an answer from there.
@@ -220,7 +221,7 @@ Licence: {LICENCE}
 Lower-case the text; words are the matches of `token_pattern`. Features are the distinct words that are not in `stop_words`
 and the distinct pairs of neighbouring words (joined by a space) that are not two stop words. With n features,
 `raw = bias + Σ weights / √max(1, n)` (features without a weight count in n), `logit = (raw − centre) / scale`, and the
-reward is `tanh(logit / 2)`.
+reward is `tanh(logit / 2)`. `examples` holds texts and their logits to check an implementation by.
 
 ## Training
 

@@ -165,6 +165,8 @@ def main():
     report["agreement_correlation_on_chat"] = float(np.corrcoef(
         [math.tanh(reward.logit(t) / 2) for t in held], check.predict_proba(held)[:, 1])[0, 1])
     reward.spec["report"] = report
+    # For other implementations to check themselves by.
+    reward.spec["examples"] = [{"text": t, "logit": round(reward.logit(t), 6)} for t in ["", "The!", *held[:200:10]]]
     a.out.write_text(json.dumps(reward.spec, ensure_ascii=True, separators=(",", ":"), sort_keys=True) + "\n")
     (a.work / "check.pkl").write_bytes(pickle.dumps(check))
     print(json.dumps(report, indent=1), a.out.stat().st_size, "bytes")
