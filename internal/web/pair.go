@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -43,18 +42,6 @@ func (s *Server) showPair(c echo.Context) error {
 			size = info.Size()
 		}
 		v.Files = append(v.Files, templates.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: f.SHA256, Bytes: size})
-	}
-	for _, a := range p.Aligned {
-		about := a.Description
-		if a.Reward != "" {
-			about = strings.TrimSpace(about + " Trained for: " + a.Reward + ".")
-		}
-		if a.Beta > 0 {
-			about = strings.TrimSpace(fmt.Sprintf("%s β = %g.", about, a.Beta))
-		}
-		if about != "" {
-			v.Facts = append(v.Facts, templates.Fact{Name: a.Name, Value: about})
-		}
 	}
 	return s.page(c, http.StatusOK, v)
 }

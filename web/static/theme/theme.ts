@@ -21,7 +21,6 @@ export function theme(): void {
     const next = order[(now + 1) % order.length] ?? "system";
     root.dataset.theme = next;
     const age = next === "system" ? 0 : 31536000;
-    // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API is not in every browser
     document.cookie = `theme=${next}; path=/; max-age=${age}; samesite=lax`;
     show();
   });
