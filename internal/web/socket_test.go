@@ -71,6 +71,7 @@ func TestResumeHasNoGapAndNoRepetition(t *testing.T) {
 			k = p.dial()
 		case 1:
 			k.send(map[string]any{"type": "unwatch", "run": run})
+			k.fence()
 		default:
 			_ = k.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1000, ""), time.Now().Add(time.Second))
 			k.close()
@@ -78,7 +79,7 @@ func TestResumeHasNoGapAndNoRepetition(t *testing.T) {
 		}
 		cuts++
 		k.send(map[string]any{"type": "watch", "run": run, "after": whole.seq})
-		k.skipStale(whole)
+		k.resume(whole)
 	}
 	if cuts < 5 {
 		t.Errorf("only %d cuts", cuts)
@@ -100,9 +101,24 @@ func (tr *track) raw() [][]byte {
 	return out
 }
 
-// skipStale takes events that were under way when the watch was ended, so that the next frame is the new
-// watch's first. What it skips is what the new watch sends again.
-func (k *wire) skipStale(tr *track) {
+// fence reads until the server has acted on all that was sent: what was under way before is read and
+// passed over.
+func (k *wire) fence() {
+	k.t.Helper()
+	k.send(map[string]any{"type": "no such type", "ref": "fence"})
+	for {
+		m, err := k.next()
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		if m.Type == "error" && m.Ref == "fence" {
+			return
+		}
+	}
+}
+
+// resume reads up to the first frame of a watch that was asked for from where a track ends.
+func (k *wire) resume(tr *track) {
 	k.t.Helper()
 	for {
 		m, err := k.next()
@@ -114,7 +130,7 @@ func (k *wire) skipStale(tr *track) {
 			k.t.Fatalf("%+v", m)
 		case m.Type == "caught_up" && m.Seq == tr.seq:
 			return // nothing was stored above it
-		case m.Type == "events" && m.Run == tr.run && m.First == tr.seq+1:
+		case m.Type == "events" && m.Run == tr.run:
 			if err := tr.take(m); err != nil {
 				k.t.Fatal(err)
 			}
