@@ -13,10 +13,10 @@ import (
 
 // Ratio is the time of A over the time of B.
 type Ratio struct {
-	Median    float64 `json:"median"`
-	Low, High float64 `json:"-"` // 95% bootstrap interval of the median
-	Pairs     int     `json:"pairs"`
-	A, B      time.Duration
+	Median    float64
+	Low, High float64 // 95% bootstrap interval of the median
+	Pairs     int
+	A, B      time.Duration // medians
 }
 
 // Compare runs a and b in turns, pairs times each after one of each to warm up, swapping who goes first,

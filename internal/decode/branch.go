@@ -18,20 +18,13 @@ type branch struct {
 // on all; without one, models of weight 0 are left behind, and catch up if λ moves.
 func (b *branch) needs(dst []bool) []bool {
 	dst = append(dst[:0], make([]bool, len(b.job.slots))...)
+	traced := !b.job.request.Trace.Off
+	var room [MaxAligned + 1]float64
 	for _, l := range b.lanes {
 		l.arrive()
-		if !b.job.request.Trace.Off {
-			for i := range dst {
-				dst[i] = true
-			}
-			continue
+		for i, w := range weights(room[:0], l.lambda) {
+			dst[i] = dst[i] || traced || w != 0
 		}
-		rest := 1.0
-		for i, x := range l.lambda {
-			rest -= x
-			dst[i+1] = dst[i+1] || x != 0
-		}
-		dst[0] = dst[0] || rest != 0
 	}
 	return dst
 }
@@ -55,14 +48,13 @@ func (e *Engine) plan() {
 	}
 	e.ready = e.ready[:0]
 	e.reading = e.reading[:0]
-	e.passes++
+	e.steps++
 	budget := e.config.PrefillChunk
-	e.turn++
 	for _, prefill := range []bool{false, true} {
 		for i := range e.branches {
 			b := e.branches[i]
 			if prefill {
-				b = e.branches[(e.turn+i)%len(e.branches)]
+				b = e.branches[(e.steps+i)%len(e.branches)]
 			}
 			e.need = b.needs(e.need)
 			lag := b.lag(e.need)
@@ -100,8 +92,8 @@ func (e *Engine) feed(b *branch, n int, ready bool) {
 			end = min(b.have[m]+n, end-1)
 		}
 		role := min(m, 1)
-		if end > b.have[m] && b.job.lastPass[role] != e.passes {
-			b.job.lastPass[role] = e.passes
+		if end > b.have[m] && b.job.lastPass[role] != e.steps {
+			b.job.lastPass[role] = e.steps
 			b.job.passes[role]++
 		}
 		b.job.rows[role] += int64(end - b.have[m])

@@ -25,7 +25,7 @@ func (c *chooser) choose(z []float64, at int, top float64, s *Sampling, g noise)
 	cutoff := c.cutoff(z, top, s)
 	inverse := 1 / s.Temperature
 	// Start from the most probable token: it makes the bound tight at once.
-	best, score := at, (top-top)*inverse+gumbel(g.bits(at))
+	best, score := at, gumbel(g.bits(at))
 	for v, x := range z {
 		if x < cutoff || v == at {
 			continue

@@ -21,7 +21,7 @@ func weights(dst []float64, lambda Vector) []float64 {
 }
 
 // mix writes Σ wᵢ·rows[i] to z. A model of weight 0 is not read at all, so that both ends are the model
-// itself bit for bit, and its row may be nil.
+// itself bit for bit, and its row may be nil. Weights sum to 1, so some model is read.
 func mix(z []float64, w []float64, rows [][]float32) {
 	first := true
 	for i, row := range rows {
@@ -42,9 +42,6 @@ func mix(z []float64, w []float64, rows [][]float32) {
 			}
 		}
 		first = false
-	}
-	if first { // Σλᵢ = 1 with every λᵢ = 0 cannot be; kept for a vector of zero length
-		clear(z)
 	}
 }
 

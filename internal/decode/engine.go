@@ -59,8 +59,7 @@ type Engine struct {
 	branches []*branch
 	freeSeqs []Seq
 	cells    int // cache cells promised to jobs
-	turn     int // which branch prefills first, for fairness
-	passes   int // steps so far
+	steps    int // so far; also says which branch prefills first, in turns
 	counters Counters
 	mixer    mixer
 

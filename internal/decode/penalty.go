@@ -14,7 +14,7 @@ type savedLogit struct {
 	value float64
 }
 
-// any reports whether sampling parameters ask for penalties or bias.
+// penalised reports whether sampling parameters ask for penalties or bias.
 func penalised(s *Sampling) bool {
 	return len(s.Bias) > 0 || s.PresencePenalty != 0 || s.FrequencyPenalty != 0 || repeatOn(s)
 }
