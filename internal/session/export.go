@@ -79,20 +79,8 @@ func ExportSession(ctx context.Context, a Archive, owner, id string) (*Export, e
 func exportRun(ctx context.Context, log Log, run Run) (ExportedRun, error) {
 	e := ExportedRun{Spec: run.Spec, CreatedAt: run.CreatedAt.UTC(), EndedAt: run.EndedAt.UTC()}
 	t := NewTranscript(&run.Spec)
-	for {
-		events, err := log.Events(ctx, run.Owner, run.ID, t.Seq, readBatch)
-		if err != nil {
-			return e, err
-		}
-		for _, event := range events {
-			if err := t.Add(event); err != nil {
-				return e, err
-			}
-			e.Events = append(e.Events, event.Event)
-		}
-		if len(events) < readBatch {
-			break
-		}
+	if err := t.read(ctx, log, run, func(event Event) { e.Events = append(e.Events, event.Event) }); err != nil {
+		return e, err
 	}
 	cause := fault.New(fault.Unavailable, "this lane was still being decoded when the session was exported")
 	for i := range t.Lanes {

@@ -12,18 +12,27 @@ const readBatch = 2048
 // ReadTranscript adds up the stored log of a run.
 func ReadTranscript(ctx context.Context, log Log, run Run) (*Transcript, error) {
 	t := NewTranscript(&run.Spec)
+	if err := t.read(ctx, log, run, func(Event) {}); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// read adds up the stored log of a run from where the transcript is, and shows each event to keep.
+func (t *Transcript) read(ctx context.Context, log Log, run Run, keep func(Event)) error {
 	for {
 		events, err := log.Events(ctx, run.Owner, run.ID, t.Seq, readBatch)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, e := range events {
 			if err := t.Add(e); err != nil {
-				return nil, err
+				return err
 			}
+			keep(e)
 		}
 		if len(events) < readBatch {
-			return t, nil
+			return nil
 		}
 	}
 }
