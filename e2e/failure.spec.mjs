@@ -1,21 +1,10 @@
 // What a page does when something under it dies.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { ended, freshPage, long, run, running, startBrowser, startServer, states, texts, until } from "./server.mjs";
+import { test } from "node:test";
+import { browser, ended, freshPage, long, run, running, server, startServer, states, texts, until, withServer } from "./server.mjs";
 
-let server;
-let browser;
-
-before(async () => {
-  server = await startServer();
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+withServer();
 
 test("a killed worker is told, what it had said stays, and the run can be run again", async () => {
   const { page, context, troubles } = await freshPage(browser);

@@ -1,21 +1,10 @@
 // The main job from end to end: run, steer, stop, reload, share, open elsewhere, revoke.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { ended, freshPage, lanes, long, run, running, set, startBrowser, startServer, states, texts, until } from "./server.mjs";
+import { test } from "node:test";
+import { browser, ended, freshPage, lanes, long, run, running, server, set, states, texts, until, withServer } from "./server.mjs";
 
-let server;
-let browser;
-
-before(async () => {
-  server = await startServer();
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+withServer();
 
 test("five lanes stream, λ moves, all stop, a reload loses nothing; a link opens elsewhere until it is revoked", async () => {
   const { page, context, troubles } = await freshPage(browser);

@@ -1,21 +1,10 @@
 // Everything on the bench without a pointer.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { ended, freshPage, lanes, long, running, set, startBrowser, startServer, states, until } from "./server.mjs";
+import { test } from "node:test";
+import { browser, ended, freshPage, lanes, long, running, server, set, states, until, withServer } from "./server.mjs";
 
-let server;
-let browser;
-
-before(async () => {
-  server = await startServer();
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+withServer();
 
 test("run, read, branch, steer and stop by keyboard alone", async () => {
   const { page, context, troubles } = await freshPage(browser);

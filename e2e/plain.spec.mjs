@@ -3,21 +3,10 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { ended, freshPage, lanes, run, startBrowser, startServer, texts, until } from "./server.mjs";
+import { test } from "node:test";
+import { browser, ended, freshPage, lanes, run, server, texts, until, withServer } from "./server.mjs";
 
-let server;
-let browser;
-
-before(async () => {
-  server = await startServer();
-  browser = await startBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+withServer();
 
 test("a session, a comparison, and every form work without scripts", async () => {
   const live = await freshPage(browser);

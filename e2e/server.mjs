@@ -7,6 +7,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
 export const results = "test-results";
@@ -175,5 +176,21 @@ function freePort() {
       const { port } = server.address();
       server.close(() => resolve(port));
     });
+  });
+}
+
+// The server and the browser of a file of tests, once withServer was called.
+export let server;
+export let browser;
+
+/** Gives a file of tests a server and a browser of its own. */
+export function withServer() {
+  before(async () => {
+    server = await startServer();
+    browser = await startBrowser();
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
   });
 }

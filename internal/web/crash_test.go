@@ -27,16 +27,8 @@ import (
 // what a browser had received is there after the restart, byte for byte, that every run that was cut off
 // says so, and that the database is whole. It needs the program: REALIGN_BIN=$PWD/bin/realign go test -run Crash ./internal/web
 func TestCrash(t *testing.T) {
-	program := os.Getenv("REALIGN_BIN")
-	if program == "" {
-		t.Skip("REALIGN_BIN does not name the program")
-	}
-	program, err := filepath.Abs(program)
-	if err != nil {
-		t.Fatal(err)
-	}
 	const rounds, browsers, runsEach = 3, 25, 8
-	d := &daemon{t: t, program: program, data: t.TempDir(), addr: freeAddr(t)}
+	d := newDaemon(t)
 	var all []*browser
 	for range browsers {
 		all = append(all, newBrowser(d))
@@ -82,6 +74,20 @@ type daemon struct {
 	program, data, addr string
 	cmd                 *exec.Cmd
 	log                 bytes.Buffer
+}
+
+// newDaemon prepares the program that REALIGN_BIN names, on a folder of its own; without one the test is skipped.
+func newDaemon(t *testing.T) *daemon {
+	t.Helper()
+	program := os.Getenv("REALIGN_BIN")
+	if program == "" {
+		t.Skip("REALIGN_BIN does not name the program")
+	}
+	program, err := filepath.Abs(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &daemon{t: t, program: program, data: t.TempDir(), addr: freeAddr(t)}
 }
 
 func freeAddr(t *testing.T) string {

@@ -18,15 +18,7 @@ import (
 // received stays, and the pair decodes again within its load time and 3 s. Like TestCrash it needs
 // REALIGN_BIN, and /proc to find the worker in.
 func TestWorkerCrash(t *testing.T) {
-	program := os.Getenv("REALIGN_BIN")
-	if program == "" {
-		t.Skip("REALIGN_BIN does not name the program")
-	}
-	program, err := filepath.Abs(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &daemon{t: t, program: program, data: t.TempDir(), addr: freeAddr(t)}
+	d := newDaemon(t)
 	began := time.Now()
 	d.start()
 	load := time.Since(began) // of the server and the pair
