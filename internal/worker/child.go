@@ -195,18 +195,19 @@ func (c *child) why(err error, last *lastWords) string {
 	return how
 }
 
-// hear takes a beat of the process and reports whether a status changed; the pool's mutex is held.
+// hear takes a beat of the process and reports whether a status changed; the pool's mutex is held. That the
+// models cannot be loaded is only noted: the pair has failed when the process has ended, so that who asks
+// for it again gets a new process and not the old one's words.
 func (c *child) hear(b workerBeat) bool {
+	if b.State == pair.Failed {
+		c.refused = b.Message
+		return false
+	}
 	before := c.state
 	c.state, c.progress = b.State, b.Progress
-	switch b.State {
-	case pair.Ready:
-		if c.readyAt.IsZero() {
-			c.readyAt = time.Now()
-			c.message = ""
-		}
-	case pair.Failed:
-		c.refused, c.message = b.Message, b.Message
+	if b.State == pair.Ready && c.readyAt.IsZero() {
+		c.readyAt = time.Now()
+		c.message = ""
 	}
 	return before != c.state
 }
