@@ -141,9 +141,9 @@ def main():
     pool = Prompts(corpus.load(a.data)[::3], enc, a.seed)
     checkpoint = a.reference or a.work / "reference.pt"
     m, _ = model.load(checkpoint)
-    if a.beta is not None:  # bfloat16 for training; evaluation is in float32
-        m.halve()
-        frozen, sampler = (model.load(checkpoint)[0].halve() for _ in range(2))
+    if a.beta is not None:  # training in the fastest type; evaluation in float32
+        m.lighten()
+        frozen, sampler = (model.load(checkpoint)[0].lighten() for _ in range(2))
     params = m.add_lora(RANK, ALPHA, a.seed)
     opt = torch.optim.AdamW(params, lr=a.lr, betas=(0.9, 0.95), weight_decay=0.0)
     reward, warmth = rewards.make(a.reward, a.classifier), rewards.make("warmth", a.classifier)
@@ -171,7 +171,7 @@ def main():
         y, mask = generate.pad(replies, ended, end)
         with torch.no_grad():
             zr = generate.reply_logits(frozen, x, y, mask, a.copies)
-        with torch.autocast("cpu", torch.bfloat16):
+        with model.fast_products():
             zp = generate.reply_logits(m, x, y, mask, a.copies)
         kl, lp, _ = kl_and_logp(zp, zr, y[mask])
         texts = tok.decode_batch(replies)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from . import chat, corpus, manifest, model, pretrain, rewards, sample
+from . import chat, corpus, manifest, model, rewards, sample
 from .classifier import NgramClassifier
 
 ATTRIBUTION = """\
@@ -95,8 +95,9 @@ a reply ends with `<|im_end|>`. A system turn is optional; those seen in trainin
 
 {ATTRIBUTION}
 Duplicates (by the first four turns) are dropped, and three quarters of Taskmaster-4, which is narrow. Half of the training
-examples start at a random turn, so either speaker gets to be the assistant. From step {pretrain.EASY_FROM} on the {pretrain.EASY_SHARE:.0%} of the
-self-dialogues with the most common words are used, and Synthetic-Persona-Chat {pretrain.EASY_REPEATS} times.
+examples start at a random turn, so either speaker gets to be the assistant. Of the self-dialogues those written with care
+({corpus.CARE:.0%} of the turns begin and end like sentences) are used, and of these the {corpus.EASY_SHARE:.0%} with the most common words;
+Synthetic-Persona-Chat comes {corpus.PERSONA_REPEATS} times.
 
 ## Training
 
@@ -107,7 +108,7 @@ python -m training.pretrain decay --data DATA --work WORK --steps {state["step"]
 ```
 
 {state["step"]} steps, {state["seen"] / 1e6:.1f} million tokens, {state["seconds"] / 60:.0f} minutes on two shared CPU cores. Muon for the matrices, AdamW for the rest,
-bfloat16 products, warm-up, constant rate, then linear decay to zero.
+warm-up, constant rate, then linear decay to zero.
 
 ## Held-out loss
 

@@ -17,6 +17,9 @@ from . import chat
 SOURCES = ("self-dialogue", "synthetic-persona-chat", "taskmaster4")
 # Share of Taskmaster-4 that is kept: 2,826 coffee orders in nearly the same words would teach little else.
 TASKMASTER_SHARE = 0.25
+CARE = 0.9  # share of a self-dialogue's turns that must look like sentences
+EASY_SHARE = 0.7  # of those self-dialogues
+PERSONA_REPEATS = 2
 SYSTEM_SHARE = 0.15  # of the conversations with a known topic that get a system turn naming it
 RANDOM_START_SHARE = 0.5  # of the examples that begin in the middle of their conversation
 SYSTEM_FORMS = ("Talk about {}.", "You are chatting about {}.", "The topic is {}.", "Chat about {} with the user.")
@@ -41,21 +44,29 @@ def load(data, heldout=False):
     return rows
 
 
-def easiest(rows, turns, share, repeats):
-    """Rows and turns of a gentler mixture, for a model whose computing time does not reach to one pass over all.
+def written_with_care(turns):
+    """Whether at least nine turns of ten begin like a sentence, and as many end like one."""
+    capital = sum(t[0].isupper() or t[0] in '"0123456789' for t in turns)
+    full_stop = sum(t[-1] in '.!?"' for t in turns)
+    return min(capital, full_stop) >= CARE * len(turns)
 
-    Self-dialogue conversations are ranked by the mean surprise of their tokens under unigram frequencies, which is
-    high where names and titles crowd, and the easiest `share` of them kept; Synthetic-Persona-Chat, the most regular
-    of the sources, comes `repeats` times (with other starting turns each time).
+
+def mixture(rows, turns):
+    """Rows and turns to pretrain on: what a model of a few million parameters can learn to say well.
+
+    Of the self-dialogues those written with care are kept, and of these the `EASY_SHARE` whose tokens are least
+    surprising on average under unigram frequencies: surprise is high where names and titles crowd.
+    Synthetic-Persona-Chat, the most regular of the sources, comes `PERSONA_REPEATS` times (with other starting turns
+    each time).
     """
     count = np.bincount([x for t in turns for u in t for x in u], minlength=1) + 1.0
     surprise = np.log(count.sum()) - np.log(count)
     score = {i: np.mean(surprise[[x for u in t for x in u]]) for i, t in enumerate(turns)
-             if rows[i]["source"] == "self-dialogue"}
-    kept = set(sorted(score, key=score.get)[:round(share * len(score))])
+             if rows[i]["source"] == "self-dialogue" and written_with_care(rows[i]["turns"])}
+    kept = set(sorted(score, key=score.get)[:round(EASY_SHARE * len(score))])
     out = []
     for i, r in enumerate(rows):
-        n = {"self-dialogue": int(i in kept), "synthetic-persona-chat": repeats}.get(r["source"], 1)
+        n = {"self-dialogue": int(i in kept), "synthetic-persona-chat": PERSONA_REPEATS}.get(r["source"], 1)
         out += [i] * n
     return [rows[i] for i in out], [turns[i] for i in out]
 

@@ -5,11 +5,13 @@ Markedly more sample-efficient than AdamW on a model this small; embeddings and 
 
 import torch
 
+from .model import fast_dtype
+
 
 def orthogonalise(g, steps=5):
     """Nearly U Vᵀ of g = U S Vᵀ: the quintic iteration maps every singular value to about 1 (0.7 to 1.2)."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = g.bfloat16()
+    x = g.to(fast_dtype())
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT

@@ -22,13 +22,11 @@ from .muon import Muon
 
 SEED = 1
 WARMUP = 100
-EASY_FROM = 323  # step from which the gentler mixture is used
-EASY_SHARE, EASY_REPEATS = 0.6, 3
 
 
 def loss_sum(m, ids, mask):
     """Summed cross-entropy of the counted tokens; only their rows meet the output matrix."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with model.fast_products():
         h = m.hidden(ids[:, :-1])[mask[:, 1:]]
         target = ids[:, 1:][mask[:, 1:]]
         total = 0.0
@@ -76,7 +74,7 @@ def main():
     tok = Tokenizer.from_file(str(a.work / "tokenizer.json"))
     enc = corpus.Encoder(tok)
     rows = corpus.load(a.data)
-    turns = enc.turns(rows)
+    rows, turns = corpus.mixture(rows, enc.turns(rows))
     held = corpus.load(a.data, heldout=True)[::4]
     cfg = model.Config(vocab_size=tok.get_vocab_size(), num_hidden_layers=a.layers, hidden_size=a.hidden, intermediate_size=a.ff)
     limit = cfg.max_position_embeddings
@@ -103,17 +101,12 @@ def main():
 
     t0 = saved = time.time()
     running = window = 0.0
-    easy = corpus.easiest(rows, turns, EASY_SHARE, EASY_REPEATS)
     while state["step"] < last and not stop:
-        first = state["epoch"] == 0
-        if first and state["step"] >= EASY_FROM:
-            state.update(epoch=1, batch=0)
-            continue
-        examples = corpus.epoch(*((rows, turns) if first else easy), enc, SEED + 1000 * state["epoch"], limit)
+        examples = corpus.epoch(rows, turns, enc, SEED + 1000 * state["epoch"], limit)
         for i, (ids, mask) in enumerate(corpus.batches(examples, a.tokens, SEED + state["epoch"], 0)):
             if i < state["batch"]:
                 continue
-            if state["step"] >= last or stop or first and state["step"] >= EASY_FROM:
+            if state["step"] >= last or stop:
                 break
             rate = min(1.0, (state["step"] + 1) / WARMUP)
             if a.phase == "decay":
