@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"runtime"
 	"time"
 
@@ -54,16 +53,16 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 		if err != nil {
 			return err
 		}
-		if err := b.run(ctx, h.stdout, models, p.Names()[:1], c.Pairs); err != nil {
+		if err := b.run(ctx, h, models, p.Names()[:1], c.Pairs); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b benchCase) run(ctx context.Context, out io.Writer, models decode.Pair, aligned []string, pairs int) error {
+func (b benchCase) run(ctx context.Context, h host, models decode.Pair, aligned []string, pairs int) error {
 	recording := bench.Record(models)
-	e := decode.NewEngine(recording, decode.Config{})
+	e := decode.NewEngine(recording, decode.Config{Kernel: h.kernel})
 	defer e.Close()
 	request := decode.Request{
 		Aligned:  aligned,
@@ -94,7 +93,7 @@ func (b benchCase) run(ctx context.Context, out io.Writer, models decode.Pair, a
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "| %s | %.3f | %.3f–%.3f | %v | %v | %.0f |\n", b.name, r.Median, r.Low, r.High,
+	fmt.Fprintf(h.stdout, "| %s | %.3f | %.3f–%.3f | %v | %v | %.0f |\n", b.name, r.Median, r.Low, r.High,
 		r.A.Round(time.Millisecond), r.B.Round(time.Millisecond), float64(tokens)/r.A.Seconds())
 	return nil
 }

@@ -26,6 +26,7 @@ type host struct {
 	// open loads a pair's models; tests put a table in its place.
 	open   func(ctx context.Context, p *pair.Pair, o modelFlags, progress func(float64)) (decode.Pair, error)
 	engine func() string // what open runs on
+	kernel decode.Kernel // for vocabularies of the size of its models'; nil is plain Go
 }
 
 // cli is the command line. Every flag has an environment variable REALIGN_….

@@ -40,7 +40,7 @@ type decodeCommand struct {
 	JSON         bool `name:"json" help:"Print one JSON object per event."`
 	Alternatives int  `default:"0" help:"Most probable tokens to list for each distribution, with --json."`
 	Trace        bool `default:"true" negatable:"" help:"Compute log-probabilities and KL divergences; without, lanes at λ 0 and 1 run one model only."`
-	Plain        bool `help:"Without lane sharing and speculation: slower, the same output."`
+	Plain        bool `help:"Without lane sharing, vector instructions and anything at the same time: slower, the same output."`
 	IgnoreEnd    bool `hidden:"" help:"Decode on after an end token, for measurements."`
 }
 
@@ -53,7 +53,11 @@ func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	engine := decode.NewEngine(models, decode.Config{Log: log})
+	config := decode.Config{Log: log, Kernel: h.kernel}
+	if c.Plain {
+		config.Kernel, config.Serial = decode.Plain{}, true
+	}
+	engine := decode.NewEngine(models, config)
 	defer engine.Close()
 	var out printer = &textPrinter{w: h.stdout, lanes: request.Lanes, text: make([]strings.Builder, len(request.Lanes))}
 	if c.JSON {

@@ -11,6 +11,9 @@ import (
 	"realign/internal/pair"
 )
 
+// kernel is the arithmetic over a vocabulary in vector instructions.
+func kernel() decode.Kernel { return llamacpp.Kernel{} }
+
 // openModels loads a pair with llama.cpp.
 func openModels(_ context.Context, p *pair.Pair, o modelFlags, progress func(float64)) (decode.Pair, error) {
 	files := p.Files()

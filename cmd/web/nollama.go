@@ -15,4 +15,6 @@ func openModels(context.Context, *pair.Pair, modelFlags, func(float64)) (decode.
 	return nil, fault.New(fault.Unavailable, "this build of realign cannot load models: it was compiled without llama.cpp")
 }
 
+func kernel() decode.Kernel { return decode.Plain{} }
+
 func engineVersion() string { return "none" }

@@ -29,7 +29,7 @@ func (c *workerCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 		return flagged(err)
 	}
 	config := worker.ServeConfig{
-		URL: c.NATS, ID: c.ID, Pair: p.Name, Log: log, Engine: decode.Config{Queue: c.Queue, Log: log},
+		URL: c.NATS, ID: c.ID, Pair: p.Name, Log: log, Engine: decode.Config{Queue: c.Queue, Log: log, Kernel: h.kernel},
 		Open: func(ctx context.Context, progress func(float64)) (decode.Pair, error) {
 			return h.open(ctx, p, c.modelFlags, progress)
 		},

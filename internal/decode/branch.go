@@ -1,6 +1,10 @@
 package decode
 
-import "slices"
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
 
 // branch is one distinct history of a job: lanes whose tokens are equal so far share it, and so share
 // every row decoded for it, whatever their λ.
@@ -11,7 +15,8 @@ type branch struct {
 	have   []int   // per model of the job: how many of them are
 	lanes  []*lane
 
-	rows []int // per model: index of the wanted row in this step's pass, or −1
+	rows []int  // per model: index of the wanted row in this step's pass, or −1
+	said prefix // those rows
 }
 
 // needs reports for each model of the job whether some lane's next token depends on it. A trace depends
@@ -44,7 +49,7 @@ func (b *branch) lag(need []bool) int {
 // turns, up to PrefillChunk prompt tokens for those that are reading.
 func (e *Engine) plan() {
 	for _, s := range e.slots {
-		s.rows, s.traced = s.rows[:0], s.traced[:0]
+		s.rows, s.said = s.rows[:0], s.said[:0]
 	}
 	e.ready = e.ready[:0]
 	e.reading = e.reading[:0]
@@ -100,7 +105,8 @@ func (e *Engine) feed(b *branch, n int, ready bool) {
 		for p := b.have[m]; p < end; p++ {
 			want := p == len(b.tokens)-1
 			s.rows = append(s.rows, Row{Token: b.tokens[p], Pos: p, Seq: b.seq, Want: want})
-			s.traced = append(s.traced, want && !b.job.request.Trace.Off)
+			trace := b.job.request.Trace
+			s.said = append(s.said, said{traced: want && !trace.Off, alternatives: trace.Alternatives})
 		}
 		b.have[m] = end
 		if ready {
@@ -114,18 +120,47 @@ func (e *Engine) feed(b *branch, n int, ready bool) {
 	}
 }
 
-// advance chooses the next token of each lane of a branch whose logits are there, and forks the branch
-// where the choices differ.
+// choose finds the next token of each lane of the branches whose logits are there: several lanes at the same
+// time, as many as there are mixers.
+func (e *Engine) choose() {
+	e.turns = e.turns[:0]
+	for _, b := range e.ready {
+		if len(b.lanes) > 0 { // not ended by a failed pass
+			b.said.load(b)
+			for _, l := range b.lanes {
+				e.turns = append(e.turns, turn{b, l})
+			}
+		}
+	}
+	var next atomic.Int64
+	work := func(x *mixer) {
+		for i := next.Add(1) - 1; i < int64(len(e.turns)); i = next.Add(1) - 1 {
+			t := e.turns[i]
+			t.lane.choice = x.choose(t.lane, &t.branch.said, e.vocab)
+		}
+	}
+	var wait sync.WaitGroup
+	for i := 1; i < min(len(e.mixers), len(e.turns)); i++ {
+		wait.Go(func() { work(&e.mixers[i]) })
+	}
+	work(&e.mixers[0])
+	wait.Wait()
+}
+
+// advance moves the lanes of a branch on to the tokens they chose, and forks the branch where those differ.
 func (e *Engine) advance(b *branch) {
-	e.mixer.load(b)
 	var forks []*branch
 	stay := Token(-1)
 	kept := b.lanes[:0:0]
 	for _, l := range b.lanes {
-		t, ok := e.mixer.next(e, l)
-		if !ok {
-			continue // ended
+		goes := l.follow(e.vocab, len(b.tokens)+1)
+		if l.choice.err == nil {
+			e.counters.Tokens++
 		}
+		if !goes {
+			continue
+		}
+		t := l.choice.event.ID
 		switch {
 		case stay < 0 || stay == t:
 			stay = t

@@ -62,7 +62,7 @@ func (c *chooser) cutoff(z []float64, top float64, s *Sampling) float64 {
 // kthLargest is the k-th largest entry of z, 1 ≤ k ≤ len(z).
 func (c *chooser) kthLargest(z []float64, k int) float64 {
 	if k == 1 {
-		_, top, _ := maximum(z)
+		_, top := maximum(z)
 		return top
 	}
 	if k > 512 {

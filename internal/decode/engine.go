@@ -17,8 +17,9 @@ type Config struct {
 	Queue        int          // requests that may wait for room; one more is refused as Busy
 	Log          *slog.Logger // for failures of models
 	Now          func() time.Time
+	Kernel       Kernel // Plain by default
 
-	// Serial decodes the models one after another instead of at the same time.
+	// Serial decodes the models, and mixes the lanes, one after another instead of at the same time.
 	Serial bool
 }
 
@@ -34,6 +35,9 @@ func (c *Config) fill() {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Kernel == nil {
+		c.Kernel = Plain{}
 	}
 	if runtime.GOMAXPROCS(0) == 1 {
 		c.Serial = true
@@ -61,12 +65,19 @@ type Engine struct {
 	cells    int // cache cells promised to jobs
 	steps    int // so far; also says which branch prefills first, in turns
 	counters Counters
-	mixer    mixer
+	mixers   []mixer // one for each lane that may be mixed at the same time as others
 
 	// Of one step.
 	need    []bool
+	turns   []turn
 	ready   []*branch // branches whose logits this step's passes give
 	reading []*branch // branches still reading their prompt
+}
+
+// turn is a lane that is to choose, on its branch.
+type turn struct {
+	branch *branch
+	lane   *lane
 }
 
 // slot is one model of the pair with the rows of its next pass.
@@ -76,32 +87,34 @@ type slot struct {
 	rows  []Row
 	err   error
 
-	// Of the last pass, for the rows whose logits are traced; others are not used.
-	traced  []bool
-	logSums []float64
-	bad     []error // logits that no distribution has
-	p       []float64
+	said []said // of each row of the pass
+}
+
+// said is what a model says after one row, in sum.
+type said struct {
+	traced       bool // whether the rest is asked for
+	alternatives int
+	logSum       float64
+	top          []Alternative
+	err          error // logits that no distribution has
 }
 
 // pass decodes the planned rows and sums up the traced ones: work that runs for all models at the same
 // time.
-func (s *slot) pass() {
+func (s *slot) pass(k Kernel, vocab Vocabulary) {
 	if s.err = s.model.Forward(s.rows); s.err != nil {
 		return
 	}
-	n := len(s.rows)
-	s.logSums, s.bad = slices.Grow(s.logSums[:0], n)[:n], slices.Grow(s.bad[:0], n)[:n]
-	for i, traced := range s.traced {
-		if !traced {
+	for i := range s.said {
+		r := &s.said[i]
+		if !r.traced {
 			continue
 		}
 		row := s.model.Logits(i)
-		if s.p == nil {
-			s.p = make([]float64, len(row))
-		}
 		var top float64
-		if _, top, s.bad[i] = maximum(row); s.bad[i] == nil {
-			s.logSums[i] = logSumExp(s.p, row, top)
+		top, r.logSum = k.Sum(row)
+		if r.err = usable(top); r.err == nil {
+			r.top = mostProbable(row, r.logSum, r.alternatives, vocab)
 		}
 	}
 }
@@ -125,6 +138,13 @@ func NewEngine(p Pair, c Config) *Engine {
 		pair: p, config: c, vocab: p.Vocabulary(),
 		commands: make(chan func()), quit: make(chan struct{}), done: make(chan struct{}),
 		counters: Counters{Rows: map[string]int64{}, Passes: map[string]int64{}},
+	}
+	e.mixers = make([]mixer, 1)
+	if !c.Serial {
+		e.mixers = make([]mixer, runtime.GOMAXPROCS(0))
+	}
+	for i := range e.mixers {
+		e.mixers[i].kernel = c.Kernel
 	}
 	e.slots = []*slot{{name: "reference", model: p.Reference()}}
 	for s := e.slots[0].model.Limits().Sequences - 1; s >= 0; s-- {
@@ -374,6 +394,7 @@ func (e *Engine) step() {
 			b.job.progress(b)
 		}
 	}
+	e.choose()
 	for _, b := range e.ready {
 		if len(b.lanes) > 0 {
 			e.advance(b)
@@ -394,15 +415,15 @@ func (e *Engine) forward() {
 		e.counters.Passes[s.name]++
 		switch {
 		case e.config.Serial:
-			s.pass()
+			s.pass(e.config.Kernel, e.vocab)
 		case mine == nil:
 			mine = s
 		default:
-			wait.Go(s.pass)
+			wait.Go(func() { s.pass(e.config.Kernel, e.vocab) })
 		}
 	}
 	if mine != nil {
-		mine.pass()
+		mine.pass(e.config.Kernel, e.vocab)
 	}
 	wait.Wait()
 	for _, s := range e.slots {

@@ -98,6 +98,8 @@ func request(lambdas ...float64) decode.Request {
 	return r
 }
 
+func TestPlainKernel(t *testing.T) { decodetest.TestKernel(t, decode.Plain{}) }
+
 // Whatever the request, sharing rows changes nothing: every lane equals the same lane alone, with --plain.
 func TestSharedEqualsPlain(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))

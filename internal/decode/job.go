@@ -39,6 +39,7 @@ type lane struct {
 	changes   []Change // of the request, still to come
 	speller   speller
 	ended     bool
+	choice    choice // of this step
 }
 
 // Done is closed after the last event.

@@ -3,81 +3,83 @@ package decode
 import (
 	"cmp"
 	"math"
+	"slices"
 
 	"realign/internal/fault"
 )
 
-// mixer turns the logits of one branch into the next tokens of its lanes. It owns the buffers for that.
-type mixer struct {
-	branch  *branch
+// prefix is what the models say after one history: the rows that one step's passes gave for a branch.
+type prefix struct {
 	rows    [][]float32 // per model, nil where not needed
 	logSums []float64   // of the rows, when traced
 	tops    [][]Alternative
 	err     error // of a row
+}
 
+// load points a prefix at the rows of its branch.
+func (p *prefix) load(b *branch) {
+	p.rows, p.logSums, p.tops, p.err = p.rows[:0], p.logSums[:0], p.tops[:0], nil
+	for m, s := range b.job.slots {
+		i := b.rows[m]
+		if i < 0 {
+			p.rows = append(p.rows, nil)
+			continue
+		}
+		p.rows = append(p.rows, s.model.Logits(i))
+		if said := s.said[i]; said.traced {
+			p.logSums = append(p.logSums, said.logSum)
+			p.tops = append(p.tops, said.top)
+			p.err = cmp.Or(p.err, said.err)
+		}
+	}
+}
+
+// choice is what a lane decodes next.
+type choice struct {
+	event Event // of the token
+	err   error // logits that cannot be used: the lane ends
+}
+
+// mixer turns what the models say into the next tokens of lanes. It owns the buffers for that, and changes nothing
+// else, so that several can work at the same time.
+type mixer struct {
+	kernel    Kernel
 	z         []float64
 	w         []float64
-	buffers   buffers
 	d         divergence
 	chooser   chooser
 	penalties penalties
 }
 
-// load points the mixer at the rows of a branch.
-func (x *mixer) load(b *branch) {
-	x.branch, x.err = b, nil
-	x.rows, x.logSums, x.tops = x.rows[:0], x.logSums[:0], x.tops[:0]
-	for m, s := range b.job.slots {
-		i := b.rows[m]
-		if i < 0 {
-			x.rows = append(x.rows, nil)
-			continue
-		}
-		x.rows = append(x.rows, s.model.Logits(i))
-		if s.traced[i] {
-			x.logSums = append(x.logSums, s.logSums[i])
-			x.err = cmp.Or(x.err, s.bad[i])
-		}
+// choose finds a lane's next token and what the trace says of it.
+func (x *mixer) choose(l *lane, said *prefix, vocab Vocabulary) choice {
+	if said.err != nil {
+		return choice{err: said.err}
 	}
-	if size := b.job.engine.vocab.Size(); x.z == nil {
-		x.z, x.buffers.p = make([]float64, size), make([]float64, size)
+	if n := vocab.Size(); len(x.z) != n {
+		x.z = make([]float64, n)
 	}
-}
-
-// next chooses a lane's next token, emits it, and ends the lane if that was its last. It reports whether the
-// lane goes on.
-func (x *mixer) next(e *Engine, l *lane) (Token, bool) {
-	if x.err != nil {
-		return 0, l.fail(x.err)
-	}
-	j := l.job
 	x.w = weights(x.w, l.lambda)
-	mix(x.z, x.w, x.rows)
-	at, top, err := maximum(x.z)
-	if err != nil {
-		return 0, l.fail(err)
+	at, top := x.kernel.Mix(x.z, x.w, said.rows)
+	if err := usable(top); err != nil {
+		return choice{err: err}
 	}
-	traced := !j.request.Trace.Off
-	if traced {
-		diverge(&x.d, x.z, top, x.w, x.rows, x.logSums, &x.buffers)
-	}
-	position := len(l.generated)
-	var t Token
-	if position < len(l.spec.Prefix) {
-		t = l.spec.Prefix[position]
-	} else {
-		t = x.pick(l, at, top, traced)
+	trace := l.job.request.Trace
+	if !trace.Off {
+		x.d.fill(x.kernel, x.z, top, x.w, said.rows, said.logSums)
 	}
 	event := Event{
-		Type: EventToken, Lane: l.spec.Index, Lambda: l.lambda, Sample: l.spec.Sample, Index: position, ID: t,
+		Type: EventToken, Lane: l.spec.Index, Lambda: l.lambda, Sample: l.spec.Sample, Index: len(l.generated),
 	}
-	if traced {
-		x.trace(&event, e.vocab, j.request.Trace.Alternatives)
+	if event.Index < len(l.spec.Prefix) {
+		event.ID = l.spec.Prefix[event.Index]
+	} else {
+		event.ID = x.pick(l, at, top, !trace.Off)
 	}
-	l.generated = append(l.generated, t)
-	j.tokens++
-	e.counters.Tokens++
-	return t, l.follow(event, e.vocab, len(x.branch.tokens)+1)
+	if !trace.Off {
+		x.trace(&event, said, vocab, trace.Alternatives)
+	}
+	return choice{event: event}
 }
 
 // pick applies bias and penalties, chooses, and takes them back.
@@ -89,44 +91,42 @@ func (x *mixer) pick(l *lane, at int, top float64, traced bool) Token {
 	}
 	logSum := x.d.logSum
 	if !traced && repeatOn(s) {
-		logSum = logSumExp(x.buffers.p, x.z, top)
+		logSum = top + math.Log(x.kernel.Expect(nil, x.z, top, nil))
 	}
 	x.penalties.apply(x.z, logSum, l.generated, s)
 	defer x.penalties.undo(x.z)
-	at, top, err := maximum(x.z)
-	if err != nil { // every token was biased away: there is nothing left but the mixture itself
+	at, top = maximum(x.z)
+	if usable(top) != nil { // every token was biased away: there is nothing left but the mixture itself
 		x.penalties.undo(x.z)
-		at, top, _ = maximum(x.z)
+		at, top = maximum(x.z)
 	}
 	return Token(x.chooser.choose(x.z, at, top, s, g))
 }
 
 // trace fills in what the distributions say about the chosen token and the prefix.
-func (x *mixer) trace(event *Event, vocab Vocabulary, alternatives int) {
+func (x *mixer) trace(event *Event, said *prefix, vocab Vocabulary, alternatives int) {
 	t := event.ID
-	logp := &Logp{Reference: finite(float64(x.rows[0][t]) - x.logSums[0]), Mixture: finite(x.z[t] - x.d.logSum)}
-	for i, row := range x.rows[1:] {
-		logp.Aligned = append(logp.Aligned, finite(float64(row[t])-x.logSums[i+1]))
+	logp := &Logp{Reference: finite(float64(said.rows[0][t]) - said.logSums[0]), Mixture: finite(x.z[t] - x.d.logSum)}
+	for i, row := range said.rows[1:] {
+		logp.Aligned = append(logp.Aligned, finite(float64(row[t])-said.logSums[i+1]))
 	}
 	kl, logZ := finite(x.d.klReference), finite(x.d.logZ)
 	event.Logp, event.KLReference, event.LogZ = logp, &kl, &logZ
 	event.KLAligned = append(Vector(nil), x.d.klAligned...)
 	event.Name = vocab.Name(t)
-	if alternatives == 0 {
-		return
-	}
-	if len(x.tops) == 0 { // the models' own are the same for all lanes of the branch
-		for i, row := range x.rows {
-			x.tops = append(x.tops, mostProbable(row, x.logSums[i], alternatives, vocab))
+	if alternatives > 0 {
+		event.Top = &Top{
+			Reference: said.tops[0], Aligned: slices.Clone(said.tops[1:]),
+			Mixture: mostProbable(x.z, x.d.logSum, alternatives, vocab),
 		}
 	}
-	event.Top = &Top{Reference: x.tops[0], Mixture: mostProbable(x.z, x.d.logSum, alternatives, vocab)}
-	event.Top.Aligned = append(event.Top.Aligned, x.tops[1:]...)
 }
 
 // mostProbable lists the n largest logits, largest first, ties in the order of tokens.
 func mostProbable[F float32 | float64](row []F, logSum float64, n int, vocab Vocabulary) []Alternative {
-	n = min(n, len(row))
+	if n = min(n, len(row)); n == 0 {
+		return nil
+	}
 	best := make([]int, 0, n)
 	least := F(math.Inf(-1))
 	for v, z := range row {
@@ -157,9 +157,16 @@ func finite(x float64) float64 {
 	return max(min(x, math.MaxFloat64), -math.MaxFloat64)
 }
 
-// follow emits a token and ends the lane where an end token, a stop string or a limit says so. length is
-// the number of tokens of its history, this one included.
-func (l *lane) follow(event Event, vocab Vocabulary, length int) bool {
+// follow emits the lane's choice and ends the lane where an end token, a stop string or a limit says so. length is
+// the number of tokens of its history, this one included. It reports whether the lane goes on.
+func (l *lane) follow(vocab Vocabulary, length int) bool {
+	event := l.choice.event
+	if l.choice.err != nil {
+		l.end(EndError, &Error{Code: string(fault.Internal), Message: l.choice.err.Error()})
+		return false
+	}
+	l.generated = append(l.generated, event.ID)
+	l.job.tokens++
 	s := &l.job.request.Sampling
 	forced := event.Index < len(l.spec.Prefix)
 	l.speller.add(event, vocab.Piece(event.ID))
@@ -172,10 +179,4 @@ func (l *lane) follow(event Event, vocab Vocabulary, length int) bool {
 		l.speller.release(false, l.job.emit)
 	}
 	return !l.ended
-}
-
-// fail ends the lane because its logits cannot be used.
-func (l *lane) fail(err error) bool {
-	l.end(EndError, &Error{Code: string(fault.Internal), Message: err.Error()})
-	return false
 }

@@ -151,7 +151,7 @@ func TestEndsAreTheModels(t *testing.T) {
 			})
 		}
 	}
-	e := decode.NewEngine(p, decode.Config{})
+	e := decode.NewEngine(p, decode.Config{Kernel: llamacpp.Kernel{}})
 	defer e.Close()
 	for i, r := range requests {
 		// One lane at a time: passes of the same shapes, so not a bit may differ.
@@ -173,7 +173,7 @@ func TestEndsAreTheModels(t *testing.T) {
 func TestEightLanesEqualEachAlone(t *testing.T) {
 	p := openDemo(t)
 	move := shapeMove(t, p)
-	e := decode.NewEngine(p, decode.Config{})
+	e := decode.NewEngine(p, decode.Config{Kernel: llamacpp.Kernel{}})
 	defer e.Close()
 	lambdas := []float64{-0.5, 0, 0.25, 0.5, 0.75, 1, 1.5, 2}
 	compared, exceptions := 0, 0
@@ -319,7 +319,7 @@ func moveOf(t *testing.T, m decode.Model, v decode.Vocabulary) (largest float64)
 // Eight lanes with equal λ and one sample decode exactly the rows of one.
 func TestEqualLanesDecodeTheRowsOfOne(t *testing.T) {
 	p := openDemo(t)
-	e := decode.NewEngine(p, decode.Config{})
+	e := decode.NewEngine(p, decode.Config{Kernel: llamacpp.Kernel{}})
 	defer e.Close()
 	_, one := decoded(t, e, chat("What did you think of the film?", 7, 0.7, 0.5))
 	_, eight := decoded(t, e, chat("What did you think of the film?", 7, 0.7, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5))

@@ -1,0 +1,114 @@
+package decodetest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"realign/internal/decode"
+)
+
+// TestKernel checks that a kernel computes what the interface says: the mixture bit for bit, sums to a relative
+// 1e-12 of their definitions.
+func TestKernel(t *testing.T, k decode.Kernel) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{1, 2, 3, 4, 5, 7, 64, 1023, 1024, 1025, 4096} {
+		rows := make([][]float32, 3)
+		for i := range rows {
+			rows[i] = make([]float32, n)
+			for v := range rows[i] {
+				rows[i][v] = float32(4 * random.NormFloat64())
+				if i == 0 && v > 1 && random.IntN(50) == 0 {
+					rows[i][v] = float32(math.Inf(-1))
+				}
+			}
+		}
+		for _, w := range [][]float64{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {0.3, 0.7, 0}, {-1.25, 0.1, 2.15}} {
+			t.Run(fmt.Sprint(n, w), func(t *testing.T) { testKernel(t, k, w, rows) })
+		}
+		for _, bad := range []float64{math.NaN(), math.Inf(1)} {
+			row := slices.Clone(rows[1])
+			row[random.IntN(n)] = float32(bad)
+			if top, _ := k.Sum(row); !math.IsNaN(top) {
+				t.Errorf("the largest of %d logits with a %v is %v, want NaN", n, bad, top)
+			}
+			if _, top := k.Mix(make([]float64, n), []float64{0.5, 0.5}, [][]float32{rows[2], row}); !math.IsNaN(top) {
+				t.Errorf("the largest of %d mixed logits with a %v is %v, want NaN", n, bad, top)
+			}
+		}
+	}
+	silent := slices.Repeat([]float32{float32(math.Inf(-1))}, 9)
+	if top, _ := k.Sum(silent); !math.IsInf(top, -1) {
+		t.Errorf("the largest of nothing but −Inf is %v", top)
+	}
+	if at, top := k.Mix(make([]float64, 4), []float64{1, 0}, [][]float32{{1, 3, 2, 3}, nil}); at != 1 || top != 3 {
+		t.Errorf("the first largest is number %d, %v", at, top)
+	}
+}
+
+func testKernel(t *testing.T, k decode.Kernel, w []float64, rows [][]float32) {
+	n := len(rows[0])
+	used := slices.Clone(rows)
+	want := make([]float64, n)
+	for i, row := range rows {
+		if w[i] == 0 {
+			used[i] = nil
+			continue
+		}
+		for v, x := range row {
+			product := w[i] * float64(x)
+			want[v] += product
+		}
+	}
+	z := slices.Repeat([]float64{99}, n)
+	at, top := k.Mix(z, w, used)
+	if slices.ContainsFunc(want, func(x float64) bool { return math.IsInf(x, 1) }) {
+		if !math.IsNaN(top) {
+			t.Errorf("the largest is %v where an entry is +Inf", top)
+		}
+		return
+	}
+	for v := range z {
+		if z[v] != want[v] {
+			t.Fatalf("entry %d is %v, want %v", v, z[v], want[v])
+		}
+	}
+	if top != slices.Max(want) || at != slices.Index(want, top) {
+		t.Errorf("the largest is %v at %d, want %v at %d", top, at, slices.Max(want), slices.Index(want, slices.Max(want)))
+	}
+	var total float64
+	means := make([]float64, 2)
+	for v, x := range z {
+		p := math.Exp(x - top)
+		if total += p; p > 0 {
+			for i := range means {
+				means[i] += p * (float64(rows[i+1][v]) - float64(rows[0][v]))
+			}
+		}
+	}
+	got := make([]float64, 2)
+	if sum := k.Expect(got, z, top, rows); !near(sum, total) || k.Expect(nil, z, top, nil) != sum {
+		t.Errorf("Σ e^(z − top) = %v, want %v", sum, total)
+	}
+	for i := range means {
+		if !near(got[i], means[i]) {
+			t.Errorf("mean difference %d is %v, want %v", i, got[i], means[i])
+		}
+	}
+	for i, row := range rows {
+		top, sum := float64(slices.Max(row)), 0.0
+		for _, x := range row {
+			sum += math.Exp(float64(x) - top)
+		}
+		if gotTop, logSum := k.Sum(row); gotTop != top || !near(logSum, top+math.Log(sum)) {
+			t.Errorf("row %d: largest %v, log sum %v, want %v, %v", i, gotTop, logSum, top, top+math.Log(sum))
+		}
+	}
+}
+
+// near reports whether two numbers agree to 1e-12 of their size or of 1. Infinities and NaN agree with their like.
+func near(x, y float64) bool {
+	return x == y || math.IsNaN(x) && math.IsNaN(y) || math.Abs(x-y) <= 1e-12*max(1, math.Abs(y))
+}

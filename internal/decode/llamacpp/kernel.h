@@ -1,0 +1,18 @@
+// Arithmetic over a vocabulary in vector instructions: see decode.Kernel, whose plain twin is decode.Plain.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+// Writes w·row to z, or adds it.
+void realign_mix(double *z, const float *row, int64_t n, double w, bool add);
+
+// The largest entry and its first position; NaN if an entry is NaN or +Inf.
+double realign_maximum(const double *z, int64_t n, int64_t *at);
+
+// The largest entry, NaN if an entry is NaN or +Inf, and the sum of e^(row − largest).
+double realign_sum(const float *row, int64_t n, double *sum);
+
+// The sum of e^(z − top) and, if there is an a, that of e^(z − top)·(a − r). An entry whose exponential is 0
+// counts nothing.
+double realign_expect(const double *z, int64_t n, double top, const float *a, const float *r, double *mean);
