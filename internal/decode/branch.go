@@ -14,21 +14,28 @@ type branch struct {
 	tokens []Token // prompt and generated tokens; the last ones may not be in a model's cache yet
 	have   []int   // per model of the job: how many of them are
 	lanes  []*lane
+	span   *span // of a λ-map, instead of lanes
 
 	rows []int  // per model: index of the wanted row in this step's pass, or −1
 	said prefix // those rows
 }
 
+// live reports whether a lane or a span of the branch goes on.
+func (b *branch) live() bool { return len(b.lanes) > 0 || b.span != nil && !b.span.ended }
+
 // needs reports for each model of the job whether some lane's next token depends on it. A trace depends
 // on all; without one, models of weight 0 are left behind, and catch up if λ moves.
 func (b *branch) needs(dst []bool) []bool {
 	dst = append(dst[:0], make([]bool, len(b.job.slots))...)
-	traced := !b.job.request.Trace.Off
+	traced := !b.job.request.Trace.Off || b.span != nil
 	var room [MaxAligned + 1]float64
+	for i := range dst {
+		dst[i] = traced
+	}
 	for _, l := range b.lanes {
 		l.arrive()
 		for i, w := range weights(room[:0], l.lambda) {
-			dst[i] = dst[i] || traced || w != 0
+			dst[i] = dst[i] || w != 0
 		}
 	}
 	return dst
@@ -106,7 +113,7 @@ func (e *Engine) feed(b *branch, n int, ready bool) {
 			want := p == len(b.tokens)-1
 			s.rows = append(s.rows, Row{Token: b.tokens[p], Pos: p, Seq: b.seq, Want: want})
 			trace := b.job.request.Trace
-			s.said = append(s.said, said{traced: want && !trace.Off, alternatives: trace.Alternatives})
+			s.said = append(s.said, said{traced: want && !trace.Off && b.span == nil, alternatives: trace.Alternatives})
 		}
 		b.have[m] = end
 		if ready {
@@ -125,18 +132,25 @@ func (e *Engine) feed(b *branch, n int, ready bool) {
 func (e *Engine) choose() {
 	e.turns = e.turns[:0]
 	for _, b := range e.ready {
-		if len(b.lanes) > 0 { // not ended by a failed pass
-			b.said.load(b)
-			for _, l := range b.lanes {
-				e.turns = append(e.turns, turn{b, l})
-			}
+		if !b.live() {
+			continue // ended by a failed pass
+		}
+		b.said.load(b)
+		if b.span != nil {
+			e.turns = append(e.turns, turn{b, nil})
+		}
+		for _, l := range b.lanes {
+			e.turns = append(e.turns, turn{b, l})
 		}
 	}
 	var next atomic.Int64
 	work := func(x *mixer) {
 		for i := next.Add(1) - 1; i < int64(len(e.turns)); i = next.Add(1) - 1 {
-			t := e.turns[i]
-			t.lane.choice = x.choose(t.lane, &t.branch.said, e.vocab)
+			if t := e.turns[i]; t.lane != nil {
+				t.lane.choice = x.choose(t.lane, &t.branch.said, e.vocab)
+			} else {
+				x.look(t.branch.span, &t.branch.said, e.vocab)
+			}
 		}
 	}
 	var wait sync.WaitGroup
@@ -215,7 +229,7 @@ func (e *Engine) settleJob(j *Job) {
 // than a lane alone does: enough to move logits that are computed in eight bits.
 func (e *Engine) settle(b *branch) {
 	b.lanes = slices.DeleteFunc(b.lanes, func(l *lane) bool { return l.ended })
-	if len(b.lanes) > 0 {
+	if b.live() {
 		return
 	}
 	j := b.job

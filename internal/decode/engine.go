@@ -74,7 +74,7 @@ type Engine struct {
 	reading []*branch // branches still reading their prompt
 }
 
-// turn is a lane that is to choose, on its branch.
+// turn is a lane that is to choose, on its branch; without a lane it is the branch's span.
 type turn struct {
 	branch *branch
 	lane   *lane
@@ -174,6 +174,9 @@ func (e *Engine) Counters() (c Counters) {
 		}
 		for _, b := range e.branches {
 			c.Lanes += len(b.lanes)
+			if b.span != nil {
+				c.Lanes++
+			}
 		}
 		c.Queue = len(e.queue)
 	})
@@ -271,7 +274,7 @@ func (e *Engine) enqueue(j *Job) error {
 	if len(j.prompt) >= j.context {
 		return fault.Field("prompt", "%d tokens, at most %d fit the context of %d", len(j.prompt), j.context-1, j.context)
 	}
-	lanes := len(j.request.Lanes)
+	lanes := j.streams()
 	if lanes > limits.Sequences {
 		return fault.Field("lanes", "%d lanes, at most %d", lanes, limits.Sequences)
 	}
@@ -320,7 +323,7 @@ func (e *Engine) admit() {
 	cells := e.slots[0].model.Limits().Cells
 	for len(e.queue) > 0 {
 		j := e.queue[0]
-		if e.cells+j.cells > cells || len(j.request.Lanes) > len(e.freeSeqs) {
+		if e.cells+j.cells > cells || j.streams() > len(e.freeSeqs) {
 			return
 		}
 		e.queue = e.queue[1:]
@@ -332,17 +335,24 @@ func (e *Engine) admit() {
 func (e *Engine) begin(j *Job) {
 	e.jobs = append(e.jobs, j)
 	e.cells += j.cells
-	n := len(j.request.Lanes)
+	n := j.streams()
 	j.spare = append(j.spare, e.freeSeqs[len(e.freeSeqs)-n:]...)
 	e.freeSeqs = e.freeSeqs[:len(e.freeSeqs)-n]
+	root := func() *branch {
+		b := &branch{job: j, seq: j.takeSeq(), tokens: slices.Clone(j.prompt), have: make([]int, len(j.slots))}
+		e.branches = append(e.branches, b)
+		return b
+	}
+	if j.request.Map != nil {
+		root().span = j.spans[0]
+	}
 	var b *branch
 	for _, l := range j.lanes {
 		if l.ended { // stopped while it waited
 			continue
 		}
 		if b == nil || j.request.Plain {
-			b = &branch{job: j, seq: j.takeSeq(), tokens: slices.Clone(j.prompt), have: make([]int, len(j.slots))}
-			e.branches = append(e.branches, b)
+			b = root()
 		}
 		b.lanes = append(b.lanes, l)
 	}
@@ -390,7 +400,7 @@ func (e *Engine) step() {
 	e.plan()
 	e.forward()
 	for _, b := range e.reading {
-		if len(b.lanes) > 0 { // not ended by a failed pass
+		if b.live() { // not ended by a failed pass
 			b.job.progress(b)
 		}
 	}
@@ -398,6 +408,11 @@ func (e *Engine) step() {
 	for _, b := range e.ready {
 		if len(b.lanes) > 0 {
 			e.advance(b)
+		}
+	}
+	for _, j := range slices.Clone(e.jobs) {
+		if j.request.Map != nil {
+			e.spread(j)
 		}
 	}
 	e.counters.Seconds += e.config.Now().Sub(started).Seconds()

@@ -8,6 +8,8 @@ const (
 	EventLambda = "lambda" // a lane's λ was moved
 	EventEnd    = "end"    // one lane ended
 	EventStats  = "stats"  // the request ended: the last event of it
+	EventFork   = "fork"   // λ-map: where the texts on both sides of a λ part
+	EventBranch = "branch" // λ-map: one continuation is complete
 	EventLanes  = "lanes"  // lanes were added to the run; written by whoever keeps the run's log
 )
 
@@ -43,6 +45,8 @@ type Event struct {
 	Error  *Error `json:"error,omitempty"`  // end with reason error
 
 	Prompt *PromptProgress `json:"prompt,omitempty"` // start, prompt
+	Fork   *Fork           `json:"fork,omitempty"`   // fork
+	Branch *Branch         `json:"branch,omitempty"` // branch
 	Stats  *Stats          `json:"stats,omitempty"`  // stats; flattened by the CLI
 	Lanes  []Lane          `json:"lanes,omitempty"`  // lanes
 }

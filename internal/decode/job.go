@@ -22,7 +22,8 @@ type Job struct {
 	spare    []Seq   // sequences promised and not used yet
 	retired  []Seq   // sequences of branches without lanes
 	lanes    []*lane
-	live     int // lanes that have not ended
+	spans    []*span // of a λ-map
+	live     int     // lanes or spans that have not ended
 	began    time.Time
 	tokens   int      // emitted, over all lanes
 	rows     [2]int64 // decoded by the reference, by aligned models
@@ -77,11 +78,16 @@ func (j *Job) Stop(index int) error {
 	return nil
 }
 
-// endLanes ends one lane, or all for −1; the caller settles the job.
+// endLanes ends one lane, or all (and all spans) for −1; the caller settles the job.
 func (j *Job) endLanes(index int, reason string, cause *Error) {
 	for _, l := range j.lanes {
 		if index < 0 || l.spec.Index == index {
 			l.end(reason, cause)
+		}
+	}
+	if index < 0 {
+		for _, s := range j.spans {
+			s.end(reason, cause)
 		}
 	}
 }
@@ -95,6 +101,9 @@ func (j *Job) start(now time.Time) {
 		j.lanes = append(j.lanes, l)
 	}
 	j.live = len(j.lanes)
+	if m := j.request.Map; m != nil {
+		newSpan(j, m.From, m.To)
+	}
 	j.emit(Event{Type: EventStart, Prompt: &PromptProgress{Tokens: j.prompt, Total: len(j.prompt)}})
 }
 
@@ -117,10 +126,30 @@ func (j *Job) finish(now time.Time) {
 	close(j.done)
 }
 
+// streams is how many sequences the job may need at once.
+func (j *Job) streams() int {
+	if j.request.Map != nil {
+		return j.request.Map.Branches
+	}
+	return len(j.request.Lanes)
+}
+
 func (j *Job) takeSeq() Seq {
 	s := j.spare[len(j.spare)-1]
 	j.spare = j.spare[:len(j.spare)-1]
 	return s
+}
+
+// ending is the reason to end a stream after a token (an end token?), or "". generated and length count its own tokens and those of
+// its history, this one included.
+func (j *Job) ending(end bool, s *speller, generated, length int) string {
+	switch {
+	case end && !j.request.Sampling.IgnoreEnd, s.stop():
+		return EndStop
+	case generated >= j.request.Sampling.MaxTokens, length > j.context:
+		return EndLength
+	}
+	return ""
 }
 
 // setLambda moves λ and leaves a mark.

@@ -44,7 +44,7 @@ type choice struct {
 // else, so that several can work at the same time.
 type mixer struct {
 	kernel    Kernel
-	z         []float64
+	z, far    []float64 // far: at the other end of a span
 	w         []float64
 	d         divergence
 	chooser   chooser
@@ -167,15 +167,11 @@ func (l *lane) follow(vocab Vocabulary, length int) bool {
 	}
 	l.generated = append(l.generated, event.ID)
 	l.job.tokens++
-	s := &l.job.request.Sampling
-	forced := event.Index < len(l.spec.Prefix)
 	l.speller.add(event, vocab.Piece(event.ID))
-	switch {
-	case vocab.End(event.ID) && !forced && !s.IgnoreEnd, l.speller.stop():
-		l.end(EndStop, nil)
-	case len(l.generated) >= s.MaxTokens, length > l.job.context:
-		l.end(EndLength, nil)
-	default:
+	forced := event.Index < len(l.spec.Prefix)
+	if reason := l.job.ending(vocab.End(event.ID) && !forced, &l.speller, len(l.generated), length); reason != "" {
+		l.end(reason, nil)
+	} else {
 		l.speller.release(false, l.job.emit)
 	}
 	return !l.ended

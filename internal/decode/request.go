@@ -32,7 +32,8 @@ type Request struct {
 	Run      string   `json:"run,omitempty"` // the run's id, for logs and events
 	Aligned  []string `json:"aligned"`       // names of aligned models; empty means the pair's default
 	Prompt   Prompt   `json:"prompt"`
-	Lanes    []Lane   `json:"lanes"`
+	Lanes    []Lane   `json:"lanes,omitempty"`
+	Map      *Map     `json:"map,omitempty"` // instead of lanes
 	Sampling Sampling `json:"sampling"`
 	Seed     uint64   `json:"seed,string"`
 	Trace    Trace    `json:"trace"`

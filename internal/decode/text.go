@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -18,6 +19,11 @@ type speller struct {
 type piece struct {
 	event Event
 	end   int
+}
+
+// clone is a speller that goes on from the same place.
+func (s *speller) clone() speller {
+	return speller{stops: s.stops, text: slices.Clone(s.text), held: slices.Clone(s.held), stopped: s.stopped}
 }
 
 // add takes one event. For a token event, bytes are what its token stands for; other events just keep

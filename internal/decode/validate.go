@@ -17,7 +17,11 @@ func (r *Request) Validate(n int) error {
 	if err := r.Prompt.validate(); err != nil {
 		return err
 	}
-	if err := CheckLanes(r.Lanes, n, r.Sampling.MaxTokens); err != nil {
+	if r.Map != nil {
+		if err := r.Map.validate(n, r); err != nil {
+			return err
+		}
+	} else if err := CheckLanes(r.Lanes, n, r.Sampling.MaxTokens); err != nil {
 		return err
 	}
 	if a := r.Trace.Alternatives; a < 0 || a > MaxAlternatives {
