@@ -20,7 +20,8 @@ type decodeCommand struct {
 	Aligned string `placeholder:"NAME,…" help:"Aligned models of the pair; another way to write it. Default: the pair's."`
 	Lambda  string `default:"0,0.5,1" placeholder:"λ,…" help:"Alignment strengths, one lane each; for several aligned models 0.5:0.2,1:0."`
 
-	Prompt  string `required:"" placeholder:"TEXT|-" help:"What to say, or - to read it."`
+	Prompt  string `required:"" xor:"prompt" placeholder:"TEXT|-" help:"What to say, or - to read it."`
+	Prompts string `required:"" xor:"prompt" placeholder:"FILE|-" help:"JSON lines with a prompt or messages each, to decode all of them; prints a JSON line for each reply."`
 	System  string `placeholder:"TEXT" help:"System prompt."`
 	Text    bool   `help:"Complete the prompt as plain text, without the chat template."`
 	Samples int    `default:"1" help:"Samples at each λ."`
@@ -37,7 +38,7 @@ type decodeCommand struct {
 	PenaltyWindow    int      `default:"0" help:"Generated tokens that penalties look back on; 0 is all."`
 	Stop             []string `sep:"none" placeholder:"TEXT" help:"Text that ends a lane; may be given several times."`
 
-	JSON         bool `name:"json" help:"Print one JSON object per event."`
+	JSON         bool `name:"json" help:"Print one JSON object per event, with --prompts too."`
 	Alternatives int  `default:"0" help:"Most probable tokens to list for each distribution, with --json."`
 	Trace        bool `default:"true" negatable:"" help:"Compute log-probabilities and KL divergences; without, lanes at λ 0 and 1 run one model only."`
 	Plain        bool `help:"Without lane sharing, vector instructions and anything at the same time: slower, the same output."`
@@ -45,7 +46,16 @@ type decodeCommand struct {
 }
 
 func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
-	p, request, err := c.request(h)
+	p, request, err := c.request()
+	if err != nil {
+		return flagged(err)
+	}
+	var rows []batchRow
+	if c.Prompts != "" {
+		rows, err = c.rows(h, request)
+	} else if request.Prompt, err = c.prompt(h); err == nil {
+		err = request.Validate(len(request.Aligned))
+	}
 	if err != nil {
 		return flagged(err)
 	}
@@ -59,10 +69,19 @@ func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 	}
 	engine := decode.NewEngine(models, config)
 	defer engine.Close()
+	if rows != nil {
+		return c.batch(ctx, engine, request, rows, h.stdout)
+	}
 	var out printer = &textPrinter{w: h.stdout, lanes: request.Lanes, text: make([]strings.Builder, len(request.Lanes))}
 	if c.JSON {
-		out = jsonPrinter{h.stdout}
+		out = jsonPrinter{w: h.stdout}
 	}
+	return flagged(decodeRun(ctx, engine, request, out))
+}
+
+// decodeRun decodes a request to its end, or to that of ctx, and prints it. The error is that of Start, of a lane,
+// or of printing.
+func decodeRun(ctx context.Context, engine *decode.Engine, request decode.Request, out printer) error {
 	var failure error
 	cancelled := false
 	job, err := engine.Start(request, func(e decode.Event) {
@@ -75,7 +94,7 @@ func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 		}
 	})
 	if err != nil {
-		return flagged(err)
+		return err
 	}
 	select {
 	case <-job.Done():
@@ -91,8 +110,9 @@ func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 	return failure
 }
 
-// request turns the flags into a pair and a request. Nothing is loaded before all of it is known to be right.
-func (c *decodeCommand) request(h host) (*pair.Pair, decode.Request, error) {
+// request turns the flags into a pair and a request without its prompt. Nothing is loaded before all of it is known
+// to be right.
+func (c *decodeCommand) request() (*pair.Pair, decode.Request, error) {
 	var r decode.Request
 	name, aligned, given := strings.Cut(c.Pair, ":")
 	if given && c.Aligned != "" {
@@ -121,9 +141,6 @@ func (c *decodeCommand) request(h host) (*pair.Pair, decode.Request, error) {
 			r.Lanes = append(r.Lanes, decode.Lane{Index: len(r.Lanes), Lambda: v, Sample: sample})
 		}
 	}
-	if r.Prompt, err = c.prompt(h); err != nil {
-		return nil, r, err
-	}
 	r.Seed = c.Seed
 	r.Plain = c.Plain
 	r.Trace = decode.Trace{Off: !c.Trace, Alternatives: c.Alternatives}
@@ -132,7 +149,7 @@ func (c *decodeCommand) request(h host) (*pair.Pair, decode.Request, error) {
 		RepeatPenalty: c.RepeatPenalty, PresencePenalty: c.PresencePenalty, FrequencyPenalty: c.FrequencyPenalty,
 		PenaltyWindow: c.PenaltyWindow, Stop: c.Stop, IgnoreEnd: c.IgnoreEnd,
 	}
-	return p, r, r.Validate(len(r.Aligned))
+	return p, r, nil
 }
 
 func (c *decodeCommand) prompt(h host) (decode.Prompt, error) {
@@ -144,17 +161,21 @@ func (c *decodeCommand) prompt(h host) (decode.Prompt, error) {
 		}
 		text = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	}
+	return c.say(decode.Message{Role: "user", Content: text})
+}
+
+// say makes a prompt of messages, under the system prompt, or of the text of one.
+func (c *decodeCommand) say(messages ...decode.Message) (decode.Prompt, error) {
 	if c.Text {
 		if c.System != "" {
 			return decode.Prompt{}, fault.Field("system", "does not go with --text, which has no chat template")
 		}
-		return decode.Prompt{Text: text}, nil
+		return decode.Prompt{Text: messages[0].Content}, nil
 	}
-	var messages []decode.Message
 	if c.System != "" {
-		messages = append(messages, decode.Message{Role: "system", Content: c.System})
+		messages = append([]decode.Message{{Role: "system", Content: c.System}}, messages...)
 	}
-	return decode.Prompt{Messages: append(messages, decode.Message{Role: "user", Content: text})}, nil
+	return decode.Prompt{Messages: messages}, nil
 }
 
 // findPair is a pair that was named on the command line: an unknown name is a bad argument.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"realign/internal/decode"
@@ -16,7 +17,8 @@ type printer interface {
 
 // jsonPrinter prints one object a line, with the fields that its type has. Fields of stats stand at the top.
 type jsonPrinter struct {
-	w io.Writer
+	w   io.Writer
+	row json.RawMessage // of --prompts: the id, in every object
 }
 
 func (p jsonPrinter) print(e decode.Event) error {
@@ -55,6 +57,9 @@ func (p jsonPrinter) print(e decode.Event) error {
 	data, err := json.Marshal(line)
 	if err != nil {
 		return err
+	}
+	if p.row != nil {
+		data = slices.Concat([]byte(`{"row":`), p.row, []byte(","), data[1:])
 	}
 	_, err = p.w.Write(append(data, '\n'))
 	return err
