@@ -36,6 +36,7 @@ type cli struct {
 
 	Serve   serveCommand   `cmd:"" help:"Serve the pages."`
 	Decode  decodeCommand  `cmd:"" help:"Decode a prompt at one or more λ."`
+	Map     mapCommand     `cmd:"" help:"Find every reply to a prompt over an interval of λ."`
 	Pairs   pairsCommand   `cmd:"" help:"List, show, add and check pairs of models."`
 	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`
 	Logits  logitsCommand  `cmd:"" hidden:"" help:"${logits_help}"`
@@ -50,7 +51,7 @@ func Run(ctx context.Context, args []string, h host) int {
 	parser, err := kong.New(&c,
 		kong.Name("realign"),
 		kong.Description("Decoding-time realignment of language models: mix a reference and an aligned model by λ while they decode."),
-		kong.DefaultEnvars("REALIGN"), kong.Vars{"logits_help": logitsHelp, "data": dataFolder()},
+		kong.DefaultEnvars("REALIGN"), kong.WithHyphenPrefixedParameters(true), kong.Vars{"logits_help": logitsHelp, "data": dataFolder()},
 		kong.Writers(h.stdout, h.stderr), kong.UsageOnError(), kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(h),
 	)

@@ -274,10 +274,14 @@ func (e *Engine) enqueue(j *Job) error {
 	if len(j.prompt) >= j.context {
 		return fault.Field("prompt", "%d tokens, at most %d fit the context of %d", len(j.prompt), j.context-1, j.context)
 	}
-	lanes := j.streams()
-	if lanes > limits.Sequences {
-		return fault.Field("lanes", "%d lanes, at most %d", lanes, limits.Sequences)
+	lanes, kind := len(j.request.Lanes), "lanes"
+	if j.request.Map != nil {
+		lanes, kind = j.request.Map.Branches, "branches"
 	}
+	if lanes > limits.Sequences {
+		return fault.Field(kind, "%d, at most %d", lanes, limits.Sequences)
+	}
+	j.streams = lanes
 	j.cells = lanes * min(j.request.Sampling.MaxTokens, j.context-len(j.prompt))
 	if j.request.Plain {
 		j.cells += lanes * len(j.prompt)
@@ -285,8 +289,8 @@ func (e *Engine) enqueue(j *Job) error {
 		j.cells += len(j.prompt)
 	}
 	if j.cells > limits.Cells {
-		return fault.Field("max_tokens", "%d lanes of %d tokens need %d cache cells, and there are %d",
-			lanes, j.request.Sampling.MaxTokens, j.cells, limits.Cells)
+		return fault.Field("max_tokens", "%d %s of %d tokens need %d cache cells, and there are %d",
+			lanes, kind, j.request.Sampling.MaxTokens, j.cells, limits.Cells)
 	}
 	if len(e.queue) >= e.config.Queue {
 		return fault.New(fault.Busy, "%d requests are waiting already", len(e.queue))
@@ -323,7 +327,7 @@ func (e *Engine) admit() {
 	cells := e.slots[0].model.Limits().Cells
 	for len(e.queue) > 0 {
 		j := e.queue[0]
-		if e.cells+j.cells > cells || j.streams() > len(e.freeSeqs) {
+		if e.cells+j.cells > cells || j.streams > len(e.freeSeqs) {
 			return
 		}
 		e.queue = e.queue[1:]
@@ -335,7 +339,7 @@ func (e *Engine) admit() {
 func (e *Engine) begin(j *Job) {
 	e.jobs = append(e.jobs, j)
 	e.cells += j.cells
-	n := j.streams()
+	n := j.streams
 	j.spare = append(j.spare, e.freeSeqs[len(e.freeSeqs)-n:]...)
 	e.freeSeqs = e.freeSeqs[:len(e.freeSeqs)-n]
 	root := func() *branch {

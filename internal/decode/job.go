@@ -19,6 +19,7 @@ type Job struct {
 	slots    []*slot // reference, then the request's aligned models
 	context  int     // tokens a sequence may hold
 	cells    int     // cache cells promised
+	streams  int     // sequences promised
 	spare    []Seq   // sequences promised and not used yet
 	retired  []Seq   // sequences of branches without lanes
 	lanes    []*lane
@@ -124,14 +125,6 @@ func (j *Job) finish(now time.Time) {
 		Seconds:      now.Sub(j.began).Seconds(),
 	}})
 	close(j.done)
-}
-
-// streams is how many sequences the job may need at once.
-func (j *Job) streams() int {
-	if j.request.Map != nil {
-		return j.request.Map.Branches
-	}
-	return len(j.request.Lanes)
 }
 
 func (j *Job) takeSeq() Seq {
