@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -195,30 +196,38 @@ func TestEightLanesEqualEachAlone(t *testing.T) {
 				continue
 			}
 			exceptions++
-			at := 0
-			for at < min(len(got), len(want)) && got[at] == want[at] {
-				at++
-			}
-			if at == len(got) || at == len(want) {
-				t.Errorf("%q, λ = %v: %d and %d equal tokens", prompt, lambda, len(got), len(want))
-				continue
-			}
-			history, err := p.Vocabulary().EncodeChat(r.Prompt.Messages)
-			if err != nil {
-				t.Fatal(err)
-			}
-			gap := gapOf(t, p, r, lambda, append(history, want[:at]...), at, got[at], want[at])
-			scale := math.Abs(1-lambda) + math.Abs(lambda)
-			if temperature > 0 {
-				scale /= temperature
-			}
-			t.Logf("exception: %q, λ = %v, token %d, gap of the top two %.2g", prompt, lambda, at, gap)
-			if !(gap <= 2*move*scale) {
-				t.Errorf("%q, λ = %v, token %d: gap %v, but passes move scores by %v at most", prompt, lambda, at, gap, 2*move*scale)
-			}
+			checkException(t, p, r, lambda, got, want, move)
 		}
 	}
 	t.Logf("%d lanes compared, %d exceptions", compared, exceptions)
+}
+
+// checkException lists where two decodings of a request at a λ part, and fails unless the two candidates there are as
+// close as passes of another shape, which move logits by `move`, can explain. The engine that owns the models is idle.
+func checkException(t *testing.T, p *llamacpp.Pair, r decode.Request, lambda float64, got, want []decode.Token, move float64) {
+	t.Helper()
+	prompt, temperature := r.Prompt.Messages[0].Content, r.Sampling.Temperature
+	at := 0
+	for at < min(len(got), len(want)) && got[at] == want[at] {
+		at++
+	}
+	if at == len(got) || at == len(want) {
+		t.Errorf("%q, λ = %v: %d and %d equal tokens", prompt, lambda, len(got), len(want))
+		return
+	}
+	history, err := p.Vocabulary().EncodeChat(r.Prompt.Messages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gap := gapOf(t, p, r, lambda, append(history, want[:at]...), at, got[at], want[at])
+	scale := math.Abs(1-lambda) + math.Abs(lambda)
+	if temperature > 0 {
+		scale /= temperature
+	}
+	t.Logf("exception: %q, λ = %v, token %d, gap of the top two %.2g", prompt, lambda, at, gap)
+	if !(gap <= 2*move*scale) {
+		t.Errorf("%q, λ = %v, token %d: gap %v, but passes move scores by %v at most", prompt, lambda, at, gap, 2*move*scale)
+	}
 }
 
 // gapOf is how far apart the scores of two tokens are after a history, with both models read afresh. The
@@ -326,4 +335,44 @@ func TestEqualLanesDecodeTheRowsOfOne(t *testing.T) {
 	if fmt.Sprint(one.Rows) != fmt.Sprint(eight.Rows) || one.Rows["reference"] == 0 {
 		t.Errorf("one lane decoded %v rows, eight equal ones %v", one.Rows, eight.Rows)
 	}
+}
+
+// At 200 random λ the map's text is that of a lane at that λ, alone, with --plain; exceptions as above.
+func TestMapEqualsLanes(t *testing.T) {
+	p := openDemo(t)
+	move := shapeMove(t, p)
+	e := decode.NewEngine(p, decode.Config{Kernel: llamacpp.Kernel{}})
+	defer e.Close()
+	random := rand.New(rand.NewPCG(7, 8))
+	compared, exceptions, branches := 0, 0, 0
+	for i, prompt := range prompts(t)[:20] {
+		r := chat(prompt, uint64(i), []float64{0, 0.7}[i%2])
+		if i%4 == 3 {
+			r.Sampling.MinP = 0.05
+		}
+		r.Map = &decode.Map{From: 0, To: 2, Branches: 64}
+		var m decode.LambdaMap
+		j, err := e.Start(r, m.Add)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-j.Done()
+		if m.Covered() != 1 {
+			t.Errorf("%q: the map covers %v", prompt, m.Covered())
+		}
+		branches += len(m.Branches)
+		for range 10 {
+			lambda := 2 * random.Float64()
+			single := r
+			single.Map, single.Plain = nil, true
+			single.Lanes = []decode.Lane{{Lambda: decode.Vector{lambda}}}
+			plain, _ := decoded(t, e, single)
+			compared++
+			if got, want := m.At(lambda).Tokens, ids(plain[0]); !slices.Equal(got, want) {
+				exceptions++
+				checkException(t, p, r, lambda, got, want, move)
+			}
+		}
+	}
+	t.Logf("%d λ on 20 maps of %d branches in all compared, %d exceptions", compared, branches, exceptions)
 }
