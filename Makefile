@@ -5,7 +5,7 @@
 #   make build    bin/realign
 #   make lint     formatting, vet, staticcheck, generated code, known vulnerabilities
 #   make e2e      the browser tests
-#   make bench    the engine against bare forward passes
+#   make bench    the engine against bare forward passes, and shared work against separate runs
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -18,82 +19,145 @@ type benchCommand struct {
 	Pairs int    `default:"20" help:"Times that each of two things is timed, in turns."`
 }
 
-// benchCase is a run whose time is compared with that of its bare passes.
-type benchCase struct {
-	name    string
-	lambdas []float64
-	trace   decode.Trace
-}
-
 var (
-	oneLambda    = []float64{0.5}
-	eightLambdas = []float64{0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2}
-	pageTrace    = decode.Trace{Alternatives: 5}
-	noTrace      = decode.Trace{Off: true}
+	pageTrace = decode.Trace{Alternatives: 5}
+	noTrace   = decode.Trace{Off: true}
 )
 
-var benchCases = []benchCase{
-	{"one lane, no trace", oneLambda, noTrace},
-	{"one lane, traced as the pages do", oneLambda, pageTrace},
-	{"eight lanes, no trace", eightLambdas, noTrace},
-	{"eight lanes, traced as the pages do", eightLambdas, pageTrace},
+// bareCases are runs whose time is compared with that of their bare passes.
+var bareCases = []struct {
+	name  string
+	lanes int
+	trace decode.Trace
+}{
+	{"one lane, no trace", 1, noTrace},
+	{"one lane, traced as the pages do", 1, pageTrace},
+	{"eight lanes, no trace", 8, noTrace},
+	{"eight lanes, traced as the pages do", 8, pageTrace},
 }
 
-// Run prints a table in Markdown.
+// Run prints tables in Markdown.
 func (c *benchCommand) Run(ctx context.Context, h host) error {
 	p, err := findPair(c.library(), c.Pair)
 	if err != nil {
 		return flagged(err)
 	}
 	fmt.Fprintf(h.stdout, "Pair `%s`, %d processors, %s, %s.\n\n", p.Name, runtime.NumCPU(), h.engine(), time.Now().UTC().Format(time.DateOnly))
-	fmt.Fprintln(h.stdout, "| engine ÷ bare passes of the same shapes | ratio | 95% interval | engine | bare | tokens/s |")
-	fmt.Fprintln(h.stdout, "|---|---|---|---|---|---|")
-	for _, b := range benchCases {
+	fmt.Fprint(h.stdout, tableHead("engine ÷ bare passes of the same shapes", "engine", "bare"))
+	for _, b := range bareCases {
 		models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
 		if err != nil {
 			return err
 		}
-		if err := b.run(ctx, h, models, p.Names()[:1], c.Pairs); err != nil {
+		recording := bench.Record(models)
+		r := rig{ctx: ctx, engine: decode.NewEngine(recording, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1]}
+		ratio, err := bench.Compare(c.Pairs, func() error {
+			recording.Reset()
+			return r.run(r.lanes(spread(b.lanes), 100, b.trace))
+		}, recording.Replay)
+		if err := cmp.Or(err, r.engine.Close()); err != nil {
 			return err
 		}
+		fmt.Fprint(h.stdout, tableRow(b.name, ratio))
+	}
+	models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
+	if err != nil {
+		return err
+	}
+	r := rig{ctx: ctx, engine: decode.NewEngine(models, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1]}
+	defer r.engine.Close()
+	fmt.Fprint(h.stdout, "\n", tableHead("one ÷ the other", "one", "other"))
+	for _, b := range r.pairs() {
+		ratio, err := bench.Compare(c.Pairs, b.one, b.other)
+		if err != nil {
+			return err
+		}
+		fmt.Fprint(h.stdout, tableRow(b.name, ratio))
 	}
 	return nil
 }
 
-func (b benchCase) run(ctx context.Context, h host, models decode.Pair, aligned []string, pairs int) error {
-	recording := bench.Record(models)
-	e := decode.NewEngine(recording, decode.Config{Kernel: h.kernel})
-	defer e.Close()
-	request := decode.Request{
-		Aligned:  aligned,
-		Prompt:   decode.Prompt{Messages: []decode.Message{{Role: "user", Content: "What did you think of the film?"}}},
-		Sampling: decode.Sampling{MaxTokens: 100, Temperature: 0.7, TopP: 1, IgnoreEnd: true},
-		Seed:     7, Trace: b.trace,
-	}
-	for i, l := range b.lambdas {
-		request.Lanes = append(request.Lanes, decode.Lane{Index: i, Lambda: decode.Vector{l}})
-	}
-	var tokens int
-	engine := func() error {
-		recording.Reset()
-		tokens = 0
-		job, err := e.Start(request, func(ev decode.Event) {
-			if ev.Type == decode.EventToken {
-				tokens++
-			}
-		})
+func tableHead(what, a, b string) string {
+	return fmt.Sprintf("| %s | ratio | 95%% interval | %s | %s |\n|---|--:|--:|--:|--:|\n", what, a, b)
+}
+
+func tableRow(name string, r bench.Ratio) string {
+	return fmt.Sprintf("| %s | %.3f | %.3f–%.3f | %v | %v |\n", name, r.Median, r.Low, r.High,
+		r.A.Round(time.Millisecond), r.B.Round(time.Millisecond))
+}
+
+// rig is an engine that runs are timed on.
+type rig struct {
+	ctx     context.Context
+	engine  *decode.Engine
+	aligned []string
+}
+
+// run decodes requests one after another.
+func (r *rig) run(requests ...decode.Request) error {
+	for _, request := range requests {
+		job, err := r.engine.Start(request, func(decode.Event) {})
 		if err != nil {
 			return err
 		}
 		<-job.Done()
-		e.Counters() // waits for the end of the step, when the models are nobody's
-		return ctx.Err()
+		r.engine.Counters() // waits for the end of the step, when the models are nobody's
 	}
-	r, err := bench.Compare(pairs, engine, recording.Replay)
-	if err != nil {
-		return err
+	return r.ctx.Err()
+}
+
+// lanes is a request of one lane for each λ.
+func (r *rig) lanes(lambdas []float64, tokens int, trace decode.Trace) decode.Request {
+	request := decode.Request{
+		Aligned:  r.aligned,
+		Prompt:   decode.Prompt{Messages: []decode.Message{{Role: "user", Content: "What did you think of the film?"}}},
+		Sampling: decode.Sampling{MaxTokens: tokens, Temperature: 0.7, TopP: 1, IgnoreEnd: true},
+		Seed:     7, Trace: trace,
 	}
-	fmt.Fprintf(h.stdout, "| %s | %.3f | %.3f–%.3f | %v | %v | %.0f |\n", b.name, r.Median, r.Low, r.High,
-		r.A.Round(time.Millisecond), r.B.Round(time.Millisecond), float64(tokens)/r.A.Seconds())
-	return nil
+	for i, l := range lambdas {
+		request.Lanes = append(request.Lanes, decode.Lane{Index: i, Lambda: decode.Vector{l}})
+	}
+	return request
+}
+
+// alone is one request for each λ.
+func (r *rig) alone(lambdas []float64, tokens int, trace decode.Trace) (requests []decode.Request) {
+	for _, l := range lambdas {
+		requests = append(requests, r.lanes([]float64{l}, tokens, trace))
+	}
+	return requests
+}
+
+// spread is n values of λ over [0, 2], ends included; one value is 0.5.
+func spread(n int) []float64 {
+	if n == 1 {
+		return []float64{0.5}
+	}
+	lambdas := make([]float64, n)
+	for i := range lambdas {
+		lambdas[i] = 2 * float64(i) / float64(n-1)
+	}
+	return lambdas
+}
+
+// timed is two ways to do about the same.
+type timed struct {
+	name       string
+	one, other func() error
+}
+
+func (r *rig) pairs() []timed {
+	run := func(requests ...decode.Request) func() error { return func() error { return r.run(requests...) } }
+	list := []timed{
+		{"λ = 0.5 ÷ λ = 0, which needs one model", run(r.lanes([]float64{0.5}, 100, noTrace)), run(r.lanes([]float64{0}, 100, noTrace))},
+	}
+	for _, n := range []int{2, 4, 8, 16} {
+		list = append(list, timed{
+			fmt.Sprintf("%d lanes over [0, 2] ÷ %d runs", n, n),
+			run(r.lanes(spread(n), 60, pageTrace)), run(r.alone(spread(n), 60, pageTrace)...),
+		})
+	}
+	whole := r.lanes(nil, 40, noTrace)
+	whole.Map = &decode.Map{From: 0, To: 2, Branches: 64}
+	return append(list, timed{"λ-map of [0, 2] to 40 tokens ÷ 21 runs", run(whole), run(r.alone(spread(21), 40, noTrace)...)})
 }
