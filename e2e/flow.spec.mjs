@@ -64,6 +64,12 @@ test("five lanes stream, λ moves, all stop, a reload loses nothing; a link open
   await guest.page.goto(`${server.base}/sessions`);
   assert.equal(await guest.page.locator(".item").count(), 0, "a guest sees no sessions");
 
+  // The owner's list leads back to the run.
+  await page.goto(`${server.base}/shares`);
+  assert.equal(await page.locator(".item-words").textContent(), "The film began");
+  await page.click('.item-title:text("Five strengths")');
+  assert.deepEqual(await texts(page), before);
+
   await page.goto(`${server.base}/shares`);
   await page.click('button:text("Revoke")');
   await page.locator('.badge:text("revoked")').waitFor();

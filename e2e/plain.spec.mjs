@@ -52,6 +52,9 @@ test("a session, a comparison, and every form work without scripts", async () =>
   await guest.context.close();
 
   await page.goto(`${server.base}/shares`);
+  await page.click('.item-title:text("By a plain form")');
+  assert.equal(page.url(), session, "a link leads back to its run");
+  await page.goto(`${server.base}/shares`);
   await page.click('summary:text("Expiry")');
   await page.click('form[action$="/expire"] button');
   assert.match(await page.locator(".item").textContent(), /expires/);

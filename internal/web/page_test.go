@@ -359,6 +359,38 @@ func TestNewLinkIsShownOnce(t *testing.T) {
 	}
 }
 
+func TestLinksLeadBackToTheirRun(t *testing.T) {
+	w := newWorld(t, setup{})
+	p := w.person()
+	made := p.ran(func(s map[string]any) { s["prompt"] = "abc <i>" + strings.Repeat("c", 300) })
+	p.shared(made, "title", "A title")
+	short := p.ran(func(s map[string]any) { s["prompt"] = "abcabc" })
+	p.shared(short)
+	back := func(run message) string {
+		return `<a class="item-title" href="/s/` + run.Session + "?run=" + run.Run + `">`
+	}
+	words := regexp.MustCompile(`<p class="item-words">([^<]*)</p>`)
+	body := p.get("/shares", 200)
+	if !strings.Contains(body, back(made)+"A title</a>") || !strings.Contains(body, back(short)+"abcabc</a>") {
+		t.Errorf("no way back\n%s", body)
+	}
+	if found := words.FindAllStringSubmatch(body, -1); len(found) != 1 || !strings.HasPrefix(found[0][1], "abc &lt;i&gt;ccc") || len(found[0][1]) > 220 {
+		t.Errorf("the prompts are described as %q, wanted the beginning of the first and nothing twice", found)
+	}
+	p.get("/s/"+made.Session+"?run="+made.Run, 200)
+
+	// Without its session a link stays, and leads nowhere until the session is back.
+	p.post("/sessions/"+made.Session+"/delete", http.StatusSeeOther)
+	body = p.get("/shares", 200)
+	if strings.Contains(body, back(made)) || !strings.Contains(body, `<span class="item-title">A title</span>`) || !words.MatchString(body) {
+		t.Errorf("a link of a deleted session\n%s", body)
+	}
+	p.post("/sessions/"+made.Session+"/restore", http.StatusSeeOther)
+	if body := p.get("/shares", 200); !strings.Contains(body, back(made)) {
+		t.Error("no way back to a session that was restored")
+	}
+}
+
 func TestRunningRunCannotBeShared(t *testing.T) {
 	w := newWorld(t, setup{delay: 2 * time.Millisecond})
 	p := w.person()
