@@ -128,6 +128,15 @@ func TestSessionsAreRenamedDeletedAndRestored(t *testing.T) {
 	if body := p.get("/sessions", 200); strings.Contains(body, "The session is renamed.") {
 		t.Error("the note is shown twice")
 	}
+	for next, want := range map[string]string{"/s/" + made.Session: "/s/" + made.Session, "//evil.example": "/", "": "/sessions"} {
+		if answer, _ := p.post(path+"/rename", http.StatusSeeOther, "title", "x", "next", next); answer.Header.Get("Location") != want {
+			t.Errorf("renamed with next %q: sent on to %s", next, answer.Header.Get("Location"))
+		}
+	}
+	if _, body := p.do("POST", path+"/rename", strings.NewReader(url.Values{"title": {" a\n b "}}.Encode()), "Accept", "application/json",
+		"Content-Type", "application/x-www-form-urlencoded", csrfHeader, p.csrf); !strings.Contains(body, `"title":"a b"`) {
+		t.Errorf("a program is not told the title as it is kept: %s", body)
+	}
 	p.post(path+"/rename", http.StatusBadRequest, "title", " ")
 	p.post(path+"/rename", http.StatusBadRequest, "title", strings.Repeat("x", session.MaxTitle+1))
 	p.post(path+"/delete", http.StatusSeeOther)
