@@ -149,6 +149,30 @@ func TestSessionsAreRenamedDeletedAndRestored(t *testing.T) {
 	p.get("/s/"+made.Session, 200)
 }
 
+func TestDeletingASessionStopsWhatRunsInIt(t *testing.T) {
+	w := newWorld(t, setup{delay: 2 * time.Millisecond})
+	p, other := w.person(), w.person()
+	k, theirs := p.dial(), other.dial()
+	made := k.start(spec(1500, 0, 1))
+	kept := theirs.start(spec(1500, 0))
+	other.post("/sessions/"+made.Session+"/delete", http.StatusNotFound)
+	p.post("/sessions/"+made.Session+"/delete", http.StatusSeeOther)
+	for w.models.engine.Counters().Lanes != 1 {
+		time.Sleep(time.Millisecond)
+	}
+	p.post("/sessions/"+made.Session+"/restore", http.StatusSeeOther)
+	w.settled(p, made.Run)
+	if run, err := w.store.Run(t.Context(), p.owner(), made.Run); err != nil || run.Status != session.Ended {
+		t.Errorf("the run of a session that was deleted and restored: %+v, %v", run, err)
+	}
+	theirs.send(map[string]any{"type": "stop", "run": kept.Run})
+	tr := newTrack(kept.Run)
+	theirs.follow(tr, 1)
+	if tr.ended[0] != decode.EndCancelled {
+		t.Errorf("somebody else's lane ended with %q", tr.ended[0])
+	}
+}
+
 func TestFormsNeedTheirToken(t *testing.T) {
 	w := newWorld(t, setup{})
 	p, other := w.person(), w.person()

@@ -77,12 +77,13 @@ func (s *Server) renameSession(c echo.Context) error {
 	return s.done(c, "The session is renamed.", "", next)
 }
 
-// deleteSession is POST /sessions/{id}/delete. It can be undone.
+// deleteSession is POST /sessions/{id}/delete. It can be undone, but for runs that it stops.
 func (s *Server) deleteSession(c echo.Context) error {
 	id := c.Param("id")
 	if err := s.sessions.DeleteSession(c.Request().Context(), owner(c), id, s.now()); err != nil {
 		return err
 	}
+	s.hub.StopSession(owner(c), id)
 	return s.done(c, "The session is deleted.", "/sessions/"+id+"/restore", "/sessions")
 }
 
