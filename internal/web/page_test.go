@@ -296,6 +296,7 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 	made := p.ran(func(s map[string]any) { s["prompt"] = "<script>alert(2)</script> abc" })
 	id, token := p.shared(made, "title", "Two strengths")
 	stranger := &person{w: w, http: &http.Client{}}
+	decoded := w.models.engine.Counters().Tokens
 	for range 2 {
 		answer, body := stranger.do("GET", "/c/"+token, nil)
 		if answer.StatusCode != 200 || refreshed.MatchString(body) || !strings.Contains(body, "Two strengths") {
@@ -329,6 +330,9 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 		t.Error("it cannot be forked")
 	}
 
+	if after := w.models.engine.Counters().Tokens; after != decoded {
+		t.Errorf("reading a comparison decoded %d tokens", after-decoded)
+	}
 	var v templates.Verification
 	answer, text = stranger.do("POST", "/c/"+token+"/verify", nil, "X-Requested-With", "fetch")
 	if err := json.Unmarshal([]byte(text), &v); err != nil || !v.Identical || v.Tokens != 16 || v.Lanes != 2 {
@@ -370,6 +374,33 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 	}
 	if w.get404(stranger, "/c/"+token[:21], "/c/"+token+"x", "/c/"+strings.Repeat("A", 22)) {
 		t.Error("a wrong token opens something")
+	}
+}
+
+func TestVerifyShowsTheFirstDifference(t *testing.T) {
+	w := newWorld(t, setup{})
+	p := w.person()
+	_, token := p.shared(p.ran(nil))
+	var stored struct {
+		Lanes []struct{ Tokens []struct{ Text, Name string } }
+	}
+	if err := json.Unmarshal([]byte(p.get("/c/"+token+".json", 200)), &stored); err != nil {
+		t.Fatal(err)
+	}
+	w.models.retrain(9)
+	_, text := p.do("POST", "/c/"+token+"/verify", nil, csrfHeader, p.csrf, "X-Requested-With", "fetch")
+	var v templates.Verification
+	if err := json.Unmarshal([]byte(text), &v); err != nil || v.Identical || v.Error != "" {
+		t.Fatalf("with other models: %s, %v", text, err)
+	}
+	was := stored.Lanes[v.Lane].Tokens[v.Index]
+	if v.Stored != was.Text && v.Stored != was.Name || v.Decoded == v.Stored || v.Decoded == "" || strings.HasPrefix(v.Decoded, "token") {
+		t.Errorf("%+v; stored was %+v", v, was)
+	}
+	_, body := p.do("POST", "/c/"+token+"/verify", nil, csrfHeader, p.csrf)
+	want := fmt.Sprintf("in lane %d at token %d:", v.Lane+1, v.Index+1)
+	if !strings.Contains(body, want) || !strings.Contains(body, "<q>"+escaped(v.Stored)+"</q>, decoded now <q>"+escaped(v.Decoded)+"</q>") {
+		t.Errorf("the page does not say %q and %q instead of %q", want, v.Decoded, v.Stored)
 	}
 }
 
@@ -488,16 +519,19 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 	p.get("/readyz", 503)
 	p.get("/healthz", 200)
 	w.models.become("ready")
-	p.ran(nil)
+	made := p.ran(nil)
 	body := p.get("/metrics", 200)
 	for _, line := range []string{
 		`realign_http_requests_total{method="GET",route="/healthz",status="200"} 2`,
 		`realign_runs_total 1`, `realign_tokens_total{pair="table"} 16`, `realign_pair_ready{pair="table"} 1`,
-		`realign_worker_restarts_total{pair="table"} 0`, `realign_queue_requests{pair="table"} 0`, "realign_sockets ",
+		`realign_worker_restarts_total{pair="table"} 0`, `realign_lanes{pair="table"} 0`, `realign_queue_requests{pair="table"} 0`, "realign_sockets ",
 	} {
 		if !strings.Contains(body, line) {
 			t.Errorf("no %s", line)
 		}
+	}
+	if !strings.Contains(w.logs.String(), `"msg":"run started"`) || !strings.Contains(w.logs.String(), `"run":"`+made.Run+`"`) {
+		t.Error("the log does not tell of the run by its id")
 	}
 	if !regexp.MustCompile(`realign_rows_total\{model="reference",pair="table"\} [1-9]`).MatchString(body) {
 		t.Error("no rows of the reference")
