@@ -25,6 +25,7 @@ before(async () => {
   await ended(page);
   const session = page.url();
   await page.click("[data-share] > summary");
+  await page.fill("[data-share-title]", "Warmth of an answer");
   await page.click("[data-share-submit]");
   await page.locator("[data-share-url]").waitFor();
   const comparison = await page.inputValue("[data-share-url]");

@@ -423,6 +423,13 @@ export class Playground implements StageEvents {
         if (!asked.spec) column.update();
       }
     }
+    if (!asked && frame.code === "unavailable" && this.run && frame.run === this.run.id && !this.run.ended) {
+      for (const index of this.run.breakOff({ code: frame.code, message: frame.message })) {
+        const column = this.stage.columnFor(index);
+        if (column) this.stage.draw(column);
+      }
+      return; // what has broken off is told with the run
+    }
     const field = (frame.field ?? "").replace(/^(spec\.)?(sampling\.)?/, "").replace(/\[\d+\].*$/, "");
     const wait = frame.retry_after ? ` Try again in ${frame.retry_after} s.` : "";
     if (field && this.compose.show([{ field, message: sentence(frame.message) }])) return;
@@ -463,6 +470,9 @@ export class Playground implements StageEvents {
     if (error && this.page.dataset.told !== `${run?.id} ${run?.seq}`) {
       this.page.dataset.told = `${run?.id} ${run?.seq}`;
       this.alert(error.code === "unavailable" ? `The run was broken off: ${sentence(error.message)}` : sentence(error.message), true);
+    } else if (running && this.page.dataset.told?.startsWith(`${run.id} `)) {
+      delete this.page.dataset.told; // it goes on after all
+      this.alert("");
     }
   }
 
