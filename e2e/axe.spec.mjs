@@ -111,6 +111,21 @@ for (const [width, height] of [[1280, 900], [390, 844], [360, 740]]) {
       await page.click("[data-help-open]");
       await check(page, "help");
       if (width !== 360) await screenshot(page, `help-${width}-${colorScheme}`);
+
+      // What forms lead to: a new link, a revoked one, a verdict.
+      await page.keyboard.press("Escape");
+      await Promise.all([page.waitForNavigation(), page.locator("[data-share-form]").evaluate((form) => HTMLFormElement.prototype.submit.call(form))]);
+      await page.locator("input[data-select-all]").waitFor();
+      await check(page, "a new link");
+      if (width !== 360) await screenshot(page, `shares-new-${width}-${colorScheme}`);
+      await page.locator('button:text("Revoke")').first().click();
+      await page.locator(".toast").waitFor();
+      await check(page, "a revoked link");
+      if (width !== 360) await screenshot(page, `shares-revoked-${width}-${colorScheme}`);
+      await page.goto(addresses.comparison);
+      await page.click("[data-verify] button");
+      await page.locator(".verdict-good").waitFor();
+      await check(page, "a verdict");
       assert.deepEqual(troubles, []);
       await context.close();
     });
