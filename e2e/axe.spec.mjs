@@ -10,12 +10,14 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
 let server;
+let guarded; // asks for a password
 let browser;
 let addresses;
 let cookies;
 
 before(async () => {
   server = await startServer();
+  guarded = await startServer({ password: "correct horse" });
   browser = await startBrowser();
   const { page, context } = await freshPage(browser);
   await page.goto(server.base);
@@ -23,19 +25,21 @@ before(async () => {
   await ended(page);
   const session = page.url();
   await page.click("[data-share] > summary");
+  await page.fill("[data-share-title]", "Warmth of an answer");
   await page.click("[data-share-submit]");
   await page.locator("[data-share-url]").waitFor();
   const comparison = await page.inputValue("[data-share-url]");
   cookies = await context.cookies();
   addresses = {
     playground: "/", session, comparison, sessions: "/sessions", "sessions-none": "/sessions?q=nothing", shares: "/shares", pairs: "/pairs", pair: "/pairs/demo",
-    error: "/nothing", fork: `/?from=c:${comparison.split("/c/")[1]}`,
+    error: "/nothing", login: `${guarded.base}/login?next=%2Fsessions`, fork: `/?from=c:${comparison.split("/c/")[1]}`,
   };
   await context.close();
 });
 
 after(async () => {
   await browser?.close();
+  await guarded?.stop();
   await server?.stop();
 });
 
@@ -58,6 +62,18 @@ for (const [width, height] of [[1280, 900], [390, 844], [360, 740]]) {
         await page.waitForTimeout(250);
         await check(page, name);
         if (width !== 360) await screenshot(page, `${name}-${width}-${colorScheme}`);
+      }
+
+      // A wrong password, then the right one: pages have one more thing to press. The server allows few wrong ones.
+      if (width !== 360) {
+        await page.goto(`${guarded.base}/login?next=%2Fsessions`);
+        for (const password of ["wrong horse", "correct horse"]) {
+          await page.fill('[name="password"]', password);
+          await page.click('main button:text("Log in")');
+          await check(page, password);
+          await screenshot(page, `login-${password.split(" ")[0]}-${width}-${colorScheme}`);
+        }
+        await page.locator('button:text("Log out")').waitFor();
       }
 
       // The session in use: everything open.
@@ -84,6 +100,10 @@ for (const [width, height] of [[1280, 900], [390, 844], [360, 740]]) {
       await page.keyboard.press("Escape");
       await page.locator('[data-view] input[value="tokens"]').check({ force: true });
       await check(page, "tokens");
+      await page.click("[data-rename] > summary");
+      await check(page, "rename");
+      if (width !== 360) await screenshot(page, `rename-${width}-${colorScheme}`);
+      await page.keyboard.press("Escape");
       await page.click("[data-share] > summary");
       await check(page, "share");
       if (width !== 360) await screenshot(page, `share-${width}-${colorScheme}`);
@@ -91,6 +111,21 @@ for (const [width, height] of [[1280, 900], [390, 844], [360, 740]]) {
       await page.click("[data-help-open]");
       await check(page, "help");
       if (width !== 360) await screenshot(page, `help-${width}-${colorScheme}`);
+
+      // What forms lead to: a new link, a revoked one, a verdict.
+      await page.keyboard.press("Escape");
+      await Promise.all([page.waitForNavigation(), page.locator("[data-share-form]").evaluate((form) => HTMLFormElement.prototype.submit.call(form))]);
+      await page.locator("input[data-select-all]").waitFor();
+      await check(page, "a new link");
+      if (width !== 360) await screenshot(page, `shares-new-${width}-${colorScheme}`);
+      await page.locator('button:text("Revoke")').first().click();
+      await page.locator(".toast").waitFor();
+      await check(page, "a revoked link");
+      if (width !== 360) await screenshot(page, `shares-revoked-${width}-${colorScheme}`);
+      await page.goto(addresses.comparison);
+      await page.click("[data-verify] button");
+      await page.locator(".verdict-good").waitFor();
+      await check(page, "a verdict");
       assert.deepEqual(troubles, []);
       await context.close();
     });

@@ -58,6 +58,53 @@ test("a connection that breaks comes back by itself, without a gap", async () =>
   await context.close();
 });
 
+test("a run that cannot be saved any more has broken off, and says why", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  // A disk that is full: the server tells of it in the place of events, and has no more of them for now.
+  let full = false;
+  let release = () => {};
+  await page.routeWebSocket(/\/ws$/, (socket) => {
+    const toServer = socket.connectToServer();
+    const held = [];
+    toServer.onMessage((text) => {
+      const frame = JSON.parse(text);
+      if (frame.type !== "events" || !full) socket.send(text);
+      else {
+        if (held.length === 0) socket.send(JSON.stringify({ type: "error", run: frame.run, code: "unavailable", message: "cannot save: the disk is full" }));
+        held.push(text);
+      }
+    });
+    release = () => {
+      full = false;
+      for (const text of held.splice(0)) socket.send(text);
+    };
+  });
+  await page.goto(server.base);
+  const atFullSpeed = await server.slow();
+  await run(page, "It was late", { ...long, seed: 9 });
+  await running(page);
+  full = true;
+  await until(async () => (await states(page)).every((state) => state === "error"), "no lane seems to run");
+  assert.match(await page.locator("[data-alert]").textContent(), /broken off: Cannot save: the disk is full/);
+  assert.ok(await page.locator("[data-alert-again]").isVisible());
+  assert.ok(!(await page.locator("[data-stop-all]").isVisible()), "there is nothing to stop");
+  const left = await texts(page);
+
+  // There is room again, and it went on: nothing is missing.
+  release();
+  await until(async () => (await states(page)).every((state) => state === "running"), "what goes on is shown to go on");
+  assert.ok(!(await page.locator("[data-alert]").isVisible()));
+  await page.click("[data-stop-all]");
+  atFullSpeed();
+  await ended(page);
+  const whole = await texts(page);
+  for (const [i, text] of left.entries()) assert.ok(whole[i].startsWith(text));
+  await page.reload();
+  assert.deepEqual(await texts(page), whole);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
 test("a killed server: the page says so, and after a restart what it had shown is there", async () => {
   let own = await startServer();
   const { page, context, troubles } = await freshPage(browser);

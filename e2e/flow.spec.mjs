@@ -64,6 +64,12 @@ test("five lanes stream, λ moves, all stop, a reload loses nothing; a link open
   await guest.page.goto(`${server.base}/sessions`);
   assert.equal(await guest.page.locator(".item").count(), 0, "a guest sees no sessions");
 
+  // The owner's list leads back to the run.
+  await page.goto(`${server.base}/shares`);
+  assert.equal(await page.locator(".item-words").textContent(), "The film began");
+  await page.click('.item-title:text("Five strengths")');
+  assert.deepEqual(await texts(page), before);
+
   await page.goto(`${server.base}/shares`);
   await page.click('button:text("Revoke")');
   await page.locator('.badge:text("revoked")').waitFor();
@@ -187,6 +193,58 @@ test("sessions: search, rename, delete, undo, export, import", async () => {
   assert.equal(await page.locator(".item").count(), 2);
   await page.locator(".item-title").first().click();
   assert.deepEqual(await texts(page), text);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("the session on the bench is renamed in place, by keyboard, and keeps its name", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  const title = page.locator("[data-session-title]");
+  const focus = () => page.evaluate(() => document.activeElement?.textContent.trim() ?? "");
+  await page.goto(server.base);
+  const summary = page.locator("[data-rename] > summary");
+  assert.ok(!(await summary.isVisible()), "there is no session yet");
+  await run(page, "A first prompt", { max_tokens: 4 });
+  await ended(page);
+  assert.equal(await title.textContent(), "A first prompt");
+
+  await page.locator('.nav a:text("Pairs")').focus();
+  for (let i = 0; i < 12 && (await focus()) !== "Rename the session"; i++) await page.keyboard.press("Tab");
+  assert.equal(await focus(), "Rename the session", "Tab leads there");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.activeElement?.matches("[data-rename-title]"));
+  await page.keyboard.type("A <b>better</b>   name");
+  await page.keyboard.press("Enter");
+  await until(async () => (await title.textContent()) === "A <b>better</b> name", "the title is the new one, as it was kept");
+  assert.equal(await focus(), "Rename the session");
+  assert.equal(await page.title(), "A <b>better</b> name · Realign");
+  assert.match(await page.locator("[data-announce]").textContent(), /A <b>better<\/b> name/);
+
+  // Esc leaves it as it is; what the server refuses is told where it was typed.
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.activeElement?.matches("[data-rename-title]"));
+  await page.keyboard.type("Never mind");
+  await page.keyboard.press("Escape");
+  assert.equal(await focus(), "Rename the session");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.activeElement?.matches("[data-rename-title]"));
+  assert.equal(await page.inputValue("[data-rename-title]"), "A <b>better</b> name", "what was given up is not kept");
+  await page.keyboard.type("   ");
+  await page.keyboard.press("Enter");
+  await page.locator("[data-rename-error]").waitFor();
+  assert.match(await page.locator("[data-rename-error]").textContent(), /empty/);
+  await page.keyboard.press("Escape");
+
+  // A further run of the session leaves its name alone, other lanes or not.
+  await page.locator("[data-preset]").first().click();
+  await run(page, "A second prompt");
+  await until(async () => (await page.locator("[data-runs] .run").count()) === 2, "there is a second run");
+  await ended(page);
+  assert.equal(await title.textContent(), "A <b>better</b> name");
+  await page.reload();
+  assert.equal(await title.textContent(), "A <b>better</b> name");
+  await page.goto(`${server.base}/sessions`);
+  assert.equal(await page.locator(".item-title").textContent(), "A <b>better</b> name");
   assert.deepEqual(troubles, []);
   await context.close();
 });

@@ -30,6 +30,12 @@ test("a session, a comparison, and every form work without scripts", async () =>
   assert.ok((await page.locator(".lane-parting:visible").count()) > 0, "where neighbours part is written");
   assert.match(await page.locator(".about").textContent(), /Seed/);
 
+  await page.click("[data-rename] > summary");
+  await page.fill("[data-rename-title]", "Named by a plain form");
+  await page.press("[data-rename-title]", "Enter");
+  assert.equal(await page.locator("[data-session-title]").textContent(), "Named by a plain form");
+  assert.equal(page.url(), session, "it leads back to the run");
+
   await page.click("[data-share] > summary");
   await page.fill("[data-share-title]", "By a plain form");
   await page.click("[data-share-submit]");
@@ -51,6 +57,9 @@ test("a session, a comparison, and every form work without scripts", async () =>
   assert.match(await guest.page.locator(".verdict").textContent(), /Identical/);
   await guest.context.close();
 
+  await page.goto(`${server.base}/shares`);
+  await page.click('.item-title:text("By a plain form")');
+  assert.equal(page.url(), session, "a link leads back to its run");
   await page.goto(`${server.base}/shares`);
   await page.click('summary:text("Expiry")');
   await page.click('form[action$="/expire"] button');

@@ -11,14 +11,16 @@ import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
 export const results = "test-results";
+export const program = process.env.REALIGN_BIN ?? "bin/realign";
 
-/** Starts bin/realign with the demo pair and waits until it is ready. */
-export async function startServer({ data, port } = {}) {
+/** Starts bin/realign with the demo pair and waits until it is ready. With a password people must log in. */
+export async function startServer({ data, port, password } = {}) {
   const folder = data ?? (await mkdtemp(join(tmpdir(), "realign-e2e-")));
   const at = port ?? (await freePort());
   const base = `http://127.0.0.1:${at}`;
-  const child = spawn(process.env.REALIGN_BIN ?? "bin/realign", ["serve", "--addr", `127.0.0.1:${at}`, "--data", folder, "--pair", "demo"], {
+  const child = spawn(program, ["serve", "--addr", `127.0.0.1:${at}`, "--data", folder, "--pair", "demo"], {
     stdio: ["ignore", "pipe", "pipe"],
+    env: password ? { ...process.env, REALIGN_AUTH: "password", REALIGN_PASSWORD: password } : process.env,
   });
   let log = "";
   for (const stream of [child.stdout, child.stderr]) {
@@ -184,9 +186,9 @@ export let server;
 export let browser;
 
 /** Gives a file of tests a server and a browser of its own. */
-export function withServer() {
+export function withServer(options = {}) {
   before(async () => {
-    server = await startServer();
+    server = await startServer(options);
     browser = await startBrowser();
   });
   after(async () => {

@@ -16,10 +16,17 @@ type Comparison struct {
 	Owner     string    `json:"-"`
 	Run       string    `json:"run"` // it was made from; the run may be gone
 	Title     string    `json:"title"`
+	Prompt    string    `json:"prompt"` // its beginning, on one line
 	Digest    string    `json:"digest"` // of the snapshot
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"` // zero is never
 	RevokedAt time.Time `json:"revoked_at,omitzero"` // zero unless revoked
+}
+
+// Link is a comparison in the list of its owner.
+type Link struct {
+	Comparison
+	Session string // that its run is in; "" once the run or the session is gone
 }
 
 // Open reports whether the link opens at a time.
@@ -38,11 +45,14 @@ type Shared interface {
 	Comparison(ctx context.Context, owner, id string) (Comparison, []byte, error)
 
 	// Comparisons lists an owner's, newest first, those that no longer open included.
-	Comparisons(ctx context.Context, owner string) ([]Comparison, error)
+	Comparisons(ctx context.Context, owner string) ([]Link, error)
 
 	// UpdateComparison saves a comparison's title, expiry and revocation.
 	UpdateComparison(ctx context.Context, c Comparison) error
 }
+
+// promptShown is how many characters of a prompt a list of links keeps.
+const promptShown = 200
 
 // Shelf shares comparisons.
 type Shelf struct {
@@ -83,7 +93,10 @@ func (s *Shelf) Share(ctx context.Context, owner, runID, title string, expires t
 	if err != nil {
 		return Comparison{}, "", err
 	}
-	c := Comparison{ID: NewID(), Owner: owner, Run: runID, Title: title, Digest: digest, CreatedAt: now, ExpiresAt: expires}
+	c := Comparison{
+		ID: NewID(), Owner: owner, Run: runID, Title: title, Prompt: beginning(snapshot.Prompt, promptShown), Digest: digest,
+		CreatedAt: now, ExpiresAt: expires,
+	}
 	token := newToken()
 	if err := s.Store.CreateComparison(ctx, c, Digest([]byte(token)), form); err != nil {
 		return Comparison{}, "", err
@@ -130,7 +143,7 @@ func read(c Comparison, form []byte) (Comparison, *Snapshot, error) {
 }
 
 // List is an owner's comparisons, newest first.
-func (s *Shelf) List(ctx context.Context, owner string) ([]Comparison, error) {
+func (s *Shelf) List(ctx context.Context, owner string) ([]Link, error) {
 	return s.Store.Comparisons(ctx, owner)
 }
 

@@ -64,7 +64,7 @@ func TestShare(t *testing.T) {
 	_, _, err = sh.Share(ctx, "ann", run.ID, "", at)
 	wantKind(t, err, fault.Invalid, "expires_at")
 	c, token, err := sh.Share(ctx, "ann", run.ID, "", at.Add(time.Hour))
-	if err != nil || c.Title != run.Spec.Prompt || len(token) != 22 {
+	if err != nil || c.Title != run.Spec.Prompt || c.Prompt != run.Spec.Prompt || len(token) != 22 {
 		t.Fatalf("%+v %q %v", c, token, err)
 	}
 	got, snapshot, err := sh.Open(ctx, token)

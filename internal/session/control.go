@@ -184,7 +184,7 @@ func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 	return nil
 }
 
-// StopSession ends all lanes of all runs of a session, as one does before deleting it.
+// StopSession ends all lanes of all runs of a session, as one does when it is deleted.
 func (h *Hub) StopSession(owner, session string) {
 	h.mu.Lock()
 	var jobs []Job

@@ -85,17 +85,19 @@ func CleanTitle(title string) (string, error) {
 }
 
 // TitleOf is the title a session gets from its first prompt.
-func TitleOf(prompt string) string {
-	const length = 80
-	title := oneLine(prompt)
-	if utf8.RuneCountInString(title) <= length {
-		return title
+func TitleOf(prompt string) string { return beginning(prompt, 80) }
+
+// beginning is a text on one line, of n characters at most, cut between words where it can be.
+func beginning(text string, n int) string {
+	text = oneLine(text)
+	if utf8.RuneCountInString(text) <= n {
+		return text
 	}
-	title = string([]rune(title)[:length-1])
-	if i := strings.LastIndexByte(title, ' '); i > length/2 {
-		title = title[:i]
+	text = string([]rune(text)[:n-1])
+	if i := strings.LastIndexByte(text, ' '); i > n/2 {
+		text = text[:i]
 	}
-	return title + "…"
+	return text + "…"
 }
 
 // oneLine replaces control characters and runs of space by single spaces.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -19,6 +20,7 @@ type Verdict struct {
 	Index    int           `json:"index"`
 	Expected *decode.Token `json:"expected,omitempty"`
 	Got      *decode.Token `json:"got,omitempty"`
+	Name     string        `json:"name,omitempty"` // of the token got, as it is shown
 }
 
 // Verify decodes a snapshot again, from its prompt tokens with the recorded moves of λ, and compares the
@@ -109,7 +111,7 @@ func (v *verification) sink(e decode.Event) {
 		v.got[e.Lane]++
 		v.compared++
 		if expected == nil || *expected != e.ID {
-			v.diff = &Verdict{Lane: e.Lane, Index: index, Expected: expected, Got: &e.ID}
+			v.diff = &Verdict{Lane: e.Lane, Index: index, Expected: expected, Got: &e.ID, Name: cmp.Or(e.Name, e.Text)}
 		}
 		// How a lane that was cut off would have gone on is not known.
 		cut := lane.Reason == decode.EndCancelled || lane.Reason == decode.EndError

@@ -16,16 +16,18 @@ type comparisonRow struct {
 	RunID     string `bun:"run_id"`
 	TokenHash string `bun:"token_hash"`
 	Title     string `bun:"title"`
+	Prompt    string `bun:"prompt"`
 	Digest    string `bun:"digest"`
 	Snapshot  string `bun:"snapshot"`
 	CreatedAt int64  `bun:"created_at"`
 	ExpiresAt *int64 `bun:"expires_at"`
 	RevokedAt *int64 `bun:"revoked_at"`
+	SessionID string `bun:"session_id,scanonly"`
 }
 
 func (r *comparisonRow) comparison() session.Comparison {
 	return session.Comparison{
-		ID: r.ID, Owner: r.Owner, Run: r.RunID, Title: r.Title, Digest: r.Digest,
+		ID: r.ID, Owner: r.Owner, Run: r.RunID, Title: r.Title, Prompt: r.Prompt, Digest: r.Digest,
 		CreatedAt: fromMicros(&r.CreatedAt), ExpiresAt: fromMicros(r.ExpiresAt), RevokedAt: fromMicros(r.RevokedAt),
 	}
 }
@@ -33,7 +35,7 @@ func (r *comparisonRow) comparison() session.Comparison {
 // CreateComparison keeps a comparison under the hash of its token.
 func (s *Store) CreateComparison(ctx context.Context, c session.Comparison, tokenHash string, snapshot []byte) error {
 	_, err := s.write.NewInsert().Model(&comparisonRow{
-		ID: c.ID, Owner: c.Owner, RunID: c.Run, TokenHash: tokenHash, Title: c.Title, Digest: c.Digest, Snapshot: string(snapshot),
+		ID: c.ID, Owner: c.Owner, RunID: c.Run, TokenHash: tokenHash, Title: c.Title, Prompt: c.Prompt, Digest: c.Digest, Snapshot: string(snapshot),
 		CreatedAt: c.CreatedAt.UnixMicro(), ExpiresAt: micros(c.ExpiresAt), RevokedAt: micros(c.RevokedAt),
 	}).Exec(ctx)
 	return wrap(err, "keep comparison %s", c.ID)
@@ -58,16 +60,18 @@ func (s *Store) comparison(ctx context.Context, q *bun.SelectQuery) (session.Com
 }
 
 // Comparisons lists an owner's, newest first.
-func (s *Store) Comparisons(ctx context.Context, owner string) ([]session.Comparison, error) {
+func (s *Store) Comparisons(ctx context.Context, owner string) ([]session.Link, error) {
 	var rows []comparisonRow
-	err := s.read.NewSelect().Model(&rows).ExcludeColumn("snapshot").Where("c.owner = ?", owner).
-		OrderExpr("c.created_at DESC, c.id DESC").Scan(ctx)
+	err := s.read.NewSelect().Model(&rows).ExcludeColumn("snapshot").ColumnExpr("COALESCE(s.id, '') AS session_id").
+		Join("LEFT JOIN runs AS r ON r.id = c.run_id AND r.owner = c.owner").
+		Join("LEFT JOIN sessions AS s ON s.id = r.session_id AND s.deleted_at IS NULL").
+		Where("c.owner = ?", owner).OrderExpr("c.created_at DESC, c.id DESC").Scan(ctx)
 	if err != nil {
 		return nil, wrap(err, "list comparisons")
 	}
-	list := make([]session.Comparison, len(rows))
+	list := make([]session.Link, len(rows))
 	for i := range rows {
-		list[i] = rows[i].comparison()
+		list[i] = session.Link{Comparison: rows[i].comparison(), Session: rows[i].SessionID}
 	}
 	return list, nil
 }

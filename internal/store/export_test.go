@@ -1,6 +1,25 @@
 package store
 
-import "context"
+import (
+	"context"
+
+	"realign/internal/session"
+)
+
+// Before takes the tables back to how a step of the migrations left them and keeps a comparison there, of which
+// only what the tables had from the beginning is kept.
+func (s *Store) Before(ctx context.Context, version int64, c session.Comparison, tokenHash, snapshot string) error {
+	steps, err := s.steps()
+	if err != nil {
+		return err
+	}
+	if _, err := steps.DownTo(ctx, version); err != nil {
+		return err
+	}
+	_, err = s.write.NewRaw("INSERT INTO comparisons (id, owner, run_id, token_hash, title, digest, snapshot, created_at)"+
+		" VALUES (?, ?, ?, ?, ?, ?, ?, ?)", c.ID, c.Owner, c.Run, tokenHash, c.Title, c.Digest, snapshot, c.CreatedAt.UnixMicro()).Exec(ctx)
+	return err
+}
 
 // LimitPages makes the SQLite file as good as full: it may have n pages more than it has; negative is no
 // limit.

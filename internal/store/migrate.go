@@ -14,6 +14,15 @@ var migrations embed.FS
 
 // migrate brings the tables up to date, each step in a transaction of its own.
 func (s *Store) migrate(ctx context.Context) error {
+	steps, err := s.steps()
+	if err != nil {
+		return err
+	}
+	_, err = steps.Up(ctx)
+	return err
+}
+
+func (s *Store) steps() (*goose.Provider, error) {
 	dialect, folder := goose.DialectPostgres, "migrations/postgres"
 	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
 	if s.sqlite {
@@ -22,18 +31,13 @@ func (s *Store) migrate(ctx context.Context) error {
 		// Servers that share a database may start at the same time.
 		locker, err := lock.NewPostgresSessionLocker()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		options = append(options, goose.WithSessionLocker(locker))
 	}
 	files, err := fs.Sub(migrations, folder)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	provider, err := goose.NewProvider(dialect, s.write.DB, files, options...)
-	if err != nil {
-		return err
-	}
-	_, err = provider.Up(ctx)
-	return err
+	return goose.NewProvider(dialect, s.write.DB, files, options...)
 }

@@ -1,13 +1,13 @@
 package store_test
 
 import (
+	"database/sql"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"database/sql"
+	"time"
 
 	"realign/internal/fault"
 	"realign/internal/session"
@@ -35,8 +35,14 @@ func TestSQLite(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) *store.Store { return open(t, store.Config{Data: t.TempDir()}) })
 }
 
-// TestPostgres needs REALIGN_TEST_POSTGRES, the address of a database in which it may create schemas.
 func TestPostgres(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) *store.Store { return open(t, postgres(t)) })
+}
+
+// postgres is a schema of its own. It needs REALIGN_TEST_POSTGRES, the address of a database in which tests may
+// create schemas.
+func postgres(t *testing.T) store.Config {
+	t.Helper()
 	dsn := os.Getenv("REALIGN_TEST_POSTGRES")
 	if dsn == "" {
 		t.Skip("REALIGN_TEST_POSTGRES is not set: not run on PostgreSQL")
@@ -45,22 +51,46 @@ func TestPostgres(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer admin.Close()
-	storetest.Run(t, func(t *testing.T) *store.Store {
-		schema := "test_" + session.NewID()
-		if _, err := admin.Exec("CREATE SCHEMA " + schema); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _, _ = admin.Exec("DROP SCHEMA " + schema + " CASCADE") })
-		u, err := url.Parse(dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		q := u.Query()
-		q.Set("search_path", schema)
-		u.RawQuery = q.Encode()
-		return open(t, store.Config{DSN: u.String()})
-	})
+	t.Cleanup(func() { _ = admin.Close() })
+	schema := "test_" + session.NewID()
+	if _, err := admin.Exec("CREATE SCHEMA " + schema); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = admin.Exec("DROP SCHEMA " + schema + " CASCADE") })
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set("search_path", schema)
+	u.RawQuery = q.Encode()
+	return store.Config{DSN: u.String()}
+}
+
+// What was kept before a step of the migrations is complete after it.
+func TestMigrationsFillWhatTheyAdd(t *testing.T) {
+	for name, config := range map[string]func(t *testing.T) store.Config{
+		"sqlite":   func(t *testing.T) store.Config { return store.Config{Data: t.TempDir()} },
+		"postgres": postgres,
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := config(t)
+			s := open(t, config)
+			c := session.Comparison{ID: "c1", Owner: "ann", Run: "gone", Title: "one", Digest: "d", CreatedAt: time.Unix(1, 0).UTC()}
+			prompt := strings.Repeat("“é” ", 60)
+			if err := s.Before(t.Context(), 2, c, "hash", `{"prompt":"`+prompt+`"}`); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			list, err := open(t, config).Comparisons(t.Context(), "ann")
+			c.Prompt = string([]rune(prompt)[:200])
+			if err != nil || len(list) != 1 || list[0] != (session.Link{Comparison: c}) {
+				t.Errorf("%+v, %v", list, err)
+			}
+		})
+	}
 }
 
 func TestOpenTwice(t *testing.T) {

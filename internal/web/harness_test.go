@@ -161,6 +161,12 @@ func (d *tables) Decode(_ context.Context, name string, r decode.Request, sink f
 	return d.engine.Start(r, sink)
 }
 
+// retrain puts other models under the same names and checksums.
+func (d *tables) retrain(seed uint64) {
+	_ = d.engine.Close()
+	d.engine = decode.NewEngine(decodetest.New(decodetest.Options{Seed: seed, EndLogit: -30, Context: 2048}), decode.Config{})
+}
+
 func (d *tables) Models(_ context.Context, name string, aligned []string) ([]string, []session.File, error) {
 	if name != "table" {
 		return nil, nil, fault.Field("pair", "there is no %q", name)

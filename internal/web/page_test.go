@@ -128,6 +128,15 @@ func TestSessionsAreRenamedDeletedAndRestored(t *testing.T) {
 	if body := p.get("/sessions", 200); strings.Contains(body, "The session is renamed.") {
 		t.Error("the note is shown twice")
 	}
+	for next, want := range map[string]string{"/s/" + made.Session: "/s/" + made.Session, "//evil.example": "/", "": "/sessions"} {
+		if answer, _ := p.post(path+"/rename", http.StatusSeeOther, "title", "x", "next", next); answer.Header.Get("Location") != want {
+			t.Errorf("renamed with next %q: sent on to %s", next, answer.Header.Get("Location"))
+		}
+	}
+	if _, body := p.do("POST", path+"/rename", strings.NewReader(url.Values{"title": {" a\n b "}}.Encode()), "Accept", "application/json",
+		"Content-Type", "application/x-www-form-urlencoded", csrfHeader, p.csrf); !strings.Contains(body, `"title":"a b"`) {
+		t.Errorf("a program is not told the title as it is kept: %s", body)
+	}
 	p.post(path+"/rename", http.StatusBadRequest, "title", " ")
 	p.post(path+"/rename", http.StatusBadRequest, "title", strings.Repeat("x", session.MaxTitle+1))
 	p.post(path+"/delete", http.StatusSeeOther)
@@ -138,6 +147,30 @@ func TestSessionsAreRenamedDeletedAndRestored(t *testing.T) {
 	p.post(path+"/delete", http.StatusNotFound)
 	p.post(path+"/restore", http.StatusSeeOther)
 	p.get("/s/"+made.Session, 200)
+}
+
+func TestDeletingASessionStopsWhatRunsInIt(t *testing.T) {
+	w := newWorld(t, setup{delay: 2 * time.Millisecond})
+	p, other := w.person(), w.person()
+	k, theirs := p.dial(), other.dial()
+	made := k.start(spec(1500, 0, 1))
+	kept := theirs.start(spec(1500, 0))
+	other.post("/sessions/"+made.Session+"/delete", http.StatusNotFound)
+	p.post("/sessions/"+made.Session+"/delete", http.StatusSeeOther)
+	for w.models.engine.Counters().Lanes != 1 {
+		time.Sleep(time.Millisecond)
+	}
+	p.post("/sessions/"+made.Session+"/restore", http.StatusSeeOther)
+	w.settled(p, made.Run)
+	if run, err := w.store.Run(t.Context(), p.owner(), made.Run); err != nil || run.Status != session.Ended {
+		t.Errorf("the run of a session that was deleted and restored: %+v, %v", run, err)
+	}
+	theirs.send(map[string]any{"type": "stop", "run": kept.Run})
+	tr := newTrack(kept.Run)
+	theirs.follow(tr, 1)
+	if tr.ended[0] != decode.EndCancelled {
+		t.Errorf("somebody else's lane ended with %q", tr.ended[0])
+	}
 }
 
 func TestFormsNeedTheirToken(t *testing.T) {
@@ -263,6 +296,7 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 	made := p.ran(func(s map[string]any) { s["prompt"] = "<script>alert(2)</script> abc" })
 	id, token := p.shared(made, "title", "Two strengths")
 	stranger := &person{w: w, http: &http.Client{}}
+	decoded := w.models.engine.Counters().Tokens
 	for range 2 {
 		answer, body := stranger.do("GET", "/c/"+token, nil)
 		if answer.StatusCode != 200 || refreshed.MatchString(body) || !strings.Contains(body, "Two strengths") {
@@ -296,6 +330,9 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 		t.Error("it cannot be forked")
 	}
 
+	if after := w.models.engine.Counters().Tokens; after != decoded {
+		t.Errorf("reading a comparison decoded %d tokens", after-decoded)
+	}
 	var v templates.Verification
 	answer, text = stranger.do("POST", "/c/"+token+"/verify", nil, "X-Requested-With", "fetch")
 	if err := json.Unmarshal([]byte(text), &v); err != nil || !v.Identical || v.Tokens != 16 || v.Lanes != 2 {
@@ -340,6 +377,33 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 	}
 }
 
+func TestVerifyShowsTheFirstDifference(t *testing.T) {
+	w := newWorld(t, setup{})
+	p := w.person()
+	_, token := p.shared(p.ran(nil))
+	var stored struct {
+		Lanes []struct{ Tokens []struct{ Text, Name string } }
+	}
+	if err := json.Unmarshal([]byte(p.get("/c/"+token+".json", 200)), &stored); err != nil {
+		t.Fatal(err)
+	}
+	w.models.retrain(9)
+	_, text := p.do("POST", "/c/"+token+"/verify", nil, csrfHeader, p.csrf, "X-Requested-With", "fetch")
+	var v templates.Verification
+	if err := json.Unmarshal([]byte(text), &v); err != nil || v.Identical || v.Error != "" {
+		t.Fatalf("with other models: %s, %v", text, err)
+	}
+	was := stored.Lanes[v.Lane].Tokens[v.Index]
+	if v.Stored != was.Text && v.Stored != was.Name || v.Decoded == v.Stored || v.Decoded == "" || strings.HasPrefix(v.Decoded, "token") {
+		t.Errorf("%+v; stored was %+v", v, was)
+	}
+	_, body := p.do("POST", "/c/"+token+"/verify", nil, csrfHeader, p.csrf)
+	want := fmt.Sprintf("in lane %d at token %d:", v.Lane+1, v.Index+1)
+	if !strings.Contains(body, want) || !strings.Contains(body, "<q>"+escaped(v.Stored)+"</q>, decoded now <q>"+escaped(v.Decoded)+"</q>") {
+		t.Errorf("the page does not say %q and %q instead of %q", want, v.Decoded, v.Stored)
+	}
+}
+
 func TestNewLinkIsShownOnce(t *testing.T) {
 	w := newWorld(t, setup{})
 	p := w.person()
@@ -356,6 +420,38 @@ func TestNewLinkIsShownOnce(t *testing.T) {
 	p.get(strings.TrimPrefix(address, w.http.URL), 200)
 	if link.MatchString(p.get("/shares", 200)) {
 		t.Error("it is shown a second time")
+	}
+}
+
+func TestLinksLeadBackToTheirRun(t *testing.T) {
+	w := newWorld(t, setup{})
+	p := w.person()
+	made := p.ran(func(s map[string]any) { s["prompt"] = "abc <i>" + strings.Repeat("c", 300) })
+	p.shared(made, "title", "A title")
+	short := p.ran(func(s map[string]any) { s["prompt"] = "abcabc" })
+	p.shared(short)
+	back := func(run message) string {
+		return `<a class="item-title" href="/s/` + run.Session + "?run=" + run.Run + `">`
+	}
+	words := regexp.MustCompile(`<p class="item-words">([^<]*)</p>`)
+	body := p.get("/shares", 200)
+	if !strings.Contains(body, back(made)+"A title</a>") || !strings.Contains(body, back(short)+"abcabc</a>") {
+		t.Errorf("no way back\n%s", body)
+	}
+	if found := words.FindAllStringSubmatch(body, -1); len(found) != 1 || !strings.HasPrefix(found[0][1], "abc &lt;i&gt;ccc") || len(found[0][1]) > 220 {
+		t.Errorf("the prompts are described as %q, wanted the beginning of the first and nothing twice", found)
+	}
+	p.get("/s/"+made.Session+"?run="+made.Run, 200)
+
+	// Without its session a link stays, and leads nowhere until the session is back.
+	p.post("/sessions/"+made.Session+"/delete", http.StatusSeeOther)
+	body = p.get("/shares", 200)
+	if strings.Contains(body, back(made)) || !strings.Contains(body, `<span class="item-title">A title</span>`) || !words.MatchString(body) {
+		t.Errorf("a link of a deleted session\n%s", body)
+	}
+	p.post("/sessions/"+made.Session+"/restore", http.StatusSeeOther)
+	if body := p.get("/shares", 200); !strings.Contains(body, back(made)) {
+		t.Error("no way back to a session that was restored")
 	}
 }
 
@@ -423,16 +519,19 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 	p.get("/readyz", 503)
 	p.get("/healthz", 200)
 	w.models.become("ready")
-	p.ran(nil)
+	made := p.ran(nil)
 	body := p.get("/metrics", 200)
 	for _, line := range []string{
 		`realign_http_requests_total{method="GET",route="/healthz",status="200"} 2`,
 		`realign_runs_total 1`, `realign_tokens_total{pair="table"} 16`, `realign_pair_ready{pair="table"} 1`,
-		`realign_worker_restarts_total{pair="table"} 0`, `realign_queue_requests{pair="table"} 0`, "realign_sockets ",
+		`realign_worker_restarts_total{pair="table"} 0`, `realign_lanes{pair="table"} 0`, `realign_queue_requests{pair="table"} 0`, "realign_sockets ",
 	} {
 		if !strings.Contains(body, line) {
 			t.Errorf("no %s", line)
 		}
+	}
+	if !strings.Contains(w.logs.String(), `"msg":"run started"`) || !strings.Contains(w.logs.String(), `"run":"`+made.Run+`"`) {
+		t.Error("the log does not tell of the run by its id")
 	}
 	if !regexp.MustCompile(`realign_rows_total\{model="reference",pair="table"\} [1-9]`).MatchString(body) {
 		t.Error("no rows of the reference")

@@ -58,7 +58,7 @@ func sessionItem(one session.Session) templates.SessionItem {
 	return templates.SessionItem{ID: one.ID, Title: one.Title, Runs: one.Runs, Created: one.CreatedAt, Updated: one.UpdatedAt}
 }
 
-// renameSession is POST /sessions/{id}/rename.
+// renameSession is POST /sessions/{id}/rename: "title", and "next", the path to go on to.
 func (s *Server) renameSession(c echo.Context) error {
 	title, err := session.CleanTitle(c.FormValue("title"))
 	if err != nil {
@@ -67,15 +67,23 @@ func (s *Server) renameSession(c echo.Context) error {
 	if err := s.sessions.RenameSession(c.Request().Context(), owner(c), c.Param("id"), title); err != nil {
 		return err
 	}
-	return s.done(c, "The session is renamed.", "", "/sessions")
+	if wantsJSON(c.Request()) {
+		return c.JSON(http.StatusOK, map[string]string{"title": title})
+	}
+	next := "/sessions"
+	if from := c.FormValue("next"); from != "" {
+		next = localPath(from)
+	}
+	return s.done(c, "The session is renamed.", "", next)
 }
 
-// deleteSession is POST /sessions/{id}/delete. It can be undone.
+// deleteSession is POST /sessions/{id}/delete. It can be undone, but for runs that it stops.
 func (s *Server) deleteSession(c echo.Context) error {
 	id := c.Param("id")
 	if err := s.sessions.DeleteSession(c.Request().Context(), owner(c), id, s.now()); err != nil {
 		return err
 	}
+	s.hub.StopSession(owner(c), id)
 	return s.done(c, "The session is deleted.", "/sessions/"+id+"/restore", "/sessions")
 }
 

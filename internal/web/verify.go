@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templ
 	if !verdict.Identical {
 		result.Stored = storedToken(snapshot, verdict)
 		if verdict.Got != nil {
-			result.Decoded = fmt.Sprintf("token %d", *verdict.Got)
+			result.Decoded = cmp.Or(verdict.Name, fmt.Sprintf("token %d", *verdict.Got))
 		}
 	}
 	if snapshot.Build != s.build {
@@ -90,13 +91,7 @@ func storedToken(snapshot *session.Snapshot, v session.Verdict) string {
 	}
 	for _, l := range snapshot.Lanes {
 		if l.Index == v.Lane && v.Index < len(l.Tokens) {
-			t := l.Tokens[v.Index]
-			if t.Name != "" {
-				return t.Name
-			}
-			if t.Text != "" {
-				return t.Text
-			}
+			return cmp.Or(l.Tokens[v.Index].Name, l.Tokens[v.Index].Text, fmt.Sprintf("token %d", *v.Expected))
 		}
 	}
 	return fmt.Sprintf("token %d", *v.Expected)

@@ -239,7 +239,7 @@ type ShareList struct {
 type Share struct {
 	ID      string
 	Title   string
-	Prompt  string
+	Prompt  string // its beginning
 	URL     string // absolute; known only when just made
 	Session string // id of the session it was taken from, "" if that is gone
 	Run     string

@@ -391,7 +391,8 @@ func testOwners(t *testing.T, s *store.Store) {
 
 func testComparisons(t *testing.T, s *store.Store) {
 	ctx := t.Context()
-	c := session.Comparison{ID: "c1", Owner: "ann", Run: "r", Title: "one", Digest: "d1", CreatedAt: t0}
+	create(t, s, "s1", "ann", "one", t0, "p")
+	c := session.Comparison{ID: "c1", Owner: "ann", Run: "s1-run1", Title: "one", Prompt: "p <é>", Digest: "d1", CreatedAt: t0}
 	if err := s.CreateComparison(ctx, c, "hash1", []byte(`{"a":"<é>"}`)); err != nil {
 		t.Fatal(err)
 	}
@@ -411,8 +412,29 @@ func testComparisons(t *testing.T, s *store.Store) {
 		t.Fatal(err)
 	}
 	list, err := s.Comparisons(ctx, "ann")
-	if err != nil || !slices.Equal(list, []session.Comparison{d, c}) {
+	if err != nil || !slices.Equal(list, []session.Link{{Comparison: d}, {Comparison: c, Session: "s1"}}) {
 		t.Errorf("%+v, %v", list, err)
+	}
+	e := session.Comparison{ID: "c3", Owner: "bob", Run: "s1-run1", Title: "not his run", CreatedAt: t0}
+	if err := s.CreateComparison(ctx, e, "hash4", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := s.Comparisons(ctx, "bob"); err != nil || !slices.Equal(list, []session.Link{{Comparison: e}}) {
+		t.Errorf("somebody else's session: %+v, %v", list, err)
+	}
+	for _, change := range []struct {
+		do   func() error
+		want string
+	}{
+		{func() error { return s.DeleteSession(ctx, "ann", "s1", t0) }, ""},
+		{func() error { return s.RestoreSession(ctx, "ann", "s1") }, "s1"},
+	} {
+		if err := change.do(); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := s.Comparisons(ctx, "ann"); err != nil || len(list) != 2 || list[1].Session != change.want {
+			t.Errorf("want session %q: %+v, %v", change.want, list, err)
+		}
 	}
 }
 

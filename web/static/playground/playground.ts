@@ -10,6 +10,7 @@ import { formatLambda, same } from "../lambda/lambda";
 import type { Column } from "../lanes/column";
 import { Stage, type StageEvents } from "../lanes/lanes";
 import { type ErrorFrame, type LaneSpec, type Message, type ServerFrame, type Spec, vector } from "../protocol/protocol";
+import { Rename } from "../rename/rename";
 import { Run, laneText } from "../run/run";
 import { Share } from "../share/share";
 import type { Connection, State } from "../socket/socket";
@@ -27,6 +28,7 @@ export class Playground implements StageEvents {
   private readonly compose: Compose;
   private readonly stage: Stage;
   private readonly share: Share;
+  private readonly rename: Rename;
   private readonly connection: Connection;
   private run: Run | null = null;
   private session: string;
@@ -49,6 +51,8 @@ export class Playground implements StageEvents {
     });
     this.stage = new Stage(page, this, this.betas, this.bounds);
     this.share = new Share(one(page, "[data-share]"));
+    this.rename = new Rename(one<HTMLDetailsElement>(page, "[data-rename]"), one(page, "[data-session-title]"),
+      (title) => this.say(`The session is called ${title}.`));
     this.models();
     const add = one(page, "[data-lane-add]");
     add.hidden = false;
@@ -305,6 +309,7 @@ export class Playground implements StageEvents {
     drop(localStorage, id);
     const run = new Run(id, spec);
     this.run = run;
+    if (this.session !== session) this.rename.begin(session, shorten(spec.prompt, 80));
     this.session = session;
     this.connection.follow(id);
     this.stage.setRun(run);
@@ -327,11 +332,6 @@ export class Playground implements StageEvents {
     one<HTMLAnchorElement>(this.page, "[data-export]").href = `/sessions/${session}/export`;
     this.share.setRun(id, shorten(spec.prompt, 80));
     addRun(this.page, session, run);
-    if (!before) {
-      const title = shorten(spec.prompt, 80);
-      one(this.page, "[data-session-title]").textContent = title;
-      document.title = `${title} · Realign`;
-    }
   }
 
   // What the server says.
@@ -423,6 +423,13 @@ export class Playground implements StageEvents {
         if (!asked.spec) column.update();
       }
     }
+    if (!asked && frame.code === "unavailable" && this.run && frame.run === this.run.id && !this.run.ended) {
+      for (const index of this.run.breakOff({ code: frame.code, message: frame.message })) {
+        const column = this.stage.columnFor(index);
+        if (column) this.stage.draw(column);
+      }
+      return; // what has broken off is told with the run
+    }
     const field = (frame.field ?? "").replace(/^(spec\.)?(sampling\.)?/, "").replace(/\[\d+\].*$/, "");
     const wait = frame.retry_after ? ` Try again in ${frame.retry_after} s.` : "";
     if (field && this.compose.show([{ field, message: sentence(frame.message) }])) return;
@@ -463,6 +470,9 @@ export class Playground implements StageEvents {
     if (error && this.page.dataset.told !== `${run?.id} ${run?.seq}`) {
       this.page.dataset.told = `${run?.id} ${run?.seq}`;
       this.alert(error.code === "unavailable" ? `The run was broken off: ${sentence(error.message)}` : sentence(error.message), true);
+    } else if (running && this.page.dataset.told?.startsWith(`${run.id} `)) {
+      delete this.page.dataset.told; // it goes on after all
+      this.alert("");
     }
   }
 

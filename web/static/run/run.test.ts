@@ -51,6 +51,21 @@ test("moves of λ are marked before the token they took effect at", () => {
   assert.deepEqual(turns(run.lanes[0] as (typeof run.lanes)[0]), []);
 });
 
+test("a run that the server gives up has broken off, unless it goes on after all", () => {
+  const run = new Run("r", spec);
+  run.take(1, log.slice(0, 7)); // the first lane has ended
+  const full = { code: "unavailable", message: "cannot save: the disk is full" };
+  assert.deepEqual(run.breakOff(full), [1]);
+  assert.ok(run.ended);
+  assert.equal(run.error, full);
+  assert.equal(run.lanes[0]?.reason, "stop");
+  run.take(8, [token(1, 2, 13, " d")]);
+  assert.ok(!run.ended);
+  assert.equal(run.error, undefined);
+  run.take(9, [{ type: "end", lane: 1, index: 3, reason: "length" }]);
+  assert.equal(run.lanes[1]?.reason, "length");
+});
+
 test("a change names what to draw again", () => {
   const run = new Run("r", spec);
   const change = run.take(1, log.slice(0, 2));

@@ -71,6 +71,19 @@ export class Run {
     return this.lanes.find((lane) => lane.reason === "error")?.error;
   }
 
+  /**
+   * The server cannot go on with the run and could not save how its lanes end: those that ran have broken off. A token
+   * that comes for one all the same takes that back.
+   */
+  breakOff(error: RunError): number[] {
+    const cut = this.lanes.filter((lane) => lane.reason === "");
+    for (const lane of cut) {
+      lane.reason = "error";
+      lane.error = error;
+    }
+    return cut.map((lane) => lane.index);
+  }
+
   private add(spec: LaneSpec): void {
     const lambda = numbers(spec.lambda);
     this.lanes.push({
@@ -126,6 +139,8 @@ export class Run {
     }
     lane.tokens.push(token);
     lane.lambda = lambda;
+    lane.reason = "";
+    delete lane.error;
   }
 }
 
