@@ -34,6 +34,7 @@ from . import corpus, generate, model, rewards
 RANK, ALPHA = 32, 64.0  # rows of 32 can be stored in eight bits: see export.write_adapter
 LIMIT = 64  # tokens of a reply at most
 PROMPT_LIMIT = 80
+TURNS = (1, 1, 3, 5)  # of a prompt, drawn from these
 
 
 class Prompts:
@@ -45,7 +46,7 @@ class Prompts:
         tail = encoder.start["assistant"]
         for turns in encoder.turns(rows):
             for last in range(len(turns) - 1):
-                n = rng.choice((1, 1, 3, 5))
+                n = rng.choice(TURNS)
                 if n > last + 1:
                     continue
                 ids = encoder.example(turns[last + 1 - n:last + 1])[0] + tail

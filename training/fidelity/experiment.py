@@ -1,0 +1,152 @@
+"""Replies to held-out prompts, decoded by Realign, and their scores.
+
+For every aligned model (beta0) one run decodes all its lambda = beta0 / beta', and 0: at lambda = 1 that is the
+model trained at beta0 itself, which the decoding from the other models is compared with. All runs share the noise of
+a (prompt, sample), so that comparisons are paired.
+"""
+
+import dataclasses
+import json
+import random
+import subprocess
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from .. import align, chat, manifest
+
+BATCH_FLAGS = ["--temperature", "1", "--top-k", "0", "--top-p", "1", "--min-p", "0", "--max-tokens", str(align.LIMIT)]
+
+
+def heldout(rows, encoder, count, seed):
+    """Conversation prefixes as those that the adapters were trained on, one a conversation, with their tokens."""
+    rng = random.Random(seed)
+    rows = rng.sample(rows, len(rows))
+    out = []
+    for row, turns in zip(rows, encoder.turns(rows)):
+        fit = []
+        for last in range(len(turns) - 1):
+            n = rng.choice(align.TURNS)
+            if n <= last + 1:
+                ids = encoder.example(turns[last + 1 - n:last + 1])[0] + encoder.start["assistant"]
+                if len(ids) <= align.PROMPT_LIMIT:
+                    fit.append((row["turns"][last + 1 - n:last + 1], ids))
+        if fit and len(out) < count:
+            text, ids = rng.choice(fit)
+            out.append({"id": len(out), "messages": chat.messages(text), "seed": seed * 1_000_003 + len(out), "tokens": ids})
+    if len(out) < count:
+        raise SystemExit(f"--prompts {count}: only {len(out)} held-out conversations have a prompt of {align.PROMPT_LIMIT} tokens at most")
+    return out
+
+
+class Realign:
+    """The program that decodes."""
+
+    def __init__(self, program, folder, prompts, keep=False):
+        self.program, self.folder, self.keep = program, Path(folder), keep
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.file = self.folder / "prompts.jsonl"
+        self.file.write_text("".join(json.dumps({k: p[k] for k in ("id", "messages", "seed")}) + "\n" for p in prompts))
+        self.prompts = prompts
+
+    def run(self, pair, aligned, lambdas, samples, *flags):
+        """Lines of `realign decode --prompts`, parsed."""
+        out = self.folder / f"{aligned}.jsonl"
+        if not (self.keep and out.exists()):
+            with open(out.with_suffix(".part"), "wb") as f:
+                subprocess.run([str(self.program), "decode", "--models", str(Path(pair).parent), "--pair", Path(pair).name, "--aligned", aligned,
+                                "--lambda", ",".join(map(repr, lambdas)), "--samples", str(samples), "--prompts", str(self.file),
+                                *BATCH_FLAGS, *flags], stdout=f, check=True)
+            out.with_suffix(".part").rename(out)
+        with open(out, encoding="utf-8") as f:
+            return [json.loads(line) for line in f]
+
+    def check_prompts(self, pair, aligned):
+        """Realign must read the very tokens that training did."""
+        (self.folder / f"{aligned}.jsonl").unlink(missing_ok=True)
+        lines = self.run(pair, aligned, [0.0], 1, "--json", "--max-tokens", "1")
+        (self.folder / f"{aligned}.jsonl").unlink()
+        starts = {e["row"]: e["prompt"]["tokens"] for e in lines if e["type"] == "start"}
+        for p in self.prompts:
+            if starts[p["id"]] != p["tokens"]:
+                raise SystemExit(f"prompt {p['id']} is {starts[p['id']]} for Realign, but was trained as {p['tokens']}")
+
+
+def scaled_adapter(source, out, factor):
+    """A copy of a LoRA adapter whose update is `factor` times as large: theta_ref + factor (theta_al - theta_ref)."""
+    r = gguf.GGUFReader(str(source))
+    w = gguf.GGUFWriter(str(out), r.fields["general.architecture"].contents())
+    w.add_type("adapter")
+    w.add_string("adapter.type", r.fields["adapter.type"].contents())
+    w.add_float32("adapter.lora.alpha", r.fields["adapter.lora.alpha"].contents() * factor)
+    for t in r.tensors:
+        w.add_tensor(t.name, t.data, raw_dtype=t.tensor_type)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def interpolated_name(reward, beta0, factor):
+    return f"{reward}-b{beta0:g}-x{factor:g}"
+
+
+def interpolated_pair(pair, folder, wanted):
+    """A pair in `folder` on the same reference, with scaled copies of its adapters: (reward, beta0, factor)."""
+    pair, folder = Path(pair).resolve(), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    m = json.loads((pair / "pair.json").read_text(encoding="utf-8"))
+    adapters = {(r, b): path for r, b, path in manifest.adapters(pair)}
+    m["name"] = folder.name
+    m["reference"] = {"file": str(pair / m["reference"]["file"])}
+    m["aligned"] = []
+    for reward, beta0, factor in wanted:
+        name = interpolated_name(reward, beta0, factor)
+        scaled_adapter(adapters[reward, beta0], folder / f"{name}.lora.gguf", factor)
+        m["aligned"].append({"name": name, "adapter": f"{name}.lora.gguf"})
+    (folder / "pair.json").write_text(json.dumps(m))
+
+
+@dataclasses.dataclass
+class Cell:
+    """Replies of one method at one lambda: arrays of (prompts, samples), and the replies' tokens."""
+
+    reward: np.ndarray
+    check: np.ndarray  # probability of "positive" under the check classifier
+    kl: np.ndarray  # exact KL to the reference, summed along the reply
+    length: np.ndarray
+    log_ratio: np.ndarray  # log pi_aligned(y) - log pi_ref(y)
+    log_z: np.ndarray  # sum of the local normalisers
+    tokens: list  # [prompt][sample] -> token ids without the end
+
+
+class Scorer:
+    def __init__(self, check, end):
+        self.check, self.end = check, end
+        self.known = {}
+
+    def cells(self, replies, reward, prompts, samples):
+        """Cells by lambda."""
+        fresh = list({r["text"] for r in replies} - self.known.keys())
+        if fresh:
+            self.known.update(zip(fresh, self.check.predict_proba(fresh)[:, 1].tolist()))
+        out = {}
+        for r in replies:
+            if r["reason"] not in ("stop", "length"):
+                raise SystemExit(f"prompt {r['id']}, lane {r['lane']} ended as {r['reason']}: {r.get('error')}")
+            ids = r["tokens"][:-1] if r["tokens"][-1] == self.end else r["tokens"]
+            if r["lambda"] not in out:
+                out[r["lambda"]] = Cell(*(np.full((prompts, samples), np.nan) for _ in range(6)), [[None] * samples for _ in range(prompts)])
+            c, at = out[r["lambda"]], (r["id"], r["sample"])
+            c.reward[at] = reward(r["text"], len(ids))
+            c.check[at] = self.known[r["text"]]
+            c.kl[at] = r["kl_reference"]
+            c.length[at] = len(ids)
+            c.log_ratio[at] = r["logp"]["aligned"] - r["logp"]["reference"]
+            c.log_z[at] = r["log_z"]
+            c.tokens[at[0]][at[1]] = ids
+        for x, c in out.items():
+            if np.isnan(c.reward).any():
+                raise SystemExit(f"a reply at lambda {x} is missing")
+        return out
