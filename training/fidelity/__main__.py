@@ -7,7 +7,6 @@ WORK holds tokenizer.json, and check.pkl of stage 3 (fitted here if it is missin
 
 import argparse
 import pickle
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,9 +68,8 @@ def main():
     if not check.exists():
         check.write_bytes(pickle.dumps(classifier.fit_check(classifier.sentences(a.data)[0][1])))
     prompts = experiment.heldout(corpus.load(a.data, heldout=True), enc, a.prompts, a.seed)
-    if not a.keep:
-        shutil.rmtree(a.work / "fidelity", ignore_errors=True)
-    realign = experiment.Realign(a.realign, a.work / "fidelity", prompts, a.keep)
+    a.models = experiment.fingerprint(a.pair_folder)
+    realign = experiment.Realign(a.realign, a.work / "fidelity", prompts, a.samples, a.models, a.keep)
     adapters = manifest.adapters(a.pair_folder)
     betas_of = {r: [b for x, b, _ in adapters if x == r] for r in dict.fromkeys(r for r, _, _ in adapters)}
     realign.check_prompts(a.pair_folder, f"{adapters[0][0]}-b{adapters[0][1]:g}")
@@ -82,7 +80,7 @@ def main():
     bootstrap = estimate.Bootstrap(a.prompts)
     results = []
     with ThreadPoolExecutor(a.jobs) as pool:
-        replies = {key: pool.submit(realign.run, *what, a.samples) for key, what in wanted.items()}
+        replies = {key: pool.submit(realign.run, *what) for key, what in wanted.items()}
         for reward, betas in betas_of.items():
             score = rewards.make(reward, a.pair_folder / "sentiment.json")
             runs = {}

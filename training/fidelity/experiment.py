@@ -8,6 +8,7 @@ a (prompt, sample), so that comparisons are paired.
 import dataclasses
 import json
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,23 +41,36 @@ def heldout(rows, encoder, count, seed):
     return out
 
 
+def fingerprint(pair):
+    """SHA-256 of each model file of a pair."""
+    m = json.loads((Path(pair) / "pair.json").read_text(encoding="utf-8"))
+    files = [x.get("adapter") or x["file"] for x in (m["reference"], *m["aligned"])]
+    return {f: manifest.sha256(Path(pair) / f) for f in files}
+
+
 class Realign:
-    """The program that decodes."""
+    """The program that decodes, and the folder for what it says."""
 
-    def __init__(self, program, folder, prompts, keep=False):
-        self.program, self.folder, self.keep = program, Path(folder), keep
+    def __init__(self, program, folder, prompts, samples, made_from, keep=False):
+        self.program, self.folder, self.keep, self.prompts, self.samples = program, Path(folder), keep, prompts, samples
+        rows = "".join(json.dumps({k: p[k] for k in ("id", "messages", "seed")}) + "\n" for p in prompts)
+        stamp = json.dumps({"models": made_from, "samples": samples, "prompts": rows}, indent=1)
+        self.file, made = self.folder / "prompts.jsonl", self.folder / "made-from.json"
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        elif made.exists() and made.read_text(encoding="utf-8") != stamp:
+            raise SystemExit(f"--keep: {self.folder} is of other models, prompts or samples")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.file = self.folder / "prompts.jsonl"
-        self.file.write_text("".join(json.dumps({k: p[k] for k in ("id", "messages", "seed")}) + "\n" for p in prompts))
-        self.prompts = prompts
+        self.file.write_text(rows, encoding="utf-8")
+        made.write_text(stamp, encoding="utf-8")
 
-    def run(self, pair, aligned, lambdas, samples, *flags):
+    def run(self, pair, aligned, lambdas, *flags, samples=None):
         """Lines of `realign decode --prompts`, parsed."""
         out = self.folder / f"{aligned}.jsonl"
         if not (self.keep and out.exists()):
             with open(out.with_suffix(".part"), "wb") as f:
                 subprocess.run([str(self.program), "decode", "--models", str(Path(pair).parent), "--pair", Path(pair).name, "--aligned", aligned,
-                                "--lambda", ",".join(map(repr, lambdas)), "--samples", str(samples), "--prompts", str(self.file),
+                                "--lambda", ",".join(map(repr, lambdas)), "--samples", str(samples or self.samples), "--prompts", str(self.file),
                                 *BATCH_FLAGS, *flags], stdout=f, check=True)
             out.with_suffix(".part").rename(out)
         with open(out, encoding="utf-8") as f:
@@ -64,9 +78,11 @@ class Realign:
 
     def check_prompts(self, pair, aligned):
         """Realign must read the very tokens that training did."""
-        (self.folder / f"{aligned}.jsonl").unlink(missing_ok=True)
-        lines = self.run(pair, aligned, [0.0], 1, "--json", "--max-tokens", "1")
-        (self.folder / f"{aligned}.jsonl").unlink()
+        out = self.folder / f"{aligned}.jsonl"
+        if self.keep and out.exists():
+            return  # it was checked then
+        lines = self.run(pair, aligned, [0.0], "--json", "--max-tokens", "1", samples=1)
+        out.unlink()
         starts = {e["row"]: e["prompt"]["tokens"] for e in lines if e["type"] == "start"}
         for p in self.prompts:
             if starts[p["id"]] != p["tokens"]:

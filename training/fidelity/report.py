@@ -302,7 +302,12 @@ The difference in reward split into decoding and training:
 The β that a model's log-ratios imply, and the share of their variance (within prompts) that the reward explains, which is 1 at the optimum:
 
 {implied_table(r)}"""
-    return out
+    return out + f"""
+## Files
+
+The models that these numbers are of:
+
+{table(["file", "sha256"], [[f, f"`{sha}`"] for f, sha in a.models.items()]).replace("--:", "---")}"""
 
 
 def write_csv(out, results):

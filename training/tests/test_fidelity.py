@@ -1,6 +1,7 @@
 """The fidelity experiment on models small enough to enumerate, where the right answers are known."""
 
 import csv
+import hashlib
 import json
 import math
 import re
@@ -173,13 +174,13 @@ def test_agreement_is_said_as_it_is():
 def test_report(tmp_path):
     task, betas = Enumerable(3), [0.4, 0.8]
     r = experiment_on(task, betas, {b: task.optimum(b) for b in betas})
-    a = SimpleNamespace(prompts=300, samples=4)
+    a = SimpleNamespace(prompts=300, samples=4, models={"r.gguf": "abc"})
     report.write(tmp_path / "fidelity.md", [r], a)
     text = (tmp_path / "fidelity.md").read_text(encoding="utf-8")
     for link in re.findall(r"\]\((\S+)\)", text):
         assert (tmp_path / link).stat().st_size > 0
     trained = r.table["trained", None, 0.4]["kl"]
-    assert report.show(trained) in text and f"{trained.value:.2f}" in text
+    assert "| r.gguf | `abc` |" in text and report.show(trained) in text and f"{trained.value:.2f}" in text
     rows = list(csv.DictReader((tmp_path / "fidelity.csv").open(encoding="utf-8")))
     assert any(x["what"] == "trained" and x["beta"] == "0.4" and x["measure"] == "kl" and float(x["value"]) == pytest.approx(trained.value, abs=1e-5) for x in rows)
     assert {x["lambda"] for x in rows if x["what"] == "decoded"} == {"0.5", "2"}
@@ -221,6 +222,9 @@ def test_scaled_adapter(tmp_path):
     experiment.interpolated_pair(tmp_path, tmp_path / "scaled", [("warmth", 0.1, 0.25)])
     pair = json.loads((tmp_path / "scaled" / "pair.json").read_text())
     assert pair["name"] == "scaled" and pair["reference"]["file"] == str(tmp_path.resolve() / "r.gguf") and pair["aligned"][0]["name"] == "warmth-b0.1-x0.25"
+    (tmp_path / "r.gguf").write_bytes(b"r")
+    sums = experiment.fingerprint(tmp_path / "scaled")
+    assert list(sums) == [pair["reference"]["file"], "warmth-b0.1-x0.25.lora.gguf"] and sums[pair["reference"]["file"]] == hashlib.sha256(b"r").hexdigest()
     a, b = gguf.GGUFReader(tmp_path / "warmth-b0.1.lora.gguf"), gguf.GGUFReader(tmp_path / "scaled" / pair["aligned"][0]["adapter"])
     assert b.fields["adapter.lora.alpha"].contents() == 16.0
     for key in ("general.architecture", "general.type", "adapter.type"):
@@ -253,8 +257,13 @@ def test_replies_become_cells(tmp_path, reason):
     program.write_text(PROGRAM.format(python=sys.executable, reason=reason))
     program.chmod(0o755)
     prompts = [{"id": i, "messages": chat.messages([f"hello {i}"]), "seed": i, "tokens": [i]} for i in range(3)]
-    realign = experiment.Realign(program, tmp_path / "work", prompts)
-    lines = realign.run(tmp_path / "models" / "demo", "warmth-b0.1", [0.0, 0.1 / 0.3], 2)
+    realign = experiment.Realign(program, tmp_path / "work", prompts, 2, {"r": "1"})
+    lines = realign.run(tmp_path / "models" / "demo", "warmth-b0.1", [0.0, 0.1 / 0.3])
+    program.unlink()  # what is kept is not decoded again
+    assert experiment.Realign(program, tmp_path / "work", prompts, 2, {"r": "1"}, keep=True).run("", "warmth-b0.1", []) == lines
+    for other in ((prompts, 2, {"r": "2"}), (prompts, 3, {"r": "1"}), (prompts[:2], 2, {"r": "1"})):
+        with pytest.raises(SystemExit, match="--keep"):
+            experiment.Realign(program, tmp_path / "work", *other, keep=True)
     scorer = experiment.Scorer(Check(), end=2)
     if reason == "error":
         with pytest.raises(SystemExit, match="ended as error"):
