@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"realign/internal/bench"
@@ -157,6 +158,21 @@ func (r *rig) pairs() []timed {
 			run(r.lanes(spread(n), 60, pageTrace)), run(r.alone(spread(n), 60, pageTrace)...),
 		})
 	}
+	long := r.lanes([]float64{0.5}, 1, noTrace)
+	long.Prompt = decode.Prompt{Messages: []decode.Message{{Role: "user", Content: strings.Repeat("What did you think of the film? ", 50)}}}
+	requests := 0
+	read := func(again bool) func() error {
+		return func() error {
+			request := long
+			request.Owner = "reader"
+			if !again {
+				requests++
+				request.Owner = fmt.Sprint("reader ", requests)
+			}
+			return r.run(request)
+		}
+	}
+	list = append(list, timed{"first token of a repeated prompt of 400 tokens ÷ of a new one", read(true), read(false)})
 	whole := r.lanes(nil, 40, noTrace)
 	whole.Map = &decode.Map{From: 0, To: 2, Branches: 64}
 	return append(list, timed{"λ-map of [0, 2] to 40 tokens ÷ 21 runs", run(whole), run(r.alone(spread(21), 40, noTrace)...)})

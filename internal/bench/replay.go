@@ -113,9 +113,9 @@ func (m *recorded) Forward(rows []decode.Row) error {
 	return m.Model.Forward(rows)
 }
 
-func (m *recorded) Copy(dst, src decode.Seq, n int) {
+func (m *recorded) Copy(dst, src decode.Seq, n int) int {
 	m.calls = append(m.calls, call{dst: dst, src: src, n: n})
-	m.Model.Copy(dst, src, n)
+	return m.Model.Copy(dst, src, n)
 }
 
 func (m *recorded) Trim(seq decode.Seq, n int) bool {

@@ -233,19 +233,15 @@ func (e *Engine) settle(b *branch) {
 		return
 	}
 	j := b.job
-	j.retired = append(j.retired, b.seq)
+	j.retired = append(j.retired, b)
 	e.branches = slices.DeleteFunc(e.branches, func(x *branch) bool { return x == b })
 	if slices.ContainsFunc(e.branches, func(x *branch) bool { return x.job == j }) {
 		return
 	}
-	for _, seq := range j.retired {
-		for _, s := range j.slots {
-			s.model.Trim(seq, 0)
-		}
-	}
-	e.freeSeqs = append(append(e.freeSeqs, j.spare...), j.retired...)
-	j.spare, j.retired = nil, nil
+	e.freeSeqs = append(e.freeSeqs, j.spare...)
+	j.spare = nil
 	e.cells -= j.cells
+	e.keep(j)
 	e.jobs = slices.DeleteFunc(e.jobs, func(x *Job) bool { return x == j })
 	j.finish(e.config.Now())
 	e.admit()

@@ -17,7 +17,8 @@ type Config struct {
 	Queue        int          // requests that may wait for room; one more is refused as Busy
 	Log          *slog.Logger // for failures of models
 	Now          func() time.Time
-	Kernel       Kernel // Plain by default
+	Kernel       Kernel // plain Go by default
+	PrefixCells  int    // cache cells kept for owners' next requests: half of them by default, none if negative
 
 	// Serial decodes the models, and mixes the lanes, one after another instead of at the same time.
 	Serial bool
@@ -57,15 +58,17 @@ type Engine struct {
 	close    sync.Once
 
 	// The rest belongs to the loop.
-	slots    []*slot // models in use: the reference, then aligned ones in the order of first use
-	jobs     []*Job  // requests being decoded
-	queue    []*Job  // waiting for room
-	branches []*branch
-	freeSeqs []Seq
-	cells    int // cache cells promised to jobs
-	steps    int // so far; also says which branch prefills first, in turns
-	counters Counters
-	mixers   []mixer // one for each lane that may be mixed at the same time as others
+	slots     []*slot // models in use: the reference, then aligned ones in the order of first use
+	jobs      []*Job  // requests being decoded
+	queue     []*Job  // waiting for room
+	branches  []*branch
+	freeSeqs  []Seq
+	cells     int         // cache cells promised to jobs
+	kept      []*keepsake // of finished jobs, the one that was of use last at the end
+	keptCells int         // that they hold
+	steps     int         // so far; also says which branch prefills first, in turns
+	counters  Counters
+	mixers    []mixer // one for each lane that may be mixed at the same time as others
 
 	// Of one step.
 	need    []bool
@@ -147,6 +150,10 @@ func NewEngine(p Pair, c Config) *Engine {
 		e.mixers[i].kernel = c.Kernel
 	}
 	e.slots = []*slot{{name: "reference", model: p.Reference()}}
+	if c.PrefixCells == 0 {
+		e.config.PrefixCells = e.slots[0].model.Limits().Cells / 2
+	}
+	e.config.PrefixCells = max(e.config.PrefixCells, 0)
 	for s := e.slots[0].model.Limits().Sequences - 1; s >= 0; s-- {
 		e.freeSeqs = append(e.freeSeqs, Seq(s))
 	}
@@ -324,27 +331,26 @@ func (e *Engine) slot(name string) (*slot, error) {
 
 // admit starts queued jobs in order while there are cells and sequences for the first.
 func (e *Engine) admit() {
-	cells := e.slots[0].model.Limits().Cells
-	for len(e.queue) > 0 {
-		j := e.queue[0]
-		if e.cells+j.cells > cells || j.streams > len(e.freeSeqs) {
-			return
-		}
+	for len(e.queue) > 0 && e.begin(e.queue[0]) {
 		e.queue = e.queue[1:]
-		e.begin(j)
 	}
 }
 
-// begin gives a job its sequences: one branch for all its lanes, or, plain, one for each.
-func (e *Engine) begin(j *Job) {
+// begin gives a job its sequences, if there is room: one branch for all its lanes, or, plain, one for each. What it
+// shares with keepsakes it takes before they make room.
+func (e *Engine) begin(j *Job) bool {
+	if e.cells+j.cells > e.slots[0].model.Limits().Cells || !e.room(j.streams, 0) {
+		return false
+	}
 	e.jobs = append(e.jobs, j)
-	e.cells += j.cells
-	n := j.streams
-	j.spare = append(j.spare, e.freeSeqs[len(e.freeSeqs)-n:]...)
-	e.freeSeqs = e.freeSeqs[:len(e.freeSeqs)-n]
+	j.spare = append(j.spare, e.freeSeqs[len(e.freeSeqs)-j.streams:]...)
+	e.freeSeqs = e.freeSeqs[:len(e.freeSeqs)-j.streams]
 	root := func() *branch {
 		b := &branch{job: j, seq: j.takeSeq(), tokens: slices.Clone(j.prompt), have: make([]int, len(j.slots))}
 		e.branches = append(e.branches, b)
+		if !j.request.Plain {
+			e.recall(b)
+		}
 		return b
 	}
 	if j.request.Map != nil {
@@ -360,6 +366,9 @@ func (e *Engine) begin(j *Job) {
 		}
 		b.lanes = append(b.lanes, l)
 	}
+	e.room(0, j.cells)
+	e.cells += j.cells
+	return true
 }
 
 // loop owns the models until the engine is closed.
@@ -459,6 +468,7 @@ func (e *Engine) fail(s *slot) {
 	s.err = nil
 	for _, j := range slices.Clone(e.jobs) {
 		if slices.Contains(j.slots, s) {
+			j.broken = true
 			j.endLanes(-1, EndError, cause)
 			e.settleJob(j)
 		}

@@ -88,6 +88,7 @@ type PromptProgress struct {
 // Stats is what a request cost.
 type Stats struct {
 	PromptTokens int              `json:"prompt_tokens"`
+	Cached       int              `json:"cached"`   // of them, read already for an earlier request of the same owner
 	Tokens       int              `json:"tokens"`   // tokens emitted on all lanes
 	Rows         map[string]int64 `json:"rows"`     // rows decoded per model, prompt included: "reference", "aligned"
 	Passes       map[string]int64 `json:"passes"`   // forward passes that had rows of this request

@@ -16,12 +16,14 @@ type Job struct {
 	done    chan struct{}
 
 	// The rest belongs to the engine's loop.
-	slots    []*slot // reference, then the request's aligned models
-	context  int     // tokens a sequence may hold
-	cells    int     // cache cells promised
-	streams  int     // sequences promised
-	spare    []Seq   // sequences promised and not used yet
-	retired  []Seq   // sequences of branches without lanes
+	slots    []*slot   // reference, then the request's aligned models
+	context  int       // tokens a sequence may hold
+	cells    int       // cache cells promised
+	streams  int       // sequences promised
+	spare    []Seq     // sequences promised and not used yet
+	retired  []*branch // without lanes: what they read is still in the caches
+	broken   bool      // a model failed under it
+	cached   int       // prompt tokens that were in a cache already
 	lanes    []*lane
 	spans    []*span // of a λ-map
 	live     int     // lanes or spans that have not ended
@@ -119,6 +121,7 @@ func (j *Job) progress(b *branch) {
 func (j *Job) finish(now time.Time) {
 	j.emit(Event{Type: EventStats, Stats: &Stats{
 		PromptTokens: len(j.prompt),
+		Cached:       j.cached,
 		Tokens:       j.tokens,
 		Rows:         map[string]int64{"reference": j.rows[0], "aligned": j.rows[1]},
 		Passes:       map[string]int64{"reference": j.passes[0], "aligned": j.passes[1]},

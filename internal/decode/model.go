@@ -39,8 +39,9 @@ type Model interface {
 	// values, valid until the next Forward, not to be written to.
 	Logits(i int) []float32
 
-	// Copy makes dst hold the first n positions of src, without copying any cell. dst is emptied first.
-	Copy(dst, src Seq, n int)
+	// Copy makes dst hold the first n positions of src, without copying any cell, and returns n; or 0, dst then
+	// being empty, when the model cannot forget a suffix and n is not all of src. dst is emptied first.
+	Copy(dst, src Seq, n int) int
 
 	// Trim keeps the first n positions of a sequence; 0 empties it. It reports false when the model
 	// cannot forget a suffix (recurrent models), and then leaves the sequence as it is unless n is 0.

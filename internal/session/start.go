@@ -129,6 +129,7 @@ func (h *Hub) task(l *live, lanes []decode.Lane) *task {
 func (h *Hub) decode(t *task, lanes []decode.Lane) (Job, error) {
 	spec := &t.live.run.Spec
 	request := spec.Request(t.live.run.ID, slices.Clone(lanes))
+	request.Owner = t.live.run.Owner
 	return h.config.Decoder.Decode(h.ctx, spec.Pair, request, func(e decode.Event) { h.sink(t, e) })
 }
 

@@ -277,8 +277,9 @@ func (m *Model) Next(before, last decode.Token) []float32 {
 }
 
 // Copy shares the first n cells of src with dst.
-func (m *Model) Copy(dst, src decode.Seq, n int) {
+func (m *Model) Copy(dst, src decode.Seq, n int) int {
 	m.seqs[dst] = append(m.seqs[dst][:0:0], m.seqs[src][:n]...)
+	return n
 }
 
 // Trim keeps the first n cells.

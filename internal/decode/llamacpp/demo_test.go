@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"realign/internal/decode"
@@ -375,4 +376,43 @@ func TestMapEqualsLanes(t *testing.T) {
 		}
 	}
 	t.Logf("%d λ on 20 maps of %d branches in all compared, %d exceptions", compared, branches, exceptions)
+}
+
+// A turn that follows what its owner asked before reads only what is new, and says what it says, alone, with --plain;
+// exceptions as above.
+func TestFollowUpEqualsPlain(t *testing.T) {
+	p := openDemo(t)
+	move := shapeMove(t, p)
+	e := decode.NewEngine(p, decode.Config{Kernel: llamacpp.Kernel{}})
+	defer e.Close()
+	list := prompts(t)
+	compared, exceptions, cached, total := 0, 0, 0, 0
+	for i := range 12 {
+		r := chat(list[i], uint64(i), 0.7, 0, 0.5, 1.5)
+		r.Owner = fmt.Sprint("owner ", i%3)
+		for turn := range 3 {
+			lanes, stats := decoded(t, e, r)
+			if turn > 0 && stats.Cached < stats.PromptTokens/3 {
+				t.Errorf("turn %d of %d tokens found %d", turn, stats.PromptTokens, stats.Cached)
+			}
+			cached, total = cached+stats.Cached, total+stats.PromptTokens
+			for lane := range r.Lanes {
+				single := r
+				single.Plain, single.Lanes = true, r.Lanes[lane:lane+1]
+				plain, _ := decoded(t, e, single)
+				compared++
+				if got, want := ids(lanes[lane]), ids(plain[lane]); !slices.Equal(got, want) {
+					exceptions++
+					checkException(t, p, r, r.Lanes[lane].Lambda[0], got, want, move)
+				}
+			}
+			var answer strings.Builder
+			for _, token := range lanes[turn] {
+				answer.WriteString(token.Text)
+			}
+			r.Prompt.Messages = append(slices.Clone(r.Prompt.Messages),
+				decode.Message{Role: "assistant", Content: answer.String()}, decode.Message{Role: "user", Content: list[20+i+turn]})
+		}
+	}
+	t.Logf("%d lanes compared, %d exceptions; %d of %d prompt tokens were found", compared, exceptions, cached, total)
 }

@@ -143,19 +143,20 @@ func (m *Model) Logits(i int) []float32 {
 
 // Copy makes dst hold the first n positions of src. For recurrent models, which hold no past states, dst
 // is left empty when n is not all of src. Sequences out of range are ignored.
-func (m *Model) Copy(dst, src decode.Seq, n int) {
+func (m *Model) Copy(dst, src decode.Seq, n int) int {
 	if m.c == nil || !m.has(dst) || !m.has(src) {
-		return
+		return 0
 	}
 	n = max(0, min(n, m.length[src]))
 	if dst == src {
 		m.Trim(src, n)
-		return
+		return m.length[src]
 	}
 	if !bool(C.realign_copy(m.c, C.llama_seq_id(dst), C.llama_seq_id(src), C.int32_t(n), C.int32_t(m.length[src]))) {
 		n = 0
 	}
 	m.length[dst] = n
+	return n
 }
 
 // Trim keeps the first n positions of a sequence.

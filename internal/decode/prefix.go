@@ -1,0 +1,95 @@
+package decode
+
+import (
+	"slices"
+)
+
+// keepsake is what a finished job leaves in the cache for its owner's next request: the histories of its lanes, so that a
+// follow-up turn, or the same prompt again, reads only what is new.
+type keepsake struct {
+	owner     string
+	slots     []*slot
+	histories []history
+	cells     int // that it may hold
+}
+
+// history is tokens and how many of them each of the keepsake's models has in its cache.
+type history struct {
+	seq    Seq
+	tokens []Token
+	have   []int
+}
+
+// keep makes the sequences of a finished job a keepsake, or frees them where nothing is to be kept.
+func (e *Engine) keep(j *Job) {
+	k := &keepsake{owner: j.request.Owner, slots: j.slots, cells: j.cached + int(max(j.rows[0], j.rows[1]))}
+	for _, b := range j.retired {
+		k.histories = append(k.histories, history{b.seq, b.tokens, b.have})
+	}
+	j.retired = nil
+	e.kept = append(e.kept, k)
+	e.keptCells += k.cells
+	if j.request.Owner == "" || j.request.Plain || j.broken || k.cells > e.config.PrefixCells {
+		e.drop(k)
+	}
+	for e.keptCells > e.config.PrefixCells {
+		e.drop(e.kept[0])
+	}
+}
+
+// drop frees what a keepsake holds, but for cells that others hold, too.
+func (e *Engine) drop(k *keepsake) {
+	for _, h := range k.histories {
+		for _, s := range k.slots {
+			s.model.Trim(h.seq, 0)
+		}
+		e.freeSeqs = append(e.freeSeqs, h.seq)
+	}
+	e.kept = slices.DeleteFunc(e.kept, func(x *keepsake) bool { return x == k })
+	e.keptCells -= k.cells
+}
+
+// room drops keepsakes, the one that was of use longest ago first, until there are this many free sequences and cells.
+func (e *Engine) room(sequences, cells int) bool {
+	for len(e.kept) > 0 && (len(e.freeSeqs) < sequences || e.cells+e.keptCells+cells > e.slots[0].model.Limits().Cells) {
+		e.drop(e.kept[0])
+	}
+	return len(e.freeSeqs) >= sequences && e.cells+cells <= e.slots[0].model.Limits().Cells
+}
+
+// recall lets a branch that has nothing in the caches begin with the longest prefix of its tokens that its owner's
+// keepsakes hold. The last token is left: it is read for its logits.
+func (e *Engine) recall(b *branch) {
+	var best *keepsake
+	var from history
+	length := 0
+	for _, k := range e.kept {
+		if k.owner != b.job.request.Owner {
+			continue
+		}
+		for _, h := range k.histories {
+			if n := common(h.tokens, b.tokens[:len(b.tokens)-1]); n > length {
+				best, from, length = k, h, n
+			}
+		}
+	}
+	if best == nil {
+		return
+	}
+	for m, s := range b.job.slots {
+		if i := slices.Index(best.slots, s); i >= 0 {
+			b.have[m] = s.model.Copy(b.seq, from.seq, min(length, from.have[i]))
+		}
+	}
+	b.job.cached = slices.Max(b.have)
+	e.kept = append(slices.DeleteFunc(e.kept, func(x *keepsake) bool { return x == best }), best)
+}
+
+// common is the length of the longest common prefix.
+func common(a, b []Token) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
