@@ -67,8 +67,11 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 	}
 	r := rig{ctx: ctx, engine: decode.NewEngine(models, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1]}
 	defer r.engine.Close()
+	never := r // on the same models: one of the two is always idle
+	never.engine = decode.NewEngine(models, decode.Config{Kernel: h.kernel, Speculation: decode.Never})
+	defer never.engine.Close()
 	fmt.Fprint(h.stdout, "\n", tableHead("one ÷ the other", "one", "other"))
-	for _, b := range r.pairs() {
+	for _, b := range r.pairs(&never) {
 		ratio, err := bench.Compare(c.Pairs, b.one, b.other)
 		if err != nil {
 			return err
@@ -147,10 +150,20 @@ type timed struct {
 	one, other func() error
 }
 
-func (r *rig) pairs() []timed {
+func (r *rig) pairs(never *rig) []timed {
 	run := func(requests ...decode.Request) func() error { return func() error { return r.run(requests...) } }
+	plain := func(request decode.Request) func() error { return func() error { return never.run(request) } }
 	list := []timed{
-		{"λ = 0.5 ÷ λ = 0, which needs one model", run(r.lanes([]float64{0.5}, 100, noTrace)), run(r.lanes([]float64{0}, 100, noTrace))},
+		{"λ = 0.5 without guesses ÷ λ = 0, which needs one model", plain(r.lanes([]float64{0.5}, 100, noTrace)), plain(r.lanes([]float64{0}, 100, noTrace))},
+	}
+	for _, temperature := range []float64{0, 0.7} {
+		for _, lambda := range []float64{0.25, 0.5, 0.75, 1, 1.5} {
+			request := r.lanes([]float64{lambda}, 100, pageTrace)
+			request.Sampling.Temperature = temperature
+			list = append(list, timed{
+				fmt.Sprintf("guesses ÷ none, λ = %g, temperature %g", lambda, temperature), run(request), plain(request),
+			})
+		}
 	}
 	for _, n := range []int{2, 4, 8, 16} {
 		list = append(list, timed{

@@ -16,8 +16,28 @@ type branch struct {
 	lanes  []*lane
 	span   *span // of a λ-map, instead of lanes
 
-	rows []int  // per model: index of the wanted row in this step's pass, or −1
-	said prefix // those rows
+	// What the models said that no token was chosen by yet. heard[m][0] is what model m said after the last token; it
+	// is empty for a model that has yet to read that token, or is not needed. With a guess, heard[m][1] is what the
+	// model said after the guess, if it has read it: see speculate.go.
+	heard [][]heard
+	guess Token  // that may follow, or −1
+	ahead []bool // per model: whether the guess is in its cache, too
+	said  prefix // the rows that the next tokens are chosen by
+}
+
+// newBranch makes a branch for a job with so many models.
+func newBranch(j *Job, seq Seq, tokens []Token) *branch {
+	n := len(j.slots)
+	return &branch{
+		job: j, seq: seq, tokens: tokens, have: make([]int, n), heard: make([][]heard, n), guess: noGuess, ahead: make([]bool, n),
+	}
+}
+
+// heard is what a model said after one token.
+type heard struct {
+	row []float32
+	said
+	own bool // the row is a copy, and stays when the model makes its next pass
 }
 
 // live reports whether a lane or a span of the branch goes on.
@@ -41,26 +61,29 @@ func (b *branch) needs(dst []bool) []bool {
 	return dst
 }
 
-// lag is how many tokens the needed model furthest behind has to read: at least 1.
-func (b *branch) lag(need []bool) int {
-	n := 1
+// lag is how many tokens the model furthest behind has to read, of those that are needed and have not said what follows
+// the last token: 0 if all have.
+func (b *branch) lag(need []bool) (n int) {
 	for m, have := range b.have {
-		if need[m] {
+		if need[m] && len(b.heard[m]) == 0 {
 			n = max(n, len(b.tokens)-have)
 		}
 	}
 	return n
 }
 
-// plan fills the slots' rows for one step: first one row for every branch that is generating, then, in
-// turns, up to PrefillChunk prompt tokens for those that are reading.
+// audible reports whether all needed models have said what follows the last token.
+func (b *branch) audible(need []bool) bool { return b.live() && b.lag(need) == 0 }
+
+// plan fills the slots' rows for one step: first those of every branch that is generating, then, in turns, up to
+// PrefillChunk prompt tokens for those that are reading.
 func (e *Engine) plan() {
 	for _, s := range e.slots {
-		s.rows, s.said = s.rows[:0], s.said[:0]
+		s.rows, s.said, s.readers = s.rows[:0], s.said[:0], s.readers[:0]
 	}
-	e.ready = e.ready[:0]
 	e.reading = e.reading[:0]
 	e.steps++
+	e.speculation.plan(e)
 	budget := e.config.PrefillChunk
 	for _, prefill := range []bool{false, true} {
 		for i := range e.branches {
@@ -73,9 +96,12 @@ func (e *Engine) plan() {
 			if prefill != (lag > 1) {
 				continue
 			}
+			if !prefill && e.speculate(b) {
+				continue
+			}
 			n := lag
 			for m, s := range b.job.slots {
-				if e.need[m] {
+				if e.need[m] && len(b.heard[m]) == 0 {
 					n = min(n, s.model.Limits().Batch-len(s.rows))
 				}
 			}
@@ -83,47 +109,67 @@ func (e *Engine) plan() {
 				n = min(n, budget)
 				budget -= n
 			}
-			if n > 0 {
-				e.feed(b, n, n == lag)
+			if n <= 0 {
+				continue
+			}
+			// Unless the branch will be ready, its last token is held back: all models read it in the same pass, when
+			// their logits are used.
+			end := len(b.tokens)
+			if n < lag {
+				end--
+				e.reading = append(e.reading, b)
+			}
+			for m := range b.job.slots {
+				if e.need[m] && len(b.heard[m]) == 0 {
+					e.read(b, m, min(b.have[m]+n, end))
+				}
 			}
 		}
 	}
 }
 
-// feed gives each needed model of a branch its next rows, n at most. Unless the branch will be ready, its
-// last token is held back: all models read it in the same pass, when their logits are used.
-func (e *Engine) feed(b *branch, n int, ready bool) {
-	b.rows = append(b.rows[:0], make([]int, len(b.have))...)
-	for m, s := range b.job.slots {
-		b.rows[m] = -1
-		if !e.need[m] {
-			continue
+// read gives a model of a branch its next rows: tokens up to a position, and with `end` beyond the last one the guess.
+func (e *Engine) read(b *branch, m, end int) {
+	s := b.job.slots[m]
+	role := min(m, 1)
+	if end > b.have[m] && b.job.lastPass[role] != e.steps {
+		b.job.lastPass[role] = e.steps
+		b.job.passes[role]++
+	}
+	b.job.rows[role] += int64(min(end, len(b.tokens)) - b.have[m])
+	trace := b.job.request.Trace
+	for p := b.have[m]; p < end; p++ {
+		t := b.guess
+		if p < len(b.tokens) {
+			t = b.tokens[p]
 		}
-		end := len(b.tokens)
-		if !ready {
-			end = min(b.have[m]+n, end-1)
-		}
-		role := min(m, 1)
-		if end > b.have[m] && b.job.lastPass[role] != e.steps {
-			b.job.lastPass[role] = e.steps
-			b.job.passes[role]++
-		}
-		b.job.rows[role] += int64(end - b.have[m])
-		for p := b.have[m]; p < end; p++ {
-			want := p == len(b.tokens)-1
-			s.rows = append(s.rows, Row{Token: b.tokens[p], Pos: p, Seq: b.seq, Want: want})
-			trace := b.job.request.Trace
-			s.said = append(s.said, said{traced: want && !trace.Off && b.span == nil, alternatives: trace.Alternatives})
-		}
-		b.have[m] = end
-		if ready {
-			b.rows[m] = len(s.rows) - 1
+		want := p >= len(b.tokens)-1
+		s.rows = append(s.rows, Row{Token: t, Pos: p, Seq: b.seq, Want: want})
+		s.said = append(s.said, said{traced: want && !trace.Off && b.span == nil, alternatives: trace.Alternatives})
+		s.readers = append(s.readers, reader{b, m})
+	}
+	b.have[m] = min(end, len(b.tokens))
+	b.ahead[m] = end > len(b.tokens)
+}
+
+// hear hands what the models said in this step's passes to the branches.
+func (e *Engine) hear() {
+	for _, s := range e.slots {
+		for i, r := range s.readers {
+			if s.rows[i].Want && r.branch.live() { // not ended by a failed pass
+				r.branch.heard[r.model] = append(r.branch.heard[r.model], heard{row: s.model.Logits(i), said: s.said[i]})
+			}
 		}
 	}
-	if ready {
-		e.ready = append(e.ready, b)
-	} else {
-		e.reading = append(e.reading, b)
+}
+
+// listen collects the branches of which all needed models have said what follows.
+func (e *Engine) listen() {
+	e.ready = e.ready[:0]
+	for _, b := range e.branches {
+		if e.need = b.needs(e.need); b.audible(e.need) {
+			e.ready = append(e.ready, b)
+		}
 	}
 }
 
@@ -132,9 +178,6 @@ func (e *Engine) feed(b *branch, n int, ready bool) {
 func (e *Engine) choose() {
 	e.turns = e.turns[:0]
 	for _, b := range e.ready {
-		if !b.live() {
-			continue // ended by a failed pass
-		}
 		b.said.load(b)
 		if b.span != nil {
 			e.turns = append(e.turns, turn{b, nil})
@@ -161,46 +204,76 @@ func (e *Engine) choose() {
 	wait.Wait()
 }
 
-// advance moves the lanes of a branch on to the tokens they chose, and forks the branch where those differ.
+// advance moves the lanes of a branch on to the tokens they chose, and forks the branch where those differ. The branch
+// itself goes on with its guess, if a lane chose that.
 func (e *Engine) advance(b *branch) {
 	var forks []*branch
 	stay := Token(-1)
-	kept := b.lanes[:0:0]
+	going := b.lanes[:0:0]
+	e.judge(b)
 	for _, l := range b.lanes {
-		goes := l.follow(e.vocab, len(b.tokens)+1)
 		if l.choice.err == nil {
 			e.counters.Tokens++
 		}
-		if !goes {
-			continue
-		}
-		t := l.choice.event.ID
-		switch {
-		case stay < 0 || stay == t:
-			stay = t
-			kept = append(kept, l)
-		default:
-			i := slices.IndexFunc(forks, func(f *branch) bool { return f.tokens[len(f.tokens)-1] == t })
-			if i < 0 {
-				i = len(forks)
-				forks = append(forks, e.fork(b, t))
+		if l.follow(e.vocab, len(b.tokens)+1) {
+			going = append(going, l)
+			if t := l.choice.event.ID; stay < 0 || t == b.guess {
+				stay = t
 			}
-			forks[i].lanes = append(forks[i].lanes, l)
 		}
 	}
-	b.lanes = kept
+	b.lanes = b.lanes[:0]
+	for _, l := range going {
+		t := l.choice.event.ID
+		if t == stay {
+			b.lanes = append(b.lanes, l)
+			continue
+		}
+		i := slices.IndexFunc(forks, func(f *branch) bool { return f.tokens[len(f.tokens)-1] == t })
+		if i < 0 {
+			i = len(forks)
+			forks = append(forks, e.fork(b, t))
+		}
+		forks[i].lanes = append(forks[i].lanes, l)
+	}
 	if stay >= 0 {
-		b.tokens = append(b.tokens, stay)
+		e.extend(b, stay)
 	}
 	e.settle(b)
 }
 
+// extend gives a branch its next token. What the models said after another one is forgotten.
+func (e *Engine) extend(b *branch, t Token) {
+	for m, s := range b.job.slots {
+		switch {
+		case !b.ahead[m]:
+			b.heard[m] = b.heard[m][:0]
+		case t == b.guess:
+			b.have[m]++
+			b.job.rows[min(m, 1)]++
+			b.heard[m] = b.heard[m][:copy(b.heard[m], b.heard[m][1:])]
+		default:
+			s.model.Trim(b.seq, b.have[m])
+			b.heard[m] = b.heard[m][:0]
+		}
+	}
+	switch b.guess {
+	case noGuess:
+	case t:
+		b.job.accepted++
+	default:
+		b.job.rejected++
+	}
+	clear(b.ahead)
+	b.guess = noGuess
+	b.tokens = append(b.tokens, t)
+}
+
 // fork makes a branch that has the history of b and then a token. It copies no cache cell.
 func (e *Engine) fork(b *branch, t Token) *branch {
-	f := &branch{job: b.job, seq: b.job.takeSeq(), have: slices.Clone(b.have)}
-	f.tokens = append(append(make([]Token, 0, len(b.tokens)+64), b.tokens...), t)
+	f := newBranch(b.job, b.job.takeSeq(), append(append(make([]Token, 0, len(b.tokens)+64), b.tokens...), t))
 	for m, s := range b.job.slots {
-		s.model.Copy(f.seq, b.seq, b.have[m])
+		f.have[m] = s.model.Copy(f.seq, b.seq, b.have[m])
 	}
 	e.branches = append(e.branches, f)
 	return f

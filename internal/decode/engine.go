@@ -20,6 +20,9 @@ type Config struct {
 	Kernel       Kernel // plain Go by default
 	PrefixCells  int    // cache cells kept for owners' next requests: half of them by default, none if negative
 
+	// Speculation says when a branch's models take turns in guessing its next token.
+	Speculation Speculation
+
 	// Serial decodes the models, and mixes the lanes, one after another instead of at the same time.
 	Serial bool
 }
@@ -58,17 +61,18 @@ type Engine struct {
 	close    sync.Once
 
 	// The rest belongs to the loop.
-	slots     []*slot // models in use: the reference, then aligned ones in the order of first use
-	jobs      []*Job  // requests being decoded
-	queue     []*Job  // waiting for room
-	branches  []*branch
-	freeSeqs  []Seq
-	cells     int         // cache cells promised to jobs
-	kept      []*keepsake // of finished jobs, the one that was of use last at the end
-	keptCells int         // that they hold
-	steps     int         // so far; also says which branch prefills first, in turns
-	counters  Counters
-	mixers    []mixer // one for each lane that may be mixed at the same time as others
+	slots       []*slot // models in use: the reference, then aligned ones in the order of first use
+	jobs        []*Job  // requests being decoded
+	queue       []*Job  // waiting for room
+	branches    []*branch
+	freeSeqs    []Seq
+	cells       int         // cache cells promised to jobs
+	kept        []*keepsake // of finished jobs, the one that was of use last at the end
+	keptCells   int         // that they hold
+	steps       int         // so far; also says which branch prefills first, in turns
+	counters    Counters
+	speculation speculation
+	mixers      []mixer // one for each lane that may be mixed at the same time as others
 
 	// Of one step.
 	need    []bool
@@ -90,7 +94,15 @@ type slot struct {
 	rows  []Row
 	err   error
 
-	said []said // of each row of the pass
+	said    []said   // of each row of the pass
+	readers []reader // whose row it is
+	alone   bool     // whether the model runs on all threads, as no other does
+}
+
+// reader is a model of a branch.
+type reader struct {
+	branch *branch
+	model  int
 }
 
 // said is what a model says after one row, in sum.
@@ -346,7 +358,7 @@ func (e *Engine) begin(j *Job) bool {
 	j.spare = append(j.spare, e.freeSeqs[len(e.freeSeqs)-j.streams:]...)
 	e.freeSeqs = e.freeSeqs[:len(e.freeSeqs)-j.streams]
 	root := func() *branch {
-		b := &branch{job: j, seq: j.takeSeq(), tokens: slices.Clone(j.prompt), have: make([]int, len(j.slots))}
+		b := newBranch(j, j.takeSeq(), slices.Clone(j.prompt))
 		e.branches = append(e.branches, b)
 		if !j.request.Plain {
 			e.recall(b)
@@ -417,24 +429,31 @@ func (e *Engine) step() {
 			b.job.progress(b)
 		}
 	}
-	e.choose()
-	for _, b := range e.ready {
-		if len(b.lanes) > 0 {
-			e.advance(b)
+	e.hear()
+	for e.listen(); len(e.ready) > 0; e.listen() { // again where a guess was right
+		e.choose()
+		for _, b := range e.ready {
+			if len(b.lanes) > 0 {
+				e.advance(b)
+			}
+		}
+		for _, j := range slices.Clone(e.jobs) {
+			if j.request.Map != nil {
+				e.spread(j)
+			}
 		}
 	}
-	for _, j := range slices.Clone(e.jobs) {
-		if j.request.Map != nil {
-			e.spread(j)
-		}
-	}
-	e.counters.Seconds += e.config.Now().Sub(started).Seconds()
+	e.remember()
+	spent := e.config.Now().Sub(started).Seconds()
+	e.counters.Seconds += spent
+	e.speculation.measure(e, spent)
 }
 
 // forward runs the planned passes, at the same time where that wins.
 func (e *Engine) forward() {
 	var wait sync.WaitGroup
 	var mine *slot
+	e.divide()
 	for _, s := range e.slots {
 		if len(s.rows) == 0 {
 			continue

@@ -28,7 +28,9 @@ type Job struct {
 	spans    []*span // of a λ-map
 	live     int     // lanes or spans that have not ended
 	began    time.Time
-	tokens   int      // emitted, over all lanes
+	tokens   int   // emitted, over all lanes
+	accepted int64 // guesses that were right, and wrong
+	rejected int64
 	rows     [2]int64 // decoded by the reference, by aligned models
 	passes   [2]int64 // that had rows of this job
 	lastPass [2]int   // the engine's step that was counted last
@@ -43,7 +45,8 @@ type lane struct {
 	changes   []Change // of the request, still to come
 	speller   speller
 	ended     bool
-	choice    choice // of this step
+	choice    choice  // of this step
+	match     float64 // how often one model alone chose what the mixture did, lately
 }
 
 // Done is closed after the last event.
@@ -99,7 +102,7 @@ func (j *Job) endLanes(index int, reason string, cause *Error) {
 func (j *Job) start(now time.Time) {
 	j.began = now
 	for _, spec := range j.request.Lanes {
-		l := &lane{spec: spec, job: j, lambda: spec.Lambda, changes: spec.Changes}
+		l := &lane{match: likelyMatch, spec: spec, job: j, lambda: spec.Lambda, changes: spec.Changes}
 		l.speller.stops = j.request.Sampling.Stop
 		j.lanes = append(j.lanes, l)
 	}
@@ -122,6 +125,8 @@ func (j *Job) finish(now time.Time) {
 	j.emit(Event{Type: EventStats, Stats: &Stats{
 		PromptTokens: len(j.prompt),
 		Cached:       j.cached,
+		Accepted:     j.accepted,
+		Rejected:     j.rejected,
 		Tokens:       j.tokens,
 		Rows:         map[string]int64{"reference": j.rows[0], "aligned": j.rows[1]},
 		Passes:       map[string]int64{"reference": j.passes[0], "aligned": j.passes[1]},

@@ -19,14 +19,13 @@ type prefix struct {
 // load points a prefix at the rows of its branch.
 func (p *prefix) load(b *branch) {
 	p.rows, p.logSums, p.tops, p.err = p.rows[:0], p.logSums[:0], p.tops[:0], nil
-	for m, s := range b.job.slots {
-		i := b.rows[m]
-		if i < 0 {
+	for _, list := range b.heard {
+		if len(list) == 0 {
 			p.rows = append(p.rows, nil)
 			continue
 		}
-		p.rows = append(p.rows, s.model.Logits(i))
-		if said := s.said[i]; said.traced {
+		p.rows = append(p.rows, list[0].row)
+		if said := list[0].said; said.traced {
 			p.logSums = append(p.logSums, said.logSum)
 			p.tops = append(p.tops, said.top)
 			p.err = cmp.Or(p.err, said.err)

@@ -23,6 +23,8 @@ type Limits struct {
 	Cells     int // cache cells, shared by all sequences
 	Batch     int // rows in one pass
 	Sequences int // sequences held at once
+
+	Forgets bool // whether a suffix of a sequence can be trimmed
 }
 
 // Model is one set of weights with a cache of its own. It is used by one goroutine at a time.
@@ -46,6 +48,9 @@ type Model interface {
 	// Trim keeps the first n positions of a sequence; 0 empties it. It reports false when the model
 	// cannot forget a suffix (recurrent models), and then leaves the sequence as it is unless n is 0.
 	Trim(seq Seq, n int) bool
+
+	// SetThreads says on how many threads the next passes run; 0 is what the model was opened with.
+	SetThreads(n int)
 
 	// Close frees the context. It is safe to call twice.
 	Close() error

@@ -195,7 +195,7 @@ func (e *Engine) spread(j *Job) {
 	}
 	for _, b := range ready {
 		if b.live() {
-			b.tokens = append(b.tokens, b.span.generated[len(b.span.generated)-1])
+			e.extend(b, b.span.generated[len(b.span.generated)-1])
 		}
 		e.settle(b)
 	}

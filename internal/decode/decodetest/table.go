@@ -75,7 +75,7 @@ func New(o Options) *Pair {
 func (p *Pair) model(index uint64) *Model {
 	o, n := p.options, p.Size()
 	m := &Model{
-		limits: decode.Limits{Vocab: n, Train: o.Context, Cells: o.Cells, Batch: o.Batch, Sequences: o.Sequences},
+		limits: decode.Limits{Vocab: n, Train: o.Context, Cells: o.Cells, Batch: o.Batch, Sequences: o.Sequences, Forgets: true},
 		delay:  o.Delay, table: make([][]float32, n*n), seqs: make([][]cell, o.Sequences),
 	}
 	random := rand.New(rand.NewPCG(o.Seed, index))
@@ -287,6 +287,9 @@ func (m *Model) Trim(seq decode.Seq, n int) bool {
 	m.seqs[seq] = m.seqs[seq][:min(n, len(m.seqs[seq]))]
 	return true
 }
+
+// SetThreads does nothing.
+func (m *Model) SetThreads(int) {}
 
 // Used counts the distinct cells in use.
 func (m *Model) Used() int {

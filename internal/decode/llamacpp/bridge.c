@@ -81,6 +81,10 @@ bool realign_adapt(realign_context *c, struct llama_adapter_lora *adapter) {
 	return llama_set_adapter_lora(c->context, adapter, 1.0f) == 0;
 }
 
+void realign_threads(realign_context *c, int32_t n) {
+	llama_set_n_threads(c->context, n, n);
+}
+
 int32_t realign_forward(realign_context *c, int32_t n) {
 	struct llama_batch batch = {
 		.n_tokens = n,

@@ -42,6 +42,8 @@ realign_context *realign_open(struct llama_model *model, realign_options options
 void realign_close(realign_context *c);
 bool realign_adapt(realign_context *c, struct llama_adapter_lora *adapter);
 
+void realign_threads(realign_context *c, int32_t n);
+
 // Runs the first n rows of the batch. Returns what llama_decode does.
 int32_t realign_forward(realign_context *c, int32_t n);
 

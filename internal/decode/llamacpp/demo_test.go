@@ -416,3 +416,46 @@ func TestFollowUpEqualsPlain(t *testing.T) {
 	}
 	t.Logf("%d lanes compared, %d exceptions; %d of %d prompt tokens were found", compared, exceptions, cached, total)
 }
+
+// With guesses every lane says what it says, alone, with --plain; exceptions as above.
+func TestSpeculationEqualsPlain(t *testing.T) {
+	p := openDemo(t)
+	move := shapeMove(t, p)
+	e := decode.NewEngine(p, decode.Config{Kernel: llamacpp.Kernel{}, Speculation: decode.Always})
+	defer e.Close()
+	compared, exceptions, tokens, accepted := 0, 0, 0, int64(0)
+	for i, prompt := range prompts(t)[:30] {
+		r := chat(prompt, uint64(i), []float64{0, 0.7}[i%2], -0.5, 0, 0.3, 0.5, 0.8, 1, 1.5)
+		if i%3 == 0 { // lanes that share the run, and guesses
+			together, _ := decoded(t, e, r)
+			for lane := range r.Lanes {
+				single := r
+				single.Plain, single.Lanes = true, r.Lanes[lane:lane+1]
+				plain, _ := decoded(t, e, single)
+				compared++
+				if got, want := ids(together[lane]), ids(plain[lane]); !slices.Equal(got, want) {
+					exceptions++
+					checkException(t, p, r, r.Lanes[lane].Lambda[0], got, want, move)
+				}
+			}
+			continue
+		}
+		for lane := range r.Lanes {
+			single := r
+			single.Lanes = r.Lanes[lane : lane+1]
+			guessed, stats := decoded(t, e, single)
+			single.Plain = true
+			plain, _ := decoded(t, e, single)
+			compared++
+			tokens, accepted = tokens+stats.Tokens, accepted+stats.Accepted
+			if got, want := ids(guessed[lane]), ids(plain[lane]); !slices.Equal(got, want) {
+				exceptions++
+				checkException(t, p, r, r.Lanes[lane].Lambda[0], got, want, move)
+			}
+		}
+	}
+	if accepted == 0 {
+		t.Error("no guess was right")
+	}
+	t.Logf("%d lanes compared, %d exceptions; of %d tokens of lanes alone %d were guessed", compared, exceptions, tokens, accepted)
+}

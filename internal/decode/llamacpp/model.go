@@ -7,6 +7,7 @@ package llamacpp
 import "C"
 
 import (
+	"cmp"
 	"unsafe"
 
 	"realign/internal/decode"
@@ -26,6 +27,7 @@ type Model struct {
 	want     []C.int8_t
 	logits   []*C.float
 	rows     int // in the last pass
+	threads  int // as opened
 }
 
 var _ decode.Model = (*Model)(nil)
@@ -56,7 +58,9 @@ func newModel(w *weights, a *adapter, o Options) (*Model, error) {
 			Cells:     int(c.cells),
 			Batch:     o.Batch,
 			Sequences: o.Sequences,
+			Forgets:   bool(c.forgets),
 		},
+		threads:  o.Threads,
 		c:        c,
 		length:   make([]int, o.Sequences),
 		token:    unsafe.Slice(c.token, o.Batch),
@@ -172,6 +176,13 @@ func (m *Model) Trim(seq decode.Seq, n int) bool {
 	}
 	m.length[seq] = n
 	return true
+}
+
+// SetThreads says on how many threads the next passes run; 0 is what the model was opened with.
+func (m *Model) SetThreads(n int) {
+	if m.c != nil {
+		C.realign_threads(m.c, C.int32_t(cmp.Or(n, m.threads)))
+	}
 }
 
 func (m *Model) has(seq decode.Seq) bool { return seq >= 0 && int(seq) < m.limits.Sequences }
