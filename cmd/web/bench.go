@@ -42,7 +42,7 @@ var benchCases = []benchCase{
 
 // Run prints a table in Markdown.
 func (c *benchCommand) Run(ctx context.Context, h host) error {
-	p, err := findPair(c.library(), c.Pair)
+	p, err := installedPair(c.library(), c.Pair)
 	if err != nil {
 		return flagged(err)
 	}

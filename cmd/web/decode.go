@@ -94,7 +94,7 @@ func (c *decodeCommand) request(h host) (*pair.Pair, decode.Request, error) {
 	if given && c.Aligned != "" {
 		return nil, r, fault.Field("aligned", "is given twice: after the pair's name and as a flag")
 	}
-	p, err := findPair(c.library(), name)
+	p, err := installedPair(c.library(), name)
 	if err != nil {
 		return nil, r, err
 	}
@@ -151,6 +151,15 @@ func (c *decodeCommand) prompt(h host) (decode.Prompt, error) {
 		messages = append(messages, decode.Message{Role: "system", Content: c.System})
 	}
 	return decode.Prompt{Messages: append(messages, decode.Message{Role: "user", Content: text})}, nil
+}
+
+// installedPair is a pair that was named on the command line to be loaded.
+func installedPair(l *pair.Library, name string) (*pair.Pair, error) {
+	p, err := findPair(l, name)
+	if err == nil {
+		err = p.Installed()
+	}
+	return p, err
 }
 
 // findPair is a pair that was named on the command line: an unknown name is a bad argument.
