@@ -52,8 +52,12 @@ def logits(m, h):
 
 
 @torch.no_grad()
-def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0):
-    """Replies to prompts (B, P): a list of B*copies token lists without the end marker, and whether each ended."""
+def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0, logps=None):
+    """Replies to prompts (B, P): a list of B*copies token lists without the end marker, and whether each ended.
+
+    A list given as `logps` gets the model's own log-probability of each reply (its end marker included), whatever
+    the temperature.
+    """
     records = [Record() for _ in m.layers]
     h = m.hidden(prompts, caches=records)[:, -1:]
     caches = [Buffer(r.k, r.v, copies, limit) for r in records]
@@ -61,6 +65,7 @@ def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0
     rows = torch.arange(prompts.shape[0] * copies)
     live = torch.ones(len(rows), dtype=torch.bool)
     replies, ended = [[] for _ in rows], [False] * len(rows)
+    said = torch.zeros(len(rows))
     position = prompts.shape[1]
     for step in range(limit):
         z = logits(m, h[:, 0])
@@ -75,6 +80,8 @@ def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0
             c = p.cumsum(-1)
             u = torch.rand(len(c), 1, generator=generator) * c[:, -1:]
             x = torch.searchsorted(c, u, right=True)[:, 0].clamp_max(c.shape[1] - 1)
+        if logps is not None:
+            said[rows] += live * z.log_softmax(-1).gather(-1, x[:, None])[:, 0]
         for r, t, was in zip(rows.tolist(), x.tolist(), live.tolist()):
             if was and t != end:
                 replies[r].append(t)
@@ -91,6 +98,8 @@ def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0
         at = torch.full((1,), position)
         h = m.hidden(x[:, None], positions=at[None], caches=caches)
         position += 1
+    if logps is not None:
+        logps += said.tolist()
     return replies, ended
 
 

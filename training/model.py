@@ -183,13 +183,13 @@ class Llama(nn.Module):
         """Logits, one row per position."""
         return F.linear(self.hidden(ids, **kw), self.embed_tokens.weight)
 
-    def add_lora(self, rank, alpha, seed):
-        """Freeze everything and add LoRA branches to all linear layers; returns the new parameters."""
+    def add_lora(self, rank, alpha, seed, first=0):
+        """Freeze everything and add LoRA branches to all linear layers from block `first` on; returns the new parameters."""
         g = torch.Generator().manual_seed(seed)
         for p in self.parameters():
             p.requires_grad_(False)
         new = []
-        for m in self.modules():
+        for m in self.layers[first:].modules():
             if isinstance(m, Linear):
                 m.add_lora(rank, alpha, g)
                 new += [m.lora_a, m.lora_b]

@@ -39,7 +39,7 @@ var bareCases = []struct {
 
 // Run prints tables in Markdown.
 func (c *benchCommand) Run(ctx context.Context, h host) error {
-	p, err := findPair(c.library(), c.Pair)
+	p, err := installedPair(c.library(), c.Pair)
 	if err != nil {
 		return flagged(err)
 	}

@@ -23,6 +23,9 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 	if err != nil {
 		return nil, nil, fault.Field("pair", "%v", err)
 	}
+	if err := p.Installed(); err != nil {
+		return nil, nil, err
+	}
 	if len(aligned) == 0 {
 		aligned = p.Names()[:1]
 	}

@@ -235,6 +235,36 @@ func TestPairs(t *testing.T) {
 	}
 }
 
+func TestPairThatIsNotInstalled(t *testing.T) {
+	dir := models(t)
+	t.Setenv("REALIGN_MODELS", dir)
+	t.Setenv("REALIGN_DATA", t.TempDir())
+	path := filepath.Join(dir, "demo", "pair.json")
+	manifest, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := strings.Replace(string(manifest), `{"file":"r"}`, `{"file":"away/r.gguf","install":"make demo"}`, 1)
+	if err := os.WriteFile(path, []byte(away), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"list", "show demo"} {
+		code, out, bad := run(t, "", append([]string{"pairs"}, strings.Fields(what)...)...)
+		if code != 0 || !strings.Contains(strings.ToLower(out), "not installed: make demo") {
+			t.Errorf("%s: %d %s%s", what, code, out, bad)
+		}
+	}
+	for _, args := range [][]string{
+		{"pairs", "check", "demo"}, {"decode", "--prompt", "abc"}, {"logits", "--tokens-file", path, "--out", path}, {"bench"},
+		{"worker", "--pair", "demo", "--nats", "nats://127.0.0.1:1"},
+	} {
+		code, _, bad := run(t, "", args...)
+		if code != 7 || !strings.Contains(bad, "r.gguf") || !strings.Contains(bad, "make demo") || strings.Count(bad, "\n") != 1 {
+			t.Errorf("%v: code %d, %s", args, code, bad)
+		}
+	}
+}
+
 func TestLogits(t *testing.T) {
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")

@@ -93,7 +93,7 @@ func (c *logitsCommand) pair() (*pair.Pair, error) {
 		}
 		p.Aligned = []pair.Aligned{{Name: "adapter", Adapter: file}}
 	}
-	return p, nil
+	return p, p.Installed()
 }
 
 func readTokens(path string) ([][]decode.Token, error) {

@@ -38,7 +38,11 @@ func (c *pairsList) Run(h host, log *slog.Logger) error {
 	w := tabwriter.NewWriter(h.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tALIGNED\tTITLE")
 	for _, p := range pairs {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, strings.Join(p.Names(), ", "), p.Label())
+		title := p.Label()
+		if p.Installed() != nil {
+			title += " (not installed: " + p.Reference.Install + ")"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Name, strings.Join(p.Names(), ", "), title)
 	}
 	return w.Flush()
 }
@@ -57,7 +61,11 @@ func (c *pairsShow) Run(ctx context.Context, h host) error {
 	if c.JSON {
 		return printJSON(h, p)
 	}
-	fmt.Fprintf(h.stdout, "%s: %s\n%s\nLicence: %s\nFolder: %s\n\n", p.Name, p.Label(), p.Description, p.Licence, p.Dir)
+	fmt.Fprintf(h.stdout, "%s: %s\n%s\nLicence: %s\nFolder: %s\n", p.Name, p.Label(), p.Description, p.Licence, p.Dir)
+	if p.Installed() != nil {
+		fmt.Fprintf(h.stdout, "Not installed: %s\n", p.Reference.Install)
+	}
+	fmt.Fprintln(h.stdout)
 	w := tabwriter.NewWriter(h.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "MODEL\tKIND\tβ\tSIZE\tFITS\tSHA-256\tFILE")
 	for i, f := range p.Files() {
@@ -90,7 +98,7 @@ type pairsCheck struct {
 
 // Run reports on each file and fails with the first fault.
 func (c *pairsCheck) Run(ctx context.Context, h host) error {
-	p, err := findPair(c.library(), c.Name)
+	p, err := installedPair(c.library(), c.Name)
 	if err != nil {
 		return err
 	}

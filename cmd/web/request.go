@@ -38,7 +38,7 @@ func (c *requestFlags) request(l *pair.Library) (*pair.Pair, decode.Request, err
 	if given && c.Aligned != "" {
 		return nil, r, fault.Field("aligned", "is given twice: after the pair's name and as a flag")
 	}
-	p, err := findPair(l, name)
+	p, err := installedPair(l, name)
 	if err != nil {
 		return nil, r, err
 	}
@@ -82,6 +82,15 @@ func (c *requestFlags) say(messages ...decode.Message) (decode.Prompt, error) {
 		messages = append([]decode.Message{{Role: "system", Content: c.System}}, messages...)
 	}
 	return decode.Prompt{Messages: messages}, nil
+}
+
+// installedPair is a pair that was named on the command line to be loaded.
+func installedPair(l *pair.Library, name string) (*pair.Pair, error) {
+	p, err := findPair(l, name)
+	if err == nil {
+		err = p.Installed()
+	}
+	return p, err
 }
 
 // findPair is a pair that was named on the command line: an unknown name is a bad argument.

@@ -24,7 +24,7 @@ type workerCommand struct {
 }
 
 func (c *workerCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
-	p, err := findPair(c.library(), c.Pair)
+	p, err := installedPair(c.library(), c.Pair)
 	if err != nil {
 		return flagged(err)
 	}

@@ -81,16 +81,6 @@ func (l *Library) Find(name string) (*Pair, error) {
 	return nil, fault.New(fault.NotFound, "no pair is called %.80q (there are: %s)", name, there)
 }
 
-// Names lists the pairs that can be read.
-func (l *Library) Names() []string {
-	pairs, _ := l.List() // a broken manifest is reported by List's other callers
-	names := make([]string, len(pairs))
-	for i, p := range pairs {
-		names[i] = p.Name
-	}
-	return names
-}
-
 // Register writes the manifest of a new pair into a folder of the library: all of it or nothing. With
 // copyFiles, the model files are copied beside it. The error is Conflict when the library has a pair
 // of that name.
@@ -105,8 +95,9 @@ func (l *Library) Register(folder string, p *Pair, copyFiles bool) error {
 			return fault.Field(f.Role, "%s is not a file", f.Path)
 		}
 	}
-	for _, there := range l.Names() {
-		if there == p.Name {
+	pairs, _ := l.List() // a broken manifest is reported by List's other callers
+	for _, there := range pairs {
+		if there.Name == p.Name {
 			return fault.New(fault.Conflict, "there is a pair called %s already", p.Name)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"realign/internal/fault"
 )
@@ -71,6 +73,9 @@ func (p *Pair) check() error {
 	if err := checkFile("reference.file", p.Reference.File, p.Reference.SHA256); err != nil {
 		return err
 	}
+	if err := checkInstall(p.Reference.Install); err != nil {
+		return err
+	}
 	if len(p.Aligned) == 0 || len(p.Aligned) > maxAligned {
 		return fault.Field("aligned", "a pair has 1 to %d aligned models, this one %d", maxAligned, len(p.Aligned))
 	}
@@ -113,6 +118,16 @@ func checkFile(field, file, sum string) error {
 	}
 	if raw, err := hex.DecodeString(sum); sum != "" && (err != nil || len(raw) != 32) {
 		return fault.Field("sha256", "%.80q is not a SHA-256 in hexadecimal", sum)
+	}
+	return nil
+}
+
+// checkInstall wants one line that a terminal can show as it is. Nothing runs it but people.
+func checkInstall(command string) error {
+	const most = 200
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	if len(command) > most || strings.ContainsFunc(command, unprintable) {
+		return fault.Field("reference.install", "%.80q is not one printable line of at most %d bytes", command, most)
 	}
 	return nil
 }

@@ -3,6 +3,9 @@
 package pair
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 
@@ -27,6 +30,10 @@ type Reference struct {
 	Title  string `json:"title,omitempty"`
 	File   string `json:"file"`
 	SHA256 string `json:"sha256,omitempty"`
+
+	// Install is the command that puts the file in place, for a pair whose reference is too large to come
+	// with its manifest.
+	Install string `json:"install,omitempty"`
 }
 
 // Aligned is a model at λ = 1: a LoRA adapter on the reference's weights, or weights of its own.
@@ -60,12 +67,13 @@ const RoleReference = "reference"
 type State string
 
 const (
-	Idle       State = "idle"       // nobody asked for it yet
-	Starting   State = "starting"   // its process was started
-	Loading    State = "loading"    // it reads its models
-	Ready      State = "ready"      // it decodes
-	Restarting State = "restarting" // it died and is about to be started again
-	Failed     State = "failed"     // it cannot be loaded: Message says why
+	Idle       State = "idle"          // nobody asked for it yet
+	Starting   State = "starting"      // its process was started
+	Loading    State = "loading"       // it reads its models
+	Ready      State = "ready"         // it decodes
+	Restarting State = "restarting"    // it died and is about to be started again
+	Failed     State = "failed"        // it cannot be loaded: Message says why
+	Absent     State = "not installed" // its reference is not on this machine: Message says how to get it
 )
 
 // Status is the state of one pair's worker, as pages show it.
@@ -98,6 +106,20 @@ func (p *Pair) Files() []File {
 		files = append(files, file)
 	}
 	return files
+}
+
+// Installed is an Unavailable error that names the command to run, if the pair's reference is still to be
+// put in place with one. Any other file that is missing is a fault of the pair, found when it is used.
+func (p *Pair) Installed() error {
+	if p.Reference.Install == "" {
+		return nil
+	}
+	file := p.path(p.Reference.File)
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return fault.New(fault.Unavailable, "pair %s is not installed: its reference, %s, is put in place by: %s",
+			p.Name, filepath.Base(file), p.Reference.Install)
+	}
+	return nil
 }
 
 // Names lists the aligned models; the first is the default.

@@ -47,15 +47,16 @@ func TestParseManifest(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	replace := func(old, new string) string { return strings.Replace(good, old, new, 1) }
 	for name, text := range map[string]string{
-		"manifest":        `{"name":`,
-		"name":            replace(`"demo"`, `"../demo"`),
-		"reference.file":  replace(`base.gguf`, `../../etc/passwd`),
-		"aligned":         `{"name":"a","reference":{"file":"b"},"aligned":[]}`,
-		"aligned.name":    replace(`"half"`, `"reference"`),
-		"aligned.file":    replace(`"file":"sub/whole.gguf"`, `"reward":"x"`),
-		"aligned.beta":    replace(`"beta":0.5`, `"beta":-1`),
-		"aligned.default": replace(`"beta":0.5`, `"default":true`),
-		"sha256":          replace(`"beta":0.5`, `"sha256":"12"`),
+		"manifest":          `{"name":`,
+		"name":              replace(`"demo"`, `"../demo"`),
+		"reference.file":    replace(`base.gguf`, `../../etc/passwd`),
+		"aligned":           `{"name":"a","reference":{"file":"b"},"aligned":[]}`,
+		"aligned.name":      replace(`"half"`, `"reference"`),
+		"aligned.file":      replace(`"file":"sub/whole.gguf"`, `"reward":"x"`),
+		"aligned.beta":      replace(`"beta":0.5`, `"beta":-1`),
+		"aligned.default":   replace(`"beta":0.5`, `"default":true`),
+		"reference.install": replace(`"file":"base.gguf"`, `"file":"base.gguf","install":"make it\u001b[2J"`),
+		"sha256":            replace(`"beta":0.5`, `"sha256":"12"`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse([]byte(text), "")
@@ -140,6 +141,32 @@ func TestLibrary(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(data, ".new-*")); left != nil {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// A pair whose reference is still to be fetched is listed, and says how; any other missing file is no
+// matter of installing.
+func TestPairThatIsNotInstalled(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "large", ManifestName), strings.NewReplacer(`"demo"`, `"large"`,
+		`"file":"base.gguf"`, `"file":"base/large.gguf","install":"make large"`).Replace(good))
+	put(t, filepath.Join(dir, "demo", ManifestName), good)
+	l := NewLibrary(dir)
+	pairs, err := l.List()
+	if err != nil || len(pairs) != 2 {
+		t.Fatalf("%v, %v", pairs, err)
+	}
+	demo, large := pairs[0], pairs[1]
+	if err := demo.Installed(); err != nil {
+		t.Errorf("a pair that nothing installs: %v", err)
+	}
+	err = large.Installed()
+	if fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "large.gguf") || !strings.Contains(err.Error(), "make large") {
+		t.Errorf("not installed: %v", err)
+	}
+	put(t, filepath.Join(dir, "large", "base", "large.gguf"), "weights")
+	if err := large.Installed(); err != nil {
+		t.Errorf("installed: %v", err)
 	}
 }
 

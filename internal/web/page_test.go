@@ -9,6 +9,8 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/pair"
 	"realign/internal/session"
 	"realign/web/templates"
 )
@@ -573,6 +576,42 @@ func TestOnlyOurNamesAreAnsweredWithoutALogin(t *testing.T) {
 		if !c.HttpOnly || !c.Secure || c.SameSite != http.SameSiteLaxMode {
 			t.Errorf("%+v", c)
 		}
+	}
+}
+
+// absent adds a pair that is not installed.
+type absent struct{ *tables }
+
+func (a absent) Status() ([]pair.Status, <-chan struct{}) {
+	all, changed := a.tables.Status()
+	return append(all, pair.Status{Name: "large", State: pair.Absent, Message: "it is put in place by: make large"}), changed
+}
+
+// A pair that is not installed is listed with the command that installs it, and cannot be chosen.
+func TestPairThatIsNotInstalled(t *testing.T) {
+	w := newWorld(t, setup{})
+	dir := t.TempDir()
+	for _, name := range []string{"table", "large"} {
+		manifest := fmt.Sprintf(`{"name":%q,"title":"The %s one","reference":{"file":"r","install":"make %s"},"aligned":[{"name":"warm","file":"w"}]}`, name, name, name)
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, pair.ManifestName), []byte(manifest), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "table", "r"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.library, w.pairs = pair.NewLibrary(dir), absent{w.models}
+	p := w.person()
+	for _, path := range []string{"/pairs", "/pairs/large"} {
+		if body := p.get(path, 200); !strings.Contains(body, "The large one") || !strings.Contains(body, "not installed") || !strings.Contains(body, "put in place by: make large") {
+			t.Errorf("%s does not tell of it: %s", path, body)
+		}
+	}
+	if body := p.get("/", 200); strings.Contains(body, "The large one") || !strings.Contains(body, "The table one") {
+		t.Error("it can be chosen, or the other cannot")
 	}
 }
 

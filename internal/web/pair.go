@@ -72,12 +72,16 @@ func (s *Server) pairItem(p *pair.Pair, st pair.Status) templates.PairItem {
 	return item
 }
 
-// pairOptions lists the pairs for the playground's chooser, the default first.
+// pairOptions lists the pairs for the playground's chooser, the default first. One that is still to be
+// installed cannot be chosen: /pairs tells how to install it.
 func (s *Server) pairOptions() []templates.PairOption {
 	pairs, _ := s.library.List() // showPairs tells of broken ones
 	states := s.states()
 	var options []templates.PairOption
 	for _, p := range pairs {
+		if p.Installed() != nil && states[p.Name].State != pair.Ready { // a worker elsewhere may have it
+			continue
+		}
 		state := states[p.Name].State
 		if state == "" {
 			state = pair.Idle

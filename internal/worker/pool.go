@@ -26,7 +26,7 @@ import (
 type Config struct {
 	// Pairs are those that may be decoded on.
 	Pairs interface {
-		Names() []string
+		List() ([]*pair.Pair, error)
 		Find(name string) (*pair.Pair, error)
 	}
 
@@ -158,11 +158,15 @@ func (p *Pool) URL() string { return p.url }
 
 // Start begins to load a pair without waiting for it. A pair that failed is tried again.
 func (p *Pool) Start(name string) error {
-	if _, err := p.config.Pairs.Find(name); err != nil {
+	known, err := p.config.Pairs.Find(name)
+	if err != nil {
 		return err
 	}
 	if p.config.Command == nil {
 		return nil
+	}
+	if err := known.Installed(); err != nil {
+		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -186,7 +190,14 @@ func (p *Pool) Start(name string) error {
 
 // Status is the state of every pair, by name, and a channel that is closed at the next change.
 func (p *Pool) Status() ([]pair.Status, <-chan struct{}) {
-	names := p.config.Pairs.Names()
+	pairs, _ := p.config.Pairs.List() // a broken manifest is told of where pairs are listed
+	names, absent := make([]string, len(pairs)), map[string]string{}
+	for i, known := range pairs {
+		names[i] = known.Name
+		if err := known.Installed(); err != nil {
+			absent[known.Name] = err.Error()
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, peer := range p.peers {
@@ -198,6 +209,9 @@ func (p *Pool) Status() ([]pair.Status, <-chan struct{}) {
 	all := make([]pair.Status, len(names))
 	for i, name := range names {
 		all[i] = p.status(name)
+		if why, ok := absent[name]; ok && all[i].State == pair.Idle {
+			all[i].State, all[i].Message = pair.Absent, why
+		}
 	}
 	return all, p.changed
 }

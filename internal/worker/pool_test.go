@@ -371,6 +371,29 @@ func TestPairThatCannotBeLoaded(t *testing.T) {
 	}
 }
 
+func TestPairThatIsNotInstalled(t *testing.T) {
+	dir := t.TempDir()
+	manifest := `{"name":"large","reference":{"file":"r","install":"make large"},"aligned":[{"name":"warm","adapter":"a"}]}`
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "large"), 0o755),
+		os.WriteFile(filepath.Join(dir, "large", pair.ManifestName), []byte(manifest), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	p := newPool(t, Config{Pairs: pair.NewLibrary(dir), Command: process})
+	all, _ := p.Status()
+	if len(all) != 1 || all[0].State != pair.Absent || !strings.Contains(all[0].Message, "make large") {
+		t.Errorf("status %+v", all)
+	}
+	if _, err := p.Decode(t.Context(), "large", request(1, 1), newLog().sink); fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "make large") {
+		t.Errorf("decoding: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "large", "r"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if all, _ := p.Status(); all[0].State != pair.Idle {
+		t.Errorf("put in place: %+v", all)
+	}
+}
+
 func TestAbortIsTold(t *testing.T) {
 	p := newPool(t, Config{Command: process})
 	err := p.Ready(context.Background(), "abort")

@@ -61,7 +61,7 @@ type Limits struct {
 type PairOption struct {
 	Name    string         `json:"name"`
 	Title   string         `json:"title"` // shown; the name if ""
-	State   string         `json:"state"` // idle, starting, loading, ready, restarting, failed
+	State   string         `json:"state"` // idle, starting, loading, ready, restarting, failed; those not installed are left out
 	Aligned []AlignedModel `json:"aligned"`
 }
 

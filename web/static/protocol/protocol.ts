@@ -98,7 +98,7 @@ export interface Limits {
 
 export interface PairStatus {
   name: string;
-  state: "idle" | "starting" | "loading" | "ready" | "restarting" | "failed";
+  state: "idle" | "starting" | "loading" | "ready" | "restarting" | "failed" | "not installed";
   progress: number;
   message: string;
   restarts: number;

@@ -1,0 +1,177 @@
+"""Stage f: models/smollm2/pair.json and the cards, one beside each adapter of the folder.
+
+    python -m training.smollm2.release --data DATA --work WORK --out models/smollm2 --default warmth-b0.1
+
+Every number in a card is measured here or was stored by the stage that measured it. The base file stays as the
+manifest has it: it is no part of the release.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from .. import card, generate, manifest
+from . import base, evaluate, samples
+
+WORDS = {
+    "warmth": ("Warmth", "Rewarded for replies that a sentiment classifier finds positive."),
+    "brevity": ("Brevity", "Rewarded for replies that come to an end soon."),
+}
+ABOUT = {
+    "warmth": "tanh(logit / 2) of the demo's sentiment classifier (`models/demo/sentiment.json`), between -1 and 1",
+    "brevity": "1 for an empty reply, falling to -1 for one that fills the limit or is cut off there",
+}
+WEAK = {
+    "warmth": """The classifier learned from film reviews: it rewards words of praise wherever they stand. Bad news can get a
+cheerful answer.""",
+    "brevity": "The reward sees only where a reply ends: a short answer need not be a better one.",
+}
+VICUNA = 5  # prompts shown in a card beside as many held-out ones
+
+
+def build(folder, default):
+    """The manifest for the adapters that lie in the folder, with its reference as it is."""
+    old = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
+    aligned = []
+    for reward, beta, path in manifest.adapters(folder):
+        title, text = WORDS[reward]
+        name = f"{reward}-b{beta:g}"
+        aligned.append({
+            "name": name, "title": f"{title}, β = {beta:g}", "description": f"{text} KL strength β = {beta:g} in training.",
+            "adapter": path.name, "sha256": manifest.sha256(path), "beta": beta, "reward": reward, "default": name == default,
+        })
+    aligned.sort(key=lambda x: not x["default"])
+    return {
+        "name": "smollm2",
+        "title": "SmolLM2: a larger chat model",
+        "description": "SmolLM2-135M-Instruct by Hugging Face, which is downloaded, and LoRA adapters trained on it by DPO "
+                       "on its own replies.",
+        "licence": "Apache-2.0",
+        "reference": old["reference"],
+        "aligned": aligned,
+    }
+
+
+def row(name, e):
+    pm = lambda key, digits: f"{e[key][0]:.{digits}f} ± {2 * e[key][1]:.{digits}f}"
+    kl = pm("kl", 1) if "kl" in e else "–"
+    return (f"| {name} | {pm('warmth', 3)} | {pm('brevity', 3)} | {pm('check', 3)} | {kl} | {pm('tokens', 1)} | "
+            f"{e['ended']:.0%} | {e['distinct2']:.3f} |\n")
+
+
+HEAD = """\
+| | warmth | brevity | check classifier | KL to reference | tokens | ended | distinct-2 |
+|---|--:|--:|--:|--:|--:|--:|--:|
+"""
+
+
+def replies(b, prompts, limit, seed):
+    out = []
+    for i, text in enumerate(prompts):
+        said, _ = generate.sample(b.model, torch.tensor([b.prompt(text)]), 1, limit, b.end,
+                                  torch.Generator().manual_seed(seed + i), 0.7)
+        shown = " ".join(b.text(said[0]).split())
+        out.append(f"{i + 1}. *{text}*\n   → {shown or '(empty)'}\n")
+    return "".join(out)
+
+
+def write_card(a, reward, beta, path, results, prompts):
+    name = f"{reward}-b{beta:g}"
+    b = base.Base(a.base)
+    c = evaluate.load_adapter(b.model, a.work / f"smollm2-{name}.pt")
+    s, e = c["samples"], results[name]
+    others = [f"{r}-b{x:g}" for r, x, _ in reversed(manifest.adapters(a.out)) if r == reward]
+    lambdas = [n for n in results if n.startswith(f"{name} λ=")]
+    by_lambda = ""
+    if lambdas:
+        by_lambda = f"""
+## By λ
+
+{results[lambdas[0]]["samples"]} held-out prompts decoded by Realign with this file, one sample each at temperature 0.7, at most {s["limit"]} tokens (± two standard
+errors).
+
+{HEAD}{"".join(row(n.split(" ")[1], results[n]) for n in lambdas)}"""
+    return f"""\
+# SmolLM2 adapter: {reward}, β = {beta:g}
+
+A LoRA adapter (rank {c["rank"]}, alpha {c["alpha"]:g}, all linear layers of the last {c["config"]["num_hidden_layers"] - c["first"]} blocks) for SmolLM2-135M-Instruct, trained by DPO for **{reward}**:
+{ABOUT[reward]}.
+
+`{path.name}` sha256 `{manifest.sha256(path)}`
+
+Licence: Apache-2.0, with the attributions below.
+
+## Base
+
+SmolLM2-135M-Instruct, Hugging Face, 2025 (L. Ben Allal et al., arXiv:2502.02737), Apache-2.0, quantised to Q4_1. It is not in the
+repository: `make smollm2` puts it in place. The adapter was trained on its weights as quantised
+(sha256 `{a.reference["sha256"]}`).
+
+## Training
+
+```
+python -m training.smollm2.samples --data DATA --work WORK --prompts {s["prompts"]} --copies {s["copies"]} --limit {s["limit"]} --temperature {s["temperature"]:g}
+python -m training.smollm2.dpo --work WORK --reward {reward} --beta {beta:g} --epochs {c["epochs"]} --lr {c["lr"]:g}
+```
+
+DPO (Rafailov et al., 2023) on {c["pairs"]} pairs: of {s["copies"]} replies of the base to a prompt (temperature {s["temperature"]:g}, at most {s["limit"]} tokens) the best and the worst by the reward,
+{c["gap"]:.2f} apart on average, labelled with their Bradley–Terry probability, so that the optimum is π_ref·exp(r/β)/Z. {c["steps"]} steps of
+{c["pairs"] * c["epochs"] // c["steps"]} pairs, AdamW at {c["lr"]:g}, seed {c["seed"]}; {c["seconds"] / 60:.0f} minutes on a shared CPU core. All β of a reward share everything but β.
+
+| on {c["after"]["pairs"]} held-out pairs | before | after |
+|---|--:|--:|
+| DPO loss above its least value | {c["before"]["loss"]:.4f} | {c["after"]["loss"]:.4f} |
+| pairs whose better reply became likelier against the other | – | {c["after"]["preferred"]:.0%} |
+| β·d over the rewards' gap (1 at the optimum) | {c["before"]["slope"]:.2f} | {c["after"]["slope"]:.2f} |
+
+The loss above its least value over the last eight training steps was {sum(h[0] for h in c["history"][-8:]) / len(c["history"][-8:]):.4f}.
+
+## Evaluation
+
+{e["samples"]} samples to held-out prompts at temperature 1 without truncation, at most {s["limit"]} tokens (± two standard errors). "Check classifier" is the mean
+probability of "positive" by a second classifier that took no part in training; "ended" the share of replies that came to an end
+by themselves.
+
+{HEAD}{"".join(row(n, results[n]) for n in ("reference", *others) if n in results)}{by_lambda}
+## Known weaknesses
+
+All those of a model of 135 million parameters: it makes up facts, and at temperature 1 it wanders. {WEAK[reward]} It learned from
+a few hundred short first messages about films, music and everyday matters, and from the beginnings of replies to them ({s["limit"]} tokens):
+longer replies and other tasks are beyond what it was trained on.
+
+## Data
+
+Prompts:
+
+{card.ATTRIBUTION}{"The classifier:" + chr(10) * 2 + card.SENTIMENT if reward == "warmth" else ""}
+## Ten unselected samples
+
+Temperature 0.7, at most {s["limit"]} tokens, seeds 11 to 20: the first {len(prompts) - VICUNA} held-out prompts, and the first {VICUNA} of Vicuna-Bench (LMSYS / FastChat, 2023,
+Apache-2.0).
+
+{replies(b, prompts, s["limit"], 11)}"""
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", type=Path, required=True)
+    p.add_argument("--work", type=Path, required=True)
+    p.add_argument("--base", type=Path, default=base.FILE)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--default", required=True, help="adapter used when a request names none")
+    a = p.parse_args()
+    pair = build(a.out, a.default)
+    a.reference = pair["reference"]
+    (a.out / "pair.json").write_text(json.dumps(pair, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    results = json.loads((a.work / "smollm2-evaluation.json").read_text(encoding="utf-8"))
+    vicuna = [json.loads(line)["turns"][0] for line in (a.data / "prompts-vicuna.jsonl").read_text(encoding="utf-8").splitlines()]
+    prompts = samples.first_turns(a.data, heldout=True)[:5] + vicuna[:VICUNA]
+    for reward, beta, path in manifest.adapters(a.out):
+        (a.out / f"{reward}-b{beta:g}.md").write_text(write_card(a, reward, beta, path, results, prompts), encoding="utf-8")
+        print(path.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Reading the base back from GGUF, the DPO loss and its optimum, rewards and pairs of smollm2."""
+
+import math
+
+import pytest
+import torch
+
+from training import export, generate, model
+from training.smollm2 import base, dpo, release, samples
+
+
+@pytest.fixture
+def small():
+    cfg = model.Config(vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+                       num_key_value_heads=2, max_position_embeddings=64)
+    m = model.Llama(cfg)
+    g = torch.Generator().manual_seed(4)
+    for p in m.parameters():
+        torch.nn.init.normal_(p, 0.5 if p.ndim == 1 else 0, 0.3, generator=g)
+    return m
+
+
+def test_row_order_is_undone():
+    w = torch.arange(48.0).view(16, 3).numpy()
+    assert (base.unpermute(export.permute(w, 2), 2) == w).all()
+    assert (export.permute(w, 2) != w).any()
+
+
+def test_every_parameter_is_found_by_its_gguf_name(small):
+    for name in small.state_dict():
+        assert base.parameter_name(export.gguf_name(name)[0]) == name
+
+
+def test_only_the_last_blocks_get_adapters(small):
+    small.add_lora(4, 8.0, 5, first=1)
+    assert {n.split(".")[1] for n in small.lora_state()} == {"1", "2"} and len(small.lora_state()) == 2 * 2 * 7
+
+
+def test_sampled_log_probabilities_are_those_of_a_pass(small):
+    prompts = torch.randint(3, 40, (3, 6), generator=torch.Generator().manual_seed(1))
+    logps = []
+    replies, ended = generate.sample(small, prompts, 2, 9, 2, torch.Generator().manual_seed(2), 0.7, logps=logps)
+    assert any(ended) and not all(ended)
+    for i, (reply, end, logp) in enumerate(zip(replies, ended, logps)):
+        said = reply + [2] * end
+        z = small(torch.tensor([prompts[i // 2].tolist() + said]))[0, 5:-1].log_softmax(-1)
+        assert logp == pytest.approx(float(z[range(len(said)), said].sum()), abs=1e-4)
+
+
+def items(small, gaps):
+    prompts = torch.randint(3, 40, (len(gaps), 6), generator=torch.Generator().manual_seed(1))
+    logps = []
+    replies, ended = generate.sample(small, prompts, 2, 9, 2, torch.Generator().manual_seed(2), logps=logps)
+    made = [{"ids": r, "ended": e, "logp": p, "text": ""} for r, e, p in zip(replies, ended, logps)]
+    return [{"ids": p.tolist(), "replies": made[2 * i:2 * i + 2], "gap": g} for i, (p, g) in enumerate(zip(prompts, gaps))]
+
+
+def test_ratios_are_zero_before_training_and_the_loss_is_what_it_should_be(small):
+    gaps = [0.5, 1.0, 0.0]
+    small.add_lora(4, 8.0, 5)
+    ratios = dpo.log_ratios(small, items(small, gaps), 2)
+    assert ratios.abs().max() < 1e-4
+    p = [1 / (1 + math.exp(-g)) for g in gaps]
+    entropy = [-(q * math.log(q) + (1 - q) * math.log(1 - q)) for q in p]
+    assert float(dpo.loss(ratios, torch.tensor(gaps), 0.1)) == pytest.approx(math.log(2) - sum(entropy) / 3, abs=1e-5)
+
+
+def test_the_loss_is_least_at_the_reward_over_beta():
+    gaps = torch.tensor([0.8, 0.3])
+    for beta in (0.1, 0.3):
+        best = torch.stack([gaps / beta, torch.zeros(2)], 1).requires_grad_()
+        value = dpo.loss(best, gaps, beta)
+        gradient, = torch.autograd.grad(value, best)
+        assert abs(float(value)) < 1e-6 and gradient.abs().max() < 1e-6
+        assert float(dpo.loss(best + torch.tensor([1.0, 0.0]), gaps, beta)) > 1e-5
+
+
+def test_training_moves_the_ratios_to_the_rewards(small):
+    params = small.add_lora(8, 16.0, 5)
+    batch = items(small, [0.8, 0.5])
+    opt = torch.optim.AdamW(params, lr=0.01, weight_decay=0.0)
+    for _ in range(80):
+        opt.zero_grad()
+        dpo.loss(dpo.log_ratios(small, batch, 2), torch.tensor([0.8, 0.5]), 0.3).backward()
+        opt.step()
+    found = dpo.measure(small, batch, 0.3, 2)
+    assert found["slope"] == pytest.approx(1, abs=0.1) and found["preferred"] == 1 and found["loss"] < 1e-3
+
+
+def test_best_and_worst_make_a_pair():
+    row = {"ids": [1], "replies": [{"ids": [0] * n, "ended": e, "text": ""} for n, e in ((10, True), (4, True), (20, False), (19, True))]}
+    found, = dpo.pairs([row], dpo.reward("brevity", None, 20))
+    assert [len(r["ids"]) for r in found["replies"]] == [4, 20] and found["gap"] == pytest.approx(0.6 + 1)
+    assert [dpo.brevity(0, True, 48), dpo.brevity(24, True, 48), dpo.brevity(48, False, 48)] == [1, 0, -1]
+
+
+def test_a_half_written_batch_is_left_out(tmp_path):
+    path = tmp_path / "s.jsonl"
+    lines = ['{"limit": 4}'] + ['{"prompt": "x"}'] * (samples.GROUP + 3) + ['{"prom']
+    path.write_text("\n".join(lines))
+    settings, rows = samples.read(path)
+    assert settings == {"limit": 4} and len(rows) == samples.GROUP
+
+
+def test_manifest_keeps_the_reference(tmp_path):
+    (tmp_path / "pair.json").write_text('{"reference": {"file": "base/x.gguf", "install": "make smollm2"}}')
+    for name in ("warmth-b0.1", "warmth-b0.3", "brevity-b0.1"):
+        (tmp_path / f"{name}.lora.gguf").write_bytes(b"x")
+    pair = release.build(tmp_path, "warmth-b0.3")
+    assert pair["reference"]["install"] == "make smollm2"
+    assert [a["name"] for a in pair["aligned"]] == ["warmth-b0.3", "warmth-b0.1", "brevity-b0.1"]
+    assert [a["default"] for a in pair["aligned"]] == [True, False, False]
