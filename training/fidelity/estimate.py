@@ -44,10 +44,11 @@ class Bootstrap:
         return summary(self.replicates(values))
 
     def slope(self, x, y):
-        """Least squares slope of y on x (prompts, samples) within prompts, and its R^2."""
+        """Least squares slope of y on x (prompts, samples) within prompts, and its R^2; None where x or y does not vary."""
         x, y = (v - v.mean(1, keepdims=True) for v in (x, y))
         xx, xy, yy = (self.counts @ v.sum(1) for v in (x * x, x * y, y * y))
-        return summary(xy / xx), summary(xy**2 / (xx * yy))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return summary(xy / xx), summary(xy**2 / (xx * yy))
 
 
 def summary(replicates):

@@ -84,7 +84,7 @@ def implied_table(r):
 
 def beta_of(slope):
     """1/slope; None unless the slope is surely positive."""
-    return estimate.Estimate(1 / slope.value, 1 / slope.high, 1 / slope.low) if slope.low > 0 else None
+    return estimate.Estimate(1 / slope.value, 1 / slope.high, 1 / slope.low) if slope and slope.low > 0 else None
 
 
 # Reading: sentences from numbers.
@@ -197,7 +197,7 @@ def implied_sentence(r):
     own = [beta_of(i.own[0]) for i in r.implied]
     if own[0] is None or own[-1] is None:
         return "The log-ratios of the trained models are too loosely tied to the reward to say which β they stand for."
-    got, fits = own[-1].value / own[0].value, [i.own[1].value for i in r.implied]
+    got, fits = own[-1].value / own[0].value, [i.own[1].value for i in r.implied if i.own[1]]
     out = (f"The β that the trained models' log-ratios imply are {listed([number(e.value) if e else '–' for e in own])} where the stated ones are "
            f"{listed([f'{b:g}' for b in r.betas])}: {got:.1f} times from end to end, not {stated:g}; the reward explains {span_of(fits)} of their variance. ")
     if got < 0.8 * stated:
@@ -220,6 +220,8 @@ def check_sentence(r):
 
 def frontier_sentence(r):
     cs = [c for c in r.comparisons if c.frontier]
+    if not cs:
+        return ""
     out = (f"At equal KL, the decoded reward is surely above the curve of the trained models in {sum(c.frontier.low > 0 for c in cs)} of {len(cs)} comparisons "
            f"and surely below it in {sum(c.frontier.high < 0 for c in cs)}")
     beyond = len(r.comparisons) - len(cs)

@@ -157,6 +157,14 @@ def test_a_model_that_was_not_trained_to_its_beta_is_found_out():
     assert "training stopped short of the optimum" in text and "1.6 times from end to end, not 8" in text
 
 
+def test_a_reward_that_says_nothing_is_reported_as_that():
+    task = Enumerable(3)
+    task.reward[:] = 0
+    r = experiment_on(task, [0.4, 0.8], {b: Enumerable(4).reference for b in (0.4, 0.8)}, prompts=20)
+    assert r.implied[0].own[0] is None and "too loosely tied" in report.reading(r)
+    assert "| – | – |" in report.implied_table(r)
+
+
 def test_agreement_is_said_as_it_is():
     task, betas = Enumerable(3), [0.4, 0.8]
     r = experiment_on(task, betas, {b: task.optimum(b) for b in betas})
