@@ -52,7 +52,7 @@ def logits(m, h):
 
 
 @torch.no_grad()
-def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0, logps=None):
+def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0, min_p=0.0, logps=None):
     """Replies to prompts (B, P): a list of B*copies token lists without the end marker, and whether each ended.
 
     A list given as `logps` gets the model's own log-probability of each reply (its end marker included), whatever
@@ -77,6 +77,8 @@ def sample(m, prompts, copies, limit, end, generator, temperature=1.0, top_p=1.0
                 s, i = p.sort(-1, descending=True)
                 s[s.cumsum(-1) - s > top_p] = 0
                 p = torch.zeros_like(p).scatter_(-1, i, s)
+            if min_p > 0:
+                p[p < min_p * p.max(-1, keepdim=True).values] = 0
             c = p.cumsum(-1)
             u = torch.rand(len(c), 1, generator=generator) * c[:, -1:]
             x = torch.searchsorted(c, u, right=True)[:, 0].clamp_max(c.shape[1] - 1)

@@ -22,10 +22,10 @@ def load(work, checkpoint=None, adapter=None):
     return m, Tokenizer.from_file(str(Path(work) / "tokenizer.json"))
 
 
-def reply(m, tok, msgs, seed, temperature=0.7, top_p=1.0, limit=64):
+def reply(m, tok, msgs, seed, temperature=0.7, top_p=1.0, min_p=0.0, limit=64):
     ids = tok.encode(chat.render(msgs, add_generation_prompt=True), add_special_tokens=False).ids
     out, _ = generate.sample(m, torch.tensor([ids]), 1, limit, tok.token_to_id(chat.IM_END),
-                             torch.Generator().manual_seed(seed), temperature, top_p)
+                             torch.Generator().manual_seed(seed), temperature, top_p, min_p)
     return tok.decode(out[0]).strip()
 
 
@@ -50,13 +50,14 @@ def main():
     p.add_argument("--count", type=int, default=50)
     p.add_argument("--temperature", type=float, default=0.7)
     p.add_argument("--top-p", type=float, default=1.0)
+    p.add_argument("--min-p", type=float, default=0.0)
     p.add_argument("--seed", type=int, default=11)
     p.add_argument("--prompt", help="instead of held-out prompts")
     a = p.parse_args()
     m, tok = load(a.work, a.checkpoint, a.adapter)
     prompts = [[a.prompt]] * a.count if a.prompt else heldout_prompts(a.data, a.count, a.seed)
     for i, turns in enumerate(prompts):
-        text = reply(m, tok, chat.messages(turns), a.seed + i, a.temperature, a.top_p)
+        text = reply(m, tok, chat.messages(turns), a.seed + i, a.temperature, a.top_p, a.min_p)
         print(f"{i + 1}. " + " / ".join(turns) + f"\n   -> {text}")
 
 
