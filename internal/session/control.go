@@ -16,6 +16,9 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	if err != nil {
 		return nil, err
 	}
+	if err := run.Spec.noMap("to which no lanes can be added"); err != nil {
+		return nil, err
+	}
 	if err := h.checkLanes(ctx, &run, lanes); err != nil {
 		return nil, err
 	}
@@ -144,6 +147,9 @@ func (h *Hub) claim(run string) (*live, error) {
 // SetLambda moves λ of a lane from its next token on. It is a Conflict when the lane has ended.
 func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v decode.Vector) error {
 	job, err := h.job(ctx, owner, runID, lane, func(l *live) error {
+		if err := l.run.Spec.noMap("which holds every λ already"); err != nil {
+			return err
+		}
 		return decode.CheckLambda("lambda", v, len(l.run.Spec.Aligned))
 	})
 	if err != nil {
@@ -159,7 +165,9 @@ func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v de
 // nothing.
 func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 	if lane >= 0 {
-		job, err := h.job(ctx, owner, runID, lane, func(*live) error { return nil })
+		job, err := h.job(ctx, owner, runID, lane, func(l *live) error {
+			return l.run.Spec.noMap("which stops as a whole: name no lane")
+		})
 		if err != nil || job == nil {
 			return err
 		}

@@ -11,7 +11,8 @@ import (
 type Decoder interface {
 	// Decode hands a request to a pair's worker and returns once it was taken or refused. sink gets the
 	// request's events in order, one call at a time, ending with one `end` per lane and then `stats`,
-	// also when the worker dies: unfinished lanes then end with reason error and code unavailable. sink
+	// also when the worker dies: unfinished lanes then end with reason error and code unavailable. A map has an `end`,
+	// of lane 0, only then. sink
 	// returns within Config.Patience. It may be called before Decode returns, and is not called after a
 	// refusal. ctx ends when the hub is closed, not when whoever asked goes away.
 	Decode(ctx context.Context, pair string, request decode.Request, sink func(decode.Event)) (Job, error)

@@ -82,11 +82,9 @@ func exportRun(ctx context.Context, log Log, run Run) (ExportedRun, error) {
 	if err := t.read(ctx, log, run, func(event Event) { e.Events = append(e.Events, event.Event) }); err != nil {
 		return e, err
 	}
-	cause := fault.New(fault.Unavailable, "this lane was still being decoded when the session was exported")
-	for i := range t.Lanes {
-		if lane := &t.Lanes[i]; !lane.Ended() {
-			e.Events = append(e.Events, encode(endEvent(i, lane.Sample, len(lane.Tokens), cause)).json)
-		}
+	cause := fault.New(fault.Unavailable, "this was still being decoded when the session was exported")
+	for _, end := range t.missingEnds(cause) {
+		e.Events = append(e.Events, end.json)
 	}
 	if e.EndedAt.IsZero() {
 		e.EndedAt = e.CreatedAt

@@ -171,8 +171,8 @@ func (h *Hub) Close() error {
 	return nil
 }
 
-// Stopped is the error of a lane that was running when the server stopped.
-const Stopped = "the server stopped while this lane was being decoded"
+// Stopped is the error of a lane or a map that was being decoded when the server stopped.
+const Stopped = "the server stopped while this was being decoded"
 
 var errClosed = fault.New(fault.Unavailable, "the server is stopping")
 

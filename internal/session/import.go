@@ -103,6 +103,16 @@ func checkLog(spec *Spec, events []json.RawMessage) (*Transcript, error) {
 		if err := json.Unmarshal(raw, &e); err != nil {
 			return nil, bad("is not an event: %s", err)
 		}
+		switch {
+		case t.Map == nil:
+		case e.Type == decode.EventStart, e.Type == decode.EventPrompt, e.Type == decode.EventStats:
+		default:
+			if err := t.checkMapEvent(spec, &e); err != nil {
+				return nil, bad("%s", err)
+			}
+			t.Apply(e)
+			continue
+		}
 		switch e.Type {
 		case decode.EventStart, decode.EventPrompt, decode.EventStats:
 		case decode.EventLanes:
@@ -127,7 +137,7 @@ func checkLog(spec *Spec, events []json.RawMessage) (*Transcript, error) {
 		t.Apply(e)
 	}
 	if !t.Done() {
-		return nil, fault.Field("events", "a lane has no end")
+		return nil, fault.Field("events", "a lane, or the map, has no end")
 	}
 	return t, nil
 }
@@ -145,11 +155,10 @@ func checkLaneEvent(spec *Spec, lane *Lane, e *decode.Event) error {
 	case decode.EventLambda:
 		return decode.CheckLambda("lambda", e.Lambda, len(spec.Aligned))
 	}
-	switch e.Reason {
-	case decode.EndStop, decode.EndLength, decode.EndCancelled, decode.EndError:
-		return nil
+	if !knownReason(e.Reason) {
+		return fmt.Errorf("reason %.20q is not known", e.Reason)
 	}
-	return fmt.Errorf("reason %.20q is not known", e.Reason)
+	return nil
 }
 
 func lanesOf(t *Transcript) []decode.Lane {
@@ -172,7 +181,7 @@ func ImportSession(ctx context.Context, a Archive, owner string, e *Export, now 
 		}
 		run := Run{
 			ID: NewID(), Session: s.ID, Owner: owner, Spec: in.Spec, Status: Ended,
-			CreatedAt: in.CreatedAt, EndedAt: in.EndedAt, Seq: len(in.Events), Lanes: len(t.Lanes),
+			CreatedAt: in.CreatedAt, EndedAt: in.EndedAt, Seq: len(in.Events), Lanes: t.streams(),
 		}
 		if t.Failed() {
 			run.Status = Failed

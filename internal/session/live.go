@@ -18,6 +18,7 @@ type live struct {
 	busy   bool    // lanes are being added
 	open   bool    // its stored status is, or is about to be, Running
 	failed bool    // a lane ended with an error
+	ending Map     // of a map: why some of its branches were cut off, so far
 	next   int     // number of the last event queued
 	queued int     // items in the queue or being saved
 	slot   bool    // it counts against the limits
@@ -104,7 +105,17 @@ func (h *Hub) accept(t *task, e encodedEvent) {
 			lane.ended = true
 			l.failed = l.failed || e.event.Reason == decode.EndError
 		}
+	case decode.EventFork, decode.EventBranch:
+		if l.run.Spec.Map == nil || l.lanes[0].ended || e.event.Fork == nil && e.event.Branch == nil {
+			return
+		}
+		if e.event.Branch != nil {
+			l.branch(e.event)
+		}
 	case decode.EventStats:
+		if l.run.Spec.Map != nil {
+			h.endMap(l)
+		}
 		h.finish(t, fault.New(fault.Internal, "the decoder forgot this lane"), &e)
 		return
 	}

@@ -65,13 +65,8 @@ func (h *Hub) recoverRun(ctx context.Context, run Run) (cut int, err error) {
 	}
 	cause := fault.New(fault.Unavailable, "%s", Stopped)
 	var batch Batch
-	for i := range t.Lanes {
-		lane := &t.Lanes[i]
-		if lane.Ended() {
-			continue
-		}
+	for _, e := range t.missingEnds(cause) {
 		cut++
-		e := encode(endEvent(i, lane.Sample, len(lane.Tokens), cause))
 		batch.Events = append(batch.Events, Event{Run: run.ID, Seq: t.Seq + cut, Event: e.json})
 		t.Apply(e.event)
 	}
@@ -79,6 +74,6 @@ func (h *Hub) recoverRun(ctx context.Context, run Run) (cut int, err error) {
 	if t.Failed() {
 		status = Failed
 	}
-	batch.Changes = []StatusChange{{Run: run.ID, Status: status, At: h.config.Now(), Lanes: len(t.Lanes)}}
+	batch.Changes = []StatusChange{{Run: run.ID, Status: status, At: h.config.Now(), Lanes: t.streams()}}
 	return cut, h.config.Store.Append(ctx, batch)
 }

@@ -34,6 +34,7 @@ type Snapshot struct {
 	Seed         uint64           `json:"seed,string"`
 	Alternatives int              `json:"alternatives"`
 	Lanes        []SnapshotLane   `json:"lanes"`
+	Map          *SnapshotMap     `json:"map,omitempty"` // instead of lanes
 }
 
 // SnapshotLane is a lane as it ended.
@@ -50,9 +51,13 @@ type SnapshotLane struct {
 // NewSnapshot freezes a run. It is a Conflict while a lane runs or when no token was decoded.
 func NewSnapshot(run Run, t *Transcript, now time.Time) (*Snapshot, error) {
 	if !t.Done() {
-		return nil, fault.New(fault.Conflict, "a lane is still being decoded: share the run when all have ended")
+		return nil, fault.New(fault.Conflict, "the run is still being decoded: share it when it has ended")
 	}
-	if !slices.ContainsFunc(t.Lanes, func(l Lane) bool { return len(l.Tokens) > 0 }) {
+	if m := t.Map; m != nil {
+		if len(m.Branches) == 0 {
+			return nil, fault.New(fault.Conflict, "this map has no branch")
+		}
+	} else if !slices.ContainsFunc(t.Lanes, func(l Lane) bool { return len(l.Tokens) > 0 }) {
 		return nil, fault.New(fault.Conflict, "no lane of this run has any token")
 	}
 	spec := run.Spec
@@ -61,6 +66,9 @@ func NewSnapshot(run Run, t *Transcript, now time.Time) (*Snapshot, error) {
 		Pair: spec.Pair, Aligned: spec.Aligned, Files: spec.Files,
 		Mode: spec.Mode, System: spec.System, History: spec.History, Prompt: spec.Prompt, PromptTokens: t.Prompt,
 		Sampling: spec.Sampling, Seed: spec.Seed, Alternatives: spec.Alternatives,
+	}
+	if m := t.Map; m != nil {
+		s.Map = &SnapshotMap{Map: *spec.Map, Reason: m.Reason, Error: m.Error, Continue: m.Branches, Forks: m.Forks}
 	}
 	for _, l := range t.Lanes {
 		s.Lanes = append(s.Lanes, SnapshotLane{
@@ -94,6 +102,10 @@ func (s *Snapshot) Fork() Spec {
 	spec := Spec{
 		Pair: s.Pair, Aligned: slices.Clone(s.Aligned), System: s.System, Prompt: s.Prompt, Mode: s.Mode,
 		History: slices.Clone(s.History), Sampling: s.Sampling, Seed: s.Seed, Alternatives: s.Alternatives,
+	}
+	if s.Map != nil {
+		mapped := s.Map.Map
+		spec.Map = &mapped
 	}
 	for _, l := range s.Lanes {
 		lane := l.Lane

@@ -20,7 +20,8 @@ type Spec struct {
 	Prompt       string          `json:"prompt"`
 	Mode         Mode            `json:"mode"`
 	Parent       *Parent         `json:"parent,omitempty"`
-	Lanes        []decode.Lane   `json:"lanes"` // numbered by their place; those added later are in the log
+	Lanes        []decode.Lane   `json:"lanes"`         // numbered by their place; those added later are in the log
+	Map          *decode.Map     `json:"map,omitempty"` // instead of lanes
 	Sampling     decode.Sampling `json:"sampling"`
 	Seed         uint64          `json:"seed,string"`
 	Alternatives int             `json:"alternatives"`
@@ -93,7 +94,10 @@ func (s *Spec) Validate() error {
 		}
 	}
 	request := s.Request("", s.Lanes)
-	return request.Validate(len(s.Aligned))
+	if err := request.Validate(len(s.Aligned)); err != nil || s.Map == nil {
+		return err
+	}
+	return s.checkMap()
 }
 
 func (s *Spec) validateHistory() error {
@@ -126,6 +130,7 @@ func (s *Spec) Request(run string, lanes []decode.Lane) decode.Request {
 		Aligned:  s.Aligned,
 		Prompt:   s.prompt(),
 		Lanes:    lanes,
+		Map:      s.Map,
 		Sampling: s.Sampling,
 		Seed:     s.Seed,
 		Trace:    decode.Trace{Alternatives: s.Alternatives},

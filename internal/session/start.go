@@ -28,14 +28,14 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 	now := h.config.Now()
 	run := Run{
 		ID: NewID(), Session: sessionID, Owner: owner, Instance: h.config.Instance,
-		Spec: spec, Status: Running, CreatedAt: now, Lanes: len(spec.Lanes),
+		Spec: spec, Status: Running, CreatedAt: now, Lanes: spec.streams(),
 	}
 	var created *Session
 	if sessionID == "" {
 		created = &Session{ID: NewID(), Owner: owner, Title: TitleOf(spec.Prompt), CreatedAt: now, UpdatedAt: now, Runs: 1}
 		run.Session = created.ID
 	}
-	l := &live{run: run, open: true, slot: true, known: len(spec.Lanes)}
+	l := &live{run: run, open: true, slot: true, known: spec.streams()}
 	t := h.task(l, spec.Lanes)
 	job, err := h.decode(t, spec.Lanes)
 	if err == nil {
@@ -69,6 +69,11 @@ func (h *Hub) resolve(ctx context.Context, owner string, spec *Spec) error {
 	}
 	spec.Aligned, spec.Files, spec.Build = names, files, h.config.Build
 	spec.Lanes = renumber(spec.Lanes, 0)
+	if m := spec.Map; m != nil && m.Branches == 0 {
+		mapped := *m
+		mapped.Branches = DefaultMapBranches
+		spec.Map = &mapped
+	}
 	if spec.Parent != nil {
 		if err := h.resolveParent(ctx, owner, spec); err != nil {
 			return err
@@ -84,6 +89,9 @@ func (h *Hub) resolveParent(ctx context.Context, owner string, spec *Spec) error
 	}
 	t, err := ReadTranscript(ctx, h.config.Store, parent)
 	if err != nil {
+		return err
+	}
+	if err := parent.Spec.noMap("which has no lane to go on from: open one of its branches as a lane first"); err != nil {
 		return err
 	}
 	lane := t.Lane(spec.Parent.Lane)
@@ -117,6 +125,9 @@ func (h *Hub) reserve(owner string) error {
 
 // task adds lanes to a run, all to be decoded by one request.
 func (h *Hub) task(l *live, lanes []decode.Lane) *task {
+	if l.run.Spec.Map != nil {
+		return mapTask(l)
+	}
 	t := &task{live: l}
 	for _, lane := range lanes {
 		t.lanes = append(t.lanes, lane.Index)
@@ -161,6 +172,6 @@ func (h *Hub) take(t *task, job Job) {
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.finish(t, fault.New(fault.Unavailable, "the decoder stopped while this lane was being decoded"), nil)
+		h.finish(t, fault.New(fault.Unavailable, "the decoder stopped while this was being decoded"), nil)
 	})
 }

@@ -4,12 +4,14 @@ import (
 	"slices"
 
 	"realign/internal/decode"
+	"realign/internal/fault"
 )
 
 // Transcript is what a run's log adds up to.
 type Transcript struct {
 	Prompt []decode.Token // the prompt as tokens; nil until it was read
 	Lanes  []Lane         // by number
+	Map    *Map           // instead of lanes, of a run that is a λ-map
 	Stats  []decode.Stats // one per decode request that has ended
 	Seq    int            // number of the last event added
 }
@@ -54,6 +56,9 @@ func (l *Lane) Last() decode.Vector {
 func NewTranscript(spec *Spec) *Transcript {
 	t := &Transcript{}
 	t.add(spec.Lanes)
+	if m := spec.Map; m != nil {
+		t.Map = &Map{From: m.From, To: m.To}
+	}
 	return t
 }
 
@@ -76,13 +81,40 @@ func (t *Transcript) Lane(index int) *Lane {
 	return &t.Lanes[index]
 }
 
-// Done reports whether every lane has ended.
+// streams is how many lanes the run has; a map counts as one.
+func (t *Transcript) streams() int {
+	if t.Map != nil {
+		return 1
+	}
+	return len(t.Lanes)
+}
+
+// missingEnds is the ends, with an error, of what has none.
+func (t *Transcript) missingEnds(cause *fault.Error) (ends []encodedEvent) {
+	if t.Map != nil && !t.Map.Ended() {
+		ends = append(ends, encode(endEvent(0, 0, len(t.Map.Branches), cause)))
+	}
+	for i := range t.Lanes {
+		if lane := &t.Lanes[i]; !lane.Ended() {
+			ends = append(ends, encode(endEvent(i, lane.Sample, len(lane.Tokens), cause)))
+		}
+	}
+	return ends
+}
+
+// Done reports whether every lane, or the map, has ended.
 func (t *Transcript) Done() bool {
+	if t.Map != nil {
+		return t.Map.Ended()
+	}
 	return !slices.ContainsFunc(t.Lanes, func(l Lane) bool { return !l.Ended() })
 }
 
-// Failed reports whether a lane ended with an error.
+// Failed reports whether a lane, or the map, ended with an error.
 func (t *Transcript) Failed() bool {
+	if t.Map != nil {
+		return t.Map.Reason == decode.EndError
+	}
 	return slices.ContainsFunc(t.Lanes, func(l Lane) bool { return l.Reason == decode.EndError })
 }
 
@@ -112,6 +144,10 @@ func (t *Transcript) Apply(e decode.Event) {
 		if e.Stats != nil {
 			t.Stats = append(t.Stats, *e.Stats)
 		}
+		return
+	}
+	if t.Map != nil {
+		t.Map.apply(e)
 		return
 	}
 	lane := t.Lane(e.Lane)

@@ -13,7 +13,8 @@ import (
 // Verdict says whether a snapshot decoded again came out the same.
 type Verdict struct {
 	Identical bool `json:"identical"`
-	Tokens    int  `json:"tokens"` // compared
+	Tokens    int  `json:"tokens"`             // compared
+	Branches  int  `json:"branches,omitempty"` // of a map, compared
 
 	// The first difference, by lane: a nil token means that the lane had ended there.
 	Lane     int           `json:"lane"`
@@ -21,6 +22,8 @@ type Verdict struct {
 	Expected *decode.Token `json:"expected,omitempty"`
 	Got      *decode.Token `json:"got,omitempty"`
 	Name     string        `json:"name,omitempty"` // of the token got, as it is shown
+
+	Map *MapDifference `json:"map,omitempty"` // of a map that differs: where, instead of Lane
 }
 
 // Verify decodes a snapshot again, from its prompt tokens with the recorded moves of λ, and compares the
@@ -34,6 +37,9 @@ func Verify(ctx context.Context, d Decoder, pairs Pairs, s *Snapshot) (Verdict, 
 	request := decode.Request{
 		Run: "verify-" + NewID(), Aligned: s.Aligned, Prompt: decode.Prompt{Tokens: s.PromptTokens},
 		Sampling: s.Sampling, Seed: s.Seed, Trace: decode.Trace{Alternatives: s.Alternatives},
+	}
+	if s.Map != nil {
+		return verifyMap(ctx, d, s, request)
 	}
 	for i := range s.Lanes {
 		if lane := &s.Lanes[i]; len(lane.Tokens) > 0 {
@@ -61,6 +67,41 @@ func Verify(ctx context.Context, d Decoder, pairs Pairs, s *Snapshot) (Verdict, 
 		return Verdict{}, ctx.Err()
 	}
 	return v.verdict()
+}
+
+// verifyMap decodes a map again and compares the two.
+func verifyMap(ctx context.Context, d Decoder, s *Snapshot, request decode.Request) (Verdict, error) {
+	request.Map = &s.Map.Map
+	if err := request.Validate(len(s.Aligned)); err != nil {
+		return Verdict{}, err
+	}
+	var mu sync.Mutex // guards again and failed; the sink is called by the decoder
+	again := &Map{From: s.Map.From, To: s.Map.To}
+	var failed *decode.Error
+	job, err := d.Decode(ctx, s.Pair, request, func(e decode.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		if e.Error != nil {
+			failed = e.Error
+		}
+		again.apply(e)
+	})
+	if err != nil {
+		return Verdict{}, err
+	}
+	select {
+	case <-job.Done():
+	case <-ctx.Done():
+		_ = job.Stop(-1)
+		<-job.Done()
+		return Verdict{}, ctx.Err()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if failed != nil {
+		return Verdict{}, fault.New(fault.Kind(failed.Code), "the map could not be decoded again: %s", failed.Message)
+	}
+	return compareMaps(s.Map.State(), again), nil
 }
 
 func checkFiles(ctx context.Context, pairs Pairs, s *Snapshot) error {

@@ -134,6 +134,8 @@ func (h *Hub) saved(it item) {
 	case decode.EventToken:
 		h.counters.Tokens++
 		l.lanes[it.lane].savedTokens++
+	case decode.EventBranch:
+		l.lanes[0].savedTokens++
 	case decode.EventEnd:
 		l.lanes[it.lane].savedEnd = true
 	case decode.EventLanes:

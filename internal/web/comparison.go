@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"realign/internal/decode"
 	"realign/internal/session"
 	"realign/web/templates"
 )
@@ -50,15 +51,23 @@ func (s *Server) comparisonView(c echo.Context, token string, found session.Comp
 		Layout: s.layout(c, found.Title, ""), Path: path, Title: found.Title,
 		Created: found.CreatedAt, Expires: found.ExpiresAt, Run: run,
 	}
+	said := fmt.Sprintf("One prompt, %d lanes of different alignment strength, decoded by %s.", len(run.Lanes), snapshot.Pair)
+	alt := "The prompt and the first words of its lanes at λ " + strings.Join(lambdas(snapshot), ", ")
+	if run.Map != nil {
+		run.Map.LanesURL = "/?from=" + forkPrefix + token + "&lanes="
+		said = fmt.Sprintf("One prompt, and what is said at every λ from %s to %s: %d texts, decoded by %s.",
+			lambdaText(decode.Vector{run.Map.From}), lambdaText(decode.Vector{run.Map.To}), len(run.Map.Branches), snapshot.Pair)
+		alt = "The prompt and the first words of its texts along λ"
+	}
 	if me := owner(c); me != "" && me == found.Owner {
 		v.ShareID = found.ID
 	}
 	v.NoIndex = true // a link is for those it was given to
-	v.Description = fmt.Sprintf("One prompt, %d lanes of different alignment strength, decoded by %s.", len(run.Lanes), snapshot.Pair)
+	v.Description = said
 	v.OpenGraph = &templates.OpenGraph{
 		Title: found.Title, Description: v.Description,
 		URL: s.absolute(c, path), Image: s.absolute(c, path+"/picture.png"),
-		ImageAlt: "The prompt and the first words of its lanes at λ " + strings.Join(lambdas(snapshot), ", "),
+		ImageAlt: alt,
 	}
 	return v, nil
 }
@@ -68,6 +77,9 @@ func (s *Server) snapshotView(snapshot *session.Snapshot) (templates.Run, error)
 	run := session.Run{Spec: snapshot.Fork(), Status: session.Ended, CreatedAt: snapshot.CreatedAt}
 	run.Spec.Files, run.Spec.Build = snapshot.Files, snapshot.Build
 	t := session.Transcript{Prompt: snapshot.PromptTokens}
+	if snapshot.Map != nil {
+		t.Map = snapshot.Map.State()
+	}
 	for _, l := range snapshot.Lanes {
 		t.Lanes = append(t.Lanes, session.Lane{
 			Lane: l.Lane, Text: l.Text, Tokens: l.Tokens, KLReference: l.KLReference, KLAligned: l.KLAligned,
@@ -125,6 +137,14 @@ func cardOf(snapshot *session.Snapshot) card {
 		c.Lanes = append(c.Lanes, cardLane{
 			Label: "λ " + lambdaText(l.Lambda), Shade: shade, Text: l.Text, Failed: l.Error != nil,
 		})
+	}
+	if m := snapshot.Map; m != nil {
+		for _, b := range m.Continue {
+			c.Lanes = append(c.Lanes, cardLane{
+				Label: "λ " + lambdaText(decode.Vector{b.From}) + "–" + lambdaText(decode.Vector{b.To}),
+				Shade: (b.From - m.From) / max(m.To-m.From, 1e-9), Text: strings.Join(b.Pieces, ""), Failed: b.Reason == decode.EndError,
+			})
+		}
 	}
 	return c
 }

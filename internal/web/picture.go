@@ -132,6 +132,10 @@ func (p *painter) paint(c card) image.Image {
 	if len(lanes) > 0 {
 		step := (bottom - y) / len(lanes)
 		rows := min(max(step/36, 1), 3)
+		indent := 190
+		for _, l := range lanes {
+			indent = max(indent, 24+font.MeasureString(p.label, l.Label).Ceil()+24)
+		}
 		for _, l := range lanes {
 			shade := between(l.Shade)
 			fill(img, image.Rect(pictureMargin, y-2, pictureMargin+6, y+min(step-10, rows*36)), shade)
@@ -141,8 +145,8 @@ func (p *painter) paint(c card) image.Image {
 				text, tint = "(this lane failed)", muted
 			}
 			ty := y + 28
-			for _, line := range wrap(p.body, text, width-190, rows) {
-				write(img, p.body, tint, pictureMargin+190, ty, line)
+			for _, line := range wrap(p.body, text, width-indent, rows) {
+				write(img, p.body, tint, pictureMargin+indent, ty, line)
 				ty += 36
 			}
 			y += step

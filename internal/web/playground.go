@@ -40,13 +40,18 @@ func (s *Server) showPlayground(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		v.Draft = draftOf(snapshot.Fork())
+		spec := snapshot.Fork()
+		v.Draft = draftOf(spec)
+		if err := s.openLanes(&v.Draft, &spec, c.QueryParam("lanes")); err != nil {
+			return err
+		}
 		v.Fork = &templates.Fork{Title: found.Title, URL: "/c/" + token}
 	}
 	return s.page(c, http.StatusOK, v)
 }
 
-// showSession is GET /s/{id}: the session's newest run, or the one of "?run=".
+// showSession is GET /s/{id}: the session's newest run, or the one of "?run=". With "lanes=0.5,1" it is a draft with lanes
+// at these λ and all else as in that run.
 func (s *Server) showSession(c echo.Context) error {
 	return s.bench(c, c.Param("id"), c.QueryParam("run"))
 }
@@ -86,6 +91,13 @@ func (s *Server) bench(c echo.Context, id, runID string) error {
 			return err
 		}
 		v.Run, v.Draft = &run, draftOf(shown.Spec)
+		lanes := c.QueryParam("lanes")
+		if err := s.openLanes(&v.Draft, &shown.Spec, lanes); err != nil {
+			return err
+		}
+		if lanes != "" { // of this run, which is not shown itself
+			v.Run = nil
+		}
 	}
 	return s.page(c, http.StatusOK, v)
 }
@@ -118,6 +130,9 @@ func draftOf(spec session.Spec) templates.Draft {
 		Pair: spec.Pair, Aligned: spec.Aligned, System: spec.System, Prompt: spec.Prompt, Mode: string(spec.Mode),
 		Sampling: samplingView(spec.Sampling), Seed: seedText(spec.Seed), Alternatives: spec.Alternatives,
 	}
+	if m := spec.Map; m != nil {
+		d.Map = &templates.DraftMap{From: m.From, To: m.To, Branches: m.Branches}
+	}
 	if p := spec.Parent; p != nil {
 		d.Parent = &templates.Parent{Run: p.Run, Lane: p.Lane}
 	}
@@ -137,6 +152,9 @@ func draftOf(spec session.Spec) templates.Draft {
 func runItem(r *session.Run) templates.RunItem {
 	item := templates.RunItem{
 		ID: r.ID, Prompt: r.Spec.Prompt, Seed: seedText(r.Spec.Seed), Status: string(r.Status), At: r.CreatedAt,
+	}
+	if m := r.Spec.Map; m != nil {
+		item.Map = lambdaText(decode.Vector{m.From}) + " to " + lambdaText(decode.Vector{m.To})
 	}
 	for _, l := range r.Spec.Lanes {
 		item.Lambdas = append(item.Lambdas, lambdaText(l.Lambda))

@@ -59,6 +59,7 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.GET("/", s.showPlayground, page...)
 	e.GET("/sessions", s.showSessions, page...)
 	e.GET("/s/:id", s.showSession, page...)
+	e.GET("/runs/:id/map", s.showMap, page...)
 	e.GET("/sessions/:id/export", s.exportSession, page...)
 	e.GET("/shares", s.showShares, page...)
 	e.GET("/pairs", s.showPairs, page...)

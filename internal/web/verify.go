@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -66,7 +67,7 @@ func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templ
 		}
 		return templates.Verification{}, err
 	}
-	result := templates.Verification{Identical: verdict.Identical, Tokens: verdict.Tokens, Lane: verdict.Lane, Index: verdict.Index}
+	result := templates.Verification{Identical: verdict.Identical, Tokens: verdict.Tokens, Branches: verdict.Branches, Lane: verdict.Lane, Index: verdict.Index}
 	for _, l := range snapshot.Lanes {
 		if len(l.Tokens) > 0 {
 			result.Lanes++
@@ -74,6 +75,12 @@ func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templ
 	}
 	if !verdict.Identical {
 		result.Stored = storedToken(snapshot, verdict)
+		if d := verdict.Map; d != nil {
+			result.Lane = d.Branch
+			if f := d.Fork; f != nil {
+				result.Fork, result.Stored, result.Decoded = true, plainLambda(f.Stored), plainLambda(f.Decoded)
+			}
+		}
 		if verdict.Got != nil {
 			result.Decoded = cmp.Or(verdict.Name, fmt.Sprintf("token %d", *verdict.Got))
 		}
@@ -89,6 +96,9 @@ func storedToken(snapshot *session.Snapshot, v session.Verdict) string {
 	if v.Expected == nil {
 		return ""
 	}
+	if v.Map != nil {
+		return cmp.Or(snapshot.Map.Continue[v.Map.Branch].Pieces[v.Index], fmt.Sprintf("token %d", *v.Expected))
+	}
 	for _, l := range snapshot.Lanes {
 		if l.Index == v.Lane && v.Index < len(l.Tokens) {
 			return cmp.Or(l.Tokens[v.Index].Name, l.Tokens[v.Index].Text, fmt.Sprintf("token %d", *v.Expected))
@@ -96,3 +106,6 @@ func storedToken(snapshot *session.Snapshot, v session.Verdict) string {
 	}
 	return fmt.Sprintf("token %d", *v.Expected)
 }
+
+// plainLambda is λ with all its digits.
+func plainLambda(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }

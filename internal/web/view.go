@@ -96,6 +96,18 @@ func (s *Server) runView(run session.Run, t *session.Transcript) (templates.Run,
 	for i := range t.Lanes {
 		v.Lanes = append(v.Lanes, laneView(&t.Lanes[i]))
 	}
+	if t.Map != nil {
+		v.Map = mapView(t.Map, &spec)
+		v.Map.Aligned = v.Aligned
+		if run.ID != "" {
+			v.Map.Fragments = "/runs/" + run.ID + "/map"
+			v.Map.LanesURL = "/s/" + run.Session + "?run=" + run.ID + "&lanes="
+		}
+		for _, stats := range t.Stats {
+			v.Map.Rows += stats.Rows["reference"] + stats.Rows["aligned"]
+			v.Map.Seconds += stats.Seconds
+		}
+	}
 	v.Seq = t.Seq
 	return v, nil
 }

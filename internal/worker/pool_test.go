@@ -230,6 +230,82 @@ func TestSameAsEngine(t *testing.T) {
 	}
 }
 
+// mapRequest asks for a map with many branches.
+func mapRequest(tokens int) decode.Request {
+	r := request(0, tokens)
+	r.Map = &decode.Map{From: -1, To: 3, Branches: 8}
+	return r
+}
+
+func TestMapIsTheEngines(t *testing.T) {
+	p := newPool(t, Config{Command: process, Data: t.TempDir()})
+	through := newLog()
+	r, err := p.Decode(context.Background(), "demo", mapRequest(12), through.sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the run", r.Done())
+	e := decode.NewEngine(table(0), decode.Config{})
+	defer e.Close()
+	direct := newLog()
+	j, err := e.Start(mapRequest(12), direct.sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the job", j.Done())
+	got, want := through.all(), direct.all()
+	if len(got) != len(want) || len(got) < 5 {
+		t.Fatalf("%d events, want %d", len(got), len(want))
+	}
+	for i := range got {
+		if got[i].Type == decode.EventStats {
+			got[i].Stats.Seconds, want[i].Stats.Seconds = 0, 0
+		}
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Fatalf("event %d is\n%+v, want\n%+v", i, got[i], want[i])
+		}
+	}
+
+	refused := mapRequest(12)
+	refused.Sampling.TopK = 4
+	_, err = p.Decode(context.Background(), "demo", refused, func(decode.Event) { t.Error("an event of a map that was refused") })
+	if f := fault.Of(err); f.Kind != fault.Invalid || f.Field != "top_k" {
+		t.Errorf("top_k: %v", err)
+	}
+}
+
+// TestMapOfADeadWorker: the map ends as unavailable, once, and what was found before is kept.
+func TestMapOfADeadWorker(t *testing.T) {
+	p := newPool(t, Config{Command: process})
+	l := newLog()
+	r, err := p.Decode(context.Background(), "demo", mapRequest(400), l.sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.until(t, "fork", kind(decode.EventFork))
+	if err := syscall.Kill(waitPID(t, p), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the end of the map", r.Done())
+	if e := l.ends(t, 1)[0]; e.Reason != decode.EndError || e.Error.Code != string(fault.Unavailable) {
+		t.Errorf("%s %+v", e.Reason, e.Error)
+	}
+
+	l = newLog()
+	if r, err = p.Decode(context.Background(), "demo", mapRequest(400), l.sink); err != nil {
+		t.Fatal(err)
+	}
+	l.until(t, "fork", kind(decode.EventFork))
+	if err := r.Stop(-1); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "stopping", r.Done())
+	if e := l.until(t, "branch", kind(decode.EventBranch)); e.Branch.Reason != decode.EndCancelled && e.Branch.Reason != decode.EndBudget {
+		t.Errorf("a branch of a stopped map ended with %s", e.Branch.Reason)
+	}
+	l.ends(t, 0)
+}
+
 func TestErrorsKeepKindAndField(t *testing.T) {
 	p := newPool(t, Config{Command: process})
 	ctx := context.Background()

@@ -273,7 +273,7 @@ func (r *run) note(e decode.Event) {
 	}
 }
 
-// breakOff ends what the worker did not end: the lanes that are left, then the run.
+// breakOff ends what the worker did not end: the lanes that are left, or the map, then the run.
 func (r *run) breakOff(f *fault.Error) {
 	r.finished = true
 	r.send(control{Run: r.id, Lane: -1}) // in case the worker is alive
@@ -284,6 +284,11 @@ func (r *run) breakOff(f *fault.Error) {
 		return
 	}
 	total := 0
+	if r.request.Map != nil { // the branches that have not ended are known to nobody here: the map ends as a whole
+		r.sink(decode.Event{
+			Type: decode.EventEnd, Reason: decode.EndError, Error: &decode.Error{Code: string(f.Kind), Message: f.Message},
+		})
+	}
 	for _, l := range r.request.Lanes {
 		total += r.tokens[l.Index]
 		if r.ended[l.Index] {

@@ -624,18 +624,23 @@ func icon(name string) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
+		case "map":
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 56, "<path d=\"M2.5 2.5v4h11v-4M2.5 6.5v7M7 6.5v3.5h6.5V6.5M7 10v3.5M10.5 10v3.5M13.5 10v3.5\"></path>")
+			if templ_7745c5c3_Err != nil {
+				return templ_7745c5c3_Err
+			}
 		case "run":
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 56, "<path class=\"icon-fill\" d=\"M4.5 3l8 5-8 5z\"></path>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 57, "<path class=\"icon-fill\" d=\"M4.5 3l8 5-8 5z\"></path>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 		case "continue":
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 57, "<path d=\"M3 3v4a3 3 0 0 0 3 3h7M10 7l3 3-3 3\"></path>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 58, "<path d=\"M3 3v4a3 3 0 0 0 3 3h7M10 7l3 3-3 3\"></path>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 58, "</svg>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 59, "</svg>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -664,7 +669,7 @@ func help() templ.Component {
 			templ_7745c5c3_Var29 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 59, "<dialog class=\"sheet\" data-help aria-labelledby=\"help-title\"><div class=\"sheet-head\"><h2 id=\"help-title\">Help and keys</h2><button type=\"button\" class=\"button button-quiet button-icon\" data-help-close>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 60, "<dialog class=\"sheet\" data-help aria-labelledby=\"help-title\"><div class=\"sheet-head\"><h2 id=\"help-title\">Help and keys</h2><button type=\"button\" class=\"button button-quiet button-icon\" data-help-close>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -672,7 +677,7 @@ func help() templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 60, "<span class=\"visually-hidden\">Close</span></button></div><div class=\"sheet-columns\"><section aria-labelledby=\"help-keys\"><h3 id=\"help-keys\">Keys</h3><table class=\"keys\"><tbody><tr><th scope=\"row\"><kbd>Ctrl</kbd> <kbd>Enter</kbd></th><td>Run</td></tr><tr><th scope=\"row\"><kbd>Esc</kbd></th><td>Close what is open; stop all lanes</td></tr><tr><th scope=\"row\"><kbd>p</kbd></th><td>To the prompt</td></tr><tr><th scope=\"row\"><kbd>1</kbd> … <kbd>9</kbd></th><td>To the text of that lane</td></tr><tr><th scope=\"row\"><kbd>l</kbd></th><td>To the λ of the lane you are in</td></tr><tr><th scope=\"row\"><kbd>a</kbd></th><td>Add a lane</td></tr><tr><th scope=\"row\"><kbd>r</kbd></th><td>Run again, same seed</td></tr><tr><th scope=\"row\"><kbd>n</kbd></th><td>Run again, new seed</td></tr><tr><th scope=\"row\"><kbd>c</kbd></th><td>Colour by log-ratio, or not</td></tr><tr><th scope=\"row\"><kbd>?</kbd></th><td>This sheet</td></tr></tbody></table><label class=\"check\"><input type=\"checkbox\" data-keys-toggle checked> <span>Single-letter keys</span></label></section><section aria-labelledby=\"help-text\"><h3 id=\"help-text\">In the text of a lane</h3><table class=\"keys\"><tbody><tr><th scope=\"row\"><kbd>←</kbd> <kbd>→</kbd></th><td>One token back or on</td></tr><tr><th scope=\"row\"><kbd>Home</kbd> <kbd>End</kbd></th><td>First, last token</td></tr><tr><th scope=\"row\"><kbd>d</kbd></th><td>To where it parts from its neighbour</td></tr><tr><th scope=\"row\"><kbd>Enter</kbd></th><td>Into the alternatives; again: continue from one</td></tr></tbody></table></section><section aria-labelledby=\"help-words\"><h3 id=\"help-words\">Words</h3><dl class=\"words\"><dt>λ</dt><dd>Alignment strength: 0 is the reference model, 1 the aligned one, between them a model under a stronger KL penalty, above 1 an extrapolation.</dd><dt>Effective β</dt><dd>β/λ, the KL strength that a retrained model would have needed.</dd><dt>Seed</dt><dd>All lanes share one stream of noise, so two lanes differ only because of λ. The same seed gives the same text.</dd><dt>KL</dt><dd>How far a lane's distribution is from the reference, summed over its tokens, in nats.</dd><dt>Log-ratio</dt><dd>log π<sub>al</sub> − log π<sub>ref</sub> of a token: above 0 the aligned model finds it more likely than the reference does.</dd></dl></section></div></dialog>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 61, "<span class=\"visually-hidden\">Close</span></button></div><div class=\"sheet-columns\"><section aria-labelledby=\"help-keys\"><h3 id=\"help-keys\">Keys</h3><table class=\"keys\"><tbody><tr><th scope=\"row\"><kbd>Ctrl</kbd> <kbd>Enter</kbd></th><td>Run</td></tr><tr><th scope=\"row\"><kbd>Esc</kbd></th><td>Close what is open; stop all lanes</td></tr><tr><th scope=\"row\"><kbd>p</kbd></th><td>To the prompt</td></tr><tr><th scope=\"row\"><kbd>1</kbd> … <kbd>9</kbd></th><td>To the text of that lane</td></tr><tr><th scope=\"row\"><kbd>l</kbd></th><td>To the λ of the lane you are in</td></tr><tr><th scope=\"row\"><kbd>a</kbd></th><td>Add a lane</td></tr><tr><th scope=\"row\"><kbd>r</kbd></th><td>Run again, same seed</td></tr><tr><th scope=\"row\"><kbd>n</kbd></th><td>Run again, new seed</td></tr><tr><th scope=\"row\"><kbd>m</kbd></th><td>Map λ: every text for every λ of an interval</td></tr><tr><th scope=\"row\"><kbd>c</kbd></th><td>Colour by log-ratio, or not</td></tr><tr><th scope=\"row\"><kbd>?</kbd></th><td>This sheet</td></tr></tbody></table><label class=\"check\"><input type=\"checkbox\" data-keys-toggle checked> <span>Single-letter keys</span></label></section><section aria-labelledby=\"help-text\"><h3 id=\"help-text\">In the text of a lane</h3><table class=\"keys\"><tbody><tr><th scope=\"row\"><kbd>←</kbd> <kbd>→</kbd></th><td>One token back or on</td></tr><tr><th scope=\"row\"><kbd>Home</kbd> <kbd>End</kbd></th><td>First, last token</td></tr><tr><th scope=\"row\"><kbd>d</kbd></th><td>To where it parts from its neighbour</td></tr><tr><th scope=\"row\"><kbd>Enter</kbd></th><td>Into the alternatives; again: continue from one</td></tr></tbody></table></section><section aria-labelledby=\"help-map\"><h3 id=\"help-map\">Along a λ-map</h3><table class=\"keys\"><tbody><tr><th scope=\"row\"><kbd>←</kbd> <kbd>→</kbd></th><td>On the slider: a little less λ, or more</td></tr><tr><th scope=\"row\"><kbd>PgUp</kbd> <kbd>PgDn</kbd></th><td>On the slider: the text above, or below</td></tr><tr><th scope=\"row\"><kbd>←</kbd> <kbd>→</kbd></th><td>On a fork: the one before, or after</td></tr><tr><th scope=\"row\"><kbd>Enter</kbd></th><td>On a fork: why it is there</td></tr></tbody></table></section><section aria-labelledby=\"help-words\"><h3 id=\"help-words\">Words</h3><dl class=\"words\"><dt>λ</dt><dd>Alignment strength: 0 is the reference model, 1 the aligned one, between them a model under a stronger KL penalty, above 1 an extrapolation.</dd><dt>Effective β</dt><dd>β/λ, the KL strength that a retrained model would have needed.</dd><dt>Seed</dt><dd>All lanes share one stream of noise, so two lanes differ only because of λ. The same seed gives the same text.</dd><dt>KL</dt><dd>How far a lane's distribution is from the reference, summed over its tokens, in nats.</dd><dt>Log-ratio</dt><dd>log π<sub>al</sub> − log π<sub>ref</sub> of a token: above 0 the aligned model finds it more likely than the reference does.</dd></dl></section></div></dialog>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

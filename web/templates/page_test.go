@@ -82,6 +82,8 @@ func pages() map[string]templ.Component {
 		"playground": draft.Page(),
 		"session":    aPlayground().Page(),
 		"comparison": Comparison{Layout: layout, Path: "/c/abc", Title: "Hello", Created: noon, Run: *aRun(), ShareID: "share1"}.Page(),
+		"map":        aMapPage().Page(),
+		"map-shared": Comparison{Layout: layout, Path: "/c/abc", Title: "Hello", Created: noon, Run: *aMapRun(), ShareID: "share1"}.Page(),
 		"sessions":   SessionList{Layout: layout, Sessions: []SessionItem{{ID: "s", Title: "A <i>title</i>", Runs: 2, Updated: noon}}, Next: "x y"}.Page(),
 		"shares": ShareList{Layout: layout, New: &Share{ID: "n", URL: "http://localhost/c/abc"}, Shares: []Share{
 			{ID: "n", Title: "Hello", Created: noon}, {ID: "o", Title: "Gone", Created: noon, Revoked: noon},
@@ -144,7 +146,7 @@ func TestLanesOfARun(t *testing.T) {
 // cannot drift apart.
 func TestGoldenPages(t *testing.T) {
 	version := regexp.MustCompile(`\?v=[\w-]+`)
-	for _, name := range []string{"playground", "session", "comparison"} {
+	for _, name := range []string{"playground", "session", "comparison", "map"} {
 		got := version.ReplaceAllString(render(t, pages()[name]), "")
 		file := filepath.Join("testdata", name+".html")
 		if *update {

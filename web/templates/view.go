@@ -85,9 +85,16 @@ type Draft struct {
 	Parent       *Parent
 	History      []Message // conversation before the prompt, where it comes from a comparison: sent as spec.history
 	Lanes        []DraftLane
+	Map          *DraftMap // interval of the map it was taken from, or nil
 	Sampling     Sampling
 	Seed         string // decimal; "" lets the page roll one
 	Alternatives int
+}
+
+// DraftMap is the interval of λ that the form offers to map.
+type DraftMap struct {
+	From, To float64
+	Branches int
 }
 
 // DraftLane is a column before it runs.
@@ -120,6 +127,7 @@ type RunItem struct {
 	ID      string
 	Prompt  string   // whole; shortened where it is shown
 	Lambdas []string // formatted by FormatLambda
+	Map     string   // its interval, of a map; "" else
 	Seed    string
 	Status  string // running, ended, failed
 	At      time.Time
@@ -138,6 +146,7 @@ type Run struct {
 	History  []Message // conversation before the prompt
 	Prompt   string
 	Lanes    []Lane
+	Map      *Map // instead of lanes
 	Sampling Sampling
 	Seed     string
 	Files    []File
@@ -218,12 +227,14 @@ type Comparison struct {
 // POST /c/{token}/verify.
 type Verification struct {
 	Identical bool   `json:"identical"`
-	Lanes     int    `json:"lanes"`  // compared
-	Tokens    int    `json:"tokens"` // compared, all lanes
-	Lane      int    `json:"lane"`   // the rest: first difference, if not identical
+	Lanes     int    `json:"lanes"`              // compared
+	Tokens    int    `json:"tokens"`             // compared, all lanes
+	Branches  int    `json:"branches,omitempty"` // of a map, compared; Lane is then a branch
+	Lane      int    `json:"lane"`               // the rest: first difference, if not identical
 	Index     int    `json:"index"`
 	Stored    string `json:"stored"`          // token in the snapshot; "" where it had ended
 	Decoded   string `json:"decoded"`         // token decoded now; "" where it ended
+	Fork      bool   `json:"fork,omitempty"`  // a fork moved: Stored and Decoded are λ
 	Note      string `json:"note,omitempty"`  // a reason to expect a difference, such as other files or another build
 	Error     string `json:"error,omitempty"` // why it could not be decoded again; the rest is then empty
 }

@@ -2,7 +2,8 @@
 
 import { all, make, one, tell } from "../dom/dom";
 import { turnsList } from "../lanes/lanes";
-import type { LaneSpec, Limits, Message, PairStatus, Sampling, Spec } from "../protocol/protocol";
+import { parseLambda } from "../lambda/lambda";
+import type { LaneSpec, Limits, MapSpec, Message, PairStatus, Sampling, Spec } from "../protocol/protocol";
 import { stateWords } from "../pairs/pairs";
 
 interface AlignedModel {
@@ -22,6 +23,7 @@ interface PairOption {
 
 export interface ComposeEvents {
   run(newSeed: boolean): void;
+  map(): void;
   stopAll(): void;
   models(): void;
   preset(lambdas: number[]): void;
@@ -72,7 +74,7 @@ export class Compose {
 
   private wire(): void {
     const { form, events } = this;
-    for (const hook of ["[data-run-new]", "[data-dice]", "[data-before-clear]"]) one(form, hook).hidden = false;
+    for (const hook of ["[data-run-new]", "[data-map-button]", "[data-dice]", "[data-before-clear]"]) one(form, hook).hidden = false;
     one<HTMLButtonElement>(form, "[data-run-button]").disabled = false;
     form.noValidate = true; // the fields' own words are better
     form.addEventListener("submit", (event) => {
@@ -86,6 +88,7 @@ export class Compose {
         events.run(false);
       }
     });
+    one(form, "[data-map-button]").addEventListener("click", () => events.map());
     one(form, "[data-run-new]").addEventListener("click", () => events.run(true));
     one(form, "[data-stop-all]").addEventListener("click", () => events.stopAll());
     one(form, "[data-dice]").addEventListener("click", () => {
@@ -219,6 +222,22 @@ export class Compose {
     if (this.parent) spec.parent = this.parent;
     else if (this.history.length > 0) spec.history = this.history;
     return { spec, faults };
+  }
+
+  /** Reads the interval to map, and adds what is wrong with it. */
+  readMap(faults: Fault[]): MapSpec {
+    const { lambda_min, lambda_max } = this.limits;
+    const read = (name: "from" | "to") => {
+      const x = parseLambda(one<HTMLInputElement>(this.form, `[data-map-${name}]`).value);
+      if (Number.isNaN(x)) faults.push({ field: name, message: "A λ belongs here." });
+      else if (x < lambda_min || x > lambda_max) faults.push({ field: name, message: `From ${lambda_min} to ${lambda_max}.` });
+      return x;
+    };
+    const [from, to] = [read("from"), read("to")];
+    if (from >= to) faults.push({ field: "to", message: "Above where it begins." });
+    const branches = Number(one<HTMLInputElement>(this.form, "[data-map-branches]").value);
+    if (!Number.isInteger(branches) || branches < 1) faults.push({ field: "branches", message: "A whole number from 1." });
+    return { from, to, sample: 0, branches };
   }
 
   /** Shows what is wrong at the fields; true if every fault found its place. */

@@ -1,11 +1,10 @@
 // The list of the session's runs, which grows while the page is open.
 
 import { all, make, one } from "../dom/dom";
-import { formatLambda } from "../lambda/lambda";
-import type { Run } from "../run/run";
+import type { Spec } from "../protocol/protocol";
 
 /** Puts a run that has just begun at the top. */
-export function addRun(page: HTMLElement, session: string, run: Run): void {
+export function addRun(page: HTMLElement, session: string, run: { id: string; spec: Spec }, lambdas: string): void {
   const box = one(page, "[data-history]");
   const list = one(box, "[data-runs]");
   box.hidden = false;
@@ -17,7 +16,7 @@ export function addRun(page: HTMLElement, session: string, run: Run): void {
     make("li", { class: "run", "data-current": "" },
       make("a", { href: `/s/${session}?run=${run.id}`, "aria-current": "true" }, shorten(run.spec.prompt, 90)),
       make("span", { class: "run-facts num" },
-        make("span", {}, `λ ${run.lanes.map((lane) => formatLambda(lane.start)).join(" · ")}`),
+        make("span", {}, lambdas),
         make("span", {}, `seed ${run.spec.seed}`))),
   );
 }

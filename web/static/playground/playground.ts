@@ -10,6 +10,7 @@ import { formatLambda, same } from "../lambda/lambda";
 import type { Column } from "../lanes/column";
 import { Stage, type StageEvents } from "../lanes/lanes";
 import { type ErrorFrame, type LaneSpec, type Message, type ServerFrame, type Spec, vector } from "../protocol/protocol";
+import { MapRun } from "../map/live";
 import { Rename } from "../rename/rename";
 import { Run, laneText } from "../run/run";
 import { Share } from "../share/share";
@@ -31,6 +32,7 @@ export class Playground implements StageEvents {
   private readonly rename: Rename;
   private readonly connection: Connection;
   private run: Run | null = null;
+  private readonly map: MapRun; // on the bench instead of a run on lanes
   private session: string;
   private catchingUp = false;
   private asked: Asked[] = [];
@@ -44,12 +46,14 @@ export class Playground implements StageEvents {
     const form = one<HTMLFormElement>(page, "[data-compose]");
     this.compose = new Compose(form, {
       run: (newSeed) => this.start(newSeed),
+      map: () => this.startMap(),
       stopAll: () => this.stopAll(),
       models: () => this.models(),
       preset: (lambdas) => this.preset(lambdas),
       changed: () => this.keep(),
     });
     this.stage = new Stage(page, this, this.betas, this.bounds);
+    this.map = new MapRun(one(page, "[data-map-place]"), (message) => this.alert(message));
     this.share = new Share(one(page, "[data-share]"));
     this.rename = new Rename(one<HTMLDetailsElement>(page, "[data-rename]"), one(page, "[data-session-title]"),
       (title) => this.say(`The session is called ${title}.`));
@@ -63,6 +67,7 @@ export class Playground implements StageEvents {
     this.adopt(form);
     this.restore(form);
     this.connection = connect((frame) => this.frame(frame), (state) => this.connected(state));
+    if (this.map.id && !this.map.drawn) this.connection.watch(this.map.id, 0);
     if (this.run) this.connection.watch(this.run.id, 0);
     this.refresh();
   }
@@ -74,21 +79,31 @@ export class Playground implements StageEvents {
     const id = this.page.dataset.run ?? "";
     const spec = form.dataset.spec;
     if (!id || !spec) return;
-    this.run = new Run(id, JSON.parse(spec) as Spec);
+    const read = JSON.parse(spec) as Spec;
+    if (read.map) {
+      this.map.adopt(id, read);
+      return;
+    }
+    this.run = new Run(id, read);
     this.stage.setRun(this.run);
     this.catchingUp = true;
   }
 
   private restore(form: HTMLFormElement): void {
     if ("fork" in form.dataset) return;
-    const draft = load(localStorage, this.run?.id ?? "", Date.now());
+    const draft = load(localStorage, this.shownRun, Date.now());
     if (!draft) return;
-    if (!this.run && this.compose.prompt.value !== "") return;
+    if (this.shownRun === "" && this.compose.prompt.value !== "") return;
     this.compose.setPrompt(draft.prompt);
     this.compose.system.value = draft.system;
     if (draft.seed) this.compose.seed.value = draft.seed;
-    if (this.run) this.compose.setBefore(draft.parent, draft.history);
+    if (this.shownRun) this.compose.setBefore(draft.parent, draft.history);
     if (!this.run && draft.lanes.length > 0) this.setLanes(draft.lanes);
+  }
+
+  /** The run on the bench, on lanes or a map; "" is none. */
+  private get shownRun(): string {
+    return this.run?.id ?? this.map.id;
   }
 
   private keep(): void {
@@ -97,7 +112,7 @@ export class Playground implements StageEvents {
       lanes: this.stage.columns.map(({ lambda, sample }) => ({ lambda, sample })),
       parent: this.compose.parent, history: this.compose.history, at: Date.now(),
     };
-    save(localStorage, this.run?.id ?? "", draft);
+    save(localStorage, this.shownRun, draft);
     this.refresh();
   }
 
@@ -229,9 +244,21 @@ export class Playground implements StageEvents {
 
   private stopAll(): void {
     if (this.run && !this.run.ended) this.connection.send({ type: "stop", run: this.run.id });
+    if (!this.map.ended) this.connection.send({ type: "stop", run: this.map.id });
   }
 
   // Starting.
+
+  /** Asks for every text for every λ of an interval. */
+  private startMap(): void {
+    if (this.asked.some((a) => a.spec)) return;
+    const { spec, faults } = this.compose.read([]);
+    spec.map = this.compose.readMap(faults);
+    this.compose.show(faults);
+    if (faults.length > 0) return;
+    this.stopAll();
+    this.ask(spec, []);
+  }
 
   private start(newSeed: boolean): void {
     if (this.asked.some((a) => a.spec)) return; // one at a time
@@ -255,9 +282,13 @@ export class Playground implements StageEvents {
     this.compose.show(faults);
     if (!sound || faults.length > 0) return;
     spec.lanes = this.stage.columns.map((column, lane) => this.laneSpec(column, lane, spec));
-    if (this.run && !this.run.ended) this.stopAll();
+    this.stopAll();
+    this.ask(spec, [...this.stage.columns]);
+  }
+
+  private ask(spec: Spec, columns: Column[]): void {
     const ref = `r${++this.refs}`;
-    this.asked.push({ ref, spec, columns: [...this.stage.columns] });
+    this.asked.push({ ref, spec, columns });
     this.alert("");
     this.connection.send({ type: "start", ref, spec, ...(this.session ? { session: this.session } : {}) });
     this.refresh();
@@ -289,6 +320,13 @@ export class Playground implements StageEvents {
 
   /** The run on the bench goes on by itself; the bench is for something else. */
   private leaveRun(): void {
+    if (this.map.id) {
+      this.stopAll();
+      this.connection.unwatch(this.map.id);
+      this.map.leave();
+      this.share.setRun("", "");
+    }
+    this.showStage(true);
     if (!this.run) return;
     if (!this.run.ended) this.stopAll();
     this.connection.unwatch(this.run.id);
@@ -303,15 +341,28 @@ export class Playground implements StageEvents {
 
   private started(asked: Asked, session: string, id: string): void {
     const spec = asked.spec as Spec;
-    const before = this.run?.id ?? "";
+    const before = this.shownRun;
     this.leaveRun();
     drop(localStorage, before);
     drop(localStorage, id);
-    const run = new Run(id, spec);
-    this.run = run;
     if (this.session !== session) this.rename.begin(session, shorten(spec.prompt, 80));
     this.session = session;
     this.connection.follow(id);
+    history.replaceState(null, "", `/s/${session}?run=${id}`);
+    this.page.dataset.session = session;
+    this.page.dataset.run = id;
+    for (const hook of ["[data-new-session]", "[data-export]"]) one(this.page, hook).hidden = false;
+    one<HTMLAnchorElement>(this.page, "[data-export]").href = `/sessions/${session}/export`;
+    this.share.setRun(id, shorten(spec.prompt, 80));
+    this.rate = { since: 0, from: 0 };
+    if (spec.map) {
+      this.map.begin(id, spec);
+      this.showStage(false);
+      addRun(this.page, session, { id, spec }, `λ-map ${formatLambda([spec.map.from])} to ${formatLambda([spec.map.to])}`);
+      return;
+    }
+    const run = new Run(id, spec);
+    this.run = run;
     this.stage.setRun(run);
     const lambdas = asked.columns.map((column) => [...column.lambda]);
     for (const [i, column] of asked.columns.entries()) {
@@ -324,19 +375,21 @@ export class Playground implements StageEvents {
         this.lambda(column, true);
       }
     }
-    this.rate = { since: 0, from: 0 };
-    history.replaceState(null, "", `/s/${session}?run=${id}`);
-    this.page.dataset.session = session;
-    this.page.dataset.run = id;
-    for (const hook of ["[data-new-session]", "[data-export]"]) one(this.page, hook).hidden = false;
-    one<HTMLAnchorElement>(this.page, "[data-export]").href = `/sessions/${session}/export`;
-    this.share.setRun(id, shorten(spec.prompt, 80));
-    addRun(this.page, session, run);
+    addRun(this.page, session, run, `λ ${run.lanes.map((lane) => formatLambda(lane.start)).join(" · ")}`);
+  }
+
+  /** Lanes, or a map in their place. */
+  private showStage(shown: boolean): void {
+    one(this.page, "[data-stage]").hidden = !shown;
   }
 
   // What the server says.
 
   private frame(frame: ServerFrame): void {
+    if (this.map.take(frame)) {
+      this.refresh();
+      return;
+    }
     switch (frame.type) {
       case "hello":
         this.compose.limits = frame.limits;
@@ -450,7 +503,8 @@ export class Playground implements StageEvents {
   private refresh(): void {
     const { run } = this;
     const starting = this.asked.some((a) => a.spec);
-    const running = run !== null && !run.ended && !this.catchingUp;
+    const mapping = !this.map.ended;
+    const running = mapping || (run !== null && !run.ended && !this.catchingUp);
     this.compose.setRunning(running, run !== null);
     for (const column of this.stage.columns) {
       column.element.dataset.runnable = String(run !== null && !starting);
@@ -458,19 +512,22 @@ export class Playground implements StageEvents {
     }
     const { text, part } = progress({
       pair: this.compose.pairStatus, connected: this.connection?.state === "open", starting,
-      run: running ? run : null, rate: running ? this.speed(run) : Number.NaN,
+      run: running ? run : null, rate: running && run ? this.speed(run) : Number.NaN,
+      map: mapping ? this.map.progress() : null,
     });
     this.compose.progress(text, part);
     if (running !== this.decoding) {
       this.decoding = running;
-      if (running) this.say(`Decoding ${run.lanes.length} lanes.`);
+      if (running) this.say(run ? `Decoding ${run.lanes.length} lanes.` : "Mapping λ.");
+      else if (this.map.id) this.say(this.map.error ? "" : "The map has ended.");
       else if (run) this.say(run.error ? "" : "All lanes have ended.");
     }
-    const error = run && !this.catchingUp && run.ended ? run.error : undefined;
-    if (error && this.page.dataset.told !== `${run?.id} ${run?.seq}`) {
-      this.page.dataset.told = `${run?.id} ${run?.seq}`;
+    const error = run && !this.catchingUp && run.ended ? run.error : this.map.error;
+    const tale = `${this.shownRun} ${run?.seq}`;
+    if (error && this.page.dataset.told !== tale) {
+      this.page.dataset.told = tale;
       this.alert(error.code === "unavailable" ? `The run was broken off: ${sentence(error.message)}` : sentence(error.message), true);
-    } else if (running && this.page.dataset.told?.startsWith(`${run.id} `)) {
+    } else if (running && this.page.dataset.told?.startsWith(`${this.shownRun} `)) {
       delete this.page.dataset.told; // it goes on after all
       this.alert("");
     }
@@ -519,6 +576,7 @@ export class Playground implements StageEvents {
       a: () => this.addLane(),
       r: () => this.start(false),
       n: () => this.start(true),
+      m: () => this.startMap(),
       c: () => this.stage.setView(this.stage.view === "ratio" ? "plain" : "ratio"),
     };
     const does = place ? () => place.focusText() : keys[event.key];

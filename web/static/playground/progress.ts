@@ -8,13 +8,14 @@ export interface Moment {
   connected: boolean;
   starting: boolean; // asked for, and not answered
   run: Run | null; // that runs; null: none does
+  map?: { text: string; part: number } | null; // that grows
   rate: number; // tokens/s; NaN is not known yet
 }
 
 /** Words, and how far it has come from 0 to 1 where that is known. */
-export function progress({ pair, connected, starting, run, rate }: Moment): { text: string; part: number | null } {
+export function progress({ pair, connected, starting, run, map, rate }: Moment): { text: string; part: number | null } {
   const line = (text: string, part: number | null = null) => ({ text, part });
-  const busy = starting || run !== null;
+  const busy = starting || run !== null || map;
   switch (pair?.state) {
     case "starting":
       return line(`Starting ${pair.name}`);
@@ -27,7 +28,7 @@ export function progress({ pair, connected, starting, run, rate }: Moment): { te
   }
   if (!busy) return line("");
   if (starting) return line(connected ? "Starting" : "Waiting for the connection");
-  if (!run) return line("");
+  if (!run) return map ? line(map.text, map.part) : line("");
   if (run.lanes.every((lane) => lane.tokens.length === 0)) {
     const p = run.prompt;
     if (!p) return line("Waiting for its turn");

@@ -16,6 +16,14 @@ export interface LaneSpec {
   prefix?: number[];
 }
 
+/** The interval of a λ-map. */
+export interface MapSpec {
+  from: number;
+  to: number;
+  sample: number;
+  branches: number;
+}
+
 export interface Sampling {
   max_tokens: number;
   temperature: number;
@@ -39,6 +47,7 @@ export interface Spec {
   parent?: { run: string; lane: number };
   history?: Message[];
   lanes: LaneSpec[];
+  map?: MapSpec; // instead of lanes, which are then null
   sampling: Sampling;
   seed: string;
   alternatives: number;
@@ -86,6 +95,7 @@ export interface RunEvent {
   error?: RunError;
   prompt?: { tokens?: number[]; total: number; done: number };
   lanes?: LaneSpec[];
+  branch?: { from: number; to: number; reason: string };
 }
 
 export interface Limits {

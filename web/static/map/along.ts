@@ -1,0 +1,66 @@
+// What a λ-map says at a λ. No DOM here.
+
+/** A part of the interval with one text. They lie side by side in the order of λ. */
+export interface Branch {
+  from: number;
+  to: number;
+  reason: string; // stop, length, budget, cancelled, error; "" is not known (yet)
+  pieces: string[]; // the text that each token added
+  at: number[]; // tokens at which texts at other λ go another way
+  part: number; // token at which it parts from the branch before
+}
+
+export interface MapData {
+  from: number;
+  to: number;
+  betas: number[];
+  branches: Branch[];
+}
+
+export interface Piece {
+  text: string;
+  kind: "" | "fork" | "last" | "new";
+}
+
+export const known = (branch: Branch): boolean => branch.reason === "stop" || branch.reason === "length";
+
+/** The place of the branch at a λ; at a fork it is the one above. */
+export function branchAt(data: MapData, lambda: number): number {
+  for (let i = data.branches.length - 1; i > 0; i--) if ((data.branches[i] as Branch).from <= lambda) return i;
+  return 0;
+}
+
+/** A λ within a branch that takes few digits to write. */
+export function between({ from, to }: Pick<Branch, "from" | "to">): number {
+  const middle = (from + to) / 2;
+  for (let digits = 0; digits < 15; digits++) {
+    const x = Number(middle.toFixed(digits));
+    if (from < x && x < to) return x;
+  }
+  return middle;
+}
+
+/** The text of a branch, cut where it forks, as the server cuts it (web/templates/map.go). */
+export function pieces(branch: Branch): Piece[] {
+  const last = branch.at[branch.at.length - 1] ?? -1;
+  const forks = new Set(branch.at);
+  const list: Piece[] = [];
+  for (const [n, text] of branch.pieces.entries()) {
+    const kind = n === last ? "last" : last >= 0 && n > last ? "new" : forks.has(n) ? "fork" : "";
+    const before = list[list.length - 1];
+    if (before?.kind === kind && kind !== "fork") before.text += text;
+    else list.push({ text, kind });
+  }
+  return list;
+}
+
+/** How the text of a branch ends, where that is not by itself. */
+export function ending(branch: Branch): string {
+  const words: Record<string, string> = {
+    "": "not decoded", budget: "not followed", cancelled: "stopped", error: "broken off", length: "token limit", stop: "ended by itself",
+  };
+  return words[branch.reason] ?? branch.reason;
+}
+
+/** A token as it is quoted. */
+export const quoted = (text: string): string => `“${text}”`;

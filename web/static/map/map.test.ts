@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { all, one } from "../dom/dom";
+import { openPage } from "../dom/page";
+import { type MapData, between, branchAt, pieces } from "./along";
+import { MapSection, words } from "./map";
+
+function open(): { section: HTMLElement; data: MapData } {
+  const section = one(openPage("map"), "[data-map]");
+  const data = JSON.parse(section.dataset.map ?? "null") as MapData;
+  new MapSection(section);
+  return { section, data };
+}
+
+test("the text at a λ is cut and marked as the server does it", () => {
+  const { section, data } = open();
+  const rows = all(section, "[data-map-row] .map-said");
+  assert.equal(rows.length, data.branches.length);
+  for (const [i, branch] of data.branches.entries()) {
+    const built = document.createElement("td");
+    built.append(...words(branch));
+    assert.equal(built.innerHTML, rows[i]?.innerHTML);
+    assert.equal(pieces(branch).map((p) => p.text).join(""), branch.pieces.join(""));
+  }
+});
+
+test("a λ finds its text, at a fork the one above, at either end the last one", () => {
+  const { data } = open();
+  for (const [i, { from, to }] of data.branches.entries()) {
+    assert.equal(branchAt(data, from), i);
+    assert.equal(branchAt(data, between({ from, to })), i);
+  }
+  assert.equal(branchAt(data, data.to), data.branches.length - 1);
+  assert.equal(between({ from: 0.7275, to: 1.6596 }), 1);
+});
+
+test("slider, number, steps and PageUp move along the map", () => {
+  const { section, data } = open();
+  const text = () => one(section, "[data-map-text]").textContent;
+  const slider = one<HTMLInputElement>(section, "[data-map-slider]");
+  const number = one<HTMLInputElement>(section, "[data-map-number]");
+  const event = (type: string) => new (window as unknown as { Event: typeof Event }).Event(type);
+  assert.equal(number.value, "1");
+  assert.equal(text(), "A good day!");
+
+  slider.value = "0.2";
+  slider.dispatchEvent(event("input"));
+  assert.equal(text(), "A <b>bad</b> film.");
+  assert.equal(number.value, String(Number(slider.value)));
+  assert.equal(one(section, "[data-map-beta-value]").textContent, "0.5");
+  assert.match(one<HTMLAnchorElement>(section, "[data-map-lane]").href, /lanes=0\.2$/);
+  assert.equal(all(section, "[data-map-row][data-on]").length, 1);
+  assert.equal(one(section, "[data-map-cursor]").getAttribute("x1"), "10.000%");
+
+  number.value = "0,7";
+  number.dispatchEvent(event("input"));
+  assert.equal(text(), "A good film, too long");
+  assert.equal(number.value, "0,7", "what is typed is left alone");
+  number.value = "3";
+  number.dispatchEvent(event("input"));
+  assert.equal(text(), "A good film, too long", "what is no λ of the map changes nothing");
+  assert.match(one(section, "[data-map-error]").textContent ?? "", /from 0 to 2/);
+  assert.equal(number.getAttribute("aria-invalid"), "true");
+
+  const steps = all<HTMLButtonElement>(section, "[data-map-step]");
+  assert.match(steps[1]?.textContent ?? "", /^above 0.8: “ day” →$/);
+  steps[1]?.click();
+  assert.equal(text(), "A good day!");
+  assert.ok(steps[1]?.disabled);
+  assert.equal(number.getAttribute("aria-invalid"), null);
+  for (const _ of [1, 2]) steps[0]?.click();
+  assert.equal(text(), "A <b>bad</b> one… not followed");
+  assert.equal(data.branches[branchAt(data, Number(number.value))]?.reason, "budget");
+});
+
+test("a fork is explained, and Escape closes it", () => {
+  const { section } = open();
+  const why = one(section, "[data-map-why]");
+  const marks = all(section, "[data-map-mark]");
+  assert.equal(marks.length, 3);
+  assert.equal(marks.filter((mark) => mark.getAttribute("tabindex") === "0").length, 1);
+  marks[1]?.dispatchEvent(new (window as unknown as { Event: typeof Event }).Event("click", { cancelable: true }));
+  assert.ok(!why.hidden);
+  assert.match(why.textContent ?? "", /At λ = 0\.6 .*overtakes/);
+  assert.equal(marks[1]?.getAttribute("tabindex"), "0");
+  why.dispatchEvent(new (window as unknown as { KeyboardEvent: typeof KeyboardEvent }).KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+  assert.ok(why.hidden);
+});
+
+test("what the server draws anew takes its place, and λ stays", () => {
+  const { section, data } = open();
+  const view = new MapSection(section);
+  view.move(0.7);
+  const drawn = section.cloneNode(true) as HTMLElement;
+  drawn.dataset.map = JSON.stringify({ ...data, branches: data.branches.map((b) => (b.from === 0.6 ? { ...b, pieces: ["B"], at: [] } : b)) });
+  one(drawn, ".map-headline").textContent = "more";
+  view.update(drawn);
+  assert.equal(one(section, "[data-map-text]").textContent, "B");
+  assert.equal(one(section, ".map-headline").textContent, "more");
+  assert.equal(one<HTMLInputElement>(section, "[data-map-number]").value, "0.7");
+});
