@@ -101,7 +101,7 @@ def main():
     p.add_argument("--beta", type=float, required=True)
     p.add_argument("--epochs", type=int, default=1)
     p.add_argument("--steps", type=int, help="stop after so many, as if there were no more pairs")
-    p.add_argument("--lr", type=float, default=1e-3)
+    p.add_argument("--lr", type=float, default=3e-4)
     p.add_argument("--held", type=int, default=16, help="prompts to measure the loss on and not to train on")
     p.add_argument("--seed", type=int, default=7)
     a = p.parse_args()

@@ -75,7 +75,7 @@ def decode(realign, pair, adapter, prompt, lambdas, limit, temperature, seed):
     """Replies of Realign to one prompt at each λ."""
     command = [realign, "decode", "--pair", pair, "--aligned", adapter, "--lambda", ",".join(lambdas), "--prompt", "-",
                "--max-tokens", str(limit), "--temperature", str(temperature), "--top-p", "1", "--top-k", "0", "--min-p", "0",
-               "--seed", str(seed), "--json"]
+               "--seed", str(seed), "--no-trace", "--json"]
     lines = subprocess.run(command, input=prompt, capture_output=True, text=True, check=True).stdout.splitlines()
     out = [{"ids": [], "text": "", "ended": False} for _ in lambdas]
     for event in map(json.loads, lines):

@@ -74,7 +74,7 @@ def main():
     p.add_argument("--base", type=Path, default=base.FILE)
     p.add_argument("--prompts", type=int, default=400)
     p.add_argument("--copies", type=int, default=4)
-    p.add_argument("--limit", type=int, default=48, help="tokens of a reply at most")
+    p.add_argument("--limit", type=int, default=40, help="tokens of a reply at most")
     p.add_argument("--temperature", type=float, default=0.7)
     p.add_argument("--seed", type=int, default=7)
     a = p.parse_args()
