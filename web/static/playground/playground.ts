@@ -37,6 +37,7 @@ export class Playground implements StageEvents {
   private catchingUp = false;
   private asked: Asked[] = [];
   private refs = 0;
+  private mapAsked = false; // what was asked for last is a map
   private decoding = false; // as last announced
   private rate = { since: 0, from: 0 };
   private moving = new Map<Column, number>(); // timers of λ frames
@@ -62,7 +63,7 @@ export class Playground implements StageEvents {
     add.hidden = false;
     add.addEventListener("click", () => this.addLane());
     one(page, "[data-alert-close]").addEventListener("click", () => this.alert(""));
-    one(page, "[data-alert-again]").addEventListener("click", () => this.start(false));
+    one(page, "[data-alert-again]").addEventListener("click", () => (this.mapAsked ? this.startMap() : this.start(false)));
     document.addEventListener("keydown", (event) => this.key(event));
     this.adopt(form);
     this.restore(form);
@@ -82,6 +83,7 @@ export class Playground implements StageEvents {
     const read = JSON.parse(spec) as Spec;
     if (read.map) {
       this.map.adopt(id, read);
+      this.mapAsked = true;
       return;
     }
     this.run = new Run(id, read);
@@ -288,6 +290,7 @@ export class Playground implements StageEvents {
 
   private ask(spec: Spec, columns: Column[]): void {
     const ref = `r${++this.refs}`;
+    this.mapAsked = spec.map !== undefined;
     this.asked.push({ ref, spec, columns });
     this.alert("");
     this.connection.send({ type: "start", ref, spec, ...(this.session ? { session: this.session } : {}) });

@@ -1,0 +1,224 @@
+// A λ-map on the real pair: asked for, read, walked along by keyboard, explained, opened as a lane, shared, verified.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { browser, ended, freshPage, lanes, program, screenshot, server, set, texts, until, withServer } from "./server.mjs";
+
+withServer();
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const prompt = "Tell me about the best holiday you ever had, and what you did there.";
+const seed = 3;
+
+async function check(page, name) {
+  await page.evaluate(axe);
+  const only = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+  const found = await page.evaluate((tags) => globalThis.axe.run(document, { runOnly: tags }), only);
+  assert.deepEqual(found.violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html.slice(0, 200)).join("\n  ")}`), [], name);
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.ok(overflow <= 0, `${name} is ${overflow} px wider than its window`);
+}
+
+/** Asks for the map of a prompt and waits for its end. */
+async function mapped(page, settings = {}, text = prompt) {
+  await page.goto(server.base);
+  await page.locator('.connection[data-state="open"]').waitFor();
+  await page.fill("[data-prompt]", text);
+  await set(page, { seed, max_tokens: 60, ...settings });
+  await page.click("[data-map-button]");
+  await page.locator('[data-map]:not([data-map-state="growing"])').waitFor();
+}
+
+/** What bin/realign decode says at some λ. */
+async function decoded(lambdas) {
+  const { stdout } = await promisify(execFile)(program, ["decode", "--pair", "demo", "--json", "--seed", String(seed), "--max-tokens", "60",
+    "--temperature", "0.7", "--prompt", prompt, `--lambda=${lambdas.join(",")}`], { maxBuffer: 1 << 26 });
+  const said = lambdas.map(() => "");
+  for (const line of stdout.trim().split("\n")) {
+    const event = JSON.parse(line);
+    if (event.type === "token" || event.type === "end") said[event.lane] += event.text ?? "";
+  }
+  return said;
+}
+
+const text = (page) => page.locator("[data-map-text]").textContent();
+const lambda = (page) => page.inputValue("[data-map-number]");
+
+test("a map is walked along by keyboard, says what decode says, and tells why it forks", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await mapped(page);
+  const rows = await page.locator("[data-map-row]").count();
+  assert.ok(rows >= 5, `${rows} texts`);
+  assert.equal(await page.locator("[data-map-mark]").count(), rows - 1);
+  assert.ok(!(await page.locator("[data-stage]").isVisible()), "the lanes have made room");
+  assert.match(await page.locator("[data-runs] .run").first().textContent(), /λ-map 0 to 2/);
+
+  // From one end to the other by keyboard; what is read at each stop is what a lane says there.
+  await page.locator("[data-map-slider]").focus();
+  await page.keyboard.press("Home");
+  const read = [];
+  const note = async () => read.push([await lambda(page), await text(page)]);
+  await note();
+  for (let i = 1; i < rows; i++) {
+    await page.keyboard.press("PageUp");
+    await note();
+  }
+  assert.equal(new Set(read.map(([, said]) => said)).size, rows, "every text is reached");
+  await page.keyboard.press("End");
+  await note();
+  for (let i = 0; i < 7; i++) await page.keyboard.press("ArrowLeft");
+  await note();
+  assert.equal(read.at(-1)[0], "1.965");
+  await page.fill("[data-map-number]", "0.58");
+  await note();
+  assert.deepEqual(read.map(([, said]) => said), await decoded(read.map(([at]) => at)), JSON.stringify(read));
+  assert.equal(await page.locator("[data-map-beta-value]").textContent(), "0.172");
+  assert.equal(await page.locator(".map-last").first().isVisible(), true);
+
+  // A fork, by keyboard and by pointer.
+  const marks = page.locator("[data-map-mark]");
+  await marks.first().focus();
+  const why = page.locator("[data-map-why]");
+  assert.match(await why.textContent(), /overtakes.*nats/s);
+  const first = await why.locator(".map-sentence").textContent();
+  await page.keyboard.press("ArrowRight");
+  await until(async () => (await why.locator(".map-sentence").textContent()) !== first, "the next fork is explained");
+  await page.keyboard.press("Escape");
+  assert.ok(!(await why.isVisible()));
+  await marks.last().locator(".map-dot").click();
+  await why.locator('button:text("Text above it")').click();
+  assert.equal(await text(page), read[rows - 1][1]);
+  // Its numbers add up.
+  const [reference, aligned, noise] = (await why.locator("tbody tr").nth(2).locator("td").allTextContents()).map((x) => Number(x.replace("−", "-")));
+  const at = Number(await page.locator("[data-map-fork]").last().getAttribute("data-lambda"));
+  assert.ok(Math.abs((1 - at) * reference + at * aligned + noise) < 0.005, `${at}: ${reference} ${aligned} ${noise}`);
+
+  // A press on the river leads there, too.
+  await page.locator("[data-map-river]").scrollIntoViewIfNeeded();
+  const river = await page.locator("[data-map-river]").boundingBox();
+  await page.mouse.click(river.x + river.width * 0.25, river.y + river.height - 3);
+  assert.ok(Math.abs(Number(await lambda(page)) - 0.5) < 0.01, await lambda(page));
+
+  // As a lane: the same text under the same seed.
+  const want = await text(page);
+  const here = Number(await lambda(page));
+  await page.click("[data-map-lane]");
+  await page.locator('.connection[data-state="open"]').waitFor();
+  assert.equal(await lanes(page).count(), 1);
+  await page.click("[data-run-button]");
+  await ended(page);
+  assert.deepEqual(await texts(page), [want]);
+  assert.equal(Number(await lanes(page).first().getAttribute("data-lambda")), here);
+  assert.equal(await page.locator("[data-runs] .run").count(), 2, "in the same session");
+
+  // And back, by the list of runs.
+  await page.locator("[data-runs] .run a").nth(1).click();
+  await page.locator("[data-map-river]").waitFor();
+  assert.equal(await page.locator("[data-map-row]").count(), rows);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("a map is shared, read without scripts in a fresh profile, and verified", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await mapped(page);
+  const want = await page.locator("[data-map-row] .map-said").allTextContents();
+  await page.click("[data-share] > summary");
+  await page.click("[data-share-submit]");
+  await page.locator("[data-share-url]").waitFor();
+  const url = await page.inputValue("[data-share-url]");
+
+  const guest = await freshPage(browser, { javaScriptEnabled: false });
+  await guest.page.goto(url);
+  assert.deepEqual(await guest.page.locator("[data-map-row] .map-said").allTextContents(), want);
+  assert.ok(await guest.page.locator("[data-map-river]").isVisible());
+  assert.ok(!(await guest.page.locator("[data-map-slider]").isVisible()), "nothing is offered that does not work");
+  await guest.page.locator(".map-forks summary").first().click();
+  assert.match(await guest.page.locator("#fork-1").textContent(), /overtakes/);
+  assert.match(await guest.page.locator("main").textContent(), /SHA-256/);
+  await guest.page.click('button:text("Verify")');
+  assert.match(await guest.page.locator(".verdict").textContent(), new RegExp(`Identical.*of ${want.length} texts`));
+  await guest.context.close();
+
+  const reader = await freshPage(browser);
+  await reader.page.goto(url);
+  await reader.page.locator("[data-map-slider]").focus();
+  await reader.page.keyboard.press("Home");
+  assert.equal(await text(reader.page), want[0]);
+  await reader.page.click("[data-verify] button");
+  await reader.page.locator(".verdict-good").waitFor();
+  await check(reader.page, "a shared map");
+  await reader.page.click("[data-map-lane]");
+  assert.equal(await reader.page.inputValue("[data-prompt]"), prompt);
+  assert.equal(await reader.page.locator("[data-lane]").first().getAttribute("data-lambda"), "0");
+  assert.deepEqual([...troubles, ...reader.troubles], []);
+  await reader.context.close();
+  await context.close();
+});
+
+test("what has no exact map is refused at its field; a budget leaves parts open and says so; a map stops", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  await page.locator('.connection[data-state="open"]').waitFor();
+  await page.fill("[data-prompt]", prompt);
+  await set(page, { seed, max_tokens: 60, top_k: 5 });
+  await page.click("[data-map-button]");
+  const refused = page.locator('[data-error="top_k"]');
+  await until(async () => /λ-map/.test(await refused.textContent()), "the refusal is at its field");
+  assert.match(await refused.textContent(), /several times as λ grows/);
+  await set(page, { top_k: 0 });
+  await page.fill("[data-map-to]", "-1");
+  await page.click("[data-map-button]");
+  assert.match(await page.locator('[data-error="to"]').textContent(), /Above/);
+  assert.equal(await page.locator("[data-map]").count(), 0);
+
+  await page.fill("[data-map-to]", "2");
+  await page.fill("[data-map-branches]", "3");
+  await page.evaluate(() => document.activeElement?.blur());
+  await page.keyboard.press("m");
+  await page.locator('[data-map][data-map-state="stop"]').waitFor();
+  assert.match(await page.locator(".map-missing").textContent(), /% of λ, hatched, .*more than 3 texts/);
+  assert.ok((await page.locator('.map-band[data-kind="open"]').count()) > 0);
+  await screenshot(page, "map-budget-1280-light");
+
+  // Slowly, so that it can be seen growing, and stopped.
+  const atFullSpeed = await server.slow();
+  await page.fill("[data-map-branches]", "16");
+  await set(page, { mode: "plain", ignore_end: true, max_tokens: 400, temperature: 1 });
+  await page.click("[data-map-button]");
+  await page.locator('[data-map][data-map-state="growing"] [data-map-mark]').first().waitFor();
+  assert.match(await page.locator("[data-progress-words]").textContent(), /Mapping λ: \d+ fork/);
+  await page.click("[data-stop-all]");
+  await page.locator('[data-map][data-map-state="cancelled"]').waitFor();
+  atFullSpeed();
+  assert.match(await page.locator(".map-missing").textContent(), /the map was stopped/);
+  await page.reload();
+  assert.match(await page.locator(".map-missing").textContent(), /the map was stopped/);
+
+  // Lanes take the bench back.
+  await page.click("[data-run-button]");
+  await until(async () => (await lanes(page).first().isVisible()) && (await page.locator("[data-map]").count()) === 0, "the lanes are back");
+  await page.click("[data-stop-all]");
+  await ended(page);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+for (const [width, colorScheme] of [[1280, "light"], [1280, "dark"], [390, "light"], [390, "dark"], [360, "light"]]) {
+  test(`the map's page at ${width} px, ${colorScheme}`, async () => {
+    const { page, context, troubles } = await freshPage(browser, { viewport: { width, height: 900 }, colorScheme, reducedMotion: "reduce" });
+    await mapped(page);
+    await check(page, "a map");
+    await screenshot(page, `map-${width}-${colorScheme}`);
+    await page.locator("[data-map-mark]").nth(3).locator(".map-dot").click({ force: true });
+    await page.locator(".map-forks summary").first().click();
+    await check(page, "a fork");
+    await screenshot(page, `map-fork-${width}-${colorScheme}`);
+    assert.deepEqual(troubles, []);
+    await context.close();
+  });
+}
