@@ -79,13 +79,13 @@ const (
 )
 
 // Lengths, in ranges of λ, and scales, in log-odds, that the curve averages over.
-func lengths() []float64 { return []float64{0.8, 1.6, 3.2} }
-func scales() []float64  { return []float64{0.25, 0.5, 1, 2, 4} }
+func lengths() []float64 { return []float64{0.5, 0.8} }
+func scales() []float64  { return []float64{1, 2, 4} }
 
 // FitCurve fits the preference curve. The prior of u is a Gaussian process with mean 0 and a Matérn-5/2
 // kernel over λ itself, not its logarithm: logits are linear in λ, and λ = 0 and below are allowed. The
 // likelihood of an answer is Davidson's (1970) with d = u(λ_A) − u(λ_B), log ν having a normal prior. For
-// each of 3 lengths × 5 scales the posterior is Laplace's approximation (Chu & Ghahramani 2005, §3;
+// each of 2 lengths × 3 scales the posterior is Laplace's approximation (Chu & Ghahramani 2005, §3;
 // Rasmussen & Williams 2006, §3.4), and these are averaged by their marginal likelihoods (their eq. 3.32,
 // equal priors) instead of trusting the best one, so that the band and the interval also say how little is
 // known about the smoothness. The top's interval is taken from joint samples of whole curves.

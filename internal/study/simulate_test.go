@@ -41,6 +41,15 @@ func peaked(r *rand.Rand) world {
 	}[r.IntN(3)], best)
 }
 
+// wide asks about twice the range, most of it far beyond the top.
+func (w world) wide() world {
+	w.grid = nil
+	for k := range 13 {
+		w.grid = append(w.grid, float64(k)/3)
+	}
+	return w
+}
+
 // monotone rises to the end of the range, less and less.
 func monotone(r *rand.Rand) world {
 	height, bend := 1.5+1.5*r.Float64(), 0.5+r.Float64()
