@@ -48,7 +48,7 @@ const Bootstraps = 2000
 // Agree computes Krippendorff's α (Krippendorff 2011, "Computing Krippendorff's alpha-reliability": α =
 // 1 − Dₒ/Dₑ from the coincidences of values within units; difference functions of its section D) and the
 // percentage agreement. The 95% intervals are percentile bootstraps over units (Zapf et al. 2016), with
-// percentiles widened for few units (Hesterberg 2015, §3.4), and the same for the same seed.
+// percentiles widened for few units (Hesterberg 2015), and the same for the same seed.
 //
 // α is undefined, and Reason says so, when no unit has two answers and when all answers are the same
 // value: agreement by chance is then certain too. An unknown level is fault.Invalid.
@@ -221,7 +221,7 @@ func (c *coincidences) alpha(distinct []float64, level Level) (float64, bool) {
 
 // percentile is a bootstrap interval whose percentiles are widened as Student's t is against the normal,
 // for resamples of n independent things (Hesterberg 2015, "What teachers should know about the
-// bootstrap", §3.4). n is 2 or more.
+// bootstrap"). n is 2 or more.
 func percentile(estimate float64, samples []float64, n int) Interval {
 	slices.Sort(samples)
 	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}.Quantile(0.975)

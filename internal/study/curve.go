@@ -85,14 +85,14 @@ func scales() []float64  { return []float64{1, 2, 4} }
 // FitCurve fits the preference curve. The prior of u is a Gaussian process with mean 0 and a Matérn-5/2
 // kernel over λ itself, not its logarithm: logits are linear in λ, and λ = 0 and below are allowed. The
 // likelihood of an answer is Davidson's (1970) with d = u(λ_A) − u(λ_B), log ν having a normal prior. For
-// each of 2 lengths × 3 scales the posterior is Laplace's approximation (Chu & Ghahramani 2005, §3;
+// each of 2 lengths × 3 scales the posterior is Laplace's approximation (Chu & Ghahramani 2005;
 // Rasmussen & Williams 2006, §3.4), and these are averaged by their marginal likelihoods (their eq. 3.32,
 // equal priors) instead of trusting the best one, so that the band and the interval also say how little is
 // known about the smoothness. The top's interval is taken from joint samples of whole curves.
 //
 // Answers of one cluster may agree beyond the model. The design effect is the sum of squared residual
 // scores of clusters over that of single answers, G/(G−1) of it for G clusters; above 1, each answer
-// counts for 1/effect (a composite likelihood with adjusted weight: Pauli, Racugno & Ventura 2011, §2.2).
+// counts for 1/effect (a composite likelihood with adjusted weight: Pauli, Racugno & Ventura 2011).
 //
 // Flatness is the null hypothesis that the answers favour no λ, tested at 5%: the score statistic gᵀKg of
 // the process's variance (g the score at u = 0, K the kernel averaged over lengths; Liu, Lin & Ghosh

@@ -8,7 +8,7 @@ import (
 	"realign/internal/fault"
 )
 
-// outcome is Davidson's model (1970, eq. 2.4): of two answers whose utilities differ by d, the first is
+// outcome is Davidson's model (1970): of two answers whose utilities differ by d, the first is
 // preferred with probability e^{d/2}/c, the second with e^{−d/2}/c, neither with e^η/c, where c is their
 // sum and η = log ν. η = −∞ is the model of Bradley and Terry.
 func outcome(d, eta float64) (first, second, tie, logC float64) {

@@ -62,7 +62,7 @@ func Balanced(candidates []Pair, asked map[Pair]int, n int, seed uint64) []Pair 
 // mean of d: the best linear predictor of λ* from a noisy d. Covariances are those of the posterior
 // samples, so curves with several tops count as they are. After each choice the covariances are updated
 // as for a Gaussian (Kalman 1960). This is the greedy rule of Bayesian experimental design for a
-// quadratic loss (Chaloner & Verdinelli 1995, §2.3), λ* taking the place of a linear parameter.
+// quadratic loss (Chaloner & Verdinelli 1995), λ* taking the place of a linear parameter.
 func (c *Curve) Next(candidates []Pair, n int) []Pair {
 	k := len(c.tally.lambdas)
 	mean, cov := c.moments()

@@ -18,8 +18,8 @@ type JND struct {
 }
 
 // NoticeableDifference fits a psychometric function to how often one side is preferred, tie being "no
-// difference seen": P(Δ) = γ + (1−γ)(1 − 2^−(Δ/δ)^b), Weibull's with guess rate γ (Wichmann & Hill 2001,
-// eq. 1 and 4) in terms of δ, the difference where half of what chance leaves is told apart; Δ = |λ_A −
+// difference seen": P(Δ) = γ + (1−γ)(1 − 2^−(Δ/δ)^b), Weibull's with guess rate γ (Wichmann & Hill
+// 2001) in terms of δ, the difference where half of what chance leaves is told apart; Δ = |λ_A −
 // λ_B|, and same-λ trials (Δ = 0) hold γ. "Both bad" says nothing about a difference and is left out, as
 // are trials with a spoilt answer. It is the whole posterior on a grid, not a mode, because few Δ leave it
 // lopsided: uniform prior of γ, of log δ from a quarter of the least Δ to four times the greatest, and

@@ -60,7 +60,7 @@ func newFactor(rated, points []float64, length float64) (*factor, error) {
 }
 
 // residual factors what the rated λ leave open, by Cholesky with pivoting until no point's variance left
-// is above a hundred-thousandth of the prior's (Harbrecht, Peters & Schneider 2012, algorithm 1).
+// is above a hundred-thousandth of the prior's (Harbrecht, Peters & Schneider 2012).
 func (f *factor) residual(points []float64) {
 	const tolerance = 1e-5
 	rest := make([]float64, f.m)

@@ -19,8 +19,8 @@ type Mean struct {
 
 // Means is the mean score for each criterion and λ, by name and ascending, with 95% cluster-bootstrap
 // intervals: whole clusters (annotators, items or prompts, as by says) are drawn with replacement, all
-// their scores with them, the same draw for every λ (Cameron, Gelbach & Miller 2008, §III.A, pairs
-// cluster bootstrap). The percentiles are widened for few clusters (Hesterberg 2015, §3.4). One cluster
+// their scores with them, the same draw for every λ (Cameron, Gelbach & Miller 2008, pairs
+// cluster bootstrap). The percentiles are widened for few clusters (Hesterberg 2015). One cluster
 // gives no interval, and Reason says so. Catch trials are left out. No scores give an empty list; a
 // score that Check refuses is fault.Invalid.
 func Means(scores []Likert, by Cluster, seed uint64) ([]Mean, error) {

@@ -95,7 +95,7 @@ func TestStrengthsEqualOtherPrograms(t *testing.T) {
 }
 
 // TestPublishedStrengths holds the fits against the figures in print: Agresti (2002), table 10.11,
-// contrasts against Baltimore, to their two decimals; Davidson (1970), section 5, whose iteration stopped
+// contrasts against Baltimore, to their two decimals; Davidson (1970), chocolate pudding, whose iteration stopped
 // early, to four.
 func TestPublishedStrengths(t *testing.T) {
 	models := readReference(t).Models

@@ -92,7 +92,7 @@ def main():
         [6, 2, 6, 7, 0, 7, 12], [4, 4, 5, 6, 6, 0, 6], [2, 4, 1, 3, 1, 7, 0],
     ]
     baseball = [[i, j, wins[i][j], wins[j][i], 0] for i in range(7) for j in range(i + 1, 7)]
-    # Davidson (1970), section 5: brands of chocolate pudding; for the first, for the second, no preference.
+    # Davidson (1970): brands of chocolate pudding; for the first, for the second, no preference.
     pudding = [
         [0, 1, 19, 22, 16], [0, 2, 16, 19, 12], [1, 2, 19, 19, 10], [0, 3, 18, 23, 13], [1, 3, 23, 19, 9],
         [2, 3, 19, 20, 15], [0, 4, 13, 19, 18], [1, 4, 16, 20, 12], [2, 4, 16, 15, 17], [3, 4, 17, 14, 16],
