@@ -1,0 +1,106 @@
+package study
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+)
+
+// world is a simulated public: what it truly likes and how it answers.
+type world struct {
+	grid       []float64
+	u          func(lambda float64) float64
+	best       float64 // where u is highest on the range of the grid
+	annotators int
+	random     int     // of the annotators answer at random
+	nu         float64 // of Davidson's model
+	overlap    int     // answers per item
+	item       float64 // standard deviation of what an item's texts add to d, shared by its answers
+}
+
+func grid9() []float64 { return []float64{0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2} }
+
+func newWorld(u func(float64) float64, best float64) world {
+	return world{grid: grid9(), u: u, best: best, annotators: 20, nu: 0.5, overlap: 1}
+}
+
+// peaked has its top at a random place inside the range, in one of three shapes: a parabola, a bump on
+// level ground, and a rise that is steeper than the fall.
+func peaked(r *rand.Rand) world {
+	best, height := 0.3+1.4*r.Float64(), 1.5+1.5*r.Float64()
+	wide := 0.4 + 0.4*r.Float64()
+	return newWorld([]func(float64) float64{
+		func(x float64) float64 { return -height * (x - best) * (x - best) },
+		func(x float64) float64 { return height * math.Exp(-(x-best)*(x-best)/(2*wide*wide)) },
+		func(x float64) float64 {
+			if x < best {
+				return -1.5 * height * (x - best) * (x - best)
+			}
+			return -0.7 * height * (x - best) * (x - best)
+		},
+	}[r.IntN(3)], best)
+}
+
+// wide asks about twice the range, most of it far beyond the top.
+func (w world) wide() world {
+	w.grid = nil
+	for k := range 13 {
+		w.grid = append(w.grid, float64(k)/3)
+	}
+	return w
+}
+
+// monotone rises to the end of the range, less and less.
+func monotone(r *rand.Rand) world {
+	height, bend := 1.5+1.5*r.Float64(), 0.5+r.Float64()
+	return newWorld(func(x float64) float64 { return height * (1 - math.Exp(-bend*x)) }, 2)
+}
+
+func flat(*rand.Rand) world {
+	return newWorld(func(float64) float64 { return 0 }, math.NaN())
+}
+
+// noisy makes a fifth of the annotators answer at random.
+func (w world) noisy() world {
+	w.random = w.annotators / 5
+	return w
+}
+
+// answer is what an annotator says about a pair, shown in random order.
+func (w world) answer(r *rand.Rand, annotator int, item string, p Pair, texts float64) Pairwise {
+	a := Pairwise{Item: item, Annotator: fmt.Sprint(annotator), A: Side{Lambda: p.Low}, B: Side{Lambda: p.High}}
+	d := w.u(p.Low) - w.u(p.High) + texts
+	if r.IntN(2) == 0 {
+		a.A, a.B, d = a.B, a.A, -d
+	}
+	first, second, _, _ := outcome(d, math.Log(w.nu))
+	if annotator < w.random {
+		first, second = 1./3, 1./3
+	}
+	switch x := r.Float64(); {
+	case x < first:
+		a.Choice = PreferA
+	case x < first+second:
+		a.Choice = PreferB
+	default:
+		a.Choice = Tie
+	}
+	return a
+}
+
+// ask asks about each pair once per overlap, annotators in random turns.
+func (w world) ask(r *rand.Rand, pairs []Pair, from int) []Pairwise {
+	var answers []Pairwise
+	for k, p := range pairs {
+		texts := w.item * r.NormFloat64()
+		for _, annotator := range r.Perm(w.annotators)[:w.overlap] {
+			answers = append(answers, w.answer(r, annotator, fmt.Sprint(from+k), p, texts))
+		}
+	}
+	return answers
+}
+
+// study asks n items, balanced over pairs.
+func (w world) study(r *rand.Rand, n int) []Pairwise {
+	return w.ask(r, Balanced(Pairs(w.grid), nil, n, r.Uint64()), 0)
+}

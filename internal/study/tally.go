@@ -1,0 +1,164 @@
+package study
+
+import (
+	"math"
+	"slices"
+)
+
+// tally is what pairwise answers say about each pair of λ, whatever the order they were shown in.
+type tally struct {
+	lambdas []float64 // distinct, ascending
+	cells   []cell    // of pairs that were compared, by (i, j)
+	votes   []vote    // the answers themselves
+	weight  float64   // sum of all weights
+}
+
+// cell counts the answers about one pair of λ; i < j are indices into lambdas.
+type cell struct {
+	i, j                int
+	first, second, ties float64 // answers for λᵢ, for λⱼ, for neither
+}
+
+// vote is one answer: y is 1 when λᵢ was preferred, −1 when λⱼ was, 0 for neither.
+type vote struct {
+	i, j    int
+	y       float64
+	weight  float64
+	cluster int
+}
+
+// newTally counts answers that compare two different λ; catch trials are left out. The λ of grid are
+// levels even when nobody rated them. An answer that Check refuses is an error.
+func newTally(answers []Pairwise, grid []float64, by Cluster) (*tally, error) {
+	if err := by.check(); err != nil {
+		return nil, err
+	}
+	t := &tally{lambdas: slices.Clone(grid)}
+	for _, lambda := range grid {
+		if err := (Side{Lambda: lambda}).check("lambda"); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range answers {
+		if err := r.Check(); err != nil {
+			return nil, err
+		}
+		if r.counts() {
+			t.lambdas = append(t.lambdas, r.A.Lambda, r.B.Lambda)
+		}
+	}
+	slices.Sort(t.lambdas)
+	t.lambdas = slices.Compact(t.lambdas)
+	cells := map[[2]int]*cell{}
+	clusters := map[string]int{}
+	for _, r := range answers {
+		if !r.counts() {
+			continue
+		}
+		i, _ := slices.BinarySearch(t.lambdas, r.A.Lambda)
+		j, _ := slices.BinarySearch(t.lambdas, r.B.Lambda)
+		v := vote{i: i, j: j, weight: r.weight()}
+		switch r.Choice {
+		case PreferA:
+			v.y = 1
+		case PreferB:
+			v.y = -1
+		}
+		if i > j {
+			v.i, v.j, v.y = j, i, -v.y
+		}
+		key := by.key(r.Item, r.Prompt, r.Annotator)
+		if _, ok := clusters[key]; !ok {
+			clusters[key] = len(clusters)
+		}
+		v.cluster = clusters[key]
+		t.votes = append(t.votes, v)
+		t.weight += v.weight
+		c := cells[[2]int{v.i, v.j}]
+		if c == nil {
+			c = &cell{i: v.i, j: v.j}
+			cells[[2]int{v.i, v.j}] = c
+		}
+		switch v.y {
+		case 1:
+			c.first += v.weight
+		case -1:
+			c.second += v.weight
+		default:
+			c.ties += v.weight
+		}
+	}
+	for _, c := range cells {
+		t.cells = append(t.cells, *c)
+	}
+	slices.SortFunc(t.cells, func(a, b cell) int {
+		if a.i != b.i {
+			return a.i - b.i
+		}
+		return a.j - b.j
+	})
+	return t, nil
+}
+
+func (r Pairwise) counts() bool { return r.Catch == NoCatch && r.A.Lambda != r.B.Lambda }
+
+// decisive and tied are the total weights of answers that prefer one side, and neither.
+func (t *tally) decisive() (sum float64) {
+	for _, c := range t.cells {
+		sum += c.first + c.second
+	}
+	return sum
+}
+
+func (t *tally) tied() (sum float64) {
+	for _, c := range t.cells {
+		sum += c.ties
+	}
+	return sum
+}
+
+// WinRate is how answers about one pair of λ came out.
+type WinRate struct {
+	Low, High  float64  // the two λ, Low < High
+	LowWins    float64  // answers for the lower λ (weights, when rankings are among them)
+	HighWins   float64  // for the higher
+	Ties       float64  // for neither, "both bad" among them
+	Rate       Interval // share of HighWins in the answers that prefer one, in [0, 1]
+	Undecided  bool     // no answer preferred one: Rate says nothing and is (½, 0, 1)
+	Comparable float64  // LowWins + HighWins
+}
+
+// WinRates is the share of answers that prefer the higher λ, for each pair of λ that was compared,
+// ascending, with Wilson's 95% score interval (Wilson 1927; Brown, Cai & DasGupta 2001, eq. 4). Ties
+// are counted beside it, not split: an interval for half wins has no binomial behind it. Answers are
+// taken as independent. No answers give an empty list; an answer that Check refuses is an error.
+func WinRates(answers []Pairwise) ([]WinRate, error) {
+	t, err := newTally(answers, nil, ByItem)
+	if err != nil {
+		return nil, err
+	}
+	rates := make([]WinRate, len(t.cells))
+	for k, c := range t.cells {
+		n := c.first + c.second
+		rates[k] = WinRate{
+			Low: t.lambdas[c.i], High: t.lambdas[c.j], LowWins: c.first, HighWins: c.second, Ties: c.ties,
+			Rate: Wilson(c.second, n), Undecided: n == 0, Comparable: n,
+		}
+	}
+	return rates, nil
+}
+
+// z95 is the 97.5% quantile of the standard normal distribution.
+const z95 = 1.959963984540054
+
+// Wilson is the 95% score interval of a binomial proportion: k of n, both from 0, k ≤ n, not
+// necessarily whole (Wilson 1927). For n = 0 it is (½, 0, 1).
+func Wilson(k, n float64) Interval {
+	if !(n > 0) {
+		return Interval{0.5, 0, 1}
+	}
+	p, z2 := k/n, z95*z95
+	centre := (p + z2/(2*n)) / (1 + z2/n)
+	half := z95 / (1 + z2/n) * math.Sqrt(p*(1-p)/n+z2/(4*n*n))
+	return Interval{p, max(0, centre-half), min(1, centre+half)}
+}
