@@ -8,6 +8,7 @@ from .results import AGREE, METRICS
 
 NAMES = {"trained": "trained", "decoded": "decoded", "interpolated": "interpolated weights", "reference": "reference"}
 BAND = (0.25, 1)
+SHORT = 1.05  # an implied β surely this many times the stated one is a training that stopped short
 
 
 def show(e, digits=2, sign=False):
@@ -149,7 +150,8 @@ def agreement_sentence(r):
         out = f"With {name} decoding agrees with training to within {AGREE:.0%} of the range in every comparison, by the estimate"
         sure = sum(c.reward.within(r.bound) is True for c in cs)
         return out + (", and surely so." if sure == len(cs) else f"; surely so in {of(sure, cs)}.")
-    off = [where(c) for c, ok in zip(cs, inside) if not ok]
+    off = [f"{where(c)} ({number(c.reward.value, sign=True)}: {number(c.decoding.value, sign=True)} of it decoding, {number(c.training.value, sign=True)} training)"
+           for c, ok in zip(cs, inside) if not ok]
     return (f"With {name} decoding does not agree with training to within {AGREE:.0%} of the range everywhere: not at {listed(off)}"
             + (", surely so there." if len(surely_not) == len(off) else f"; surely so in {of(len(surely_not), off)}." if surely_not
                else ", though the intervals reach inside."))
@@ -198,14 +200,21 @@ def implied_sentence(r):
     if own[0] is None or own[-1] is None:
         return "The log-ratios of the trained models are too loosely tied to the reward to say which β they stand for."
     got, fits = own[-1].value / own[0].value, [i.own[1].value for i in r.implied if i.own[1]]
+    short = [b for b, e in zip(r.betas, own) if e and e.low > SHORT * b]
     out = (f"The β that the trained models' log-ratios imply are {listed([number(e.value) if e else '–' for e in own])} where the stated ones are "
-           f"{listed([f'{b:g}' for b in r.betas])}: {got:.1f} times from end to end, not {stated:g}; the reward explains {span_of(fits)} of their variance. ")
+           f"{listed([f'{b:g}' for b in r.betas])}: {got:.1f} times from end to end, not {stated:g}. ")
     if got < 0.8 * stated:
-        out += "The models lie closer together than their β say"
-        return out + (": training stopped short of the optimum, by more at the smallest β than at the largest." if own[0].low > r.betas[0] else ".")
-    if got > 1.25 * stated:
-        return out + "The models lie further apart than their β say."
-    return out + "The models lie about as far apart as their β say."
+        out += "The models lie closer together than their β say. "
+    elif got > 1.25 * stated:
+        out += "The models lie further apart than their β say. "
+    else:
+        out += "The models lie about as far apart as their β say. "
+    if short:
+        out += f"At β = {listed([f'{b:g}' for b in short])} training stopped short of the optimum. "
+    out += f"The reward explains {span_of(fits)} of the log-ratios' variance"
+    if max(fits) < 0.7:
+        out += "; the rest is change that the reward did not ask for, and λ scales it all the same"
+    return out + "."
 
 
 def check_sentence(r):
@@ -271,7 +280,7 @@ prompts. This page, its pictures and [fidelity.csv](fidelity.csv), which has eve
 
 {chr(10).join(reading(r) for r in results)}
 What can be the reason for a difference is told apart in three ways. *Decoding*: mixing token by token leaves out a normaliser, whose logarithm the trace
-records; with it as a weight the same replies estimate what mixing whole replies would give, and the rest of the difference is *training*: the models are
+records; with it as a weight the same replies estimate, roughly with so few to a prompt, what mixing whole replies would give, and the rest of the difference is *training*: the models are
 not the optima for their β, which is all that the theory asks of them. The optimum for β has log π/π_ref = r/β − log Z, so the slope of a model's log-ratio
 on the reward, over replies to one prompt, says which β it stands for. And no model can have a larger E[r] − β KL than the optimum for β. For exact optima and
 whole replies the theory is an identity: it leaves nothing to be the reason.
