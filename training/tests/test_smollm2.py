@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training import export, generate, model
-from training.smollm2 import base, dpo, release, samples
+from training.smollm2 import base, dpo, evaluate, release, samples
 
 
 @pytest.fixture
@@ -110,3 +110,12 @@ def test_manifest_keeps_the_reference(tmp_path):
     assert pair["reference"]["install"] == "make smollm2"
     assert [a["name"] for a in pair["aligned"]] == ["warmth-b0.3", "warmth-b0.1", "brevity-b0.1"]
     assert [a["default"] for a in pair["aligned"]] == [True, False, False]
+
+
+def test_replies_are_gathered_by_lane():
+    token = '{"type":"token","lane":%d,"id":%d,"text":"%s","kl_reference":%g}'
+    lines = [token % (0, 5, " a", 0.5), token % (1, 6, "b", 0), token % (0, 2, "", 0.25), token % (1, 7, " c", 0),
+             '{"type":"end","lane":0,"reason":"stop"}', '{"type":"end","lane":1,"reason":"length"}', '{"type":"stats"}']
+    assert evaluate.gather(lines, 2) == [{"ids": [5], "text": "a", "ended": True, "kl": 0.75},
+                                         {"ids": [6, 7], "text": "b c", "ended": False, "kl": 0}]
+    assert evaluate.distinct2(["a b c", "a b"]) == 2 / 3
