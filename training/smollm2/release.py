@@ -2,8 +2,8 @@
 
     python -m training.smollm2.release --data DATA --work WORK --out models/smollm2 --default warmth-b0.1
 
-Every number in a card is measured here or was stored by the stage that measured it. The base file stays as the
-manifest has it: it is no part of the release.
+Every number in a card is measured here or was stored by the stage that measured it. The reference is no part of the
+release: models/smollm2/reference.json says what it is and how to get it.
 """
 
 import argparse
@@ -32,8 +32,8 @@ VICUNA = 5  # prompts shown in a card beside as many held-out ones
 
 
 def build(folder, default):
-    """The manifest for the adapters that lie in the folder, with its reference as it is."""
-    old = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
+    """The manifest for the adapters that lie in the folder."""
+    reference = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
     aligned = []
     for reward, beta, path in manifest.adapters(folder):
         title, text = WORDS[reward]
@@ -49,7 +49,7 @@ def build(folder, default):
         "description": "SmolLM2-135M-Instruct by Hugging Face, which is downloaded, and LoRA adapters trained on it by DPO "
                        "on its own replies.",
         "licence": "Apache-2.0",
-        "reference": old["reference"],
+        "reference": reference,
         "aligned": aligned,
     }
 

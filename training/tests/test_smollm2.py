@@ -102,8 +102,8 @@ def test_a_half_written_batch_is_left_out(tmp_path):
     assert settings == {"limit": 4} and len(rows) == samples.GROUP
 
 
-def test_manifest_keeps_the_reference(tmp_path):
-    (tmp_path / "pair.json").write_text('{"reference": {"file": "base/x.gguf", "install": "make smollm2"}}')
+def test_manifest_lists_the_adapters(tmp_path):
+    (tmp_path / "reference.json").write_text('{"file": "base/x.gguf", "install": "make smollm2"}')
     for name in ("warmth-b0.1", "warmth-b0.3", "brevity-b0.1"):
         (tmp_path / f"{name}.lora.gguf").write_bytes(b"x")
     pair = release.build(tmp_path, "warmth-b0.3")
