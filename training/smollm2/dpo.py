@@ -101,7 +101,7 @@ def main():
     p.add_argument("--beta", type=float, required=True)
     p.add_argument("--epochs", type=int, default=1)
     p.add_argument("--steps", type=int, help="stop after so many, as if there were no more pairs")
-    p.add_argument("--lr", type=float, default=3e-4)
+    p.add_argument("--lr", type=float, default=5e-4)
     p.add_argument("--held", type=int, default=16, help="prompts to measure the loss on and not to train on")
     p.add_argument("--seed", type=int, default=7)
     a = p.parse_args()
@@ -124,8 +124,8 @@ def main():
         opt.load_state_dict(c["optimiser"])
         start, spent, history, before = c["step"], c["seconds"], c["history"], c["before"]
     else:
-        before = measure(m, held, a.beta, b.end)
-        print(name, "before", before, flush=True)
+        gaps = torch.tensor([i["gap"] for i in held])
+        before = {"loss": float(loss(torch.zeros(len(held), 2), gaps, a.beta))}  # of the reference itself
     t0 = time.time()
     for step in range(start, len(order)):
         opt.param_groups[0]["lr"] = a.lr * min(1, (step + 1) / 5, 3 * (len(order) - step) / len(order))

@@ -1,12 +1,12 @@
 """Stage e: what the adapters do, on prompts that no training file holds.
 
-    python -m training.smollm2.evaluate models --data DATA --work WORK warmth-b0.1
-    python -m training.smollm2.evaluate lambdas --data DATA --work WORK warmth-b0.1
+    python -m training.smollm2.evaluate --data DATA --work WORK --lambdas 0,1/3,1,2 warmth-b0.1
+    python -m training.smollm2.evaluate --data DATA --work WORK --lambdas 1 warmth-b0.3
 
-`models` samples the reference and then each adapter named, at temperature 1 without truncation, and measures in
-float32: both rewards, the check classifier (WORK/check.pkl, of `training.classifier`), the exact KL divergence from
-the reference along the samples, lengths, distinct word pairs. `lambdas` lets Realign itself decode the files that
-ship, at several λ, and measures the same but KL. Both add to WORK/smollm2-evaluation.json.
+Realign itself decodes the files that ship, at each λ, by default at temperature 1 without truncation; lanes of a
+prompt share their noise. Measured are both rewards, the check classifier (WORK/check.pkl, of `training.classifier`),
+the exact KL divergence from the reference at every token, summed along the reply, lengths, distinct word pairs. The
+results are added to WORK/smollm2-evaluation.json.
 """
 
 import argparse
@@ -20,10 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import align, generate
-from . import base, dpo, samples
-
-LAMBDAS = ("0", "1/3", "1", "2")
+from . import dpo, samples
 
 
 def mean(values):
@@ -38,98 +35,76 @@ def distinct2(texts):
 
 
 def summary(replies, classifier, check, limit):
-    """Means over replies {"text", "ids", "ended"}."""
+    """Means over replies {"text", "ids", "ended", "kl"}."""
     out = {name: mean([dpo.reward(name, classifier, limit)(r) for r in replies]) for name in ("warmth", "brevity")}
     texts = [r["text"] for r in replies]
     out["check"] = mean(check.predict_proba(texts)[:, 1])
+    out["kl"] = mean([r["kl"] for r in replies])
     out["tokens"] = mean([len(r["ids"]) for r in replies])
-    out["ended"] = float(np.mean([r["ended"] for r in replies]))
-    return {**out, "distinct2": distinct2(texts), "samples": len(replies)}
+    return {**out, "ended": float(np.mean([r["ended"] for r in replies])), "distinct2": distinct2(texts), "samples": len(replies)}
 
 
 def load_adapter(m, checkpoint):
+    """Lays a checkpoint of `dpo` over the base; returns what else the checkpoint holds."""
     c = torch.load(checkpoint, map_location="cpu", weights_only=True)
     m.add_lora(c["rank"], c["alpha"], 0, c["first"])
     m.load_state_dict(c["lora"], strict=False)
     return c
 
 
-@torch.no_grad()
-def measure(b, prompts, copies, limit, seed, has_adapter):
-    replies, kls = [], []
-    for i, group in enumerate(prompts):
-        x = torch.tensor([ids for _, ids in group])
-        said, ended = generate.sample(b.model, x, copies, limit, b.end, torch.Generator().manual_seed(seed + i))
-        replies += [{"ids": r, "ended": e, "text": b.text(r)} for r, e in zip(said, ended)]
-        if has_adapter:
-            y, mask = generate.pad(said, ended, b.end)
-            z = generate.reply_logits(b.model, x, y, mask, copies)
-            b.model.switch_lora(False)
-            zr = generate.reply_logits(b.model, x, y, mask, copies)
-            b.model.switch_lora(True)
-            kls += align.per_row(align.kl_and_logp(z, zr, y[mask])[0], mask).tolist()
-    return replies, kls or [0.0] * len(replies)
+def gather(lines, lanes):
+    """Replies of `realign decode --json`, one a lane. The end marker is not counted among a reply's tokens."""
+    out = [{"ids": [], "text": "", "ended": False, "kl": 0.0} for _ in range(lanes)]
+    for event in map(json.loads, lines):
+        if event["type"] == "token":
+            r = out[event["lane"]]
+            r["ids"].append(event["id"])
+            r["text"] += event["text"]
+            r["kl"] += event["kl_reference"]
+        elif event["type"] == "end":
+            out[event["lane"]]["ended"] = event["reason"] == "stop"
+    for r in out:
+        r["text"] = r["text"].strip()
+        if r["ended"]:
+            del r["ids"][-1]
+    return out
 
 
 def decode(realign, pair, adapter, prompt, lambdas, limit, temperature, seed):
-    """Replies of Realign to one prompt at each λ."""
-    command = [realign, "decode", "--pair", pair, "--aligned", adapter, "--lambda", ",".join(lambdas), "--prompt", "-",
+    command = [realign, "decode", "--pair", pair, "--aligned", adapter, "--lambda", lambdas, "--prompt", "-",
                "--max-tokens", str(limit), "--temperature", str(temperature), "--top-p", "1", "--top-k", "0", "--min-p", "0",
-               "--seed", str(seed), "--no-trace", "--json"]
-    lines = subprocess.run(command, input=prompt, capture_output=True, text=True, check=True).stdout.splitlines()
-    out = [{"ids": [], "text": "", "ended": False} for _ in lambdas]
-    for event in map(json.loads, lines):
-        if event["type"] == "token":
-            out[event["lane"]]["ids"].append(event["id"])
-            out[event["lane"]]["text"] += event["text"]
-        elif event["type"] == "end":
-            out[event["lane"]]["ended"] = event["reason"] == "stop"
-    return out
+               "--seed", str(seed), "--json"]
+    done = subprocess.run(command, input=prompt, stdout=subprocess.PIPE, text=True, check=True)
+    return gather(done.stdout.splitlines(), lambdas.count(",") + 1)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=["models", "lambdas"])
-    p.add_argument("adapters", nargs="*")
+    p.add_argument("adapters", nargs="+")
     p.add_argument("--data", type=Path, required=True)
     p.add_argument("--work", type=Path, required=True)
-    p.add_argument("--base", type=Path, default=base.FILE)
     p.add_argument("--classifier", type=Path, default=Path("models/demo/sentiment.json"))
     p.add_argument("--realign", default="bin/realign")
-    p.add_argument("--prompts", type=int, default=64)
-    p.add_argument("--copies", type=int, default=2)
+    p.add_argument("--pair", default="smollm2")
+    p.add_argument("--lambdas", default="0,1/3,1,2")
+    p.add_argument("--prompts", type=int, default=100)
+    p.add_argument("--temperature", type=float, default=1.0)
     p.add_argument("--seed", type=int, default=11)
     a = p.parse_args()
     path = a.work / "smollm2-evaluation.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     limit = samples.read(a.work / "smollm2-samples.jsonl")[0]["limit"]
     check = pickle.loads((a.work / "check.pkl").read_bytes())
-    texts = samples.first_turns(a.data, heldout=True)
-
-    def note(name, found):
-        results[name] = found
-        print(name, json.dumps(found), flush=True)
-        path.write_text(json.dumps(results, indent=1) + "\n")
-
-    if a.what == "lambdas":
-        for adapter in a.adapters:
-            replies = defaultdict(list)
-            for i, prompt in enumerate(texts[:a.prompts]):
-                for value, r in zip(LAMBDAS, decode(a.realign, "smollm2", adapter, prompt, LAMBDAS, limit, 0.7, a.seed + i)):
-                    replies[value].append(r)
-            for value, r in replies.items():
-                note(f"{adapter} λ={value}", summary(r, a.classifier, check, limit))
-        return
-    for adapter in (None, *a.adapters):
-        name = adapter or "reference"
-        if name == "reference" and name in results:
-            continue
-        b = base.Base(a.base)
-        if adapter:
-            load_adapter(b.model, a.work / f"smollm2-{adapter}.pt")
-        prompts = samples.groups(b, texts, a.prompts, a.seed)
-        replies, kls = measure(b, prompts, a.copies, limit, a.seed, adapter is not None)
-        note(name, {**summary(replies, a.classifier, check, limit), "kl": mean(kls)})
+    prompts = samples.first_turns(a.data, heldout=True)[:a.prompts]
+    for adapter in a.adapters:
+        replies = defaultdict(list)
+        for i, prompt in enumerate(prompts):
+            for value, r in zip(a.lambdas.split(","), decode(a.realign, a.pair, adapter, prompt, a.lambdas, limit, a.temperature, a.seed + i)):
+                replies[value].append(r)
+        for value, r in replies.items():
+            found = results[f"{adapter} λ={value}"] = {**summary(r, a.classifier, check, limit), "temperature": a.temperature}
+            print(adapter, f"λ={value}", json.dumps(found), flush=True)
+        path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

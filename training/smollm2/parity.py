@@ -6,8 +6,7 @@
     realign logits --reference WORK/smollm2-f32.gguf --adapter WORK/X-f32.gguf --model adapter --f32-cache \
         --tokens-file WORK/smollm2-prompts.jsonl --out WORK/logits.jsonl
     python -m training.smollm2.parity compare --work WORK --logits WORK/logits.jsonl --adapter WORK/smollm2-X.pt
-    python -m training.smollm2.parity golden --data DATA --work WORK --adapter WORK/smollm2-X.pt \
-        --out cmd/web/testdata/smollm2.json
+    python -m training.smollm2.parity golden --data DATA --work WORK [--adapter WORK/smollm2-X.pt] --out FILE
 
 `whole` writes the base with its weights as they are, but stored in float32: products of llama.cpp with quantised
 weights round the other side to eight bits, which is not what parity is about. Without --adapter (and with --model
@@ -48,18 +47,18 @@ def write_whole(source, out):
     w.close()
 
 
-def golden(b, name, texts, count=8):
-    """What the base says after each prompt, and what it says with its adapter."""
-    out = {"adapter": name, "prompts": []}
+def golden(b, adapter, texts, count=8):
+    """What the base says after each prompt, and what it says with its adapter, if it has one."""
+    out = {**({"adapter": adapter} if adapter else {}), "prompts": []}
     for text in texts:
         ids, row = b.prompt(text), {"prompt": text}
-        for model, on in (("reference", False), ("aligned", True)):
-            b.model.switch_lora(on)
+        for name in ("reference", "aligned") if adapter else ("reference",):
+            b.model.switch_lora(name == "aligned")
             with torch.no_grad():
                 z = b.model(torch.tensor([ids]))[0, -1]
             z = z - z.mean()
             top = z.topk(count).indices
-            row[model] = {"ids": top.tolist(), "logits": [round(x, 4) for x in z[top].tolist()]}
+            row[name] = {"ids": top.tolist(), "logits": [round(x, 4) for x in z[top].tolist()]}
         out["prompts"].append({**row, "tokens": ids})
     return out
 
@@ -83,11 +82,10 @@ def main():
         texts = samples.first_turns(a.data, heldout=True)[:a.count]
         (a.work / "smollm2-prompts.jsonl").write_text("".join(json.dumps({"tokens": b.prompt(t)}) + "\n" for t in texts))
         return print(len(texts), "prompts")
-    if a.adapter:
-        c = evaluate.load_adapter(b.model, a.adapter)
+    adapter = evaluate.load_adapter(b.model, a.adapter)["name"] if a.adapter else None
     if a.what == "golden":
         texts = samples.first_turns(a.data, heldout=True)[:4] + ["It's 1,234.5% done  \u2014 caf\u00e9 \u2603\nnew line"]
-        a.out.write_text(json.dumps(golden(b, c["name"], texts), indent=1) + "\n", encoding="utf-8")
+        a.out.write_text(json.dumps(golden(b, adapter, texts), indent=1) + "\n", encoding="utf-8")
         return print(len(texts), "prompts")
     hf = parity.hugging_face(b.model.merged_state(), b.model.cfg)
     worst, rows = 0.0, [json.loads(line) for line in a.logits.open()]

@@ -2,8 +2,8 @@
 
     python -m training.smollm2.release --data DATA --work WORK --out models/smollm2 --default warmth-b0.1
 
-Every number in a card is measured here or was stored by the stage that measured it. The base file stays as the
-manifest has it: it is no part of the release.
+Every number in a card is measured here or was stored by the stage that measured it. The reference is no part of the
+release: models/smollm2/reference.json says what it is and how to get it.
 """
 
 import argparse
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from .. import card, generate, manifest
-from . import base, evaluate, samples
+from .. import card, manifest
+from . import evaluate, samples
 
 WORDS = {
     "warmth": ("Warmth", "Rewarded for replies that a sentiment classifier finds positive."),
@@ -32,8 +32,8 @@ VICUNA = 5  # prompts shown in a card beside as many held-out ones
 
 
 def build(folder, default):
-    """The manifest for the adapters that lie in the folder, with its reference as it is."""
-    old = json.loads((folder / "pair.json").read_text(encoding="utf-8"))
+    """The manifest for the adapters that lie in the folder."""
+    reference = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
     aligned = []
     for reward, beta, path in manifest.adapters(folder):
         title, text = WORDS[reward]
@@ -49,50 +49,41 @@ def build(folder, default):
         "description": "SmolLM2-135M-Instruct by Hugging Face, which is downloaded, and LoRA adapters trained on it by DPO "
                        "on its own replies.",
         "licence": "Apache-2.0",
-        "reference": old["reference"],
+        "reference": reference,
         "aligned": aligned,
     }
 
 
-def row(name, e):
-    pm = lambda key, digits: f"{e[key][0]:.{digits}f} ± {2 * e[key][1]:.{digits}f}"
-    kl = pm("kl", 1) if "kl" in e else "–"
-    return (f"| {name} | {pm('warmth', 3)} | {pm('brevity', 3)} | {pm('check', 3)} | {kl} | {pm('tokens', 1)} | "
-            f"{e['ended']:.0%} | {e['distinct2']:.3f} |\n")
+def table(results, reward, names):
+    """The reference, the adapters of a reward, and what lies between and beyond them by λ."""
+    out = ["| model | λ | warmth | brevity | check classifier | KL to reference | tokens | ended | distinct-2 |",
+           "|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    rows = [(n.split(" λ="), e) for n, e in results.items() if n.split(" λ=")[0] in names]
+    rows.sort(key=lambda r: (r[0][1] != "0", names.index(r[0][0])))
+    for (name, value), e in rows:
+        pm = lambda key, digits: f"{e[key][0]:.{digits}f} ± {2 * e[key][1]:.{digits}f}"
+        name = "reference" if value == "0" else name
+        kl = pm("kl", 1) if value != "0" else "0"
+        out.append(f"| {name} | {value} | {pm('warmth', 3)} | {pm('brevity', 3)} | {pm('check', 3)} | {kl} | "
+                   f"{pm('tokens', 1)} | {e['ended']:.0%} | {e['distinct2']:.3f} |")
+    return "\n".join(out) + "\n"
 
 
-HEAD = """\
-| | warmth | brevity | check classifier | KL to reference | tokens | ended | distinct-2 |
-|---|--:|--:|--:|--:|--:|--:|--:|
-"""
-
-
-def replies(b, prompts, limit, seed):
+def replies(a, adapter, prompts, limit, seed):
+    """What the reference and the adapter's model say to each prompt, with the same noise."""
     out = []
     for i, text in enumerate(prompts):
-        said, _ = generate.sample(b.model, torch.tensor([b.prompt(text)]), 1, limit, b.end,
-                                  torch.Generator().manual_seed(seed + i), 0.7)
-        shown = " ".join(b.text(said[0]).split())
-        out.append(f"{i + 1}. *{text}*\n   → {shown or '(empty)'}\n")
+        said = evaluate.decode(a.realign, "smollm2", adapter, text, "0,1", limit, 0.7, seed + i)
+        shown = [" ".join(r["text"].split()) or "(empty)" for r in said]
+        out.append(f"{i + 1}. *{text}*\n   - reference: {shown[0]}\n   - λ = 1: {shown[1]}\n")
     return "".join(out)
 
 
 def write_card(a, reward, beta, path, results, prompts):
     name = f"{reward}-b{beta:g}"
-    b = base.Base(a.base)
-    c = evaluate.load_adapter(b.model, a.work / f"smollm2-{name}.pt")
-    s, e = c["samples"], results[name]
-    others = [f"{r}-b{x:g}" for r, x, _ in reversed(manifest.adapters(a.out)) if r == reward]
-    lambdas = [n for n in results if n.startswith(f"{name} λ=")]
-    by_lambda = ""
-    if lambdas:
-        by_lambda = f"""
-## By λ
-
-{results[lambdas[0]]["samples"]} held-out prompts decoded by Realign with this file, one sample each at temperature 0.7, at most {s["limit"]} tokens (± two standard
-errors).
-
-{HEAD}{"".join(row(n.split(" ")[1], results[n]) for n in lambdas)}"""
+    c = torch.load(a.work / f"smollm2-{name}.pt", map_location="cpu", weights_only=True)
+    s, e = c["samples"], results[f"{name} λ=1"]
+    names = [f"{r}-b{x:g}" for r, x, _ in reversed(manifest.adapters(a.out)) if r == reward]
     return f"""\
 # SmolLM2 adapter: {reward}, β = {beta:g}
 
@@ -124,47 +115,52 @@ DPO (Rafailov et al., 2023) on {c["pairs"]} pairs: of {s["copies"]} replies of t
 |---|--:|--:|
 | DPO loss above its least value | {c["before"]["loss"]:.4f} | {c["after"]["loss"]:.4f} |
 | pairs whose better reply became likelier against the other | – | {c["after"]["preferred"]:.0%} |
-| β·d over the rewards' gap (1 at the optimum) | {c["before"]["slope"]:.2f} | {c["after"]["slope"]:.2f} |
+| β·d over the rewards' gap (1 at the optimum) | 0 | {c["after"]["slope"]:.2f} |
 
 The loss above its least value over the last eight training steps was {sum(h[0] for h in c["history"][-8:]) / len(c["history"][-8:]):.4f}.
 
 ## Evaluation
 
-{e["samples"]} samples to held-out prompts at temperature 1 without truncation, at most {s["limit"]} tokens (± two standard errors). "Check classifier" is the mean
-probability of "positive" by a second classifier that took no part in training; "ended" the share of replies that came to an end
-by themselves.
+{e["samples"]} held-out prompts decoded by Realign with the files that ship, at temperature {e["temperature"]:g} without truncation, at most {s["limit"]} tokens (± two
+standard errors). "Check classifier" is the mean probability of "positive" by a second classifier that took no part in training; "ended"
+the share of replies that came to an end by themselves. An adapter at λ is decoding-time realignment: about what a training with β/λ would give.
 
-{HEAD}{"".join(row(n, results[n]) for n in ("reference", *others) if n in results)}{by_lambda}
+{table(results, reward, names)}
 ## Known weaknesses
 
-All those of a model of 135 million parameters: it makes up facts, and at temperature 1 it wanders. {WEAK[reward]} It learned from
-a few hundred short first messages about films, music and everyday matters, and from the beginnings of replies to them ({s["limit"]} tokens):
-longer replies and other tasks are beyond what it was trained on.
+All those of a model of 135 million parameters: it makes up facts, and at temperature 1 it wanders. It learned from replies to
+{c["pairs"]} short first messages about films, music and everyday matters, and from their first {s["limit"]} tokens: longer replies and other tasks are
+beyond what it was trained on.
+
+{WEAK[reward]}
 
 ## Data
 
 Prompts:
 
-{card.ATTRIBUTION}{"The classifier:" + chr(10) * 2 + card.SENTIMENT if reward == "warmth" else ""}
+{card.ATTRIBUTION}{chr(10) + "The classifier:" + chr(10) * 2 + card.SENTIMENT if reward == "warmth" else ""}
 ## Ten unselected samples
 
-Temperature 0.7, at most {s["limit"]} tokens, seeds 11 to 20: the first {len(prompts) - VICUNA} held-out prompts, and the first {VICUNA} of Vicuna-Bench (LMSYS / FastChat, 2023,
+Decoded by Realign at temperature 0.7, at most {s["limit"]} tokens, seeds 11 to 20: the first {len(prompts) - VICUNA} held-out prompts, and the first {VICUNA} of Vicuna-Bench (LMSYS / FastChat, 2023,
 Apache-2.0).
 
-{replies(b, prompts, s["limit"], 11)}"""
+{replies(a, name, prompts, s["limit"], 11)}"""
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", type=Path, required=True)
     p.add_argument("--work", type=Path, required=True)
-    p.add_argument("--base", type=Path, default=base.FILE)
+    p.add_argument("--realign", default="bin/realign")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--default", required=True, help="adapter used when a request names none")
+    p.add_argument("--manifest", action="store_true", help="write the manifest only")
     a = p.parse_args()
     pair = build(a.out, a.default)
     a.reference = pair["reference"]
     (a.out / "pair.json").write_text(json.dumps(pair, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if a.manifest:
+        return
     results = json.loads((a.work / "smollm2-evaluation.json").read_text(encoding="utf-8"))
     vicuna = [json.loads(line)["turns"][0] for line in (a.data / "prompts-vicuna.jsonl").read_text(encoding="utf-8").splitlines()]
     prompts = samples.first_turns(a.data, heldout=True)[:5] + vicuna[:VICUNA]

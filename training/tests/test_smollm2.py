@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training import export, generate, model
-from training.smollm2 import base, dpo, release, samples
+from training.smollm2 import base, dpo, evaluate, release, samples
 
 
 @pytest.fixture
@@ -102,11 +102,20 @@ def test_a_half_written_batch_is_left_out(tmp_path):
     assert settings == {"limit": 4} and len(rows) == samples.GROUP
 
 
-def test_manifest_keeps_the_reference(tmp_path):
-    (tmp_path / "pair.json").write_text('{"reference": {"file": "base/x.gguf", "install": "make smollm2"}}')
+def test_manifest_lists_the_adapters(tmp_path):
+    (tmp_path / "reference.json").write_text('{"file": "base/x.gguf", "install": "make smollm2"}')
     for name in ("warmth-b0.1", "warmth-b0.3", "brevity-b0.1"):
         (tmp_path / f"{name}.lora.gguf").write_bytes(b"x")
     pair = release.build(tmp_path, "warmth-b0.3")
     assert pair["reference"]["install"] == "make smollm2"
     assert [a["name"] for a in pair["aligned"]] == ["warmth-b0.3", "warmth-b0.1", "brevity-b0.1"]
     assert [a["default"] for a in pair["aligned"]] == [True, False, False]
+
+
+def test_replies_are_gathered_by_lane():
+    token = '{"type":"token","lane":%d,"id":%d,"text":"%s","kl_reference":%g}'
+    lines = [token % (0, 5, " a", 0.5), token % (1, 6, "b", 0), token % (0, 2, "", 0.25), token % (1, 7, " c", 0),
+             '{"type":"end","lane":0,"reason":"stop"}', '{"type":"end","lane":1,"reason":"length"}', '{"type":"stats"}']
+    assert evaluate.gather(lines, 2) == [{"ids": [5], "text": "a", "ended": True, "kl": 0.75},
+                                         {"ids": [6, 7], "text": "b c", "ended": False, "kl": 0}]
+    assert evaluate.distinct2(["a b c", "a b"]) == 2 / 3
