@@ -12,6 +12,10 @@ It is least where beta d = r(y_w) - r(y_l), that is at pi_ref(y|x) exp(r(x, y) /
 trained at different beta stand in the relation that decoding-time realignment rests on. (With labels that are always
 1, beta d would grow without bound, whatever beta is.) Whatever beta is, the pairs, their order, the steps, the seed
 and the learning rate are the same. Stopped and started again, it goes on from its last checkpoint.
+
+Take several hundred prompts and one pass over them. On 72 pairs at beta 0.1 and a learning rate of 5e-4, one pass
+brought beta d to 0.20 of the rewards' gap on 16 held-out pairs (1 is the optimum), and three passes brought it back
+to 0.00: from the second pass on the pairs were learned by heart, with margins of 20 nats where 7 were asked for.
 """
 
 import argparse
@@ -101,7 +105,7 @@ def main():
     p.add_argument("--beta", type=float, required=True)
     p.add_argument("--epochs", type=int, default=1)
     p.add_argument("--steps", type=int, help="stop after so many, as if there were no more pairs")
-    p.add_argument("--lr", type=float, default=5e-4)
+    p.add_argument("--lr", type=float, default=3e-4)
     p.add_argument("--held", type=int, default=16, help="prompts to measure the loss on and not to train on")
     p.add_argument("--seed", type=int, default=7)
     a = p.parse_args()
