@@ -51,7 +51,7 @@ test-web:
 	npm test --silent
 
 lint: generated
-	@test -z "$$(gofmt -l cmd internal web | tee /dev/stderr)"
+	@test -z "$$(gofmt -l cmd internal web | tee -a /dev/stderr)"
 	$(cgo) go vet ./...
 	$(cgo) go run $(staticcheck) ./...
 	npm run lint --silent
