@@ -11,31 +11,24 @@ type chooser struct {
 	heap       []float64
 	candidates []float64
 	masses     []float64
+	contenders []Token
 }
 
 // choose is coupled sampling: argmax over the tokens that survive truncation of z_v/T + G(v), or of z_v if
 // the temperature is 0; ties go to the lowest token. top is the largest logit, at its position.
 //
-// A token whose score cannot reach the best one so far, even with the largest noise that its leading zero
-// bits allow, is passed over without computing its noise: the result is exact.
-func (c *chooser) choose(z []float64, at int, top float64, s *Sampling, g noise) int {
+// A token whose score cannot reach that of the most probable one, even with the largest noise that its random bits
+// allow at a glance, is passed over without computing its noise: the result is exact.
+func (c *chooser) choose(k Kernel, z []float64, at int, top float64, s *Sampling, g Noise) int {
 	if s.Temperature == 0 {
 		return at
 	}
-	cutoff := c.cutoff(z, top, s)
 	inverse := 1 / s.Temperature
-	// Start from the most probable token: it makes the bound tight at once.
 	best, score := at, gumbel(g.bits(at))
-	for v, x := range z {
-		if x < cutoff || v == at {
-			continue
-		}
-		level := (x - top) * inverse
-		b := g.bits(v)
-		if level+gumbelBound(b) < score {
-			continue
-		}
-		if s := level + gumbel(b); s > score || s == score && v < best {
+	c.contenders = k.Contend(c.contenders[:0], z, c.cutoff(z, top, s), top, inverse, score, g)
+	for _, t := range c.contenders {
+		v := int(t)
+		if s := (z[v]-top)*inverse + gumbel(g.bits(v)); s > score || s == score && v < best {
 			best, score = v, s
 		}
 	}

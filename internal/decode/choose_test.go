@@ -10,7 +10,7 @@ import (
 )
 
 // plainChoose is choose by its definition: sort, keep, add noise to everything kept.
-func plainChoose(z []float64, s *Sampling, g noise) int {
+func plainChoose(z []float64, s *Sampling, g Noise) int {
 	if s.Temperature == 0 {
 		best := 0
 		for v := range z {
@@ -88,9 +88,9 @@ func TestChooseEqualsItsDefinition(t *testing.T) {
 		if random.IntN(3) == 0 {
 			s.MinP = 0.3 * random.Float64()
 		}
-		g := newNoise(uint64(i), i%3, i)
+		g := NewNoise(uint64(i), i%3, i)
 		at, top := maximum(z)
-		if got, want := c.choose(z, at, top, &s, g), plainChoose(z, &s, g); got != want {
+		if got, want := c.choose(Plain{}, z, at, top, &s, g), plainChoose(z, &s, g); got != want {
 			t.Fatalf("case %d, %d tokens, %+v: chose %d, want %d", i, len(z), s, got, want)
 		}
 	}
@@ -131,7 +131,7 @@ func TestCoupledSamplingFollowsTheDistribution(t *testing.T) {
 	counts := make([]float64, len(z))
 	var c chooser
 	for i := range n {
-		counts[c.choose(z, at, top, &s, newNoise(99, i%7, i/7))]++
+		counts[c.choose(Plain{}, z, at, top, &s, NewNoise(99, i%7, i/7))]++
 	}
 	statistic := 0.0
 	for v := range z {

@@ -191,6 +191,6 @@ func BenchmarkMixStep49k(b *testing.B) {
 		}
 		at, top := k.Mix(z, w, r)
 		d.fill(k, z, top, w, r, sums)
-		c.choose(z, at, top, &s, newNoise(1, 0, 0))
+		c.choose(Plain{}, z, at, top, &s, NewNoise(1, 0, 0))
 	}
 }

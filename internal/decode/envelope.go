@@ -108,7 +108,7 @@ func (x *mixer) look(s *span, said *prefix, vocab Vocabulary) {
 		}
 	}
 	width := s.to - s.from
-	g := newNoise(s.job.request.Seed, s.job.request.Map.Sample, len(s.generated))
+	g := NewNoise(s.job.request.Seed, s.job.request.Map.Sample, len(s.generated))
 	for _, p := range envelope(x.lines(ends, sampling, g)) {
 		s.stretches = append(s.stretches, stretch{p.token, s.from + p.from*width, s.from + p.to*width})
 	}
@@ -125,13 +125,13 @@ type spanEnd struct {
 
 // lines are the candidates that can be chosen somewhere on a span, with their scores less the largest logit: that is
 // linear between the ends, too, and the same for all.
-func (x *mixer) lines(ends [2]spanEnd, s *Sampling, g noise) []line {
+func (x *mixer) lines(ends [2]spanEnd, s *Sampling, g Noise) []line {
 	if s.Temperature == 0 {
 		return candidates(ends, 1, nil, nil, []int{ends[0].at, ends[1].at})
 	}
 	inverse := 1 / s.Temperature
 	winners := []int{
-		x.chooser.choose(ends[0].z, ends[0].at, ends[0].top, s, g), x.chooser.choose(ends[1].z, ends[1].at, ends[1].top, s, g),
+		x.chooser.choose(x.kernel, ends[0].z, ends[0].at, ends[0].top, s, g), x.chooser.choose(x.kernel, ends[1].z, ends[1].at, ends[1].top, s, g),
 	}
 	if s.MinP == 0 {
 		return candidates(ends, inverse, &g, nil, winners)
@@ -155,7 +155,7 @@ func (x *mixer) lines(ends [2]spanEnd, s *Sampling, g noise) []line {
 // A token that is below one and the same bound at both ends, even with the largest noise that its leading zero bits
 // allow, is below it everywhere: it is left out before its noise is computed. The bounds are the lines of some
 // tokens, of those that are alive all along.
-func candidates(ends [2]spanEnd, inverse float64, g *noise, floors []line, bounds []int) []line {
+func candidates(ends [2]spanEnd, inverse float64, g *Noise, floors []line, bounds []int) []line {
 	draw := func(v int) (line, bool) {
 		l := line{token: Token(v), from: (ends[0].z[v] - ends[0].top) * inverse, to: (ends[1].z[v] - ends[1].top) * inverse}
 		l.alive = life(l, floors)

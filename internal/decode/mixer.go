@@ -84,9 +84,9 @@ func (x *mixer) choose(l *lane, said *prefix, vocab Vocabulary) choice {
 // pick applies bias and penalties, chooses, and takes them back.
 func (x *mixer) pick(l *lane, at int, top float64, traced bool) Token {
 	s := &l.job.request.Sampling
-	g := newNoise(l.job.request.Seed, l.spec.Sample, len(l.generated))
+	g := NewNoise(l.job.request.Seed, l.spec.Sample, len(l.generated))
 	if !penalised(s) {
-		return Token(x.chooser.choose(x.z, at, top, s, g))
+		return Token(x.chooser.choose(x.kernel, x.z, at, top, s, g))
 	}
 	logSum := x.d.logSum
 	if !traced && repeatOn(s) {
@@ -99,7 +99,7 @@ func (x *mixer) pick(l *lane, at int, top float64, traced bool) Token {
 		x.penalties.undo(x.z)
 		at, top = maximum(x.z)
 	}
-	return Token(x.chooser.choose(x.z, at, top, s, g))
+	return Token(x.chooser.choose(x.kernel, x.z, at, top, s, g))
 }
 
 // trace fills in what the distributions say about the chosen token and the prefix.
@@ -129,15 +129,13 @@ func mostProbable[F float32 | float64](row []F, logSum float64, n int, vocab Voc
 	best := make([]int, 0, n)
 	least := F(math.Inf(-1))
 	for v, z := range row {
-		if len(best) == n && z <= least {
+		if z <= least && len(best) == n {
 			continue
 		}
-		i := len(best)
-		if i < n {
+		if len(best) < n {
 			best = append(best, v)
-		} else {
-			i--
 		}
+		i := len(best) - 1
 		for ; i > 0 && row[best[i-1]] < z; i-- {
 			best[i] = best[i-1]
 		}

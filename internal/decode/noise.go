@@ -5,21 +5,21 @@ import (
 	"math/bits"
 )
 
-// noise is standard Gumbel noise for one (seed, sample, position): G(v) for every token v, computed when
+// Noise is standard Gumbel noise for one (seed, sample, position): G(v) for every token v, computed when
 // asked for, without state, so that all lanes of a run see the same noise and a run replays exactly.
 //
 // Adding it to log-probabilities and taking the argmax samples from them (the Gumbel-max trick; Maddison,
 // Tarlow, Minka, "A* Sampling", 2014, §2). The generator is SplitMix64 (Steele, Lea, Flood, "Fast
 // splittable pseudorandom number generators", 2014) with the token as its counter.
-type noise uint64
+type Noise uint64
 
 const golden = 0x9e3779b97f4a7c15
 
-// newNoise keys the generator.
-func newNoise(seed uint64, sample, position int) noise {
+// NewNoise keys the generator.
+func NewNoise(seed uint64, sample, position int) Noise {
 	k := splitMix(seed + golden)
 	k = splitMix(k ^ (uint64(sample)+1)*0xd1342543de82ef95)
-	return noise(splitMix(k ^ (uint64(position)+1)*0xaf251af3b0f025b5))
+	return Noise(splitMix(k ^ (uint64(position)+1)*0xaf251af3b0f025b5))
 }
 
 // splitMix is SplitMix64's output function, a bijection that passes for random.
@@ -30,7 +30,7 @@ func splitMix(x uint64) uint64 {
 }
 
 // bits are the random bits of a token.
-func (n noise) bits(v int) uint64 { return splitMix(uint64(n) + uint64(v+1)*golden) }
+func (n Noise) bits(v int) uint64 { return splitMix(uint64(n) + uint64(v+1)*golden) }
 
 // gumbel is G from a token's bits: −log(−log(1−w)) with w uniform on (0,1), which is fine-grained where G
 // is large. It is at most log 2^54, about 37.4.
@@ -55,5 +55,5 @@ var boundTable = func() (t [64]float64) {
 
 // Gumbel is the noise of coupled sampling for one token: the definition that a run can be checked against.
 func Gumbel(seed uint64, sample, position int, t Token) float64 {
-	return gumbel(newNoise(seed, sample, position).bits(int(t)))
+	return gumbel(NewNoise(seed, sample, position).bits(int(t)))
 }

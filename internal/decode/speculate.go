@@ -23,7 +23,7 @@ const (
 	likelyMatch = 0.7 // share of right guesses that a new lane is credited with
 	worthwhile  = 0.97
 	staleAfter  = 400 // steps after which a cost is measured anew
-	shadowEvery = 4   // steps, without guesses, between two looks at what one would have been
+	shadowEvery = 8   // steps, without guesses, between two looks at what one would have been
 )
 
 // speculation is what is known of the costs: seconds a step, of a single branch that is generating.
@@ -69,6 +69,11 @@ func (s *speculation) plan(e *Engine) {
 	default:
 		s.guessing = s.two.seconds+(1-e.branches[0].guesser().match)*s.one.seconds < worthwhile*s.both.seconds
 	}
+}
+
+// hopeless reports whether guesses would not pay if all were right.
+func (s *speculation) hopeless() bool {
+	return s.both.measured > 0 && s.two.measured > 0 && s.two.seconds >= worthwhile*s.both.seconds
 }
 
 // measure takes the time of a step.
@@ -174,7 +179,7 @@ func (e *Engine) judge(b *branch) {
 		if b.nearAligned() {
 			near = len(rows) - 1
 		}
-		if e.steps%shadowEvery != 0 || len(e.branches) != 1 || e.config.Speculation != Measured || len(rows) != 2 || slices.ContainsFunc(rows, func(r []float32) bool { return r == nil }) {
+		if e.steps%shadowEvery != 0 || len(e.branches) != 1 || e.config.Speculation != Measured || e.speculation.hopeless() || len(rows) != 2 || slices.ContainsFunc(rows, func(r []float32) bool { return r == nil }) {
 			return
 		}
 		var ok bool

@@ -78,6 +78,7 @@ func testKernel(t *testing.T, k decode.Kernel, w []float64, rows [][]float32) {
 	if top != slices.Max(want) || at != slices.Index(want, top) {
 		t.Errorf("the largest is %v at %d, want %v at %d", top, at, slices.Max(want), slices.Index(want, slices.Max(want)))
 	}
+	testContend(t, k, z, top)
 	var total float64
 	means := make([]float64, 2)
 	for v, x := range z {
@@ -105,6 +106,44 @@ func testKernel(t *testing.T, k decode.Kernel, w []float64, rows [][]float32) {
 		if gotTop, logSum := k.Sum(row); gotTop != top || !near(logSum, top+math.Log(sum)) {
 			t.Errorf("row %d: largest %v, log sum %v, want %v, %v", i, gotTop, logSum, top, top+math.Log(sum))
 		}
+	}
+}
+
+// testContend checks that no token whose score reaches another is passed over, nor many kept that do not.
+func testContend(t *testing.T, k decode.Kernel, z []float64, top float64) {
+	const seed, inverse = 7, 1 / 0.7
+	kept, reached := 0, 0
+	for position := range 40 {
+		for _, cutoff := range []float64{math.Inf(-1), top - 3} {
+			score := float64(position%8) - 3
+			dst := k.Contend([]decode.Token{99}, z, cutoff, top, inverse, score, decode.NewNoise(seed, 0, position))
+			if dst[0] != 99 {
+				t.Fatal("what was there is overwritten")
+			}
+			list := dst[1:]
+			for v, x := range z {
+				reaches := (x-top)*inverse+decode.Gumbel(seed, 0, position, decode.Token(v)) >= score
+				got := len(list) > 0 && int(list[0]) == v
+				switch {
+				case got && x < cutoff:
+					t.Fatalf("token %d is below the cutoff", v)
+				case !got && reaches && x >= cutoff:
+					t.Fatalf("position %d: token %d of %d is passed over, though it reaches %v", position, v, len(z), score)
+				case got:
+					list = list[1:]
+					kept++
+					if reaches {
+						reached++
+					}
+				}
+			}
+			if len(list) > 0 {
+				t.Fatalf("%v left: tokens are out of order", list)
+			}
+		}
+	}
+	if kept > 4*reached+100 {
+		t.Errorf("%d tokens are kept, %d of which reach the score", kept, reached)
 	}
 }
 

@@ -7,6 +7,7 @@ enum { WIDTH = 4 };
 typedef double doubles __attribute__((vector_size(WIDTH * sizeof(double))));
 typedef float floats __attribute__((vector_size(WIDTH * sizeof(float))));
 typedef int64_t masks __attribute__((vector_size(WIDTH * sizeof(int64_t))));
+typedef uint64_t words __attribute__((vector_size(WIDTH * sizeof(uint64_t))));
 
 static inline doubles all(double x) {
 	return (doubles){x, x, x, x};
@@ -42,6 +43,10 @@ static inline doubles widen(const float *row, int64_t n, float rest) {
 
 static inline doubles pick(masks where, doubles x, doubles otherwise) {
 	return (doubles) ((where & (masks) x) | (~where & (masks) otherwise));
+}
+
+static inline bool some(masks where) {
+	return (where[0] | where[1] | where[2] | where[3]) != 0;
 }
 
 static inline double total(doubles x) {
@@ -118,10 +123,16 @@ double realign_maximum(const double *z, int64_t n, int64_t *at) {
 	extreme e = {all(-INFINITY), all(0)};
 	EACH(n, e = beyond(e, load(z + from, count, -INFINITY)));
 	double top = extremity(e);
-	*at = 0;
-	while (*at < n - 1 && z[*at] != top) {
-		++*at;
+	int64_t from = 0;
+	for (; from + WIDTH <= n; from += WIDTH) {
+		if (some(load(z + from, WIDTH, 0) == top)) {
+			break;
+		}
 	}
+	while (from < n - 1 && z[from] != top) {
+		++from;
+	}
+	*at = from < n ? from : 0;
 	return top;
 }
 
@@ -149,4 +160,36 @@ double realign_expect(const double *z, int64_t n, double top, const float *a, co
 	}
 	*mean = total(difference);
 	return total(sum);
+}
+
+// SplitMix64's output function.
+static inline words split_mix(words x) {
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+	return x ^ (x >> 31);
+}
+
+// A token's noise is G = −log(−log(1 − w)) ≤ −log w, with w from its random bits, so its score reaches another only if
+// w ≤ e^(level − score). w is compared by its first 52 bits, which are below it.
+int64_t realign_contend(int32_t *to, const double *z, int64_t n, double cutoff, double top, double inverse, double score,
+	uint64_t key) {
+	const uint64_t golden = 0x9e3779b97f4a7c15;
+	words counter = {key + golden, key + 2 * golden, key + 3 * golden, key + 4 * golden};
+	int64_t kept = 0;
+	EACH(n, {
+		doubles x = load(z + from, count, -INFINITY);
+		doubles lead = (x - top) * inverse - score;
+		doubles reach = exponential(pick(lead > 0, all(0), lead)) * (1 + 1e-9);
+		doubles w = (doubles) ((split_mix(counter) >> 12) | 0x3ff0000000000000) - 1;
+		masks keep = (w <= reach) & (x >= cutoff);
+		counter += WIDTH * golden;
+		if (some(keep)) {
+			for (int64_t i = 0; i < count; i++) {
+				if (keep[i]) {
+					to[kept++] = (int32_t) (from + i);
+				}
+			}
+		}
+	});
+	return kept;
 }

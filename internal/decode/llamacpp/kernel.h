@@ -16,3 +16,8 @@ double realign_sum(const float *row, int64_t n, double *sum);
 // The sum of e^(z − top) and, if there is an a, that of e^(z − top)·(a − r). An entry whose exponential is 0
 // counts nothing.
 double realign_expect(const double *z, int64_t n, double top, const float *a, const float *r, double *mean);
+
+// Writes to `to`, in order, the entries v with z[v] ≥ cutoff whose (z[v] − top)·inverse + G(v) may reach score, and
+// returns how many. `to` has room for n. G is the noise of internal/decode/noise.go with this key.
+int64_t realign_contend(int32_t *to, const double *z, int64_t n, double cutoff, double top, double inverse, double score,
+	uint64_t key);
