@@ -20,12 +20,12 @@ type recorded struct {
 	calls []call
 }
 
-// call is a pass, or, without rows, a copy or a trim.
+// call is a pass, or, without rows, a copy, a trim or a number of threads.
 type call struct {
-	rows     []decode.Row
-	dst, src decode.Seq // trim: dst
-	n        int
-	trim     bool
+	rows          []decode.Row
+	dst, src      decode.Seq // trim: dst
+	n             int
+	trim, threads bool
 }
 
 // Record wraps a pair.
@@ -101,9 +101,12 @@ func (r *Recording) Replay() error {
 }
 
 func (m *recorded) repeat(c call) {
-	if c.trim {
+	switch {
+	case c.trim:
 		m.Model.Trim(c.dst, c.n)
-	} else {
+	case c.threads:
+		m.Model.SetThreads(c.n)
+	default:
 		m.Model.Copy(c.dst, c.src, c.n)
 	}
 }
@@ -121,4 +124,9 @@ func (m *recorded) Copy(dst, src decode.Seq, n int) int {
 func (m *recorded) Trim(seq decode.Seq, n int) bool {
 	m.calls = append(m.calls, call{dst: seq, n: n, trim: true})
 	return m.Model.Trim(seq, n)
+}
+
+func (m *recorded) SetThreads(n int) {
+	m.calls = append(m.calls, call{n: n, threads: true})
+	m.Model.SetThreads(n)
 }

@@ -17,19 +17,19 @@ type branch struct {
 	span   *span // of a λ-map, instead of lanes
 
 	// What the models said that no token was chosen by yet. heard[m][0] is what model m said after the last token; it
-	// is empty for a model that has yet to read that token, or is not needed. With a guess, heard[m][1] is what the
-	// model said after the guess, if it has read it: see speculate.go.
-	heard [][]heard
-	guess Token  // that may follow, or −1
-	ahead []bool // per model: whether the guess is in its cache, too
-	said  prefix // the rows that the next tokens are chosen by
+	// is empty for a model that has yet to read that token, or is not needed. heard[m][i] is what the model said after the
+	// i-th guess, for those that it has read: see speculate.go.
+	heard   [][]heard
+	guesses []Token // that may follow
+	ahead   []int   // per model: how many of them are in its cache, too
+	said    prefix  // the rows that the next tokens are chosen by
 }
 
 // newBranch makes a branch for a job with so many models.
 func newBranch(j *Job, seq Seq, tokens []Token) *branch {
 	n := len(j.slots)
 	return &branch{
-		job: j, seq: seq, tokens: tokens, have: make([]int, n), heard: make([][]heard, n), guess: noGuess, ahead: make([]bool, n),
+		job: j, seq: seq, tokens: tokens, have: make([]int, n), heard: make([][]heard, n), ahead: make([]int, n),
 	}
 }
 
@@ -128,20 +128,23 @@ func (e *Engine) plan() {
 	}
 }
 
-// read gives a model of a branch its next rows: tokens up to a position, and with `end` beyond the last one the guess.
+// read gives a model of a branch its next rows: tokens up to a position, and beyond the last one guesses.
 func (e *Engine) read(b *branch, m, end int) {
 	s := b.job.slots[m]
 	role := min(m, 1)
-	if end > b.have[m] && b.job.lastPass[role] != e.steps {
+	from := b.have[m] + b.ahead[m]
+	if end > from && b.job.lastPass[role] != e.steps {
 		b.job.lastPass[role] = e.steps
 		b.job.passes[role]++
 	}
-	b.job.rows[role] += int64(min(end, len(b.tokens)) - b.have[m])
 	trace := b.job.request.Trace
-	for p := b.have[m]; p < end; p++ {
-		t := b.guess
+	for p := from; p < end; p++ {
+		var t Token
 		if p < len(b.tokens) {
 			t = b.tokens[p]
+			b.job.rows[role]++
+		} else {
+			t = b.guesses[p-len(b.tokens)]
 		}
 		want := p >= len(b.tokens)-1
 		s.rows = append(s.rows, Row{Token: t, Pos: p, Seq: b.seq, Want: want})
@@ -149,7 +152,7 @@ func (e *Engine) read(b *branch, m, end int) {
 		s.readers = append(s.readers, reader{b, m})
 	}
 	b.have[m] = min(end, len(b.tokens))
-	b.ahead[m] = end > len(b.tokens)
+	b.ahead[m] = end - b.have[m]
 }
 
 // hear hands what the models said in this step's passes to the branches.
@@ -217,7 +220,7 @@ func (e *Engine) advance(b *branch) {
 		}
 		if l.follow(e.vocab, len(b.tokens)+1) {
 			going = append(going, l)
-			if t := l.choice.event.ID; stay < 0 || t == b.guess {
+			if t := l.choice.event.ID; stay < 0 || len(b.guesses) > 0 && t == b.guesses[0] {
 				stay = t
 			}
 		}
@@ -244,28 +247,29 @@ func (e *Engine) advance(b *branch) {
 
 // extend gives a branch its next token. What the models said after another one is forgotten.
 func (e *Engine) extend(b *branch, t Token) {
+	right := len(b.guesses) > 0 && b.guesses[0] == t
 	for m, s := range b.job.slots {
 		switch {
-		case !b.ahead[m]:
+		case b.ahead[m] == 0:
 			b.heard[m] = b.heard[m][:0]
-		case t == b.guess:
+		case right:
 			b.have[m]++
+			b.ahead[m]--
 			b.job.rows[min(m, 1)]++
 			b.heard[m] = b.heard[m][:copy(b.heard[m], b.heard[m][1:])]
 		default:
 			s.model.Trim(b.seq, b.have[m])
+			b.ahead[m] = 0
 			b.heard[m] = b.heard[m][:0]
 		}
 	}
-	switch b.guess {
-	case noGuess:
-	case t:
+	if right {
 		b.job.accepted++
-	default:
-		b.job.rejected++
+		b.guesses = b.guesses[:copy(b.guesses, b.guesses[1:])]
+	} else {
+		b.job.rejected += int64(len(b.guesses))
+		b.guesses = b.guesses[:0]
 	}
-	clear(b.ahead)
-	b.guess = noGuess
 	b.tokens = append(b.tokens, t)
 }
 

@@ -20,7 +20,7 @@ type Config struct {
 	Kernel       Kernel // plain Go by default
 	PrefixCells  int    // cache cells kept for owners' next requests: half of them by default, none if negative
 
-	// Speculation says when a branch's models take turns in guessing its next token.
+	// Speculation says when branches guess what follows, and how.
 	Speculation Speculation
 
 	// Serial decodes the models, and mixes the lanes, one after another instead of at the same time.
@@ -72,6 +72,7 @@ type Engine struct {
 	steps       int         // so far; also says which branch prefills first, in turns
 	counters    Counters
 	speculation speculation
+	threads     threads
 	mixers      []mixer // one for each lane that may be mixed at the same time as others
 
 	// Of one step.
@@ -96,7 +97,7 @@ type slot struct {
 
 	said    []said   // of each row of the pass
 	readers []reader // whose row it is
-	alone   bool     // whether the model runs on all threads, as no other does
+	wide    bool     // whether the model runs on all threads, as no other does
 }
 
 // reader is a model of a branch.
@@ -432,6 +433,7 @@ func (e *Engine) step() {
 	e.hear()
 	for e.listen(); len(e.ready) > 0; e.listen() { // again where a guess was right
 		e.choose()
+		e.speculation.tokens += len(e.ready)
 		for _, b := range e.ready {
 			if len(b.lanes) > 0 {
 				e.advance(b)
@@ -453,7 +455,9 @@ func (e *Engine) step() {
 func (e *Engine) forward() {
 	var wait sync.WaitGroup
 	var mine *slot
-	e.divide()
+	alone := e.alone()
+	e.divide(alone)
+	began := e.config.Now()
 	for _, s := range e.slots {
 		if len(s.rows) == 0 {
 			continue
@@ -473,6 +477,9 @@ func (e *Engine) forward() {
 		mine.pass(e.config.Kernel, e.vocab)
 	}
 	wait.Wait()
+	if alone != nil && len(alone.rows) == 1 {
+		e.threads.measure(alone.wide, e.config.Now().Sub(began).Seconds(), e.steps)
+	}
 	for _, s := range e.slots {
 		if s.err != nil {
 			e.fail(s)

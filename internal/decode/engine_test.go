@@ -104,7 +104,7 @@ func TestPlainKernel(t *testing.T) { decodetest.TestKernel(t, decode.Plain{}) }
 func TestSharedEqualsPlain(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for i := range 60 {
-		e := engine(t, decodetest.Options{Seed: uint64(i), Batch: 40}, decode.Config{PrefillChunk: 1 + random.IntN(9), Speculation: decode.Speculation(i % 3)})
+		e := engine(t, decodetest.Options{Seed: uint64(i), Batch: 40}, decode.Config{PrefillChunk: 1 + random.IntN(9), Speculation: decode.Speculation(i % 4)})
 		req := request()
 		req.Seed = random.Uint64()
 		req.Aligned = []string{"warm", "terse"}[:1+random.IntN(2)]

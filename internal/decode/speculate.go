@@ -1,45 +1,79 @@
 package decode
 
 import (
-	"runtime"
+	"math"
 	"slices"
 )
 
-// Speculation saves passes of a branch that needs two models, without changing a token: the models take turns. The one
-// that has said what follows guesses the next token by itself; the other reads the last token and the guess in one
-// pass of two rows. The token is chosen from what both said, as always. If it is the guess, the second row is what
-// the reader says after it, so it is the reader's turn to guess; if not, the second row is forgotten, and one
-// model reads the token alone.
+// Speculation saves passes of branches that need two models, without changing a token: what follows is guessed, and
+// the models read guesses together with the token before them. A token is chosen from what both models said, as always.
+// If it is the guess, what was read after it stands; if not, that is forgotten. There are two schemes.
 //
-// A token that follows a right guess costs one pass of two rows by one model, and another one a pass of one row besides:
-// with costs t₂ and t₁ of such passes, and a share α of right guesses, t₂ + (1−α)·t₁ a token, against the cost of a
-// pass of both models. All three are measured, and the cheaper way is taken. With several branches the passes of both
-// models have several rows already, and all branches would have to wait for each model in turn, so none guesses.
-
-// noGuess says that a branch has no guess.
-const noGuess Token = -1
-
-const (
-	likelyMatch = 0.7 // share of right guesses that a new lane is credited with
-	worthwhile  = 0.97
-	staleAfter  = 400 // steps after which a cost is measured anew
-	shadowEvery = 8   // steps, without guesses, between two looks at what one would have been
-)
-
-// speculation is what is known of the costs: seconds a step, of a single branch that is generating.
-type speculation struct {
-	both, one, two cost // one row for each of two models; one row for one of them; two rows for one
-	guessing       bool // in this step
-}
+// Alternating: the models take turns. The one that has said what follows guesses the next token by itself; the other
+// reads the last token and the guess in one pass of two rows, and, if the guess is right, guesses next.
+//
+// Drafting: the model nearer to the mixture guesses γ tokens, reading one after the other; the other model reads the last token
+// and all of them in one pass (Leviathan, Kalman, Matias, "Fast Inference from Transformers via Speculative Decoding",
+// 2023, with a mixture of both models in place of the larger one).
+//
+// With t(n) the cost of a pass of n rows by one model and α the share of right guesses, a token costs t(2) + (1−α)·t(1) by turns
+// and ((γ + α^γ)·t(1) + t(γ+1))·(1−α)/(1−α^(γ+1)) by drafts: a round gives a token for each right guess and one more, for which
+// the drafter reads its last guess if all were right. Both are compared with a pass of both models. All costs are
+// measured, and the cheapest way is taken. Several branches guess in step, one model reading for all of them; what
+// their tokens cost with guesses and without is measured as a whole.
 
 // Speculation says when branches guess.
 type Speculation int
 
 const (
-	Measured Speculation = iota // where it is measured to be faster
-	Always                      // wherever it is possible: for tests
+	Measured    Speculation = iota // the scheme that is measured to be fastest, if any is
+	Alternating                    // one scheme, wherever it is possible: for tests and measurements
+	Drafting
 	Never
 )
+
+const (
+	likelyMatch = 0.7 // share of right guesses that a new lane is credited with
+	worthwhile  = 0.97
+	staleAfter  = 400 // steps after which a cost is measured anew
+	trialSteps  = 6   // that several branches guess to measure what it costs
+	shadowEvery = 8   // steps, without guesses, between two looks at what one would have been
+)
+
+// drafts are the numbers of tokens γ that a draft may have.
+var drafts = []int{3, 7}
+
+// speculation is what is known of the costs, and this step's scheme.
+type speculation struct {
+	both    cost            // seconds of a step in which one branch generates, one row for each of two models
+	one     map[int]cost    // the same for rows of one model, by their number
+	several map[choir]price // of several branches
+
+	guessing bool
+	gamma    int   // tokens of a draft; 0: the models take turns
+	drafted  int   // passes of the drafter since the other model's last one
+	trial    int   // steps that are left of a trial
+	reader   *slot // of all branches that guess
+	tokens   int   // chosen in this step, over all branches
+}
+
+// choir is several branches, with guesses or without.
+type choir struct {
+	branches int
+	guessing bool
+}
+
+// price is what a token costs several branches, as moving sums.
+type price struct {
+	seconds, tokens float64
+	measured        int
+}
+
+func (p price) add(seconds float64, tokens, step int) price {
+	return price{0.9*p.seconds + seconds, 0.9*p.tokens + float64(tokens), step}
+}
+
+func (p price) stale(step int) bool { return p.measured == 0 || step-p.measured > staleAfter }
 
 // cost is a moving average.
 type cost struct {
@@ -47,38 +81,108 @@ type cost struct {
 	measured int // the step when it was measured last; 0: never
 }
 
-func (c *cost) add(seconds float64, step int) {
+func (c cost) add(seconds float64, step int) cost {
 	if c.measured > 0 {
 		seconds = min(seconds, 4*c.seconds) // somebody else had the processor
 		seconds = c.seconds + 0.1*(seconds-c.seconds)
 	}
-	c.seconds, c.measured = seconds, step
+	return cost{seconds, step}
 }
 
-func (c *cost) stale(step int) bool { return c.measured == 0 || step-c.measured > staleAfter }
+func (c cost) stale(step int) bool { return c.measured == 0 || step-c.measured > staleAfter }
 
-// plan decides whether branches guess in this step.
+// plan decides whether branches guess in this step, how, and which model reads for those that do.
 func (s *speculation) plan(e *Engine) {
+	gamma := s.gamma
+	s.guessing, s.gamma = s.scheme(e)
+	s.tokens, s.reader = 0, nil
 	switch {
-	case e.config.Speculation == Always:
-		s.guessing = true
-	case e.config.Speculation == Never, e.config.Serial, len(e.branches) != 1, len(e.branches[0].lanes) == 0, s.both.stale(e.steps):
-		s.guessing = false
-	case s.one.stale(e.steps), s.two.stale(e.steps):
-		s.guessing = true
+	case !s.guessing:
+		s.drafted = 0
+	case s.gamma == 0:
+		s.reader = e.waiting()
 	default:
-		s.guessing = s.two.seconds+(1-e.branches[0].guesser().match)*s.one.seconds < worthwhile*s.both.seconds
+		drafter, other := e.models()
+		if s.gamma != gamma || s.drafted >= s.gamma {
+			s.reader, s.drafted = other, 0
+		} else {
+			s.reader = drafter
+			s.drafted++
+		}
 	}
 }
 
-// hopeless reports whether guesses would not pay if all were right.
+// scheme is the cheapest one: guessing or not, and the length of drafts.
+func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
+	switch e.config.Speculation {
+	case Never:
+		return false, 0
+	case Alternating:
+		return true, 0
+	case Drafting:
+		return true, drafts[0]
+	}
+	n := len(e.branches)
+	if near, _ := e.models(); near == nil || e.config.Serial {
+		return false, 0
+	}
+	if n > 1 {
+		with, without := s.several[choir{n, true}], s.several[choir{n, false}]
+		switch {
+		case s.trial > 0:
+			s.trial--
+			return true, 0
+		case without.stale(e.steps):
+			return false, 0
+		case with.stale(e.steps):
+			s.trial = trialSteps
+			return true, 0
+		}
+		return with.seconds*without.tokens < worthwhile*without.seconds*with.tokens, 0
+	}
+	switch {
+	case s.both.stale(e.steps):
+		return false, 0
+	case s.one[1].stale(e.steps), s.one[2].stale(e.steps):
+		return true, 0
+	}
+	match := min(e.branches[0].guesser().match, 0.999)
+	t1, best := s.one[1].seconds, worthwhile*s.both.seconds
+	if byTurns := s.one[2].seconds + (1-match)*t1; byTurns < best {
+		guessing, best = true, byTurns
+	}
+	for _, g := range drafts {
+		all := math.Pow(match, float64(g))
+		tokens := (1 - all*match) / (1 - match)
+		if verify := s.one[g+1]; !verify.stale(e.steps) {
+			if byDraft := ((float64(g)+all)*t1 + verify.seconds) / tokens; byDraft < best {
+				guessing, gamma, best = true, g, byDraft
+			}
+		} else if ((float64(g)+all)*t1+s.one[2].seconds)/tokens < best { // could be, if more rows cost no more: find out
+			return true, g
+		}
+	}
+	return guessing, gamma
+}
+
+// hopeless reports whether a branch's guesses would not pay if all were right: drafts, too, need a pass for each token
+// and another one of at least two rows.
 func (s *speculation) hopeless() bool {
-	return s.both.measured > 0 && s.two.measured > 0 && s.two.seconds >= worthwhile*s.both.seconds
+	two := s.one[2]
+	return s.both.measured > 0 && two.measured > 0 && min(two.seconds, s.one[1].seconds+two.seconds/float64(slices.Max(drafts)+1)) >= worthwhile*s.both.seconds
 }
 
 // measure takes the time of a step.
 func (s *speculation) measure(e *Engine, seconds float64) {
-	if len(e.branches) != 1 || len(e.reading) > 0 {
+	if len(e.reading) > 0 {
+		return
+	}
+	if s.one == nil {
+		s.one, s.several = map[int]cost{}, map[choir]price{}
+	}
+	if n := len(e.branches); n > 1 {
+		key := choir{n, s.guessing}
+		s.several[key] = s.several[key].add(seconds, s.tokens, e.steps)
 		return
 	}
 	models, rows := 0, 0
@@ -90,72 +194,124 @@ func (s *speculation) measure(e *Engine, seconds float64) {
 	}
 	switch {
 	case models == 2 && rows == 2:
-		s.both.add(seconds, e.steps)
-	case models == 1 && rows == 1 && e.branches[0].partial():
-		s.one.add(seconds, e.steps)
-	case models == 1 && rows == 2:
-		s.two.add(seconds, e.steps)
+		s.both = s.both.add(seconds, e.steps)
+	case models == 1 && s.guessing:
+		s.one[rows] = s.one[rows].add(seconds, e.steps)
 	}
-}
-
-// partial reports whether one model has said what follows and another not yet.
-func (b *branch) partial() bool {
-	return slices.ContainsFunc(b.heard, func(h []heard) bool { return len(h) > 0 })
 }
 
 // guesser is the lane for which a branch guesses.
 func (b *branch) guesser() *lane { return b.lanes[len(b.lanes)/2] }
 
-// speculate plans the rows of a branch that guesses. It reports false where it does not.
-func (e *Engine) speculate(b *branch) bool {
-	if !e.speculation.guessing || len(b.lanes) == 0 || b.job.request.Plain {
-		return false
-	}
-	reader, speaker, needed := -1, -1, 0
-	for m, s := range b.job.slots {
-		if !e.need[m] {
-			continue
-		}
-		needed++
-		if !s.model.Limits().Forgets || len(s.rows)+2 > s.model.Limits().Batch {
-			return false
-		}
-		if len(b.heard[m]) > 0 {
-			speaker = m
-		} else {
-			reader = m
-		}
-	}
-	switch {
-	case needed != 2 || reader < 0:
-		return false
-	case speaker < 0:
-		// The model nearer to the mixture speaks first.
-		for m := range b.job.slots {
-			if e.need[m] && (m > 0) == b.nearAligned() {
-				e.read(b, m, len(b.tokens))
-			}
-		}
-		return true
-	}
-	end := len(b.tokens)
-	l := b.guesser()
-	if len(l.generated)+1 < b.job.request.Sampling.MaxTokens && len(b.tokens) < b.job.context {
-		if g, ok := e.mixers[0].guess(l, b.heard[speaker][0].row, e.vocab); ok {
-			b.guess = g
-			end++
-		}
-	}
-	e.read(b, reader, end)
-	return true
-}
-
 // nearAligned reports whether the mixture that a branch guesses for is nearer to an aligned model than to the
 // reference.
 func (b *branch) nearAligned() bool { return weights(nil, b.guesser().lambda)[0] < 0.5 }
 
-// guess is the token that a lane would choose if one model's logits were the mixture.
-func (x *mixer) guess(l *lane, row []float32, vocab Vocabulary) (Token, bool) {
+// guessers are the two models that a branch can guess with, the one nearer to its mixture first, as positions in its
+// job's slots. It reports false for a branch that cannot.
+func (e *Engine) guessers(b *branch) (near, far int, ok bool) {
+	if len(b.lanes) == 0 || b.job.request.Plain {
+		return 0, 0, false
+	}
+	e.need = b.needs(e.need)
+	var models []int
+	for m, s := range b.job.slots {
+		if !e.need[m] {
+			continue
+		}
+		if !s.model.Limits().Forgets || len(b.heard[m]) == 0 && len(b.tokens)-b.have[m] != 1 {
+			return 0, 0, false // it cannot forget, or has more to read
+		}
+		models = append(models, m)
+	}
+	if len(models) != 2 {
+		return 0, 0, false
+	}
+	if b.nearAligned() {
+		return models[1], models[0], true
+	}
+	return models[0], models[1], true
+}
+
+// models are the two models of the first branch that can guess, the nearer one first.
+func (e *Engine) models() (near, far *slot) {
+	for _, b := range e.branches {
+		if n, f, ok := e.guessers(b); ok {
+			return b.job.slots[n], b.job.slots[f]
+		}
+	}
+	return nil, nil
+}
+
+// waiting is the model that most guessing branches wait for: what it says of the last token is missing.
+func (e *Engine) waiting() (most *slot) {
+	count := map[*slot]int{}
+	for _, b := range e.branches {
+		near, far, ok := e.guessers(b)
+		if !ok {
+			continue
+		}
+		for _, m := range []int{near, far} {
+			if s := b.job.slots[m]; len(b.heard[m]) == 0 {
+				if count[s]++; most == nil || count[s] > count[most] {
+					most = s
+				}
+			}
+		}
+	}
+	return most
+}
+
+// speculate plans the rows of a branch that guesses. It reports false where it does not.
+func (e *Engine) speculate(b *branch) bool {
+	s := &e.speculation
+	if !s.guessing {
+		return false
+	}
+	near, far, ok := e.guessers(b)
+	if !ok {
+		return false
+	}
+	reader, other := near, far
+	switch {
+	case b.job.slots[far] == s.reader, b.job.slots[near] != s.reader && len(b.heard[near]) > 0:
+		reader, other = far, near
+	}
+	if x := b.job.slots[reader]; len(x.rows)+len(b.guesses)+2 > x.model.Limits().Batch {
+		return false
+	}
+	switch {
+	case len(b.heard[reader]) == 0:
+		if len(b.heard[other]) > 0 {
+			e.guess(b, other)
+		}
+		e.read(b, reader, len(b.tokens)+len(b.guesses))
+	case s.gamma > 0 && e.guess(b, reader):
+		e.read(b, reader, len(b.tokens)+len(b.guesses))
+	}
+	return true
+}
+
+// guess makes a model of a branch guess what follows the last thing it read. It reports false where there is nothing to
+// guess, or that was done before.
+func (e *Engine) guess(b *branch, speaker int) bool {
+	l, n := b.guesser(), len(b.guesses)
+	if n != b.ahead[speaker] || len(l.generated)+n+1 >= b.job.request.Sampling.MaxTokens || len(b.tokens)+n >= b.job.context {
+		return false
+	}
+	g, ok := e.mixers[0].guess(l, b.guesses, b.heard[speaker][n].row, e.vocab)
+	if ok {
+		b.guesses = append(b.guesses, g)
+	}
+	return ok
+}
+
+// guess is the token that a lane would choose, after what it has and the guesses so far, if one model's logits were
+// the mixture.
+func (x *mixer) guess(l *lane, so []Token, row []float32, vocab Vocabulary) (Token, bool) {
+	n := len(l.generated)
+	l.generated = append(l.generated, so...)
+	defer func() { l.generated = l.generated[:n] }()
 	if n := len(l.generated); n < len(l.spec.Prefix) {
 		return l.spec.Prefix[n], true
 	}
@@ -164,7 +320,7 @@ func (x *mixer) guess(l *lane, row []float32, vocab Vocabulary) (Token, bool) {
 	}
 	at, top := x.kernel.Mix(x.z, []float64{1}, [][]float32{row})
 	if usable(top) != nil {
-		return noGuess, false
+		return 0, false
 	}
 	return x.pick(l, at, top, false), true
 }
@@ -172,8 +328,10 @@ func (x *mixer) guess(l *lane, row []float32, vocab Vocabulary) (Token, bool) {
 // judge learns from the tokens that the lanes of a branch chose how often guesses are right.
 func (e *Engine) judge(b *branch) {
 	l := b.guesser()
-	guess := b.guess
-	if guess == noGuess {
+	var guess Token
+	if len(b.guesses) > 0 {
+		guess = b.guesses[0]
+	} else {
 		rows := b.said.rows
 		near := 0
 		if b.nearAligned() {
@@ -183,7 +341,7 @@ func (e *Engine) judge(b *branch) {
 			return
 		}
 		var ok bool
-		if guess, ok = e.mixers[0].guess(l, rows[near], e.vocab); !ok {
+		if guess, ok = e.mixers[0].guess(l, nil, rows[near], e.vocab); !ok {
 			return
 		}
 	}
@@ -203,27 +361,6 @@ func (e *Engine) remember() {
 					list[i].row, list[i].own = slices.Clone(list[i].row), true
 				}
 			}
-		}
-	}
-}
-
-// divide gives the threads of a model that runs alone to it, where another would run at the same time otherwise.
-func (e *Engine) divide() {
-	active := 0
-	for _, s := range e.slots {
-		if len(s.rows) > 0 {
-			active++
-		}
-	}
-	for _, s := range e.slots {
-		alone := active == 1 && len(s.rows) > 0 && len(s.rows) <= 2 && len(e.branches) == 1 && e.speculation.guessing
-		if len(s.rows) > 0 && alone != s.alone {
-			s.alone = alone
-			threads := 0
-			if alone {
-				threads = runtime.GOMAXPROCS(0)
-			}
-			s.model.SetThreads(threads)
 		}
 	}
 }

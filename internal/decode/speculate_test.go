@@ -21,8 +21,14 @@ import (
 
 // Guesses change no token: 200 seeds at seven λ, greedy and sampled.
 func TestSpeculationEqualsPlain(t *testing.T) {
+	for name, scheme := range map[string]decode.Speculation{"alternating": decode.Alternating, "drafting": decode.Drafting} {
+		t.Run(name, func(t *testing.T) { testSpeculation(t, scheme) })
+	}
+}
+
+func testSpeculation(t *testing.T, scheme decode.Speculation) {
 	pair := decodetest.New(decodetest.Options{Seed: 11, EndLogit: -2})
-	e := decode.NewEngine(pair, decode.Config{Speculation: decode.Always})
+	e := decode.NewEngine(pair, decode.Config{Speculation: scheme})
 	defer e.Close()
 	accepted, tokens, passes, plainPasses := int64(0), 0, int64(0), int64(0)
 	for seed := range uint64(200) {
@@ -55,7 +61,7 @@ func TestSpeculationEqualsPlain(t *testing.T) {
 // exact probabilities.
 func TestSpeculationSamplesTheMixture(t *testing.T) {
 	pair := decodetest.New(decodetest.Options{Seed: 2, Letters: 3, EndLogit: -1})
-	e := decode.NewEngine(pair, decode.Config{Speculation: decode.Always})
+	e := decode.NewEngine(pair, decode.Config{Speculation: decode.Alternating})
 	defer e.Close()
 	warm, err := pair.Aligned("warm")
 	if err != nil {
@@ -127,11 +133,11 @@ func TestSoak(t *testing.T) {
 		t.Fatal(err)
 	}
 	goroutines := runtime.NumGoroutine()
-	for _, speculation := range []decode.Speculation{decode.Always, decode.Measured} {
+	for _, speculation := range []decode.Speculation{decode.Alternating, decode.Drafting, decode.Measured} {
 		options := decodetest.Options{Seed: 3, EndLogit: -4, Cells: 2000, Sequences: 40}
 		pair := decodetest.New(options)
 		e := decode.NewEngine(pair, decode.Config{Speculation: speculation, PrefixCells: 600, Queue: 100})
-		ctx, stop := context.WithTimeout(t.Context(), length/2)
+		ctx, stop := context.WithTimeout(t.Context(), length/3)
 		var wait sync.WaitGroup
 		for client := range 6 {
 			wait.Go(func() {

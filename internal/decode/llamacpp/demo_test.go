@@ -2,12 +2,14 @@ package llamacpp_test
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -417,14 +419,26 @@ func TestFollowUpEqualsPlain(t *testing.T) {
 	t.Logf("%d lanes compared, %d exceptions; %d of %d prompt tokens were found", compared, exceptions, cached, total)
 }
 
-// With guesses every lane says what it says, alone, with --plain; exceptions as above.
+// With guesses every lane says what it says, alone, with --plain; exceptions as above. REALIGN_SEEDS is the number of
+// seeds, at seven λ each, for each scheme.
 func TestSpeculationEqualsPlain(t *testing.T) {
+	seeds, err := strconv.Atoi(cmp.Or(os.Getenv("REALIGN_SEEDS"), "15"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("alternating", func(t *testing.T) { testSpeculation(t, decode.Alternating, seeds) })
+	t.Run("drafting", func(t *testing.T) { testSpeculation(t, decode.Drafting, seeds) })
+}
+
+func testSpeculation(t *testing.T, scheme decode.Speculation, seeds int) {
 	p := openDemo(t)
 	move := shapeMove(t, p)
-	e := decode.NewEngine(p, decode.Config{Kernel: llamacpp.Kernel{}, Speculation: decode.Always})
+	e := decode.NewEngine(p, decode.Config{Kernel: llamacpp.Kernel{}, Speculation: scheme})
 	defer e.Close()
 	compared, exceptions, tokens, accepted := 0, 0, 0, int64(0)
-	for i, prompt := range prompts(t)[:30] {
+	all := prompts(t)
+	for i := range seeds {
+		prompt := all[i%len(all)]
 		r := chat(prompt, uint64(i), []float64{0, 0.7}[i%2], -0.5, 0, 0.3, 0.5, 0.8, 1, 1.5)
 		if i%3 == 0 { // lanes that share the run, and guesses
 			together, _ := decoded(t, e, r)
