@@ -4,20 +4,25 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"realign/internal/bench"
 	"realign/internal/decode"
+	"realign/internal/fault"
 )
 
 type benchCommand struct {
 	pairFlags
 	modelFlags
 
-	Pair  string `default:"demo" placeholder:"NAME" help:"Pair of models."`
-	Pairs int    `default:"20" help:"Times that each of two things is timed, in turns."`
+	Pair   string   `default:"demo" placeholder:"NAME" help:"Pair of models."`
+	Pairs  int      `default:"20" help:"Times that each of two things is timed, in turns."`
+	Tokens int      `default:"100" help:"Tokens of a lane; maps have 40."`
+	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,guesses,lanes,prefix,map,busy" help:"Tables to print: ${enum}. Default: all."`
 }
 
 var (
@@ -43,18 +48,29 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 	if err != nil {
 		return flagged(err)
 	}
-	fmt.Fprintf(h.stdout, "Pair `%s`, %d processors, %s, %s.\n\n", p.Name, runtime.NumCPU(), h.engine(), time.Now().UTC().Format(time.DateOnly))
-	fmt.Fprint(h.stdout, tableHead("engine ÷ bare passes of the same shapes", "engine", "bare"))
+	switch {
+	case c.Pairs < 1:
+		return fault.Field("--pairs", "%d, at least 1", c.Pairs)
+	case c.Tokens < 1:
+		return fault.Field("--tokens", "%d, at least 1", c.Tokens)
+	}
+	fmt.Fprintf(h.stdout, "Pair `%s`, %d processors, %s, %d tokens a lane, %s.\n", p.Name, runtime.NumCPU(), h.engine(), c.Tokens, time.Now().UTC().Format(time.DateOnly))
+	if c.prints("bare") {
+		fmt.Fprint(h.stdout, tableHead("engine ÷ bare passes of the same shapes", "engine", "bare"))
+	}
 	for _, b := range bareCases {
+		if !c.prints("bare") {
+			break
+		}
 		models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
 		if err != nil {
 			return err
 		}
 		recording := bench.Record(models)
-		r := rig{ctx: ctx, engine: decode.NewEngine(recording, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1]}
+		r := rig{ctx: ctx, engine: decode.NewEngine(recording, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
 		ratio, err := bench.Compare(c.Pairs, func() error {
 			recording.Reset()
-			return r.run(r.lanes(spread(b.lanes), 100, b.trace))
+			return r.run(r.lanes(spread(b.lanes), b.trace))
 		}, recording.Replay)
 		if err := cmp.Or(err, r.engine.Close()); err != nil {
 			return err
@@ -65,29 +81,51 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 	if err != nil {
 		return err
 	}
-	r := rig{ctx: ctx, engine: decode.NewEngine(models, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1]}
+	r := rig{ctx: ctx, engine: decode.NewEngine(models, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
 	defer r.engine.Close()
 	never := r // on the same models: one of the two is always idle
 	never.engine = decode.NewEngine(models, decode.Config{Kernel: h.kernel, Speculation: decode.Never})
 	defer never.engine.Close()
-	fmt.Fprint(h.stdout, "\n", tableHead("one ÷ the other", "one", "other"))
-	for _, b := range r.pairs(&never) {
-		ratio, err := bench.Compare(c.Pairs, b.one, b.other)
-		if err != nil {
-			return err
+	tables := []struct {
+		name, head, a, b string
+		rows             []timed
+	}{
+		{"rows", "κ(n): a pass of n rows ÷ a pass of one, on all threads", "n rows", "one row", passes(models.Reference())},
+		{"models", "two models ÷ one", "two", "one", r.models(&never)},
+		{"guesses", "guesses where they pay ÷ none", "guesses", "none", r.guesses(&never)},
+		{"lanes", "lanes of one run ÷ as many runs", "lanes", "runs", r.several()},
+		{"prefix", "first token of a repeated prompt of 400 tokens ÷ of a new one", "repeated", "new", r.repeated()},
+		{"map", "λ-map of [0, 2] to 40 tokens ÷ 21 runs", "map", "runs", r.mapped()},
+		{"busy", "time beside a busy program on every processor ÷ without", "beside", "without", r.busy()},
+	}
+	for _, t := range tables {
+		if !c.prints(t.name) {
+			continue
 		}
-		fmt.Fprint(h.stdout, tableRow(b.name, ratio))
+		fmt.Fprint(h.stdout, tableHead(t.head, t.a, t.b))
+		for _, row := range t.rows {
+			ratio, err := bench.Compare(c.Pairs, row.one, row.other)
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(h.stdout, tableRow(row.name, ratio))
+		}
 	}
 	return nil
 }
 
+// prints reports whether a table was asked for.
+func (c *benchCommand) prints(table string) bool {
+	return len(c.Only) == 0 || slices.Contains(c.Only, table)
+}
+
 func tableHead(what, a, b string) string {
-	return fmt.Sprintf("| %s | ratio | 95%% interval | %s | %s |\n|---|--:|--:|--:|--:|\n", what, a, b)
+	return fmt.Sprintf("\n| %s | ratio | 95%% interval | %s | %s |\n|---|--:|--:|--:|--:|\n", what, a, b)
 }
 
 func tableRow(name string, r bench.Ratio) string {
 	return fmt.Sprintf("| %s | %.3f | %.3f–%.3f | %v | %v |\n", name, r.Median, r.Low, r.High,
-		r.A.Round(time.Millisecond), r.B.Round(time.Millisecond))
+		r.A.Round(100*time.Microsecond), r.B.Round(100*time.Microsecond))
 }
 
 // rig is an engine that runs are timed on.
@@ -95,6 +133,7 @@ type rig struct {
 	ctx     context.Context
 	engine  *decode.Engine
 	aligned []string
+	tokens  int // of a lane
 }
 
 // run decodes requests one after another.
@@ -111,11 +150,11 @@ func (r *rig) run(requests ...decode.Request) error {
 }
 
 // lanes is a request of one lane for each λ.
-func (r *rig) lanes(lambdas []float64, tokens int, trace decode.Trace) decode.Request {
+func (r *rig) lanes(lambdas []float64, trace decode.Trace) decode.Request {
 	request := decode.Request{
 		Aligned:  r.aligned,
 		Prompt:   decode.Prompt{Messages: []decode.Message{{Role: "user", Content: "What did you think of the film?"}}},
-		Sampling: decode.Sampling{MaxTokens: tokens, Temperature: 0.7, TopP: 1, IgnoreEnd: true},
+		Sampling: decode.Sampling{MaxTokens: r.tokens, Temperature: 0.7, TopP: 1, IgnoreEnd: true},
 		Seed:     7, Trace: trace,
 	}
 	for i, l := range lambdas {
@@ -125,9 +164,9 @@ func (r *rig) lanes(lambdas []float64, tokens int, trace decode.Trace) decode.Re
 }
 
 // alone is one request for each λ.
-func (r *rig) alone(lambdas []float64, tokens int, trace decode.Trace) (requests []decode.Request) {
+func (r *rig) alone(lambdas []float64, trace decode.Trace) (requests []decode.Request) {
 	for _, l := range lambdas {
-		requests = append(requests, r.lanes([]float64{l}, tokens, trace))
+		requests = append(requests, r.lanes([]float64{l}, trace))
 	}
 	return requests
 }
@@ -150,28 +189,76 @@ type timed struct {
 	one, other func() error
 }
 
-func (r *rig) pairs(never *rig) []timed {
-	run := func(requests ...decode.Request) func() error { return func() error { return r.run(requests...) } }
-	plain := func(request decode.Request) func() error { return func() error { return never.run(request) } }
-	list := []timed{
-		{"λ = 0.5 without guesses ÷ λ = 0, which needs one model", plain(r.lanes([]float64{0.5}, 100, noTrace)), plain(r.lanes([]float64{0}, 100, noTrace))},
+// timing makes a function to time of requests.
+func (r *rig) timing(requests ...decode.Request) func() error {
+	return func() error { return r.run(requests...) }
+}
+
+// passes compares passes of a bare model: more rows of one sequence against one row, after 16 tokens.
+func passes(m decode.Model) (list []timed) {
+	const history = 16
+	rows := func(from, n int) (rows []decode.Row) {
+		for p := from; p < from+n; p++ {
+			rows = append(rows, decode.Row{Token: decode.Token(p % m.Limits().Vocab), Pos: p, Want: p >= history})
+		}
+		return rows
 	}
-	for _, temperature := range []float64{0, 0.7} {
-		for _, lambda := range []float64{0.25, 0.5, 0.75, 1, 1.5} {
-			request := r.lanes([]float64{lambda}, 100, pageTrace)
-			request.Sampling.Temperature = temperature
-			list = append(list, timed{
-				fmt.Sprintf("guesses ÷ none, λ = %g, temperature %g", lambda, temperature), run(request), plain(request),
-			})
+	pass := func(n int) func() error {
+		return func() error { // several, as one is soon over
+			m.SetThreads(runtime.GOMAXPROCS(0))
+			defer m.SetThreads(0)
+			defer m.Trim(0, 0)
+			if err := m.Forward(rows(0, history)); err != nil {
+				return err
+			}
+			for range 64 {
+				if err := m.Forward(rows(history, n)); err != nil {
+					return err
+				}
+				m.Trim(0, history)
+			}
+			return nil
 		}
 	}
-	for _, n := range []int{2, 4, 8, 16} {
+	for n := 2; n <= 16; n++ {
+		list = append(list, timed{fmt.Sprintf("κ(%d)", n), pass(n), pass(1)})
+	}
+	return list
+}
+
+// models compares decoding with two models and with one.
+func (r *rig) models(never *rig) []timed {
+	return []timed{{"λ = 0.5 without guesses ÷ λ = 0", never.timing(r.lanes([]float64{0.5}, noTrace)), never.timing(r.lanes([]float64{0}, noTrace))}}
+}
+
+// guesses compares decoding with guesses, where they pay, and without.
+func (r *rig) guesses(never *rig) (list []timed) {
+	for _, temperature := range []float64{0, 0.7} {
+		for _, lambda := range []float64{0.25, 0.5, 0.75, 1, 1.5} {
+			request := r.lanes([]float64{lambda}, pageTrace)
+			request.Sampling.Temperature = temperature
+			list = append(list, timed{fmt.Sprintf("λ = %g, temperature %g", lambda, temperature), r.timing(request), never.timing(request)})
+		}
+	}
+	return list
+}
+
+// several compares lanes of one run and runs of one lane.
+func (r *rig) several() (list []timed) {
+	for _, n := range []int{1, 2, 4, 8, 16} {
 		list = append(list, timed{
-			fmt.Sprintf("%d lanes over [0, 2] ÷ %d runs", n, n),
-			run(r.lanes(spread(n), 60, pageTrace)), run(r.alone(spread(n), 60, pageTrace)...),
+			fmt.Sprintf("%d over [0, 2]", n), r.timing(r.lanes(spread(n), pageTrace)), r.timing(r.alone(spread(n), pageTrace)...),
 		})
 	}
-	long := r.lanes([]float64{0.5}, 1, noTrace)
+	return append(list, timed{
+		"8 equal ones ÷ 1", r.timing(r.lanes(slices.Repeat([]float64{0.5}, 8), pageTrace)), r.timing(r.lanes([]float64{0.5}, pageTrace)),
+	})
+}
+
+// repeated compares a prompt that its owner has sent before and one that is new.
+func (r *rig) repeated() []timed {
+	long := r.lanes([]float64{0.5}, noTrace)
+	long.Sampling.MaxTokens = 1
 	long.Prompt = decode.Prompt{Messages: []decode.Message{{Role: "user", Content: strings.Repeat("What did you think of the film? ", 50)}}}
 	requests := 0
 	read := func(again bool) func() error {
@@ -185,8 +272,33 @@ func (r *rig) pairs(never *rig) []timed {
 			return r.run(request)
 		}
 	}
-	list = append(list, timed{"first token of a repeated prompt of 400 tokens ÷ of a new one", read(true), read(false)})
-	whole := r.lanes(nil, 40, noTrace)
+	return []timed{{"λ = 0.5", read(true), read(false)}}
+}
+
+// mapped compares a λ-map and runs at 21 λ.
+func (r *rig) mapped() []timed {
+	short := *r
+	short.tokens = 40
+	whole := short.lanes(nil, noTrace)
 	whole.Map = &decode.Map{From: 0, To: 2, Branches: 64}
-	return append(list, timed{"λ-map of [0, 2] to 40 tokens ÷ 21 runs", run(whole), run(r.alone(spread(21), 40, noTrace)...)})
+	return []timed{{"one seed", r.timing(whole), r.timing(short.alone(spread(21), noTrace)...)}}
+}
+
+// busy compares decoding beside programs that keep every processor busy, and without them.
+func (r *rig) busy() []timed {
+	decode := r.timing(r.lanes([]float64{0.5}, pageTrace))
+	beside := func() error {
+		ctx, stop := context.WithCancel(r.ctx)
+		defer stop()
+		for range runtime.NumCPU() {
+			busy := exec.CommandContext(ctx, "sh", "-c", "while :; do :; done")
+			if err := busy.Start(); err != nil {
+				return err
+			}
+			defer busy.Wait() // killed by stop, which runs first
+			defer stop()
+		}
+		return decode()
+	}
+	return []timed{{"one lane, λ = 0.5", beside, decode}}
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"sync"
 
 	"realign/internal/decode"
@@ -12,17 +13,23 @@ type Recording struct {
 	decode.Pair
 	reference *recorded
 	aligned   map[string]*recorded
+
+	mu     sync.Mutex // guards what follows
+	flying int        // passes that are being made
+	round  int        // of passes that are made at the same time
 }
 
 // recorded is a model with the calls made of it.
 type recorded struct {
 	decode.Model
-	calls []call
+	recording *Recording
+	calls     []call
 }
 
 // call is a pass, or, without rows, a copy, a trim or a number of threads.
 type call struct {
 	rows          []decode.Row
+	round         int
 	dst, src      decode.Seq // trim: dst
 	n             int
 	trim, threads bool
@@ -30,7 +37,9 @@ type call struct {
 
 // Record wraps a pair.
 func Record(p decode.Pair) *Recording {
-	return &Recording{Pair: p, reference: &recorded{Model: p.Reference()}, aligned: map[string]*recorded{}}
+	r := &Recording{Pair: p, aligned: map[string]*recorded{}}
+	r.reference = &recorded{Model: p.Reference(), recording: r}
+	return r
 }
 
 // Reference is the recorded reference model.
@@ -45,21 +54,21 @@ func (r *Recording) Aligned(name string) (decode.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.aligned[name] = &recorded{Model: m}
+	r.aligned[name] = &recorded{Model: m, recording: r}
 	return r.aligned[name], nil
 }
 
 // Reset forgets the calls.
 func (r *Recording) Reset() {
-	r.reference.calls = nil
+	r.reference.calls, r.round = nil, 0
 	for _, m := range r.aligned {
 		m.calls = nil
 	}
 }
 
-// Replay makes the recorded calls again on the bare models: the n-th passes of all models at the same
-// time, as the engine does, each waiting for the other, and nothing else. Models end with the cache they
-// began with, if the recorded run freed what it used.
+// Replay makes the recorded calls again on the bare models, and nothing else: those passes at the same time that the
+// engine made at the same time, each round waiting for the one before. Models end with the cache they began with,
+// if the recorded run freed what it used.
 func (r *Recording) Replay() error {
 	models := []*recorded{r.reference}
 	for _, m := range r.aligned {
@@ -67,37 +76,41 @@ func (r *Recording) Replay() error {
 	}
 	next := make([]int, len(models))
 	errs := make([]error, len(models))
-	for {
+	for round := 1; round <= r.round; round++ {
 		var wait sync.WaitGroup
-		busy := false
-		for i := len(models) - 1; i >= 0; i-- {
-			m := models[i]
+		mine := -1
+		for i, m := range models {
 			for next[i] < len(m.calls) && m.calls[next[i]].rows == nil {
 				m.repeat(m.calls[next[i]])
 				next[i]++
 			}
-			if next[i] == len(m.calls) {
+			if next[i] == len(m.calls) || m.calls[next[i]].round != round {
 				continue
 			}
-			busy = true
+			if mine < 0 {
+				mine = i
+				continue
+			}
 			rows := m.calls[next[i]].rows
 			next[i]++
-			if i == 0 {
-				errs[i] = m.Model.Forward(rows)
-			} else {
-				wait.Go(func() { errs[i] = m.Model.Forward(rows) })
-			}
+			wait.Go(func() { errs[i] = m.Model.Forward(rows) })
+		}
+		if mine >= 0 {
+			m := models[mine]
+			errs[mine] = m.Model.Forward(m.calls[next[mine]].rows)
+			next[mine]++
 		}
 		wait.Wait()
-		for _, err := range errs {
-			if err != nil {
-				return err
-			}
-		}
-		if !busy {
-			return nil
+		if err := cmp.Or(errs...); err != nil {
+			return err
 		}
 	}
+	for i, m := range models { // what the engine freed after the last pass
+		for ; next[i] < len(m.calls); next[i]++ {
+			m.repeat(m.calls[next[i]])
+		}
+	}
+	return nil
 }
 
 func (m *recorded) repeat(c call) {
@@ -112,7 +125,19 @@ func (m *recorded) repeat(c call) {
 }
 
 func (m *recorded) Forward(rows []decode.Row) error {
-	m.calls = append(m.calls, call{rows: append([]decode.Row(nil), rows...)})
+	r := m.recording
+	r.mu.Lock()
+	if r.flying == 0 {
+		r.round++
+	}
+	r.flying++
+	m.calls = append(m.calls, call{rows: append([]decode.Row(nil), rows...), round: r.round})
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		r.flying--
+		r.mu.Unlock()
+	}()
 	return m.Model.Forward(rows)
 }
 

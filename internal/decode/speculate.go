@@ -2,6 +2,7 @@ package decode
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -35,9 +36,10 @@ const (
 const (
 	likelyMatch = 0.7 // share of right guesses that a new lane is credited with
 	worthwhile  = 0.97
-	staleAfter  = 400 // steps after which a cost is measured anew
-	trialSteps  = 6   // that several branches guess to measure what it costs
-	shadowEvery = 8   // steps, without guesses, between two looks at what one would have been
+	staleAfter  = 400  // steps after which a cost is measured anew
+	settled     = 4000 // the same for what several branches cost, which takes a trial
+	trialSteps  = 6    // that several branches guess to measure what it costs
+	shadowEvery = 8    // steps, without guesses, between two looks at what one would have been
 )
 
 // drafts are the numbers of tokens γ that a draft may have.
@@ -59,9 +61,11 @@ type speculation struct {
 
 // choir is several branches, with guesses or without.
 type choir struct {
-	branches int
+	size     int // how often the number of branches can be halved
 	guessing bool
 }
+
+func (e *Engine) choir(guessing bool) choir { return choir{bits.Len(uint(len(e.branches))), guessing} }
 
 // price is what a token costs several branches, as moving sums.
 type price struct {
@@ -73,7 +77,7 @@ func (p price) add(seconds float64, tokens, step int) price {
 	return price{0.9*p.seconds + seconds, 0.9*p.tokens + float64(tokens), step}
 }
 
-func (p price) stale(step int) bool { return p.measured == 0 || step-p.measured > staleAfter }
+func (p price) stale(step int) bool { return p.measured == 0 || step-p.measured > settled }
 
 // cost is a moving average.
 type cost struct {
@@ -122,17 +126,16 @@ func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
 	case Drafting:
 		return true, drafts[0]
 	}
-	n := len(e.branches)
 	if near, _ := e.models(); near == nil || e.config.Serial {
 		return false, 0
 	}
-	if n > 1 {
-		with, without := s.several[choir{n, true}], s.several[choir{n, false}]
+	if len(e.branches) > 1 {
+		with, without := s.several[e.choir(true)], s.several[e.choir(false)]
 		switch {
 		case s.trial > 0:
 			s.trial--
 			return true, 0
-		case without.stale(e.steps):
+		case without.stale(e.steps), s.hopeless():
 			return false, 0
 		case with.stale(e.steps):
 			s.trial = trialSteps
@@ -165,8 +168,8 @@ func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
 	return guessing, gamma
 }
 
-// hopeless reports whether a branch's guesses would not pay if all were right: drafts, too, need a pass for each token
-// and another one of at least two rows.
+// hopeless reports whether guesses would not pay if all were right: drafts, too, need a pass for each token and another
+// one of at least two rows, and the more rows passes have already, the less is saved by adding some.
 func (s *speculation) hopeless() bool {
 	two := s.one[2]
 	return s.both.measured > 0 && two.measured > 0 && min(two.seconds, s.one[1].seconds+two.seconds/float64(slices.Max(drafts)+1)) >= worthwhile*s.both.seconds
@@ -180,8 +183,8 @@ func (s *speculation) measure(e *Engine, seconds float64) {
 	if s.one == nil {
 		s.one, s.several = map[int]cost{}, map[choir]price{}
 	}
-	if n := len(e.branches); n > 1 {
-		key := choir{n, s.guessing}
+	if len(e.branches) > 1 {
+		key := e.choir(s.guessing)
 		s.several[key] = s.several[key].add(seconds, s.tokens, e.steps)
 		return
 	}
