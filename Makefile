@@ -6,7 +6,7 @@
 #   make lint     formatting, vet, staticcheck, generated code, known vulnerabilities
 #   make e2e      the browser tests
 #   make bench    the engine against bare forward passes, and shared work against separate runs
-#   make smollm2  download a larger reference, 93 MB (or FILE=… to take one that you have)
+#   make smollm2  download the larger pair's reference, 93 MB (or FILE=… to take one that you have)
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 
