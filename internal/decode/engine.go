@@ -54,6 +54,7 @@ type Engine struct {
 	pair   Pair
 	config Config
 	vocab  Vocabulary
+	limits Limits // of the reference, and of every other model but for what it was trained for
 
 	commands chan func() // run by the loop between steps
 	quit     chan struct{}
@@ -163,16 +164,20 @@ func NewEngine(p Pair, c Config) *Engine {
 		e.mixers[i].kernel = c.Kernel
 	}
 	e.slots = []*slot{{name: "reference", model: p.Reference()}}
+	e.limits = p.Reference().Limits()
 	if c.PrefixCells == 0 {
-		e.config.PrefixCells = e.slots[0].model.Limits().Cells / 2
+		e.config.PrefixCells = e.limits.Cells / 2
 	}
 	e.config.PrefixCells = max(e.config.PrefixCells, 0)
-	for s := e.slots[0].model.Limits().Sequences - 1; s >= 0; s-- {
+	for s := e.limits.Sequences - 1; s >= 0; s-- {
 		e.freeSeqs = append(e.freeSeqs, Seq(s))
 	}
 	go e.loop()
 	return e
 }
+
+// Limits is what the pair's contexts were built for.
+func (e *Engine) Limits() Limits { return e.limits }
 
 // Close stops every request (their lanes end as cancelled), waits, and closes the pair.
 func (e *Engine) Close() error {
@@ -286,7 +291,7 @@ func (e *Engine) enqueue(j *Job) error {
 		}
 		j.slots = append(j.slots, s)
 	}
-	limits := e.slots[0].model.Limits()
+	limits := e.limits
 	j.context = min(limits.Train, limits.Cells)
 	if len(j.prompt) == 0 {
 		return fault.Field("prompt", "has no tokens")
@@ -352,7 +357,7 @@ func (e *Engine) admit() {
 // begin gives a job its sequences, if there is room: one branch for all its lanes, or, plain, one for each. What it
 // shares with keepsakes it takes before they make room.
 func (e *Engine) begin(j *Job) bool {
-	if e.cells+j.cells > e.slots[0].model.Limits().Cells || !e.room(j.streams, 0) {
+	if e.cells+j.cells > e.limits.Cells || !e.room(j.streams, 0) {
 		return false
 	}
 	e.jobs = append(e.jobs, j)

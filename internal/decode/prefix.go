@@ -51,10 +51,10 @@ func (e *Engine) drop(k *keepsake) {
 
 // room drops keepsakes, the one that was of use longest ago first, until there are this many free sequences and cells.
 func (e *Engine) room(sequences, cells int) bool {
-	for len(e.kept) > 0 && (len(e.freeSeqs) < sequences || e.cells+e.keptCells+cells > e.slots[0].model.Limits().Cells) {
+	for len(e.kept) > 0 && (len(e.freeSeqs) < sequences || e.cells+e.keptCells+cells > e.limits.Cells) {
 		e.drop(e.kept[0])
 	}
-	return len(e.freeSeqs) >= sequences && e.cells+cells <= e.slots[0].model.Limits().Cells
+	return len(e.freeSeqs) >= sequences && e.cells+cells <= e.limits.Cells
 }
 
 // recall lets a branch that has nothing in the caches begin with the longest prefix of its tokens that its owner's

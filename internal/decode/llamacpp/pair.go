@@ -235,6 +235,9 @@ func (p *Pair) Close() error {
 	}
 	p.reference.Close()
 	p.weights.Close()
-	C.realign_give_back()
+	giveBack()
 	return nil
 }
+
+// giveBack returns memory that was freed to the system.
+func giveBack() { C.realign_give_back() }
