@@ -33,7 +33,7 @@ type host struct {
 
 // cli is the command line. Every flag has an environment variable REALIGN_….
 type cli struct {
-	LogLevel  string `enum:"auto,debug,info,warn,error" default:"auto" help:"Least important messages to log (${enum}): auto is info for serve and worker, warn for the others."`
+	LogLevel  string `enum:"auto,debug,info,warn,error" default:"auto" help:"Least important messages to log (${enum}): auto is info for serve, worker and devices, warn for the others."`
 	LogFormat string `enum:"text,json" default:"text" help:"Format of the log (${enum})."`
 
 	Serve   serveCommand   `cmd:"" help:"Serve the pages."`
@@ -75,7 +75,7 @@ func Run(ctx context.Context, args []string, h host) int {
 
 func (c *cli) logHandler(to io.Writer, command string) slog.Handler {
 	level := slog.LevelWarn
-	if command == "serve" || command == "worker" {
+	if command == "serve" || command == "worker" || command == "devices" {
 		level = slog.LevelInfo
 	}
 	if c.LogLevel != "auto" {

@@ -22,7 +22,7 @@ import (
 
 // gpu is what the program can learn of GPUs; a build without models has none of it.
 type gpu struct {
-	here func() []offload.Device // those that backends in this process find: it may end the process
+	here func() ([]offload.Device, error) // those that backends in this process find: it may end the process
 	plan func(p *pair.Pair, o modelFlags, devices []offload.Device) (offload.Plan, error)
 }
 
@@ -37,7 +37,10 @@ func (c *devicesCommand) Run(ctx context.Context, h host, log *slog.Logger) erro
 	case h.gpu.here == nil:
 		return fault.New(fault.Unavailable, "this build of realign cannot load models: it was compiled without llama.cpp")
 	case c.Here:
-		devices = h.gpu.here()
+		var err error
+		if devices, err = h.gpu.here(); err != nil && len(devices) == 0 {
+			return fault.Wrap(err, fault.Unavailable, "no device can be used")
+		}
 	default:
 		_, devices = backends(ctx, log)
 	}
@@ -94,8 +97,11 @@ func probeBackend(ctx context.Context, program, folder string) ([]offload.Device
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
-			lines := strings.Split(strings.TrimSpace(string(exit.Stderr)), "\n")
-			err = fmt.Errorf("%w: %.300s", err, lines[0])
+			line, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
+			if exit.ExitCode() == exitCodes[fault.Unavailable] {
+				return nil, backend.Unusable(line)
+			}
+			err = fmt.Errorf("%w: %.300s", err, line)
 		}
 		return nil, err
 	}

@@ -4,6 +4,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -68,6 +69,12 @@ func installed() string {
 	return ""
 }
 
+// Unusable is the error of a probe that ended well and says why there is no device, such as a driver that is not
+// installed.
+type Unusable string
+
+func (u Unusable) Error() string { return string(u) }
+
 // Choose tries folders with probe, which lists the devices of a folder's backend in a process of its own, and returns
 // those to load from and their devices. A folder that fails is logged and left out; so are those without devices, and
 // those of a kind that was found before.
@@ -80,6 +87,8 @@ func Choose(ctx context.Context, folders []string, log *slog.Logger, probe func(
 		}
 		there, err := probe(ctx, folder)
 		switch {
+		case errors.As(err, new(Unusable)):
+			log.Info("a GPU backend cannot be used here", "folder", folder, "reason", err)
 		case err != nil:
 			log.Warn("a GPU backend does not work: without it, decoding is on the CPU", "folder", folder, "error", err)
 		case len(there) == 0:

@@ -68,19 +68,21 @@ func TestChoose(t *testing.T) {
 				return nil, errors.New("signal: aborted")
 			case "/a/rocm":
 				return nil, nil
+			case "/a/vulkan":
+				return nil, Unusable("no libvulkan.so.1")
 			}
 			return []offload.Device{{Name: folder}}, nil
 		})
-	if want := []string{"/a/cuda_v12", "/a/vulkan", "/c/own"}; !slices.Equal(use, want) {
+	if want := []string{"/a/cuda_v12", "/b/vulkan", "/c/own"}; !slices.Equal(use, want) {
 		t.Errorf("used are %v, want %v", use, want)
 	}
-	if want := []string{"/a/cuda_v13", "/a/cuda_v12", "/a/rocm", "/a/vulkan", "/c/own"}; !slices.Equal(tried, want) {
+	if want := []string{"/a/cuda_v13", "/a/cuda_v12", "/a/rocm", "/a/vulkan", "/b/vulkan", "/c/own"}; !slices.Equal(tried, want) {
 		t.Errorf("tried were %v, want %v", tried, want)
 	}
 	if len(devices) != 3 || devices[2].Name != "/c/own" {
 		t.Errorf("devices are %v", devices)
 	}
-	for _, want := range []string{"level=WARN", "/a/cuda_v13", "aborted", "CPU"} {
+	for _, want := range []string{"level=WARN", "/a/cuda_v13", "aborted", "CPU", "no libvulkan.so.1"} {
 		if !strings.Contains(logged.String(), want) {
 			t.Errorf("the log %q does not say %q", logged.String(), want)
 		}

@@ -10,7 +10,8 @@ import "C"
 
 import (
 	"debug/elf"
-	"log/slog"
+	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -22,10 +23,10 @@ import (
 	"realign/internal/offload"
 )
 
-// Devices lists the GPUs that the backends in the folders of OLLAMA_LIBRARY_PATH find. A backend that is broken may end
-// the process.
-func Devices() []offload.Device {
-	start()
+// Devices lists the GPUs that the backends in the folders of OLLAMA_LIBRARY_PATH find. The error says why some of these
+// cannot be used. A backend that is broken may end the process.
+func Devices() ([]offload.Device, error) {
+	unusable := start()
 	raw := make([]C.realign_device, 64)
 	n := min(int(C.realign_devices(&raw[0], C.int32_t(len(raw)))), len(raw))
 	devices := make([]offload.Device, n)
@@ -35,7 +36,7 @@ func Devices() []offload.Device {
 			Integrated: bool(d.integrated), Total: int64(d.total), Free: int64(d.free),
 		}
 	}
-	return devices
+	return devices, unusable
 }
 
 // measured is where the layers of a model are now, by the memory that its tensors lie in.
@@ -77,12 +78,11 @@ func measured(planned offload.Placement, w *weights) offload.Placement {
 }
 
 // openLibraries opens a folder's GPU backends, and before them the libraries they need and that lie in the folder or the
-// one above, as in Ollama's, where the system would not look. What cannot be opened is logged: loading backends itself
-// says nothing.
-func openLibraries(folder string) {
+// one above, as in Ollama's, where the system would not look. The error says what cannot be opened: loading
+// backends itself says nothing.
+func openLibraries(folder string) (err error) {
 	if path, err := filepath.Abs(folder); err != nil || !strings.Contains(path, filepath.FromSlash("lib/ollama")) {
-		slog.Warn("a folder of OLLAMA_LIBRARY_PATH is passed over: there is no lib/ollama in its path", "folder", folder)
-		return
+		return fmt.Errorf("%s is passed over: there is no lib/ollama in its path", folder)
 	}
 	backends, _ := filepath.Glob(filepath.Join(folder, "libggml-*.so"))
 	for _, path := range backends {
@@ -91,9 +91,10 @@ func openLibraries(folder string) {
 			continue
 		}
 		if why := openLibrary(path, []string{folder, filepath.Dir(folder)}, map[string]bool{}); why != "" {
-			slog.Warn("a GPU backend cannot be loaded", "library", path, "reason", why)
+			err = errors.Join(err, errors.New(why)) // which names the library
 		}
 	}
+	return err
 }
 
 func openLibrary(path string, folders []string, seen map[string]bool) string {

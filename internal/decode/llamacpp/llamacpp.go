@@ -18,6 +18,7 @@ package llamacpp
 import "C"
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -32,14 +33,15 @@ import (
 	"realign/internal/offload"
 )
 
-// start prepares llama.cpp. GPU backends are looked for in the folders of OLLAMA_LIBRARY_PATH.
-var start = sync.OnceFunc(func() {
+// start prepares llama.cpp. GPU backends are looked for in the folders of OLLAMA_LIBRARY_PATH; why some cannot be used is
+// the error.
+var start = sync.OnceValue(func() (err error) {
 	C.realign_set_log()
 	for _, folder := range filepath.SplitList(os.Getenv("OLLAMA_LIBRARY_PATH")) {
-		openLibraries(folder)
+		err = errors.Join(err, openLibraries(folder))
 	}
 	llama.BackendInit()
-	C.realign_set_log() // the llama package's own packages set theirs
+	return err
 })
 
 // loading is held while a model or an adapter is loaded, so that an error that llama.cpp logs meanwhile
@@ -53,7 +55,7 @@ type weights struct {
 
 // loadWeights loads a model with its last layers on devices, if any.
 func loadWeights(path string, on offload.Model, progress func(float32)) (*weights, error) {
-	start()
+	_ = start() // what cannot be used is told by Devices
 	loading.Lock()
 	defer loading.Unlock()
 	log.forget()

@@ -165,7 +165,7 @@ func Open(spec Spec) (*Pair, error) {
 	}
 	var devices []offload.Device
 	if !spec.Options.Offload.None {
-		devices = Devices()
+		devices, _ = Devices() // without those that do not work
 	}
 	if p.plan, err = offload.Make(devices, p.needs(), spec.Options.Offload); err != nil {
 		return nil, err
@@ -351,7 +351,7 @@ func (p *Pair) planned(name string, a *aligned) (offload.Model, error) {
 	}
 	var devices []offload.Device
 	if !p.spec.Options.Offload.None {
-		devices = Devices()
+		devices, _ = Devices() // without those that do not work
 	}
 	plan, err := offload.Make(devices, []offload.Need{offload.Of(name, a.head, p.spec.Options.context(), 1)}, p.spec.Options.Offload)
 	if err != nil {
