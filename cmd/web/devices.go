@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"realign/internal/backend"
+	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/offload"
 	"realign/internal/pair"
@@ -61,6 +62,16 @@ func printDevices(h host, devices []offload.Device) error {
 		fmt.Fprintf(w, "%s\t%.1f GB\t%.1f GB\t%s\t%s\n", d.Name, float64(d.Free)/1e9, float64(d.Total)/1e9, d.Backend, d.Description)
 	}
 	return w.Flush()
+}
+
+// printPlacements says where models that were loaded are, if they tell.
+func printPlacements(h host, models decode.Pair) {
+	if placed, ok := models.(interface{ Placements() []offload.Placement }); ok {
+		fmt.Fprintln(h.stdout)
+		for _, at := range placed.Placements() {
+			fmt.Fprintf(h.stdout, "%s: %s.\n", at.Model, at.Where())
+		}
+	}
 }
 
 // backends finds GPU backends that work, and their devices, without loading any here.

@@ -70,3 +70,50 @@ __attribute__((constructor)) static void fail(void) { fputs("the driver is broke
 		t.Errorf("devices says %q and logs %q", out, log)
 	}
 }
+
+// With a device, the program says what it has and where the pair's layers go, and decodes there what it decodes on the
+// CPU. make gpu-test runs it.
+func TestGPUProgram(t *testing.T) {
+	name := os.Getenv("REALIGN_GPU_TEST")
+	program := os.Getenv("REALIGN_BIN")
+	if name == "" || program == "" {
+		t.Skip("REALIGN_GPU_TEST and REALIGN_BIN are not set: see make gpu-test")
+	}
+	realign := func(code int, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(program, args...)
+		cmd.Dir = filepath.Join("..", "..")
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	device := ""
+	for line := range strings.Lines(realign(0, "devices")) {
+		if fields := strings.Fields(line); len(fields) > 0 && strings.HasPrefix(fields[0], name) {
+			device = fields[0]
+			break
+		}
+	}
+	if device == "" {
+		t.Fatalf("devices lists none of %s", name)
+	}
+	const layers = "6 of 6 layers on "
+	if out := realign(0, "pairs", "show", "demo", "--devices", device); strings.Count(out, layers+device) != 2 {
+		t.Errorf("pairs show does not say that both models fit on %s:\n%s", device, out)
+	}
+	if out := realign(0, "pairs", "show", "demo", "--devices", device, "--gpu-layers", "3"); !strings.Contains(out, "3 of 6 layers on "+device) {
+		t.Errorf("pairs show with three layers says:\n%s", out)
+	}
+	if out := realign(2, "pairs", "show", "demo", "--gpu-layers", "7"); !strings.Contains(out, "--gpu-layers: 7 is not between 0 and 6") {
+		t.Errorf("too many layers: %s", out)
+	}
+	if out := realign(2, "decode", "--prompt", "Hello?", "--devices", "CUDA99"); !strings.Contains(out, `--devices: there is no device "CUDA99", but `+device) {
+		t.Errorf("an unknown device: %s", out)
+	}
+	out := realign(0, "decode", "--prompt", "Hello?", "--lambda", "0.5", "--max-tokens", "4", "--devices", device, "--log-level", "info")
+	if strings.Count(out, layers+device) != 2 {
+		t.Errorf("the log does not say where models are:\n%s", out)
+	}
+}

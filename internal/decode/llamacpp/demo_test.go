@@ -13,18 +13,21 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
+	"realign/internal/offload"
 	"realign/internal/pair"
 )
 
-// openDemo loads the pair that the repository ships.
-func openDemo(t testing.TB) *llamacpp.Pair {
+// openDemo loads the pair that the repository ships, on the CPU.
+func openDemo(t testing.TB) *llamacpp.Pair { return openDemoOn(t, offload.Choice{}) }
+
+func openDemoOn(t testing.TB, on offload.Choice) *llamacpp.Pair {
 	t.Helper()
 	demo, err := pair.Load(filepath.Join("..", "..", "..", "models", "demo"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := demo.Files()
-	spec := llamacpp.Spec{Reference: files[0].Path}
+	spec := llamacpp.Spec{Reference: files[0].Path, Options: llamacpp.Options{Offload: on}}
 	for _, f := range files[1:] {
 		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: f.Role, Path: f.Path})
 	}
