@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -115,5 +116,70 @@ func TestGPUProgram(t *testing.T) {
 	out := realign(0, "decode", "--prompt", "Hello?", "--lambda", "0.5", "--max-tokens", "4", "--devices", device, "--log-level", "info")
 	if strings.Count(out, layers+device) != 2 {
 		t.Errorf("the log does not say where models are:\n%s", out)
+	}
+}
+
+// An installed Ollama has the library that all backends need a folder above them, where only its own starting script
+// makes the system look. It is found there all the same.
+func TestGPUFromOllamasFolders(t *testing.T) {
+	name, program, built := os.Getenv("REALIGN_GPU_TEST"), os.Getenv("REALIGN_BIN"), os.Getenv(backend.Variable)
+	if name == "" || program == "" || built == "" {
+		t.Skip("REALIGN_GPU_TEST, REALIGN_BIN and " + backend.Variable + " are not set: see make gpu-test")
+	}
+	root := filepath.Join(t.TempDir(), "lib", "ollama")
+	folder := filepath.Join(root, filepath.Base(built))
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	libraries, err := filepath.Glob(filepath.Join(built, "libggml-*"))
+	if err != nil || len(libraries) == 0 {
+		t.Fatalf("no libraries in %s: %v", built, err)
+	}
+	for _, library := range libraries {
+		data, err := os.ReadFile(library)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = bytes.ReplaceAll(data, []byte("$ORIGIN"), []byte("/absent")) // where it looks for others
+		into := folder
+		if strings.HasPrefix(filepath.Base(library), "libggml-base") {
+			into = root
+		}
+		if err := os.WriteFile(filepath.Join(into, filepath.Base(library)), data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(program, "devices")
+	cmd.Env = append(os.Environ(), backend.Variable+"="+folder)
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), name+"0 ") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// A device that turns out to be too small is left, unless it was asked for layers.
+func TestGPUTooSmall(t *testing.T) {
+	program := os.Getenv("REALIGN_BIN")
+	if os.Getenv("REALIGN_GPU_TEST") != "Vulkan" || program == "" {
+		t.Skip("it takes the Vulkan backend to pretend: see make gpu-test BACKEND=vulkan")
+	}
+	decode := func(layers string) (stdout, log string, err error) {
+		var out, bad strings.Builder
+		cmd := exec.Command(program, "decode", "--prompt", "Did you like it?", "--max-tokens", "4", "--gpu-layers", layers)
+		cmd.Dir = filepath.Join("..", "..")
+		cmd.Env = append(os.Environ(), "GGML_VK_FORCE_MAX_BUFFER_SIZE=100000")
+		cmd.Stdout, cmd.Stderr = &out, &bad
+		err = cmd.Run()
+		return out.String(), bad.String(), err
+	}
+	want, _, err := decode("0")
+	if err != nil || want == "" {
+		t.Fatalf("on the CPU: %v: %q", err, want)
+	}
+	got, log, err := decode("auto")
+	if err != nil || got != want || !strings.Contains(log, "decoded on the CPU") {
+		t.Errorf("auto: %v: %q, on the CPU %q; the log says %s", err, got, want, log)
+	}
+	if got, log, err := decode("all"); err == nil || got != "" || !strings.Contains(log, "realign: ") {
+		t.Errorf("all: %v: %q: %s", err, got, log)
 	}
 }

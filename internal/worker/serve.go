@@ -138,7 +138,8 @@ func (s *service) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.update(func(b *workerBeat) { b.State, b.Progress, b.Placement = pair.Ready, 1, s.placement() })
+	at := s.placement()
+	s.update(func(b *workerBeat) { b.State, b.Progress, b.Placement = pair.Ready, 1, at })
 	s.log.Info("ready")
 
 	<-ctx.Done()
