@@ -2,6 +2,7 @@ package offload
 
 import (
 	"fmt"
+	"slices"
 
 	"realign/internal/fault"
 )
@@ -171,7 +172,7 @@ func (p planner) largest() Plan {
 func (p planner) use(l layout) (bytes [][]int64, layers [][]int) {
 	for k, need := range p.needs {
 		// On the devices that hold the reference its weights are there already.
-		if need.OnReference && k > 0 && l[k].count == l[0].count && fmt.Sprint(l[k].weights) == fmt.Sprint(l[0].weights) {
+		if need.OnReference && k > 0 && l[k].count == l[0].count && slices.Equal(l[k].weights, l[0].weights) {
 			need = need.withoutWeights()
 		}
 		used, index := []float64{}, []int{}
