@@ -191,33 +191,51 @@ func deviceMove(t *testing.T, cpu, gpu *llamacpp.Pair, n size) (largest float64)
 	return largest
 }
 
-// Greedy tokens of the device are the CPU's, at λ of both ends, between and beyond: so are the reference, the adapter on
-// it, and their mixtures. Exceptions are as in demo_test.go, bounded by what the device moves logits by, and that is small.
-func TestGPUEqualsCPU(t *testing.T) {
+// rig is the demo pair on a device, and on the CPU.
+type rig struct {
+	gpu, cpu *llamacpp.Pair
+	on, off  *decode.Engine // guesses, wherever it may
+	size     size
+
+	move  float64 // how far the device is from the CPU, in logits
+	shape float64 // how far passes of other shapes are from each other, on the device
+}
+
+// TestGPU puts all layers on a device once, and tries what the engine does.
+func TestGPU(t *testing.T) {
 	gpu, device := openGPU(t)
-	cpu := openDemo(t)
-	t.Cleanup(func() { cpu.Close() })
-	n := sizeOf(device)
-	move := deviceMove(t, cpu, gpu, n)
-	t.Logf("%s (%s) moves logits by at most %.2g", device.Name, device.Description, move)
-	if move > farthest {
-		t.Errorf("logits of %s are up to %v from the CPU's", device.Name, move)
+	r := &rig{gpu: gpu, cpu: openDemo(t), size: sizeOf(device)}
+	t.Cleanup(func() { r.cpu.Close() })
+	r.move = deviceMove(t, r.cpu, r.gpu, r.size)
+	r.shape = shapeMoveOver(t, r.gpu, 2, r.size.tokens)
+	t.Logf("%s (%s) moves logits by at most %.2g, the shape of passes on it by %.2g", device.Name, device.Description, r.move, r.shape)
+	if r.move > farthest || r.shape > farthest {
+		t.Errorf("logits move by more than %v", farthest)
 	}
-	if move == 0 {
-		t.Errorf("logits of %s are the CPU's to the last bit: was it used?", device.Name)
+	if r.move == 0 {
+		t.Error("logits are the CPU's to the last bit: was the device used?")
 	}
-	on, off := engine(t, gpu, decode.Config{}), engine(t, cpu, decode.Config{})
+	t.Run("forks and trims", r.forksAndTrims)
+	r.on, r.off = engine(t, r.gpu, decode.Config{Speculation: decode.Always}), engine(t, r.cpu, decode.Config{})
+	t.Run("greedy tokens", r.greedy)
+	t.Run("lanes and guesses", r.lanes)
+	t.Run("map", r.lambdaMap)
+}
+
+// greedy tokens of the device are the CPU's, at λ of both ends, between and beyond: so are the reference, the adapter on
+// it, and their mixtures. Exceptions are as in demo_test.go, bounded by what the device moves logits by.
+func (r *rig) greedy(t *testing.T) {
 	compared, exceptions := 0, 0
-	for _, prompt := range prompts(t)[:n.prompts] {
+	for _, prompt := range prompts(t)[:r.size.prompts] {
 		for _, lambda := range []float64{0, 0.5, 1, 1.5} {
-			r := chat(prompt, 0, 0, lambda)
-			r.Plain, r.Sampling.MaxTokens = true, n.tokens
-			got, _ := decoded(t, on, r)
-			want, _ := decoded(t, off, r)
+			request := chat(prompt, 0, 0, lambda)
+			request.Plain, request.Sampling.MaxTokens = true, r.size.tokens
+			got, _ := decoded(t, r.on, request)
+			want, _ := decoded(t, r.off, request)
 			compared++
 			if !slices.Equal(ids(got[0]), ids(want[0])) {
 				exceptions++
-				checkException(t, cpu, r, lambda, ids(got[0]), ids(want[0]), move)
+				checkException(t, r.cpu, request, lambda, ids(got[0]), ids(want[0]), r.move)
 			}
 		}
 	}
@@ -227,26 +245,22 @@ func TestGPUEqualsCPU(t *testing.T) {
 	t.Logf("%d texts compared, %d exceptions", compared, exceptions)
 }
 
-// Forks and trims on the device: continuations of one prefix in forked sequences, and again after a trim, have the logits
-// that the CPU gives when it reads each history afresh.
-func TestGPUForkAndTrim(t *testing.T) {
-	gpu, device := openGPU(t)
-	cpu := openDemo(t)
-	t.Cleanup(func() { cpu.Close() })
-	move := deviceMove(t, cpu, gpu, sizeOf(device))
-	history, err := cpu.Vocabulary().EncodeChat([]decode.Message{{Role: "user", Content: prompts(t)[0]}})
+// forksAndTrims: continuations of one prefix in forked sequences, and again after a trim, have the logits that the CPU
+// gives when it reads each history afresh.
+func (r *rig) forksAndTrims(t *testing.T) {
+	history, err := r.cpu.Vocabulary().EncodeChat([]decode.Message{{Role: "user", Content: prompts(t)[0]}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	others := both(t, cpu)
-	for i, m := range both(t, gpu) {
+	others := both(t, r.cpu)
+	for i, m := range both(t, r.gpu) {
 		check := func(what string, got []float32, tokens ...decode.Token) {
 			t.Helper()
 			want := read(t, others[i], 0, append(slices.Clone(history), tokens...))
 			others[i].Trim(0, 0)
 			for id := range want {
-				if d := math.Abs(float64(want[id]) - float64(got[id])); !(d <= 2*move) {
-					t.Fatalf("%s: logit %d is %v, on the CPU %v, where devices differ by %v", what, id, got[id], want[id], move)
+				if d := math.Abs(float64(want[id]) - float64(got[id])); !(d <= 2*r.move) {
+					t.Fatalf("%s: logit %d is %v, on the CPU %v, where devices differ by %v", what, id, got[id], want[id], r.move)
 				}
 			}
 		}
@@ -291,33 +305,26 @@ func TestGPUForkAndTrim(t *testing.T) {
 	}
 }
 
-// Lanes together, with their forks, are each lane alone with --plain, and so is every lane that guesses.
-func TestGPULanesAndSpeculation(t *testing.T) {
-	gpu, device := openGPU(t)
-	n := sizeOf(device)
-	move := shapeMoveOver(t, gpu, 2, n.tokens)
-	if move > farthest {
-		t.Errorf("the shape of passes moves logits by %v", move)
-	}
-	e := engine(t, gpu, decode.Config{Speculation: decode.Always})
+// lanes together, with their forks, are each lane alone with --plain, and so is every lane that guesses.
+func (r *rig) lanes(t *testing.T) {
 	compared, exceptions, accepted := 0, 0, int64(0)
-	for i, prompt := range prompts(t)[:(n.prompts+1)/2] {
-		r := chat(prompt, uint64(i), []float64{0, 0.7}[i%2], n.lambdas...)
-		r.Sampling.MaxTokens = n.tokens
-		together, _ := decoded(t, e, r)
-		for lane, lambda := range n.lambdas {
-			single := r
-			single.Lanes = r.Lanes[lane : lane+1]
-			guessed, stats := decoded(t, e, single)
+	for i, prompt := range prompts(t)[:(r.size.prompts+1)/2] {
+		request := chat(prompt, uint64(i), []float64{0, 0.7}[i%2], r.size.lambdas...)
+		request.Sampling.MaxTokens = r.size.tokens
+		together, _ := decoded(t, r.on, request)
+		for lane, lambda := range r.size.lambdas {
+			single := request
+			single.Lanes = request.Lanes[lane : lane+1]
+			guessed, stats := decoded(t, r.on, single)
 			accepted += stats.Accepted
 			single.Plain = true
-			plain, _ := decoded(t, e, single)
+			plain, _ := decoded(t, r.on, single)
 			want := ids(plain[lane])
 			for _, got := range [][]decode.Token{ids(together[lane]), ids(guessed[lane])} {
 				compared++
 				if !slices.Equal(got, want) {
 					exceptions++
-					checkException(t, gpu, r, lambda, got, want, move)
+					checkException(t, r.gpu, request, lambda, got, want, r.shape)
 				}
 			}
 		}
@@ -328,17 +335,13 @@ func TestGPULanesAndSpeculation(t *testing.T) {
 	t.Logf("%d lanes compared, %d exceptions; %d tokens were guessed", compared, exceptions, accepted)
 }
 
-// A λ-map of the device is what lanes on it say.
-func TestGPUMap(t *testing.T) {
-	gpu, device := openGPU(t)
-	n := sizeOf(device)
-	move := shapeMoveOver(t, gpu, 2, n.tokens)
-	e := engine(t, gpu, decode.Config{})
-	r := chat(prompts(t)[0], 7, 0.7)
-	r.Map = &decode.Map{From: 0, To: 2, Branches: 64}
-	r.Sampling.MaxTokens = n.tokens
+// lambdaMap: a map of the device is what lanes on it say.
+func (r *rig) lambdaMap(t *testing.T) {
+	request := chat(prompts(t)[0], 7, 0.7)
+	request.Map = &decode.Map{From: 0, To: 2, Branches: 64}
+	request.Sampling.MaxTokens = r.size.tokens
 	var m decode.LambdaMap
-	j, err := e.Start(r, m.Add)
+	j, err := r.on.Start(request, m.Add)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,12 +351,12 @@ func TestGPUMap(t *testing.T) {
 	}
 	exceptions := 0
 	for _, lambda := range []float64{0, 0.77, 1, 1.9} {
-		single := r
+		single := request
 		single.Map, single.Plain, single.Lanes = nil, true, []decode.Lane{{Lambda: decode.Vector{lambda}}}
-		plain, _ := decoded(t, e, single)
+		plain, _ := decoded(t, r.on, single)
 		if got, want := m.At(lambda).Tokens, ids(plain[0]); !slices.Equal(got, want) {
 			exceptions++
-			checkException(t, gpu, r, lambda, got, want, move)
+			checkException(t, r.gpu, request, lambda, got, want, r.shape)
 		}
 	}
 	t.Logf("a map of %d branches, %d exceptions at 4 λ", len(m.Branches), exceptions)
