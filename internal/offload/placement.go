@@ -33,18 +33,22 @@ func (p Placement) Offloaded() (n int) {
 func (p Placement) Where() string {
 	var text strings.Builder
 	n := p.Offloaded()
+	what := ""
+	if p.Loaded {
+		what = " of weights"
+	}
 	switch {
 	case n == 0:
 		text.WriteString("CPU")
 	case len(p.On) == 1:
-		fmt.Fprintf(&text, "%d of %d layers on %s (%s)", n, p.Layers, p.On[0].Device, size(p.On[0].Bytes))
+		fmt.Fprintf(&text, "%d of %d layers on %s (%s%s)", n, p.Layers, p.On[0].Device, size(p.On[0].Bytes), what)
 	default:
 		fmt.Fprintf(&text, "%d of %d layers on devices: ", n, p.Layers)
 		for i, s := range p.On {
 			if i > 0 {
 				text.WriteString(", ")
 			}
-			fmt.Fprintf(&text, "%d on %s (%s)", s.Layers, s.Device, size(s.Bytes))
+			fmt.Fprintf(&text, "%d on %s (%s%s)", s.Layers, s.Device, size(s.Bytes), what)
 		}
 	}
 	if p.Note != "" {

@@ -609,7 +609,7 @@ func TestPairPlacement(t *testing.T) {
 	}
 	w.pairs = placedTables{w.models}
 	body := p.get("/pairs/table", 200)
-	for _, want := range []string{"31 of 31 layers on CUDA0 (4.0 GB)", "20 of 31 layers on CUDA1 (3.0 GB); no more fit; when it is first used"} {
+	for _, want := range []string{"31 of 31 layers on CUDA0 (4.0 GB of weights)", "20 of 31 layers on CUDA1 (3.0 GB); no more fit; when first used"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page does not say %q: %s", want, body)
 		}

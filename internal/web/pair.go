@@ -46,7 +46,7 @@ func (s *Server) showPair(c echo.Context) error {
 	for _, at := range s.states()[p.Name].Placement {
 		fact := templates.Fact{Name: at.Model, Value: at.Where()}
 		if !at.Loaded {
-			fact.Value += "; when it is first used"
+			fact.Value += "; when first used"
 		}
 		v.Placement = append(v.Placement, fact)
 	}
