@@ -85,7 +85,7 @@ type Status struct {
 	Message  string  `json:"message"`  // the last error, if any
 	Restarts int     `json:"restarts"` // since the server started
 
-	Placement []offload.Placement `json:"placement,omitempty"` // where its models are, once it is ready
+	Placement []offload.Placement `json:"-"` // where its models are, once it is ready
 }
 
 var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
