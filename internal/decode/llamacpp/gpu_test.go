@@ -169,19 +169,22 @@ func deviceMove(t *testing.T, cpu, gpu *llamacpp.Pair, n size) (largest float64)
 			for pos, id := range history {
 				rows = append(rows, decode.Row{Token: id, Pos: pos, Want: true})
 			}
-			for _, model := range []decode.Model{m, others[i]} {
-				if err := model.Forward(rows); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for pos := range rows {
-				a, b := m.Logits(pos), others[i].Logits(pos)
-				for id := range a {
-					d := math.Abs(float64(a[id]) - float64(b[id]))
-					if math.IsNaN(d) {
-						t.Fatalf("logit %d after token %d of %q is %v and %v", id, pos, prompt, a[id], b[id])
+			// Fewer rows at once than llama.cpp copies layers of the main memory to a device for.
+			for pass := range slices.Chunk(rows, 16) {
+				for _, model := range []decode.Model{m, others[i]} {
+					if err := model.Forward(pass); err != nil {
+						t.Fatal(err)
 					}
-					largest = max(largest, d)
+				}
+				for at, row := range pass {
+					a, b := m.Logits(at), others[i].Logits(at)
+					for id := range a {
+						d := math.Abs(float64(a[id]) - float64(b[id]))
+						if math.IsNaN(d) {
+							t.Fatalf("logit %d after token %d of %q is %v and %v", id, row.Pos, prompt, a[id], b[id])
+						}
+						largest = max(largest, d)
+					}
 				}
 			}
 			m.Trim(0, 0)
@@ -339,7 +342,7 @@ func (r *rig) lanes(t *testing.T) {
 func (r *rig) lambdaMap(t *testing.T) {
 	request := chat(prompts(t)[0], 7, 0.7)
 	request.Map = &decode.Map{From: 0, To: 2, Branches: 64}
-	request.Sampling.MaxTokens = r.size.tokens
+	request.Sampling.MaxTokens = r.size.tokens / 2
 	var m decode.LambdaMap
 	j, err := r.on.Start(request, m.Add)
 	if err != nil {
@@ -384,7 +387,6 @@ func TestGPUPlacements(t *testing.T) {
 		want            []string
 	}{
 		{"2", first, []string{first + ":2", first + ":2"}},
-		{"auto", first, []string{fmt.Sprint(first, ":", all), fmt.Sprint(first, ":", all)}},
 	}
 	if len(devices) > 1 {
 		second := devices[1].Name
@@ -414,8 +416,8 @@ func TestGPUPlacements(t *testing.T) {
 			}
 			on := engine(t, p, decode.Config{})
 			for _, prompt := range prompts(t)[:n.prompts] {
-				r := chat(prompt, 0, 0, 0, 0.5, 1)
-				r.Sampling.MaxTokens = n.tokens
+				r := chat(prompt, 0, 0, 0.5)
+				r.Sampling.MaxTokens = n.tokens / 2
 				got, _ := decoded(t, on, r)
 				want, _ := decoded(t, off, r)
 				for lane := range r.Lanes {
