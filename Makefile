@@ -6,11 +6,13 @@
 #   make lint     formatting, vet, staticcheck, generated code, known vulnerabilities
 #   make e2e      the browser tests
 #   make bench    the engine against bare forward passes, and shared work against separate runs
+#   make gpu-backend  llama.cpp for GPUs, BACKEND=vulkan (the default), cuda or hip: see docs/gpu.md
+#   make gpu-test     that backend against the CPU; for vulkan on Mesa's device in software
 #   make smollm2  download the larger pair's reference, 93 MB (or FILE=… to take one that you have)
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 
-.PHONY: build run test test-go test-web lint generated web e2e bench smollm2 setup clean
+.PHONY: build run test test-go test-web lint generated web e2e bench gpu-backend gpu-test smollm2 setup clean
 .DEFAULT_GOAL := build
 
 # llama.cpp is compiled with flags of its own: see scripts/cgo.
@@ -74,6 +76,14 @@ e2e: build
 bench: build
 	bin/realign bench
 	$(cgo) go test -run '^$$' -bench . ./internal/decode ./internal/decode/llamacpp ./internal/store
+
+BACKEND ?= vulkan
+
+gpu-backend:
+	@scripts/gpu-backend $(BACKEND) $(CMAKE_ARGS)
+
+gpu-test: build
+	@scripts/gpu-test $(BACKEND)
 
 # The file must be the one that models/smollm2/reference.json names by its sum.
 smollm2:

@@ -13,8 +13,10 @@ var allowed = map[string][]string{
 	// The domain: no storage, no HTTP, no processes.
 	"internal/fault":             {},
 	"internal/decode":            {"internal/fault"},
-	"internal/decode/gguf":       {"internal/fault"},                         // heads of model files
-	"internal/pair":              {"internal/fault", "internal/decode/gguf"}, // files and whether they fit
+	"internal/decode/gguf":       {"internal/fault"},                                             // heads of model files
+	"internal/offload":           {"internal/fault", "internal/decode/gguf"},                     // sizes of tensors
+	"internal/backend":           {"internal/offload"},                                           // libraries for GPUs
+	"internal/pair":              {"internal/fault", "internal/decode/gguf", "internal/offload"}, // files and whether they fit
 	"internal/session":           {"internal/fault", "internal/decode", "gonum.org/..."},
 	"internal/study":             {"internal/fault", "internal/decode", "gonum.org/..."},
 	"internal/sweep":             {"internal/fault", "internal/decode", "gonum.org/..."},
@@ -23,7 +25,7 @@ var allowed = map[string][]string{
 
 	// The only package with cgo, and the only one that knows llama.cpp.
 	"internal/decode/llamacpp": {
-		"internal/fault", "internal/decode", "internal/decode/gguf", "github.com/ollama/ollama/...",
+		"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload", "github.com/ollama/ollama/...",
 		"github.com/nikolalohinski/gonja/...", // chat templates
 	},
 
@@ -33,7 +35,7 @@ var allowed = map[string][]string{
 		"github.com/uptrace/bun/...", "github.com/pressly/goose/...", "github.com/jackc/...", "modernc.org/sqlite/...", // SQL
 	},
 	"internal/worker": {
-		"internal/fault", "internal/decode", "internal/session", "internal/pair",
+		"internal/fault", "internal/decode", "internal/session", "internal/pair", "internal/offload",
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/web": {

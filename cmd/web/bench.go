@@ -81,6 +81,7 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 	if err != nil {
 		return err
 	}
+	printPlacements(h, models)
 	r := rig{ctx: ctx, engine: decode.NewEngine(models, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
 	defer r.engine.Close()
 	never := r // on the same models: one of the two is always idle

@@ -14,6 +14,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/offload"
 	"realign/internal/pair"
 )
 
@@ -25,19 +26,21 @@ type host struct {
 
 	// open loads a pair's models; tests put a table in its place.
 	open   func(ctx context.Context, p *pair.Pair, o modelFlags, progress func(float64)) (decode.Pair, error)
+	gpu    gpu
 	engine func() string // what open runs on
 	kernel decode.Kernel // for vocabularies of the size of its models'; nil is plain Go
 }
 
 // cli is the command line. Every flag has an environment variable REALIGN_….
 type cli struct {
-	LogLevel  string `enum:"auto,debug,info,warn,error" default:"auto" help:"Least important messages to log (${enum}): auto is info for serve and worker, warn for the others."`
+	LogLevel  string `enum:"auto,debug,info,warn,error" default:"auto" help:"Least important messages to log (${enum}): auto is info for serve, worker and devices, warn for the others."`
 	LogFormat string `enum:"text,json" default:"text" help:"Format of the log (${enum})."`
 
 	Serve   serveCommand   `cmd:"" help:"Serve the pages."`
 	Decode  decodeCommand  `cmd:"" help:"Decode a prompt at one or more λ."`
 	Map     mapCommand     `cmd:"" help:"Find every reply to a prompt over an interval of λ."`
 	Pairs   pairsCommand   `cmd:"" help:"List, show, add and check pairs of models."`
+	Devices devicesCommand `cmd:"" help:"List the GPUs that models can be put on."`
 	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`
 	Logits  logitsCommand  `cmd:"" hidden:"" help:"${logits_help}"`
 	Bench   benchCommand   `cmd:"" help:"Time the engine against bare forward passes of the same shapes."`
@@ -72,7 +75,7 @@ func Run(ctx context.Context, args []string, h host) int {
 
 func (c *cli) logHandler(to io.Writer, command string) slog.Handler {
 	level := slog.LevelWarn
-	if command == "serve" || command == "worker" {
+	if command == "serve" || command == "worker" || command == "devices" {
 		level = slog.LevelInfo
 	}
 	if c.LogLevel != "auto" {
@@ -159,14 +162,25 @@ func dataFolder() string {
 
 // modelFlags are the sizes of the models' contexts.
 type modelFlags struct {
-	Threads   int  `default:"1" help:"Threads of each model's context; the models of a pair run at the same time."`
-	Cells     int  `default:"0" help:"Tokens held by all lanes of a pair together (0: 8192)."`
-	GPULayers int  `name:"gpu-layers" default:"0" help:"Layers to put on a GPU, -1 for all."`
-	F32Cache  bool `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
+	Threads   int    `default:"1" help:"Threads of each model's context; the models of a pair run at the same time."`
+	Cells     int    `default:"0" help:"Tokens held by all lanes of a pair together (0: 8192)."`
+	GPULayers string `name:"gpu-layers" default:"auto" placeholder:"N" help:"Layers of each model to hold on GPUs: auto (as many as fit), all, or a number, counted from the model's end, the output layer included."`
+	Devices   string `default:"auto" placeholder:"NAME,…" help:"GPUs to use, of those that \"realign devices\" lists: auto (all), none, or names; CUDA0=3,CUDA1=1 splits each model in these proportions."`
+	F32Cache  bool   `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
 }
 
+// Validate is called by kong before anything is done.
+func (f modelFlags) Validate() error {
+	_, err := f.offload()
+	return flagged(err)
+}
+
+func (f modelFlags) offload() (offload.Choice, error) { return offload.Parse(f.GPULayers, f.Devices) }
+
 func (f modelFlags) args() []string {
-	args := []string{fmt.Sprint("--threads=", f.Threads), fmt.Sprint("--cells=", f.Cells), fmt.Sprint("--gpu-layers=", f.GPULayers)}
+	args := []string{
+		fmt.Sprint("--threads=", f.Threads), fmt.Sprint("--cells=", f.Cells), "--gpu-layers=" + f.GPULayers, "--devices=" + f.Devices,
+	}
 	if f.F32Cache {
 		args = append(args, "--f32-cache")
 	}

@@ -15,6 +15,9 @@ func openModels(context.Context, *pair.Pair, modelFlags, func(float64)) (decode.
 	return nil, fault.New(fault.Unavailable, "this build of realign cannot load models: it was compiled without llama.cpp")
 }
 
+// gpus is nothing: there are no models to put on one.
+func gpus() gpu { return gpu{} }
+
 func kernel() decode.Kernel { return decode.Plain{} }
 
 func engineVersion() string { return "none" }

@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 
 	"realign/internal/fault"
+	"realign/internal/offload"
 	"realign/internal/pair"
 )
 
@@ -49,17 +50,35 @@ func (c *pairsList) Run(h host, log *slog.Logger) error {
 
 type pairsShow struct {
 	pairFlags
+	modelFlags
 	Name string `arg:"" help:"Pair."`
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
-func (c *pairsShow) Run(ctx context.Context, h host) error {
+func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 	p, err := findPair(c.library(), c.Name)
 	if err != nil {
 		return err
 	}
+	var devices []offload.Device
+	var plan offload.Plan
+	if h.gpu.plan != nil && p.Installed() == nil {
+		if choice, _ := c.offload(); !choice.None { // Validate has seen it
+			_, devices = backends(ctx, log)
+		}
+		if plan, err = h.gpu.plan(p, c.modelFlags, devices); err != nil && fault.Of(err).Field != "" {
+			return err
+		} // what is wrong with the files is shown below
+	}
 	if c.JSON {
-		return printJSON(h, p)
+		shown := struct {
+			*pair.Pair
+			Placement []offload.Placement `json:"placement,omitempty"`
+		}{Pair: p}
+		for _, m := range plan.Models {
+			shown.Placement = append(shown.Placement, m.Placement)
+		}
+		return printJSON(h, shown)
 	}
 	fmt.Fprintf(h.stdout, "%s: %s\n%s\nLicence: %s\nFolder: %s\n", p.Name, p.Label(), p.Description, p.Licence, p.Dir)
 	if p.Installed() != nil {
@@ -87,7 +106,18 @@ func (c *pairsShow) Run(ctx context.Context, h host) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Role, kind, beta, size, fits, sum, f.Path)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil || len(plan.Models) == 0 {
+		return err
+	}
+	fmt.Fprintf(h.stdout, "\nWith --gpu-layers=%s and --devices=%s, layers go to:\n", c.GPULayers, c.Devices)
+	for _, m := range plan.Models {
+		fmt.Fprintf(w, "%s\t%s\n", m.Model, m.Where())
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(h.stdout)
+	return printDevices(h, devices)
 }
 
 type pairsCheck struct {

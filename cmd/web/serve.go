@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/offload"
 	"realign/internal/session"
 	"realign/internal/store"
 	"realign/internal/web"
@@ -69,6 +70,14 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	config := worker.Config{Pairs: library, URL: c.NATS, Data: c.Data, Stderr: h.stderr, Log: log}
 	if c.Workers {
 		config.Command = c.child
+		if choice, _ := c.offload(); choice.Layers == offload.Auto { // Validate has seen it
+			config.Cautious = func(name, url, id string) *exec.Cmd {
+				log.Warn("a pair's worker died twice while it loaded: it is started without GPUs", "pair", name)
+				without := *c
+				without.GPULayers, without.Devices = "auto", "none"
+				return without.child(name, url, id)
+			}
+		}
 	}
 	pool, err := worker.NewPool(config)
 	if err != nil {

@@ -46,7 +46,7 @@ func openLarger(t *testing.T) (decode.Pair, golden) {
 	if err := json.Unmarshal(data, &g); err != nil {
 		t.Fatal(err)
 	}
-	models, err := openModels(context.Background(), p, modelFlags{Threads: 1, Cells: 1024}, func(float64) {})
+	models, err := openModels(context.Background(), p, modelFlags{Threads: 1, Cells: 1024, GPULayers: "0"}, func(float64) {})
 	if err != nil {
 		t.Fatal(err)
 	}

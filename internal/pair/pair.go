@@ -10,6 +10,7 @@ import (
 	"regexp"
 
 	"realign/internal/fault"
+	"realign/internal/offload"
 )
 
 // Pair is a reference model and the models aligned from it, as its manifest describes them.
@@ -83,6 +84,8 @@ type Status struct {
 	Progress float64 `json:"progress"` // of loading, from 0 to 1
 	Message  string  `json:"message"`  // the last error, if any
 	Restarts int     `json:"restarts"` // since the server started
+
+	Placement []offload.Placement `json:"-"` // where its models are, once it is ready
 }
 
 var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

@@ -18,6 +18,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/offload"
 	"realign/internal/pair"
 	"realign/internal/session"
 	"realign/web/templates"
@@ -585,6 +586,34 @@ type absent struct{ *tables }
 func (a absent) Status() ([]pair.Status, <-chan struct{}) {
 	all, changed := a.tables.Status()
 	return append(all, pair.Status{Name: "large", State: pair.Absent, Message: "it is put in place by: make large"}), changed
+}
+
+// placedTables are tables whose workers tell where their models are.
+type placedTables struct{ *tables }
+
+func (p placedTables) Status() ([]pair.Status, <-chan struct{}) {
+	all, changed := p.tables.Status()
+	all[0].Placement = []offload.Placement{
+		{Model: "reference", Layers: 31, Loaded: true, On: []offload.Share{{Device: "CUDA0", Layers: 31, Bytes: 4e9}}},
+		{Model: "adapters", Layers: 31, On: []offload.Share{{Device: "CUDA1", Layers: 20, Bytes: 3e9}}, Note: "no more fit"},
+	}
+	return all, changed
+}
+
+// A pair's page says on which devices its models are.
+func TestPairPlacement(t *testing.T) {
+	w := newWorld(t, setup{})
+	p := w.person()
+	if body := p.get("/pairs/table", 200); !strings.Contains(body, "Known when its models are loaded") {
+		t.Errorf("before anything is known the page says %s", body)
+	}
+	w.pairs = placedTables{w.models}
+	body := p.get("/pairs/table", 200)
+	for _, want := range []string{"31 of 31 layers on CUDA0 (4.0 GB of weights)", "20 of 31 layers on CUDA1 (3.0 GB); no more fit; when first used"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q: %s", want, body)
+		}
+	}
 }
 
 // A pair that is not installed is listed with the command that installs it, and cannot be chosen.

@@ -43,6 +43,13 @@ func (s *Server) showPair(c echo.Context) error {
 		}
 		v.Files = append(v.Files, templates.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: f.SHA256, Bytes: size})
 	}
+	for _, at := range s.states()[p.Name].Placement {
+		fact := templates.Fact{Name: at.Model, Value: at.Where()}
+		if !at.Loaded {
+			fact.Value += "; when first used"
+		}
+		v.Placement = append(v.Placement, fact)
+	}
 	return s.page(c, http.StatusOK, v)
 }
 

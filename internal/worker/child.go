@@ -46,7 +46,7 @@ func (c *child) supervise() {
 	deaths, failures := 0, 0
 	for {
 		started := time.Now()
-		why := c.live()
+		why := c.live(failures >= 2)
 		if c.pool.ctx.Err() != nil {
 			return
 		}
@@ -115,10 +115,14 @@ func backOff(n int, loaded bool) time.Duration {
 }
 
 // live runs one process to its end and says why it ended.
-func (c *child) live() string {
+func (c *child) live(cautious bool) string {
 	p := c.pool
 	id := nuid.Next()
-	cmd := p.config.Command(c.pair, p.url, id)
+	command := p.config.Command
+	if cautious && p.config.Cautious != nil {
+		command = p.config.Cautious
+	}
+	cmd := command(c.pair, p.url, id)
 	last := &lastWords{to: p.config.Stderr}
 	cmd.Stderr = last
 	cmd.WaitDelay = time.Second

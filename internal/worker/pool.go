@@ -34,6 +34,10 @@ type Config struct {
 	// standard input as Parent. Nil starts no processes: only workers that join by themselves decode.
 	Command func(pair, url, id string) *exec.Cmd
 
+	// Cautious makes a process that leaves out what is known to end processes while they load, such as GPUs. It is used
+	// after the second death in a row before the models were there. Nil is Command.
+	Cautious func(pair, url, id string) *exec.Cmd
+
 	URL    string // of an external NATS cluster; "" starts a server in this process
 	Data   string // folder for the embedded server's own files; "" for none
 	Stderr io.Writer
@@ -222,7 +226,14 @@ func (p *Pool) status(name string) pair.Status {
 	if c := p.children[name]; c != nil {
 		s.State, s.Progress, s.Message, s.Restarts = c.state, c.progress, c.message, c.restarts
 	}
-	for _, peer := range p.peers {
+	first := ""
+	for id, peer := range p.peers {
+		if peer.beat.Pair == name && peer.beat.State == pair.Ready && (first == "" || peer.own || id < first) {
+			first, s.Placement = id, peer.beat.Placement // our own's, if there is one
+			if peer.own {
+				first = "\x00"
+			}
+		}
 		if peer.beat.Pair != name || s.State == pair.Ready {
 			continue
 		}

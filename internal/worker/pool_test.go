@@ -20,6 +20,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
 	"realign/internal/fault"
+	"realign/internal/offload"
 	"realign/internal/pair"
 )
 
@@ -42,6 +43,9 @@ func childMain(name string) int {
 			case "broken":
 				return nil, fault.Field("reference", "is not a GGUF file")
 			case "abort":
+				if os.Getenv("WORKER_TEST_CAUTIOUS") != "" {
+					return onDevice{table(time.Millisecond)}, nil
+				}
 				fmt.Fprintln(os.Stderr, "ggml.c:1: GGML_ASSERT(n > 0) failed")
 				fmt.Fprintln(os.Stderr, "a backtrace")
 				syscall.Kill(os.Getpid(), syscall.SIGABRT)
@@ -59,6 +63,16 @@ func childMain(name string) int {
 	}
 	return 0
 }
+
+// onDevice is a table that says where its models are.
+type onDevice struct{ decode.Pair }
+
+var whereTables = []offload.Placement{
+	{Model: "reference", Layers: 3, Loaded: true, On: []offload.Share{{Device: "Table0", Layers: 3, Bytes: 1000}}},
+	{Model: "warm", Layers: 3, Note: "there is no room"},
+}
+
+func (onDevice) Placements() []offload.Placement { return whereTables }
 
 func table(delay time.Duration) decode.Pair {
 	return decodetest.New(decodetest.Options{Seed: 3, EndLogit: -50, Delay: delay})
@@ -475,6 +489,27 @@ func TestAbortIsTold(t *testing.T) {
 	err := p.Ready(context.Background(), "abort")
 	if err == nil || !strings.Contains(err.Error(), "GGML_ASSERT(n > 0)") || !strings.Contains(err.Error(), "abort") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A process that dies while it loads is made with more caution the third time, and tells where its models are.
+func TestCautious(t *testing.T) {
+	p := newPool(t, Config{Command: process, Cautious: func(name, url, id string) *exec.Cmd {
+		c := process(name, url, id)
+		c.Env = append(c.Env, "WORKER_TEST_CAUTIOUS=1")
+		return c
+	}})
+	if err := p.Ready(context.Background(), "abort"); err != nil {
+		t.Fatal(err)
+	}
+	all, _ := p.Status()
+	for _, s := range all {
+		if s.Name == "abort" && (s.Restarts != 2 || !reflect.DeepEqual(s.Placement, whereTables)) {
+			t.Errorf("status is %+v", s)
+		}
+		if s.Name != "abort" && s.Placement != nil {
+			t.Errorf("%s is placed at %v", s.Name, s.Placement)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/offload"
 	"realign/internal/pair"
 )
 
@@ -83,12 +84,26 @@ type service struct {
 
 	mu     sync.Mutex     // guards engine, beat and runs
 	engine *decode.Engine // nil until loaded
+	placed placed         // of the engine's models; nil where they do not tell
 	beat   workerBeat
 	runs   map[string]*job
 
 	changed chan struct{} // has room for one: the beat says something new
 	quit    chan struct{} // closed when the worker leaves
 	wait    sync.WaitGroup
+}
+
+// placed is models that tell where they are.
+type placed interface {
+	Placements() []offload.Placement
+}
+
+// placement is where the models are, or will be when they are first used.
+func (s *service) placement() []offload.Placement {
+	if s.placed == nil {
+		return nil
+	}
+	return s.placed.Placements()
 }
 
 // job is one run of a worker.
@@ -117,12 +132,14 @@ func (s *service) serve(ctx context.Context) error {
 	defer engine.Close()
 	s.mu.Lock()
 	s.engine = engine
+	s.placed, _ = models.(placed)
 	s.mu.Unlock()
 	subscriptions, err := s.subscribe()
 	if err != nil {
 		return err
 	}
-	s.update(func(b *workerBeat) { b.State, b.Progress = pair.Ready, 1 })
+	at := s.placement()
+	s.update(func(b *workerBeat) { b.State, b.Progress, b.Placement = pair.Ready, 1, at })
 	s.log.Info("ready")
 
 	<-ctx.Done()
@@ -333,9 +350,9 @@ func (s *service) tend() {
 		return
 	}
 	s.stop(func(r *job) bool { return time.Since(r.seen) > runTimeout })
-	n := engine.Counters()
+	n, at := engine.Counters(), s.placement()
 	s.mu.Lock()
-	s.beat.Counters = n
+	s.beat.Counters, s.beat.Placement = n, at
 	s.mu.Unlock()
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/offload"
 	"realign/internal/pair"
 )
 
@@ -77,6 +78,8 @@ type workerBeat struct {
 	Progress float64         `json:"progress"`
 	Message  string          `json:"message,omitempty"`
 	Counters decode.Counters `json:"counters"`
+
+	Placement []offload.Placement `json:"placement,omitempty"`
 }
 
 // poolBeat tells that a pool is alive and which runs it still wants.

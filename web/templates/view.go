@@ -288,6 +288,7 @@ type PairPage struct {
 	Source      string // where it comes from, plain text or a URL
 	Files       []File
 	Facts       []Fact // architecture, vocabulary, context length and the like
+	Placement   []Fact // which layers of each model are on which devices; empty until it is loaded
 	Card        string // model card as plain text; "" if there is none
 }
 

@@ -4,6 +4,11 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#ifndef _WIN32
+#include <dlfcn.h>
+#endif
+
+#include "ggml-backend.h"
 
 #include "_cgo_export.h"
 
@@ -14,6 +19,86 @@ static void to_go(enum ggml_log_level level, const char *text, void *unused) {
 
 void realign_set_log(void) {
 	llama_log_set(to_go, NULL);
+}
+
+const char *realign_open_library(const char *path) {
+#ifdef _WIN32
+	return "shared libraries are not opened on this system";
+#else
+	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (library == NULL) {
+		return dlerror();
+	}
+	void (*set_log)(ggml_log_callback, void *) = (void (*)(ggml_log_callback, void *)) dlsym(library, "ggml_log_set");
+	if (set_log != NULL) {
+		set_log(to_go, NULL); // backends in libraries have a ggml of their own
+	}
+	return NULL;
+#endif
+}
+
+static bool is_gpu(ggml_backend_dev_t device) {
+	enum ggml_backend_dev_type type = ggml_backend_dev_type(device);
+	return type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+}
+
+int32_t realign_devices(realign_device *out, int32_t capacity) {
+	int32_t n = 0;
+	for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+		ggml_backend_dev_t device = ggml_backend_dev_get(i);
+		if (!is_gpu(device)) {
+			continue;
+		}
+		if (n < capacity) {
+			struct ggml_backend_dev_props props = {0};
+			ggml_backend_dev_get_props(device, &props);
+			out[n] = (realign_device) {
+				.name = props.name,
+				.description = props.description,
+				.backend = ggml_backend_reg_name(ggml_backend_dev_backend_reg(device)),
+				.id = props.device_id,
+				.integrated = props.type == GGML_BACKEND_DEVICE_TYPE_IGPU,
+				.total = props.memory_total,
+				.free = props.memory_free,
+			};
+		}
+		n++;
+	}
+	return n;
+}
+
+static bool report_progress(float fraction, void *handle) {
+	realignProgress(fraction, (uintptr_t) handle);
+	return true;
+}
+
+struct llama_model *realign_load(const char *path, const char **devices, int32_t n, int32_t layers, const float *weights, uintptr_t progress) {
+	struct llama_model_params params = llama_model_default_params();
+	ggml_backend_dev_t *list = calloc((size_t) n + 1, sizeof *list); // ends with NULL
+	float *split = calloc(llama_max_devices(), sizeof *split);
+	struct llama_model *model = NULL;
+	if (list == NULL || split == NULL) {
+		goto end;
+	}
+	for (int32_t i = 0; i < n; i++) {
+		list[i] = ggml_backend_dev_by_name(devices[i]);
+		if (list[i] == NULL || (size_t) i >= llama_max_devices()) {
+			goto end;
+		}
+		split[i] = weights[i];
+	}
+	params.devices = list;
+	params.n_gpu_layers = n > 0 ? layers : 0;
+	params.tensor_split = split;
+	if (progress != 0) {
+		params.progress_callback = report_progress;
+		params.progress_callback_user_data = (void *) progress;
+	}
+	model = llama_model_load_from_file(path, params);
+end:
+	free(list);
+	free(split);
+	return model;
 }
 
 void realign_give_back(void) {

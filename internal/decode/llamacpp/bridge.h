@@ -8,6 +8,10 @@
 
 #include "llama.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct {
 	uint32_t cells;
 	uint32_t batch;
@@ -16,6 +20,21 @@ typedef struct {
 	bool float32_cache;
 	bool flash;
 } realign_options;
+
+// A GPU. The texts belong to its backend.
+typedef struct {
+	const char *name, *description, *backend;
+	const char *id; // bus address, or NULL
+	bool integrated;
+	uint64_t total, free; // bytes
+} realign_device;
+
+// A tensor of a model's weights. The texts belong to the model and to the backend.
+typedef struct {
+	const char *name;
+	const char *device; // NULL: in the main memory
+	uint64_t bytes;
+} realign_tensor;
 
 // A context with room for one batch. Go fills the rows' arrays, then calls realign_forward.
 typedef struct {
@@ -34,6 +53,19 @@ typedef struct {
 } realign_context;
 
 void realign_set_log(void);
+
+// Opens a shared library, to stay, and makes ggml in it use our log. Returns NULL, or why it cannot be opened.
+const char *realign_open_library(const char *path);
+
+// The first GPUs, at most capacity of them. Returns how many there are.
+int32_t realign_devices(realign_device *out, int32_t capacity);
+
+// Loads a model with its last layers on n devices, split between them by weights. Without devices it is on the CPU
+// alone. progress, unless 0, is passed to realignProgress.
+struct llama_model *realign_load(const char *path, const char **devices, int32_t n, int32_t layers, const float *weights, uintptr_t progress);
+
+// The first tensors of a model, at most capacity of them. Returns how many there are.
+int32_t realign_tensors(const struct llama_model *model, realign_tensor *out, int32_t capacity);
 
 // Gives memory that was freed back to the system.
 void realign_give_back(void);
@@ -56,3 +88,7 @@ bool realign_copy(realign_context *c, llama_seq_id dst, llama_seq_id src, int32_
 // Writes the pieces of all tokens one after another and where each ends. Returns the number of bytes,
 // or what is needed when size is too small (then the buffer holds nothing of use).
 int64_t realign_pieces(const struct llama_vocab *vocab, char *buffer, int64_t size, int64_t *ends, bool *last);
+
+#ifdef __cplusplus
+}
+#endif

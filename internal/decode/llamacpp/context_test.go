@@ -3,10 +3,12 @@ package llamacpp
 import (
 	"cmp"
 	"os"
+	"runtime"
 	"strconv"
 	"testing"
 
 	"realign/internal/decode"
+	"realign/internal/offload"
 )
 
 // Contexts that are opened, with and without an adapter, used and closed leave no memory behind: it stays within 2% once
@@ -18,12 +20,14 @@ func TestContextsAreFreed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	runtime.LockOSThread() // as an engine does: OpenMP keeps a team of threads for each thread that calls it
+	defer runtime.UnlockOSThread()
 	options, err := Options{Cells: 2048}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
 	const demo = "../../../models/demo/"
-	w, err := loadWeights(demo+"reference-q8_0.gguf", 0, nil)
+	w, err := loadWeights(demo+"reference-q8_0.gguf", offload.Model{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,18 +15,21 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
+	"realign/internal/offload"
 	"realign/internal/pair"
 )
 
-// openDemo loads the pair that the repository ships.
-func openDemo(t testing.TB) *llamacpp.Pair {
+// openDemo loads the pair that the repository ships, on the CPU.
+func openDemo(t testing.TB) *llamacpp.Pair { return openDemoOn(t, offload.Choice{}) }
+
+func openDemoOn(t testing.TB, on offload.Choice) *llamacpp.Pair {
 	t.Helper()
 	demo, err := pair.Load(filepath.Join("..", "..", "..", "models", "demo"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := demo.Files()
-	spec := llamacpp.Spec{Reference: files[0].Path}
+	spec := llamacpp.Spec{Reference: files[0].Path, Options: llamacpp.Options{Offload: on}}
 	for _, f := range files[1:] {
 		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: f.Role, Path: f.Path})
 	}
@@ -271,19 +274,24 @@ func read(t *testing.T, m decode.Model, seq decode.Seq, history []decode.Token) 
 // one, and each for itself in an empty cache, one row a pass.
 func shapeMove(t *testing.T, p *llamacpp.Pair) (largest float64) {
 	t.Helper()
+	return shapeMoveOver(t, p, 14, 40)
+}
+
+// shapeMoveOver is shapeMove over so many prompts and tokens of each continuation.
+func shapeMoveOver(t *testing.T, p *llamacpp.Pair, count, length int) (largest float64) {
+	t.Helper()
 	aligned, err := p.Aligned(p.AlignedNames()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	reference, moved := moveOf(t, p.Reference(), p.Vocabulary()), moveOf(t, aligned, p.Vocabulary())
+	reference, moved := moveOf(t, p.Reference(), p.Vocabulary(), count, length), moveOf(t, aligned, p.Vocabulary(), count, length)
 	t.Logf("the shape of passes moves the reference's logits by at most %.2g, the aligned model's by %.2g", reference, moved)
 	return max(reference, moved)
 }
 
-func moveOf(t *testing.T, m decode.Model, v decode.Vocabulary) (largest float64) {
+func moveOf(t *testing.T, m decode.Model, v decode.Vocabulary, count, length int) (largest float64) {
 	t.Helper()
-	const length = 40
-	for i, prompt := range prompts(t)[:14] {
+	for i, prompt := range prompts(t)[:count] {
 		forks := 2 + i%7
 		history, err := v.EncodeChat([]decode.Message{{Role: "user", Content: prompt}})
 		if err != nil {

@@ -18,20 +18,30 @@ package llamacpp
 import "C"
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"runtime"
+	"runtime/cgo"
 	"sync"
 	"unsafe"
 
 	"github.com/ollama/ollama/llama"
 
 	"realign/internal/fault"
+	"realign/internal/offload"
 )
 
-// start prepares llama.cpp. Backends are looked for in the folders of OLLAMA_LIBRARY_PATH.
-var start = sync.OnceFunc(func() {
+// start prepares llama.cpp. GPU backends are looked for in the folders of OLLAMA_LIBRARY_PATH; why some cannot be used is
+// the error.
+var start = sync.OnceValue(func() (err error) {
 	C.realign_set_log()
+	for _, folder := range filepath.SplitList(os.Getenv("OLLAMA_LIBRARY_PATH")) {
+		err = errors.Join(err, openLibraries(folder))
+	}
 	llama.BackendInit()
+	return err
 })
 
 // loading is held while a model or an adapter is loaded, so that an error that llama.cpp logs meanwhile
@@ -43,15 +53,34 @@ type weights struct {
 	model *llama.Model
 }
 
-func loadWeights(path string, layers int, progress func(float32)) (*weights, error) {
-	start()
+// loadWeights loads a model with its last layers on devices, if any.
+func loadWeights(path string, on offload.Model, progress func(float32)) (*weights, error) {
+	_ = start() // what cannot be used is told by Devices
 	loading.Lock()
 	defer loading.Unlock()
 	log.forget()
-	model, err := llama.LoadModelFromFile(path, llama.ModelParams{NumGpuLayers: layers, UseMmap: true, Progress: progress})
-	if err != nil {
+	name := C.CString(path)
+	defer C.free(unsafe.Pointer(name))
+	// One more than there are, so that there is a first.
+	devices, split := make([]*C.char, len(on.Devices)+1), make([]C.float, len(on.Devices)+1)
+	var pinned runtime.Pinner
+	defer pinned.Unpin()
+	for i, d := range on.Devices {
+		devices[i], split[i] = C.CString(d.Name), C.float(on.Split[i])
+		defer C.free(unsafe.Pointer(devices[i]))
+	}
+	pinned.Pin(&devices[0])
+	var handle cgo.Handle
+	if progress != nil {
+		handle = cgo.NewHandle(progress)
+		defer handle.Delete()
+	}
+	pointer := C.realign_load(name, &devices[0], C.int32_t(len(on.Devices)), C.int32_t(on.Count), &split[0], C.uintptr_t(handle))
+	if pointer == nil {
 		return nil, fault.New(fault.Invalid, "%s: llama.cpp cannot load it%s", path, log.reason())
 	}
+	model := new(llama.Model)
+	*(*unsafe.Pointer)(unsafe.Pointer(modelField(model).UnsafeAddr())) = unsafe.Pointer(pointer)
 	w := &weights{model: model}
 	if !bool(C.llama_model_has_decoder(w.pointer())) || bool(C.llama_model_has_encoder(w.pointer())) || bool(C.llama_model_is_diffusion(w.pointer())) {
 		w.Close()
@@ -60,9 +89,17 @@ func loadWeights(path string, layers int, progress func(float32)) (*weights, err
 	return w, nil
 }
 
-// pointer is the model as the C functions know it. The llama package keeps it in a field of its own.
+// pointer is the model as the C functions know it.
 func (w *weights) pointer() *C.struct_llama_model {
-	return (*C.struct_llama_model)(reflect.ValueOf(w.model).Elem().FieldByName("c").UnsafePointer())
+	return (*C.struct_llama_model)(modelField(w.model).UnsafePointer())
+}
+
+// modelField is where the llama package keeps the pointer to a model: in a field of its own.
+func modelField(m *llama.Model) reflect.Value { return reflect.ValueOf(m).Elem().FieldByName("c") }
+
+//export realignProgress
+func realignProgress(fraction C.float, handle C.uintptr_t) {
+	cgo.Handle(handle).Value().(func(float32))(float32(fraction))
 }
 
 func (w *weights) vocabulary() *C.struct_llama_vocab {

@@ -6,12 +6,16 @@ package llamacpp
 import "C"
 
 import (
+	"fmt"
+	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 
 	"realign/internal/decode"
 	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/offload"
 )
 
 // Spec says which files make a pair.
@@ -37,7 +41,9 @@ type Options struct {
 	Batch     int // rows in one pass: 256
 	Sequences int // sequences held at once: 128, at most 256
 	Threads   int // for each context: 1, at most the number of processors
-	GPULayers int // layers to hold on a GPU, -1 for all: none
+
+	// Offload says which layers are held on which GPUs. The zero value is none; see offload.Parse for the usual choice.
+	Offload offload.Choice
 
 	// Float32Cache keeps keys and values in full, for comparing with other implementations. Half
 	// precision is the default.
@@ -64,15 +70,62 @@ func (o Options) withDefaults() (Options, error) {
 			return o, fault.Field(limit.name, "%d is not between 1 and %d", *limit.value, limit.max)
 		}
 	}
-	if o.GPULayers < 0 {
-		o.GPULayers = 999 // llama.cpp takes as many as there are
-	}
 	return o, nil
+}
+
+// context is what planning has to know of contexts of these sizes.
+func (o Options) context() offload.Context {
+	c := offload.Context{Cells: o.Cells, Batch: o.Batch, CacheBytes: 2}
+	if o.Float32Cache {
+		c.CacheBytes = 4
+	}
+	return c
+}
+
+// Plan is where the models of a pair would go on these devices, from the heads of their files. Models beyond the
+// reference and the first aligned one are planned when they are opened, with what is free then.
+func Plan(spec Spec, devices []offload.Device) (offload.Plan, error) {
+	var err error
+	if spec.Options, err = spec.Options.withDefaults(); err != nil {
+		return offload.Plan{}, err
+	}
+	p := &Pair{spec: spec, aligned: map[string]*aligned{}}
+	if _, err := p.check(); err != nil {
+		return offload.Plan{}, err
+	}
+	return offload.Make(devices, p.needs(), spec.Options.Offload)
+}
+
+// adapters is what placements call the adapters of a pair, which have weights in common.
+const adapters = "adapters"
+
+// needs is those of the reference and of the first aligned model. All adapters count with the first, since a device that
+// holds its weights gets their contexts too.
+func (p *Pair) needs() []offload.Need {
+	o := p.spec.Options.context()
+	needs := []offload.Need{offload.Of("reference", p.head, o, 1)}
+	if len(p.names) == 0 {
+		return needs
+	}
+	first := p.aligned[p.names[0]]
+	if !first.isAdapter {
+		return append(needs, offload.Of(p.names[0], first.head, o, 1))
+	}
+	n := 0
+	for _, a := range p.aligned {
+		if a.isAdapter {
+			n++
+		}
+	}
+	need := offload.Of(adapters, p.head, o, n)
+	need.OnReference = true
+	return append(needs, need)
 }
 
 // Pair is a loaded pair: a decode.Pair.
 type Pair struct {
 	spec       Spec
+	head       *gguf.File // of the reference
 	weights    *weights
 	reference  *Model
 	vocabulary *vocabulary
@@ -80,12 +133,16 @@ type Pair struct {
 
 	mu      sync.Mutex // guards what follows
 	aligned map[string]*aligned
+	plan    offload.Plan        // of the reference and the first aligned model
+	twin    *weights            // the reference's once more, where adapters are to be on another device; or nil
+	placed  []offload.Placement // of all weights, planned or loaded
 	closed  bool
 }
 
 // aligned is an aligned model, opened on first use.
 type aligned struct {
 	path      string
+	head      *gguf.File
 	isAdapter bool
 	weights   *weights // its own, or nil
 	adapter   *adapter // or nil
@@ -106,15 +163,77 @@ func Open(spec Spec) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.weights, err = loadWeights(spec.Reference, spec.Options.GPULayers, p.progress("reference model")); err != nil {
+	var devices []offload.Device
+	if !spec.Options.Offload.None {
+		devices, _ = Devices() // without those that do not work
+	}
+	if p.plan, err = offload.Make(devices, p.needs(), spec.Options.Offload); err != nil {
 		return nil, err
 	}
-	if p.reference, err = newModel(p.weights, nil, spec.Options); err != nil {
-		p.weights.Close()
+	for _, m := range p.plan.Models {
+		p.placed = append(p.placed, m.Placement)
+	}
+	err = p.offloaded(&p.plan.Models[0], func(on offload.Model) error {
+		if p.weights, err = loadWeights(spec.Reference, on, p.progress("reference model")); err != nil {
+			return err
+		}
+		if p.reference, err = newModel(p.weights, nil, spec.Options); err != nil {
+			p.weights.Close()
+		}
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
+	if len(p.plan.Models) > 1 && p.plan.Models[1].Model == adapters && p.shares(p.plan.Models[1]) {
+		p.place(p.shared())
+	}
+	p.place(measured(p.plan.Models[0].Placement, p.weights))
 	p.vocabulary = newVocabulary(p.weights, template)
 	return p, nil
+}
+
+// offloaded loads as planned. If that fails on a device, and how much goes there was not told, it loads on the CPU.
+func (p *Pair) offloaded(on *offload.Model, load func(offload.Model) error) error {
+	err := load(*on)
+	if err == nil || on.Count == 0 || p.spec.Options.Offload.Layers != offload.Auto {
+		return err
+	}
+	why := fmt.Sprintf("%s does not work: %v", on.Devices[0].Name, err)
+	slog.Warn("a model cannot be loaded on a GPU: it is decoded on the CPU", "model", on.Model, "device", on.Devices[0].Name, "error", err)
+	*on = offload.Model{Placement: offload.Placement{Model: on.Model, Layers: on.Layers, Note: why}}
+	return load(*on)
+}
+
+// shares reports whether a model that is planned like this can use the reference's weights where they are.
+func (p *Pair) shares(on offload.Model) bool {
+	reference := p.plan.Models[0]
+	return on.Count == reference.Count && slices.Equal(on.Devices, reference.Devices) || reference.Count == 0
+}
+
+// shared is the placement of adapters on the reference's weights.
+func (p *Pair) shared() offload.Placement {
+	on := measured(p.plan.Models[0].Placement, p.weights)
+	on.Model, on.Note = adapters, "on the reference's weights"
+	return on
+}
+
+// place notes where a model is, in place of what was planned.
+func (p *Pair) place(at offload.Placement) {
+	for i := range p.placed {
+		if p.placed[i].Model == at.Model {
+			p.placed[i] = at
+			return
+		}
+	}
+	p.placed = append(p.placed, at)
+}
+
+// Placements tells where the pair's weights are, and where those that are not loaded yet are planned to go.
+func (p *Pair) Placements() []offload.Placement {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.placed)
 }
 
 // check reads the heads of all files and compares them. It returns the chat template: the reference's, or
@@ -127,6 +246,7 @@ func (p *Pair) check() (template string, err error) {
 	if err := reference.CheckModel(); err != nil {
 		return "", err
 	}
+	p.head = reference
 	template = reference.ChatTemplate()
 	for _, a := range p.spec.Aligned {
 		if _, twice := p.aligned[a.Name]; twice || a.Name == "" {
@@ -148,7 +268,7 @@ func (p *Pair) check() (template string, err error) {
 			template = file.ChatTemplate()
 		}
 		p.names = append(p.names, a.Name)
-		p.aligned[a.Name] = &aligned{path: a.Path, isAdapter: file.IsAdapter()}
+		p.aligned[a.Name] = &aligned{path: a.Path, head: file, isAdapter: file.IsAdapter()}
 	}
 	return template, nil
 }
@@ -189,23 +309,79 @@ func (p *Pair) Aligned(name string) (decode.Model, error) {
 	return a.model, nil
 }
 
-func (p *Pair) open(name string, a *aligned) (err error) {
-	on, progress := p.weights, p.progress("aligned model "+name)
-	if a.isAdapter {
-		if a.adapter, err = loadAdapter(p.weights, a.path); err != nil {
+// open loads an aligned model; p.mu is held.
+func (p *Pair) open(name string, a *aligned) error {
+	if !a.isAdapter {
+		on, err := p.planned(name, a)
+		if err != nil {
 			return err
 		}
-		if progress != nil {
-			progress(1)
-		}
-	} else {
-		if a.weights, err = loadWeights(a.path, p.spec.Options.GPULayers, progress); err != nil {
+		err = p.offloaded(&on, func(on offload.Model) (err error) {
+			if a.weights, err = loadWeights(a.path, on, p.progress("aligned model "+name)); err != nil {
+				return err
+			}
+			if a.model, err = newModel(a.weights, nil, p.spec.Options); err != nil {
+				a.Close()
+			}
 			return err
+		})
+		if err == nil {
+			p.place(measured(on.Placement, a.weights))
 		}
-		on = a.weights
+		return err
 	}
-	a.model, err = newModel(on, a.adapter, p.spec.Options)
+	base, err := p.base()
+	if err != nil {
+		return err
+	}
+	if a.adapter, err = loadAdapter(base, a.path); err != nil {
+		return err
+	}
+	if p.spec.Progress != nil {
+		p.spec.Progress("aligned model "+name, 1)
+	}
+	a.model, err = newModel(base, a.adapter, p.spec.Options)
 	return err
+}
+
+// planned is where an aligned model with weights of its own goes; p.mu is held.
+func (p *Pair) planned(name string, a *aligned) (offload.Model, error) {
+	if len(p.plan.Models) > 1 && p.plan.Models[1].Model == name {
+		return p.plan.Models[1], nil
+	}
+	var devices []offload.Device
+	if !p.spec.Options.Offload.None {
+		devices, _ = Devices() // without those that do not work
+	}
+	plan, err := offload.Make(devices, []offload.Need{offload.Of(name, a.head, p.spec.Options.context(), 1)}, p.spec.Options.Offload)
+	if err != nil {
+		return offload.Model{}, err
+	}
+	return plan.Models[0], nil
+}
+
+// base is the weights that adapters are laid over: the reference's, or the same once more on another device. p.mu is held.
+func (p *Pair) base() (*weights, error) {
+	if len(p.plan.Models) < 2 || p.plan.Models[1].Model != adapters || p.shares(p.plan.Models[1]) {
+		return p.weights, nil
+	}
+	if p.twin == nil {
+		on := p.plan.Models[1]
+		twin, err := loadWeights(p.spec.Reference, on, nil)
+		if err != nil && p.spec.Options.Offload.Layers != offload.Auto {
+			return nil, err
+		}
+		if err != nil {
+			slog.Warn("the weights cannot be loaded a second time, on another GPU: adapters use the reference's", "device", on.Devices[0].Name, "error", err)
+			p.plan.Models[1] = p.plan.Models[0]
+			p.plan.Models[1].Model = adapters
+			p.place(p.shared())
+			return p.weights, nil
+		}
+		p.twin = twin
+		p.place(measured(on.Placement, twin))
+	}
+	return p.twin, nil
 }
 
 // Close frees what is loaded, in the order llama.cpp needs. Its models are not used afterwards.
@@ -232,6 +408,9 @@ func (p *Pair) Close() error {
 	p.closed = true
 	for _, a := range p.aligned {
 		a.Close()
+	}
+	if p.twin != nil {
+		p.twin.Close()
 	}
 	p.reference.Close()
 	p.weights.Close()
