@@ -44,6 +44,8 @@ type Event struct {
 	Reason string `json:"reason,omitempty"` // end
 	Error  *Error `json:"error,omitempty"`  // end with reason error
 
+	Totals *Totals `json:"totals,omitempty"` // end of a lane of a request with Evaluate
+
 	Prompt *PromptProgress `json:"prompt,omitempty"` // start, prompt
 	Fork   *Fork           `json:"fork,omitempty"`   // fork
 	Branch *Branch         `json:"branch,omitempty"` // branch

@@ -39,6 +39,12 @@ type Request struct {
 	Seed     uint64   `json:"seed,string"`
 	Trace    Trace    `json:"trace"`
 
+	// Evaluate are λ at which the samples' log-probabilities are wanted, beside the λ that chose them: see Totals.
+	Evaluate []float64 `json:"evaluate,omitempty"`
+
+	// Background lets every other request go first: its lanes rest while any other's are being decoded.
+	Background bool `json:"background,omitempty"`
+
 	// Plain switches off lane sharing and speculation: the oracle that the fast path must equal.
 	Plain bool `json:"plain,omitempty"`
 }
