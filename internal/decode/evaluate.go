@@ -9,18 +9,17 @@ import (
 // MaxEvaluate is how many λ a request may have its samples evaluated at.
 const MaxEvaluate = 256
 
-// Totals is what a request with Evaluate tells of a lane when it ends: sums over the tokens it chose, the end token
-// included.
+// Totals are sums over the tokens that a lane chose, the end token included.
 type Totals struct {
 	// Evaluated is, for each λ of the request's Evaluate, the log-probability of the lane's tokens where that λ alone
 	// had decoded them with the same temperature: the density that importance weights are made of. NaN where a
 	// model's logits give no distribution at that λ.
-	Evaluated Vector `json:"evaluated"`
+	Evaluated Vector `json:"evaluated,omitempty"`
 
-	// The rest is of the distributions before temperature, as in token events.
+	// The rest is of the distributions before temperature and truncation, as in token events.
 	Logp        Logp    `json:"logp"`
 	KLReference float64 `json:"kl_reference"`
-	KLAligned   float64 `json:"kl_aligned"`
+	KLAligned   Vector  `json:"kl_aligned"`
 	LogZ        float64 `json:"log_z"`
 }
 
@@ -28,19 +27,22 @@ type Totals struct {
 // request's temperature and nothing else. Truncation keeps other tokens at another λ, so a sample may be impossible
 // there, and penalties depend on its past: both are refused. So is what no λ has chosen.
 func (r *Request) validateEvaluate(n int) error {
+	if r.Totals && r.Trace.Off {
+		return fault.Field("totals", "need the trace")
+	}
 	if len(r.Evaluate) == 0 {
 		return nil
 	}
 	s := &r.Sampling
 	switch {
+	case !r.Totals:
+		return fault.Field("evaluate", "is part of the totals, which are not asked for")
 	case len(r.Evaluate) > MaxEvaluate:
 		return fault.Field("evaluate", "%d λ, at most %d", len(r.Evaluate), MaxEvaluate)
 	case n != 1:
 		return fault.Field("evaluate", "needs one aligned model, and there are %d", n)
 	case r.Map != nil:
 		return fault.Field("evaluate", "is for lanes, not for a λ-map")
-	case r.Trace.Off:
-		return fault.Field("evaluate", "needs the trace")
 	case s.Temperature == 0:
 		return fault.Field("temperature", "0 is greedy, and its samples have no density at another λ")
 	case s.TopK > 0:
@@ -98,12 +100,13 @@ func tempered(dst []float64, lambda, temperature float64) []float64 {
 // total adds the token that a lane of the branch has just chosen to what its end event will tell.
 func (b *branch) total(l *lane) {
 	request := &b.job.request
-	if len(request.Evaluate) == 0 || l.choice.err != nil {
+	if !request.Totals || l.choice.err != nil {
 		return
 	}
 	event, rows := &l.choice.event, b.said.rows
 	if l.totals == nil {
-		l.totals = &Totals{Evaluated: make(Vector, len(request.Evaluate)), Logp: Logp{Aligned: Vector{0}}}
+		n := len(request.Aligned)
+		l.totals = &Totals{Evaluated: make(Vector, len(request.Evaluate)), Logp: Logp{Aligned: make(Vector, n)}, KLAligned: make(Vector, n)}
 	}
 	t := l.totals
 	var room [2]float64
@@ -117,10 +120,13 @@ func (b *branch) total(l *lane) {
 		}
 		t.Evaluated[i] = finite(t.Evaluated[i] + logp)
 	}
-	t.Logp.Reference = finite(t.Logp.Reference + event.Logp.Reference)
-	t.Logp.Aligned[0] = finite(t.Logp.Aligned[0] + event.Logp.Aligned[0])
-	t.Logp.Mixture = finite(t.Logp.Mixture + event.Logp.Mixture)
-	t.KLReference = finite(t.KLReference + *event.KLReference)
-	t.KLAligned = finite(t.KLAligned + event.KLAligned[0])
-	t.LogZ = finite(t.LogZ + *event.LogZ)
+	add := func(to *float64, x float64) { *to = finite(*to + x) }
+	add(&t.Logp.Reference, event.Logp.Reference)
+	add(&t.Logp.Mixture, event.Logp.Mixture)
+	add(&t.KLReference, *event.KLReference)
+	add(&t.LogZ, *event.LogZ)
+	for i := range t.KLAligned {
+		add(&t.Logp.Aligned[i], event.Logp.Aligned[i])
+		add(&t.KLAligned[i], event.KLAligned[i])
+	}
 }

@@ -39,7 +39,7 @@ func TestEvaluateEqualsTheDefinition(t *testing.T) {
 		req.Seed = random.Uint64()
 		req.Sampling.Temperature = []float64{0.6, 1, 1.4}[i%3]
 		req.Plain = i%5 == 0
-		req.Evaluate = []float64{-0.5, 0, 0.15, 0.3, 0.5, 1, 1.7, 2}
+		req.Totals, req.Evaluate = true, []float64{-0.5, 0, 0.15, 0.3, 0.5, 1, 1.7, 2}
 		got := run(t, e, req)
 		prompt := got.all[0].Prompt.Tokens
 		for _, lane := range req.Lanes {
@@ -91,7 +91,7 @@ func TestEvaluateChangesNothing(t *testing.T) {
 	e := engine(t, decodetest.Options{}, decode.Config{})
 	req := request(0, 0.5, 1, 1.5)
 	plain := run(t, e, req)
-	req.Evaluate = []float64{0.2}
+	req.Totals, req.Evaluate = true, []float64{0.2}
 	evaluated := run(t, e, req)
 	for i := range req.Lanes {
 		if !slices.Equal(plain.tokens(i), evaluated.tokens(i)) {
@@ -121,9 +121,10 @@ func TestEvaluateRefuses(t *testing.T) {
 		"frequency_penalty": func(r *decode.Request) { r.Sampling.FrequencyPenalty = 1 },
 		"bias":              func(r *decode.Request) { r.Sampling.Bias = map[decode.Token]float64{5: 1} },
 		"evaluate":          func(r *decode.Request) { r.Evaluate = []float64{math.NaN()} },
+		"totals":            func(r *decode.Request) { r.Trace.Off = true },
 	} {
 		req := request(0, 1)
-		req.Evaluate = []float64{0.5}
+		req.Totals, req.Evaluate = true, []float64{0.5}
 		change(&req)
 		_, err := e.Start(req, func(decode.Event) {})
 		var f *fault.Error
@@ -136,13 +137,13 @@ func TestEvaluateRefuses(t *testing.T) {
 			r.Aligned = []string{"warm", "terse"}
 			r.Lanes = []decode.Lane{{Lambda: decode.Vector{1, 0}}}
 		},
-		"no trace":   func(r *decode.Request) { r.Trace.Off = true },
+		"no totals":  func(r *decode.Request) { r.Totals = false },
 		"a prefix":   func(r *decode.Request) { r.Lanes[0].Prefix = []decode.Token{decodetest.Letters} },
 		"a move":     func(r *decode.Request) { r.Lanes[0].Changes = []decode.Change{{At: 1, Lambda: decode.Vector{1}}} },
 		"too many λ": func(r *decode.Request) { r.Evaluate = make([]float64, decode.MaxEvaluate+1) },
 	} {
 		req := request(0, 1)
-		req.Evaluate = []float64{0.5}
+		req.Totals, req.Evaluate = true, []float64{0.5}
 		change(&req)
 		if _, err := e.Start(req, func(decode.Event) {}); fault.Of(err) == nil || fault.Of(err).Field != "evaluate" {
 			t.Errorf("%s: %v, want a refusal of evaluate", name, err)

@@ -44,7 +44,7 @@ type Event struct {
 	Reason string `json:"reason,omitempty"` // end
 	Error  *Error `json:"error,omitempty"`  // end with reason error
 
-	Totals *Totals `json:"totals,omitempty"` // end of a lane of a request with Evaluate
+	Totals *Totals `json:"totals,omitempty"` // end of a lane, where the request asks for them
 
 	Prompt *PromptProgress `json:"prompt,omitempty"` // start, prompt
 	Fork   *Fork           `json:"fork,omitempty"`   // fork

@@ -46,7 +46,7 @@ type lane struct {
 	speller   speller
 	ended     bool
 	choice    choice  // of this step
-	totals    *Totals // with Evaluate, once a token was chosen
+	totals    *Totals // once a token was chosen, where they are asked for
 	match     float64 // how often one model alone chose what the mixture did, lately
 }
 

@@ -39,7 +39,9 @@ type Request struct {
 	Seed     uint64   `json:"seed,string"`
 	Trace    Trace    `json:"trace"`
 
-	// Evaluate are λ at which the samples' log-probabilities are wanted, beside the λ that chose them: see Totals.
+	// Totals asks for sums over each lane's tokens in its end event. Evaluate are λ at which the log-probability of the
+	// whole lane is wanted among them, beside the λ that chose it.
+	Totals   bool      `json:"totals,omitempty"`
 	Evaluate []float64 `json:"evaluate,omitempty"`
 
 	// Background lets every other request go first: its lanes rest while any other's are being decoded.
