@@ -11,13 +11,18 @@ import (
 // library. "x/..." stands for everything below x. Imports point one way: from the program to the domain.
 var allowed = map[string][]string{
 	// The domain: no storage, no HTTP, no processes.
-	"internal/fault":             {},
-	"internal/decode":            {"internal/fault"},
-	"internal/decode/gguf":       {"internal/fault"},                         // heads of model files
-	"internal/pair":              {"internal/fault", "internal/decode/gguf"}, // files and whether they fit
-	"internal/session":           {"internal/fault", "internal/decode", "gonum.org/..."},
-	"internal/study":             {"internal/fault", "internal/decode", "gonum.org/..."},
-	"internal/sweep":             {"internal/fault", "internal/decode", "gonum.org/..."},
+	"internal/fault":        {},
+	"internal/decode":       {"internal/fault"},
+	"internal/decode/gguf":  {"internal/fault"},                         // heads of model files
+	"internal/pair":         {"internal/fault", "internal/decode/gguf"}, // files and whether they fit
+	"internal/session":      {"internal/fault", "internal/decode", "gonum.org/..."},
+	"internal/study":        {"internal/fault", "internal/decode", "gonum.org/..."},
+	"internal/sweep":        {"internal/fault", "internal/decode", "gonum.org/..."},
+	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
+	"internal/sweep/reward": {
+		"internal/fault", "internal/sweep",
+		"github.com/santhosh-tekuri/jsonschema/...", // whether a text fits a schema
+	},
 	"internal/bench":             {"internal/decode", "gonum.org/..."},  // measures the engine
 	"internal/decode/decodetest": {"internal/decode", "internal/fault"}, // the model without files
 
