@@ -124,6 +124,8 @@ func (s *service) serve(ctx context.Context) error {
 	}
 	s.update(func(b *workerBeat) { b.State, b.Progress = pair.Ready, 1 })
 	s.log.Info("ready")
+	var labour sync.WaitGroup
+	labour.Go(func() { s.labour(ctx) })
 
 	<-ctx.Done()
 	for _, sub := range subscriptions {
@@ -133,6 +135,7 @@ func (s *service) serve(ctx context.Context) error {
 	close(s.quit)
 	s.stop(func(*job) bool { return true })
 	s.wait.Wait()
+	labour.Wait()
 	s.say()
 	_ = s.conn.FlushTimeout(time.Second) // best effort: nobody may be there
 	return nil
