@@ -75,7 +75,7 @@ func (s *service) work(ctx context.Context, stream jetstream.JetStream, m jetstr
 			err = fmt.Errorf("the answer takes %d bytes, at most %d", len(data), maxAnswer)
 		}
 		if err != nil { // of no use to try again
-			data = encoded(Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID, Fault: fault.Wrap(err, fault.Internal, "the answer cannot be sent")})
+			data = encoded(decode.Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID, Fault: fault.Wrap(err, fault.Internal, "the answer cannot be sent")})
 		}
 		return publish(context.WithoutCancel(ctx), stream, answerSubject(t.Batch, t.ID), data)
 	})
@@ -103,8 +103,8 @@ func deliveries(m jetstream.Msg) int {
 }
 
 // answer decodes. An error says that somebody should try again.
-func (s *service) answer(ctx context.Context, t task, delivered int) (Answer, error) {
-	a := Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID}
+func (s *service) answer(ctx context.Context, t task, delivered int) (decode.Answer, error) {
+	a := decode.Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID}
 	if delivered > maxDeliveries {
 		a.Fault = fault.New(fault.Internal, "given up: %d workers died or were stopped while they decoded it", maxDeliveries)
 		return a, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
 )
 
@@ -38,7 +39,7 @@ func (p *Pool) Queue(ctx context.Context) (*Queue, error) {
 func (q *Queue) Start(pair string) error { return q.pool.Start(pair) }
 
 // Offer puts work into the queue, unless it, or its answer, is there already.
-func (q *Queue) Offer(ctx context.Context, w Work) error {
+func (q *Queue) Offer(ctx context.Context, w decode.Work) error {
 	data, err := json.Marshal(task{w.Batch, w.ID, w.Request})
 	if err != nil {
 		return fault.Wrap(err, fault.Invalid, "the request cannot be sent")
@@ -107,7 +108,7 @@ func (q *Queue) Forget(ctx context.Context, batch string) error {
 
 // Answers hands the answers of a batch to take, several at once, until ctx is done. One that take returns an error for
 // is given again later, also by the next process. What cannot be read is dropped, with a word in the log.
-func (q *Queue) Answers(ctx context.Context, batch string, atOnce int, take func(context.Context, Answer) error) error {
+func (q *Queue) Answers(ctx context.Context, batch string, atOnce int, take func(context.Context, decode.Answer) error) error {
 	consumer, err := q.stream.CreateOrUpdateConsumer(ctx, answerStream, readers(batch))
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the answers cannot be read")
@@ -117,13 +118,13 @@ func (q *Queue) Answers(ctx context.Context, batch string, atOnce int, take func
 	for range atOnce {
 		wait.Go(func() {
 			pull(ctx, consumer, func(m jetstream.Msg) {
-				var a Answer
+				var a said
 				if err := read(m.Data(), &a); err != nil {
 					log.Error("bad answer", "error", err)
 					_ = m.Term() // a failure to say so gives it again, to the same end
 					return
 				}
-				err := holding(ctx, m, answerTimeout/3, func() error { return take(ctx, a) })
+				err := holding(ctx, m, answerTimeout/3, func() error { return take(ctx, a.Answer) })
 				switch {
 				case err == nil:
 					err = m.DoubleAck(context.WithoutCancel(ctx))

@@ -23,16 +23,16 @@ func openQueue(t *testing.T, p *Pool) *Queue {
 	return q
 }
 
-func work(batch string, i, tokens int) Work {
+func work(batch string, i, tokens int) decode.Work {
 	r := request(3, tokens)
 	r.Seed, r.Totals, r.Evaluate = uint64(i), true, []float64{0, 0.5, 1}
-	return Work{Batch: batch, ID: fmt.Sprintf("%d_0.5", i), Pair: "demo", Request: r}
+	return decode.Work{Batch: batch, ID: fmt.Sprintf("%d_0.5", i), Pair: "demo", Request: r}
 }
 
 // answers gathers them, until some number of different ones is there.
 type answers struct {
 	mu    sync.Mutex
-	all   []Answer
+	all   []decode.Answer
 	every chan struct{}
 }
 
@@ -42,7 +42,7 @@ func (a *answers) read(t *testing.T, q *Queue, batch string) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		err := q.Answers(ctx, batch, 2, func(_ context.Context, x Answer) error {
+		err := q.Answers(ctx, batch, 2, func(_ context.Context, x decode.Answer) error {
 			a.mu.Lock()
 			a.all = append(a.all, x)
 			a.mu.Unlock()
@@ -59,7 +59,7 @@ func (a *answers) read(t *testing.T, q *Queue, batch string) (stop func()) {
 	return func() { cancel(); wait.Wait() }
 }
 
-func (a *answers) until(t *testing.T, n int) []Answer {
+func (a *answers) until(t *testing.T, n int) []decode.Answer {
 	t.Helper()
 	late := time.After(60 * time.Second)
 	for {
@@ -160,7 +160,7 @@ func TestWorkOutlivesThePool(t *testing.T) {
 	got.every = make(chan struct{}, 1)
 	var wait sync.WaitGroup
 	wait.Go(func() { // one that is not taken is given again
-		q.Answers(ctx, "b", 1, func(_ context.Context, a Answer) (err error) {
+		q.Answers(ctx, "b", 1, func(_ context.Context, a decode.Answer) (err error) {
 			refused.Do(func() { err = errors.New("no room") })
 			if err == nil {
 				got.mu.Lock()

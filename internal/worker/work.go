@@ -9,7 +9,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"realign/internal/decode"
-	"realign/internal/fault"
 )
 
 // Work that nobody waits for goes through two JetStream work queues on disk: orders to decode, which any worker of
@@ -26,25 +25,8 @@ const (
 	answerTimeout = 30 * time.Second
 	maxAnswer     = 7 << 20 // bytes
 	maxDeliveries = 25      // of one piece of work; then it is given up
+	maxWait       = 30 * 24 * time.Hour
 )
-
-// Work is a request that is decoded some time, by whichever worker of its pair has time.
-type Work struct {
-	Batch   string         // what it belongs to: it is withdrawn and answered by batch
-	ID      string         // within the batch
-	Pair    string         // whose workers may take it
-	Request decode.Request // its Run names it in logs
-}
-
-// Answer is what became of a piece of work: replies in the order of its lanes, or why there are none.
-type Answer struct {
-	Batch   string         `json:"batch"`
-	ID      string         `json:"id"`
-	Worker  string         `json:"worker"`
-	Replies []decode.Reply `json:"replies,omitempty"`
-	Fault   *fault.Error   `json:"fault,omitempty"`
-	Seconds float64        `json:"seconds"` // that the engine took
-}
 
 // task is Work on the wire.
 type task struct {
@@ -60,7 +42,12 @@ func (t *task) check() error {
 	return nil
 }
 
-func (a *Answer) check() error {
+// said is an Answer on the wire.
+type said struct {
+	decode.Answer
+}
+
+func (a *said) check() error {
 	if !token(a.Batch) || a.ID == "" || len(a.Replies) == 0 && a.Fault == nil {
 		return fmt.Errorf("answer without batch, ID, or anything said")
 	}
@@ -85,7 +72,7 @@ func key(id string) string {
 func streams() []jetstream.StreamConfig {
 	queue := jetstream.StreamConfig{
 		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew,
-		MaxMsgsPerSubject: 1, DiscardNewPerSubject: true, AllowDirect: true,
+		MaxMsgsPerSubject: 1, DiscardNewPerSubject: true, AllowDirect: true, MaxAge: maxWait,
 	}
 	work, answers := queue, queue
 	work.Name, work.Subjects = workStream, []string{workPrefix + ">"}

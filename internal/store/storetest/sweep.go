@@ -19,7 +19,7 @@ func NewSweep(id, owner string, prompts int, at time.Time) sweep.Sweep {
 	w := sweep.Sweep{ID: id, Owner: owner, Instance: "main", State: sweep.Running, Created: at}
 	w.Setup = sweep.Setup{Aligned: "warm", Beta: 0.1, Judges: []sweep.Judge{{Name: "length", Title: "Length", Direction: sweep.Higher}}}
 	w.Setup.Config = sweep.Config{Name: "Sweep " + id, Pair: "demo", Samples: 2, Sampling: decode.DefaultSampling(), Objective: "length",
-		Lambda: sweep.Grid{Values: []float64{0, 0.1 + 0.2, 1}}, Rewards: []sweep.Reward{{Reward: "length", Name: "length"}}, Seed: 1<<64 - 1}
+		Lambda: sweep.Grid{Values: []float64{0, 1.0 / 3, 1}}, Rewards: []sweep.Reward{{Reward: "length", Name: "length"}}, Seed: 1<<64 - 1}
 	for i := range prompts {
 		w.Setup.Config.Prompts.Rows = append(w.Setup.Config.Prompts.Rows,
 			sweep.Row{Prompt: fmt.Sprintf("Prompt %d: 100%% “é”", i), Category: []string{"", "odd"}[i%2]})
@@ -31,7 +31,7 @@ func NewSweep(id, owner string, prompts int, at time.Time) sweep.Sweep {
 func Output(prompt int, lambda float64, sample int) sweep.Output {
 	return sweep.Output{
 		Cell: sweep.Cell{Prompt: prompt, Lambda: lambda, Sample: sample}, Text: fmt.Sprintf("text %d at %v", prompt, lambda), Tokens: 3 + prompt,
-		Finish: decode.EndStop, KL: lambda * float64(1+prompt), LogZ: -0.25, LogpReference: -1.5, LogpAligned: -0.1, LogQ: []float64{-1, 0.1 + 0.2},
+		Finish: decode.EndStop, KL: lambda * float64(1+prompt), LogZ: -0.25, LogpReference: -1.5, LogpAligned: -0.1, LogQ: []float64{-1, 1.0 / 3},
 	}
 }
 
@@ -91,7 +91,7 @@ func testSweepOutputs(t *testing.T, s *store.Store) {
 	if err := errors.Join(s.CreateSweep(ctx, NewSweep("w", "ann", 2, t0)), s.CreateSweep(ctx, NewSweep("v", "ann", 2, t0))); err != nil {
 		t.Fatal(err)
 	}
-	third := 0.1 + 0.2 // not 0.3, and must come back as it is
+	third := 1.0 / 3 // must come back as it is
 	all := []sweep.Output{Output(0, 0, 0), Output(0, third, 1), Output(1, 0, 0), Output(1, third, 0)}
 	all[3] = sweep.Output{Cell: all[3].Cell, Finish: decode.EndError, Error: "too\x00long"}
 	if n, err := s.AddOutputs(ctx, "w", []sweep.Output{all[1], all[0]}); n != 2 || err != nil {
