@@ -32,7 +32,7 @@ type curve struct {
 	mis     bool
 	overall float64   // with reweighting: the mean of all outputs, which f and m are taken from, for the sake of rounding
 	b       []float64 // and the coefficients of the control variate
-	sign    float64 // −1 turns a curve whose lowest point is its best upside down, for top only
+	sign    float64   // −1 turns a curve whose lowest point is its best upside down, for top only
 }
 
 // leastESS is the share of the outputs at one decoded λ that reweighting must be worth for a curve to be drawn, and the

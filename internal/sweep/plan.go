@@ -27,8 +27,7 @@ type Plan struct {
 const candidates = 3
 
 // spread are the quantiles of the best λ that they are at.
-var testSpread = [...]float64{0.025, 0.5, 0.975}
-func spread() [3]float64 { return testSpread }
+func spread() [candidates]float64 { return [...]float64{0.005, 0.5, 0.995} }
 
 // smallest is the share of the prompts that a stage must reach to be worth the wait for its end.
 const smallest = 0.02
@@ -38,8 +37,8 @@ const smallest = 0.02
 // rewards. So the plan depends on what was found and never on when, and a sweep that was interrupted goes on to the
 // same numbers. Outputs that no stage asked for are ignored.
 //
-// Round 0 is the grid. Each round of refinement after it decodes three λ, with sample indexes of its own: the 2.5%,
-// 50% and 97.5% quantiles of where the best λ of the objective falls when prompts are resampled. That is Thompson
+// Round 0 is the grid. Each round of refinement after it decodes three λ, with sample indexes of its own: the 0.5%,
+// 50% and 99.5% quantiles of where the best λ of the objective falls when prompts are resampled. That is Thompson
 // sampling with a bootstrap for the posterior (Eckles & Kaptein 2014), in rounds, with quantiles in place of random
 // draws, so that a round brackets the best λ as narrowly as is known: its ends say on which side the top lies, and
 // its middle how high it is. The knowledge gradient was not taken: it looks for the next sample that raises the
