@@ -23,8 +23,10 @@ var allowed = map[string][]string{
 		"internal/fault", "internal/sweep",
 		"github.com/santhosh-tekuri/jsonschema/...", // whether a text fits a schema
 	},
-	"internal/bench":             {"internal/decode", "gonum.org/..."},  // measures the engine
-	"internal/decode/decodetest": {"internal/decode", "internal/fault"}, // the model without files
+	"internal/sweep/runner":      {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"}, // what is to be done next
+	"internal/sweep/export":      {"internal/fault", "internal/sweep", "github.com/parquet-go/..."},                // files for other programs
+	"internal/bench":             {"internal/decode", "gonum.org/..."},                                             // measures the engine
+	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                            // the model without files
 
 	// The only package with cgo, and the only one that knows llama.cpp.
 	"internal/decode/llamacpp": {
@@ -42,7 +44,7 @@ var allowed = map[string][]string{
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/web": {
-		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep", "internal/pair",
+		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep/...", "internal/pair",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

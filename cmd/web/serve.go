@@ -16,6 +16,8 @@ import (
 	"realign/internal/fault"
 	"realign/internal/session"
 	"realign/internal/store"
+	"realign/internal/sweep/reward"
+	"realign/internal/sweep/runner"
 	"realign/internal/web"
 	"realign/internal/worker"
 )
@@ -68,7 +70,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	models := catalogue{library, c.sums()}
 	config := worker.Config{Pairs: library, URL: c.NATS, Data: c.Data, Stderr: h.stderr, Log: log}
 	if c.Workers {
-		config.Command = c.child
+		config.Command = childOf(c.pairFlags, c.modelFlags, c.Queue)
 	}
 	pool, err := worker.NewPool(config)
 	if err != nil {
@@ -86,10 +88,22 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, hub.Close()) }()
+	queue, err := pool.Queue(ctx)
+	if err != nil {
+		return err
+	}
+	sweeps, err := runner.New(ctx, runner.Config{
+		Store: db, Queue: queue, Pairs: models, Log: log, Instance: c.Instance, Rewards: reward.Environment{Secret: os.Getenv, Cache: db},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sweeps.Close()) }()
 	pages, err := web.New(web.Config{
 		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now}, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
 		Secret: secret, PublicURL: c.PublicURL, TrustProxy: c.TrustProxy, Queue: c.Queue,
+		Sweeper: sweeps, Sweeps: db,
 	})
 	if err != nil {
 		return flagged(err)
@@ -101,27 +115,29 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	return errors.Join(err, hub.Close(), pages.Close())
 }
 
-// child is the process of one pair's worker.
-func (c *serveCommand) child(name, natsURL, id string) *exec.Cmd {
-	program, err := os.Executable()
-	if err != nil {
-		program = os.Args[0]
-	}
-	args := append([]string{"worker", "--pair=" + name, "--child", "--worker-id=" + id, "--data=" + c.Data, fmt.Sprint("--queue=", c.Queue)},
-		c.modelFlags.args()...)
-	if c.Models != "" {
-		args = append(args, "--models="+c.Models)
-	}
-	cmd := exec.Command(program, args...)
-	// Secrets go by the environment, which other users cannot read, and a worker gets none but its own.
-	for _, line := range os.Environ() {
-		key, _, _ := strings.Cut(line, "=")
-		if key != "REALIGN_PASSWORD" && key != "REALIGN_DB" && key != "REALIGN_NATS" {
-			cmd.Env = append(cmd.Env, line)
+// childOf makes the process of one pair's worker.
+func childOf(pairs pairFlags, models modelFlags, queue int) func(name, natsURL, id string) *exec.Cmd {
+	return func(name, natsURL, id string) *exec.Cmd {
+		program, err := os.Executable()
+		if err != nil {
+			program = os.Args[0]
 		}
+		args := append([]string{"worker", "--pair=" + name, "--child", "--worker-id=" + id, "--data=" + pairs.Data, fmt.Sprint("--queue=", queue)},
+			models.args()...)
+		if pairs.Models != "" {
+			args = append(args, "--models="+pairs.Models)
+		}
+		cmd := exec.Command(program, args...)
+		// Secrets go by the environment, which other users cannot read, and a worker gets none but its own.
+		for _, line := range os.Environ() {
+			key, _, _ := strings.Cut(line, "=")
+			if key != "REALIGN_PASSWORD" && key != "REALIGN_DB" && key != "REALIGN_NATS" {
+				cmd.Env = append(cmd.Env, line)
+			}
+		}
+		cmd.Env = append(cmd.Env, "REALIGN_NATS="+natsURL)
+		return cmd
 	}
-	cmd.Env = append(cmd.Env, "REALIGN_NATS="+natsURL)
-	return cmd
 }
 
 // checkFolder makes the data folder and finds out whether it can be written.
