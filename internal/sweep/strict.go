@@ -55,7 +55,7 @@ func known(path string, raw any, t reflect.Type) error {
 			return nil
 		}
 		names := map[string]reflect.Type{}
-		for f := range t.Fields() {
+		for _, f := range reflect.VisibleFields(t) {
 			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
 				names[name] = f.Type
 			}

@@ -48,16 +48,31 @@ type Checker interface {
 
 // Environment is what rewards are given beyond their parameters.
 type Environment struct {
-	Beta     float64                  // β of the aligned model; 0 when nobody says
-	Headless bool                     // rewards for the command line only are allowed
-	Secret   func(name string) string // a secret by its name, such as an environment variable; nil has none
-	Cache    Cache                    // of answers that cost; nil keeps none
+	Beta     float64 // β of the aligned model; 0 when nobody says
+	Headless bool    // the command line: rewards that run programs are allowed, and all addresses
+
+	// Endpoint says whether an address may be asked; nil allows none unless Headless. A server's own network is
+	// within its reach, so it should allow only what its administrator lists.
+	Endpoint func(url string) error
+
+	Secret func(name string) string // a secret by its name, such as an environment variable; nil has none
+	Cache  Cache                    // of answers that cost; nil keeps none
 }
 
 // Cache keeps answers of endpoints by what was asked. It may be used by several goroutines at once.
 type Cache interface {
 	Get(key string) (answer []byte, ok bool)
 	Put(key string, answer []byte)
+}
+
+// Judges are the rewards as estimates know them, for sweep.Setup.
+func Judges(rewards []Named) []sweep.Judge {
+	var judges []sweep.Judge
+	for _, r := range rewards {
+		info := r.Info()
+		judges = append(judges, sweep.Judge{Name: r.Name, Title: info.Title, Unit: info.Unit, Direction: info.Direction})
+	}
+	return judges
 }
 
 // maker builds a reward from its parameters in JSON (never nil).
@@ -96,16 +111,8 @@ func Open(c *sweep.Config, e Environment) ([]Named, error) {
 		if i < 0 {
 			return nil, fault.Field("rewards", "there is no reward %q; the nearest is %q", r.Reward, sweep.Nearest(r.Reward, names))
 		}
-		info := all[i].info
-		if info.Headless && !e.Headless {
+		if all[i].info.Headless && !e.Headless {
 			return nil, fault.Field("rewards."+r.Name, "only the command line may use the reward %q", r.Reward)
-		}
-		for _, column := range info.Needs {
-			for n := range c.Prompts.Rows {
-				if !c.Prompts.Rows[n].Has(column) {
-					return nil, fault.Field("rewards."+r.Name, "the reward %q needs the column %q, which prompts[%d] does not have", r.Reward, column, n)
-				}
-			}
 		}
 		parameters := []byte(r.Parameters)
 		if len(parameters) == 0 || string(parameters) == "null" {
@@ -114,6 +121,13 @@ func Open(c *sweep.Config, e Environment) ([]Named, error) {
 		made, err := all[i].make(parameters, e)
 		if err != nil {
 			return nil, within("rewards."+r.Name, err)
+		}
+		for _, column := range made.Info().Needs {
+			for n := range c.Prompts.Rows {
+				if !c.Prompts.Rows[n].Has(column) {
+					return nil, fault.Field("rewards."+r.Name, "the reward %q needs the column %q, which prompts[%d] does not have", r.Reward, column, n)
+				}
+			}
 		}
 		rewards = append(rewards, Named{r.Name, made})
 	}
