@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"strings"
 	"time"
 
@@ -35,6 +36,8 @@ type serveCommand struct {
 	Password   string   `placeholder:"TEXT" help:"The password; better given as REALIGN_PASSWORD."`
 	PublicURL  *url.URL `name:"public-url" placeholder:"URL" help:"Address that people use, when a proxy stands before the server."`
 	TrustProxy bool     `name:"trust-proxy" help:"Believe a proxy's X-Forwarded-For."`
+
+	Endpoints []string `sep:"," placeholder:"URL,…" help:"Addresses that rewards of sweeps may ask, each with all below it. Default: none. Keys that they send are environment variables named REALIGN_KEY_…."`
 
 	Workers  bool   `default:"true" negatable:"" help:"Start workers here; without, only those that join over --nats decode."`
 	Queue    int    `default:"64" help:"Requests of a pair that may wait for room."`
@@ -93,7 +96,8 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	sweeps, err := runner.New(ctx, runner.Config{
-		Store: db, Queue: queue, Pairs: models, Log: log, Instance: c.Instance, Rewards: reward.Environment{Secret: os.Getenv, Cache: db},
+		Store: db, Queue: queue, Pairs: models, Log: log, Instance: c.Instance,
+		Rewards: reward.Environment{Secret: rewardKey, Endpoint: c.mayAsk, Cache: db},
 	})
 	if err != nil {
 		return err
@@ -115,6 +119,30 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	return errors.Join(err, hub.Close(), pages.Close())
 }
 
+// rewardKey is a secret that rewards of pages may send: any other variable is not for them.
+func rewardKey(name string) string {
+	if !strings.HasPrefix(name, "REALIGN_KEY_") {
+		return ""
+	}
+	return os.Getenv(name)
+}
+
+// mayAsk is an Invalid error for an address that rewards of pages may not ask.
+func (c *serveCommand) mayAsk(address string) error {
+	asked, err := url.Parse(address)
+	if err != nil {
+		return fault.Field("url", "is not an address")
+	}
+	for _, text := range c.Endpoints {
+		allowed, err := url.Parse(text)
+		if err == nil && allowed.Scheme == asked.Scheme && allowed.Host == asked.Host &&
+			strings.HasPrefix(path.Clean("/"+asked.Path)+"/", strings.TrimSuffix(path.Clean("/"+allowed.Path), "/")+"/") {
+			return nil
+		}
+	}
+	return fault.Field("url", "is not among the --endpoints that this server may ask")
+}
+
 // childOf makes the process of one pair's worker.
 func childOf(pairs pairFlags, models modelFlags, queue int) func(name, natsURL, id string) *exec.Cmd {
 	return func(name, natsURL, id string) *exec.Cmd {
@@ -131,7 +159,7 @@ func childOf(pairs pairFlags, models modelFlags, queue int) func(name, natsURL, 
 		// Secrets go by the environment, which other users cannot read, and a worker gets none but its own.
 		for _, line := range os.Environ() {
 			key, _, _ := strings.Cut(line, "=")
-			if key != "REALIGN_PASSWORD" && key != "REALIGN_DB" && key != "REALIGN_NATS" {
+			if key != "REALIGN_PASSWORD" && key != "REALIGN_DB" && key != "REALIGN_NATS" && !strings.HasPrefix(key, "REALIGN_KEY_") {
 				cmd.Env = append(cmd.Env, line)
 			}
 		}
