@@ -54,9 +54,10 @@ func (s *Store) SweepTable(ctx context.Context, id string, q sweep.Query) (sweep
 		direction = "DESC"
 	}
 	if q.Sort != nil {
-		means := where(s.read.NewSelect().TableExpr("? AS x", bun.Ident(table)).ColumnExpr("x.prompt").ColumnExpr("AVG("+value+") AS mean").
-			Where("x.lambda = ?", *q.Sort)).GroupExpr("x.prompt")
-		query.Join("LEFT JOIN (?) AS m ON m.prompt = p.prompt", means).OrderExpr("m.mean IS NULL, m.mean " + direction + ", p.prompt")
+		// A subquery for each prompt, which an index answers by itself.
+		mean := where(s.read.NewSelect().TableExpr("? AS x", bun.Ident(table)).ColumnExpr("AVG("+value+")").
+			Where("x.lambda = ? AND x.prompt = p.prompt", *q.Sort))
+		query.ColumnExpr("(?) AS mean", mean).OrderExpr("mean IS NULL, mean " + direction + ", p.prompt")
 	} else {
 		query.OrderExpr("p.prompt " + direction)
 	}
