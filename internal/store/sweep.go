@@ -53,6 +53,8 @@ type sweepPromptRow struct {
 	Beginning string `bun:"beginning"`
 	Fold      string `bun:"fold"`
 	Category  string `bun:"category"`
+
+	Mean *float64 `bun:"mean,scanonly"` // that a table is sorted by
 }
 
 // beginningLength is how many characters of a prompt a table shows.

@@ -41,9 +41,10 @@ func (s *Store) SweepTable(ctx context.Context, id string, q sweep.Query) (sweep
 		query.Where("p.category = ?", noZeros(q.Category))
 	}
 	if q.Gaps {
-		whole := where(s.read.NewSelect().TableExpr("? AS x", bun.Ident(table)).ColumnExpr("1").Where("x.prompt = p.prompt").Where(value + " IS NULL"))
-		failed := s.read.NewSelect().TableExpr("sweep_cells AS y").ColumnExpr("1").Where("y.sweep_id = ? AND y.prompt = p.prompt AND y.error <> ''", id)
-		query.Where("(EXISTS (?) OR EXISTS (?))", whole, failed)
+		missing := s.read.NewSelect().TableExpr("sweep_values AS x").ColumnExpr("x.prompt").
+			Where("x.sweep_id = ? AND x.reward = ? AND x.value IS NULL", id, noZeros(q.Column))
+		failed := s.read.NewSelect().TableExpr("sweep_cells AS y").ColumnExpr("y.prompt").Where("y.sweep_id = ? AND y.error <> ''", id)
+		query.Where("(p.prompt IN (?) OR p.prompt IN (?))", missing, failed)
 	}
 	total, err := query.Clone().Count(ctx)
 	if err != nil {
@@ -57,7 +58,7 @@ func (s *Store) SweepTable(ctx context.Context, id string, q sweep.Query) (sweep
 		// A subquery for each prompt, which an index answers by itself.
 		mean := where(s.read.NewSelect().TableExpr("? AS x", bun.Ident(table)).ColumnExpr("AVG("+value+")").
 			Where("x.lambda = ? AND x.prompt = p.prompt", *q.Sort))
-		query.ColumnExpr("(?) AS mean", mean).OrderExpr("mean IS NULL, mean " + direction + ", p.prompt")
+		query.ColumnExpr("(?) AS mean", mean).OrderExpr("mean " + direction + " NULLS LAST, p.prompt")
 	} else {
 		query.OrderExpr("p.prompt " + direction)
 	}

@@ -58,6 +58,8 @@ CREATE TABLE sweep_values (
     PRIMARY KEY (sweep_id, reward, prompt, lambda, sample)
 );
 CREATE INDEX sweep_values_by_lambda ON sweep_values (sweep_id, reward, lambda, prompt, value);
+CREATE INDEX sweep_values_missing ON sweep_values (sweep_id, reward, prompt) WHERE value IS NULL;
+CREATE INDEX sweep_cells_failed ON sweep_cells (sweep_id, prompt) WHERE error <> '';
 CREATE INDEX sweep_cells_by_lambda ON sweep_cells (sweep_id, lambda, prompt, kl);
 
 -- Answers of endpoints that cost, by what was asked.
