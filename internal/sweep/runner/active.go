@@ -345,7 +345,8 @@ func (a *active) end(state sweep.State, reason string) error {
 	if err := a.runner.move(a.ctx, &a.sweep, state, reason, report); err != nil && fault.KindOf(err) != fault.Conflict {
 		return err
 	}
-	if err := a.runner.config.Queue.Forget(a.ctx, a.sweep.ID); err != nil && !errors.Is(err, context.Canceled) {
+	a.cancel() // nothing reads answers any more when the queue goes
+	if err := a.runner.config.Queue.Forget(a.runner.ctx, a.sweep.ID); err != nil && !errors.Is(err, context.Canceled) {
 		a.runner.log.Warn("the queue of a sweep stays", "sweep", a.sweep.ID, "error", err)
 	}
 	a.runner.mu.Lock()
