@@ -143,6 +143,18 @@ func TestStages(t *testing.T) {
 	}
 }
 
+// TestRefinementLooksBesideACertainTop: where every resample has its top at one λ, the next round still looks beside it.
+func TestRefinementLooksBesideACertainTop(t *testing.T) {
+	s, outputs := made([]float64{0, 1, 2}, 10, func(_ int, l float64, _ int) map[string]Value {
+		return map[string]Value{"x": Of(-l), "y": Of(0)}
+	})
+	s.Config.Refine.Rounds = 1
+	plan, err := Next(s, outputs)
+	if err != nil || plan.Done || plan.Round != 1 || !slices.Equal(plan.Items[0].Lambdas, []float64{0, 0.5}) {
+		t.Errorf("%+v, %v", plan, err)
+	}
+}
+
 // TestWorldIsTheEngine: the simulated world of these tests decodes what the engine does, token for token, and what it
 // records of it is what the engine's trace says.
 func TestWorldIsTheEngine(t *testing.T) {
