@@ -8,8 +8,9 @@ import (
 	"gonum.org/v1/gonum/stat"
 )
 
-// resamples is how many times prompts are drawn anew for an interval.
-const resamples = 1000
+// resamples is how many times n prompts are drawn anew for an interval: fewer where there are very many, which take long
+// and whose intervals are narrow.
+func resamples(n int) int { return min(max(4_000_000/n, 400), 1000) }
 
 // sums are totals over prompts, of the sweep and of resamples of its prompts: prompts are what is independent in
 // a sweep, so they are drawn with replacement, each with all of its cells (Efron & Tibshirani, An Introduction to
@@ -26,13 +27,13 @@ func sumOver(rows [][]float64, seed uint64) sums {
 		return sums{}
 	}
 	columns, n := len(rows[0]), len(rows)
-	s := sums{total: make([]float64, columns), draws: make([][]float64, resamples)}
+	s := sums{total: make([]float64, columns), draws: make([][]float64, resamples(n))}
 	for _, row := range rows {
 		add(s.total, row, 1)
 	}
 	random := rand.New(rand.NewPCG(seed, 1))
 	counts := make([]float64, n)
-	backing := make([]float64, resamples*columns)
+	backing := make([]float64, len(s.draws)*columns)
 	for d := range s.draws {
 		clear(counts)
 		for range n {

@@ -41,7 +41,7 @@ const smallest = 0.02
 // 50% and 99.5% quantiles of where the best λ of the objective falls when prompts are resampled. That is Thompson
 // sampling with a bootstrap for the posterior (Eckles & Kaptein 2014), in rounds, with quantiles in place of random
 // draws, so that a round brackets the best λ as narrowly as is known: its ends say on which side the top lies, and
-// its middle how high it is. The knowledge gradient was not taken: it looks for the next sample that raises the
+// its middle how high it is. Where all resamples agree, it looks half-way to the neighbouring λ. The knowledge gradient was not taken: it looks for the next sample that raises the
 // expected reward of the final choice, and on the flat top of a curve, where several λ are nearly as good, it
 // stops caring where the best one is, while the interval of β is what a sweep is asked for.
 //
@@ -90,7 +90,7 @@ func (p *planner) next() Plan {
 		switch {
 		case lambdas == nil:
 			return p.done(reason)
-		case best.Width() <= c.Refine.Width:
+		case c.Refine.Width > 0 && best.Width() <= c.Refine.Width:
 			return p.done(fmt.Sprintf("the interval of the best λ, %.3g to %.3g, is no wider than %g", best.Low, best.High, c.Refine.Width))
 		}
 		limit := math.MaxInt
@@ -218,6 +218,18 @@ func (p *planner) look() (lambdas []float64, best Interval, reason string) {
 		if !slices.Contains(lambdas, l) {
 			lambdas = append(lambdas, l)
 		}
+	}
+	if len(lambdas) == 1 { // every resample agrees: look half-way to the λ next to it
+		at := nearest(t.lambdas, lambdas[0])
+		for _, k := range []int{at - 1, at + 1} {
+			if k < 0 || k >= len(t.lambdas) {
+				continue
+			}
+			if l := fine[nearest(fine, (lambdas[0]+t.lambdas[k])/2)]; !slices.Contains(lambdas, l) {
+				lambdas = append(lambdas, l)
+			}
+		}
+		slices.Sort(lambdas)
 	}
 	return lambdas, best, ""
 }

@@ -188,6 +188,9 @@ func readCSV(data []byte) ([]Row, error) {
 		if !slices.Contains(names, head[i]) {
 			return nil, fault.Field("prompts", "line 1: there is no column %q; the nearest is %q", head[i], Nearest(head[i], names))
 		}
+		if slices.Contains(head[:i], head[i]) {
+			return nil, fault.Field("prompts", "line 1 has the column %q twice", head[i])
+		}
 	}
 	if !slices.Contains(head, "prompt") {
 		return nil, fault.Field("prompts", "line 1 has no column \"prompt\"")

@@ -383,7 +383,7 @@ func (c *curve) report() *Best {
 	if value == nil {
 		return nil
 	}
-	first, last := c.readable(c.lambdas[0]), c.readable(c.lambdas[len(c.lambdas)-1])
+	first, last := c.neighbour(-1, 1), c.neighbour(len(c.ok), -1)
 	b := &Best{Lambda: lambda, Value: *value, AtLow: lambda.Low <= c.lambdas[first], AtHigh: lambda.High >= c.lambdas[last]}
 	if one := c.readable(1); c.lambdas[one] == 1 {
 		if gain, ok := c.less(at, one); ok {
@@ -395,7 +395,7 @@ func (c *curve) report() *Best {
 
 // turn is where the curve turns, nil where its best point is the last one.
 func (c *curve) turn(best *Best) *Turn {
-	at, last := c.readable(best.Lambda.Estimate), c.readable(c.lambdas[len(c.lambdas)-1])
+	at, last := c.readable(best.Lambda.Estimate), c.neighbour(len(c.ok), -1)
 	if at == last {
 		return nil
 	}

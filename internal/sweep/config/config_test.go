@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -49,6 +50,23 @@ func TestParse(t *testing.T) {
 	}
 	if c.Refine.Rounds != 1 || c.Refine.Width != 0.2 {
 		t.Errorf("%+v", c.Refine)
+	}
+}
+
+// TestDocumentation: the file that the documentation shows is one.
+func TestDocumentation(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/sweeps.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, _ = strings.Cut(text, "```")
+	c, err := config.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Prompts.Path != "prompts.jsonl" || len(c.Rewards) != 3 || c.Evaluation != "sentiment-check" || c.Refine.Width != 0.2 {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -214,7 +214,14 @@ func TestRegistry(t *testing.T) {
 	if !slices.IsSortedFunc(infos, func(a, b Info) int { return strings.Compare(a.Name, b.Name) }) {
 		t.Error("the registry is not in the order of names")
 	}
+	page, err := os.ReadFile("../../../docs/sweeps.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, info := range infos {
+		if !strings.Contains(string(page), "\n| `"+info.Name+"` |") {
+			t.Errorf("the documentation has no line on %s", info.Name)
+		}
 		if info.Title == "" || info.About == "" || info.Direction != sweep.Higher && info.Direction != sweep.Lower {
 			t.Errorf("%+v says too little", info)
 		}
