@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,11 +13,10 @@ import (
 	"realign/internal/fault"
 )
 
-// workAtOnce is how many pieces of work a worker decodes at the same time: the second one fills passes whose rows
-// are few when the lanes of the first come to their ends.
-const workAtOnce = 2
-
-// labour takes work from the queue of the pair until ctx is done. A NATS server without JetStream has none.
+// labour takes work from the queue of the pair, piece by piece, until ctx is done. A NATS server without JetStream has none.
+//
+// One piece at a time: where two share the cache, the order in which attention sums depends on how they happened to be mixed,
+// and eight-bit layers after it round differently. A piece that is alone is decoded to the same numbers whenever it is.
 func (s *service) labour(ctx context.Context) {
 	stream, err := jetstream.New(s.conn)
 	if err != nil {
@@ -45,13 +43,7 @@ func (s *service) labour(ctx context.Context) {
 			return
 		}
 	}
-	var wait sync.WaitGroup
-	for range workAtOnce {
-		wait.Go(func() {
-			pull(ctx, consumer, func(m jetstream.Msg) { s.work(ctx, stream, m) }, func(err error) { s.log.Warn("take work", "error", err) })
-		})
-	}
-	wait.Wait()
+	pull(ctx, consumer, func(m jetstream.Msg) { s.work(ctx, stream, m) }, func(err error) { s.log.Warn("take work", "error", err) })
 }
 
 const workRetry = time.Second

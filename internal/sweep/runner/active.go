@@ -205,8 +205,7 @@ func (a *active) offer(item sweep.Item) error {
 	}
 	config := &a.sweep.Setup.Config
 	request := config.Request(item, a.sweep.Setup.Aligned)
-	request.Run = a.sweep.ID
-	request.Owner = "sweep " + a.sweep.ID // prompts of one sweep often begin alike
+	request.Run = a.sweep.ID // without an owner, for whom the engine would keep what it read: numbers must not depend on what ran before
 	request.Totals = true
 	if config.Reweights() {
 		request.Evaluate = config.Evaluate()
