@@ -29,9 +29,13 @@ before(async () => {
   await page.click("[data-share-submit]");
   await page.locator("[data-share-url]").waitFor();
   const comparison = await page.inputValue("[data-share-url]");
+  const swept = [];
+  for (const seed of [1, 2]) swept.push(await sweep(page, seed));
   cookies = await context.cookies();
   addresses = {
     playground: "/", session, comparison, sessions: "/sessions", "sessions-none": "/sessions?q=nothing", shares: "/shares", pairs: "/pairs", pair: "/pairs/demo",
+    sweeps: "/sweeps", "sweep-new": "/sweeps/new", sweep: swept[0], "sweep-table": `${swept[0]}/table?sort=1`, "sweep-prompt": `${swept[0]}/prompts/1`,
+    "sweep-ticket": `${swept[0]}/ticket`, "sweep-compare": `/sweeps/compare?id=${swept.map((address) => address.split("/").pop()).join("&id=")}`,
     error: "/nothing", login: `${guarded.base}/login?next=%2Fsessions`, fork: `/?from=c:${comparison.split("/c/")[1]}`,
   };
   await context.close();
@@ -42,6 +46,17 @@ after(async () => {
   await guarded?.stop();
   await server?.stop();
 });
+
+/** The address of a small sweep that is done. */
+async function sweep(page, seed) {
+  await page.goto(`${server.base}/sweeps/new`);
+  await page.click('summary:text("Or a whole configuration")');
+  await page.fill('[name="config"]', `{"name": "Small ${seed}", "pair": "demo", "prompts": ["Do you like films?", "What music do you like?", {"prompt": "Hello!", "category": "hello"}],
+    "lambda": [0, 0.5, 1, 2], "samples": 3, "seed": ${seed}, "sampling": {"max_tokens": 20, "temperature": 1}, "rewards": ["sentiment", "distinct"], "refine": {"rounds": 0}}`);
+  await page.click('button:text("Start the sweep")');
+  await page.locator('[data-sweep-state="done"]').waitFor({ timeout: 60_000 });
+  return page.url();
+}
 
 async function check(page, name) {
   await page.evaluate(axe);

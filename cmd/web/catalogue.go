@@ -3,19 +3,24 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"strings"
 
 	"realign/internal/fault"
 	"realign/internal/pair"
 	"realign/internal/session"
+	"realign/internal/sweep/runner"
 )
 
-// catalogue tells sessions which models a pair has: a session.Pairs.
+// catalogue tells sessions and sweeps which models a pair has: a session.Pairs and a runner.Pairs.
 type catalogue struct {
 	library *pair.Library
 	sums    *pair.Sums
 }
 
-var _ session.Pairs = catalogue{}
+var (
+	_ session.Pairs = catalogue{}
+	_ runner.Pairs  = catalogue{}
+)
 
 // Models resolves aligned models' names and identifies the files by their sums, as they are on disk now.
 func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([]string, []session.File, error) {
@@ -51,4 +56,20 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 		out = append(out, session.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: sum})
 	}
 	return aligned, out, nil
+}
+
+// Trained finds an aligned model and the β it was trained with.
+func (c catalogue) Trained(name, aligned string) (string, float64, error) {
+	p, err := c.library.Find(name)
+	if err != nil {
+		return "", 0, fault.Field("pair", "%v", err)
+	}
+	if err := p.Installed(); err != nil {
+		return "", 0, err
+	}
+	a, err := p.Find(aligned)
+	if err != nil {
+		return "", 0, fault.Field("aligned", "%v (there are: %s)", err, strings.Join(p.Names(), ", "))
+	}
+	return a.Name, a.Beta, nil
 }

@@ -39,6 +39,7 @@ type cli struct {
 	Serve   serveCommand   `cmd:"" help:"Serve the pages."`
 	Decode  decodeCommand  `cmd:"" help:"Decode a prompt at one or more λ."`
 	Map     mapCommand     `cmd:"" help:"Find every reply to a prompt over an interval of λ."`
+	Sweep   sweepCommand   `cmd:"" help:"Find the λ, and so the β, that is worth training, by decoding prompts at many λ and judging the texts."`
 	Pairs   pairsCommand   `cmd:"" help:"List, show, add and check pairs of models."`
 	Devices devicesCommand `cmd:"" help:"List the GPUs that models can be put on."`
 	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`

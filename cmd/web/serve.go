@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"strings"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	"realign/internal/offload"
 	"realign/internal/session"
 	"realign/internal/store"
+	"realign/internal/sweep/reward"
+	"realign/internal/sweep/runner"
 	"realign/internal/web"
 	"realign/internal/worker"
 )
@@ -34,6 +37,8 @@ type serveCommand struct {
 	Password   string   `placeholder:"TEXT" help:"The password; better given as REALIGN_PASSWORD."`
 	PublicURL  *url.URL `name:"public-url" placeholder:"URL" help:"Address that people use, when a proxy stands before the server."`
 	TrustProxy bool     `name:"trust-proxy" help:"Believe a proxy's X-Forwarded-For."`
+
+	Endpoints []string `sep:"," placeholder:"URL,…" help:"Addresses that rewards of sweeps may ask, each with all below it. Default: none. Keys that they send are environment variables named REALIGN_KEY_…."`
 
 	Workers  bool   `default:"true" negatable:"" help:"Start workers here; without, only those that join over --nats decode."`
 	Queue    int    `default:"64" help:"Requests of a pair that may wait for room."`
@@ -69,15 +74,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	models := catalogue{library, c.sums()}
 	config := worker.Config{Pairs: library, URL: c.NATS, Data: c.Data, Stderr: h.stderr, Log: log}
 	if c.Workers {
-		config.Command = c.child
-		if choice, _ := c.offload(); choice.Layers == offload.Auto { // Validate has seen it
-			config.Cautious = func(name, url, id string) *exec.Cmd {
-				log.Warn("a pair's worker died twice while it loaded: it is started without GPUs", "pair", name)
-				without := *c
-				without.GPULayers, without.Devices = "auto", "none"
-				return without.child(name, url, id)
-			}
-		}
+		config.Command, config.Cautious = children(c.pairFlags, c.modelFlags, c.Queue, log)
 	}
 	pool, err := worker.NewPool(config)
 	if err != nil {
@@ -95,10 +92,23 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, hub.Close()) }()
+	queue, err := pool.Queue(ctx)
+	if err != nil {
+		return err
+	}
+	sweeps, err := runner.New(ctx, runner.Config{
+		Store: db, Queue: queue, Pairs: models, Log: log, Instance: c.Instance,
+		Rewards: reward.Environment{Secret: rewardKey, Endpoint: c.mayAsk, Cache: db},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sweeps.Close()) }()
 	pages, err := web.New(web.Config{
 		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now}, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
 		Secret: secret, PublicURL: c.PublicURL, TrustProxy: c.TrustProxy, Queue: c.Queue,
+		Sweeper: sweeps, Sweeps: db,
 	})
 	if err != nil {
 		return flagged(err)
@@ -110,27 +120,68 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	return errors.Join(err, hub.Close(), pages.Close())
 }
 
-// child is the process of one pair's worker.
-func (c *serveCommand) child(name, natsURL, id string) *exec.Cmd {
-	program, err := os.Executable()
+// rewardKey is a secret that rewards of pages may send: any other variable is not for them.
+func rewardKey(name string) string {
+	if !strings.HasPrefix(name, "REALIGN_KEY_") {
+		return ""
+	}
+	return os.Getenv(name)
+}
+
+// mayAsk is an Invalid error for an address that rewards of pages may not ask.
+func (c *serveCommand) mayAsk(address string) error {
+	asked, err := url.Parse(address)
 	if err != nil {
-		program = os.Args[0]
+		return fault.Field("url", "is not an address")
 	}
-	args := append([]string{"worker", "--pair=" + name, "--child", "--worker-id=" + id, "--data=" + c.Data, fmt.Sprint("--queue=", c.Queue)},
-		c.modelFlags.args()...)
-	if c.Models != "" {
-		args = append(args, "--models="+c.Models)
-	}
-	cmd := exec.Command(program, args...)
-	// Secrets go by the environment, which other users cannot read, and a worker gets none but its own.
-	for _, line := range os.Environ() {
-		key, _, _ := strings.Cut(line, "=")
-		if key != "REALIGN_PASSWORD" && key != "REALIGN_DB" && key != "REALIGN_NATS" {
-			cmd.Env = append(cmd.Env, line)
+	for _, text := range c.Endpoints {
+		allowed, err := url.Parse(text)
+		if err == nil && allowed.Scheme == asked.Scheme && allowed.Host == asked.Host &&
+			strings.HasPrefix(path.Clean("/"+asked.Path)+"/", strings.TrimSuffix(path.Clean("/"+allowed.Path), "/")+"/") {
+			return nil
 		}
 	}
-	cmd.Env = append(cmd.Env, "REALIGN_NATS="+natsURL)
-	return cmd
+	return fault.Field("url", "is not among the --endpoints that this server may ask")
+}
+
+// children makes the processes of pairs' workers: as asked for, and, where devices were left to choose, another that uses
+// none, for a pair whose worker dies while it loads.
+func children(pairs pairFlags, models modelFlags, queue int, log *slog.Logger) (child, cautious func(name, natsURL, id string) *exec.Cmd) {
+	child = childOf(pairs, models, queue)
+	if choice, _ := models.offload(); choice.Layers == offload.Auto { // Validate has seen it
+		models.GPULayers, models.Devices = "auto", "none"
+		without := childOf(pairs, models, queue)
+		cautious = func(name, natsURL, id string) *exec.Cmd {
+			log.Warn("a pair's worker died twice while it loaded: it is started without GPUs", "pair", name)
+			return without(name, natsURL, id)
+		}
+	}
+	return child, cautious
+}
+
+// childOf makes the process of one pair's worker.
+func childOf(pairs pairFlags, models modelFlags, queue int) func(name, natsURL, id string) *exec.Cmd {
+	return func(name, natsURL, id string) *exec.Cmd {
+		program, err := os.Executable()
+		if err != nil {
+			program = os.Args[0]
+		}
+		args := append([]string{"worker", "--pair=" + name, "--child", "--worker-id=" + id, "--data=" + pairs.Data, fmt.Sprint("--queue=", queue)},
+			models.args()...)
+		if pairs.Models != "" {
+			args = append(args, "--models="+pairs.Models)
+		}
+		cmd := exec.Command(program, args...)
+		// Secrets go by the environment, which other users cannot read, and a worker gets none but its own.
+		for _, line := range os.Environ() {
+			key, _, _ := strings.Cut(line, "=")
+			if key != "REALIGN_PASSWORD" && key != "REALIGN_DB" && key != "REALIGN_NATS" && !strings.HasPrefix(key, "REALIGN_KEY_") {
+				cmd.Env = append(cmd.Env, line)
+			}
+		}
+		cmd.Env = append(cmd.Env, "REALIGN_NATS="+natsURL)
+		return cmd
+	}
 }
 
 // checkFolder makes the data folder and finds out whether it can be written.

@@ -23,6 +23,8 @@ type branch struct {
 	guesses []Token // that may follow
 	ahead   []int   // per model: how many of them are in its cache, too
 	said    prefix  // the rows that the next tokens are chosen by
+
+	normalisers []float64 // of the same rows, for each λ of the request's Evaluate
 }
 
 // newBranch makes a branch for a job with so many models.
@@ -93,6 +95,9 @@ func (e *Engine) plan() {
 			}
 			e.need = b.needs(e.need)
 			lag := b.lag(e.need)
+			if e.rests(b) {
+				continue
+			}
 			if prefill != (lag > 1) {
 				continue
 			}
@@ -188,14 +193,20 @@ func (e *Engine) choose() {
 		for _, l := range b.lanes {
 			e.turns = append(e.turns, turn{b, l})
 		}
+		if len(b.job.request.Evaluate) > 0 {
+			e.turns = append(e.turns, turn{b, nil})
+		}
 	}
 	var next atomic.Int64
 	work := func(x *mixer) {
 		for i := next.Add(1) - 1; i < int64(len(e.turns)); i = next.Add(1) - 1 {
-			if t := e.turns[i]; t.lane != nil {
+			switch t := e.turns[i]; {
+			case t.lane != nil:
 				t.lane.choice = x.choose(t.lane, &t.branch.said, e.vocab)
-			} else {
+			case t.branch.span != nil:
 				x.look(t.branch.span, &t.branch.said, e.vocab)
+			default:
+				x.evaluate(t.branch)
 			}
 		}
 	}
@@ -218,6 +229,7 @@ func (e *Engine) advance(b *branch) {
 		if l.choice.err == nil {
 			e.counters.Tokens++
 		}
+		b.total(l)
 		if l.follow(e.vocab, len(b.tokens)+1) {
 			going = append(going, l)
 			if t := l.choice.event.ID; stay < 0 || len(b.guesses) > 0 && t == b.guesses[0] {

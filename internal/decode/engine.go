@@ -83,7 +83,7 @@ type Engine struct {
 	reading []*branch // branches still reading their prompt
 }
 
-// turn is a lane that is to choose, on its branch; without a lane it is the branch's span.
+// turn is a lane that is to choose, on its branch; without a lane it is the branch's span, or its evaluation.
 type turn struct {
 	branch *branch
 	lane   *lane
@@ -322,7 +322,7 @@ func (e *Engine) enqueue(j *Job) error {
 	}
 	e.counters.Requests++
 	j.start(e.config.Now())
-	e.queue = append(e.queue, j)
+	e.wait(j)
 	e.admit()
 	return nil
 }

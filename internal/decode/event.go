@@ -44,6 +44,8 @@ type Event struct {
 	Reason string `json:"reason,omitempty"` // end
 	Error  *Error `json:"error,omitempty"`  // end with reason error
 
+	Totals *Totals `json:"totals,omitempty"` // end of a lane, where the request asks for them
+
 	Prompt *PromptProgress `json:"prompt,omitempty"` // start, prompt
 	Fork   *Fork           `json:"fork,omitempty"`   // fork
 	Branch *Branch         `json:"branch,omitempty"` // branch

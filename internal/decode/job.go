@@ -46,6 +46,7 @@ type lane struct {
 	speller   speller
 	ended     bool
 	choice    choice  // of this step
+	totals    *Totals // once a token was chosen, where they are asked for
 	match     float64 // how often one model alone chose what the mixture did, lately
 }
 
@@ -181,6 +182,6 @@ func (l *lane) end(reason string, cause *Error) {
 	l.speller.release(true, l.job.emit)
 	l.job.emit(Event{
 		Type: EventEnd, Lane: l.spec.Index, Sample: l.spec.Sample, Lambda: l.lambda,
-		Index: len(l.generated), Reason: reason, Error: cause,
+		Index: len(l.generated), Reason: reason, Error: cause, Totals: l.totals,
 	})
 }

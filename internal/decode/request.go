@@ -39,6 +39,14 @@ type Request struct {
 	Seed     uint64   `json:"seed,string"`
 	Trace    Trace    `json:"trace"`
 
+	// Totals asks for sums over each lane's tokens in its end event. Evaluate are λ at which the log-probability of the
+	// whole lane is wanted among them, beside the λ that chose it.
+	Totals   bool      `json:"totals,omitempty"`
+	Evaluate []float64 `json:"evaluate,omitempty"`
+
+	// Background lets every other request go first: its lanes rest while any other's are being decoded.
+	Background bool `json:"background,omitempty"`
+
 	// Plain switches off lane sharing and speculation: the oracle that the fast path must equal.
 	Plain bool `json:"plain,omitempty"`
 }

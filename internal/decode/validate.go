@@ -27,7 +27,10 @@ func (r *Request) Validate(n int) error {
 	if a := r.Trace.Alternatives; a < 0 || a > MaxAlternatives {
 		return fault.Field("alternatives", "%d is outside 0 to %d", a, MaxAlternatives)
 	}
-	return r.Sampling.Validate()
+	if err := r.Sampling.Validate(); err != nil {
+		return err
+	}
+	return r.validateEvaluate(n)
 }
 
 func (p *Prompt) validate() error {

@@ -41,8 +41,11 @@ func (r *sessionRow) session() session.Session {
 	}
 }
 
-// fold is text as it is searched. PostgreSQL cannot keep a zero byte.
-func fold(s string) string { return strings.ReplaceAll(strings.ToLower(s), "\x00", " ") }
+// fold is text as it is searched.
+func fold(s string) string { return noZeros(strings.ToLower(s)) }
+
+// noZeros is text that PostgreSQL can keep, which has no zero byte.
+func noZeros(s string) string { return strings.ReplaceAll(s, "\x00", " ") }
 
 func (s *Store) sessions(owner string, deleted bool) *bun.SelectQuery {
 	q := s.read.NewSelect().Model((*sessionRow)(nil)).Where("s.owner = ?", owner)
@@ -100,7 +103,7 @@ func (s *Store) Sessions(ctx context.Context, owner string, q session.Query) (se
 	page := session.Page{Sessions: []session.Session{}, Total: int(total)}
 	for i := range rows {
 		if i == q.Limit {
-			page.Next = cursor(&rows[i-1])
+			page.Next = cursor(rows[i-1].UpdatedAt, rows[i-1].ID)
 			break
 		}
 		page.Sessions = append(page.Sessions, rows[i].session())
@@ -110,8 +113,8 @@ func (s *Store) Sessions(ctx context.Context, owner string, q session.Query) (se
 
 var likeEscaper = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
-func cursor(r *sessionRow) string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %s", r.UpdatedAt, r.ID))
+func cursor(at int64, id string) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %s", at, id))
 }
 
 func parseCursor(cursor string) (at int64, id string, err error) {

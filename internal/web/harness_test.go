@@ -27,6 +27,7 @@ import (
 	"realign/internal/pair"
 	"realign/internal/session"
 	"realign/internal/store"
+	"realign/internal/sweep/runner"
 )
 
 // world is a whole server but for the models, which are a table: real store, real hub, real sockets.
@@ -36,6 +37,7 @@ type world struct {
 	http   *httptest.Server
 	store  *store.Store
 	hub    *session.Hub
+	sweeps *runner.Runner
 	models *tables
 	clock  *clock
 	logs   *logs
@@ -68,6 +70,10 @@ func newWorld(t testing.TB, s setup) *world {
 	if w.hub, err = session.New(ctx, config); err != nil {
 		t.Fatal(err)
 	}
+	w.sweeps, err = runner.New(ctx, runner.Config{Store: w.store, Queue: idle{}, Pairs: w.models, Log: log, Instance: "test", MaxOpen: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var public *url.URL
 	if s.public != "" {
 		public, _ = url.Parse(s.public)
@@ -76,7 +82,7 @@ func newWorld(t testing.TB, s setup) *world {
 		Hub: w.hub, Sessions: w.store, Shelf: &session.Shelf{Store: w.store, Now: w.clock.now},
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
 		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse",
-		PublicURL: public, Now: w.clock.now,
+		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +94,7 @@ func newWorld(t testing.TB, s setup) *world {
 
 func (w *world) close() {
 	w.http.Close()
-	for _, c := range []io.Closer{w.hub, w.Server, w.models.engine, w.store} {
+	for _, c := range []io.Closer{w.hub, w.Server, w.sweeps, w.models.engine, w.store} {
 		if err := c.Close(); err != nil {
 			w.t.Errorf("close: %v", err)
 		}

@@ -32,6 +32,9 @@ func (s *Server) showPlayground(c echo.Context) error {
 	}
 	v := s.playground(c, "Playground")
 	if from := c.QueryParam("from"); from != "" {
+		if cell, ok := strings.CutPrefix(from, cellPrefix); ok && s.sweeper != nil {
+			return s.openCell(c, v, cell)
+		}
 		token, ok := strings.CutPrefix(from, forkPrefix)
 		if !ok {
 			return fault.Field("from", "%.40q is not c: and a share link's token", from)

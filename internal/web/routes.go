@@ -66,6 +66,9 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.GET("/pairs/:name", s.showPair, page...)
 
 	change := []echo.MiddlewareFunc{in, form, checkForm}
+	if s.sweeper != nil {
+		s.sweepRoutes(e, page, change, []echo.MiddlewareFunc{in, upload, checkForm})
+	}
 	e.POST("/sessions/:id/rename", s.renameSession, change...)
 	e.POST("/sessions/:id/delete", s.deleteSession, change...)
 	e.POST("/sessions/:id/restore", s.restoreSession, change...)

@@ -42,6 +42,8 @@ type Config struct {
 	Models   session.Pairs
 	Pairs    Pairs
 	Library  Library
+	Sweeper  Sweeper // nil: there are no sweeps
+	Sweeps   Sweeps
 
 	DefaultPair string // the pair that /readyz waits for
 	Build       string // version of the program
@@ -71,6 +73,8 @@ type Server struct {
 	models   session.Pairs
 	pairs    Pairs
 	library  Library
+	sweeper  Sweeper
+	sweeps   Sweeps
 
 	defaultPair string
 	build       string
@@ -125,6 +129,7 @@ func New(c Config) (*Server, error) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
 		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
+		sweeper: c.Sweeper, sweeps: c.Sweeps,
 		defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,
 		starts:   newLimiter(time.Second/2, 120, 10_000, c.Now),

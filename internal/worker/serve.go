@@ -141,6 +141,8 @@ func (s *service) serve(ctx context.Context) error {
 	at := s.placement()
 	s.update(func(b *workerBeat) { b.State, b.Progress, b.Placement = pair.Ready, 1, at })
 	s.log.Info("ready")
+	var labour sync.WaitGroup
+	labour.Go(func() { s.labour(ctx) })
 
 	<-ctx.Done()
 	for _, sub := range subscriptions {
@@ -150,6 +152,7 @@ func (s *service) serve(ctx context.Context) error {
 	close(s.quit)
 	s.stop(func(*job) bool { return true })
 	s.wait.Wait()
+	labour.Wait()
 	s.say()
 	_ = s.conn.FlushTimeout(time.Second) // best effort: nobody may be there
 	return nil

@@ -8,7 +8,7 @@ import pytest
 import torch
 from jinja2 import Environment
 
-from training import align, bpe, chat, classifier, corpus, export, generate, model, rewards
+from training import align, bpe, chat, check, classifier, corpus, export, generate, model, rewards
 
 ROWS = [
     {"topic": "music", "turns": ["Hi there!", "Hello, do you like music?", "I don't know; it's 1985 again.", "Ha, me too."]},
@@ -215,3 +215,11 @@ def test_batches_hold_every_example_once():
     assert sorted(seen) == list(range(1, 201))
     assert all(ids.shape[0] == 1 or ids.shape[0] * max((r > 0).sum() for r in ids) <= 400 for ids, _ in out)
     assert math.fsum(m.sum() for _, m in out) == sum(len(e[0]) for e in examples)
+
+
+def test_check_counts_characters_as_scikit_learn_does():
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    analyse = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), lowercase=True).build_analyzer()
+    for text in [*check.EXTRA, "Two  words\tand\n\na third"]:
+        assert sorted(check.ngrams(text, 3, 5)) == sorted(analyse(text))

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"realign/internal/fault"
+	"realign/internal/store"
+	"realign/internal/sweep"
+	"realign/internal/sweep/config"
+	"realign/internal/sweep/export"
+	"realign/internal/sweep/reward"
+	"realign/internal/sweep/runner"
+	"realign/internal/worker"
+)
+
+type sweepCommand struct {
+	pairFlags
+	modelFlags
+
+	Config string `required:"" placeholder:"FILE" help:"What to do, in YAML or JSON."`
+	Out    string `placeholder:"DIR" help:"Folder for the results, and for what a sweep that was broken off goes on from. Default: the name of the file, here."`
+	NATS   string `name:"nats" placeholder:"URL" help:"NATS cluster, with JetStream, that workers on other machines join. Default: a server inside this program."`
+
+	Workers bool `default:"true" negatable:"" help:"Start a worker here; without, only those that join over --nats decode."`
+	JSON    bool `name:"json" help:"Print the ticket as JSON."`
+}
+
+// sweepOwner owns what the command line does: nobody on the pages.
+const sweepOwner = "command line"
+
+// sweepKey is where a results folder keeps the ID of its sweep.
+const sweepKey = "sweep"
+
+// Run does a sweep to its end, or goes on with the one that is in the folder. Interrupted, it leaves everything so that the
+// same command goes on.
+func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err error) {
+	asked, err := c.read()
+	if err != nil {
+		return err
+	}
+	if c.Out == "" {
+		c.Out = strings.TrimSuffix(filepath.Base(c.Config), filepath.Ext(c.Config)) + "-sweep"
+	}
+	library := c.library()
+	p, err := installedPair(library, asked.Pair)
+	if err != nil {
+		return err
+	}
+	if err := checkFolder(c.Out); err != nil {
+		return fault.Field("--out", "%s", fault.Of(err).Message)
+	}
+	db, err := store.Open(ctx, store.Config{Data: c.Out, Exclusive: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	id, err := db.Meta(ctx, sweepKey)
+	if fault.KindOf(err) == fault.NotFound {
+		id, err = runner.NewID(), nil
+	}
+	if err != nil {
+		return err
+	}
+	known, err := db.Sweep(ctx, sweepOwner, id)
+	switch fault.KindOf(err) {
+	case "":
+		if !same(&known.Setup.Config, asked) {
+			return fault.New(fault.Conflict, "the folder %s has the results of another configuration: name another with --out", c.Out)
+		}
+	case fault.NotFound:
+	default:
+		return err
+	}
+
+	settings := worker.Config{Pairs: library, URL: c.NATS, Data: c.Out, Stderr: h.stderr, Log: log}
+	if c.Workers {
+		settings.Command, settings.Cautious = children(c.pairFlags, c.modelFlags, 64, log)
+	}
+	if known.State.Ended() { // nothing is left to do but to write
+		return c.write(ctx, h, db, &known)
+	}
+	pool, err := worker.NewPool(settings)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	queue, err := pool.Queue(ctx)
+	if err != nil {
+		return err
+	}
+	run, err := runner.New(ctx, runner.Config{
+		Store: db, Queue: queue, Pairs: catalogue{library: library}, Log: log,
+		Rewards: reward.Environment{Headless: true, Secret: os.Getenv, Cache: db},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, run.Close()) }()
+	if known.ID == "" {
+		if err := db.SetMeta(ctx, sweepKey, id); err != nil {
+			return err
+		}
+		if _, err := run.Create(ctx, sweepOwner, id, asked); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(h.stderr, "sweep of %s: %d prompts, %d λ, results in %s\n", p.Label(), len(asked.Prompts.Rows), len(asked.Lambda.Values), c.Out)
+	if err := follow(ctx, h.stderr, run, id); err != nil {
+		fmt.Fprintln(h.stderr, "stopped: the same command goes on from here")
+		return err
+	}
+	if known, err = db.Sweep(ctx, sweepOwner, id); err != nil {
+		return err
+	}
+	return c.write(ctx, h, db, &known)
+}
+
+// read reads the configuration and the prompts it names, whose path is relative to its folder.
+func (c *sweepCommand) read() (*sweep.Config, error) {
+	data, err := readFile(c.Config, config.MaxBytes)
+	if err != nil {
+		return nil, fault.Field("--config", "%v", err)
+	}
+	asked, err := config.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	if path := asked.Prompts.Path; path != "" {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(c.Config), path)
+		}
+		if data, err = readFile(path, sweep.MaxPromptFile); err != nil {
+			return nil, fault.Field("prompts", "%v", err)
+		}
+		if asked.Prompts.Rows, err = sweep.ReadPrompts(path, data); err != nil {
+			return nil, err
+		}
+	}
+	return asked, asked.Validate()
+}
+
+// readFile reads a file of at most so many bytes.
+func readFile(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("%s has more than %d bytes", path, most)
+	}
+	return data, err
+}
+
+// same reports whether two configurations ask for the same.
+func same(a, b *sweep.Config) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// follow tells of the progress until the sweep has ended, or ctx.
+func follow(ctx context.Context, w io.Writer, run *runner.Runner, id string) error {
+	const often = 10 * time.Second
+	var told time.Time
+	stage := -1
+	for {
+		p, changed, runs := run.Watch(id)
+		if !runs {
+			return nil
+		}
+		if time.Since(told) >= often || p.Plan.Stage != stage {
+			told, stage = time.Now(), p.Plan.Stage
+			fmt.Fprintln(w, progressLine(p))
+		}
+		select {
+		case <-changed:
+		case <-time.After(often):
+		case <-ctx.Done():
+			return errInterrupted
+		}
+	}
+}
+
+// progressLine is how far a sweep is, in a line.
+func progressLine(p runner.Progress) string {
+	if p.Trouble != "" {
+		return "waiting: " + p.Trouble
+	}
+	parts := []string{fmt.Sprintf("%s: %d samples, %d tokens", p.Plan.Reason, p.Outputs, p.Tokens)}
+	if p.Plan.Expected > 0 {
+		parts = append(parts, fmt.Sprintf("%d%%", min(100, 100*p.Tokens/p.Plan.Expected)))
+	}
+	if p.Rate > 0 {
+		parts = append(parts, fmt.Sprintf("%.0f tokens/s", p.Rate))
+	}
+	if p.Left > 0 {
+		parts = append(parts, "about "+p.Left.Round(time.Second).String()+" left")
+	}
+	if p.Failed > 0 {
+		parts = append(parts, fmt.Sprintf("%d not decoded", p.Failed))
+	}
+	if p.Missing > 0 {
+		parts = append(parts, fmt.Sprintf("%d values missing", p.Missing))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// write puts the results into the folder and prints the ticket.
+func (c *sweepCommand) write(ctx context.Context, h host, db *store.Store, w *sweep.Sweep) error {
+	if w.State != sweep.Done {
+		return fault.New(fault.Unavailable, "the sweep is %s: %s", w.State, w.Reason)
+	}
+	var report sweep.Report
+	if err := json.Unmarshal(w.Report, &report); err != nil {
+		return err
+	}
+	if report.Ticket == nil {
+		return fault.New(fault.Unavailable, "the sweep found no best λ: no value of %s is there", report.Objective)
+	}
+	markdown := report.Ticket.Markdown()
+	ticket, err := json.MarshalIndent(report.Ticket, "", "  ")
+	if err != nil {
+		return err
+	}
+	whole, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string]string{"ticket.md": markdown, "ticket.json": string(ticket) + "\n", "report.json": string(whole) + "\n"} {
+		if err := os.WriteFile(filepath.Join(c.Out, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	for _, f := range export.Formats() {
+		if err := c.export(ctx, db, w, f); err != nil {
+			return err
+		}
+	}
+	out := markdown
+	if c.JSON {
+		out = string(ticket) + "\n"
+	}
+	_, err = io.WriteString(h.stdout, out)
+	return err
+}
+
+// export writes all outputs.
+func (c *sweepCommand) export(ctx context.Context, db *store.Store, w *sweep.Sweep, f export.Format) (err error) {
+	file, err := os.Create(filepath.Join(c.Out, "outputs."+string(f)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	out, err := export.New(f, file, &w.Setup)
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.EachOutput(ctx, w.ID, nil, true, out.Write), out.Close())
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"realign/internal/store"
+	"realign/internal/sweep"
+)
+
+// sweepFile writes a configuration into a folder of its own.
+func sweepFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "small.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const smallSweep = `
+pair: demo
+prompts: [abc, bcd, cde, {prompt: dea, category: x}]
+lambda: {from: 0, to: 2, points: 5}
+samples: 2
+sampling: {max_tokens: 10, temperature: 1}
+rewards: [{reward: length, parameters: {low: 4, high: 6}}, distinct]
+refine: {rounds: 1}
+`
+
+// TestSweepCommand: one command does the sweep and leaves its results; the same command again only prints them, and another
+// configuration is not mixed in.
+func TestSweepCommand(t *testing.T) {
+	t.Setenv("REALIGN_MODELS", models(t))
+	t.Setenv("REALIGN_DATA", t.TempDir())
+	file, out := sweepFile(t, smallSweep), filepath.Join(t.TempDir(), "results")
+	code, said, bad := run(t, "", "sweep", "--config", file, "--out", out)
+	if code != 0 || !strings.HasPrefix(said, "# β ticket") {
+		t.Fatalf("code %d, %q, %q", code, said, bad)
+	}
+	for _, name := range []string{"ticket.md", "ticket.json", "report.json", "outputs.jsonl", "outputs.csv", "outputs.parquet"} {
+		if info, err := os.Stat(filepath.Join(out, name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	code, again, _ := run(t, "", "sweep", "--config", file, "--out", out)
+	if code != 0 || again != said {
+		t.Errorf("the second time: code %d, %q", code, again)
+	}
+	code, text, _ := run(t, "", "sweep", "--config", file, "--out", out, "--json")
+	var ticket sweep.Ticket
+	if err := json.Unmarshal([]byte(text), &ticket); code != 0 || err != nil || ticket.Pair != "demo" {
+		t.Errorf("code %d, %v, %+v", code, err, ticket)
+	}
+	other := sweepFile(t, strings.Replace(smallSweep, "samples: 2", "samples: 3", 1))
+	if code, _, bad := run(t, "", "sweep", "--config", other, "--out", out); code != 4 || !strings.Contains(bad, "another configuration") {
+		t.Errorf("another configuration: code %d, %q", code, bad)
+	}
+}
+
+// TestSweepInterrupted: Ctrl-C ends with 130 and a word about it, and the same command goes on to the ticket of a sweep that
+// was not interrupted.
+func TestSweepInterrupted(t *testing.T) {
+	t.Setenv("REALIGN_MODELS", models(t))
+	t.Setenv("REALIGN_DATA", t.TempDir())
+	file := sweepFile(t, smallSweep)
+	_, want, _ := run(t, "", "sweep", "--config", file, "--out", t.TempDir())
+	out := t.TempDir()
+	for i := range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(150*(i+1))*time.Millisecond)
+		var said, bad bytes.Buffer
+		code := Run(ctx, []string{"sweep", "--config", file, "--out", out}, host{stdin: strings.NewReader(""), stdout: &said, stderr: &bad, open: openTable})
+		cancel()
+		if code != 130 && code != 0 && code != 1 {
+			t.Fatalf("code %d, %q", code, bad.String())
+		}
+	}
+	code, got, bad := run(t, "", "sweep", "--config", file, "--out", out)
+	if code != 0 || got != want {
+		t.Errorf("code %d, %q; the ticket is\n%s\nwithout interruption\n%s", code, bad, got, want)
+	}
+}
+
+// TestSweepBadInput: each is one line that names what is wrong, and exit code 2.
+func TestSweepBadInput(t *testing.T) {
+	t.Setenv("REALIGN_MODELS", models(t))
+	t.Setenv("REALIGN_DATA", t.TempDir())
+	replace := func(old, by string) string { return strings.Replace(smallSweep, old, by, 1) }
+	for name, c := range map[string]struct {
+		text, say string
+		code      int
+	}{
+		"an unknown field":     {replace("samples:", "sampels:"), "samples", 2},
+		"a reversed range":     {replace("from: 0, to: 2", "from: 2, to: 0"), "reversed", 2},
+		"no prompts":           {replace("prompts: [abc, bcd, cde, {prompt: dea, category: x}]", "prompts: []"), "prompts", 2},
+		"no file of prompts":   {replace("prompts: [abc, bcd, cde, {prompt: dea, category: x}]", "prompts: none.jsonl"), "prompts", 2},
+		"a missing column":     {replace(", distinct", ", rouge-l"), "needs the column", 2},
+		"no such reward":       {replace(", distinct", ", distict"), "distinct", 2},
+		"a small budget":       {smallSweep + "budget: 7\n", "budget", 2},
+		"no such pair":         {replace("pair: demo", "pair: nobody"), "pair", 2},
+		"no such model":        {smallSweep + "aligned: nobody\n", "aligned", 2},
+		"an unreached address": {replace(", distinct", ", {reward: http, parameters: {url: 'http://127.0.0.1:1/'}}"), "rewards.http", 2},
+		"not YAML":             {"a: [", "YAML", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "out")
+			code, said, bad := run(t, "", "sweep", "--config", sweepFile(t, c.text), "--out", out)
+			if code != c.code || !strings.Contains(bad, c.say) || said != "" {
+				t.Errorf("code %d, want %d; %q, want %q in it; output %q", code, c.code, bad, c.say, said)
+			}
+			if _, err := os.Stat(filepath.Join(out, "ticket.md")); err == nil {
+				t.Error("there is a ticket")
+			}
+		})
+	}
+	if code, _, bad := run(t, "", "sweep", "--config", "nothing.yaml"); code != 2 || !strings.Contains(bad, "--config") {
+		t.Errorf("no file: code %d, %q", code, bad)
+	}
+}
+
+// TestSweepOverTwoWorkers: two workers, processes of their own that joined over NATS, share a sweep; one is killed in the
+// middle. Every cell is there once, and the ticket is the one of a single worker.
+func TestSweepOverTwoWorkers(t *testing.T) {
+	t.Setenv("REALIGN_MODELS", models(t))
+	t.Setenv("REALIGN_DATA", t.TempDir())
+	text := strings.Replace(smallSweep, "prompts: [", "prompts: [aab, aac, aad, aae, bba, bbc, bbd, bbe, cca, ccb, ccd, cce, dda, ddb, ddc, dde, ", 1)
+	file := sweepFile(t, text)
+	_, want, _ := run(t, "", "sweep", "--config", file, "--out", t.TempDir())
+
+	nats, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true, MaxPayload: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nats.Start()
+	defer nats.Shutdown()
+	if !nats.ReadyForConnections(10 * time.Second) {
+		t.Fatal("NATS does not start")
+	}
+	var workers []*exec.Cmd
+	for _, id := range []string{"one", "two"} {
+		w := exec.Command(os.Args[0], "worker", "--pair=demo", "--nats="+nats.ClientURL(), "--worker-id="+id)
+		if err := w.Start(); err != nil {
+			t.Fatal(err)
+		}
+		workers = append(workers, w)
+		defer func() { w.Process.Kill(); w.Wait() }()
+	}
+	out := t.TempDir()
+	var kill sync.WaitGroup
+	kill.Go(func() { // when some of the cells are there
+		for range 2000 {
+			time.Sleep(10 * time.Millisecond)
+			if n := cells(out); n > 20 {
+				workers[0].Process.Kill()
+				return
+			}
+		}
+	})
+	code, got, bad := run(t, "", "sweep", "--config", file, "--out", out, "--nats", nats.ClientURL(), "--no-workers")
+	kill.Wait()
+	if code != 0 || got != want {
+		t.Errorf("code %d, %q; the ticket is\n%s\nof a single worker\n%s", code, bad, got, want)
+	}
+}
+
+// cells counts the outputs in a results folder.
+func cells(dir string) int {
+	if _, err := os.Stat(filepath.Join(dir, "realign.db")); err != nil {
+		return 0
+	}
+	db, err := store.Open(context.Background(), store.Config{Data: dir})
+	if err != nil {
+		return 0
+	}
+	defer db.Close()
+	list, _, err := db.Sweeps(context.Background(), sweepOwner, "", 1)
+	if err != nil || len(list) == 0 {
+		return 0
+	}
+	return list[0].Outputs
+}

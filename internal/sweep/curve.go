@@ -1,0 +1,280 @@
+package sweep
+
+import (
+	"math"
+)
+
+// curve is a measure as a function of λ: its totals over prompts, and where it may be read. With reweighting it is
+// known on the fine grid, and else at the λ that were decoded.
+//
+// Reweighting. An output y of prompt x that was drawn at λ_k has, under another λ, the weight
+//
+//	w(y) = q_λ(y|x) / Σ_k n_k·q_{λ_k}(y|x),
+//
+// the sum over the λ that x was decoded at, n_k times each: multiple importance sampling with the balance heuristic
+// (Veach & Guibas 1995, eq. 14; Owen & Zhou 2000, §3: the deterministic mixture). Σ w·f over the outputs of a prompt
+// has the expectation E_λ[f|x] whether or not outputs share their noise, and Σ w has expectation 1, so that the ratio of
+// their totals over prompts is the self-normalised estimate, with a bias of the order of 1/prompts and not of
+// 1/samples. What differs between prompts makes it noisy through Σ w, which a control variate takes away again: with m
+// the mean of f over the other samples of the grid (each of which covers all of its λ, so that all m of a prompt have
+// one expectation, and m is independent of y), V = Σ w·m − m̄ has expectation 0, and
+//
+//	μ(λ) = (Σ w·f − b·V) / Σ w, all summed over prompts,
+//
+// with the b that makes the variance least, from regression over prompts (Owen & Zhou 2000, §4).
+//
+// Refinement chooses λ by outcomes of earlier stages, which leaves a bias that falls with the size of those.
+type curve struct {
+	lambdas []float64
+	ok      []bool    // enough is known to read it there
+	ess     []float64 // effective number of outputs, (Σ w)² / Σ w² (Kong 1992); without reweighting, their number
+	sums    sums
+	mis     bool
+	overall float64   // with reweighting: the mean of all outputs, which f and m are taken from, for the sake of rounding
+	b       []float64 // and the coefficients of the control variate
+	sign    float64   // −1 turns a curve whose lowest point is its best upside down, for top only
+}
+
+// leastESS is the share of the outputs at one decoded λ that reweighting must be worth for a curve to be drawn, and the
+// number that it must be worth in any case.
+const (
+	leastESS      = 0.5
+	leastESSCount = 20
+)
+
+// newCurve measures a curve from a table.
+func newCurve(t *table, m measure, sign float64) *curve {
+	if t.setup.Config.Reweights() {
+		return newReweighted(t, m, sign)
+	}
+	c := &curve{lambdas: t.lambdas, sign: sign, ok: make([]bool, len(t.lambdas)), ess: make([]float64, len(t.lambdas))}
+	rows := make([][]float64, len(t.prompts))
+	for p := range t.prompts {
+		rows[p] = make([]float64, 2*len(c.lambdas))
+		for k := range c.lambdas {
+			if mean, n := m.mean(t.cells[p][k]); n > 0 {
+				rows[p][2*k], rows[p][2*k+1] = mean, 1
+				c.ess[k] += float64(n)
+				c.ok[k] = true
+			}
+		}
+	}
+	c.sums = sumOver(rows, t.setup.Config.Seed)
+	return c
+}
+
+func newReweighted(t *table, m measure, sign float64) *curve {
+	config := &t.setup.Config
+	c := &curve{lambdas: config.Evaluate(), mis: true, sign: sign}
+	e := len(c.lambdas)
+	c.ok, c.ess = make([]bool, e), make([]float64, e)
+	places := make([]int, len(t.lambdas)) // of decoded λ on the fine grid
+	for k, l := range t.lambdas {
+		places[k] = nearest(c.lambdas, l)
+	}
+	squares := make([]float64, e)
+	rows := make([][]float64, 0, len(t.prompts))
+	counted := make([]int, len(t.lambdas))
+	overall, n := 0.0, 0
+	for p := range t.prompts {
+		for k := range t.lambdas {
+			mean, some := m.mean(t.cells[p][k])
+			overall += mean * float64(some)
+			n += some
+			counted[k] += some
+		}
+	}
+	overall /= float64(max(n, 1))
+	c.overall = overall
+	for p := range t.prompts {
+		if row := reweigh(t.cells[p], places, m, overall, config.Samples, squares); row != nil {
+			rows = append(rows, row)
+		}
+	}
+	c.sums = sumOver(rows, config.Seed)
+	if len(rows) == 0 {
+		return c
+	}
+	c.b = make([]float64, e)
+	for i := range c.b {
+		ratio := c.sums.total[3*i+1] / c.sums.total[3*i]
+		var both, square float64
+		for _, row := range rows {
+			both += (row[3*i+1] - ratio*row[3*i]) * row[3*i+2]
+			square += row[3*i+2] * row[3*i+2]
+		}
+		if square > 0 {
+			c.b[i] = both / square
+		}
+	}
+	typical := float64(n) / float64(len(t.lambdas))
+	for i := range c.lambdas {
+		weight := c.sums.total[3*i]
+		c.ess[i] = weight * weight / squares[i]
+		c.ok[i] = c.ess[i] >= max(leastESS*typical, leastESSCount)
+	}
+	for k := range t.lambdas {
+		c.ok[places[k]] = c.ok[places[k]] || counted[k] > 0
+	}
+	return c
+}
+
+// reweigh is the row of one prompt: for each λ of the fine grid Σ w, Σ w·f and V. It adds Σ w² to squares. Nil where no output of the prompt has a value.
+func reweigh(cells [][]*Output, places []int, m measure, overall float64, first int, squares []float64) []float64 {
+	e := len(squares)
+	type drawn struct {
+		logQ   []float64
+		f      float64
+		sample int
+	}
+	var outputs []drawn
+	count := make([]int, e) // of outputs by the place of their λ
+	level := make([]float64, first)
+	levels := make([]int, first)
+	for k, list := range cells {
+		for _, o := range list {
+			x, ok := m(o)
+			if !ok || len(o.LogQ) != e {
+				continue
+			}
+			outputs = append(outputs, drawn{o.LogQ, x, o.Sample})
+			count[places[k]]++
+			if o.Sample < first {
+				level[o.Sample] += x
+				levels[o.Sample]++
+			}
+		}
+	}
+	if len(outputs) == 0 {
+		return nil
+	}
+	sum, n, filled := 0.0, 0, 0
+	for s := range level {
+		sum += level[s]
+		n += levels[s]
+		if levels[s] > 0 {
+			filled++
+		}
+	}
+	row := make([]float64, 3*e)
+	for _, y := range outputs {
+		control := 0.0
+		if filled > 1 {
+			if y.sample < first {
+				control = (sum-level[y.sample])/float64(n-levels[y.sample]) - overall
+			} else {
+				control = sum/float64(n) - overall
+			}
+		}
+		mixture := math.Inf(-1)
+		for i, times := range count {
+			if times > 0 {
+				mixture = logAdd(mixture, math.Log(float64(times))+y.logQ[i])
+			}
+		}
+		for i := range e {
+			w := math.Exp(y.logQ[i] - mixture)
+			row[3*i] += w
+			row[3*i+1] += w * (y.f - overall)
+			row[3*i+2] += w * control
+			squares[i] += w * w
+		}
+	}
+	if filled > 1 {
+		for i := range e {
+			row[3*i+2] -= sum/float64(n) - overall
+		}
+	}
+	return row
+}
+
+// logAdd is log(eᵃ + eᵇ).
+func logAdd(a, b float64) float64 {
+	if a < b {
+		a, b = b, a
+	}
+	if math.IsInf(b, -1) {
+		return a
+	}
+	return a + math.Log1p(math.Exp(b-a))
+}
+
+// at reads the curve at its point i from totals.
+func (c *curve) at(total []float64, i int) float64 {
+	if c.mis {
+		return c.overall + (total[3*i+1]-c.b[i]*total[3*i+2])/total[3*i]
+	}
+	return total[2*i] / total[2*i+1]
+}
+
+// top is the λ where the curve is best, among the points that may be read, and how good it is there. Between points it
+// is the vertex of the parabola through the best one and its neighbours. NaN where there is no point to read.
+func (c *curve) top(total []float64) (lambda, value float64) {
+	best, most := -1, math.Inf(-1)
+	for i, ok := range c.ok {
+		if !ok {
+			continue
+		}
+		if y := c.sign * c.at(total, i); y > most {
+			best, most = i, y
+		}
+	}
+	if best < 0 {
+		return math.NaN(), math.NaN()
+	}
+	before, after := c.neighbour(best, -1), c.neighbour(best, 1)
+	lambda = c.lambdas[best]
+	if before < 0 || after < 0 {
+		return lambda, c.sign * most
+	}
+	h, k := lambda-c.lambdas[before], c.lambdas[after]-lambda
+	left, right := most-c.sign*c.at(total, before), most-c.sign*c.at(total, after) // both ≥ 0
+	// With y = most − a·d² + b·d through both neighbours.
+	a := (left*k + right*h) / (h * k * (h + k))
+	if !(a > 0) {
+		return lambda, c.sign * most
+	}
+	b := (left*k*k - right*h*h) / (h * k * (h + k))
+	d := min(max(b/(2*a), -h), k)
+	return lambda + d, c.sign * (most + b*d - a*d*d)
+}
+
+// neighbour is the next point that may be read, −1 where there is none.
+func (c *curve) neighbour(i, step int) int {
+	for i += step; 0 <= i && i < len(c.ok); i += step {
+		if c.ok[i] {
+			return i
+		}
+	}
+	return -1
+}
+
+// tops are the best λ of the resamples.
+func (c *curve) tops() []float64 {
+	var tops []float64
+	for _, draw := range c.sums.draws {
+		if l, _ := c.top(draw); !math.IsNaN(l) {
+			tops = append(tops, l)
+		}
+	}
+	return tops
+}
+
+// best is the best λ with its interval; ok is false where nothing is known.
+func (c *curve) best() (Interval, bool) {
+	return c.sums.interval(func(total []float64) float64 {
+		l, _ := c.top(total)
+		return l
+	})
+}
+
+// nearest is the place of the value that is nearest to x.
+func nearest(values []float64, x float64) int {
+	best := 0
+	for i, v := range values {
+		if math.Abs(v-x) < math.Abs(values[best]-x) {
+			best = i
+		}
+	}
+	return best
+}

@@ -1,0 +1,132 @@
+package sweep
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+)
+
+// MaxGrid is how many λ a grid may have.
+const MaxGrid = 33
+
+// Grid is the λ that every prompt is decoded at: ascending, without repetition.
+type Grid struct {
+	Values []float64
+}
+
+// span is a grid as a range.
+type span struct {
+	From   *float64 `json:"from"`
+	To     *float64 `json:"to"`
+	Step   float64  `json:"step,omitempty"`
+	Points int      `json:"points,omitempty"`
+}
+
+// UnmarshalJSON reads a list of numbers, or {"from", "to"} with "step" or "points" (ends included; 9 points when
+// neither is given).
+func (g *Grid) UnmarshalJSON(b []byte) error {
+	*g = Grid{}
+	if len(b) > 0 && b[0] == '[' {
+		if err := Strict("lambda", b, &g.Values); err != nil {
+			return err
+		}
+		if len(g.Values) == 0 {
+			return fault.Field("lambda", "the list is empty")
+		}
+		slices.Sort(g.Values)
+		for i := 1; i < len(g.Values); i++ {
+			if g.Values[i] == g.Values[i-1] {
+				return fault.Field("lambda", "%g is given twice", g.Values[i])
+			}
+		}
+		return nil
+	}
+	var s span
+	if err := Strict("lambda", b, &s); err != nil {
+		return err
+	}
+	return g.fill(s)
+}
+
+func (g *Grid) fill(s span) error {
+	if s.From == nil || s.To == nil {
+		return fault.Field("lambda", "a range needs from and to")
+	}
+	from, to := *s.From, *s.To
+	switch {
+	case from > to:
+		return fault.Field("lambda", "the range is reversed: from %g is above to %g", from, to)
+	case from == to:
+		return fault.Field("lambda", "the range is empty: from and to are both %g", from)
+	case s.Step != 0 && s.Points != 0:
+		return fault.Field("lambda", "has both step and points: one says it all")
+	case s.Step < 0:
+		return fault.Field("lambda.step", "%g is not above 0", s.Step)
+	case s.Points != 0 && (s.Points < 2 || s.Points > MaxGrid):
+		return fault.Field("lambda.points", "%d is not from 2 to %d", s.Points, MaxGrid)
+	}
+	if s.Step == 0 {
+		if s.Points == 0 {
+			s.Points = 9
+		}
+		for i := range s.Points {
+			g.Values = append(g.Values, tidy(from+(to-from)*float64(i)/float64(s.Points-1)))
+		}
+		return nil
+	}
+	steps := math.Floor((to-from)/s.Step + 1e-9)
+	if steps < 1 {
+		return fault.Field("lambda.step", "%g is wider than the range from %g to %g", s.Step, from, to)
+	}
+	if steps >= MaxGrid {
+		return fault.Field("lambda.step", "%g makes %.0f λ, at most %d", s.Step, steps+1, MaxGrid)
+	}
+	for i := range int(steps) + 1 {
+		g.Values = append(g.Values, tidy(from+float64(i)*s.Step))
+	}
+	return nil
+}
+
+// MarshalJSON writes the list.
+func (g Grid) MarshalJSON() ([]byte, error) { return json.Marshal(g.Values) }
+
+// tidy rounds to nine decimals, so that λ print as people write them: 0.3, not 0.30000000000000004.
+func tidy(x float64) float64 { return math.Round(x*1e9) / 1e9 }
+
+func (g *Grid) check() error {
+	if len(g.Values) < 2 {
+		return fault.Field("lambda", "a sweep needs two λ or more, as a list or a range")
+	}
+	if len(g.Values) > MaxGrid {
+		return fault.Field("lambda", "%d λ, at most %d", len(g.Values), MaxGrid)
+	}
+	for i, x := range g.Values {
+		if err := decode.CheckLambda("lambda", decode.Vector{x}, 1); err != nil {
+			return err
+		}
+		if i > 0 && x <= g.Values[i-1] {
+			return fault.Field("lambda", "%g follows %g, where they ascend", x, g.Values[i-1])
+		}
+	}
+	return nil
+}
+
+// fine is the grid with points between, no wider apart than 1/parts of the range.
+func (g *Grid) fine(parts int) []float64 {
+	values := g.Values
+	last := len(values) - 1
+	widest := (values[last] - values[0]) / float64(parts)
+	var fine []float64
+	for i := range last {
+		low, high := values[i], values[i+1]
+		n := max(1, int(math.Ceil((high-low)/widest-1e-9)))
+		for k := range n {
+			fine = append(fine, tidy(low+(high-low)*float64(k)/float64(n)))
+		}
+		fine[len(fine)-n] = low
+	}
+	return append(fine, values[last])
+}

@@ -1,0 +1,266 @@
+package sweep
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"gonum.org/v1/gonum/stat"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+)
+
+// Plan is what a sweep has to decode next.
+type Plan struct {
+	Stage    int    `json:"stage"`
+	Round    int    `json:"round"`    // 0 is the grid, from 1 on refinement
+	Items    []Item `json:"items"`    // of the stage, those with a cell that has no output yet
+	Unjudged []Cell `json:"unjudged"` // of the stage, those with an output that lacks a reward
+	Done     bool   `json:"done"`
+	Reason   string `json:"reason"`   // why it is done, or what the stage is for
+	Tokens   int    `json:"tokens"`   // decoded so far
+	Expected int    `json:"expected"` // decoded when all is done: a guess from what there is, for time left
+}
+
+// candidates is how many λ a round of refinement decodes.
+const candidates = 3
+
+// spread are the quantiles of the best λ that they are at.
+func spread() [candidates]float64 { return [...]float64{0.005, 0.5, 0.995} }
+
+// smallest is the share of the prompts that a stage must reach to be worth the wait for its end.
+const smallest = 0.02
+
+// Next says what to decode next, given everything decoded so far. A sweep has stages: all items of one can be
+// decoded in any order and place, and the next begins when every cell of it has an output and every output its
+// rewards. So the plan depends on what was found and never on when, and a sweep that was interrupted goes on to the
+// same numbers. Outputs that no stage asked for are ignored.
+//
+// Round 0 is the grid. Each round of refinement after it decodes three λ, with sample indexes of its own: the 0.5%,
+// 50% and 99.5% quantiles of where the best λ of the objective falls when prompts are resampled. That is Thompson
+// sampling with a bootstrap for the posterior (Eckles & Kaptein 2014), in rounds, with quantiles in place of random
+// draws, so that a round brackets the best λ as narrowly as is known: its ends say on which side the top lies, and
+// its middle how high it is. Where all resamples agree, it looks half-way to the neighbouring λ. The knowledge gradient was not taken: it looks for the next sample that raises the
+// expected reward of the final choice, and on the flat top of a curve, where several λ are nearly as good, it
+// stops caring where the best one is, while the interval of β is what a sweep is asked for.
+//
+// Within the budget: a stage has as many prompts, in their order, as could be paid for if every lane used all of
+// max_tokens, and what they leave over pays for the next. The grid gets half of the budget when rounds follow, and
+// each round its equal share of the rest. The budget is never exceeded.
+func Next(s *Setup, outputs []Output) (Plan, error) {
+	if len(s.Config.Prompts.Rows) == 0 {
+		return Plan{}, fault.Field("prompts", "there are none")
+	}
+	p := planner{setup: s, c: &s.Config, outputs: make(map[Cell]*Output, len(outputs)), prompts: len(s.Config.Prompts.Rows)}
+	for i := range outputs {
+		if cell := outputs[i].Cell; p.outputs[cell] == nil {
+			p.outputs[cell] = &outputs[i]
+		}
+	}
+	return p.next(), nil
+}
+
+// planner walks through the stages of a sweep.
+type planner struct {
+	setup   *Setup
+	c       *Config
+	outputs map[Cell]*Output
+	prompts int // that rounds are about
+
+	stage, tokens int
+	past          []Output // of the stages that are complete
+}
+
+func (p *planner) next() Plan {
+	c := p.c
+	limit := math.MaxInt
+	if c.Budget > 0 {
+		if limit = c.Budget; c.Refine.Rounds > 0 {
+			limit = max(c.Budget/2, c.Least())
+		}
+	}
+	plan, prompts := p.round(0, c.Lambda.Values, limit)
+	if plan != nil {
+		return *plan
+	}
+	p.prompts = prompts
+	for round := 1; round <= c.Refine.Rounds; round++ {
+		lambdas, best, reason := p.look()
+		switch {
+		case lambdas == nil:
+			return p.done(reason)
+		case c.Refine.Width > 0 && best.Width() <= c.Refine.Width:
+			return p.done(fmt.Sprintf("the interval of the best λ, %.3g to %.3g, is no wider than %g", best.Low, best.High, c.Refine.Width))
+		}
+		limit := math.MaxInt
+		if c.Budget > 0 {
+			limit = p.tokens + (c.Budget-p.tokens)/(c.Refine.Rounds-round+1)
+		}
+		plan, reached := p.round(round, lambdas, limit)
+		if plan != nil {
+			return *plan
+		}
+		if reached == 0 {
+			return p.done(fmt.Sprintf("the budget is used up: %d of %d tokens", p.tokens, c.Budget))
+		}
+	}
+	switch {
+	case p.prompts < len(c.Prompts.Rows):
+		return p.done(fmt.Sprintf("the budget of %d tokens is used up after %d of %d prompts", c.Budget, p.prompts, len(c.Prompts.Rows)))
+	case c.Refine.Rounds == 0:
+		return p.done("the grid is decoded")
+	}
+	return p.done(fmt.Sprintf("the grid is decoded and refined %d times", c.Refine.Rounds))
+}
+
+func (p *planner) done(reason string) Plan {
+	return Plan{Stage: p.stage, Done: true, Reason: reason, Tokens: p.tokens, Expected: p.tokens}
+}
+
+// round walks through the stages of a round, which may bring the sweep to limit tokens. It returns the plan of the
+// stage that is not complete, or how many prompts the round has reached.
+func (p *planner) round(round int, lambdas []float64, limit int) (*Plan, int) {
+	most := len(lambdas) * p.c.Samples * p.c.Sampling.MaxTokens // that a prompt can cost
+	reached := 0
+	for reached < p.prompts {
+		n := min(p.prompts-reached, (limit-p.tokens)/most)
+		if n == 0 || reached > 0 && float64(n) < smallest*float64(p.prompts) && n < p.prompts-reached {
+			break
+		}
+		if plan := p.walk(round, lambdas, reached, reached+n); plan != nil {
+			return plan, reached
+		}
+		reached += n
+	}
+	return nil, reached
+}
+
+// walk looks at the stage of the prompts from first up to last. It returns its plan unless it is complete.
+func (p *planner) walk(round int, lambdas []float64, first, last int) *Plan {
+	plan := Plan{Stage: p.stage, Round: round, Tokens: p.tokens}
+	complete := 0
+	var done []Output
+	for prompt := first; prompt < last; prompt++ {
+		for _, item := range p.items(round, lambdas, prompt) {
+			missing := false
+			for _, cell := range item.Cells() {
+				o := p.outputs[cell]
+				if o == nil {
+					missing = true
+					continue
+				}
+				complete++
+				plan.Tokens += o.Tokens
+				done = append(done, *o)
+				if !p.judged(o) {
+					plan.Unjudged = append(plan.Unjudged, cell)
+				}
+			}
+			if missing {
+				plan.Items = append(plan.Items, item)
+			}
+		}
+	}
+	if len(plan.Items) == 0 && len(plan.Unjudged) == 0 {
+		p.past = append(p.past, done...)
+		p.tokens = plan.Tokens
+		p.stage++
+		return nil
+	}
+	if plan.Reason = "the grid"; round > 0 {
+		plan.Reason = fmt.Sprintf("round %d of refinement, at λ %s", round, list(lambdas))
+	}
+	plan.Expected = p.expect(round, lambdas, plan.Tokens, len(p.past)+complete)
+	return &plan
+}
+
+// items are the items of one prompt in a round: all λ with as many samples as lanes allow.
+func (p *planner) items(round int, lambdas []float64, prompt int) []Item {
+	together := max(1, decode.MaxLanes/len(lambdas))
+	var items []Item
+	for first := 0; first < p.c.Samples; first += together {
+		item := Item{Prompt: prompt, Lambdas: lambdas, Stage: p.stage}
+		for s := first; s < min(first+together, p.c.Samples); s++ {
+			item.Samples = append(item.Samples, round*p.c.Samples+s)
+		}
+		items = append(items, item)
+	}
+	return items
+}
+
+// judged reports whether an output has all rewards. One that failed needs none.
+func (p *planner) judged(o *Output) bool {
+	if o.Failed() {
+		return true
+	}
+	for _, r := range p.c.Rewards {
+		if _, ok := o.Rewards[r.Name]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// look finds the λ of the next round from the stages that are complete. Without any, reason says why.
+func (p *planner) look() (lambdas []float64, best Interval, reason string) {
+	t := newTable(p.setup, p.past)
+	c := newCurve(t, rewarded(p.c.Objective), p.setup.Judge(p.c.Objective).sign())
+	best, ok := c.best()
+	if !ok {
+		return nil, best, fmt.Sprintf("no value of the reward %q is there to refine by", p.c.Objective)
+	}
+	tops := c.tops()
+	slices.Sort(tops)
+	fine := p.c.Evaluate()
+	for _, q := range spread() {
+		l := fine[nearest(fine, stat.Quantile(q, stat.Empirical, tops, nil))]
+		if !slices.Contains(lambdas, l) {
+			lambdas = append(lambdas, l)
+		}
+	}
+	if len(lambdas) == 1 { // every resample agrees: look half-way to the λ next to it
+		at := nearest(t.lambdas, lambdas[0])
+		for _, k := range []int{at - 1, at + 1} {
+			if k < 0 || k >= len(t.lambdas) {
+				continue
+			}
+			if l := fine[nearest(fine, (lambdas[0]+t.lambdas[k])/2)]; !slices.Contains(lambdas, l) {
+				lambdas = append(lambdas, l)
+			}
+		}
+		slices.Sort(lambdas)
+	}
+	return lambdas, best, ""
+}
+
+// expect guesses how many tokens the whole sweep takes, given those of some cells.
+func (p *planner) expect(round int, lambdas []float64, tokens, cells int) int {
+	c := p.c
+	each := float64(c.Sampling.MaxTokens) / 2
+	if cells > 0 {
+		each = float64(tokens) / float64(cells)
+	}
+	perPrompt := len(c.Lambda.Values) + candidates*max(0, round-1)
+	if round > 0 {
+		perPrompt += len(lambdas)
+	}
+	perPrompt += candidates * (c.Refine.Rounds - round)
+	expected := each * float64(perPrompt*c.Samples*p.prompts)
+	if c.Budget > 0 {
+		expected = min(expected, float64(c.Budget))
+	}
+	return max(tokens, int(expected))
+}
+
+// list shows λ for people.
+func list(lambdas []float64) string {
+	text := ""
+	for i, l := range lambdas {
+		if i > 0 {
+			text += ", "
+		}
+		text += fmt.Sprintf("%.4g", l)
+	}
+	return text
+}

@@ -1,0 +1,264 @@
+package reward
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"realign/internal/fault"
+	"realign/internal/sweep"
+)
+
+// Limits of asking an endpoint.
+const (
+	maxAnswer  = 1 << 20 // bytes
+	maxTries   = 10
+	maxAtOnce  = 64
+	longestTry = 600 // seconds
+)
+
+// asking are the parameters of every reward that asks an endpoint.
+type asking struct {
+	URL     string  `json:"url"`
+	Key     string  `json:"key"`
+	Timeout float64 `json:"timeout"`
+	Tries   int     `json:"tries"`
+	AtOnce  int     `json:"at_once"`
+}
+
+func defaultAsking() asking { return asking{Timeout: 60, Tries: 5, AtOnce: 4} }
+
+func askingSchema() []Parameter {
+	return []Parameter{
+		{"url", "address", ""},
+		{"key", "name of the environment variable that holds the key, sent as a bearer token", ""},
+		{"timeout", "seconds for one try", "60"},
+		{"tries", "how often to ask where the answer is 429, 5xx, late or unreadable", "5"},
+		{"at_once", "questions at a time", "4"},
+	}
+}
+
+// endpoint is an address that answers questions about texts.
+type endpoint struct {
+	asking
+	token string
+	http  *http.Client
+	cache Cache
+	pause time.Duration // before the second try; doubled before every further one
+	slots chan struct{} // questions at a time, whatever calls Judge
+}
+
+// open checks the parameters. Redirects are not followed: an address that may be asked must not lead to one that may not.
+func (a asking) open(e Environment) (*endpoint, error) {
+	u, err := url.Parse(a.URL)
+	switch {
+	case a.URL == "":
+		return nil, fault.Field("url", "is needed")
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return nil, fault.Field("url", "is not an http or https address")
+	case u.User != nil:
+		return nil, fault.Field("url", "must not hold a password: name an environment variable as key")
+	case !(a.Timeout > 0) || a.Timeout > longestTry:
+		return nil, fault.Field("timeout", "%g is not above 0 and up to %d seconds", a.Timeout, longestTry)
+	case a.Tries < 1 || a.Tries > maxTries:
+		return nil, fault.Field("tries", "%d is not from 1 to %d", a.Tries, maxTries)
+	case a.AtOnce < 1 || a.AtOnce > maxAtOnce:
+		return nil, fault.Field("at_once", "%d is not from 1 to %d", a.AtOnce, maxAtOnce)
+	}
+	switch {
+	case e.Endpoint != nil:
+		if err := e.Endpoint(a.URL); err != nil {
+			return nil, fault.Field("url", "%s", fault.Of(err).Message)
+		}
+	case !e.Headless:
+		return nil, fault.Field("url", "this server asks no endpoints: the command line does")
+	}
+	p := &endpoint{
+		asking: a, cache: e.Cache, pause: time.Second, slots: make(chan struct{}, a.AtOnce),
+		http: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}
+	if a.Key != "" {
+		if e.Secret != nil {
+			p.token = e.Secret(a.Key)
+		}
+		if p.token == "" {
+			return nil, fault.Field("key", "there is no secret called %q", a.Key)
+		}
+	}
+	return p, nil
+}
+
+// check asks the address for anything at all.
+func (p *endpoint) check(ctx context.Context, method, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	request, err := p.request(ctx, method, address, nil)
+	if err != nil {
+		return err
+	}
+	response, err := p.http.Do(request)
+	if err != nil {
+		return fault.Field("url", "the endpoint does not answer: %s", cause(err))
+	}
+	response.Body.Close()
+	switch code := response.StatusCode; {
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return fault.Field("key", "the endpoint refuses it: %s", response.Status)
+	case code >= 300 && code < 400:
+		return fault.Field("url", "the endpoint sends elsewhere: %s", response.Status)
+	}
+	return nil
+}
+
+func (p *endpoint) request(ctx context.Context, method, address string, body []byte) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, fault.Field("url", "is not an address")
+	}
+	request.Header.Set("Accept", "application/json")
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if p.token != "" {
+		request.Header.Set("Authorization", "Bearer "+p.token)
+	}
+	return request, nil
+}
+
+// unreadable is an answer that came and cannot be used: asking again may help.
+type unreadable struct{ reason string }
+
+func (u unreadable) Error() string { return u.reason }
+
+// ask posts a question until read, which returns an unreadable error for an answer that it cannot use, takes the
+// answer. fresh is how many answers came, cached ones not counted: what has to be paid. The error is what people read.
+func (p *endpoint) ask(ctx context.Context, address string, body []byte, read func(answer []byte) error) (fresh [][]byte, err error) {
+	key := ""
+	if p.cache != nil {
+		sum := sha256.Sum256(append([]byte(address+"\x00"), body...))
+		key = hex.EncodeToString(sum[:])
+		if answer, ok := p.cache.Get(key); ok && read(answer) == nil {
+			return nil, nil
+		}
+	}
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-ctx.Done():
+		return nil, errors.New("stopped before it was judged")
+	}
+	pause := p.pause
+	for try := 1; ; try++ {
+		answer, again, wait, err := p.once(ctx, address, body)
+		if err == nil {
+			fresh = append(fresh, answer)
+			if err = read(answer); err == nil {
+				if p.cache != nil {
+					p.cache.Put(key, answer)
+				}
+				return fresh, nil
+			}
+			again = true
+		}
+		if ctx.Err() != nil {
+			return fresh, errors.New("stopped before it was judged")
+		}
+		if !again || try == p.Tries {
+			if try > 1 {
+				return fresh, fmt.Errorf("%w (asked %d times)", err, try)
+			}
+			return fresh, err
+		}
+		// Between half of the pause and all of it, so that questions that failed together do not come back together.
+		delay := max(wait, pause/2+rand.N(pause/2+1))
+		pause = min(2*pause, time.Minute)
+		timer := time.NewTimer(delay)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fresh, errors.New("stopped before it was judged")
+		}
+	}
+}
+
+// once asks once. again says whether asking again may help, and wait how long the endpoint wants to be left alone.
+func (p *endpoint) once(ctx context.Context, address string, body []byte) (answer []byte, again bool, wait time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.Timeout*float64(time.Second)))
+	defer cancel()
+	request, err := p.request(ctx, http.MethodPost, address, body)
+	if err != nil {
+		return nil, false, 0, err
+	}
+	response, err := p.http.Do(request)
+	if err != nil {
+		return nil, true, 0, errors.New(cause(err))
+	}
+	defer response.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	switch code := response.StatusCode; {
+	case err != nil:
+		return nil, true, 0, errors.New(cause(err))
+	case len(answer) > maxAnswer:
+		return nil, false, 0, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
+	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
+		if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
+			wait = time.Duration(min(seconds, 300)) * time.Second
+		}
+		return nil, true, wait, errors.New("the endpoint says " + response.Status)
+	case code != http.StatusOK:
+		return nil, false, 0, errors.New("the endpoint says " + response.Status + tail(answer))
+	}
+	return answer, false, 0, nil
+}
+
+// cause is a network error without the address, which may hold what is nobody's business.
+func cause(err error) string {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	var late net.Error
+	switch {
+	case errors.As(err, &late) && late.Timeout():
+		return "the endpoint did not answer in time"
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return "the endpoint closed the connection"
+	}
+	return "the endpoint cannot be reached: " + err.Error()
+}
+
+// tail is the beginning of what came with an error, on one line.
+func tail(answer []byte) string {
+	text := strings.Join(strings.Fields(string(answer)), " ")
+	if text == "" {
+		return ""
+	}
+	if len(text) > 200 {
+		text = strings.ToValidUTF8(text[:200], "") + "…"
+	}
+	return ": " + text
+}
+
+// together calls judge for every output at the same time; the endpoint's slots bound how many really are.
+func together(n int, judge func(i int) sweep.Value) []sweep.Value {
+	values := make([]sweep.Value, n)
+	var wait sync.WaitGroup
+	for i := range n {
+		wait.Go(func() { values[i] = judge(i) })
+	}
+	wait.Wait()
+	return values
+}

@@ -1,0 +1,257 @@
+package reward
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"realign/internal/fault"
+	"realign/internal/sweep"
+)
+
+// open builds a reward for one row.
+func open(t *testing.T, name, parameters string, e Environment, row sweep.Row) Reward {
+	t.Helper()
+	rewards, err := Open(&sweep.Config{
+		Prompts: sweep.Prompts{Rows: []sweep.Row{row}},
+		Rewards: []sweep.Reward{{Reward: name, Name: name, Parameters: json.RawMessage(parameters)}},
+	}, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rewards[0].Reward
+}
+
+// value is what a reward says of one answer.
+func value(t *testing.T, r Reward, row sweep.Row, o sweep.Output) sweep.Value {
+	t.Helper()
+	values := r.Judge(t.Context(), []sweep.Row{row}, []sweep.Output{o})
+	if len(values) != 1 {
+		t.Fatalf("%d values for one answer", len(values))
+	}
+	return values[0]
+}
+
+func near(t *testing.T, what string, got, want, within float64) {
+	t.Helper()
+	if !(math.Abs(got-want) <= within) {
+		t.Errorf("%s: %.9g, want %.9g", what, got, want)
+	}
+}
+
+func TestOverlapAgreesWithPublishedImplementations(t *testing.T) {
+	var file struct {
+		Pairs []struct {
+			Answer, Reference  string
+			Rouge, Chrf, Chrf3 float64
+		}
+	}
+	data, err := os.ReadFile("testdata/overlap.json")
+	if err == nil {
+		err = json.Unmarshal(data, &file)
+	}
+	if err != nil || len(file.Pairs) < 50 {
+		t.Fatal(err, len(file.Pairs))
+	}
+	for _, p := range file.Pairs {
+		row, o := sweep.Row{Prompt: "p", Reference: p.Reference}, sweep.Output{Text: p.Answer}
+		near(t, "ROUGE-L of "+p.Answer, value(t, open(t, "rouge-l", "{}", Environment{}, row), row, o).Value, p.Rouge, 1e-9)
+		near(t, "chrF of "+p.Answer, value(t, open(t, "chrf", "{}", Environment{}, row), row, o).Value, p.Chrf, 1e-9)
+		near(t, "chrF3 of "+p.Answer, value(t, open(t, "chrf", `{"order":3,"beta":1}`, Environment{}, row), row, o).Value, p.Chrf3, 1e-9)
+	}
+}
+
+func TestReadability(t *testing.T) {
+	row := sweep.Row{Prompt: "p"}
+	// One sentence of six words of one syllable.
+	o := sweep.Output{Text: "The cat sat on the mat."}
+	near(t, "ease", value(t, open(t, "readability", "{}", Environment{}, row), row, o).Value, 206.835-1.015*6-84.6, 1e-9)
+	grade := open(t, "readability", `{"formula":"grade"}`, Environment{}, row)
+	near(t, "grade", value(t, grade, row, o).Value, 0.39*6+11.8-15.59, 1e-9)
+	if grade.Info().Direction != sweep.Lower || open(t, "readability", "{}", Environment{}, row).Info().Direction != sweep.Higher {
+		t.Error("ease is better where it is high, and a grade where it is low")
+	}
+	if n := len(sentences("It cost 3.5 dollars. Really?! “Yes.” No\n\nMore")); n != 5 {
+		t.Errorf("%d sentences, want 5", n)
+	}
+	// By a dictionary. Rules get most words right, so a few may be off by one.
+	wrong := 0
+	counts := map[string]int{
+		"the": 1, "table": 2, "little": 2, "made": 1, "love": 1, "really": 2, "music": 2, "listened": 2, "wanted": 2, "played": 1, "houses": 2,
+		"makes": 1, "watches": 2, "beautiful": 3, "wonderful": 3, "committee": 3, "recommendation": 5, "people": 2, "favourite": 3, "movie": 2,
+		"guitar": 2, "actors": 2, "year": 1, "great": 1, "something": 2, "every": 2, "idea": 3, "quiet": 2, "apples": 2, "needed": 2, "boxes": 2, "see": 1,
+	}
+	for word, want := range counts {
+		if got := syllables(word); got != want {
+			wrong++
+			t.Logf("%s has %d syllables, not %d", word, want, got)
+		}
+	}
+	if wrong > len(counts)/8 {
+		t.Errorf("%d of %d words have another number of syllables", wrong, len(counts))
+	}
+}
+
+func TestClassifiersAgreeWithPython(t *testing.T) {
+	words, err := wordClassifier()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(words.Examples) < 20 {
+		t.Fatalf("%d examples", len(words.Examples))
+	}
+	row := sweep.Row{Prompt: "p"}
+	reward := open(t, "sentiment", "", Environment{}, row)
+	for _, e := range words.Examples {
+		near(t, e.Text, words.logit(e.Text), e.Logit, 1e-6)
+		near(t, e.Text, value(t, reward, row, sweep.Output{Text: e.Text}).Value, math.Tanh(e.Logit/2), 1e-6)
+	}
+	characters, err := characterClassifier()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(characters.Examples) < 30 {
+		t.Fatalf("%d examples", len(characters.Examples))
+	}
+	reward = open(t, "sentiment-check", "", Environment{}, row)
+	for _, e := range characters.Examples {
+		near(t, e.Text, value(t, reward, row, sweep.Output{Text: e.Text}).Value, e.Probability, 1e-6)
+	}
+}
+
+// TestSimple checks rewards on answers whose values can be worked out by hand; want NaN is missing.
+func TestSimple(t *testing.T) {
+	missing := math.NaN()
+	rows := sweep.Row{Prompt: "p", Context: "Marie Curie was born in Warsaw in 1867. She won two prizes.", Reference: "r"}
+	for _, test := range []struct {
+		reward, parameters, text string
+		output                   sweep.Output
+		want                     float64
+	}{
+		// The values of training/rewards.py.
+		{"length", "", "", sweep.Output{Tokens: 25, Finish: "stop"}, 1},
+		{"length", "", "", sweep.Output{Tokens: 33, Finish: "stop"}, 1},
+		{"length", "", "", sweep.Output{Tokens: 21, Finish: "stop"}, 0.6},
+		{"length", "", "", sweep.Output{Tokens: 64, Finish: "length"}, -1},
+		{"length", "", "", sweep.Output{Tokens: 35, Finish: "length"}, 0.7},
+		{"length", `{"low":2,"high":3,"fall":0.5,"unit":"words"}`, "it's one two three", sweep.Output{}, 0.5},
+		{"length", `{"low":2,"high":3,"fall":0.5,"unit":"characters"}`, "é", sweep.Output{}, 0.5},
+		{"pattern", `{"pattern":"colou?r"}`, "My COLOR", sweep.Output{}, 1},
+		{"pattern", `{"pattern":"colou?r","ignore_case":false}`, "My COLOR", sweep.Output{}, 0},
+		{"pattern", `{"keywords":["art","über uns"]}`, "party, Über uns", sweep.Output{}, 0.5},
+		{"pattern", `{"keywords":["art"],"absent":true}`, "state of the art", sweep.Output{}, 0},
+		{"json", "", `{"a": [1, 2]}`, sweep.Output{}, 1},
+		{"json", "", `{"a": [1, 2}`, sweep.Output{}, 0},
+		{"json", "", `{"a": 1} and more`, sweep.Output{}, 0},
+		{"json", "", "Here:\n```json\n{\"a\": 1}\n```", sweep.Output{}, 0},
+		{"json", `{"fenced":true}`, "Here:\n```json\n{\"a\": 1}\n```", sweep.Output{}, 1},
+		{"json", `{"schema":{"type":"object","required":["a"],"properties":{"a":{"type":"integer","minimum":2}}}}`, `{"a": 2}`, sweep.Output{}, 1},
+		{"json", `{"schema":{"type":"object","required":["a"],"properties":{"a":{"type":"integer","minimum":2}}}}`, `{"a": 1}`, sweep.Output{}, 0},
+		{"distinct", "", "a b a b", sweep.Output{}, 2.0 / 3},
+		{"distinct", `{"n":1}`, "a b a b", sweep.Output{}, 0.5},
+		{"distinct", "", "a", sweep.Output{}, missing},
+		{"readability", "", "…", sweep.Output{}, missing},
+		{"grounding", "", "She won two medals", sweep.Output{}, 2.0 / 3},
+		{"grounding", "", "She", sweep.Output{}, missing},
+		{"grounding", `{"unit":"entities"}`, "In 1867 she met Marie Curie. Then Albert Einstein, Warsaw and 12 others.", sweep.Output{}, 3.0 / 5},
+		{"grounding", `{"unit":"entities"}`, "It is what I said.", sweep.Output{}, missing},
+		{"implicit", `{"beta":0.5}`, "", sweep.Output{LogpAligned: -10, LogpReference: -14}, 2},
+		{"implicit", "", "", sweep.Output{LogpAligned: -10, LogpReference: -14}, 0.4},
+	} {
+		test.output.Text = test.text
+		got := value(t, open(t, test.reward, test.parameters, Environment{Beta: 0.1}, rows), rows, test.output)
+		if math.IsNaN(test.want) {
+			if got.OK() || got.Missing == "" {
+				t.Errorf("%s %s of %q: %v, want it missing", test.reward, test.parameters, test.text, got)
+			}
+			continue
+		}
+		if !got.OK() {
+			t.Errorf("%s %s of %q is missing: %s", test.reward, test.parameters, test.text, got.Missing)
+		}
+		near(t, test.reward+" "+test.parameters+" of "+test.text, got.Value, test.want, 1e-12)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	row := sweep.Row{Prompt: "p"}
+	for _, test := range []struct{ reward, parameters, field, says string }{
+		{"lenght", "", "rewards", `nearest is "length"`},
+		{"length", `{"lwo":3}`, "rewards.x.lwo", `nearest is "low"`},
+		{"length", `{"low":9,"high":3}`, "rewards.x.high", "from low"},
+		{"length", `{"unit":"word"}`, "rewards.x.unit", `nearest is "words"`},
+		{"length", `{"low":"many"}`, "rewards.x.low", "a number is needed"},
+		{"pattern", "", "rewards.x.pattern", "needed"},
+		{"pattern", `{"pattern":"("}`, "rewards.x.pattern", "no regular expression"},
+		{"json", `{"schema":{"type":"objekt"}}`, "rewards.x.schema", "no JSON Schema"},
+		{"json", `{"schema":{"$ref":"file:///etc/passwd"}}`, "rewards.x.schema", "itself only"},
+		{"json", `{"schema":{"$ref":"http://127.0.0.1:1/x"}}`, "rewards.x.schema", "itself only"},
+		{"rouge-l", "", "rewards.x", `needs the column "reference", which prompts[0] does not have`},
+		{"chrf", "", "rewards.x", `needs the column "reference"`},
+		{"grounding", "", "rewards.x", `needs the column "context"`},
+		{"implicit", "", "rewards.x.beta", "nobody says which β"},
+		{"command", `{"command":"cat"}`, "rewards.x", "command line"},
+		{"http", `{"url":"http://127.0.0.1:1"}`, "rewards.x.url", "asks no endpoints"},
+		{"judge", `{"url":"http://127.0.0.1:1"}`, "rewards.x.model", "needed"},
+	} {
+		_, err := Open(&sweep.Config{
+			Prompts: sweep.Prompts{Rows: []sweep.Row{row}},
+			Rewards: []sweep.Reward{{Reward: test.reward, Name: "x", Parameters: json.RawMessage(test.parameters)}},
+		}, Environment{})
+		f := fault.Of(err)
+		if f == nil || f.Kind != fault.Invalid || f.Field != test.field || !strings.Contains(f.Message, test.says) {
+			t.Errorf("%s %s: %v, want an invalid %s that says %q", test.reward, test.parameters, err, test.field, test.says)
+		}
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	infos := Infos()
+	if !slices.IsSortedFunc(infos, func(a, b Info) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Error("the registry is not in the order of names")
+	}
+	page, err := os.ReadFile("../../../docs/sweeps.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, info := range infos {
+		if !strings.Contains(string(page), "\n| `"+info.Name+"` |") {
+			t.Errorf("the documentation has no line on %s", info.Name)
+		}
+		if info.Title == "" || info.About == "" || info.Direction != sweep.Higher && info.Direction != sweep.Lower {
+			t.Errorf("%+v says too little", info)
+		}
+	}
+}
+
+func TestCommand(t *testing.T) {
+	row := sweep.Row{Prompt: "p"}
+	judge := func(parameters string, texts ...string) []sweep.Value {
+		var rows []sweep.Row
+		var outputs []sweep.Output
+		for _, text := range texts {
+			rows, outputs = append(rows, row), append(outputs, sweep.Output{Text: text})
+		}
+		return open(t, "command", parameters, Environment{Headless: true}, row).Judge(context.Background(), rows, outputs)
+	}
+	if v := judge(`{"command":"while read -r line; do echo ${#line}; done"}`, "a", "abc"); v[1].Value-v[0].Value != 2 {
+		t.Errorf("%v", v)
+	}
+	if v := judge(`{"command":"echo '{\"missing\":\"no idea\"}'; echo 0"}`, "a", "b"); v[0].Missing != "no idea" || !v[1].OK() || v[1].Value != 0 {
+		t.Errorf("%v", v)
+	}
+	for parameters, says := range map[string]string{
+		`{"command":"echo 1; echo oh no >&2; exit 3"}`: "oh no",
+		`{"command":"echo 1; echo 2"}`:                 "another number of lines",
+		`{"command":"echo good"}`:                      "neither a number",
+		`{"command":"sleep 60","timeout":0.1}`:         "in time",
+	} {
+		if v := judge(parameters, "a"); v[0].OK() || !strings.Contains(v[0].Missing, says) {
+			t.Errorf("%s: %v, want it missing for %q", parameters, v, says)
+		}
+	}
+}

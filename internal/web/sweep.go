@@ -1,0 +1,530 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+	"realign/internal/sweep"
+	"realign/internal/sweep/config"
+	"realign/internal/sweep/export"
+	"realign/internal/sweep/reward"
+	"realign/internal/sweep/runner"
+	"realign/web/templates"
+)
+
+// Sweeper runs sweeps; *runner.Runner is one.
+type Sweeper interface {
+	Create(ctx context.Context, owner, id string, c *sweep.Config) (sweep.Sweep, error)
+	Pause(ctx context.Context, owner, id string) error
+	Resume(ctx context.Context, owner, id string) error
+	Cancel(ctx context.Context, owner, id string) error
+	Delete(ctx context.Context, owner, id string) error
+	Watch(id string) (p runner.Progress, changed <-chan struct{}, runs bool)
+	Report(ctx context.Context, w *sweep.Sweep) (*sweep.Report, error)
+}
+
+// Sweeps is where sweeps are kept. What does not exist, or is somebody else's, is NotFound; the methods without an owner
+// are for sweeps that were found with one.
+type Sweeps interface {
+	Sweep(ctx context.Context, owner, id string) (sweep.Sweep, error)
+	Sweeps(ctx context.Context, owner, after string, limit int) (list []sweep.Summary, next string, err error)
+	SweepTable(ctx context.Context, id string, q sweep.Query) (sweep.Page, error)
+	SweepCategories(ctx context.Context, id string) ([]string, error)
+	Outputs(ctx context.Context, id string, prompt *int, texts bool) ([]sweep.Output, error)
+	EachOutput(ctx context.Context, id string, prompt *int, texts bool, f func(sweep.Output) error) error
+}
+
+const (
+	sweepsOnPage  = 50
+	promptsOnPage = 50
+)
+
+// sweepRoutes are the addresses of sweeps: pages, forms, and one form with a file.
+func (s *Server) sweepRoutes(e *echo.Echo, page, change, upload []echo.MiddlewareFunc) {
+	e.GET("/sweeps", s.showSweeps, page...)
+	e.GET("/sweeps/new", s.newSweep, page...)
+	e.GET("/sweeps/compare", s.compareSweeps, page...)
+	e.GET("/sweeps/:id", s.showSweep, page...)
+	e.GET("/sweeps/:id/live", s.showSweepLive, page...)
+	e.GET("/sweeps/:id/table", s.showSweepTable, page...)
+	e.GET("/sweeps/:id/prompts/:n", s.showSweepPrompt, page...)
+	e.GET("/sweeps/:id/ticket", s.showTicket, page...)
+	e.GET("/sweeps/:id/ticket.md", s.ticketMarkdown, page...)
+	e.GET("/sweeps/:id/ticket.json", s.ticketJSON, page...)
+	for _, format := range export.Formats() {
+		e.GET("/sweeps/:id/export."+string(format), s.exportSweep(format), page...)
+	}
+	e.POST("/sweeps", s.createSweep, upload...)
+	e.POST("/sweeps/:id/pause", s.changeSweep(s.sweeper.Pause, "The sweep rests.", "/sweeps/{id}"), change...)
+	e.POST("/sweeps/:id/resume", s.changeSweep(s.sweeper.Resume, "The sweep goes on.", "/sweeps/{id}"), change...)
+	e.POST("/sweeps/:id/cancel", s.changeSweep(s.sweeper.Cancel, "The sweep is cancelled.", "/sweeps/{id}"), change...)
+	e.POST("/sweeps/:id/delete", s.changeSweep(s.sweeper.Delete, "The sweep is deleted.", "/sweeps"), change...)
+}
+
+// showSweeps is GET /sweeps.
+func (s *Server) showSweeps(c echo.Context) error {
+	list, next, err := s.sweeps.Sweeps(c.Request().Context(), owner(c), c.QueryParam("after"), sweepsOnPage)
+	if err != nil {
+		return err
+	}
+	v := templates.SweepList{Layout: s.layout(c, "Sweeps", "sweeps"), Next: next}
+	for _, one := range list {
+		v.Sweeps = append(v.Sweeps, templates.SweepItem{
+			ID: one.ID, Title: one.Title(), Pair: one.Pair, Aligned: one.Aligned, State: string(one.State), Reason: one.Reason,
+			Prompts: one.Prompts, Outputs: one.Outputs, Created: one.Created, Ended: one.Ended,
+		})
+	}
+	return s.page(c, http.StatusOK, v)
+}
+
+func sweepItem(w *sweep.Sweep) templates.SweepItem {
+	return templates.SweepItem{
+		ID: w.ID, Title: w.Title(), Pair: w.Setup.Config.Pair, Aligned: w.Setup.Aligned, State: string(w.State), Reason: w.Reason,
+		Prompts: len(w.Setup.Config.Prompts.Rows), Created: w.Created, Ended: w.Ended,
+	}
+}
+
+// newSweep is GET /sweeps/new: an empty form, or the configuration of another sweep ("?from=").
+func (s *Server) newSweep(c echo.Context) error {
+	v := s.sweepForm(c)
+	if from := c.QueryParam("from"); from != "" {
+		w, err := s.sweeps.Sweep(c.Request().Context(), owner(c), from)
+		if err != nil {
+			return err
+		}
+		text, err := json.MarshalIndent(w.Setup.Config, "", "  ")
+		if err != nil {
+			return fault.Wrap(err, fault.Internal, "the configuration cannot be shown")
+		}
+		v.Config = string(text)
+	}
+	return s.page(c, http.StatusOK, v)
+}
+
+func (s *Server) sweepForm(c echo.Context) templates.SweepNew {
+	v := templates.SweepNew{Layout: s.layout(c, "New sweep", "sweeps"), Pairs: s.pairOptions()}
+	for _, info := range reward.Infos() {
+		if info.Headless {
+			continue
+		}
+		r := templates.RewardOption{
+			Name: info.Name, Title: info.Title, About: info.About, Unit: info.Unit, Direction: string(info.Direction), Needs: info.Needs, Remote: info.Remote,
+		}
+		for _, p := range info.Schema {
+			r.Parameters = append(r.Parameters, templates.RewardParameter{Name: p.Name, About: p.About, Default: p.Default})
+		}
+		v.Rewards = append(v.Rewards, r)
+	}
+	return v
+}
+
+// createSweep is POST /sweeps. What is wrong is told on the form, which keeps what was typed.
+func (s *Server) createSweep(c echo.Context) error {
+	if err := s.makes.allow(owner(c), "sweeps"); err != nil {
+		return err
+	}
+	form, err := c.FormParams()
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "the form cannot be read")
+	}
+	asked, err := askedSweep(c, form)
+	var made sweep.Sweep
+	if err == nil {
+		made, err = s.sweeper.Create(c.Request().Context(), owner(c), runner.NewID(), asked)
+	}
+	if err != nil {
+		f := fault.Of(err)
+		if wantsJSON(c.Request()) || f.Kind != fault.Invalid && f.Kind != fault.Unavailable {
+			return err
+		}
+		v := s.sweepForm(c)
+		v.Values, v.Config, v.Error, v.Field = form, form.Get("config"), f.Message, f.Field
+		return s.page(c, statuses[f.Kind], v)
+	}
+	if wantsJSON(c.Request()) {
+		return c.JSON(http.StatusCreated, map[string]string{"sweep": made.ID, "url": "/sweeps/" + made.ID})
+	}
+	return c.Redirect(http.StatusSeeOther, "/sweeps/"+made.ID)
+}
+
+// askedSweep is the configuration that a form asks for.
+func askedSweep(c echo.Context, form url.Values) (*sweep.Config, error) {
+	text := []byte(form.Get("config"))
+	if len(bytes.TrimSpace(text)) == 0 {
+		var err error
+		if text, err = formConfig(form); err != nil {
+			return nil, err
+		}
+	}
+	asked, err := config.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := promptFile(c)
+	switch {
+	case err != nil:
+		return nil, err
+	case rows != nil:
+		asked.Prompts.Rows = rows
+	case len(asked.Prompts.Rows) == 0 && asked.Prompts.Path != "":
+		return nil, fault.Field("prompts", "names the file %s of your machine: choose it in the form", path.Base(asked.Prompts.Path))
+	}
+	return asked, asked.Validate()
+}
+
+// promptFile is the uploaded file of prompts; nil without one.
+func promptFile(c echo.Context) ([]sweep.Row, error) {
+	part, err := c.FormFile("file")
+	if err != nil || part.Size == 0 && part.Filename == "" {
+		return nil, nil
+	}
+	in, err := part.Open()
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
+	}
+	defer in.Close()
+	data, err := io.ReadAll(in)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "the file cannot be read")
+	}
+	return sweep.ReadPrompts(part.Filename, data)
+}
+
+// formConfig makes a configuration of the fields of the form, in JSON, so that it is read and checked like any other.
+func formConfig(form url.Values) ([]byte, error) {
+	number := func(name string) (any, error) {
+		text := strings.TrimSpace(form.Get(name))
+		if text == "" {
+			return nil, nil
+		}
+		var n json.Number
+		if err := json.Unmarshal([]byte(text), &n); err != nil {
+			return nil, fault.Field(name, "%.40q is not a number", text)
+		}
+		return n, nil
+	}
+	all := map[string]any{}
+	under := func(name string) map[string]any {
+		if all[name] == nil {
+			all[name] = map[string]any{}
+		}
+		return all[name].(map[string]any)
+	}
+	for _, field := range []struct {
+		name string
+		to   map[string]any
+		as   string
+	}{
+		{"from", under("lambda"), "from"}, {"to", under("lambda"), "to"}, {"points", under("lambda"), "points"}, {"samples", all, "samples"},
+		{"max_tokens", under("sampling"), "max_tokens"}, {"temperature", under("sampling"), "temperature"}, {"rounds", under("refine"), "rounds"},
+		{"budget", all, "budget"}, {"seed", all, "seed"},
+	} {
+		n, err := number(field.name)
+		if err != nil {
+			return nil, err
+		}
+		if n != nil {
+			field.to[field.as] = n
+		}
+	}
+	pair, aligned, _ := strings.Cut(form.Get("pair"), ":")
+	all["name"], all["pair"], all["aligned"] = strings.TrimSpace(form.Get("name")), pair, aligned
+	prompts := []string{}
+	for line := range strings.Lines(form.Get("prompts")) {
+		if line = strings.TrimSpace(line); line != "" {
+			prompts = append(prompts, line)
+		}
+	}
+	all["prompts"] = prompts
+	rewards, err := formRewards(form)
+	if err != nil {
+		return nil, err
+	}
+	all["rewards"] = rewards
+	for _, role := range []string{"objective", "evaluation"} {
+		if name := form.Get(role); name != "" {
+			all[role] = name
+		}
+	}
+	return json.Marshal(all)
+}
+
+// formRewards are the rewards that are ticked, with their parameters: a value that is JSON is taken as such, any other as
+// text, and an empty one is left to its default.
+func formRewards(form url.Values) ([]any, error) {
+	var rewards []any
+	for _, name := range form["reward"] {
+		parameters := map[string]any{}
+		for _, info := range reward.Infos() {
+			if info.Name != name {
+				continue
+			}
+			for _, p := range info.Schema {
+				text := strings.TrimSpace(form.Get("param." + name + "." + p.Name))
+				if text == "" {
+					continue
+				}
+				parameters[p.Name] = text
+				if json.Valid([]byte(text)) {
+					parameters[p.Name] = json.RawMessage(text)
+				}
+			}
+		}
+		rewards = append(rewards, map[string]any{"reward": name, "parameters": parameters})
+	}
+	return rewards, nil
+}
+
+// found is the sweep of a request's address.
+func (s *Server) found(c echo.Context) (sweep.Sweep, error) {
+	return s.sweeps.Sweep(c.Request().Context(), owner(c), c.Param("id"))
+}
+
+// changeSweep is POST /sweeps/{id}/pause and its like.
+func (s *Server) changeSweep(change func(ctx context.Context, owner, id string) error, said, next string) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		id := c.Param("id")
+		if err := change(c.Request().Context(), owner(c), id); err != nil {
+			return err
+		}
+		return s.done(c, said, "", strings.ReplaceAll(next, "{id}", id))
+	}
+}
+
+// showSweepTable is GET /sweeps/{id}/table.
+func (s *Server) showSweepTable(c echo.Context) error {
+	ctx := c.Request().Context()
+	w, err := s.found(c)
+	if err != nil {
+		return err
+	}
+	v := templates.SweepTable{Layout: s.layout(c, w.Title()+": table", "sweeps"), Sweep: sweepItem(&w), Query: url.Values{}}
+	v.Columns = rewardColumns(&w.Setup)
+	v.Columns = append(v.Columns, templates.SweepColumn{Name: sweep.ColumnKL, Title: "KL to the reference", Unit: "nats"}, templates.SweepColumn{Name: sweep.ColumnTokens, Title: "tokens"})
+	for _, name := range []string{"column", "sort", "reverse", "q", "category", "gaps"} {
+		if text := c.QueryParam(name); text != "" {
+			v.Query.Set(name, text)
+		}
+	}
+	q := sweep.Query{
+		Column: c.QueryParam("column"), Reverse: v.Query.Get("reverse") != "", Search: strings.TrimSpace(v.Query.Get("q")),
+		Category: v.Query.Get("category"), Gaps: v.Query.Get("gaps") != "", Limit: promptsOnPage,
+	}
+	if q.Column == "" {
+		q.Column = w.Setup.Config.Objective
+	}
+	i := slices.IndexFunc(v.Columns, func(x templates.SweepColumn) bool { return x.Name == q.Column })
+	if i < 0 {
+		return fault.Field("column", "%.40q is not a reward of this sweep, kl or tokens", q.Column)
+	}
+	v.Column = v.Columns[i]
+	if text := v.Query.Get("sort"); text != "" {
+		x, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return fault.Field("sort", "%.40q is not a λ", text)
+		}
+		q.Sort = &x
+	}
+	if len(q.Search) > session.MaxSearch {
+		return fault.Field("q", "%d bytes, at most %d", len(q.Search), session.MaxSearch)
+	}
+	if v.Number, err = pageNumber(c.QueryParam("page")); err != nil {
+		return err
+	}
+	q.Offset = (v.Number - 1) * promptsOnPage
+	page, err := s.sweeps.SweepTable(ctx, w.ID, q)
+	if err != nil {
+		return err
+	}
+	if v.Categories, err = s.sweeps.SweepCategories(ctx, w.ID); err != nil {
+		return err
+	}
+	v.Total, v.First, v.Pages = page.Total, q.Offset+1, (page.Total+promptsOnPage-1)/promptsOnPage
+	v.Lambdas = lambdasOf(&w, page)
+	for _, r := range page.Rows {
+		row := templates.SweepRow{Prompt: r.Prompt, Text: r.Text, Category: r.Category, Cells: make([]templates.SweepMean, len(v.Lambdas))}
+		for _, m := range r.Means {
+			if at, ok := slices.BinarySearch(v.Lambdas, m.Lambda); ok {
+				row.Cells[at] = templates.SweepMean{Mean: m.Mean, Count: m.Count, Cells: m.Cells}
+			}
+		}
+		v.Rows = append(v.Rows, row)
+	}
+	return s.page(c, http.StatusOK, v)
+}
+
+// pageNumber reads the number of a page; "" is the first.
+func pageNumber(text string) (int, error) {
+	if text == "" {
+		return 1, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > sweep.MaxPrompts {
+		return 0, fault.Field("page", "%.20q is not the number of a page", text)
+	}
+	return n, nil
+}
+
+// lambdasOf are the λ of the grid, and those of refinement that a page of the table has.
+func lambdasOf(w *sweep.Sweep, page sweep.Page) []float64 {
+	all := slices.Clone(w.Setup.Config.Lambda.Values)
+	for _, r := range page.Rows {
+		for _, m := range r.Means {
+			all = append(all, m.Lambda)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func rewardColumns(s *sweep.Setup) (all []templates.SweepColumn) {
+	for _, j := range s.Judges {
+		all = append(all, templates.SweepColumn{Name: j.Name, Title: judgeTitle(j), Unit: j.Unit})
+	}
+	return all
+}
+
+// judgeTitle is what pages call a reward: by its name where the configuration gave it one of its own.
+func judgeTitle(j sweep.Judge) string {
+	if j.Title == "" {
+		return j.Name
+	}
+	return j.Title
+}
+
+// showSweepPrompt is GET /sweeps/{id}/prompts/{n}.
+func (s *Server) showSweepPrompt(c echo.Context) error {
+	w, err := s.found(c)
+	if err != nil {
+		return err
+	}
+	rows := w.Setup.Config.Prompts.Rows
+	n, err := strconv.Atoi(c.Param("n"))
+	if err != nil || n < 0 || n >= len(rows) {
+		return fault.New(fault.NotFound, "the sweep has no such prompt")
+	}
+	outputs, err := s.sweeps.Outputs(c.Request().Context(), w.ID, &n, true)
+	if err != nil {
+		return err
+	}
+	row := &rows[n]
+	v := templates.SweepPrompt{
+		Layout: s.layout(c, fmt.Sprintf("%s: prompt %d", w.Title(), n+1), "sweeps"), Sweep: sweepItem(&w), Number: n, Of: len(rows),
+		Prompt: row.Prompt, System: row.System, Context: row.Context, Reference: row.Reference, Category: row.Category, Rewards: rewardColumns(&w.Setup),
+	}
+	for i := range outputs {
+		v.Cells = append(v.Cells, cellView(&w, &outputs[i]))
+	}
+	return s.page(c, http.StatusOK, v)
+}
+
+func cellView(w *sweep.Sweep, o *sweep.Output) templates.SweepCell {
+	cell := templates.SweepCell{
+		Lambda: o.Lambda, Sample: o.Sample, Text: o.Text, Tokens: o.Tokens, KL: o.KL, LogZ: o.LogZ, Finish: o.Finish, Error: o.Error,
+		Playground: "/?" + url.Values{"from": {fmt.Sprintf("%s%s:%d", cellPrefix, w.ID, o.Prompt)}, "sample": {strconv.Itoa(o.Sample)}, "lanes": {strconv.FormatFloat(o.Lambda, 'g', -1, 64)}}.Encode(),
+	}
+	for _, j := range w.Setup.Judges {
+		value, asked := o.Rewards[j.Name]
+		cell.Values = append(cell.Values, templates.SweepValue{Value: value.Value, Missing: value.Missing, Asked: asked})
+	}
+	return cell
+}
+
+// cellPrefix marks the prompt of a sweep in "/?from=w:{sweep}:{prompt}&sample=0&lanes=0.5".
+const cellPrefix = "w:"
+
+// openCell is the playground with a prompt of a sweep, decoded with the same noise: with the λ of "?lanes=", or all of the
+// grid, at one sample.
+func (s *Server) openCell(c echo.Context, v templates.Playground, from string) error {
+	id, number, _ := strings.Cut(from, ":")
+	w, err := s.sweeps.Sweep(c.Request().Context(), owner(c), id)
+	if err != nil {
+		return err
+	}
+	config := &w.Setup.Config
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 0 || n >= len(config.Prompts.Rows) {
+		return fault.New(fault.NotFound, "the sweep has no such prompt")
+	}
+	sample := 0
+	if text := c.QueryParam("sample"); text != "" {
+		if sample, err = strconv.Atoi(text); err != nil || sample < 0 {
+			return fault.Field("sample", "%.20q is not the number of a sample", text)
+		}
+	}
+	prompt := config.Prompt(n)
+	spec := session.Spec{
+		Pair: config.Pair, Aligned: []string{w.Setup.Aligned}, Mode: session.Plain, Prompt: prompt.Text,
+		Sampling: config.Sampling, Seed: config.PromptSeed(n), Alternatives: 5,
+	}
+	for _, m := range prompt.Messages {
+		spec.Mode = session.Chat
+		if m.Role == "system" {
+			spec.System = m.Content
+		} else {
+			spec.Prompt = m.Content
+		}
+	}
+	v.Draft = draftOf(spec)
+	if lanes := c.QueryParam("lanes"); lanes != "" {
+		if v.Draft.Lanes, err = lanesOf(lanes, sample); err != nil {
+			return err
+		}
+	} else {
+		for _, lambda := range config.Lambda.Values {
+			v.Draft.Lanes = append(v.Draft.Lanes, templates.DraftLane{Lambda: []float64{lambda}, Sample: sample})
+		}
+	}
+	return s.page(c, http.StatusOK, v)
+}
+
+// exportSweep is GET /sweeps/{id}/export.{format}: all outputs.
+func (s *Server) exportSweep(format export.Format) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		w, err := s.found(c)
+		if err != nil {
+			return err
+		}
+		download(c, w.Title(), string(format), format.Type())
+		out, err := export.New(format, c.Response(), &w.Setup)
+		if err != nil {
+			return err
+		}
+		err = s.sweeps.EachOutput(c.Request().Context(), w.ID, nil, true, out.Write)
+		if err == nil {
+			err = out.Close()
+		}
+		if err != nil { // the head is sent: what can be told is that the file is cut off
+			s.log.Warn("export of a sweep broke off", "sweep", w.ID, "error", err)
+			panic(http.ErrAbortHandler)
+		}
+		return nil
+	}
+}
+
+// download sends what follows as a file.
+func download(c echo.Context, title, ending, mediaType string) {
+	h := c.Response().Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", mediaType)
+	name := strings.TrimSuffix(fileName(title), ".json") + "." + ending
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
+}
+
+// liveEvery is how often a page asks for news of a sweep.
+const liveEvery = 2 * time.Second
