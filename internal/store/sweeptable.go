@@ -87,7 +87,7 @@ func (s *Store) SweepTable(ctx context.Context, id string, q sweep.Query) (sweep
 	}
 	err = where(s.read.NewSelect().TableExpr("? AS x", bun.Ident(table))).ColumnExpr("x.prompt, x.lambda").
 		ColumnExpr("AVG("+value+") AS mean, COUNT("+value+") AS counted, COUNT(*) AS cells").
-		Where("x.prompt IN (?)", bun.In(prompts)).GroupExpr("x.prompt, x.lambda").OrderExpr("x.prompt, x.lambda").Scan(ctx, &means)
+		Where("x.prompt IN (?)", bun.List(prompts)).GroupExpr("x.prompt, x.lambda").OrderExpr("x.prompt, x.lambda").Scan(ctx, &means)
 	if err != nil {
 		return page, wrap(err, "read the table of sweep %s", id)
 	}

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -525,6 +524,3 @@ func download(c echo.Context, title, ending, mediaType string) {
 	name := strings.TrimSuffix(fileName(title), ".json") + "." + ending
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
 }
-
-// liveEvery is how often a page asks for news of a sweep.
-const liveEvery = 2 * time.Second

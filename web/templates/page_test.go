@@ -88,10 +88,23 @@ func pages() map[string]templ.Component {
 		"shares": ShareList{Layout: layout, New: &Share{ID: "n", URL: "http://localhost/c/abc"}, Shares: []Share{
 			{ID: "n", Title: "Hello", Created: noon}, {ID: "o", Title: "Gone", Created: noon, Revoked: noon},
 		}}.Page(),
-		"pairs": PairList{Layout: layout, Pairs: []PairItem{{Name: "demo", State: "loading", Progress: 0.5, Default: true}}}.Page(),
-		"pair":  PairPage{Layout: layout, Pair: PairItem{Name: "demo", State: "failed", Message: "no file"}, Card: "# Card"}.Page(),
-		"error": Error{Layout: layout, Status: 404, Code: "not_found", Message: "There is no such page."}.Page(),
-		"login": Login{Layout: layout, Next: "/"}.Page(),
+		"pairs":  PairList{Layout: layout, Pairs: []PairItem{{Name: "demo", State: "loading", Progress: 0.5, Default: true}}}.Page(),
+		"pair":   PairPage{Layout: layout, Pair: PairItem{Name: "demo", State: "failed", Message: "no file"}, Card: "# Card"}.Page(),
+		"sweeps": SweepList{Layout: layout, Sweeps: []SweepItem{aSweep(), {ID: "v", Title: "Other", State: "running"}}, Next: "x y"}.Page(),
+		"sweep-new": SweepNew{
+			Layout: layout, Pairs: aPlayground().Pairs, Error: "is <b>hello</b>", Field: "pair", Config: "<script>alert(1)</script>",
+			Rewards: []RewardOption{{Name: "length", Title: "Length", About: "In a band.", Direction: "higher", Parameters: []RewardParameter{{Name: "low", Default: "24"}}}},
+		}.Page(),
+		"sweep":       SweepPage{Layout: layout, Live: aSweepLive()}.Page(),
+		"sweep-table": SweepTable{Layout: layout, Sweep: aSweep(), Columns: []SweepColumn{{Name: "length", Title: "Length"}}, Lambdas: []float64{0, 1}, Total: 60, First: 1, Number: 1, Pages: 2, Rows: []SweepRow{{Text: "<b>hello</b>", Cells: []SweepMean{{Mean: 1, Count: 1, Cells: 2}, {Cells: 1}}}}}.Page(),
+		"sweep-prompt": SweepPrompt{
+			Layout: layout, Sweep: aSweep(), Of: 2, Prompt: "<b>hello</b>", Rewards: []SweepColumn{{Title: "Length"}},
+			Cells: []SweepCell{{Text: "<script>alert(1)</script>", Values: []SweepValue{{Missing: "<i>title</i>"}}}, {Lambda: 1, Error: "too long", Values: []SweepValue{{}}}},
+		}.Page(),
+		"sweep-ticket":  SweepTicket{Layout: layout, Sweep: aSweep(), Answer: "Best λ", Sections: []TicketSection{{Title: "Assumed", Items: []string{"<b>hello</b>"}, Code: "a = 1"}}}.Page(),
+		"sweep-compare": SweepCompare{Layout: layout, Sides: []SweepSide{{Sweep: aSweep()}, {Sweep: aSweep()}}, Plots: []Plot{aPlot()}, Tables: []CompareTable{{Name: "length", Rows: []CompareRow{{Lambda: 1, Clear: true}}}}}.Page(),
+		"error":         Error{Layout: layout, Status: 404, Code: "not_found", Message: "There is no such page."}.Page(),
+		"login":         Login{Layout: layout, Next: "/"}.Page(),
 	}
 }
 

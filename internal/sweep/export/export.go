@@ -162,7 +162,7 @@ func (c *csvFile) Close() error {
 
 // parquetFile writes the columns with their names as top-level columns of a Parquet file.
 type parquetFile struct {
-	w       *parquet.Writer
+	w       *parquet.GenericWriter[any]
 	columns []column // in the file's order, which is that of their names
 }
 
@@ -180,7 +180,7 @@ func newParquet(w io.Writer, s *sweep.Setup, columns []column) *parquetFile {
 		group[c.name] = parquet.Compressed(group[c.name], &parquet.Zstd)
 	}
 	schema := parquet.NewSchema("sweep", group)
-	f := &parquetFile{w: parquet.NewWriter(w, schema)}
+	f := &parquetFile{w: parquet.NewGenericWriter[any](w, schema)}
 	for _, path := range schema.Columns() {
 		f.columns = append(f.columns, columns[slices.IndexFunc(columns, func(c column) bool { return c.name == path[0] })])
 	}

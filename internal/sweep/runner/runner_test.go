@@ -3,7 +3,6 @@ package runner_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"strings"
 	"sync"
@@ -480,6 +479,6 @@ func TestStoreFails(t *testing.T) {
 		t.Error("the report is not that of a sweep without failures")
 	}
 	if d.decoded == 0 {
-		t.Error(fmt.Sprint("nothing was decoded"))
+		t.Error("nothing was decoded")
 	}
 }
