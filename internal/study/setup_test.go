@@ -240,7 +240,7 @@ func TestNextKeepsToThePlan(t *testing.T) {
 			var candidates []Counted
 			for _, it := range items {
 				if !had[it.ID] && (it.Catch != NoCatch || answers[it.ID] < s.Overlap) {
-					candidates = append(candidates, Counted{Item: it, Answers: answers[it.ID], Taken: answers[it.ID]})
+					candidates = append(candidates, Counted{it, Count{answers[it.ID], answers[it.ID]}})
 				}
 			}
 			next := s.Next(annotator, done, candidates, asked, nil)
