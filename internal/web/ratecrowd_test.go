@@ -149,6 +149,7 @@ func TestFiftyAnnotatorsAtOnce(t *testing.T) {
 	id, path := w.openStudy(owner, studyFields(
 		"grid", "0, 0.5, 1, 1.5, 2", "prompts", strings.Repeat("abc\nbca\n", 20), "overlap", fmt.Sprint(overlap), "same_every", "10", "scheme", "active"))
 	c := newCrowd(t, w.http.URL, path)
+	late := lateness(t)
 	var wait sync.WaitGroup
 	for i := range annotators {
 		wait.Go(func() {
@@ -187,7 +188,34 @@ func TestFiftyAnnotatorsAtOnce(t *testing.T) {
 	p95 := c.quantile(0.95)
 	t.Logf("%d ratings by %d annotators, %d clicks dropped, %d made twice; answer to next question: median %v, p95 %v, most %v",
 		len(ratings), annotators, c.drops, c.again, c.quantile(0.5), p95, c.quantile(1))
-	if p95 > 200*time.Millisecond && !raceEnabled {
+	switch waited := late(); {
+	case p95 <= 200*time.Millisecond || raceEnabled:
+	case waited > 10*time.Millisecond:
+		t.Logf("the machine is too busy to tell how fast the server is: one timer in twenty woke %v late", waited)
+	default:
 		t.Errorf("p95 is %v", p95)
+	}
+}
+
+// lateness begins to watch how late timers wake, which says how busy others keep the machine; the function it
+// returns stops it and returns the 95th percentile.
+func lateness(t *testing.T) func() time.Duration {
+	const nap = 5 * time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan []time.Duration, 1)
+	go func() {
+		var late []time.Duration
+		for ctx.Err() == nil {
+			began := time.Now()
+			time.Sleep(nap)
+			late = append(late, time.Since(began)-nap)
+		}
+		done <- late
+	}()
+	return func() time.Duration {
+		stop()
+		late := <-done
+		slices.Sort(late)
+		return late[len(late)*95/100]
 	}
 }
