@@ -54,8 +54,7 @@ func TestCrashLosesNoRating(t *testing.T) {
 	}
 	t.Logf("killed when %d of 40 answers were decoded", before)
 	o.post("/studies/"+id+"/status", "status", "open")
-	o.post("/studies/" + id + "/invite")
-	path := inviteURL.FindStringSubmatch(o.get("/studies/" + id))[1]
+	path := inviteURL.FindStringSubmatch(o.post("/studies/" + id + "/invite"))[1]
 
 	c := newCrowd(t, o.base, path)
 	for round := range rounds {
@@ -140,7 +139,8 @@ func (o *theOwner) get(path string) string {
 	return body
 }
 
-func (o *theOwner) post(path string, fields ...string) {
+// post sends a form and returns the page that it leads to.
+func (o *theOwner) post(path string, fields ...string) string {
 	o.t.Helper()
 	form := url.Values{csrfField: {o.csrf}}
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -148,7 +148,8 @@ func (o *theOwner) post(path string, fields ...string) {
 	}
 	r, err := http.NewRequest("POST", o.base+path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	o.do(r, err)
+	_, body := o.do(r, err)
+	return body
 }
 
 func (o *theOwner) create(fields map[string]string) string {
