@@ -18,7 +18,7 @@ var allowed = map[string][]string{
 	"internal/backend":      {"internal/offload"},                                           // libraries for GPUs
 	"internal/pair":         {"internal/fault", "internal/decode/gguf", "internal/offload"}, // files and whether they fit
 	"internal/session":      {"internal/fault", "internal/decode", "gonum.org/..."},
-	"internal/study":        {"internal/fault", "internal/decode", "gonum.org/..."},
+	"internal/study":        {"internal/fault", "internal/decode", "internal/session", "gonum.org/..."}, // outputs are decoded as runs are
 	"internal/sweep":        {"internal/fault", "internal/decode", "gonum.org/..."},
 	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
 	"internal/sweep/reward": {
@@ -51,7 +51,8 @@ var allowed = map[string][]string{
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits
-		"golang.org/x/image/...", // the picture of a comparison
+		"golang.org/x/image/...",       // the picture of a comparison
+		"github.com/yuin/goldmark/...", // guidelines of studies
 	},
 	"web/static":    {},
 	"web/templates": {"web/static", "github.com/a-h/templ/..."}, // view models only: no domain

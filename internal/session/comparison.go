@@ -97,7 +97,7 @@ func (s *Shelf) Share(ctx context.Context, owner, runID, title string, expires t
 		ID: NewID(), Owner: owner, Run: runID, Title: title, Prompt: beginning(snapshot.Prompt, promptShown), Digest: digest,
 		CreatedAt: now, ExpiresAt: expires,
 	}
-	token := newToken()
+	token := NewToken()
 	if err := s.Store.CreateComparison(ctx, c, Digest([]byte(token)), form); err != nil {
 		return Comparison{}, "", err
 	}
@@ -109,7 +109,7 @@ var errGone = fault.New(fault.NotFound, "there is no comparison at this address;
 
 // Open reads a comparison by its token. A wrong, an expired and a revoked token get the same error.
 func (s *Shelf) Open(ctx context.Context, token string) (Comparison, *Snapshot, error) {
-	if len(token) != tokenLength {
+	if len(token) != TokenLength {
 		return Comparison{}, nil, errGone
 	}
 	c, form, err := s.Store.ComparisonByToken(ctx, Digest([]byte(token)))
@@ -180,10 +180,11 @@ func checkExpiry(at, now time.Time) error {
 	return nil
 }
 
-// tokenLength is that of 128 bits in base64url.
-const tokenLength = 22
+// TokenLength is that of 128 bits in base64url.
+const TokenLength = 22
 
-func newToken() string {
+// NewToken is the secret of a link: 128 random bits. Only its Digest is kept.
+func NewToken() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails: crypto/rand
 	return base64.RawURLEncoding.EncodeToString(b[:])

@@ -7,6 +7,7 @@ import { menus } from "./menu/menu";
 import { showPairs } from "./pairs/pairs";
 import { Playground } from "./playground/playground";
 import { sweep } from "./sweep/sweep";
+import { study } from "./study/study";
 import { theme } from "./theme/theme";
 import { times } from "./time/time";
 import { toasts } from "./toast/toast";
@@ -25,6 +26,8 @@ if (frozen) void comparison(frozen);
 
 const swept = document.querySelector<HTMLElement>("[data-sweep-page]");
 if (swept) sweep(swept);
+const running = document.querySelector<HTMLElement>("[data-study]");
+if (running) study(running);
 
 if (document.querySelector("[data-pair-list]")) {
   connect((frame) => frame.type === "pairs" && showPairs(frame.pairs), () => {});
