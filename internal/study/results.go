@@ -11,7 +11,7 @@ import (
 // Answers are all that the annotators of a study said, in the order in which they said it.
 type Answers struct {
 	Pairwise []Pairwise
-	Likert   []Likert
+	Scores   []Likert
 	Rankings []Ranking
 }
 
@@ -136,13 +136,13 @@ func (a Answers) part(o Options, by Cluster) (Part, error) {
 	if p.Wins, err = WinRates(compared); err != nil {
 		return p, err
 	}
-	if p.Means, err = Means(a.Likert, by, o.Seed); err != nil {
+	if p.Means, err = Means(a.Scores, by, o.Seed); err != nil {
 		return p, err
 	}
 	if p.Strengths, err = FitStrengths(compared); err != nil && fault.KindOf(err) != fault.Conflict {
 		return p, err
 	}
-	if len(compared) == 0 && len(a.Likert) > 0 {
+	if len(compared) == 0 && len(a.Scores) > 0 {
 		return p, nil // a study of scores alone has no curve
 	}
 	if p.Curve, err = FitCurve(compared, o); err != nil && fault.KindOf(err) != fault.Conflict {
@@ -169,7 +169,7 @@ func (a Answers) reliability(seed uint64) ([]Reliability, error) {
 		}
 	}
 	for _, criterion := range a.criteria() {
-		if err := add("likert", criterion, ScoreValues(a.Likert, criterion), Ordinal, Metrical, Nominal); err != nil {
+		if err := add("likert", criterion, ScoreValues(a.Scores, criterion), Ordinal, Metrical, Nominal); err != nil {
 			return nil, err
 		}
 	}
@@ -183,7 +183,7 @@ func (a Answers) reliability(seed uint64) ([]Reliability, error) {
 
 func (a Answers) criteria() []string {
 	var names []string
-	for _, r := range a.Likert {
+	for _, r := range a.Scores {
 		names = append(names, r.Criterion)
 	}
 	slices.Sort(names)
@@ -205,7 +205,7 @@ func (a Answers) counts() Counts {
 			c.Pairwise++
 		}
 	}
-	for _, r := range a.Likert {
+	for _, r := range a.Scores {
 		see(r.Prompt, r.Item, r.Annotator)
 		if r.Catch != NoCatch {
 			c.Catch++
@@ -244,9 +244,9 @@ func (a Answers) split(key func(annotator, category string) string) []namedAnswe
 		p := part(r.Annotator, r.Category)
 		p.Pairwise = append(p.Pairwise, r)
 	}
-	for _, r := range a.Likert {
+	for _, r := range a.Scores {
 		p := part(r.Annotator, r.Category)
-		p.Likert = append(p.Likert, r)
+		p.Scores = append(p.Scores, r)
 	}
 	for _, r := range a.Rankings {
 		p := part(r.Annotator, r.Category)
@@ -281,15 +281,15 @@ func (n *names) of(name string) string {
 
 // each is a copy of the answers in which every one was edited: in the order pairwise, scores, rankings.
 func (a Answers) each(edit func(item, prompt, annotator *string, sides []Side)) Answers {
-	b := Answers{slices.Clone(a.Pairwise), slices.Clone(a.Likert), slices.Clone(a.Rankings)}
+	b := Answers{slices.Clone(a.Pairwise), slices.Clone(a.Scores), slices.Clone(a.Rankings)}
 	for i := range b.Pairwise {
 		r := &b.Pairwise[i]
 		sides := []Side{r.A, r.B}
 		edit(&r.Item, &r.Prompt, &r.Annotator, sides)
 		r.A, r.B = sides[0], sides[1]
 	}
-	for i := range b.Likert {
-		r := &b.Likert[i]
+	for i := range b.Scores {
+		r := &b.Scores[i]
 		sides := []Side{r.Side}
 		edit(&r.Item, &r.Prompt, &r.Annotator, sides)
 		r.Side = sides[0]

@@ -27,7 +27,7 @@ func small() Answers {
 			compare("i3", "p2", "ann", "prose", 1, 2, BothBad),
 			catch,
 		},
-		Likert: []Likert{
+		Scores: []Likert{
 			{Item: "s1", Prompt: "p1", Annotator: "ann", Category: "verse", Criterion: "clear", Side: Side{1, "x"}, Score: 4, Points: 5},
 			{Item: "s1", Prompt: "p1", Annotator: "bo", Category: "verse", Criterion: "clear", Side: Side{1, "x"}, Score: 5, Points: 5},
 		},
@@ -97,7 +97,7 @@ func TestResultsKnowNoIDs(t *testing.T) {
 		p := &a.Pairwise[i]
 		p.A.Output, p.B.Output = fmt.Sprint(p.Item, p.A.Lambda), fmt.Sprint(p.Item, p.B.Lambda)
 		p.Prompt, p.Category = fmt.Sprint(i/4%7), []string{"", "maths", "prose"}[i/4%7%3]
-		a.Likert = append(a.Likert, Likert{Item: p.Item, Prompt: p.Prompt, Annotator: p.Annotator, Criterion: "clear", Side: p.A, Score: 1 + r.IntN(5), Points: 5})
+		a.Scores = append(a.Scores, Likert{Item: p.Item, Prompt: p.Prompt, Annotator: p.Annotator, Criterion: "clear", Side: p.A, Score: 1 + r.IntN(5), Points: 5})
 	}
 	o := Options{Grid: w.grid, Beta: 0.1, Seed: 7}
 	one, err := Compute(a, o)
@@ -149,7 +149,7 @@ func asJSON(t *testing.T, v any) string {
 func TestAnonymousAnswersKeepTheResults(t *testing.T) {
 	a := small()
 	b := a.Anonymous()
-	if b.Pairwise[1].Annotator != "Annotator 02" || b.Likert[0].Annotator != "Annotator 01" || a.Pairwise[0].Annotator != "ann" {
+	if b.Pairwise[1].Annotator != "Annotator 02" || b.Scores[0].Annotator != "Annotator 01" || a.Pairwise[0].Annotator != "ann" {
 		t.Errorf("%+v", b)
 	}
 	one, err := Compute(a, Options{Grid: []float64{0, 1, 2}})
@@ -172,7 +172,7 @@ func TestEmptyResultsExplainThemselves(t *testing.T) {
 	if err != nil || none.Counts.Answers() != 0 || none.Overall.Curve == nil || none.Overall.Curve.Reason == "" || none.Overall.Strengths != nil || none.JND.Reason == "" {
 		t.Errorf("%+v, %v", none, err)
 	}
-	scores, err := Compute(Answers{Likert: small().Likert[:1]}, Options{Grid: grid})
+	scores, err := Compute(Answers{Scores: small().Scores[:1]}, Options{Grid: grid})
 	if err != nil || scores.Overall.Curve != nil || len(scores.Agreement) != 3 || scores.Agreement[0].Agreement.Reason == "" || scores.Overall.Means[0].Reason == "" {
 		t.Errorf("%+v, %v", scores, err)
 	}
