@@ -30,6 +30,12 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"comparisons": testComparisons,
 		"import":      testImport,
 		"meta":        testMeta,
+		"studies":     testStudies,
+		"ratings":     testRatings,
+		"undo":        testUndo,
+		"overlap":     testOverlap,
+		"at once":     testReserveAtOnce,
+		"archive":     testImportStudy,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

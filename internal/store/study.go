@@ -1,0 +1,488 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"realign/internal/fault"
+	"realign/internal/study"
+)
+
+type studyRow struct {
+	bun.BaseModel `bun:"table:studies,alias:st"`
+
+	ID          string  `bun:"id,pk"`
+	Owner       string  `bun:"owner"`
+	Instance    string  `bun:"instance"`
+	Setup       string  `bun:"setup"`
+	Status      string  `bun:"status"`
+	Beta        float64 `bun:"beta"`
+	Files       string  `bun:"files"`
+	Build       string  `bun:"build"`
+	CreatedAt   int64   `bun:"created_at"`
+	UpdatedAt   int64   `bun:"updated_at"`
+	ClosedAt    *int64  `bun:"closed_at"`
+	InviteHash  *string `bun:"invite_hash"`
+	ResultsHash *string `bun:"results_hash"`
+}
+
+func newStudyRow(s *study.Study) (*studyRow, error) {
+	setup, err := toJSON(s.Setup)
+	if err != nil {
+		return nil, err
+	}
+	files, err := toJSON(s.Files)
+	if err != nil {
+		return nil, err
+	}
+	return &studyRow{
+		ID: s.ID, Owner: s.Owner, Instance: s.Instance, Setup: setup, Status: string(s.Status), Beta: s.Beta,
+		Files: files, Build: s.Build, CreatedAt: s.CreatedAt.UnixMicro(), UpdatedAt: s.UpdatedAt.UnixMicro(), ClosedAt: micros(s.ClosedAt),
+	}, nil
+}
+
+func (r *studyRow) study() (study.Study, error) {
+	s := study.Study{
+		ID: r.ID, Owner: r.Owner, Instance: r.Instance, Status: study.Status(r.Status), Beta: r.Beta, Build: r.Build,
+		CreatedAt: fromMicros(&r.CreatedAt), UpdatedAt: fromMicros(&r.UpdatedAt), ClosedAt: fromMicros(r.ClosedAt),
+		Invited: r.InviteHash != nil, Published: r.ResultsHash != nil,
+	}
+	if err := fromJSON(r.Setup, &s.Setup); err != nil {
+		return s, err
+	}
+	return s, fromJSON(r.Files, &s.Files)
+}
+
+type studyPromptRow struct {
+	bun.BaseModel `bun:"table:study_prompts,alias:sp"`
+
+	StudyID string `bun:"study_id,pk"`
+	Place   int    `bun:"place,pk"`
+	Body    string `bun:"body"`
+	Problem string `bun:"problem"`
+}
+
+type studyOutputRow struct {
+	bun.BaseModel `bun:"table:study_outputs,alias:so"`
+
+	ID      string  `bun:"id,pk"`
+	StudyID string  `bun:"study_id"`
+	Prompt  int     `bun:"prompt"`
+	Lambda  float64 `bun:"lambda"`
+	Sample  int     `bun:"sample"`
+	Seed    string  `bun:"seed"`
+	Broken  bool    `bun:"broken"`
+	Body    *string `bun:"body"`
+}
+
+// outputBody is what is known of an output once it was decoded.
+type outputBody struct {
+	Text   string `json:"text"`
+	Tokens int    `json:"tokens"`
+	Reason string `json:"reason"`
+}
+
+func newStudyOutputRow(id string, o *study.Output) (*studyOutputRow, error) {
+	row := &studyOutputRow{
+		ID: o.ID, StudyID: id, Prompt: o.Prompt, Lambda: o.Lambda, Sample: o.Sample, Seed: strconv.FormatUint(o.Seed, 10), Broken: o.Broken,
+	}
+	if o.Done {
+		body, err := toJSON(outputBody{o.Text, o.Tokens, o.Reason})
+		if err != nil {
+			return nil, err
+		}
+		row.Body = &body
+	}
+	return row, nil
+}
+
+func (r *studyOutputRow) output() (study.Output, error) {
+	o := study.Output{ID: r.ID, Prompt: r.Prompt, Lambda: r.Lambda, Sample: r.Sample, Broken: r.Broken}
+	var err error
+	if o.Seed, err = strconv.ParseUint(r.Seed, 10, 64); err != nil {
+		return o, fault.Wrap(err, fault.Internal, "output %s cannot be read", r.ID)
+	}
+	if r.Body != nil {
+		var body outputBody
+		if err := fromJSON(*r.Body, &body); err != nil {
+			return o, err
+		}
+		o.Done, o.Text, o.Tokens, o.Reason = true, body.Text, body.Tokens, body.Reason
+	}
+	return o, nil
+}
+
+// CreateStudy keeps a new study with its prompts, numbered by their place.
+func (s *Store) CreateStudy(ctx context.Context, st study.Study, prompts []study.Prompt) error {
+	row, err := newStudyRow(&st)
+	if err != nil {
+		return err
+	}
+	err = s.tx(ctx, func(tx bun.Tx) error {
+		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
+			return err
+		}
+		return insertPrompts(ctx, tx, st.ID, prompts)
+	})
+	return wrap(err, "create study %s", st.ID)
+}
+
+// ReviseStudy saves the setup and prompts of a draft: Conflict when it is none any more.
+func (s *Store) ReviseStudy(ctx context.Context, st study.Study, prompts []study.Prompt) error {
+	row, err := newStudyRow(&st)
+	if err != nil {
+		return err
+	}
+	err = s.tx(ctx, func(tx bun.Tx) error {
+		now, err := s.lockStudy(ctx, tx, st.Owner, st.ID)
+		if err != nil {
+			return err
+		}
+		if now.Status != string(study.Draft) {
+			return fault.New(fault.Conflict, "the study is %s: its setup is fixed", now.Status)
+		}
+		_, err = tx.NewUpdate().Model(row).Column("setup", "beta", "updated_at").WherePK().Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err = tx.NewDelete().Model((*studyPromptRow)(nil)).Where("study_id = ?", st.ID).Exec(ctx); err != nil {
+			return err
+		}
+		return insertPrompts(ctx, tx, st.ID, prompts)
+	})
+	return wrap(err, "revise study %s", st.ID)
+}
+
+func insertPrompts(ctx context.Context, tx bun.Tx, id string, prompts []study.Prompt) error {
+	rows := make([]studyPromptRow, len(prompts))
+	for i, p := range prompts {
+		problem := p.Problem
+		p.Place, p.Problem = i+1, ""
+		body, err := toJSON(p)
+		if err != nil {
+			return err
+		}
+		rows[i] = studyPromptRow{StudyID: id, Place: p.Place, Body: body, Problem: problem}
+	}
+	return insertAll(ctx, tx, rows)
+}
+
+// insertAll inserts rows, so many at a time that no statement has too many values.
+func insertAll[R any](ctx context.Context, tx bun.Tx, rows []R) error {
+	for part := range slices.Chunk(rows, 500) {
+		if _, err := tx.NewInsert().Model(&part).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockStudy reads an owner's study ("" is anybody's) so that nobody else changes it before the transaction ends.
+func (s *Store) lockStudy(ctx context.Context, tx bun.Tx, owner, id string) (*studyRow, error) {
+	var row studyRow
+	q := tx.NewSelect().Model(&row).Where("st.id = ?", id)
+	if owner != "" {
+		q.Where("st.owner = ?", owner)
+	}
+	if !s.sqlite { // SQLite's writing transactions wait for each other anyway
+		q.For("UPDATE")
+	}
+	return &row, notFound(q.Scan(ctx), "study")
+}
+
+// Study is one of an owner's studies.
+func (s *Store) Study(ctx context.Context, owner, id string) (study.Study, error) {
+	return s.oneStudy(ctx, "st.id = ? AND st.owner = ?", id, owner)
+}
+
+// StudyByInvite is the study whose invite link has the token with this hash.
+func (s *Store) StudyByInvite(ctx context.Context, hash string) (study.Study, error) {
+	return s.oneStudy(ctx, "st.invite_hash = ?", hash)
+}
+
+// StudyByResults is the study whose public results link has the token with this hash.
+func (s *Store) StudyByResults(ctx context.Context, hash string) (study.Study, error) {
+	return s.oneStudy(ctx, "st.results_hash = ?", hash)
+}
+
+func (s *Store) oneStudy(ctx context.Context, where string, args ...any) (study.Study, error) {
+	var row studyRow
+	if err := s.read.NewSelect().Model(&row).Where(where, args...).Scan(ctx); err != nil {
+		return study.Study{}, wrap(notFound(err, "study"), "read a study")
+	}
+	return row.study()
+}
+
+// Studies lists an owner's, the newest first.
+func (s *Store) Studies(ctx context.Context, owner string) ([]study.Study, error) {
+	var rows []studyRow
+	err := s.read.NewSelect().Model(&rows).Where("st.owner = ?", owner).OrderExpr("st.created_at DESC, st.id DESC").Scan(ctx)
+	if err != nil {
+		return nil, wrap(err, "list studies")
+	}
+	return toStudies(rows)
+}
+
+// StudiesDecoding lists the studies, of any owner, that an instance of the server is decoding.
+func (s *Store) StudiesDecoding(ctx context.Context, instance string) ([]study.Study, error) {
+	var rows []studyRow
+	err := s.read.NewSelect().Model(&rows).Where("st.instance = ? AND st.status = 'decoding'", instance).OrderExpr("st.updated_at, st.id").Scan(ctx)
+	if err != nil {
+		return nil, wrap(err, "list studies that are being decoded")
+	}
+	return toStudies(rows)
+}
+
+func toStudies(rows []studyRow) ([]study.Study, error) {
+	list := make([]study.Study, len(rows))
+	for i := range rows {
+		var err error
+		if list[i], err = rows[i].study(); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// SetStudyStatus moves a study on, if Status.Become allows it.
+func (s *Store) SetStudyStatus(ctx context.Context, owner, id string, status study.Status, at time.Time) error {
+	err := s.tx(ctx, func(tx bun.Tx) error { return s.setStatus(ctx, tx, owner, id, status, at) })
+	return wrap(err, "set the status of study %s", id)
+}
+
+func (s *Store) setStatus(ctx context.Context, tx bun.Tx, owner, id string, status study.Status, at time.Time) error {
+	row, err := s.lockStudy(ctx, tx, owner, id)
+	if err != nil {
+		return err
+	}
+	if err := study.Status(row.Status).Become(status); err != nil {
+		return err
+	}
+	q := tx.NewUpdate().Model((*studyRow)(nil)).Set("status = ?", string(status)).Set("updated_at = ?", at.UnixMicro()).Where("id = ?", id)
+	if status == study.Closed {
+		q.Set("closed_at = ?", at.UnixMicro())
+	}
+	_, err = q.Exec(ctx)
+	return err
+}
+
+// SetStudyInvite makes the token with this hash the study's invite link instead of any other; "" revokes it.
+func (s *Store) SetStudyInvite(ctx context.Context, owner, id, hash string) error {
+	return s.setHash(ctx, "invite_hash", owner, id, hash)
+}
+
+// SetStudyResults does the same for the public link to its results.
+func (s *Store) SetStudyResults(ctx context.Context, owner, id, hash string) error {
+	return s.setHash(ctx, "results_hash", owner, id, hash)
+}
+
+func (s *Store) setHash(ctx context.Context, column, owner, id, hash string) error {
+	var value *string
+	if hash != "" {
+		value = &hash
+	}
+	result, err := s.write.NewUpdate().Model((*studyRow)(nil)).Set("? = ?", bun.Ident(column), value).
+		Where("id = ? AND owner = ?", id, owner).Exec(ctx)
+	return changed(result, err, "study")
+}
+
+// DeleteStudy removes a study with all that belongs to it.
+func (s *Store) DeleteStudy(ctx context.Context, owner, id string) error {
+	result, err := s.write.NewDelete().Model((*studyRow)(nil)).Where("id = ? AND owner = ?", id, owner).Exec(ctx)
+	return changed(result, err, "study")
+}
+
+// StudyPrompts are a study's prompts in order.
+func (s *Store) StudyPrompts(ctx context.Context, id string) ([]study.Prompt, error) {
+	var rows []studyPromptRow
+	if err := s.read.NewSelect().Model(&rows).Where("sp.study_id = ?", id).OrderExpr("sp.place").Scan(ctx); err != nil {
+		return nil, wrap(err, "read the prompts of study %s", id)
+	}
+	prompts := make([]study.Prompt, len(rows))
+	for i, row := range rows {
+		if err := fromJSON(row.Body, &prompts[i]); err != nil {
+			return nil, err
+		}
+		prompts[i].Problem = row.Problem
+	}
+	return prompts, nil
+}
+
+// BeginStudy fixes a draft's outputs and begins its decoding: instance, files and build are those of st.
+func (s *Store) BeginStudy(ctx context.Context, st study.Study, outputs []study.Output) error {
+	files, err := toJSON(st.Files)
+	if err != nil {
+		return err
+	}
+	rows, err := outputRows(st.ID, outputs)
+	if err != nil {
+		return err
+	}
+	err = s.tx(ctx, func(tx bun.Tx) error {
+		if err := s.setStatus(ctx, tx, st.Owner, st.ID, study.Decoding, st.UpdatedAt); err != nil {
+			return err
+		}
+		_, err := tx.NewUpdate().Model((*studyRow)(nil)).Set("instance = ?", st.Instance).Set("files = ?", files).
+			Set("build = ?", st.Build).Where("id = ?", st.ID).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		return insertAll(ctx, tx, rows)
+	})
+	return wrap(err, "begin study %s", st.ID)
+}
+
+func outputRows(id string, outputs []study.Output) ([]studyOutputRow, error) {
+	rows := make([]studyOutputRow, len(outputs))
+	for i := range outputs {
+		row, err := newStudyOutputRow(id, &outputs[i])
+		if err != nil {
+			return nil, err
+		}
+		rows[i] = *row
+	}
+	return rows, nil
+}
+
+// StudyOutputs are a study's outputs by prompt, sample and λ, spoilt ones last.
+func (s *Store) StudyOutputs(ctx context.Context, id string) ([]study.Output, error) {
+	var rows []studyOutputRow
+	err := s.read.NewSelect().Model(&rows).Where("so.study_id = ?", id).OrderExpr("so.broken, so.prompt, so.sample, so.lambda").Scan(ctx)
+	if err != nil {
+		return nil, wrap(err, "read the outputs of study %s", id)
+	}
+	outputs := make([]study.Output, len(rows))
+	for i := range rows {
+		if outputs[i], err = rows[i].output(); err != nil {
+			return nil, err
+		}
+	}
+	return outputs, nil
+}
+
+// SaveStudyOutputs saves what was decoded, all of it or nothing. What was saved before stays as it is.
+func (s *Store) SaveStudyOutputs(ctx context.Context, id string, outputs []study.Output) error {
+	rows, err := outputRows(id, outputs)
+	if err != nil {
+		return err
+	}
+	err = s.tx(ctx, func(tx bun.Tx) error {
+		for i := range rows {
+			_, err := tx.NewUpdate().Model(&rows[i]).Column("body").Where("id = ? AND study_id = ? AND body IS NULL", rows[i].ID, id).Exec(ctx)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return wrap(err, "save outputs of study %s", id)
+}
+
+// SetPromptProblem notes why a prompt is left out.
+func (s *Store) SetPromptProblem(ctx context.Context, id string, place int, problem string) error {
+	result, err := s.write.NewUpdate().Model((*studyPromptRow)(nil)).Set("problem = ?", strings.ToValidUTF8(problem, "\uFFFD")).
+		Where("study_id = ? AND place = ?", id, place).Exec(ctx)
+	return changed(result, err, "prompt")
+}
+
+// FinishStudy ends the decoding: it adds spoilt outputs and the items, and the study is Ready.
+func (s *Store) FinishStudy(ctx context.Context, owner, id string, broken []study.Output, items []study.Item, at time.Time) error {
+	outputs, err := outputRows(id, broken)
+	if err != nil {
+		return err
+	}
+	rows, err := itemRows(id, items)
+	if err != nil {
+		return err
+	}
+	err = s.tx(ctx, func(tx bun.Tx) error {
+		if err := s.setStatus(ctx, tx, owner, id, study.Ready, at); err != nil {
+			return err
+		}
+		if err := insertAll(ctx, tx, outputs); err != nil {
+			return err
+		}
+		return insertAll(ctx, tx, rows)
+	})
+	return wrap(err, "finish study %s", id)
+}
+
+// ImportStudy keeps a whole study from elsewhere, ratings and all, as it is given. Assignments refer to
+// items and annotators by their ids; no annotator can come back to it, since no cookie opens it.
+func (s *Store) ImportStudy(ctx context.Context, a study.Archive) error {
+	row, err := newStudyRow(&a.Study)
+	if err != nil {
+		return err
+	}
+	outputs, err := outputRows(a.Study.ID, a.Outputs)
+	if err != nil {
+		return err
+	}
+	items, err := itemRows(a.Study.ID, a.Items)
+	if err != nil {
+		return err
+	}
+	var annotators []annotatorRow
+	for _, one := range a.Annotators {
+		one.Study = a.Study.ID
+		annotators = append(annotators, newAnnotatorRow(one, "imported "+one.ID))
+	}
+	answers := map[string]int{}
+	var assignments []assignmentRow
+	for i := range a.Assignments {
+		one := a.Assignments[i]
+		one.Study = a.Study.ID
+		row, err := newAssignmentRow(&one)
+		if err != nil {
+			return err
+		}
+		if one.State == study.Answered {
+			answers[one.Item]++
+		}
+		assignments = append(assignments, *row)
+	}
+	for i := range items {
+		items[i].Answers = answers[items[i].ID]
+	}
+	err = s.tx(ctx, func(tx bun.Tx) error {
+		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
+			return err
+		}
+		if err := insertPrompts(ctx, tx, a.Study.ID, a.Prompts); err != nil {
+			return err
+		}
+		if err := insertAll(ctx, tx, outputs); err != nil {
+			return err
+		}
+		if err := insertAll(ctx, tx, items); err != nil {
+			return err
+		}
+		if err := insertAll(ctx, tx, annotators); err != nil {
+			return err
+		}
+		return insertAll(ctx, tx, assignments)
+	})
+	return wrap(err, "import study %s", a.Study.ID)
+}
+
+// toJSON is a value as it is kept in a column of text.
+func toJSON(v any) (string, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "", fault.Wrap(err, fault.Invalid, "this cannot be written as JSON")
+	}
+	return string(b), nil
+}
+
+func fromJSON(text string, v any) error {
+	if err := json.Unmarshal([]byte(text), v); err != nil {
+		return fault.Wrap(err, fault.Internal, "what is stored cannot be read")
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+package study
+
+import (
+	"time"
+
+	"realign/internal/fault"
+)
+
+// Slack is by how many answers an item may exceed the overlap: a reservation runs out after ReserveFor and its
+// place is given to somebody else, and if its annotator then answers after all, one such answer is kept.
+const Slack = 1
+
+// ReserveFor is how long a question that was asked keeps its place.
+const ReserveFor = 20 * time.Minute
+
+// Rateable is Conflict, with what to tell an annotator, unless a study takes answers.
+func (s Status) Rateable() error {
+	switch s {
+	case Open:
+		return nil
+	case Paused:
+		return fault.New(fault.Conflict, "the study is paused: come back later")
+	case Closed:
+		return fault.New(fault.Conflict, "the study is closed: it takes no more answers")
+	}
+	return fault.New(fault.Conflict, "the study has not begun: come back later")
+}
+
+// Counted is an item with how far it is.
+type Counted struct {
+	Item
+	Answers int
+	Taken   int // answers and reservations that have not run out; 0 where nobody asked
+}
+
+// Worked is an annotator with what they have done.
+type Worked struct {
+	Annotator
+	Answered int
+	Skipped  int
+	LastAt   time.Time // zero: nothing yet
+}
+
+// Tallied counts what there is of a study.
+type Tallied struct {
+	Prompts, Problems int // prompts, and those that are left out
+	Outputs, Decoded  int // spoilt ones apart
+	Items, Catches    int // questions, and catch trials apart from them
+	Annotators        int
+	Answers, Skips    int
+}
+
+// Archive is a whole study. Assignments that are neither answered nor skipped need not be there.
+type Archive struct {
+	Study       Study
+	Prompts     []Prompt
+	Outputs     []Output
+	Items       []Item
+	Annotators  []Annotator
+	Assignments []Assignment
+}

@@ -1,0 +1,310 @@
+package study
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/session"
+)
+
+// Limits on what a study may ask for.
+const (
+	MaxGuidelines = 64 << 10 // bytes
+	MaxPrompts    = 2000
+	MaxGrid       = 21
+	MaxSamples    = 10
+	MaxOutputs    = 20_000 // prompts × λ × samples
+	MaxItems      = 50_000
+	MaxOverlap    = 50
+	MaxCap        = 10_000
+	MaxCriteria   = 8
+	MaxCriterion  = 60 // characters of a criterion's name
+)
+
+// Study is prompts × λ grid × samples, rated blind by annotators.
+type Study struct {
+	ID       string
+	Owner    string
+	Instance string // the server that decodes it
+	Setup    Setup
+	Status   Status
+
+	Beta  float64 // that the aligned model was trained with; 0 when nobody says
+	Files []session.File
+	Build string // files and program that decoded it, from the start of decoding on
+
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	ClosedAt  time.Time // zero unless closed
+	Invited   bool      // there is an invite link
+	Published bool      // there is a public link to the results
+}
+
+// Setup is what the owner chose. It changes only while the study is a draft.
+type Setup struct {
+	Title      string `json:"title"`
+	Guidelines string `json:"guidelines,omitempty"` // Markdown
+
+	Pair     string          `json:"pair"`
+	Aligned  string          `json:"aligned"`          // the one aligned model whose λ is studied
+	System   string          `json:"system,omitempty"` // for prompts that have none of their own
+	Mode     session.Mode    `json:"mode"`
+	Grid     []float64       `json:"grid"`    // λ, ascending
+	Samples  int             `json:"samples"` // per prompt and λ
+	Sampling decode.Sampling `json:"sampling"`
+	Seed     uint64          `json:"seed,string"` // of outputs, orders and catch trials
+
+	Pairwise bool   `json:"pairwise,omitempty"`
+	Likert   *Scale `json:"likert,omitempty"`
+	Ranked   int    `json:"ranked,omitempty"` // answers in a best–worst ranking; 0 asks for none
+	Comments bool   `json:"comments,omitempty"`
+
+	Overlap     int    `json:"overlap"`                // ratings per item
+	Cap         int    `json:"cap"`                    // questions per annotator; 0 is no limit
+	SameEvery   int    `json:"same_every,omitempty"`   // of so many pairwise questions one shows the same λ twice; 0 is none
+	BrokenEvery int    `json:"broken_every,omitempty"` // and one an answer spoilt on purpose
+	Scheme      Scheme `json:"scheme"`
+}
+
+// Scale is how an answer is scored.
+type Scale struct {
+	Points   int      `json:"points"` // 5 or 7
+	Criteria []string `json:"criteria"`
+}
+
+// Scheme is how the next pair of λ is chosen.
+type Scheme string
+
+const (
+	BalancedScheme Scheme = "balanced" // every pair equally often (Balanced)
+	ActiveScheme   Scheme = "active"   // the pair that is expected to tell most (Curve.Next)
+)
+
+// Status of a study. Only Draft can be changed, only Open can be rated.
+type Status string
+
+const (
+	Draft    Status = "draft"
+	Decoding Status = "decoding" // outputs are being decoded in the background
+	Halted   Status = "halted"   // decoding was paused
+	Ready    Status = "ready"    // all that can be decoded was; nobody rates yet
+	Open     Status = "open"     // annotators rate
+	Paused   Status = "paused"   // annotators are told to come back later
+	Closed   Status = "closed"   // for good
+)
+
+// After are the states that may follow each.
+var after = map[Status][]Status{
+	Draft:    {Decoding},
+	Decoding: {Halted, Ready},
+	Halted:   {Decoding},
+	Ready:    {Open, Closed},
+	Open:     {Paused, Closed},
+	Paused:   {Open, Closed},
+}
+
+// Become checks that a study may go from one state to another: Conflict otherwise.
+func (s Status) Become(next Status) error {
+	if !slices.Contains(after[s], next) {
+		return fault.New(fault.Conflict, "the study is %s: it cannot become %s", s, next)
+	}
+	return nil
+}
+
+// Validate completes and checks a setup: the grid is sorted, spaces are trimmed. The error is Invalid and
+// names the field and the limit. Whether the pair exists is the caller's to ask.
+func (s *Setup) Validate() error {
+	title, err := session.CleanTitle(s.Title)
+	if err != nil {
+		return err
+	}
+	s.Title = title
+	if n := len(s.Guidelines); n > MaxGuidelines {
+		return fault.Field("guidelines", "%d bytes, at most %d", n, MaxGuidelines)
+	}
+	if !utf8.ValidString(s.Guidelines) {
+		return fault.Field("guidelines", "is not valid UTF-8")
+	}
+	if s.Pair == "" {
+		return fault.Field("pair", "is empty")
+	}
+	if err := s.validateOutputs(); err != nil {
+		return err
+	}
+	return s.validateQuestions()
+}
+
+func (s *Setup) validateOutputs() error {
+	if n := len(s.Grid); n < 2 || n > MaxGrid {
+		return fault.Field("grid", "%d values of λ, where 2 to %d are needed", n, MaxGrid)
+	}
+	for _, lambda := range s.Grid {
+		if err := decode.CheckLambda("grid", decode.Vector{lambda}, 1); err != nil {
+			return err
+		}
+	}
+	slices.Sort(s.Grid)
+	for i := range s.Grid[1:] {
+		if s.Grid[i] == s.Grid[i+1] {
+			return fault.Field("grid", "λ %g is there twice", s.Grid[i])
+		}
+	}
+	if s.Samples < 1 || s.Samples > MaxSamples {
+		return fault.Field("samples", "%d is outside 1 to %d", s.Samples, MaxSamples)
+	}
+	if s.Sampling.Temperature == 0 && s.Samples > 1 {
+		return fault.Field("samples", "at temperature 0 every sample is the same: ask for 1, or raise the temperature")
+	}
+	if s.Mode != session.Chat && s.Mode != session.Plain {
+		return fault.Field("mode", "%.20q is neither chat nor plain", string(s.Mode))
+	}
+	if s.Mode == session.Plain && s.System != "" {
+		return fault.Field("system", "a text to complete has no system prompt")
+	}
+	if n := len(s.System); n > decode.MaxPromptBytes {
+		return fault.Field("system", "%d bytes, at most %d", n, decode.MaxPromptBytes)
+	}
+	return s.Sampling.Validate()
+}
+
+func (s *Setup) validateQuestions() error {
+	if !s.Pairwise && s.Likert == nil && s.Ranked == 0 {
+		return fault.Field("questions", "choose at least one of pairwise, Likert and ranking")
+	}
+	if s.Likert != nil {
+		if err := s.Likert.validate(); err != nil {
+			return err
+		}
+	}
+	if s.Ranked != 0 && (s.Ranked < 3 || s.Ranked > MaxRanked) {
+		return fault.Field("ranked", "a best–worst ranking has 3 to %d answers, not %d", MaxRanked, s.Ranked)
+	}
+	if s.Ranked > len(s.Grid) {
+		return fault.Field("ranked", "%d answers of different λ, and the grid has %d", s.Ranked, len(s.Grid))
+	}
+	if s.Overlap < 1 || s.Overlap > MaxOverlap {
+		return fault.Field("overlap", "%d is outside 1 to %d", s.Overlap, MaxOverlap)
+	}
+	if s.Cap < 0 || s.Cap > MaxCap {
+		return fault.Field("cap", "%d is outside 0 (no limit) to %d", s.Cap, MaxCap)
+	}
+	for _, catch := range []struct {
+		field string
+		every int
+	}{{"same_every", s.SameEvery}, {"broken_every", s.BrokenEvery}} {
+		if catch.every == 0 {
+			continue
+		}
+		if catch.every < 4 || catch.every > 1000 {
+			return fault.Field(catch.field, "one catch trial in %d questions is outside 4 to 1000 (0 is none)", catch.every)
+		}
+		if !s.Pairwise {
+			return fault.Field(catch.field, "catch trials are pairwise questions, which this study does not ask")
+		}
+	}
+	if s.SameEvery > 0 && s.Sampling.Temperature == 0 {
+		return fault.Field("same_every", "at temperature 0 the same λ gives the same text whatever the seed: set it to 0, or raise the temperature")
+	}
+	if s.Scheme != BalancedScheme && s.Scheme != ActiveScheme {
+		return fault.Field("scheme", "%.20q is neither balanced nor active", string(s.Scheme))
+	}
+	if s.Scheme == ActiveScheme && !s.Pairwise {
+		return fault.Field("scheme", "active choice is about pairs of λ: it needs pairwise questions")
+	}
+	return nil
+}
+
+func (s *Scale) validate() error {
+	if s.Points != 5 && s.Points != 7 {
+		return fault.Field("points", "a scale has 5 or 7 points, not %d", s.Points)
+	}
+	if n := len(s.Criteria); n < 1 || n > MaxCriteria {
+		return fault.Field("criteria", "%d criteria, where 1 to %d are needed", n, MaxCriteria)
+	}
+	for i, name := range s.Criteria {
+		name = strings.TrimSpace(name)
+		s.Criteria[i] = name
+		if n := utf8.RuneCountInString(name); n < 1 || n > MaxCriterion {
+			return fault.Field("criteria", "criterion %d has %d characters, where 1 to %d are needed", i+1, n, MaxCriterion)
+		}
+		if slices.Contains(s.Criteria[:i], name) {
+			return fault.Field("criteria", "%q is there twice", name)
+		}
+	}
+	return nil
+}
+
+// Sized checks that a setup over so many prompts stays within what a study may have.
+func (s *Setup) Sized(prompts int) error {
+	if prompts == 0 {
+		return fault.Field("prompts", "there are none")
+	}
+	if prompts > MaxPrompts {
+		return fault.Field("prompts", "%d prompts, at most %d", prompts, MaxPrompts)
+	}
+	if n := prompts * len(s.Grid) * s.Samples; n > MaxOutputs {
+		return fault.Field("prompts", "%d prompts × %d λ × %d samples are %d answers to decode, at most %d", prompts, len(s.Grid), s.Samples, n, MaxOutputs)
+	}
+	perPrompt := 0
+	if s.Pairwise {
+		perPrompt += len(s.Grid) * (len(s.Grid) - 1) / 2
+	}
+	if s.Likert != nil {
+		perPrompt += len(s.Grid)
+	}
+	if s.Ranked > 0 {
+		perPrompt += (len(s.Grid) + s.Ranked - 1) / s.Ranked
+	}
+	if n := prompts * perPrompt * s.Samples; n > MaxItems {
+		return fault.Field("prompts", "%d questions to ask, at most %d", n, MaxItems)
+	}
+	return nil
+}
+
+// Prompt is what outputs answer.
+type Prompt struct {
+	Place    int    `json:"place"`            // in the study, from 1
+	Line     int    `json:"line"`             // where it began in what was pasted or uploaded, from 1
+	Name     string `json:"name,omitempty"`   // its id in the set it comes from
+	Text     string `json:"prompt"`           // one turn of the user's
+	System   string `json:"system,omitempty"` // instead of the setup's
+	Category string `json:"category,omitempty"`
+	Problem  string `json:"problem,omitempty"` // why it could not be decoded: it is left out
+}
+
+// Key names the prompt in ratings.
+func (p *Prompt) Key() string { return fmt.Sprintf("p%d", p.Place) }
+
+// Output is one answer of the models.
+type Output struct {
+	ID     string  `json:"id"`
+	Prompt int     `json:"prompt"` // its place
+	Lambda float64 `json:"lambda"`
+	Sample int     `json:"sample"` // samples have independent noise
+	Seed   uint64  `json:"seed,string"`
+	Broken bool    `json:"broken,omitempty"` // spoilt on purpose: another output with its words shuffled
+	Done   bool    `json:"-"`                // it was decoded: Text is there
+	Text   string  `json:"text"`
+	Tokens int     `json:"tokens,omitempty"`
+	Reason string  `json:"reason,omitempty"` // why it ended: stop or length
+}
+
+// Side is the output as the statistics see it.
+func (o *Output) Side() Side { return Side{Lambda: o.Lambda, Output: o.ID} }
+
+// PromptSeed is the seed of a prompt's outputs. All λ of a prompt share it, so that they differ because
+// of λ alone; prompts do not, so that no two are answered under the same noise.
+func (s *Setup) PromptSeed(place int) uint64 { return mix(s.Seed, uint64(place)) }
+
+// mix hashes two numbers (SplitMix64's finaliser; Steele, Lea & Flood 2014).
+func mix(a, b uint64) uint64 {
+	z := a + 0x9e3779b97f4a7c15*(b+1)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
