@@ -8,13 +8,6 @@ import (
 	"realign/internal/fault"
 )
 
-// Answers are all that the annotators of a study said, in the order in which they said it.
-type Answers struct {
-	Pairwise []Pairwise
-	Scores   []Likert
-	Rankings []Ranking
-}
-
 // Results are everything that a study's answers say. They can be written as JSON and read back.
 type Results struct {
 	Grid   []float64 `json:"grid"` // λ that could be rated, ascending

@@ -75,9 +75,9 @@ func (s *Server) showShares(c echo.Context) error {
 	return s.page(c, http.StatusOK, v)
 }
 
-func (s *Server) shareItem(made *session.Link) templates.Share {
+func (s *Server) shareItem(made *session.Listed) templates.Share {
 	return templates.Share{
-		ID: made.ID, Title: made.Title, Prompt: made.Prompt, Session: made.Session, Run: made.Run,
+		ID: made.ID, Title: made.Title, Prompt: made.Prompt, Session: made.Session, Run: made.Subject,
 		Created: made.CreatedAt, Expires: made.ExpiresAt, Revoked: made.RevokedAt,
 		Expired: !made.ExpiresAt.IsZero() && !s.now().Before(made.ExpiresAt),
 	}
