@@ -41,7 +41,8 @@ var allowed = map[string][]string{
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits
-		"golang.org/x/image/...", // the picture of a comparison
+		"golang.org/x/image/...",       // the picture of a comparison
+		"github.com/yuin/goldmark/...", // guidelines of studies
 	},
 	"web/static":    {},
 	"web/templates": {"web/static", "github.com/a-h/templ/..."}, // view models only: no domain

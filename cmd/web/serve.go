@@ -16,6 +16,7 @@ import (
 	"realign/internal/fault"
 	"realign/internal/session"
 	"realign/internal/store"
+	"realign/internal/study"
 	"realign/internal/web"
 	"realign/internal/worker"
 )
@@ -86,8 +87,17 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, hub.Close()) }()
+	press := study.NewPress(study.PressConfig{
+		Store: db, Decoder: pool, Instance: c.Instance, Now: time.Now, Logger: log, Others: func() int { return hub.Counters().LiveRuns },
+	})
+	defer func() { err = errors.Join(err, press.Close()) }()
+	press.Start()
+	desk := study.NewDesk(study.DeskConfig{
+		Store: db, Pairs: models, Press: press, Now: time.Now, Logger: log, Instance: c.Instance, Build: build(),
+	})
+	defer func() { err = errors.Join(err, desk.Close()) }()
 	pages, err := web.New(web.Config{
-		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now}, Decoder: pool, Models: models,
+		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now}, Studies: db, Desk: desk, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
 		Secret: secret, PublicURL: c.PublicURL, TrustProxy: c.TrustProxy, Queue: c.Queue,
 	})

@@ -83,7 +83,7 @@ func (s *Shelf) Keep(ctx context.Context, l Link, snapshot []byte) (Link, string
 		return Link{}, "", err
 	}
 	l.ID, l.Digest, l.CreatedAt = NewID(), Digest(snapshot), now
-	token := newToken()
+	token := NewToken()
 	if err := s.Store.CreateLink(ctx, l, Digest([]byte(token)), snapshot); err != nil {
 		return Link{}, "", err
 	}
@@ -95,7 +95,7 @@ func (s *Shelf) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond
 // Find reads what a token opens, if it is of a kind. A wrong, an expired and a revoked token get the same error.
 func (s *Shelf) Find(ctx context.Context, kind LinkKind, token string) (Link, []byte, error) {
 	gone := fault.New(fault.NotFound, "there %s at this address; it may have been withdrawn or have expired", kind.missing())
-	if len(token) != tokenLength {
+	if len(token) != TokenLength {
 		return Link{}, nil, gone
 	}
 	l, snapshot, err := s.Store.LinkByToken(ctx, Digest([]byte(token)))
@@ -153,10 +153,11 @@ func checkExpiry(at, now time.Time) error {
 	return nil
 }
 
-// tokenLength is that of 128 bits in base64url.
-const tokenLength = 22
+// TokenLength is that of 128 bits in base64url.
+const TokenLength = 22
 
-func newToken() string {
+// NewToken is the secret of a link: 128 random bits. Only its Digest is kept.
+func NewToken() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails: crypto/rand
 	return base64.RawURLEncoding.EncodeToString(b[:])

@@ -246,6 +246,81 @@ func (s *Store) Assignments(ctx context.Context, annotator string) ([]study.Assi
 	return list, nil
 }
 
+// Progress is what an annotator has had and, if there is one, the assignment they have before them.
+func (s *Store) Progress(ctx context.Context, annotator string) (study.Done, *study.Assignment, error) {
+	var done study.Done
+	var rows []struct {
+		State string `bun:"state"`
+		Catch string `bun:"catch"`
+		N     int    `bun:"n"`
+	}
+	err := s.read.NewSelect().TableExpr("study_assignments AS a").ColumnExpr("a.state, si.catch, COUNT(*) AS n").
+		Join("JOIN study_items AS si ON si.id = a.item_id").Where("a.annotator_id = ?", annotator).
+		Where("a.state IN ('asked', 'answered', 'skipped')").GroupExpr("a.state, si.catch").Scan(ctx, &rows)
+	if err != nil {
+		return done, nil, wrap(err, "count an annotator's answers")
+	}
+	asked := false
+	for _, row := range rows {
+		switch study.State(row.State) {
+		case study.Answered:
+			done.Answered += row.N
+		case study.Skipped:
+			done.Skipped += row.N
+		default:
+			asked = true
+		}
+		switch study.Catch(row.Catch) {
+		case study.SameLambda:
+			done.Same += row.N
+		case study.BrokenB:
+			done.Broken += row.N
+		}
+	}
+	if !asked {
+		return done, nil, nil
+	}
+	var row assignmentRow
+	if err := s.read.NewSelect().Model(&row).Where("a.annotator_id = ? AND a.state = 'asked'", annotator).Scan(ctx); err != nil {
+		if fault.KindOf(notFound(err, "question")) == fault.NotFound {
+			return s.Progress(ctx, annotator) // it was answered meanwhile
+		}
+		return done, nil, wrap(err, "read an annotator's question")
+	}
+	a, err := row.assignment()
+	return done, &a, err
+}
+
+// AssignedItem is the item of an annotator's assignment.
+func (s *Store) AssignedItem(ctx context.Context, annotator, assignment string) (study.Item, error) {
+	var row itemRow
+	err := s.read.NewSelect().Model(&row).Join("JOIN study_assignments AS a ON a.item_id = si.id").
+		Where("a.annotator_id = ? AND a.id = ?", annotator, assignment).Scan(ctx)
+	if err != nil {
+		return study.Item{}, wrap(notFound(err, "question"), "read the item of an assignment")
+	}
+	return row.item()
+}
+
+// PairAnswers counts the answers of a study's pairwise items, catch trials apart, by their λ.
+func (s *Store) PairAnswers(ctx context.Context, id string) (map[study.Pair]int, error) {
+	var rows []struct {
+		Low  float64 `bun:"low"`
+		High float64 `bun:"high"`
+		N    int     `bun:"n"`
+	}
+	err := s.read.NewSelect().TableExpr("study_items AS si").ColumnExpr("si.low, si.high, SUM(si.answers) AS n").
+		Where("si.study_id = ? AND si.kind = 'pairwise' AND si.catch = ''", id).GroupExpr("si.low, si.high").Scan(ctx, &rows)
+	if err != nil {
+		return nil, wrap(err, "count the answers of study %s", id)
+	}
+	counts := make(map[study.Pair]int, len(rows))
+	for _, row := range rows {
+		counts[study.Pair{Low: row.Low, High: row.High}] = row.N
+	}
+	return counts, nil
+}
+
 // live counts an item's places that are taken: answers, and reservations that have not run out.
 const live = "si.answers + (SELECT COUNT(*) FROM study_assignments AS a WHERE a.item_id = si.id AND a.state = 'asked' AND a.expires_at > ?) AS taken"
 

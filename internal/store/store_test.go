@@ -13,12 +13,14 @@ import (
 	"realign/internal/session"
 	"realign/internal/store"
 	"realign/internal/store/storetest"
+	"realign/internal/study"
 )
 
 var (
 	_ session.Store   = (*store.Store)(nil)
 	_ session.Links   = (*store.Store)(nil)
 	_ session.Archive = (*store.Store)(nil)
+	_ study.Store     = (*store.Store)(nil)
 )
 
 func open(t testing.TB, config store.Config) *store.Store {

@@ -13,41 +13,41 @@ import (
 // explicit prompt). Prompt, Chosen and Rejected are texts in a study of plain completions and lists of messages
 // (TRL's conversational format) in one of chats. The other columns say where the row comes from.
 type Preference struct {
-	Prompt         any     `json:"prompt"`
-	Chosen         any     `json:"chosen"`
-	Rejected       any     `json:"rejected"`
-	ChosenLambda   decimal `json:"chosen_lambda"`
-	RejectedLambda decimal `json:"rejected_lambda"`
-	ChosenSample   int     `json:"chosen_sample"`
-	RejectedSample int     `json:"rejected_sample"`
-	Seed           string  `json:"seed"` // of the prompt's outputs: 64 bits, decimal
-	Rater          string  `json:"rater"`
-	Order          string  `json:"order"`    // what stood first: "chosen_first" or "rejected_first"
-	Question       string  `json:"question"` // pairwise or ranking
-	Item           string  `json:"item"`     // the same for all raters of a question
-	Category       string  `json:"category"`
+	Prompt         any    `json:"prompt"`
+	Chosen         any    `json:"chosen"`
+	Rejected       any    `json:"rejected"`
+	ChosenLambda   float  `json:"chosen_lambda"`
+	RejectedLambda float  `json:"rejected_lambda"`
+	ChosenSample   int    `json:"chosen_sample"`
+	RejectedSample int    `json:"rejected_sample"`
+	Seed           string `json:"seed"` // of the prompt's outputs: 64 bits, decimal
+	Rater          string `json:"rater"`
+	Order          string `json:"order"`    // what stood first: "chosen_first" or "rejected_first"
+	Question       string `json:"question"` // pairwise or ranking
+	Item           string `json:"item"`     // the same for all raters of a question
+	Category       string `json:"category"`
 }
 
 // Label is a row of an unpaired preference data set (TRL: "unpaired preference").
 type Label struct {
-	Prompt     any     `json:"prompt"`
-	Completion any     `json:"completion"`
-	Label      bool    `json:"label"`
-	Lambda     decimal `json:"lambda"`
-	Sample     int     `json:"sample"`
-	Seed       string  `json:"seed"`
-	Rater      string  `json:"rater"`
-	Question   string  `json:"question"`  // pairwise, likert or ranking
-	Criterion  string  `json:"criterion"` // of a score, else ""
-	Item       string  `json:"item"`
-	Category   string  `json:"category"`
+	Prompt     any    `json:"prompt"`
+	Completion any    `json:"completion"`
+	Label      bool   `json:"label"`
+	Lambda     float  `json:"lambda"`
+	Sample     int    `json:"sample"`
+	Seed       string `json:"seed"`
+	Rater      string `json:"rater"`
+	Question   string `json:"question"`  // pairwise, likert or ranking
+	Criterion  string `json:"criterion"` // of a score, else ""
+	Item       string `json:"item"`
+	Category   string `json:"category"`
 }
 
-// decimal is a number that is written with a point, so that a reader of the rows takes the column for one of
+// float is a number that is written with a point, so that a reader of the rows takes the column for one of
 // floats though some of them are whole.
-type decimal float64
+type float float64
 
-func (d decimal) MarshalJSON() ([]byte, error) {
+func (d float) MarshalJSON() ([]byte, error) {
 	s := strconv.FormatFloat(float64(d), 'g', -1, 64)
 	if !strings.ContainsAny(s, ".e") {
 		s += ".0"
@@ -69,7 +69,7 @@ func Preferences(s *Setup, ratings []Rating) []Preference {
 				return
 			}
 			row := Preference{
-				Prompt: s.asked(&r.Prompt), Chosen: s.said(a), Rejected: s.said(b), ChosenLambda: decimal(a.Lambda), RejectedLambda: decimal(b.Lambda),
+				Prompt: s.asked(&r.Prompt), Chosen: s.said(a), Rejected: s.said(b), ChosenLambda: float(a.Lambda), RejectedLambda: float(b.Lambda),
 				ChosenSample: a.Sample, RejectedSample: b.Sample, Seed: strconv.FormatUint(a.Seed, 10), Rater: r.Name,
 				Order: "chosen_first", Question: string(r.Kind), Item: item, Category: r.Prompt.Category,
 			}
@@ -111,7 +111,7 @@ func Labels(s *Setup, ratings []Rating) []Label {
 		add := func(output int, good bool, criterion string) {
 			o := &r.Outputs[output]
 			rows = append(rows, Label{
-				Prompt: s.asked(&r.Prompt), Completion: s.said(o), Label: good, Lambda: decimal(o.Lambda), Sample: o.Sample,
+				Prompt: s.asked(&r.Prompt), Completion: s.said(o), Label: good, Lambda: float(o.Lambda), Sample: o.Sample,
 				Seed: strconv.FormatUint(o.Seed, 10), Rater: r.Name, Question: string(r.Kind), Criterion: criterion, Item: item, Category: r.Prompt.Category,
 			})
 		}
@@ -175,4 +175,3 @@ func WriteLines[R any](w io.Writer, rows []R) error {
 	}
 	return nil
 }
-

@@ -27,6 +27,7 @@ import (
 	"realign/internal/pair"
 	"realign/internal/session"
 	"realign/internal/store"
+	"realign/internal/study"
 )
 
 // world is a whole server but for the models, which are a table: real store, real hub, real sockets.
@@ -36,6 +37,8 @@ type world struct {
 	http   *httptest.Server
 	store  *store.Store
 	hub    *session.Hub
+	press  *study.Press
+	desk   *study.Desk
 	models *tables
 	clock  *clock
 	logs   *logs
@@ -68,12 +71,19 @@ func newWorld(t testing.TB, s setup) *world {
 	if w.hub, err = session.New(ctx, config); err != nil {
 		t.Fatal(err)
 	}
+	w.press = study.NewPress(study.PressConfig{
+		Store: w.store, Decoder: w.models, Instance: "test", Now: w.clock.now, Logger: log, Wait: 50 * time.Millisecond,
+	})
+	w.press.Start()
+	w.desk = study.NewDesk(study.DeskConfig{
+		Store: w.store, Pairs: w.models, Press: w.press, Now: w.clock.now, Logger: log, Instance: "test", Build: "test",
+	})
 	var public *url.URL
 	if s.public != "" {
 		public, _ = url.Parse(s.public)
 	}
 	w.Server, err = New(Config{
-		Hub: w.hub, Sessions: w.store, Shelf: &session.Shelf{Store: w.store, Now: w.clock.now},
+		Hub: w.hub, Sessions: w.store, Shelf: &session.Shelf{Store: w.store, Now: w.clock.now}, Studies: w.store, Desk: w.desk,
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
 		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse",
 		PublicURL: public, Now: w.clock.now,
@@ -88,7 +98,7 @@ func newWorld(t testing.TB, s setup) *world {
 
 func (w *world) close() {
 	w.http.Close()
-	for _, c := range []io.Closer{w.hub, w.Server, w.models.engine, w.store} {
+	for _, c := range []io.Closer{w.desk, w.press, w.hub, w.Server, w.models.engine, w.store} {
 		if err := c.Close(); err != nil {
 			w.t.Errorf("close: %v", err)
 		}

@@ -14,6 +14,7 @@ import (
 const (
 	mostFormBytes   = "1M"
 	mostImportBytes = "65M" // session.MaxImportBytes and what a form adds
+	mostStudyBytes  = "17M" // study.MaxPromptFile in a file, in a field, and what a form adds
 )
 
 // routes is the whole HTTP surface.
@@ -50,6 +51,12 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.GET("/c/:token/picture.png", s.showPicture, public...)
 	e.HEAD("/c/:token/picture.png", s.showPicture, public...)
 
+	e.GET("/rate/:token", s.showRate, public...)
+	e.POST("/rate/:token/join", s.joinStudy, noReferrer, form)
+	e.POST("/rate/:token/answer", s.answerQuestion, noReferrer, form)
+	e.POST("/rate/:token/skip", s.skipQuestion, noReferrer, form)
+	e.POST("/rate/:token/undo", s.undoAnswer, noReferrer, form)
+
 	// For those who may use the server.
 	in := s.requireLogin
 	e.GET("/metrics", s.showMetrics(), in)
@@ -65,6 +72,12 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.GET("/pairs", s.showPairs, page...)
 	e.GET("/pairs/:name", s.showPair, page...)
 
+	e.GET("/studies", s.showStudies, page...)
+	e.GET("/studies/new", s.showStudyForm, page...)
+	e.GET("/studies/:id", s.showStudy, page...)
+	e.GET("/studies/:id/edit", s.editStudy, page...)
+	e.GET("/studies/:id/preview", s.previewStudy, page...)
+
 	change := []echo.MiddlewareFunc{in, form, checkForm}
 	e.POST("/sessions/:id/rename", s.renameSession, change...)
 	e.POST("/sessions/:id/delete", s.deleteSession, change...)
@@ -73,6 +86,14 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.POST("/runs/:id/share", s.share, change...)
 	e.POST("/shares/:id/revoke", s.revokeShare, change...)
 	e.POST("/shares/:id/expire", s.expireShare, change...)
+
+	sets := middleware.BodyLimit(mostStudyBytes)
+	e.POST("/studies", s.createStudy, in, sets, checkForm)
+	e.POST("/studies/:id/edit", s.reviseStudy, in, sets, checkForm)
+	e.POST("/studies/:id/status", s.moveStudy, change...)
+	e.POST("/studies/:id/invite", s.inviteAnnotators, change...)
+	e.POST("/studies/:id/revoke", s.revokeInvite, change...)
+	e.POST("/studies/:id/delete", s.deleteStudy, change...)
 	return e, nil
 }
 

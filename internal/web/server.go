@@ -16,6 +16,7 @@ import (
 	"realign/internal/fault"
 	"realign/internal/pair"
 	"realign/internal/session"
+	"realign/internal/study"
 )
 
 // Pairs tells what the workers of the pairs are doing.
@@ -38,6 +39,8 @@ type Config struct {
 	Hub      *session.Hub
 	Sessions Sessions
 	Shelf    *session.Shelf
+	Studies  Studies
+	Desk     *study.Desk
 	Decoder  session.Decoder // verifies comparisons
 	Models   session.Pairs
 	Pairs    Pairs
@@ -67,6 +70,8 @@ type Server struct {
 	hub      *session.Hub
 	sessions Sessions
 	shelf    *session.Shelf
+	studies  Studies
+	desk     *study.Desk
 	decoder  session.Decoder
 	models   session.Pairs
 	pairs    Pairs
@@ -82,7 +87,8 @@ type Server struct {
 	metrics     *metrics
 	painter     *painter
 	starts      *limiter // runs per owner
-	makes       *limiter // share links and imports per owner
+	makes       *limiter // share links, imports and studies per owner
+	joins       *limiter // annotators who join, per client
 	verifies    *limiter // verifications per client
 
 	verifying chan struct{} // places for verifications at once
@@ -124,11 +130,12 @@ func New(c Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
-		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
+		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
 		defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,
 		starts:   newLimiter(time.Second/2, 120, 10_000, c.Now),
 		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),
+		joins:    newLimiter(time.Second, 120, 10_000, c.Now),
 		verifies: newLimiter(10*time.Second, 6, 10_000, c.Now),
 		patience: writeWait,
 		ctx:      ctx, cancel: cancel,

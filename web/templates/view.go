@@ -7,7 +7,7 @@ import "time"
 // Layout is what every page has around its content.
 type Layout struct {
 	Title string // of the page, without the product's name
-	Nav   string // which entry of the navigation is current: "playground", "sessions", "shares", "pairs" or ""
+	Nav   string // which entry of the navigation is current: "playground", "sessions", "studies", "shares", "pairs" or ""
 	CSRF  string // value of the hidden _csrf field and of <meta name="csrf-token">
 	Theme string // "light" or "dark" from the cookie "theme"; anything else follows the system
 	Build string // version of the program, for the footer

@@ -1,0 +1,124 @@
+package study
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"realign/internal/fault"
+)
+
+// Active choice begins after leastAnswers, and thinks again after every tenth part more.
+const (
+	leastAnswers = 20
+	adviseTime   = time.Minute // for reading the ratings and fitting the curve
+)
+
+// advisor knows which pairs of λ active choice wants next. Fitting a curve takes a while, so it happens in the
+// background, one study at a time, and annotators get what was found last.
+type advisor struct {
+	store interface {
+		Ratings(ctx context.Context, id string) ([]Rating, error)
+	}
+	log    *slog.Logger
+	ctx    context.Context
+	cancel context.CancelFunc
+	busy   sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	working bool
+	advice  map[string]*advice // by study
+}
+
+// advice is for one study.
+type advice struct {
+	answers int // it rests on
+	pairs   []Pair
+	turn    int // how many questions have taken one
+}
+
+func newAdvisor(store Store, log *slog.Logger) *advisor {
+	a := &advisor{store: store, log: log, advice: map[string]*advice{}}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	return a
+}
+
+func (a *advisor) close() {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.cancel()
+	a.busy.Wait()
+}
+
+// wanted are pairs in the order in which they are wanted by the next question; none under the balanced scheme and
+// while there are too few answers.
+func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
+	if s.Setup.Scheme != ActiveScheme {
+		return nil
+	}
+	answers := 0
+	for _, n := range counts {
+		answers += n
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.advice[s.ID]
+	if now == nil {
+		if len(a.advice) > 1000 {
+			clear(a.advice)
+		}
+		now = &advice{}
+		a.advice[s.ID] = now
+	}
+	if answers >= leastAnswers && answers >= now.answers+max(1, now.answers/10) && !a.working && !a.closed {
+		a.working = true
+		copied := *s
+		a.busy.Go(func() { a.think(&copied, answers) })
+	}
+	if len(now.pairs) == 0 {
+		return nil
+	}
+	// Each question begins where the one before it left off.
+	from := now.turn % len(now.pairs)
+	now.turn++
+	return append(append([]Pair(nil), now.pairs[from:]...), now.pairs[:from]...)
+}
+
+func (a *advisor) think(s *Study, answers int) {
+	ctx, cancel := context.WithTimeout(a.ctx, adviseTime)
+	defer cancel()
+	pairs, err := a.advise(ctx, s)
+	if err != nil && a.ctx.Err() == nil && !gone(err) {
+		a.log.Error("active choice goes on with what it knew", "study", s.ID, "error", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.working = false
+	if now := a.advice[s.ID]; now != nil {
+		now.answers = answers // also when it failed: not again at once
+		if err == nil {
+			now.pairs, now.turn = pairs, 0
+		}
+	}
+}
+
+// ahead is how many pairs active choice plans: more than are asked until it thinks again.
+const ahead = 24
+
+func (a *advisor) advise(ctx context.Context, s *Study) ([]Pair, error) {
+	ratings, err := a.store.Ratings(ctx, s.ID)
+	if err != nil {
+		return nil, err
+	}
+	curve, err := FitCurve(Sort(ratings).Pairwise, Options{Grid: s.Setup.Grid, Seed: s.Setup.Seed, Samples: 1000})
+	if fault.KindOf(err) == fault.Conflict {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return curve.Next(Pairs(s.Setup.Grid), ahead), nil
+}

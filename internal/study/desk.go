@@ -1,0 +1,420 @@
+package study
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+)
+
+// MaxAnnotators is how many may join a study.
+const MaxAnnotators = 1000
+
+// Plans keeps studies, their prompts, outputs and items. What does not exist or is somebody else's is NotFound.
+type Plans interface {
+	CreateStudy(ctx context.Context, s Study, prompts []Prompt) error
+	ReviseStudy(ctx context.Context, s Study, prompts []Prompt) error
+	Study(ctx context.Context, owner, id string) (Study, error)
+	StudyPrompts(ctx context.Context, id string) ([]Prompt, error)
+	StudyItems(ctx context.Context, id string) ([]Counted, error)
+	StudyTexts(ctx context.Context, id string, place int, outputs []string) (Prompt, []Output, error)
+	SetStudyStatus(ctx context.Context, owner, id string, status Status, at time.Time) error
+	BeginStudy(ctx context.Context, s Study, outputs []Output) error
+	DeleteStudy(ctx context.Context, owner, id string) error
+}
+
+// Invites keeps the links that annotators join by.
+type Invites interface {
+	SetStudyInvite(ctx context.Context, owner, id, tokenHash string) error
+	StudyByInvite(ctx context.Context, tokenHash string) (Study, error)
+	AddAnnotator(ctx context.Context, a Annotator, secretHash string, most int) error
+	AnnotatorBySecret(ctx context.Context, id, secretHash string) (Annotator, error)
+}
+
+// Assignments keeps what annotators are asked and what they answer.
+type Assignments interface {
+	// Progress is what an annotator has had and, if there is one, the assignment they have before them.
+	Progress(ctx context.Context, annotator string) (Done, *Assignment, error)
+
+	StudyItem(ctx context.Context, id, item string) (Item, error)
+	AssignedItem(ctx context.Context, annotator, assignment string) (Item, error)
+	Candidates(ctx context.Context, id, annotator string, overlap int, now time.Time) ([]Counted, error)
+	PairAnswers(ctx context.Context, id string) (map[Pair]int, error)
+	Reserve(ctx context.Context, a Assignment, overlap int) (Assignment, error)
+	Settle(ctx context.Context, a Assignment, overlap int) error
+	Undo(ctx context.Context, annotator, asked string, again Assignment) (Assignment, error)
+	Ratings(ctx context.Context, id string) ([]Rating, error)
+}
+
+// Store is what a Desk and a Press save to.
+type Store interface {
+	Plans
+	Invites
+	Assignments
+	Outputs
+}
+
+// DeskConfig is what a Desk is made of.
+type DeskConfig struct {
+	Store    Store
+	Pairs    session.Pairs
+	Press    *Press // decodes the outputs
+	Now      func() time.Time
+	Logger   *slog.Logger
+	Instance string // name of this server among those that share the store
+	Build    string
+}
+
+// Desk is where owners run their studies and annotators are handed questions. All methods may be called by any
+// goroutine. Errors are of the kinds of package fault.
+type Desk struct {
+	DeskConfig
+	advisor *advisor
+}
+
+// NewDesk makes a desk. Close ends what it does in the background.
+func NewDesk(c DeskConfig) *Desk {
+	return &Desk{DeskConfig: c, advisor: newAdvisor(c.Store, c.Logger)}
+}
+
+// Close waits for what is going on in the background. It is safe to call twice.
+func (d *Desk) Close() error {
+	d.advisor.close()
+	return nil
+}
+
+// Create keeps a new draft. beta is the β of the aligned model, if it is known.
+func (d *Desk) Create(ctx context.Context, owner string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
+	now := d.now()
+	s := Study{ID: session.NewID(), Owner: owner, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now}
+	if err := d.check(ctx, &s, prompts); err != nil {
+		return Study{}, err
+	}
+	return s, d.Store.CreateStudy(ctx, s, prompts)
+}
+
+// Revise replaces a draft's setup and prompts.
+func (d *Desk) Revise(ctx context.Context, owner, id string, setup Setup, prompts []Prompt, beta float64) error {
+	s, err := d.Store.Study(ctx, owner, id)
+	if err != nil {
+		return err
+	}
+	if s.Status != Draft {
+		return fault.New(fault.Conflict, "the study is %s: its setup is fixed", s.Status)
+	}
+	s.Setup, s.Beta, s.UpdatedAt = setup, beta, d.now()
+	if err := d.check(ctx, &s, prompts); err != nil {
+		return err
+	}
+	return d.Store.ReviseStudy(ctx, s, prompts)
+}
+
+func (d *Desk) check(ctx context.Context, s *Study, prompts []Prompt) error {
+	if err := s.Setup.Validate(); err != nil {
+		return err
+	}
+	var aligned []string
+	if s.Setup.Aligned != "" {
+		aligned = []string{s.Setup.Aligned}
+	}
+	names, files, err := d.Pairs.Models(ctx, s.Setup.Pair, aligned)
+	if err != nil {
+		return err
+	}
+	s.Setup.Aligned, s.Files, s.Build = names[0], files, d.Build
+	return s.Setup.CheckPrompts(prompts)
+}
+
+// Begin begins to decode a draft.
+func (d *Desk) Begin(ctx context.Context, owner, id string) error {
+	s, err := d.Store.Study(ctx, owner, id)
+	if err != nil {
+		return err
+	}
+	if err := s.Status.Become(Decoding); err != nil {
+		return err
+	}
+	if s.Status == Draft {
+		prompts, err := d.Store.StudyPrompts(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := d.check(ctx, &s, prompts); err != nil {
+			return err
+		}
+		s.Instance, s.UpdatedAt = d.Instance, d.now()
+		if err := d.Store.BeginStudy(ctx, s, s.Setup.Outputs(prompts)); err != nil {
+			return err
+		}
+	} else if err := d.Store.SetStudyStatus(ctx, owner, id, Decoding, d.now()); err != nil {
+		return err
+	}
+	d.Press.Wake()
+	return nil
+}
+
+// Move changes the status of a study: it halts its decoding, opens it for annotators, pauses or closes it.
+func (d *Desk) Move(ctx context.Context, owner, id string, to Status) error {
+	switch to {
+	case Decoding:
+		return d.Begin(ctx, owner, id)
+	case Halted, Open, Paused, Closed:
+	default:
+		return fault.Field("status", "%.20q is none that a study can be moved to", string(to))
+	}
+	if to == Open {
+		if err := d.askable(ctx, owner, id); err != nil {
+			return err
+		}
+	}
+	if err := d.Store.SetStudyStatus(ctx, owner, id, to, d.now()); err != nil {
+		return err
+	}
+	if to == Halted {
+		d.Press.Stop(id)
+	}
+	return nil
+}
+
+// askable is Conflict when there is nothing to ask.
+func (d *Desk) askable(ctx context.Context, owner, id string) error {
+	s, err := d.Store.Study(ctx, owner, id)
+	if err != nil {
+		return err
+	}
+	if err := s.Status.Become(Open); err != nil {
+		return err
+	}
+	items, err := d.Store.StudyItems(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, it := range items {
+		if it.Catch == NoCatch {
+			return nil
+		}
+	}
+	return fault.New(fault.Conflict, "there is nothing to ask: every prompt failed, or said the same at every λ")
+}
+
+// Delete removes a study with all its ratings.
+func (d *Desk) Delete(ctx context.Context, owner, id string) error {
+	if err := d.Store.DeleteStudy(ctx, owner, id); err != nil {
+		return err
+	}
+	d.Press.Stop(id)
+	return nil
+}
+
+// Invite makes the link that annotators join by, instead of any earlier one, and returns its token: shown here once
+// and kept only as a hash.
+func (d *Desk) Invite(ctx context.Context, owner, id string) (string, error) {
+	token := session.NewToken()
+	return token, d.Store.SetStudyInvite(ctx, owner, id, session.Digest([]byte(token)))
+}
+
+// Revoke closes the link: it opens nothing any more, for those who have joined neither. A new link lets them in
+// again.
+func (d *Desk) Revoke(ctx context.Context, owner, id string) error {
+	return d.Store.SetStudyInvite(ctx, owner, id, "")
+}
+
+var errNoInvite = fault.New(fault.NotFound, "there is no study at this address; the invitation may have been withdrawn")
+
+// Enter is the study that an invite's token opens. A wrong token and a revoked one get the same error.
+func (d *Desk) Enter(ctx context.Context, token string) (Study, error) {
+	if len(token) != session.TokenLength {
+		return Study{}, errNoInvite
+	}
+	s, err := d.Store.StudyByInvite(ctx, session.Digest([]byte(token)))
+	if fault.KindOf(err) == fault.NotFound {
+		return Study{}, errNoInvite
+	}
+	return s, err
+}
+
+// Join adds an annotator and returns the secret by which they are known from then on.
+func (d *Desk) Join(ctx context.Context, s *Study, name string) (Annotator, string, error) {
+	name, err := CleanName(name)
+	if err != nil {
+		return Annotator{}, "", err
+	}
+	if s.Status == Closed {
+		return Annotator{}, "", s.Status.Rateable()
+	}
+	a := Annotator{ID: session.NewID(), Study: s.ID, Name: name, JoinedAt: d.now()}
+	secret := session.NewToken()
+	return a, secret, d.Store.AddAnnotator(ctx, a, session.Digest([]byte(secret)), MaxAnnotators)
+}
+
+// Known is the annotator of a secret; NotFound when it is nobody's.
+func (d *Desk) Known(ctx context.Context, s *Study, secret string) (Annotator, error) {
+	return d.Store.AnnotatorBySecret(ctx, s.ID, session.Digest([]byte(secret)))
+}
+
+// Question is what an annotator has before them. Nothing of it but the texts and the assignment's id may reach them.
+type Question struct {
+	Assignment Assignment
+	Kind       Kind
+	Prompt     Prompt
+	Outputs    []Output // in the order shown
+	Done       Done
+	Left       int  // questions that may follow this one, as things are
+	Undo       bool // there is an answer to take back
+}
+
+// Finished is a Question without an assignment: there is nothing to ask.
+func (q *Question) Finished() bool { return q.Assignment.ID == "" }
+
+// Question is the question that an annotator has before them, or a new one. It is Finished when they have had
+// all there is for them. Conflict unless the study is open.
+func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Question, error) {
+	if err := s.Status.Rateable(); err != nil {
+		return Question{}, err
+	}
+	for range 8 {
+		q, again, err := d.question(ctx, s, annotator)
+		if err != nil || !again {
+			return q, err
+		}
+	}
+	return Question{}, fault.New(fault.Busy, "many are answering at the same time: try again")
+}
+
+func (d *Desk) question(ctx context.Context, s *Study, annotator string) (q Question, again bool, err error) {
+	now := d.now()
+	done, asked, err := d.Store.Progress(ctx, annotator)
+	if err != nil {
+		return q, false, err
+	}
+	q.Done, q.Undo = done, done.Answered+done.Skipped > 0
+	candidates, err := d.Store.Candidates(ctx, s.ID, annotator, s.Setup.Overlap, now)
+	if err != nil {
+		return q, false, err
+	}
+	for _, c := range candidates {
+		if c.Catch == NoCatch {
+			q.Left++
+		}
+	}
+	left := func(n int) int {
+		if s.Setup.Cap > 0 {
+			n = min(n, max(0, s.Setup.Cap-done.Answered-1))
+		}
+		return max(0, n)
+	}
+	if asked != nil {
+		q.Left = left(q.Left)
+		q.Assignment = *asked
+		it, err := d.Store.StudyItem(ctx, s.ID, asked.Item)
+		if err != nil {
+			return q, false, err
+		}
+		return q, false, d.fill(ctx, s, &q, &it)
+	}
+	q.Left = left(q.Left - 1)
+	if s.Setup.Cap > 0 && done.Answered >= s.Setup.Cap {
+		q.Left = 0
+		return q, false, nil
+	}
+	var counts map[Pair]int
+	if s.Setup.Pairwise {
+		if counts, err = d.Store.PairAnswers(ctx, s.ID); err != nil {
+			return q, false, err
+		}
+	}
+	wanted := d.advisor.wanted(s, counts)
+	for len(candidates) > 0 {
+		next := s.Setup.Next(annotator, done, candidates, counts, wanted)
+		if next == nil {
+			break
+		}
+		q.Assignment, err = d.Store.Reserve(ctx, Assignment{
+			ID: session.NewID(), Study: s.ID, Item: next.ID, Annotator: annotator, Shown: s.Setup.Shown(annotator, &next.Item),
+			State: Asked, AskedAt: now, Expires: now.Add(ReserveFor),
+		}, s.Setup.Overlap)
+		switch {
+		case err == nil:
+			return q, false, d.fill(ctx, s, &q, &next.Item)
+		case fault.KindOf(err) == fault.Conflict:
+			// Somebody was faster, or the same annotator has asked twice: look again.
+			return q, true, d.stillOpen(ctx, s)
+		default:
+			return q, false, err
+		}
+	}
+	q.Left = 0
+	return q, false, nil
+}
+
+// stillOpen is Conflict when a study that was open is so no more.
+func (d *Desk) stillOpen(ctx context.Context, s *Study) error {
+	now, err := d.Store.Study(ctx, s.Owner, s.ID)
+	if err != nil {
+		return err
+	}
+	return now.Status.Rateable()
+}
+
+func (d *Desk) fill(ctx context.Context, s *Study, q *Question, it *Item) (err error) {
+	q.Kind = it.Kind
+	q.Prompt, q.Outputs, err = d.Store.StudyTexts(ctx, s.ID, it.Prompt, q.Assignment.Shown)
+	return err
+}
+
+// Answer saves what an annotator said of an assignment; a reason in answer.Skip skips it. Once it has returned
+// without an error the answer is on the disk. Saying the same again is no error and changes nothing.
+func (d *Desk) Answer(ctx context.Context, s *Study, annotator, assignment string, answer Answer) error {
+	it, err := d.Store.AssignedItem(ctx, annotator, assignment)
+	if err != nil {
+		return err
+	}
+	if err := answer.Check(&s.Setup, &it); err != nil {
+		return err
+	}
+	a := Assignment{ID: assignment, Annotator: annotator, State: Answered, At: d.now(), Answer: answer}
+	if answer.Skip != "" {
+		a.State, a.Answer = Skipped, Answer{Skip: answer.Skip, Comment: answer.Comment}
+	}
+	return d.Store.Settle(ctx, a, s.Setup.Overlap)
+}
+
+// Undo takes back an annotator's last answer, given before the assignment asked ("" when there was none to
+// come), so that it is the question again. Conflict when there is no such answer.
+func (d *Desk) Undo(ctx context.Context, s *Study, annotator, asked string) error {
+	now := d.now()
+	_, err := d.Store.Undo(ctx, annotator, asked, Assignment{ID: session.NewID(), AskedAt: now, Expires: now.Add(ReserveFor)})
+	return err
+}
+
+// Preview is the n-th question of a study as its owner may try it, from 0, with how many there are; nothing is saved.
+// It wraps around. Conflict before there are any.
+func (d *Desk) Preview(ctx context.Context, owner, id string, n int) (Question, Study, int, error) {
+	s, err := d.Store.Study(ctx, owner, id)
+	if err != nil {
+		return Question{}, s, 0, err
+	}
+	items, err := d.Store.StudyItems(ctx, id)
+	if err != nil {
+		return Question{}, s, 0, err
+	}
+	if len(items) == 0 {
+		return Question{}, s, 0, fault.New(fault.Conflict, "there is nothing to see before the answers are decoded")
+	}
+	// Kinds and prompts mixed, as an annotator would see them.
+	order := s.Setup.random(streamTurn, "preview").Perm(len(items))
+	it := items[order[((n%len(items))+len(items))%len(items)]].Item
+	q := Question{Assignment: Assignment{ID: "preview", Item: it.ID, Shown: s.Setup.Shown("preview", &it)}, Undo: n > 0, Left: len(items) - n - 1, Done: Done{Answered: n}}
+	return q, s, len(items), d.fill(ctx, &s, &q, &it)
+}
+
+func (d *Desk) now() time.Time { return d.Now().UTC().Truncate(time.Microsecond) }
+
+// gone reports whether an error says that the study or its row is not there any more.
+func gone(err error) bool {
+	var known *fault.Error
+	return errors.As(err, &known) && known.Kind == fault.NotFound
+}

@@ -1,0 +1,129 @@
+package study
+
+import (
+	"slices"
+	"strings"
+)
+
+// Done is what an annotator has had.
+type Done struct {
+	Answered int // catch trials among them
+	Skipped  int
+	Same     int // catch trials that were asked
+	Broken   int
+}
+
+// kindRun is how many questions of one kind an annotator gets in a row, as far as there are.
+const kindRun = 5
+
+// Next chooses the next item among an annotator's candidates; nil when there is none. asked counts the
+// answers of each pair of λ over the whole study, wanted are pairs in the order in which active choice
+// wants them (none: balanced). The choice depends on nothing that others cannot repeat: the study's
+// seed, the annotator and what was answered.
+func (s *Setup) Next(annotator string, done Done, candidates []Counted, asked map[Pair]int, wanted []Pair) *Counted {
+	turn := done.Answered + done.Skipped
+	sorted := map[Kind][]*Counted{}
+	trials := map[Catch][]*Counted{}
+	for i := range candidates {
+		c := &candidates[i]
+		if c.Catch != NoCatch {
+			trials[c.Catch] = append(trials[c.Catch], c)
+		} else {
+			sorted[c.Kind] = append(sorted[c.Kind], c)
+		}
+	}
+	if len(sorted) == 0 {
+		return nil // catch trials alone are not worth anybody's time
+	}
+	for _, trial := range []struct {
+		catch       Catch
+		every, done int
+	}{{SameLambda, s.SameEvery, done.Same}, {BrokenB, s.BrokenEvery, done.Broken}} {
+		if list := trials[trial.catch]; len(list) > 0 && s.due(annotator, trial.catch, trial.every, turn) > trial.done {
+			return list[s.random(streamTurn, annotator, string(trial.catch), decimal(turn)).IntN(len(list))]
+		}
+	}
+	list := sorted[s.kind(annotator, turn, sorted)]
+	if list[0].Kind == AskPairwise {
+		list = ofPair(list, s.pair(list, asked, wanted))
+	}
+	return s.begun(annotator, list)
+}
+
+// due is how many trials of a sort an annotator should have had with this question: one at a random place of each
+// block of every questions.
+func (s *Setup) due(annotator string, catch Catch, every, turn int) int {
+	if every == 0 {
+		return 0
+	}
+	block := turn / every
+	if turn%every >= s.random(streamTurn, annotator, string(catch), decimal(block)).IntN(every) {
+		return block + 1
+	}
+	return block
+}
+
+// kind is the kind of question of an annotator's turn: kinds come in runs, as often as they have candidates.
+func (s *Setup) kind(annotator string, turn int, sorted map[Kind][]*Counted) Kind {
+	total := 0
+	for _, list := range sorted {
+		total += len(list)
+	}
+	at := s.random(streamKind, annotator, decimal(turn/kindRun)).IntN(total)
+	for _, kind := range []Kind{AskPairwise, AskLikert, AskRanking} {
+		if at -= len(sorted[kind]); at < 0 {
+			return kind
+		}
+	}
+	return AskRanking // not reached: the kinds add up to the total
+}
+
+// pair is the pair of λ to ask about: the first wanted that there is a candidate for, or else the one asked least.
+func (s *Setup) pair(list []*Counted, asked map[Pair]int, wanted []Pair) Pair {
+	there := map[Pair]bool{}
+	var pairs []Pair
+	counts := make(map[Pair]int, len(asked))
+	for p, n := range asked {
+		counts[p] = n
+	}
+	for _, c := range list {
+		p := Pair{c.Low, c.High}
+		if !there[p] {
+			there[p] = true
+			pairs = append(pairs, p)
+		}
+		counts[p] += c.Taken - c.Answers // questions that are out
+	}
+	for _, p := range wanted {
+		if there[p] {
+			return p
+		}
+	}
+	slices.SortFunc(pairs, func(a, b Pair) int {
+		switch {
+		case a.Low != b.Low && a.Low < b.Low, a.Low == b.Low && a.High < b.High:
+			return -1
+		case a == b:
+			return 0
+		}
+		return 1
+	})
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	return Balanced(pairs, counts, 1, mix(mix(s.Seed, streamPair), uint64(total)))[0]
+}
+
+func ofPair(list []*Counted, p Pair) []*Counted {
+	return slices.DeleteFunc(slices.Clone(list), func(c *Counted) bool { return c.Low != p.Low || c.High != p.High })
+}
+
+// begun is the item that most others have begun, so that there are answers to compare; among equals it is
+// a random one, for each annotator another.
+func (s *Setup) begun(annotator string, list []*Counted) *Counted {
+	most := slices.MaxFunc(list, func(a, b *Counted) int { return a.Taken - b.Taken }).Taken
+	list = slices.DeleteFunc(slices.Clone(list), func(c *Counted) bool { return c.Taken < most })
+	slices.SortFunc(list, func(a, b *Counted) int { return strings.Compare(a.ID, b.ID) })
+	return list[s.random(streamTurn, annotator, decimal(most), list[0].ID).IntN(len(list))]
+}
