@@ -115,7 +115,13 @@ func Means(scores []Likert, by Cluster, seed uint64) ([]Mean, error) {
 			}
 		}
 		for k := range group {
-			if len(samples[k]) < Bootstraps/2 {
+			scored := 0
+			for _, sums := range table {
+				if sums[k].count > 0 {
+					scored++
+				}
+			}
+			if scored < 2 || len(samples[k]) < Bootstraps/2 {
 				group[k].Reason = "no interval: too few clusters scored this λ"
 				continue
 			}

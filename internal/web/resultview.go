@@ -1,6 +1,7 @@
 package web
 
 import (
+	"math"
 	"slices"
 	"strconv"
 
@@ -9,8 +10,8 @@ import (
 )
 
 // resultView is what a study's answers say as its page shows it.
-func resultView(r *study.Results) templates.Result {
-	v := templates.Result{Answers: r.Counts.Answers(), Reason: "nothing was compared"}
+func resultView(r *study.Results, pair, aligned string) templates.Result {
+	v := templates.Result{Answers: r.Counts.Answers(), Facts: countFacts(r.Counts, pair, aligned), Reason: "nothing was compared"}
 	o := &r.Overall
 	v.Pairs = pairRates(o.Wins)
 	v.Scales = scales(o.Means)
@@ -99,9 +100,9 @@ func scales(means []study.Mean) (list []templates.Scale) {
 }
 
 func partView(p study.Part) templates.PartResult {
-	v := templates.PartResult{Name: p.Name, Answers: p.Answers, PValue: 1, Scales: scales(p.Means)}
+	v := templates.PartResult{Name: p.Name, Answers: p.Answers, PValue: math.NaN(), Scales: scales(p.Means)}
 	if c := p.Curve; c != nil {
-		v.Best, v.PValue, v.Reason = maybe(c.Best), c.PValue, c.Reason
+		v.Best, v.PValue = maybe(c.Best), c.PValue
 	}
 	return v
 }

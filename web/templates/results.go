@@ -2,23 +2,29 @@ package templates
 
 import (
 	"cmp"
+	"context"
+	"io"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/a-h/templ"
+
+	"realign/web/static"
 )
 
 // StudyResults is what a study's answers say: for its owner, and for readers of a link.
 type StudyResults struct {
 	Layout
 	Name   string
-	Facts  []Fact // the pair, the models, how much was answered
 	Result Result
 	Path   string    // of this page, for its fragment, its JSON and its report
 	Study  string    // id, for the owner; "" for readers of a link
 	Live   bool      // answers may still come: the page looks for them
-	Frozen time.Time // when the link was made; zero for the owner
+	At     time.Time // when it was so
+	Frozen bool      // it is what a link keeps
 	Links  []Share   // the owner's links to these results
 	New    *Share    // just made
 }
@@ -26,6 +32,7 @@ type StudyResults struct {
 // Result is the results themselves. Missing numbers come with a reason in words.
 type Result struct {
 	Version string // changes with every answer that counts
+	Facts   []Fact // the pair, and how much was answered
 	Answers int    // without catch trials
 	Curve   *PreferenceCurve
 	Reason  string // why there is no most preferred λ, or how sure it is that there is one
@@ -90,8 +97,7 @@ type PartResult struct {
 	Name    string
 	Answers int
 	Best    *Estimate // nil: no preference found
-	Reason  string    // why not
-	PValue  float64   // of the test that no λ is preferred; 1 without a curve
+	PValue  float64   // of the test that no λ is preferred; NaN where nothing is compared
 	Scales  []Scale
 
 	Record *AnnotatorRecord // of annotators who compared
@@ -348,6 +354,20 @@ func probability(p float64) string {
 	return formatNumber(p, 3)
 }
 
+// none says that a part has no most preferred λ.
+func (p PartResult) none() string {
+	if math.IsNaN(p.PValue) {
+		return "nothing compared"
+	}
+	return "no preference found (p = " + probability(p.PValue) + ")"
+}
+
+// customary is the agreement at the level that suits each question best, which is its first.
+func (r Result) customary() Result {
+	r.Agreement = slices.CompactFunc(slices.Clone(r.Agreement), func(a, b AgreementRow) bool { return a.Question == b.Question })
+	return r
+}
+
 func (r Result) recorded() bool {
 	return slices.ContainsFunc(r.Annotators, func(p PartResult) bool { return p.Record != nil })
 }
@@ -376,4 +396,22 @@ func (v StudyResults) files() []exported {
 		{"Labels for TRL", at + "labels.jsonl", "prompt, completion, label: for training on unpaired feedback."},
 		{"Results, JSON", v.Path + ".json", "Every number of this page."},
 	}
+}
+
+// StudyReport is the results on one page for paper: "/studies/{id}/results/report", and the same of a link.
+type StudyReport struct {
+	StudyResults
+	Alone bool // a file that needs no other: its styles are in it
+}
+
+// inlineStyle is the page's style sheet in the page. It is our own file, so it holds no end of a style element.
+func inlineStyle() templ.Component {
+	return templ.ComponentFunc(func(_ context.Context, w io.Writer) error {
+		text, err := static.Text("app.css")
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(w, "<style>"+text+"</style>")
+		return err
+	})
 }
