@@ -6,6 +6,7 @@ import { help } from "./help/help";
 import { menus } from "./menu/menu";
 import { showPairs } from "./pairs/pairs";
 import { Playground } from "./playground/playground";
+import { LiveResults } from "./results/results";
 import { theme } from "./theme/theme";
 import { times } from "./time/time";
 import { toasts } from "./toast/toast";
@@ -21,6 +22,9 @@ if (bench) new Playground(bench);
 
 const frozen = document.querySelector<HTMLElement>("[data-comparison]");
 if (frozen) void comparison(frozen);
+
+const answers = document.querySelector<HTMLElement>("[data-results]");
+if (answers) new LiveResults(answers);
 
 if (document.querySelector("[data-pair-list]")) {
   connect((frame) => frame.type === "pairs" && showPairs(frame.pairs), () => {});

@@ -88,10 +88,12 @@ func pages() map[string]templ.Component {
 		"shares": ShareList{Layout: layout, New: &Share{ID: "n", URL: "http://localhost/c/abc"}, Shares: []Share{
 			{ID: "n", Title: "Hello", Created: noon}, {ID: "o", Title: "Gone", Created: noon, Revoked: noon},
 		}}.Page(),
-		"pairs": PairList{Layout: layout, Pairs: []PairItem{{Name: "demo", State: "loading", Progress: 0.5, Default: true}}}.Page(),
-		"pair":  PairPage{Layout: layout, Pair: PairItem{Name: "demo", State: "failed", Message: "no file"}, Card: "# Card"}.Page(),
-		"error": Error{Layout: layout, Status: 404, Code: "not_found", Message: "There is no such page."}.Page(),
-		"login": Login{Layout: layout, Next: "/"}.Page(),
+		"pairs":        PairList{Layout: layout, Pairs: []PairItem{{Name: "demo", State: "loading", Progress: 0.5, Default: true}}}.Page(),
+		"pair":         PairPage{Layout: layout, Pair: PairItem{Name: "demo", State: "failed", Message: "no file"}, Card: "# Card"}.Page(),
+		"results-live": aStudyResult().Page(),
+		"report":       StudyReport{StudyResults: aStudyResult()}.Page(),
+		"error":        Error{Layout: layout, Status: 404, Code: "not_found", Message: "There is no such page."}.Page(),
+		"login":        Login{Layout: layout, Next: "/"}.Page(),
 	}
 }
 
@@ -146,7 +148,7 @@ func TestLanesOfARun(t *testing.T) {
 // cannot drift apart.
 func TestGoldenPages(t *testing.T) {
 	version := regexp.MustCompile(`\?v=[\w-]+`)
-	for _, name := range []string{"playground", "session", "comparison", "map"} {
+	for _, name := range []string{"playground", "session", "comparison", "map", "results-live"} {
 		got := version.ReplaceAllString(render(t, pages()[name]), "")
 		file := filepath.Join("testdata", name+".html")
 		if *update {
