@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -23,7 +24,7 @@ type itemRow struct {
 	High    float64 `bun:"high"`
 	Catch   string  `bun:"catch"`
 	Answers int     `bun:"answers"`
-	Taken   int     `bun:"taken,scanonly"`
+	Taken   int     `bun:"taken,scanonly"` // by lockItem
 }
 
 func itemRows(id string, items []study.Item) ([]itemRow, error) {
@@ -111,28 +112,15 @@ func (s *Store) StudyItems(ctx context.Context, id string) ([]study.Counted, err
 	if err != nil {
 		return nil, wrap(err, "read the items of study %s", id)
 	}
-	return toItems(rows)
-}
-
-func toItems(rows []itemRow) ([]study.Counted, error) {
 	list := make([]study.Counted, len(rows))
 	for i := range rows {
 		it, err := rows[i].item()
 		if err != nil {
 			return nil, err
 		}
-		list[i] = study.Counted{Item: it, Answers: rows[i].Answers, Taken: rows[i].Taken}
+		list[i] = study.Counted{Item: it, Count: study.Count{Answers: rows[i].Answers}}
 	}
 	return list, nil
-}
-
-// StudyItem is one item of a study.
-func (s *Store) StudyItem(ctx context.Context, id, item string) (study.Item, error) {
-	var row itemRow
-	if err := s.read.NewSelect().Model(&row).Where("si.study_id = ? AND si.id = ?", id, item).Scan(ctx); err != nil {
-		return study.Item{}, wrap(notFound(err, "item"), "read item %s", item)
-	}
-	return row.item()
 }
 
 // StudyTexts are the prompt of an item and its outputs, in the order of ids.
@@ -246,49 +234,32 @@ func (s *Store) Assignments(ctx context.Context, annotator string) ([]study.Assi
 	return list, nil
 }
 
-// Progress is what an annotator has had and, if there is one, the assignment they have before them.
-func (s *Store) Progress(ctx context.Context, annotator string) (study.Done, *study.Assignment, error) {
-	var done study.Done
-	var rows []struct {
-		State string `bun:"state"`
-		Catch string `bun:"catch"`
-		N     int    `bun:"n"`
-	}
-	err := s.read.NewSelect().TableExpr("study_assignments AS a").ColumnExpr("a.state, si.catch, COUNT(*) AS n").
-		Join("JOIN study_items AS si ON si.id = a.item_id").Where("a.annotator_id = ?", annotator).
-		Where("a.state IN ('asked', 'answered', 'skipped')").GroupExpr("a.state, si.catch").Scan(ctx, &rows)
+// Had are the items that an annotator has had, by id, with how far each is: Asked, Answered or Skipped; and the
+// assignment they have before them, if there is one.
+func (s *Store) Had(ctx context.Context, annotator string) (map[string]study.State, *study.Assignment, error) {
+	var rows []assignmentRow
+	err := s.read.NewSelect().Model(&rows).Column("id", "item_id", "state").Where("a.annotator_id = ?", annotator).
+		Where("a.state IN ('asked', 'answered', 'skipped')").Scan(ctx)
 	if err != nil {
-		return done, nil, wrap(err, "count an annotator's answers")
+		return nil, nil, wrap(err, "read what an annotator has had")
 	}
-	asked := false
+	had := make(map[string]study.State, len(rows))
+	id := ""
 	for _, row := range rows {
-		switch study.State(row.State) {
-		case study.Answered:
-			done.Answered += row.N
-		case study.Skipped:
-			done.Skipped += row.N
-		default:
-			asked = true
-		}
-		switch study.Catch(row.Catch) {
-		case study.SameLambda:
-			done.Same += row.N
-		case study.BrokenB:
-			done.Broken += row.N
+		had[row.ItemID] = study.State(row.State)
+		if row.State == string(study.Asked) {
+			id = row.ID
 		}
 	}
-	if !asked {
-		return done, nil, nil
+	if id == "" {
+		return had, nil, nil
 	}
 	var row assignmentRow
-	if err := s.read.NewSelect().Model(&row).Where("a.annotator_id = ? AND a.state = 'asked'", annotator).Scan(ctx); err != nil {
-		if fault.KindOf(notFound(err, "question")) == fault.NotFound {
-			return s.Progress(ctx, annotator) // it was answered meanwhile
-		}
-		return done, nil, wrap(err, "read an annotator's question")
+	if err := s.read.NewSelect().Model(&row).Where("a.id = ?", id).Scan(ctx); err != nil {
+		return nil, nil, wrap(notFound(err, "question"), "read an annotator's question")
 	}
 	a, err := row.assignment()
-	return done, &a, err
+	return had, &a, err
 }
 
 // AssignedItem is the item of an annotator's assignment.
@@ -302,41 +273,40 @@ func (s *Store) AssignedItem(ctx context.Context, annotator, assignment string) 
 	return row.item()
 }
 
-// PairAnswers counts the answers of a study's pairwise items, catch trials apart, by their λ.
-func (s *Store) PairAnswers(ctx context.Context, id string) (map[study.Pair]int, error) {
-	var rows []struct {
-		Low  float64 `bun:"low"`
-		High float64 `bun:"high"`
-		N    int     `bun:"n"`
-	}
-	err := s.read.NewSelect().TableExpr("study_items AS si").ColumnExpr("si.low, si.high, SUM(si.answers) AS n").
-		Where("si.study_id = ? AND si.kind = 'pairwise' AND si.catch = ''", id).GroupExpr("si.low, si.high").Scan(ctx, &rows)
-	if err != nil {
-		return nil, wrap(err, "count the answers of study %s", id)
-	}
-	counts := make(map[study.Pair]int, len(rows))
-	for _, row := range rows {
-		counts[study.Pair{Low: row.Low, High: row.High}] = row.N
+// ItemCounts are, of the items of a study that have any, the answers and the places that are taken: answers, and
+// reservations that have not run out.
+func (s *Store) ItemCounts(ctx context.Context, id string, now time.Time) (map[string]study.Count, error) {
+	counts := map[string]study.Count{}
+	for _, part := range []struct {
+		query string
+		args  []any
+		add   func(*study.Count, int)
+	}{
+		{"SELECT id, answers FROM study_items WHERE study_id = ? AND answers > 0", []any{id},
+			func(c *study.Count, n int) { c.Answers += n; c.Taken += n }},
+		{"SELECT item_id, COUNT(*) FROM study_assignments WHERE study_id = ? AND state = 'asked' AND expires_at > ? GROUP BY item_id", []any{id, now.UnixMicro()},
+			func(c *study.Count, n int) { c.Taken += n }},
+	} {
+		rows, err := s.read.QueryContext(ctx, part.query, part.args...)
+		if err != nil {
+			return nil, wrap(err, "count the answers of study %s", id)
+		}
+		for rows.Next() {
+			var item string
+			var n int
+			if err := rows.Scan(&item, &n); err != nil {
+				_ = rows.Close()
+				return nil, wrap(err, "count the answers of study %s", id)
+			}
+			c := counts[item]
+			part.add(&c, n)
+			counts[item] = c
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, wrap(err, "count the answers of study %s", id)
+		}
 	}
 	return counts, nil
-}
-
-// live counts an item's places that are taken: answers, and reservations that have not run out.
-const live = "si.answers + (SELECT COUNT(*) FROM study_assignments AS a WHERE a.item_id = si.id AND a.state = 'asked' AND a.expires_at > ?) AS taken"
-
-// Candidates are the items that an annotator has not had and of which fewer than overlap places are taken;
-// catch trials have no overlap.
-func (s *Store) Candidates(ctx context.Context, id, annotator string, overlap int, now time.Time) ([]study.Counted, error) {
-	var rows []itemRow
-	err := s.read.NewSelect().Model(&rows).ColumnExpr("si.*").ColumnExpr(live, now.UnixMicro()).
-		Where("si.study_id = ?", id).Where("(si.answers < ? OR si.catch <> '')", overlap).
-		Where("NOT EXISTS (SELECT 1 FROM study_assignments AS m WHERE m.annotator_id = ? AND m.item_id = si.id AND m.state IN ('asked', 'answered', 'skipped'))", annotator).
-		OrderExpr("si.id").Scan(ctx)
-	if err != nil {
-		return nil, wrap(err, "look for an item of study %s", id)
-	}
-	rows = slices.DeleteFunc(rows, func(r itemRow) bool { return r.Catch == "" && r.Taken >= overlap })
-	return toItems(rows)
 }
 
 // Reserve gives an item to an annotator; the assignment gets its place. Conflict when the study is not

@@ -9,9 +9,11 @@ import (
 	"realign/internal/fault"
 )
 
-// Active choice begins after leastAnswers, and thinks again after every tenth part more.
+// Active choice begins after leastAnswers, and thinks again after every tenth part more, but rests for thinkRest times
+// as long as it thought: annotators' pages come first.
 const (
 	leastAnswers = 20
+	thinkRest    = 19
 	adviseTime   = time.Minute // for reading the ratings and fitting the curve
 )
 
@@ -29,6 +31,7 @@ type advisor struct {
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	working bool
+	rest    time.Time          // nothing is thought about before
 	advice  map[string]*advice // by study
 }
 
@@ -73,7 +76,7 @@ func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
 		now = &advice{}
 		a.advice[s.ID] = now
 	}
-	if answers >= leastAnswers && answers >= now.answers+max(1, now.answers/10) && !a.working && !a.closed {
+	if answers >= leastAnswers && answers >= now.answers+max(1, now.answers/10) && !a.working && !a.closed && !time.Now().Before(a.rest) {
 		a.working = true
 		copied := *s
 		a.busy.Go(func() { a.think(&copied, answers) })
@@ -90,13 +93,14 @@ func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
 func (a *advisor) think(s *Study, answers int) {
 	ctx, cancel := context.WithTimeout(a.ctx, adviseTime)
 	defer cancel()
+	began := time.Now()
 	pairs, err := a.advise(ctx, s)
 	if err != nil && a.ctx.Err() == nil && !gone(err) {
 		a.log.Error("active choice goes on with what it knew", "study", s.ID, "error", err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.working = false
+	a.working, a.rest = false, time.Now().Add(thinkRest*time.Since(began))
 	if now := a.advice[s.ID]; now != nil {
 		now.answers = answers // also when it failed: not again at once
 		if err == nil {

@@ -26,11 +26,16 @@ func (s Status) Rateable() error {
 	return fault.New(fault.Conflict, "the study has not begun: come back later")
 }
 
+// Count is how far an item is.
+type Count struct {
+	Answers int
+	Taken   int // answers and reservations that have not run out; 0 where nobody asked
+}
+
 // Counted is an item with how far it is.
 type Counted struct {
 	Item
-	Answers int
-	Taken   int // answers and reservations that have not run out; 0 where nobody asked
+	Count
 }
 
 // Worked is an annotator with what they have done.

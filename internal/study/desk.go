@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"realign/internal/fault"
@@ -36,13 +37,13 @@ type Invites interface {
 
 // Assignments keeps what annotators are asked and what they answer.
 type Assignments interface {
-	// Progress is what an annotator has had and, if there is one, the assignment they have before them.
-	Progress(ctx context.Context, annotator string) (Done, *Assignment, error)
+	// Had are the items that an annotator has had, with how far each is, and the assignment they have before them.
+	Had(ctx context.Context, annotator string) (map[string]State, *Assignment, error)
 
-	StudyItem(ctx context.Context, id, item string) (Item, error)
+	// ItemCounts are, of the items that have any, the answers and the places that are taken.
+	ItemCounts(ctx context.Context, id string, now time.Time) (map[string]Count, error)
+
 	AssignedItem(ctx context.Context, annotator, assignment string) (Item, error)
-	Candidates(ctx context.Context, id, annotator string, overlap int, now time.Time) ([]Counted, error)
-	PairAnswers(ctx context.Context, id string) (map[Pair]int, error)
 	Reserve(ctx context.Context, a Assignment, overlap int) (Assignment, error)
 	Settle(ctx context.Context, a Assignment, overlap int) error
 	Undo(ctx context.Context, annotator, asked string, again Assignment) (Assignment, error)
@@ -73,11 +74,12 @@ type DeskConfig struct {
 type Desk struct {
 	DeskConfig
 	advisor *advisor
+	shelf   *shelf
 }
 
 // NewDesk makes a desk. Close ends what it does in the background.
 func NewDesk(c DeskConfig) *Desk {
-	return &Desk{DeskConfig: c, advisor: newAdvisor(c.Store, c.Logger)}
+	return &Desk{DeskConfig: c, advisor: newAdvisor(c.Store, c.Logger), shelf: newShelf(c.Store)}
 }
 
 // Close waits for what is going on in the background. It is safe to call twice.
@@ -275,79 +277,105 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 	if err := s.Status.Rateable(); err != nil {
 		return Question{}, err
 	}
-	for range 8 {
-		q, again, err := d.question(ctx, s, annotator)
-		if err != nil || !again {
-			return q, err
-		}
-	}
-	return Question{}, fault.New(fault.Busy, "many are answering at the same time: try again")
-}
-
-func (d *Desk) question(ctx context.Context, s *Study, annotator string) (q Question, again bool, err error) {
 	now := d.now()
-	done, asked, err := d.Store.Progress(ctx, annotator)
+	had, asked, err := d.Store.Had(ctx, annotator)
 	if err != nil {
-		return q, false, err
+		return Question{}, err
 	}
-	q.Done, q.Undo = done, done.Answered+done.Skipped > 0
-	candidates, err := d.Store.Candidates(ctx, s.ID, annotator, s.Setup.Overlap, now)
+	items, err := d.shelf.items(ctx, s.ID)
 	if err != nil {
-		return q, false, err
+		return Question{}, err
 	}
-	for _, c := range candidates {
-		if c.Catch == NoCatch {
-			q.Left++
+	counts, err := d.Store.ItemCounts(ctx, s.ID, now)
+	if err != nil {
+		return Question{}, err
+	}
+	var q Question
+	var candidates []Counted
+	pairs := map[Pair]int{}
+	for i := range items {
+		it, count := &items[i], counts[items[i].ID]
+		regular := it.Catch == NoCatch
+		switch had[it.ID] {
+		case "":
+			if !regular || count.Taken < s.Setup.Overlap {
+				candidates = append(candidates, Counted{*it, count})
+			}
+			if regular && count.Taken < s.Setup.Overlap {
+				q.Left++
+			}
+		case Answered:
+			q.Done.Answered++
+		case Skipped:
+			q.Done.Skipped++
+		}
+		if had[it.ID] != "" && it.Catch == SameLambda {
+			q.Done.Same++
+		}
+		if had[it.ID] != "" && it.Catch == BrokenB {
+			q.Done.Broken++
+		}
+		if regular && it.Kind == AskPairwise {
+			pairs[Pair{it.Low, it.High}] += count.Answers
+		}
+		if asked != nil && asked.Item == it.ID {
+			q.Assignment = *asked
+			if err := d.fill(ctx, s, &q, it); err != nil {
+				return q, err
+			}
 		}
 	}
-	left := func(n int) int {
-		if s.Setup.Cap > 0 {
-			n = min(n, max(0, s.Setup.Cap-done.Answered-1))
-		}
-		return max(0, n)
+	q.Undo = q.Done.Answered+q.Done.Skipped > 0
+	if !q.Finished() {
+		return q.limit(&s.Setup), nil
 	}
-	if asked != nil {
-		q.Left = left(q.Left)
-		q.Assignment = *asked
-		it, err := d.Store.StudyItem(ctx, s.ID, asked.Item)
-		if err != nil {
-			return q, false, err
-		}
-		return q, false, d.fill(ctx, s, &q, &it)
+	if s.Setup.Cap > 0 && q.Done.Answered >= s.Setup.Cap {
+		return q.limit(&s.Setup), nil
 	}
-	q.Left = left(q.Left - 1)
-	if s.Setup.Cap > 0 && done.Answered >= s.Setup.Cap {
-		q.Left = 0
-		return q, false, nil
-	}
-	var counts map[Pair]int
-	if s.Setup.Pairwise {
-		if counts, err = d.Store.PairAnswers(ctx, s.ID); err != nil {
-			return q, false, err
-		}
-	}
-	wanted := d.advisor.wanted(s, counts)
-	for len(candidates) > 0 {
-		next := s.Setup.Next(annotator, done, candidates, counts, wanted)
+	wanted := d.advisor.wanted(s, pairs)
+	for {
+		next := s.Setup.Next(annotator, q.Done, candidates, pairs, wanted)
 		if next == nil {
-			break
+			q.Left = 0
+			return q, nil
 		}
 		q.Assignment, err = d.Store.Reserve(ctx, Assignment{
 			ID: session.NewID(), Study: s.ID, Item: next.ID, Annotator: annotator, Shown: s.Setup.Shown(annotator, &next.Item),
 			State: Asked, AskedAt: now, Expires: now.Add(ReserveFor),
 		}, s.Setup.Overlap)
-		switch {
-		case err == nil:
-			return q, false, d.fill(ctx, s, &q, &next.Item)
-		case fault.KindOf(err) == fault.Conflict:
-			// Somebody was faster, or the same annotator has asked twice: look again.
-			return q, true, d.stillOpen(ctx, s)
-		default:
-			return q, false, err
+		if err == nil {
+			q.Left--
+			if next.Catch != NoCatch {
+				q.Left++
+			}
+			err = d.fill(ctx, s, &q, &next.Item)
+			return q.limit(&s.Setup), err
 		}
+		q.Assignment = Assignment{}
+		if fault.KindOf(err) != fault.Conflict {
+			return q, err
+		}
+		// The study was paused, the same annotator has asked twice at once, or somebody else was faster.
+		if err := d.stillOpen(ctx, s); err != nil {
+			return q, err
+		}
+		if had, asked, err = d.Store.Had(ctx, annotator); err != nil || asked != nil {
+			if err != nil {
+				return q, err
+			}
+			return d.Question(ctx, s, annotator)
+		}
+		candidates = slices.DeleteFunc(candidates, func(c Counted) bool { return c.ID == next.ID || had[c.ID] != "" })
 	}
-	q.Left = 0
-	return q, false, nil
+}
+
+// limit is the question with no more left than an annotator may have.
+func (q Question) limit(s *Setup) Question {
+	if s.Cap > 0 {
+		q.Left = min(q.Left, s.Cap-q.Done.Answered-1)
+	}
+	q.Left = max(0, q.Left)
+	return q
 }
 
 // stillOpen is Conflict when a study that was open is so no more.

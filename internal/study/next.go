@@ -119,11 +119,13 @@ func ofPair(list []*Counted, p Pair) []*Counted {
 	return slices.DeleteFunc(slices.Clone(list), func(c *Counted) bool { return c.Low != p.Low || c.High != p.High })
 }
 
-// begun is the item that most others have begun, so that there are answers to compare; among equals it is
-// a random one, for each annotator another.
+// begun is one of the items that others have begun, so that there are answers to compare, or any when there is
+// none: a random one, for each annotator another, so that those who ask at the same time do not all want the same.
 func (s *Setup) begun(annotator string, list []*Counted) *Counted {
-	most := slices.MaxFunc(list, func(a, b *Counted) int { return a.Taken - b.Taken }).Taken
-	list = slices.DeleteFunc(slices.Clone(list), func(c *Counted) bool { return c.Taken < most })
+	begun := slices.DeleteFunc(slices.Clone(list), func(c *Counted) bool { return c.Taken == 0 })
+	if len(begun) > 0 {
+		list = begun
+	}
 	slices.SortFunc(list, func(a, b *Counted) int { return strings.Compare(a.ID, b.ID) })
-	return list[s.random(streamTurn, annotator, decimal(most), list[0].ID).IntN(len(list))]
+	return list[s.random(streamTurn, annotator, decimal(len(list)), list[0].ID).IntN(len(list))]
 }

@@ -158,24 +158,28 @@ func ranking(window []float64, at func(float64) *Output) (Item, bool) {
 	return it, len(texts) >= 2
 }
 
-// spoil makes an answer that is obviously broken: the words of an output in a random order. Of a text with
-// fewer than four words none is made.
+// spoil makes an answer that is obviously broken: the words of an output in a random order, or the characters
+// of one that is written without spaces. Of a text that has too few of either none is made.
 func (s *Setup) spoil(o *Output) (Output, bool) {
-	words := strings.Fields(o.Text)
-	if len(words) < 4 {
+	parts, space := strings.Fields(o.Text), " "
+	if len(parts) < 4 {
+		parts, space = strings.Split(strings.TrimSpace(o.Text), ""), ""
+	}
+	if len(parts) < 4 || space == "" && len(parts) < 12 {
 		return Output{}, false
 	}
+	whole := strings.Join(parts, space)
 	random := s.random(streamBroken, o.Text)
 	for range 10 {
-		random.Shuffle(len(words), func(i, j int) { words[i], words[j] = words[j], words[i] })
-		if text := strings.Join(words, " "); text != strings.Join(strings.Fields(o.Text), " ") {
+		random.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
+		if text := strings.Join(parts, space); text != whole {
 			return Output{
 				ID: session.NewID(), Prompt: o.Prompt, Lambda: o.Lambda, Sample: o.Sample, Seed: o.Seed,
 				Broken: true, Done: true, Text: text, Tokens: o.Tokens, Reason: o.Reason,
 			}, true
 		}
 	}
-	return Output{}, false // one word, again and again
+	return Output{}, false // the same word, again and again
 }
 
 // Shown is the order in which an annotator sees an item's outputs: random, and the same whenever it is asked.

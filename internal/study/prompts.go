@@ -287,7 +287,7 @@ func csvTrouble(err error) error {
 	case errors.Is(err, csv.ErrFieldCount):
 		return atLine(at.Line, "has another number of columns than the first row")
 	case errors.Is(err, csv.ErrQuote), errors.Is(err, csv.ErrBareQuote):
-		return atLine(at.Line, "a quotation mark is missing or too many (column %d)", at.Column)
+		return atLine(at.StartLine, "the row that begins here has a quotation mark too many, or too few")
 	}
 	return atLine(at.Line, "%s", at.Err)
 }

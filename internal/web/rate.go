@@ -257,16 +257,18 @@ func (s *Server) rateShell(c echo.Context, st *study.Study) templates.RateShell 
 
 // rateView is a question as an annotator may see it.
 func (s *Server) rateView(c echo.Context, st *study.Study, path string, q *study.Question) (templates.Rate, error) {
-	text, err := guidelines(st.Setup.Guidelines)
-	if err != nil {
-		return templates.Rate{}, err
-	}
 	v := templates.Rate{
-		RateShell: s.rateShell(c, st), Path: path, Guidelines: text,
+		RateShell: s.rateShell(c, st), Path: path,
 		Question: templates.Question{
 			ID: q.Assignment.ID, Kind: string(q.Kind), System: q.Prompt.System, Prompt: q.Prompt.Text, Comments: st.Setup.Comments,
 			Number: q.Done.Answered + 1, Most: q.Done.Answered + 1 + q.Left, Undo: q.Undo,
 		},
+	}
+	if !wantsJSON(c.Request()) { // the controller has them already
+		var err error
+		if v.Guidelines, err = guidelines(st.Setup.Guidelines); err != nil {
+			return v, err
+		}
 	}
 	if v.Question.System == "" {
 		v.Question.System = st.Setup.System

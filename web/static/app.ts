@@ -7,6 +7,7 @@ import { menus } from "./menu/menu";
 import { showPairs } from "./pairs/pairs";
 import { Playground } from "./playground/playground";
 import { LiveResults } from "./results/results";
+import { study } from "./study/study";
 import { theme } from "./theme/theme";
 import { times } from "./time/time";
 import { toasts } from "./toast/toast";
@@ -25,6 +26,9 @@ if (frozen) void comparison(frozen);
 
 const answers = document.querySelector<HTMLElement>("[data-results]");
 if (answers) new LiveResults(answers);
+
+const running = document.querySelector<HTMLElement>("[data-study]");
+if (running) study(running);
 
 if (document.querySelector("[data-pair-list]")) {
   connect((frame) => frame.type === "pairs" && showPairs(frame.pairs), () => {});

@@ -163,9 +163,9 @@ func testRatings(t *testing.T, s *store.Store) {
 	wantKind(t, settle(t, s, "q1", "x", study.PreferA, t0), fault.Conflict)
 	_, err = give(t, s, "q2", "i1", "x", t0)
 	wantKind(t, err, fault.Conflict) // one item once
-	candidates, err := s.Candidates(ctx, "st1", "x", 2, t0)
-	if err != nil || len(candidates) != 2 || candidates[0].ID != "c1" || candidates[1].ID != "i2" {
-		t.Errorf("candidates %+v, %v", candidates, err)
+	had, before, err := s.Had(ctx, "x")
+	if err != nil || before != nil || !reflect.DeepEqual(had, map[string]study.State{"i1": study.Answered}) {
+		t.Errorf("had %+v and %+v, %v", had, before, err)
 	}
 
 	// A catch trial, shown the other way round; a skip.
@@ -254,8 +254,8 @@ func testUndo(t *testing.T, s *store.Store) {
 	again.ID = "q4"
 	_, err = s.Undo(ctx, "x", "", again)
 	must(t, err)
-	if candidates, err := s.Candidates(ctx, "st1", "x", 2, t0); err != nil || len(candidates) != 2 {
-		t.Errorf("%+v, %v", candidates, err)
+	if had, before, err := s.Had(ctx, "x"); err != nil || len(had) != 1 || before == nil || before.ID != "q4" || before.Item != "i1" {
+		t.Errorf("%+v, %+v, %v", had, before, err)
 	}
 }
 
@@ -278,12 +278,12 @@ func testOverlap(t *testing.T, s *store.Store) {
 	}
 	_, err = give(t, s, "third", "i1", "z", t0.Add(time.Minute), "o0", "o1")
 	wantKind(t, err, fault.Conflict)
-	if c, err := s.Candidates(ctx, "st1", "z", 2, t0); err != nil || len(c) != 2 {
+	if c, err := s.ItemCounts(ctx, "st1", t0); err != nil || !reflect.DeepEqual(c, map[string]study.Count{"i1": {Taken: 2}}) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	// Both run out, and others take the places.
 	later := t0.Add(study.ReserveFor)
-	if c, err := s.Candidates(ctx, "st1", "z", 2, later); err != nil || len(c) != 3 {
+	if c, err := s.ItemCounts(ctx, "st1", later); err != nil || len(c) != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for _, who := range []string{"z", "w"} {
@@ -297,6 +297,9 @@ func testOverlap(t *testing.T, s *store.Store) {
 	must(t, settle(t, s, "late w", "w", study.Tie, later.Add(study.ReserveFor-1)))
 	if ratings, err := s.Ratings(ctx, "st1"); err != nil || len(ratings) != 2+study.Slack {
 		t.Errorf("%d ratings, %v", len(ratings), err)
+	}
+	if c, err := s.ItemCounts(ctx, "st1", later); err != nil || c["i1"] != (study.Count{Answers: 3, Taken: 3}) {
+		t.Errorf("%+v, %v", c, err)
 	}
 	_, err = give(t, s, "next", "i2", "y", later, "o1") // the one that was too late goes on
 	must(t, err)

@@ -75,7 +75,8 @@ CREATE TABLE study_assignments (
     UNIQUE (annotator_id, place)
 );
 CREATE INDEX study_assignments_by_study ON study_assignments (study_id);
-CREATE INDEX study_assignments_asked ON study_assignments (item_id) WHERE state = 'asked';
+CREATE INDEX study_assignments_of_item ON study_assignments (item_id) WHERE state = 'asked';
+CREATE INDEX study_assignments_asked ON study_assignments (study_id) WHERE state = 'asked';
 -- Nobody has two questions at a time, or one item twice.
 CREATE UNIQUE INDEX study_assignments_one ON study_assignments (annotator_id) WHERE state = 'asked';
 CREATE UNIQUE INDEX study_assignments_once ON study_assignments (annotator_id, item_id) WHERE state IN ('asked', 'answered', 'skipped');

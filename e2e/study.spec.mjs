@@ -1,0 +1,260 @@
+// A study from end to end: the owner sets it up from a file, two annotators finish it by keyboard, and what their
+// browsers received says nothing about where the texts come from.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { browser, freshPage, screenshot, server, until, withServer } from "./server.mjs";
+
+withServer();
+
+const questions = [
+  "What did you think of the film?", "How was the meal?", "Did you like the book?", "Was the trip worth it?", "How is the new phone?",
+  "What do you make of the concert?", "Is the hotel any good?", "How did the class go?", "Would you see the play again?", "What was the service like?",
+];
+const csv = `category,prompt\n${questions.map((q, i) => `${i % 2 ? "leisure" : "things"},"${q}"`).join("\n")}\n`;
+
+/** Fills the form of a new study. */
+async function setUp(page, settings) {
+  await page.goto(`${server.base}/studies/new`);
+  await page.fill('[name="title"]', "Which do you like better?");
+  await page.fill('[name="guidelines"]', "Prefer the answer that **you** would like to get.\n\n- Length does not matter.");
+  await page.setInputFiles('[name="file"]', { name: "prompts.csv", mimeType: "text/csv", buffer: Buffer.from(settings.csv ?? csv) });
+  await page.fill('[name="grid"]', settings.grid ?? "0, 0.5, 1, 1.5, 2");
+  await page.locator("main details > summary").first().click();
+  await page.fill('[name="max_tokens"]', "24");
+  await page.fill('[name="seed"]', "90210417");
+  for (const [name, value] of Object.entries(settings.fields ?? {})) {
+    const input = page.locator(`main [name="${name}"]`);
+    if (typeof value === "boolean") await input.setChecked(value);
+    else await input.fill(String(value));
+  }
+  await page.click('button:text("Save the draft")');
+}
+
+/** Decodes and opens it, and returns the invite. */
+async function open(page) {
+  await page.click('button:text("Decode the answers")');
+  await page.locator('h2:text("The answers are there")').waitFor({ timeout: 120_000 });
+  await page.click('button:text("Open for annotators")');
+  await page.click('button:text("Make an invite link")');
+  const url = await page.inputValue("input[data-select-all]");
+  assert.match(url, /\/rate\/[\w-]{22}$/);
+  return url;
+}
+
+/** A page that keeps everything its browser receives: bodies, headers and addresses. */
+async function recorded() {
+  const fresh = await freshPage(browser);
+  const received = [];
+  const reading = [];
+  fresh.page.on("response", (answer) => {
+    reading.push(
+      (async () => {
+        const headers = await answer.allHeaders().catch(() => ({}));
+        const body = await answer.body().catch(() => Buffer.alloc(0));
+        received.push({ url: answer.url(), headers: JSON.stringify(headers), body: body.toString("utf8") });
+      })(),
+    );
+  });
+  fresh.page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => received.push({ url: socket.url(), headers: "", body: String(payload) })));
+  return { ...fresh, received: async () => (await Promise.all(reading), received) };
+}
+
+const texts = (page) => page.locator(".rate-answer .rate-text").allTextContents();
+const prompt = (page) => page.locator(".rate-prompt .rate-text").last().textContent();
+const question = (page) => page.locator('[data-rate-answer] [name="question"]').getAttribute("value");
+
+/** Waits for the next question, or the end, after the one with this id. */
+async function after(page, id) {
+  await until(async () => (await page.locator("[data-rate-notice]").count()) > 0 || ((await page.locator("[data-rate-answer]").count()) > 0 && (await question(page)) !== id), "the next question");
+  return (await page.locator("[data-rate-notice]").count()) === 0;
+}
+
+test("an owner sets up a study from a CSV, two annotators finish it by keyboard, and nobody is told what they rate", async () => {
+  const owner = await freshPage(browser);
+  await setUp(owner.page, { fields: { same_every: 8, broken_every: 9, overlap: 1, cap: 24 } });
+  assert.equal(await owner.page.locator("h1").textContent(), "Which do you like better?");
+  assert.match(await owner.page.locator(".facts").textContent(), /Prompts10/);
+  const study = new URL(owner.page.url()).pathname.split("/").pop();
+  const invite = await open(owner.page);
+
+  // What is given away by nobody but the owner's page.
+  const exported = await owner.page.content();
+  assert.match(exported, /90210417/);
+
+  const clicked = [];
+  for (const name of ["Ann", "Béla"]) {
+    const { page, context, troubles, received } = await recorded();
+    await page.goto(invite);
+    await page.locator('[name="name"]').press("Tab"); // the guidelines stand above
+    await page.fill('[name="name"]', name);
+    await page.keyboard.press("Enter");
+    await page.locator("[data-rate-answer]").waitFor();
+
+    // The guidelines are one key away.
+    await page.keyboard.press("g");
+    await page.locator("dialog[data-help][open]").waitFor();
+    assert.equal(await page.locator("dialog strong").first().textContent(), "you");
+    await page.keyboard.press("g");
+    assert.equal(await page.locator("dialog[data-help][open]").count(), 0);
+
+    const keys = ["1", "2", "0", "x"];
+    const names = { 1: "a", 2: "b", 0: "tie", x: "both_bad" };
+    const mine = [];
+    for (let n = 0; ; n++) {
+      const id = await question(page);
+      const said = { name, id, prompt: await prompt(page), texts: await texts(page), choice: names[keys[n % 4]] };
+      if (n === 3) {
+        await page.keyboard.press("s");
+        await page.keyboard.press("Enter"); // the first reason
+        said.choice = "skip";
+      } else {
+        if (n === 1) {
+          await page.keyboard.press("c");
+          await page.keyboard.type("1 is my favourite: ü");
+          await page.keyboard.press("Escape");
+          said.comment = "1 is my favourite: ü";
+        }
+        await page.keyboard.press(keys[n % 4]);
+      }
+      const more = await after(page, id);
+      mine.push(said);
+      if (n === 5) {
+        // Undo asks the same again, the same way round; another answer replaces the first.
+        await page.keyboard.press("u");
+        await after(page, await question(page).catch(() => ""));
+        await until(async () => (await prompt(page)) === said.prompt && (await texts(page))[0] === said.texts[0], "the last question is back");
+        const again = await question(page);
+        assert.notEqual(again, id);
+        await page.keyboard.press("0");
+        await after(page, again);
+        Object.assign(said, { id: again, choice: "tie" });
+      }
+      if (!more) break;
+      assert.ok(n < 40, "it ends");
+    }
+    assert.equal(mine.length, 25, "as many as the cap says, and a skipped one");
+    clicked.push(...mine);
+    assert.match(await page.locator("[data-rate-notice]").textContent(), /that was all/);
+
+    // A reload asks nothing again.
+    await page.reload();
+    assert.match(await page.locator("[data-rate-notice]").textContent(), /that was all/);
+
+    const all = await received();
+    assert.ok(all.length > 30, `${all.length} answers were recorded`);
+    const secrets = ["λ", "lambda", "seed", "90210417", study, "demo", "reference-", ".gguf", "warmth", "smollm", "temperature", "server-timing", "β"];
+    for (const { url, headers, body } of all) {
+      for (const secret of secrets) {
+        for (const [where, text] of Object.entries({ url, headers, body })) {
+          // The cookie's name has the study's own random id, which says nothing of what is rated.
+          const shown = where === "headers" ? text.replaceAll(`realign_rater_${study}`, "") : text;
+          const at = shown.toLowerCase().indexOf(secret);
+          assert.ok(at < 0, `${url} has “${secret}” in its ${where}: …${shown.slice(Math.max(0, at - 60), at + 60)}…`);
+        }
+      }
+    }
+    assert.deepEqual(troubles, []);
+    await context.close();
+  }
+
+  // The owner sees how far everybody is.
+  await owner.page.goto(`${server.base}/studies/${study}`);
+  const table = owner.page.locator('section:has(h2:text("Annotators")) tbody tr');
+  assert.equal(await table.count(), 2);
+  for (const [row, name] of [[0, "Ann"], [1, "Béla"]]) {
+    const words = (await table.nth(row).textContent()).replace(/\s+/g, " ");
+    assert.match(words, new RegExp(`^ ?${name} ?24 of 24 ?1`));
+  }
+  assert.equal(new Set(clicked.map((c) => c.id)).size, 50);
+  assert.deepEqual(owner.troubles, []);
+  await owner.context.close();
+});
+
+test("a dropped connection and an impatient second key cost nothing and count once", async () => {
+  const owner = await freshPage(browser);
+  await setUp(owner.page, { csv: `prompt\n${questions.slice(0, 2).join("\n")}\n`, grid: "0 2", fields: { same_every: 0, broken_every: 0, overlap: 1, likert: true, criteria: "kind\ntrue", ranking: false } });
+  const invite = await open(owner.page);
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(invite);
+  await page.fill('[name="name"]', "Cleo");
+  await page.keyboard.press("Enter");
+  await page.locator("[data-rate-answer]").waitFor();
+  let lost = 0;
+  // The first time the answer arrives and its acknowledgement is lost; the second time it does not arrive.
+  await page.route(/\/(answer|skip)$/, async (route) => {
+    lost++;
+    if (lost === 1) await route.fetch().then(() => route.abort());
+    else if (lost === 2) await route.abort();
+    else await route.continue();
+  });
+  let answered = 0;
+  for (let more = true; more; answered++) {
+    const id = await question(page);
+    if (await page.locator('[data-rate-question="likert"]').count()) {
+      await page.keyboard.press("4");
+      await page.keyboard.press("1");
+      await page.keyboard.press("Backspace");
+      await page.keyboard.press("5");
+      await page.keyboard.press("Enter");
+    } else {
+      await page.keyboard.press("2");
+      await page.keyboard.press("2");
+    }
+    if (answered === 0) await page.locator('[data-rate-status]:text("Not saved yet")').waitFor();
+    more = await after(page, id);
+  }
+  // Two prompts: a pair of each and a score for each of two λ, unless both said the same.
+  await owner.page.reload();
+  const words = (await owner.page.locator('section:has(h2:text("Annotators")) tbody tr').first().textContent()).replace(/\s+/g, " ");
+  assert.match(words, new RegExp(`^ ?Cleo ?${answered} ?0`));
+  assert.deepEqual(troubles, []);
+  await context.close();
+  await owner.context.close();
+});
+
+test("annotators without JavaScript rate by plain forms", async () => {
+  const owner = await freshPage(browser);
+  await setUp(owner.page, { csv: `prompt\n${questions[4]}\n`, grid: "0 1 2", fields: { same_every: 0, broken_every: 0, overlap: 1, ranking: true, ranked: 3 } });
+  const invite = await open(owner.page);
+  const { page, context } = await freshPage(browser, { javaScriptEnabled: false });
+  await page.goto(invite);
+  await page.click('button:text("Begin")'); // without a name
+  await page.fill('[name="name"]', "Dora");
+  await page.click('button:text("Begin")');
+  for (let n = 0; await page.locator("[data-rate-answer]").count(); n++) {
+    assert.ok(n < 10);
+    if (n === 1) {
+      await page.click('button:has-text("Undo the last answer")');
+      await page.click('summary:text("Skip this question")');
+      await page.fill('[name="words"]', "I have said so already");
+      await page.click('[data-rate-skip-form] button:text("Skip")');
+      continue;
+    }
+    if (await page.locator('[data-rate-question="ranking"]').count()) {
+      await page.locator('[name="best"]').nth(1).check();
+      await page.locator('[name="worst"]').nth(0).check();
+      await page.click("[data-rate-save]");
+    } else await page.click('button:has-text("A is better")');
+  }
+  assert.match(await page.locator("[data-rate-notice]").textContent(), /that was all/);
+  await owner.page.reload();
+  assert.match((await owner.page.locator('section:has(h2:text("Annotators")) tbody tr').first().textContent()).replace(/\s+/g, " "), /^ ?Dora ?\d+ ?1/);
+
+  // Revoked, the invitation opens nothing.
+  await owner.page.click('button:text("Revoke the link")');
+  await owner.page.locator('p:text("There is none")').waitFor();
+  assert.equal((await page.goto(invite)).status(), 404);
+  await context.close();
+  await owner.context.close();
+});
+
+test("what is wrong with a file is told with its line, and nothing that was typed is lost", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await setUp(page, { csv: "prompt,category\nWell?,x\nWhat\n" });
+  assert.match(await page.locator('.note[role="alert"]').textContent(), /line 3: has another number of columns/);
+  assert.equal(await page.inputValue('[name="seed"]'), "90210417");
+  await screenshot(page, "study-form-wrong");
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
