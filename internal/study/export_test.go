@@ -5,9 +5,12 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -526,5 +529,33 @@ func TestAnalystKeepsResults(t *testing.T) {
 	}
 	if three, v := results(); three.Counts != one.Counts || v == next {
 		t.Errorf("%+v after it was taken back", three.Counts)
+	}
+}
+
+var update = flag.Bool("update", false, "write the rows for TRL anew")
+
+// TestRowsForTRL keeps the rows that training/tests/test_export.py loads in datasets and trains on in TRL.
+func TestRowsForTRL(t *testing.T) {
+	for _, mode := range []session.Mode{session.Chat, session.Plain} {
+		s, list := tiny(mode)
+		for name, write := range map[string]func(io.Writer) error{
+			"preferences": func(w io.Writer) error { return study.WriteLines(w, study.Preferences(s, list)) },
+			"labels":      func(w io.Writer) error { return study.WriteLines(w, study.Labels(s, list)) },
+		} {
+			var b bytes.Buffer
+			if err := write(&b); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", name+"-"+string(mode)+".jsonl")
+			if *update {
+				if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			if want, err := os.ReadFile(file); err != nil || !bytes.Equal(b.Bytes(), want) {
+				t.Errorf("%s is another one now, %v: look, and run go test ./internal/study -run TestRowsForTRL -update", file, err)
+			}
+		}
 	}
 }
