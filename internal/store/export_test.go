@@ -8,7 +8,7 @@ import (
 
 // Before takes the tables back to how a step of the migrations left them and keeps a comparison there, of which
 // only what the tables had from the beginning is kept.
-func (s *Store) Before(ctx context.Context, version int64, c session.Comparison, tokenHash, snapshot string) error {
+func (s *Store) Before(ctx context.Context, version int64, c session.Link, tokenHash, snapshot string) error {
 	steps, err := s.steps()
 	if err != nil {
 		return err
@@ -17,7 +17,7 @@ func (s *Store) Before(ctx context.Context, version int64, c session.Comparison,
 		return err
 	}
 	_, err = s.write.NewRaw("INSERT INTO comparisons (id, owner, run_id, token_hash, title, digest, snapshot, created_at)"+
-		" VALUES (?, ?, ?, ?, ?, ?, ?, ?)", c.ID, c.Owner, c.Run, tokenHash, c.Title, c.Digest, snapshot, c.CreatedAt.UnixMicro()).Exec(ctx)
+		" VALUES (?, ?, ?, ?, ?, ?, ?, ?)", c.ID, c.Owner, c.Subject, tokenHash, c.Title, c.Digest, snapshot, c.CreatedAt.UnixMicro()).Exec(ctx)
 	return err
 }
 

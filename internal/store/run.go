@@ -129,10 +129,10 @@ func (s *Store) Running(ctx context.Context, instance string) ([]session.Run, er
 
 // Counts is how much an owner has, or everybody for "".
 type Counts struct {
-	Sessions, Runs, Comparisons int
+	Sessions, Runs, Links int
 }
 
-// Counts counts sessions and runs that are not deleted, and comparisons.
+// Counts counts sessions and runs that are not deleted, and links.
 func (s *Store) Counts(ctx context.Context, owner string) (c Counts, err error) {
 	for _, table := range []struct {
 		count *int
@@ -140,7 +140,7 @@ func (s *Store) Counts(ctx context.Context, owner string) (c Counts, err error) 
 	}{
 		{&c.Sessions, s.read.NewSelect().Model((*sessionRow)(nil)).Where("s.deleted_at IS NULL")},
 		{&c.Runs, s.read.NewSelect().Model((*runRow)(nil)).Join("JOIN sessions AS s ON s.id = r.session_id AND s.deleted_at IS NULL")},
-		{&c.Comparisons, s.read.NewSelect().Model((*comparisonRow)(nil))},
+		{&c.Links, s.read.NewSelect().Model((*linkRow)(nil))},
 	} {
 		if owner != "" {
 			table.query.Where("?TableAlias.owner = ?", owner)

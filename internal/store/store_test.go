@@ -18,7 +18,7 @@ import (
 
 var (
 	_ session.Store   = (*store.Store)(nil)
-	_ session.Shared  = (*store.Store)(nil)
+	_ session.Links   = (*store.Store)(nil)
 	_ session.Archive = (*store.Store)(nil)
 	_ study.Store     = (*store.Store)(nil)
 )
@@ -78,7 +78,7 @@ func TestMigrationsFillWhatTheyAdd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := config(t)
 			s := open(t, config)
-			c := session.Comparison{ID: "c1", Owner: "ann", Run: "gone", Title: "one", Digest: "d", CreatedAt: time.Unix(1, 0).UTC()}
+			c := session.Link{ID: "c1", Owner: "ann", Kind: session.ComparisonLink, Subject: "gone", Title: "one", Digest: "d", CreatedAt: time.Unix(1, 0).UTC()}
 			prompt := strings.Repeat("“é” ", 60)
 			if err := s.Before(t.Context(), 2, c, "hash", `{"prompt":"`+prompt+`"}`); err != nil {
 				t.Fatal(err)
@@ -86,9 +86,9 @@ func TestMigrationsFillWhatTheyAdd(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			list, err := open(t, config).Comparisons(t.Context(), "ann")
+			list, err := open(t, config).Links(t.Context(), "ann")
 			c.Prompt = string([]rune(prompt)[:200])
-			if err != nil || len(list) != 1 || list[0] != (session.Link{Comparison: c}) {
+			if err != nil || len(list) != 1 || list[0] != (session.Listed{Link: c}) {
 				t.Errorf("%+v, %v", list, err)
 			}
 		})

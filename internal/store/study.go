@@ -17,19 +17,18 @@ import (
 type studyRow struct {
 	bun.BaseModel `bun:"table:studies,alias:st"`
 
-	ID          string  `bun:"id,pk"`
-	Owner       string  `bun:"owner"`
-	Instance    string  `bun:"instance"`
-	Setup       string  `bun:"setup"`
-	Status      string  `bun:"status"`
-	Beta        float64 `bun:"beta"`
-	Files       string  `bun:"files"`
-	Build       string  `bun:"build"`
-	CreatedAt   int64   `bun:"created_at"`
-	UpdatedAt   int64   `bun:"updated_at"`
-	ClosedAt    *int64  `bun:"closed_at"`
-	InviteHash  *string `bun:"invite_hash"`
-	ResultsHash *string `bun:"results_hash"`
+	ID         string  `bun:"id,pk"`
+	Owner      string  `bun:"owner"`
+	Instance   string  `bun:"instance"`
+	Setup      string  `bun:"setup"`
+	Status     string  `bun:"status"`
+	Beta       float64 `bun:"beta"`
+	Files      string  `bun:"files"`
+	Build      string  `bun:"build"`
+	CreatedAt  int64   `bun:"created_at"`
+	UpdatedAt  int64   `bun:"updated_at"`
+	ClosedAt   *int64  `bun:"closed_at"`
+	InviteHash *string `bun:"invite_hash"`
 }
 
 func newStudyRow(s *study.Study) (*studyRow, error) {
@@ -51,7 +50,7 @@ func (r *studyRow) study() (study.Study, error) {
 	s := study.Study{
 		ID: r.ID, Owner: r.Owner, Instance: r.Instance, Status: study.Status(r.Status), Beta: r.Beta, Build: r.Build,
 		CreatedAt: fromMicros(&r.CreatedAt), UpdatedAt: fromMicros(&r.UpdatedAt), ClosedAt: fromMicros(r.ClosedAt),
-		Invited: r.InviteHash != nil, Published: r.ResultsHash != nil,
+		Invited: r.InviteHash != nil,
 	}
 	if err := fromJSON(r.Setup, &s.Setup); err != nil {
 		return s, err
@@ -206,11 +205,6 @@ func (s *Store) StudyByInvite(ctx context.Context, hash string) (study.Study, er
 	return s.oneStudy(ctx, "st.invite_hash = ?", hash)
 }
 
-// StudyByResults is the study whose public results link has the token with this hash.
-func (s *Store) StudyByResults(ctx context.Context, hash string) (study.Study, error) {
-	return s.oneStudy(ctx, "st.results_hash = ?", hash)
-}
-
 func (s *Store) oneStudy(ctx context.Context, where string, args ...any) (study.Study, error) {
 	var row studyRow
 	if err := s.read.NewSelect().Model(&row).Where(where, args...).Scan(ctx); err != nil {
@@ -274,20 +268,11 @@ func (s *Store) setStatus(ctx context.Context, tx bun.Tx, owner, id string, stat
 
 // SetStudyInvite makes the token with this hash the study's invite link instead of any other; "" revokes it.
 func (s *Store) SetStudyInvite(ctx context.Context, owner, id, hash string) error {
-	return s.setHash(ctx, "invite_hash", owner, id, hash)
-}
-
-// SetStudyResults does the same for the public link to its results.
-func (s *Store) SetStudyResults(ctx context.Context, owner, id, hash string) error {
-	return s.setHash(ctx, "results_hash", owner, id, hash)
-}
-
-func (s *Store) setHash(ctx context.Context, column, owner, id, hash string) error {
 	var value *string
 	if hash != "" {
 		value = &hash
 	}
-	result, err := s.write.NewUpdate().Model((*studyRow)(nil)).Set("? = ?", bun.Ident(column), value).
+	result, err := s.write.NewUpdate().Model((*studyRow)(nil)).Set("invite_hash = ?", value).
 		Where("id = ? AND owner = ?", id, owner).Exec(ctx)
 	return changed(result, err, "study")
 }

@@ -31,15 +31,15 @@ type Value struct {
 
 // Agreement is how far annotators say the same of the same units.
 type Agreement struct {
-	Alpha       Interval // Krippendorff's α: 1 is perfect, 0 what chance gives; meaningful when Defined
-	Percent     Interval // share of agreeing pairs of answers among all pairs about one unit, in [0, 1]
-	Defined     bool     // whether α exists
-	HasInterval bool     // whether Alpha and Percent have intervals; else both ends equal the estimate
-	Reason      string   // why α or the intervals do not exist
-	Units       int      // units that two annotators or more answered: only these count
-	Values      int      // answers about them
-	Annotators  int      // who gave those
-	Resamples   int      // bootstrap samples in which α exists, of Bootstraps
+	Alpha       Interval `json:"alpha"`            // Krippendorff's α: 1 is perfect, 0 what chance gives; meaningful when Defined
+	Percent     Interval `json:"percent"`          // share of agreeing pairs of answers among all pairs about one unit, in [0, 1]
+	Defined     bool     `json:"defined"`          // whether α exists
+	HasInterval bool     `json:"has_interval"`     // whether Alpha and Percent have intervals; else both ends equal the estimate
+	Reason      string   `json:"reason,omitempty"` // why α or the intervals do not exist
+	Units       int      `json:"units"`            // units that two annotators or more answered: only these count
+	Values      int      `json:"values"`           // answers about them
+	Annotators  int      `json:"annotators"`       // who gave those
+	Resamples   int      `json:"resamples"`        // bootstrap samples in which α exists, of Bootstraps
 }
 
 // Bootstraps is how many samples a bootstrap interval rests on.

@@ -24,23 +24,24 @@ type Options struct {
 // Curve is u(λ): how much answers at λ are preferred, as log-odds against the curve's own mean, with a
 // 95% band, on evenly spaced λ from the lowest to the highest that was rated or is in the grid.
 type Curve struct {
-	Lambda    []float64
-	Mean      []float64
-	Low, High []float64 // pointwise: mean ± 1.96 posterior standard deviations
+	Lambda []float64 `json:"lambda"`
+	Mean   []float64 `json:"mean"`
+	Low    []float64 `json:"low"`  // pointwise: mean − 1.96 posterior standard deviations
+	High   []float64 `json:"high"` // and mean + 1.96
 
 	// Preference says whether flatness was rejected; PValue is the test's (see FitCurve). Without it Best
 	// and Beta are nil, and Reason says so: a place of the top is not a finding when there is no top.
-	Preference bool
-	PValue     float64
-	Reason     string
+	Preference bool    `json:"preference"`
+	PValue     float64 `json:"p_value"`
+	Reason     string  `json:"reason"`
 
-	Best   *Interval // the most preferred λ: posterior median and 2.5% and 97.5% quantiles of the top
-	AtEdge bool      // the interval reaches an end of the λ that were rated: the best may lie beyond it
-	Beta   *BetaRange
+	Best   *Interval  `json:"best,omitempty"`    // the most preferred λ: posterior median and 2.5% and 97.5% quantiles of the top
+	AtEdge bool       `json:"at_edge,omitempty"` // the interval reaches an end of the λ that were rated: the best may lie beyond it
+	Beta   *BetaRange `json:"beta,omitempty"`
 
-	Nu           float64 // Davidson's ν at the posterior mode
-	Answers      float64 // sum of weights of the answers that count
-	DesignEffect float64 // each answer counts 1/DesignEffect, because clusters agree with themselves
+	Nu           float64 `json:"nu"`            // Davidson's ν at the posterior mode
+	Answers      float64 `json:"answers"`       // sum of weights of the answers that count
+	DesignEffect float64 `json:"design_effect"` // each answer counts 1/DesignEffect, because clusters agree with themselves
 
 	tally   *tally
 	best    Interval
@@ -51,9 +52,12 @@ type Curve struct {
 
 // BetaRange is the effective β of the most preferred λ, β₀/λ: Low belongs to the upper end of λ.
 type BetaRange struct {
-	Estimate, Low, High float64
+	Estimate float64 `json:"estimate"`
+	Low      float64 `json:"low"`
+	High     float64 `json:"high"`
 	// NoEstimate and NoHigh: the λ in question is 0 or below, where no KL strength corresponds to it.
-	NoEstimate, NoHigh bool
+	NoEstimate bool `json:"no_estimate,omitempty"`
+	NoHigh     bool `json:"no_high,omitempty"`
 }
 
 // component is the posterior for one length and scale of the process.

@@ -56,19 +56,19 @@ func (t *tally) likelihood(u []float64, eta, temper float64, g []float64, h *mat
 // Strengths is a Davidson (without ties: Bradley–Terry) model of pairwise answers, one free strength
 // per λ.
 type Strengths struct {
-	Lambda   []float64   // ascending
-	Strength []Interval  // log-odds, about a mean of 0 over the λ
-	Cov      [][]float64 // covariance of the strengths: what intervals of differences need
-	Nu       float64     // Davidson's ν: between equals a tie is ν times as likely as a win of the first; 0 without ties
-	NuSE     float64     // standard error of log ν
-	Answers  float64     // sum of weights
-	LogLik   float64     // natural log-likelihood of the answers at the estimate, without the prior
+	Lambda   []float64   `json:"lambda"`   // ascending
+	Strength []Interval  `json:"strength"` // log-odds, about a mean of 0 over the λ
+	Cov      [][]float64 `json:"cov"`      // covariance of the strengths: what intervals of differences need
+	Nu       float64     `json:"nu"`       // Davidson's ν: between equals a tie is ν times as likely as a win of the first; 0 without ties
+	NuSE     float64     `json:"nu_se"`    // standard error of log ν
+	Answers  float64     `json:"answers"`  // sum of weights
+	LogLik   float64     `json:"log_lik"`  // natural log-likelihood of the answers at the estimate, without the prior
 
 	// Regularised says that the maximum-likelihood estimate does not exist, and Note why; the estimate is
 	// then the mode under independent normal priors of standard deviation RidgeSD on every strength and on
 	// log ν, which is all that holds some strengths where they are.
-	Regularised bool
-	Note        string
+	Regularised bool   `json:"regularised,omitempty"`
+	Note        string `json:"note,omitempty"`
 }
 
 // RidgeSD is the standard deviation, in log-odds, of the prior that FitStrengths falls back on.

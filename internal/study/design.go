@@ -136,9 +136,9 @@ func (c *Curve) moments() ([]float64, *mat.SymDense) {
 
 // More is how much longer a study would have to go on.
 type More struct {
-	Answers int    // further answers that are expected to halve the interval of the most preferred λ
-	AtLeast bool   // it takes more than Answers; how many more was not looked for
-	Reason  string // why there is no number, or how it was found
+	Answers int    `json:"answers"`            // further answers that are expected to halve the interval of the most preferred λ
+	AtLeast bool   `json:"at_least,omitempty"` // it takes more than Answers; how many more was not looked for
+	Reason  string `json:"reason"`             // why there is no number, or how it was found
 }
 
 // moreLimit is how many times the present answers More looks ahead.

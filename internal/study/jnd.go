@@ -9,12 +9,13 @@ import (
 // JND is the just-noticeable difference in λ: how far apart two λ must be for annotators to tell their
 // answers apart half of the times that they would not say "no difference" by chance.
 type JND struct {
-	Difference Interval // of λ: posterior median, 2.5% and 97.5% quantiles; meaningful when Defined
-	Chance     Interval // share of same-λ trials in which one side was preferred all the same
-	Defined    bool
-	Beyond     bool   // the upper end lies beyond the widest difference that was asked about: a guess
-	Reason     string // why there is none, or how far to trust it
-	Same, Near int    // trials at one λ, and at two
+	Difference Interval `json:"difference"` // of λ: posterior median, 2.5% and 97.5% quantiles; meaningful when Defined
+	Chance     Interval `json:"chance"`     // share of same-λ trials in which one side was preferred all the same
+	Defined    bool     `json:"defined"`
+	Beyond     bool     `json:"beyond,omitempty"` // the upper end lies beyond the widest difference that was asked about: a guess
+	Reason     string   `json:"reason,omitempty"` // why there is none, or how far to trust it
+	Same       int      `json:"same"`             // trials at one λ
+	Near       int      `json:"near"`             // and at two
 }
 
 // NoticeableDifference fits a psychometric function to how often one side is preferred, tie being "no

@@ -8,13 +8,14 @@ import (
 
 // Mean is the mean score of one λ on one criterion.
 type Mean struct {
-	Criterion   string
-	Lambda      float64
-	Mean        Interval // in points of the scale; both ends equal the estimate without an interval
-	Scores      int
-	Clusters    int // independent annotators (or items, or prompts) that scored this criterion
-	HasInterval bool
-	Reason      string // why there is no interval
+	Criterion   string   `json:"criterion"`
+	Points      int      `json:"points"` // of the scale
+	Lambda      float64  `json:"lambda"`
+	Mean        Interval `json:"mean"` // in points of the scale; both ends equal the estimate without an interval
+	Scores      int      `json:"scores"`
+	Clusters    int      `json:"clusters"` // independent annotators (or items, or prompts) that scored this criterion
+	HasInterval bool     `json:"has_interval"`
+	Reason      string   `json:"reason,omitempty"` // why there is no interval
 }
 
 // Means is the mean score for each criterion and λ, by name and ascending, with 95% cluster-bootstrap
@@ -33,6 +34,7 @@ func Means(scores []Likert, by Cluster, seed uint64) ([]Mean, error) {
 	}
 	type sum struct{ total, count float64 }
 	sums := map[level]sum{}
+	points := map[string]int{}                        // of the longest scale of a criterion
 	clusters := map[string]map[string]map[level]sum{} // criterion, cluster
 	for _, r := range scores {
 		if err := r.Check(); err != nil {
@@ -41,6 +43,7 @@ func Means(scores []Likert, by Cluster, seed uint64) ([]Mean, error) {
 		if r.Catch != NoCatch {
 			continue
 		}
+		points[r.Criterion] = max(points[r.Criterion], r.Points)
 		at, key := level{r.Criterion, r.Side.Lambda}, by.key(r.Item, r.Prompt, r.Annotator)
 		if clusters[r.Criterion] == nil {
 			clusters[r.Criterion] = map[string]map[level]sum{}
@@ -57,7 +60,7 @@ func Means(scores []Likert, by Cluster, seed uint64) ([]Mean, error) {
 	for at, s := range sums {
 		m := s.total / s.count
 		means = append(means, Mean{
-			Criterion: at.criterion, Lambda: at.lambda, Mean: Interval{m, m, m},
+			Criterion: at.criterion, Points: points[at.criterion], Lambda: at.lambda, Mean: Interval{m, m, m},
 			Scores: int(s.count), Clusters: len(clusters[at.criterion]),
 		})
 	}
@@ -112,7 +115,13 @@ func Means(scores []Likert, by Cluster, seed uint64) ([]Mean, error) {
 			}
 		}
 		for k := range group {
-			if len(samples[k]) < Bootstraps/2 {
+			scored := 0
+			for _, sums := range table {
+				if sums[k].count > 0 {
+					scored++
+				}
+			}
+			if scored < 2 || len(samples[k]) < Bootstraps/2 {
 				group[k].Reason = "no interval: too few clusters scored this λ"
 				continue
 			}

@@ -196,7 +196,7 @@ func (r *Rating) Ranking() (Ranking, bool) {
 	return ranking, true
 }
 
-// Answers are the ratings of a study sorted by kind.
+// Answers are the ratings of a study sorted by kind, in the order in which they were given.
 type Answers struct {
 	Pairwise []Pairwise
 	Scores   []Likert

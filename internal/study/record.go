@@ -7,21 +7,21 @@ import (
 
 // Record is how one annotator did, for the owner to judge. It excludes nobody by itself.
 type Record struct {
-	Annotator string
-	Answers   int // pairwise answers, catch trials among them
+	Annotator string `json:"annotator"`
+	Answers   int    `json:"answers"` // pairwise answers, catch trials among them
 
-	Same     int // trials at one λ with different seeds
-	SameTies int // of those answered with a tie (or both bad)
+	Same     int `json:"same"`      // trials at one λ with different seeds
+	SameTies int `json:"same_ties"` // of those answered with a tie (or both bad)
 
-	Broken int      // trials with a spoilt answer
-	Passed int      // of those in which the sound answer was preferred
-	Pass   Interval // Passed/Broken with Wilson's 95% interval; (½, 0, 1) without trials
+	Broken int      `json:"broken"` // trials with a spoilt answer
+	Passed int      `json:"passed"` // of those in which the sound answer was preferred
+	Pass   Interval `json:"pass"`   // Passed/Broken with Wilson's 95% interval; (½, 0, 1) without trials
 
-	Decisive int      // answers that prefer a side, without trials with a spoilt one
-	First    Interval // share of those for the side that stood first, Wilson; far from ½ is a habit
+	Decisive int      `json:"decisive"` // answers that prefer a side, without trials with a spoilt one
+	First    Interval `json:"first"`    // share of those for the side that stood first, Wilson; far from ½ is a habit
 
-	Compared int      // answers about items that others answered too, paired with each of theirs
-	Agreed   Interval // share of those pairs that say the same, Wilson with pairs taken as independent
+	Compared int      `json:"compared"` // answers about items that others answered too, paired with each of theirs
+	Agreed   Interval `json:"agreed"`   // share of those pairs that say the same, Wilson with pairs taken as independent
 }
 
 // Records are the annotators' records, by name. An answer that Check refuses is fault.Invalid.

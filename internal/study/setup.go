@@ -42,7 +42,6 @@ type Study struct {
 	UpdatedAt time.Time
 	ClosedAt  time.Time // zero unless closed
 	Invited   bool      // there is an invite link
-	Published bool      // there is a public link to the results
 }
 
 // Setup is what the owner chose. It changes only while the study is a draft.

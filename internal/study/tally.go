@@ -119,13 +119,14 @@ func (t *tally) tied() (sum float64) {
 
 // WinRate is how answers about one pair of λ came out.
 type WinRate struct {
-	Low, High  float64  // the two λ, Low < High
-	LowWins    float64  // answers for the lower λ (weights, when rankings are among them)
-	HighWins   float64  // for the higher
-	Ties       float64  // for neither, "both bad" among them
-	Rate       Interval // share of HighWins in the answers that prefer one, in [0, 1]
-	Undecided  bool     // no answer preferred one: Rate says nothing and is (½, 0, 1)
-	Comparable float64  // LowWins + HighWins
+	Low        float64  `json:"low"` // the two λ, Low < High
+	High       float64  `json:"high"`
+	LowWins    float64  `json:"low_wins"`            // answers for the lower λ (weights, when rankings are among them)
+	HighWins   float64  `json:"high_wins"`           // for the higher
+	Ties       float64  `json:"ties"`                // for neither, "both bad" among them
+	Rate       Interval `json:"rate"`                // share of HighWins in the answers that prefer one, in [0, 1]
+	Undecided  bool     `json:"undecided,omitempty"` // no answer preferred one: Rate says nothing and is (½, 0, 1)
+	Comparable float64  `json:"comparable"`          // LowWins + HighWins
 }
 
 // WinRates is the share of answers that prefer the higher λ, for each pair of λ that was compared,

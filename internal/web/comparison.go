@@ -41,7 +41,7 @@ func (s *Server) showComparison(c echo.Context) error {
 	return s.page(c, http.StatusOK, v)
 }
 
-func (s *Server) comparisonView(c echo.Context, token string, found session.Comparison, snapshot *session.Snapshot) (templates.Comparison, error) {
+func (s *Server) comparisonView(c echo.Context, token string, found session.Link, snapshot *session.Snapshot) (templates.Comparison, error) {
 	run, err := s.snapshotView(snapshot)
 	if err != nil {
 		return templates.Comparison{}, err

@@ -51,6 +51,9 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.GET("/c/:token/picture.png", s.showPicture, public...)
 	e.HEAD("/c/:token/picture.png", s.showPicture, public...)
 
+	e.GET("/r/:token", s.showPublished, public...)
+	e.HEAD("/r/:token", s.showPublished, public...)
+	e.GET("/r/:token/report", s.publishedReport, public...)
 	e.GET("/rate/:token", s.showRate, public...)
 	e.POST("/rate/:token/join", s.joinStudy, noReferrer, form)
 	e.POST("/rate/:token/answer", s.answerQuestion, noReferrer, form)
@@ -77,6 +80,11 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.GET("/studies/:id", s.showStudy, page...)
 	e.GET("/studies/:id/edit", s.editStudy, page...)
 	e.GET("/studies/:id/preview", s.previewStudy, page...)
+	e.GET("/studies/:id/results", s.showResults, page...)
+	e.GET("/studies/:id/results.json", s.resultsJSON, page...)
+	e.GET("/studies/:id/results/live", s.liveResults, page...)
+	e.GET("/studies/:id/results/report", s.showReport, page...)
+	e.GET("/studies/:id/export/:file", s.exportStudy, page...)
 
 	change := []echo.MiddlewareFunc{in, form, checkForm}
 	if s.sweeper != nil {
@@ -97,6 +105,8 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.POST("/studies/:id/invite", s.inviteAnnotators, change...)
 	e.POST("/studies/:id/revoke", s.revokeInvite, change...)
 	e.POST("/studies/:id/delete", s.deleteStudy, change...)
+	e.POST("/studies/:id/results/share", s.shareResults, change...)
+	e.POST("/studies/import", s.importStudy, in, upload, checkForm)
 	return e, nil
 }
 

@@ -74,6 +74,7 @@ type Server struct {
 	shelf    *session.Shelf
 	studies  Studies
 	desk     *study.Desk
+	analyst  *study.Analyst
 	decoder  session.Decoder
 	models   session.Pairs
 	pairs    Pairs
@@ -134,7 +135,7 @@ func New(c Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
-		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
+		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
 		sweeper: c.Sweeper, sweeps: c.Sweeps,
 		defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,

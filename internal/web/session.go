@@ -107,12 +107,12 @@ func (s *Server) exportSession(c echo.Context) error {
 	}
 	h := c.Response().Header()
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": fileName(file.Title)}))
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": fileName(file.Title, "session", ".json")}))
 	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, buf.Bytes())
 }
 
-// fileName is a session's title as the name of a file on any system.
-func fileName(title string) string {
+// fileName is a title as the name of a file on any system; instead is the name of what has no title.
+func fileName(title, instead, suffix string) string {
 	const most = 60
 	name := strings.Map(func(r rune) rune {
 		switch {
@@ -126,9 +126,9 @@ func fileName(title string) string {
 		name = name[:most]
 	}
 	if name == "" {
-		name = "session"
+		name = instead
 	}
-	return "realign-" + name + ".json"
+	return "realign-" + name + suffix
 }
 
 // importSession is POST /sessions/import: an exported file as the form field "file", or as the body of
@@ -137,7 +137,7 @@ func (s *Server) importSession(c echo.Context) error {
 	if err := s.makes.allow(owner(c), "imports"); err != nil {
 		return err
 	}
-	in, err := upload(c)
+	in, err := upload(c, "an exported session")
 	if err != nil {
 		return err
 	}
@@ -157,8 +157,8 @@ func (s *Server) importSession(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, "/s/"+made.ID)
 }
 
-// upload is the file of a request.
-func upload(c echo.Context) (io.ReadCloser, error) {
+// upload is the file of a request, and what it is asked for.
+func upload(c echo.Context, what string) (io.ReadCloser, error) {
 	if strings.HasPrefix(c.Request().Header.Get("Content-Type"), echo.MIMEApplicationJSON) {
 		return c.Request().Body, nil
 	}
@@ -167,7 +167,7 @@ func upload(c echo.Context) (io.ReadCloser, error) {
 	}
 	part, err := c.FormFile("file")
 	if err != nil {
-		return nil, fault.Field("file", "is missing: choose an exported session")
+		return nil, fault.Field("file", "is missing: choose %s", what)
 	}
 	in, err := part.Open()
 	if err != nil {

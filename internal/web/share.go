@@ -67,7 +67,7 @@ func (s *Server) showShares(c echo.Context) error {
 	for i := range made {
 		item := s.shareItem(&made[i])
 		if last.Token != "" && last.Share == item.ID {
-			item.URL = s.absolute(c, "/c/"+last.Token)
+			item.URL = s.absolute(c, linkPath(made[i].Kind)+last.Token)
 			v.New = &item
 		}
 		v.Shares = append(v.Shares, item)
@@ -75,12 +75,27 @@ func (s *Server) showShares(c echo.Context) error {
 	return s.page(c, http.StatusOK, v)
 }
 
-func (s *Server) shareItem(made *session.Link) templates.Share {
-	return templates.Share{
-		ID: made.ID, Title: made.Title, Prompt: made.Prompt, Session: made.Session, Run: made.Run,
+func (s *Server) shareItem(made *session.Listed) templates.Share {
+	item := templates.Share{
+		ID: made.ID, Title: made.Title, Prompt: made.Prompt, Session: made.Session,
 		Created: made.CreatedAt, Expires: made.ExpiresAt, Revoked: made.RevokedAt,
 		Expired: !made.ExpiresAt.IsZero() && !s.now().Before(made.ExpiresAt),
 	}
+	switch made.Kind {
+	case session.ComparisonLink:
+		item.Run = made.Subject
+	case session.ResultsLink:
+		item.Study = made.Subject
+	}
+	return item
+}
+
+// linkPath is where links of a kind open.
+func linkPath(kind session.LinkKind) string {
+	if kind == session.ResultsLink {
+		return "/r/"
+	}
+	return "/c/"
 }
 
 // revokeShare is POST /shares/{id}/revoke.

@@ -31,6 +31,7 @@ type Studies interface {
 	StudyPrompts(ctx context.Context, id string) ([]study.Prompt, error)
 	StudyItems(ctx context.Context, id string) ([]study.Counted, error)
 	StudyAnnotators(ctx context.Context, id string) ([]study.Worked, error)
+	Ratings
 }
 
 // markdown renders what owners write for annotators. Raw HTML is left out, and links lead nowhere but to

@@ -521,6 +521,5 @@ func download(c echo.Context, title, ending, mediaType string) {
 	h := c.Response().Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", mediaType)
-	name := strings.TrimSuffix(fileName(title), ".json") + "." + ending
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": fileName(title, "sweep", "."+ending)}))
 }

@@ -6,6 +6,7 @@ import { help } from "./help/help";
 import { menus } from "./menu/menu";
 import { showPairs } from "./pairs/pairs";
 import { Playground } from "./playground/playground";
+import { LiveResults } from "./results/results";
 import { sweep } from "./sweep/sweep";
 import { study } from "./study/study";
 import { theme } from "./theme/theme";
@@ -26,6 +27,10 @@ if (frozen) void comparison(frozen);
 
 const swept = document.querySelector<HTMLElement>("[data-sweep-page]");
 if (swept) sweep(swept);
+
+const answers = document.querySelector<HTMLElement>("[data-results]");
+if (answers) new LiveResults(answers);
+
 const running = document.querySelector<HTMLElement>("[data-study]");
 if (running) study(running);
 

@@ -33,6 +33,12 @@ func Path(name string) string {
 	return "/static/" + name
 }
 
+// Text is a built file as text, for pages that carry their styles with them.
+func Text(name string) (string, error) {
+	b, err := fs.ReadFile(FS(), name)
+	return string(b), err
+}
+
 func hash() map[string]string {
 	m := make(map[string]string)
 	entries, _ := fs.ReadDir(FS(), ".")

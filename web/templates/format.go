@@ -84,6 +84,8 @@ func effectiveBeta(v []float64, models []AlignedModel) string {
 	return formatSignificant(models[0].Beta/v[0], 3)
 }
 
+func formatFixed(x float64, decimals int) string { return strconv.FormatFloat(x, 'f', decimals, 64) }
+
 func formatSignificant(x float64, digits int) string {
 	s := strconv.FormatFloat(x, 'g', digits, 64)
 	if f, err := strconv.ParseFloat(s, 64); err == nil && f >= 1e-4 && f < 1e6 {
@@ -209,6 +211,8 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 func when(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") }
 
 func percent(x float64) string { return strconv.Itoa(int(math.Round(100*x))) + "%" }
+
+func joinSpaces(parts []string) string { return strings.Join(parts, " ") }
 
 func joinDots(parts []string) string { return strings.Join(parts, " · ") }
 

@@ -105,6 +105,8 @@ func pages() map[string]templ.Component {
 		"sweep-compare": SweepCompare{Layout: layout, Sides: []SweepSide{{Sweep: aSweep()}, {Sweep: aSweep()}}, Plots: []Plot{aPlot()}, Tables: []CompareTable{{Name: "length", Rows: []CompareRow{{Lambda: 1, Clear: true}}}}}.Page(),
 		"error":         Error{Layout: layout, Status: 404, Code: "not_found", Message: "There is no such page."}.Page(),
 		"login":         Login{Layout: layout, Next: "/"}.Page(),
+		"results-live":  aStudyResult().Page(),
+		"report":        StudyReport{StudyResults: aStudyResult()}.Page(),
 	}
 }
 
@@ -159,7 +161,7 @@ func TestLanesOfARun(t *testing.T) {
 // cannot drift apart.
 func TestGoldenPages(t *testing.T) {
 	version := regexp.MustCompile(`\?v=[\w-]+`)
-	for _, name := range []string{"playground", "session", "comparison", "map"} {
+	for _, name := range []string{"playground", "session", "comparison", "map", "results-live"} {
 		got := version.ReplaceAllString(render(t, pages()[name]), "")
 		file := filepath.Join("testdata", name+".html")
 		if *update {

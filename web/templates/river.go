@@ -165,19 +165,28 @@ func rowTicks(y []float64) []tick {
 
 // lambdaTicks is round λ, ten or so.
 func (m Map) lambdaTicks(x func(float64) float64) []tick {
-	width := m.To - m.From
-	power := math.Pow(10, math.Floor(math.Log10(width/10)))
+	list := roundNumbers(m.From, m.To, 10)
+	for i := range list {
+		list[i].At = math.Min(math.Max(x(list[i].At), 0), 100)
+	}
+	return list
+}
+
+// roundNumbers are multiples of 1, 2 or 5 times a power of ten in an interval, at most about so many steps.
+func roundNumbers(from, to, steps float64) []tick {
+	width := to - from
+	power := math.Pow(10, math.Floor(math.Log10(width/steps)))
 	step := 10 * power
 	for _, s := range []float64{1, 2, 5} {
-		if s*power >= width/10*(1-1e-9) {
+		if s*power >= width/steps*(1-1e-9) {
 			step = s * power
 			break
 		}
 	}
 	digits := int(max(0, math.Ceil(-math.Log10(step)-1e-9)))
 	var list []tick
-	for i := math.Ceil(m.From/step - 1e-9); i*step <= m.To+step*1e-9; i++ {
-		list = append(list, tick{At: math.Min(math.Max(x(i*step), 0), 100), Text: formatNumber(i*step, digits)})
+	for i := math.Ceil(from/step - 1e-9); i*step <= to+step*1e-9; i++ {
+		list = append(list, tick{At: i * step, Text: formatNumber(i*step, digits)})
 	}
 	return list
 }

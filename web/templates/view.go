@@ -253,7 +253,8 @@ type Share struct {
 	Prompt  string // its beginning
 	URL     string // absolute; known only when just made
 	Session string // id of the session it was taken from, "" if that is gone
-	Run     string
+	Run     string // "" of a study's results
+	Study   string // whose results it shows, or ""
 	Created time.Time
 	Expires time.Time // zero: never
 	Revoked time.Time // zero: it is not

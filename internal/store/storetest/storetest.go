@@ -373,8 +373,8 @@ func testOwners(t *testing.T, s *store.Store) {
 	if err := s.Append(ctx, session.Batch{Events: Events("s1-run1", 1, 1)}); err != nil {
 		t.Fatal(err)
 	}
-	c := session.Comparison{ID: "c1", Owner: "ann", Run: "s1-run1", Title: "t", Digest: "d", CreatedAt: t0}
-	if err := s.CreateComparison(ctx, c, "hash", []byte("{}")); err != nil {
+	c := session.Link{ID: "c1", Owner: "ann", Kind: session.ComparisonLink, Subject: "s1-run1", Title: "t", Digest: "d", CreatedAt: t0}
+	if err := s.CreateLink(ctx, c, "hash", []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
 	for _, owner := range []string{"bob", "", "ann ", "ANN", "' OR ''='"} {
@@ -382,17 +382,17 @@ func testOwners(t *testing.T, s *store.Store) {
 		wantKind(t, err, fault.NotFound)
 		_, err = s.Run(ctx, owner, "s1-run1")
 		wantKind(t, err, fault.NotFound)
-		_, _, err = s.Comparison(ctx, owner, "c1")
+		_, _, err = s.Link(ctx, owner, "c1")
 		wantKind(t, err, fault.NotFound)
 		wantKind(t, s.RenameSession(ctx, owner, "s1", "x"), fault.NotFound)
 		wantKind(t, s.DeleteSession(ctx, owner, "s1", t0), fault.NotFound)
 		wantKind(t, s.RestoreSession(ctx, owner, "s1"), fault.NotFound)
 		wantKind(t, s.CreateRun(ctx, NewRun("x", "s1", owner, "p", t0), nil), fault.NotFound)
-		wantKind(t, s.UpdateComparison(ctx, session.Comparison{ID: "c1", Owner: owner}), fault.NotFound)
+		wantKind(t, s.UpdateLink(ctx, session.Link{ID: "c1", Owner: owner}), fault.NotFound)
 		page, err := s.Sessions(ctx, owner, session.Query{})
 		runs, err2 := s.Runs(ctx, owner, "s1")
 		events, err3 := s.Events(ctx, owner, "s1-run1", 0, 10)
-		list, err4 := s.Comparisons(ctx, owner)
+		list, err4 := s.Links(ctx, owner)
 		if err != nil || err2 != nil || err3 != nil || err4 != nil || len(page.Sessions)+page.Total+len(runs)+len(events)+len(list) > 0 {
 			t.Errorf("%q sees %v %v %v %v", owner, page, runs, events, list)
 		}
@@ -402,34 +402,34 @@ func testOwners(t *testing.T, s *store.Store) {
 func testComparisons(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	create(t, s, "s1", "ann", "one", t0, "p")
-	c := session.Comparison{ID: "c1", Owner: "ann", Run: "s1-run1", Title: "one", Prompt: "p <é>", Digest: "d1", CreatedAt: t0}
-	if err := s.CreateComparison(ctx, c, "hash1", []byte(`{"a":"<é>"}`)); err != nil {
+	c := session.Link{ID: "c1", Owner: "ann", Kind: session.ComparisonLink, Subject: "s1-run1", Title: "one", Prompt: "p <é>", Digest: "d1", CreatedAt: t0}
+	if err := s.CreateLink(ctx, c, "hash1", []byte(`{"a":"<é>"}`)); err != nil {
 		t.Fatal(err)
 	}
-	d := session.Comparison{ID: "c2", Owner: "ann", Run: "r", Title: "two", Digest: "d2", CreatedAt: t0.Add(1e9), ExpiresAt: t0.Add(1e10)}
-	wantKind(t, s.CreateComparison(ctx, d, "hash1", []byte("{}")), fault.Conflict)
-	if err := s.CreateComparison(ctx, d, "hash2", []byte("{}")); err != nil {
+	d := session.Link{ID: "c2", Owner: "ann", Kind: session.ComparisonLink, Subject: "r", Title: "two", Digest: "d2", CreatedAt: t0.Add(1e9), ExpiresAt: t0.Add(1e10)}
+	wantKind(t, s.CreateLink(ctx, d, "hash1", []byte("{}")), fault.Conflict)
+	if err := s.CreateLink(ctx, d, "hash2", []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
-	got, snapshot, err := s.ComparisonByToken(ctx, "hash1")
+	got, snapshot, err := s.LinkByToken(ctx, "hash1")
 	if err != nil || got != c || string(snapshot) != `{"a":"<é>"}` {
 		t.Errorf("%+v %s %v", got, snapshot, err)
 	}
-	_, _, err = s.ComparisonByToken(ctx, "hash3")
+	_, _, err = s.LinkByToken(ctx, "hash3")
 	wantKind(t, err, fault.NotFound)
 	c.RevokedAt, c.Title = t0.Add(5e9), "renamed"
-	if err := s.UpdateComparison(ctx, c); err != nil {
+	if err := s.UpdateLink(ctx, c); err != nil {
 		t.Fatal(err)
 	}
-	list, err := s.Comparisons(ctx, "ann")
-	if err != nil || !slices.Equal(list, []session.Link{{Comparison: d}, {Comparison: c, Session: "s1"}}) {
+	list, err := s.Links(ctx, "ann")
+	if err != nil || !slices.Equal(list, []session.Listed{{Link: d}, {Link: c, Session: "s1"}}) {
 		t.Errorf("%+v, %v", list, err)
 	}
-	e := session.Comparison{ID: "c3", Owner: "bob", Run: "s1-run1", Title: "not his run", CreatedAt: t0}
-	if err := s.CreateComparison(ctx, e, "hash4", []byte("{}")); err != nil {
+	e := session.Link{ID: "c3", Owner: "bob", Kind: session.ComparisonLink, Subject: "s1-run1", Title: "not his run", CreatedAt: t0}
+	if err := s.CreateLink(ctx, e, "hash4", []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := s.Comparisons(ctx, "bob"); err != nil || !slices.Equal(list, []session.Link{{Comparison: e}}) {
+	if list, err := s.Links(ctx, "bob"); err != nil || !slices.Equal(list, []session.Listed{{Link: e}}) {
 		t.Errorf("somebody else's session: %+v, %v", list, err)
 	}
 	for _, change := range []struct {
@@ -442,7 +442,7 @@ func testComparisons(t *testing.T, s *store.Store) {
 		if err := change.do(); err != nil {
 			t.Fatal(err)
 		}
-		if list, err := s.Comparisons(ctx, "ann"); err != nil || len(list) != 2 || list[1].Session != change.want {
+		if list, err := s.Links(ctx, "ann"); err != nil || len(list) != 2 || list[1].Session != change.want {
 			t.Errorf("want session %q: %+v, %v", change.want, list, err)
 		}
 	}

@@ -81,7 +81,6 @@ func testStudies(t *testing.T, s *store.Store) {
 		func() error { _, err := s.Study(ctx, "bob", "st1"); return err },
 		func() error { return s.SetStudyStatus(ctx, "bob", "st1", study.Decoding, t0) },
 		func() error { return s.SetStudyInvite(ctx, "bob", "st1", "h") },
-		func() error { return s.SetStudyResults(ctx, "bob", "st1", "h") },
 		func() error { return s.DeleteStudy(ctx, "bob", "st1") },
 		func() error { _, err := s.StudyByInvite(ctx, ""); return err },
 	} {
@@ -97,16 +96,12 @@ func testStudies(t *testing.T, s *store.Store) {
 	}
 	wantKind(t, s.SetStudyStatus(ctx, "ann", "st1", study.Open, t0), fault.Conflict)
 	must(t, s.SetStudyInvite(ctx, "ann", "st1", "inv"))
-	must(t, s.SetStudyResults(ctx, "ann", "st1", "res"))
-	if got, err := s.StudyByInvite(ctx, "inv"); err != nil || got.ID != "st1" || !got.Invited || !got.Published {
+	if got, err := s.StudyByInvite(ctx, "inv"); err != nil || got.ID != "st1" || !got.Invited {
 		t.Errorf("by invite %+v, %v", got, err)
 	}
 	must(t, s.SetStudyInvite(ctx, "ann", "st1", ""))
 	_, err = s.StudyByInvite(ctx, "inv")
 	wantKind(t, err, fault.NotFound)
-	if got, err := s.StudyByResults(ctx, "res"); err != nil || got.Invited {
-		t.Errorf("by results %+v, %v", got, err)
-	}
 
 	st.Instance, st.Build = "main", "v1"
 	must(t, s.BeginStudy(ctx, st, []study.Output{{ID: "o1", Prompt: 1, Lambda: 0.1, Seed: 3}, {ID: "o2", Prompt: 1, Lambda: 1, Sample: 1, Seed: 3}}))

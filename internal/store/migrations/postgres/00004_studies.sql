@@ -12,8 +12,7 @@ CREATE TABLE studies (
     created_at   BIGINT NOT NULL,
     updated_at   BIGINT NOT NULL,
     closed_at    BIGINT,
-    invite_hash  TEXT UNIQUE,   -- of the token that annotators join by
-    results_hash TEXT UNIQUE    -- of the token of the public results
+    invite_hash  TEXT UNIQUE    -- of the token that annotators join by
 );
 CREATE INDEX studies_by_owner ON studies (owner, created_at DESC, id DESC);
 CREATE INDEX studies_decoding ON studies (instance) WHERE status = 'decoding';

@@ -1,0 +1,139 @@
+package study
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"realign/internal/fault"
+)
+
+// Analyst computes results, and keeps those it computed last, so that many who look at a study cost one
+// computation. It is safe for use by many goroutines.
+type Analyst struct {
+	Store interface {
+		Ratings(ctx context.Context, id string) ([]Rating, error)
+		StudyAnnotators(ctx context.Context, id string) ([]Worked, error)
+	}
+
+	mu   sync.Mutex // guards kept
+	kept []*analysis
+}
+
+// analysis is the results of one study.
+type analysis struct {
+	study string
+
+	mu      sync.Mutex // guards what follows; held while it is computed
+	version string
+	results *Results
+}
+
+// keptResults is how many studies' results an analyst keeps.
+const keptResults = 32
+
+// Version names the state of a study's answers: it changes with each that is given or taken back.
+func (a *Analyst) Version(ctx context.Context, id string) (string, error) {
+	people, err := a.Store.StudyAnnotators(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	answers, skips, last := 0, 0, time.Time{}
+	for _, p := range people {
+		answers, skips = answers+p.Answered, skips+p.Skipped
+		if p.LastAt.After(last) {
+			last = p.LastAt
+		}
+	}
+	return fmt.Sprintf("%d-%d-%d", answers, skips, max(0, last.UnixMicro())), nil
+}
+
+// Results are a study's, with the version that they are of. The caller has asked whose study it is.
+func (a *Analyst) Results(ctx context.Context, s *Study) (*Results, string, error) {
+	kept := a.of(s.ID)
+	kept.mu.Lock()
+	defer kept.mu.Unlock()
+	version, err := a.Version(ctx, s.ID)
+	if err != nil {
+		return nil, "", err
+	}
+	if kept.results != nil && kept.version == version {
+		return kept.results, version, nil
+	}
+	ratings, err := a.Store.Ratings(ctx, s.ID)
+	if err != nil {
+		return nil, "", err
+	}
+	results, err := Compute(Sort(ratings), s.options())
+	if err != nil {
+		return nil, "", err
+	}
+	kept.version, kept.results = version, results
+	return results, version, nil
+}
+
+// of is where a study's results are kept. What nobody asked for longest goes.
+func (a *Analyst) of(id string) *analysis {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, k := range a.kept {
+		if k.study == id {
+			copy(a.kept[1:i+1], a.kept[:i])
+			a.kept[0] = k
+			return k
+		}
+	}
+	a.kept = append([]*analysis{{study: id}}, a.kept[:min(len(a.kept), keptResults-1)]...)
+	return a.kept[0]
+}
+
+func (s *Study) options() Options {
+	return Options{Grid: s.Setup.Grid, Beta: s.Beta, Seed: s.Setup.Seed}
+}
+
+// PublicationFormat and PublicationVersion begin published results.
+const (
+	PublicationFormat  = "realign-results"
+	PublicationVersion = 1
+)
+
+// Publication is results as a link shows them to anybody: no prompts, no outputs, no names.
+type Publication struct {
+	Format  string    `json:"format"`
+	Version int       `json:"version"`
+	Title   string    `json:"title"`
+	Pair    string    `json:"pair"`
+	Aligned string    `json:"aligned"`
+	At      time.Time `json:"at"`
+	Results *Results  `json:"results"`
+}
+
+// Publish freezes a study's results as they are now, in a canonical form: annotators are numbered.
+func (a *Analyst) Publish(ctx context.Context, s *Study, now time.Time) ([]byte, error) {
+	ratings, err := a.Store.Ratings(ctx, s.ID)
+	if err != nil {
+		return nil, err
+	}
+	results, err := Compute(Sort(ratings).Anonymous(), s.options())
+	if err != nil {
+		return nil, err
+	}
+	form, err := json.Marshal(Publication{
+		PublicationFormat, PublicationVersion, s.Setup.Title, s.Setup.Pair, s.Setup.Aligned, now.UTC().Truncate(time.Second), results,
+	})
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the results of study %s cannot be written", s.ID)
+	}
+	return form, nil
+}
+
+// ReadPublication reads what Publish wrote.
+func ReadPublication(form []byte) (*Publication, error) {
+	var p Publication
+	if err := json.Unmarshal(form, &p); err != nil || p.Format != PublicationFormat || p.Version != PublicationVersion || p.Results == nil {
+		return nil, fault.Wrap(err, fault.Internal, "published results cannot be read")
+	}
+	return &p, nil
+}

@@ -1,0 +1,98 @@
+package study
+
+import (
+	"encoding/json"
+	"io"
+	"strconv"
+	"time"
+
+	"realign/internal/session"
+)
+
+// ExportFormat and ExportVersion begin an exported study.
+const (
+	ExportFormat  = "realign-study"
+	ExportVersion = 1
+)
+
+// The lines of an exported study, each a JSON object, in this order: one head, the prompts, the outputs, the
+// ratings. Outputs and items are called by numbers, so that a file says nothing of the server it came
+// from, and importing and exporting it again gives the same bytes.
+type (
+	exportedHead struct {
+		Type      string         `json:"type"` // "study"
+		Format    string         `json:"format"`
+		Version   int            `json:"version"`
+		Setup     Setup          `json:"setup"`
+		Beta      float64        `json:"beta"` // of the aligned model's training; 0 when nobody says
+		Files     []session.File `json:"files"`
+		Build     string         `json:"build"`
+		CreatedAt time.Time      `json:"created_at"`
+	}
+	exportedPrompt struct {
+		Type string `json:"type"` // "prompt"
+		Prompt
+	}
+	exportedOutput struct {
+		Type string `json:"type"` // "output"
+		Output
+	}
+	exportedRating struct {
+		Type      string    `json:"type"` // "rating"
+		Item      string    `json:"item"` // the same question to several annotators
+		Kind      Kind      `json:"question"`
+		Prompt    int       `json:"prompt"`
+		Catch     Catch     `json:"catch,omitempty"`
+		Shown     []string  `json:"shown"`  // outputs in the order shown: the first is A
+		Lambda    []float64 `json:"lambda"` // of each, for whoever reads the file without its outputs
+		Annotator string    `json:"annotator"`
+		AskedAt   time.Time `json:"asked_at"`
+		At        time.Time `json:"at"`
+		Answer    Answer    `json:"answer"`
+	}
+)
+
+// Export writes a study as JSON lines: the raw ratings with all that they are about. Ratings are in the order of
+// the store; outputs that were not decoded are left out.
+func Export(w io.Writer, s *Study, prompts []Prompt, outputs []Output, ratings []Rating) error {
+	j := json.NewEncoder(w)
+	j.SetEscapeHTML(false)
+	head := exportedHead{"study", ExportFormat, ExportVersion, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt.UTC()}
+	if head.Files == nil {
+		head.Files = []session.File{}
+	}
+	if err := j.Encode(head); err != nil {
+		return err
+	}
+	for _, p := range prompts {
+		if err := j.Encode(exportedPrompt{"prompt", p}); err != nil {
+			return err
+		}
+	}
+	places := map[string]string{}
+	for _, o := range outputs {
+		if !o.Done {
+			continue
+		}
+		places[o.ID] = strconv.Itoa(len(places) + 1)
+		o.ID = places[o.ID]
+		if err := j.Encode(exportedOutput{"output", o}); err != nil {
+			return err
+		}
+	}
+	items := names{format: "%d"}
+	for i := range ratings {
+		r := &ratings[i]
+		line := exportedRating{
+			Type: "rating", Item: items.of(r.Item), Kind: r.Kind, Prompt: r.Prompt.Place, Catch: r.Catch,
+			Annotator: r.Name, AskedAt: r.AskedAt.UTC(), At: r.At.UTC(), Answer: r.Answer,
+		}
+		for _, o := range r.Outputs {
+			line.Shown, line.Lambda = append(line.Shown, places[o.ID]), append(line.Lambda, o.Lambda)
+		}
+		if err := j.Encode(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}

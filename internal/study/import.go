@@ -1,0 +1,367 @@
+package study
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/session"
+)
+
+// Limits on what is imported.
+const (
+	MaxImportBytes = 64 << 20
+	maxImportLine  = 4 << 20
+	maxOutputText  = 1 << 20
+)
+
+// ParseExport reads an exported study and checks all of it. What it returns is closed, belongs to owner and has
+// ids of its own; Store.ImportStudy keeps it. Every error is Invalid and names the line.
+func ParseExport(r io.Reader, owner string, now time.Time) (Archive, error) {
+	p := newParser(owner, now)
+	lines := bufio.NewScanner(io.LimitReader(r, MaxImportBytes+1))
+	lines.Buffer(nil, maxImportLine)
+	read, line := 0, 0
+	for lines.Scan() {
+		line++
+		read += len(lines.Bytes()) + 1
+		if read > MaxImportBytes+1 {
+			return Archive{}, fault.Field("file", "more than %d MiB", MaxImportBytes>>20)
+		}
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		if err := p.line(lines.Bytes()); err != nil {
+			f := fault.Of(err)
+			return Archive{}, fault.Field("file", "line %d: %s", line, f.Error())
+		}
+	}
+	if errors.Is(lines.Err(), bufio.ErrTooLong) {
+		return Archive{}, fault.Field("file", "line %d: longer than %d MiB", line+1, maxImportLine>>20)
+	}
+	if err := lines.Err(); err != nil {
+		return Archive{}, fault.Wrap(err, fault.Invalid, "the file cannot be read")
+	}
+	if p.archive.Study.ID == "" {
+		return Archive{}, fault.Field("file", "is empty, where an exported study is expected")
+	}
+	if len(p.archive.Prompts) == 0 {
+		return Archive{}, fault.Field("file", "has no prompts")
+	}
+	p.number()
+	return p.archive, nil
+}
+
+// parser puts an archive together, line by line. Names of the file lead to places in the archive.
+type parser struct {
+	archive    Archive
+	outputs    map[string]int
+	decoded    map[[4]float64]bool // prompt, λ, sample, broken
+	items      map[string]int
+	annotators map[string]int // by folded name
+	rated      map[[2]int]bool
+}
+
+func newParser(owner string, now time.Time) *parser {
+	return &parser{
+		archive: Archive{Study: Study{Owner: owner, Status: Closed, UpdatedAt: now, ClosedAt: now}},
+		outputs: map[string]int{}, decoded: map[[4]float64]bool{}, items: map[string]int{},
+		annotators: map[string]int{}, rated: map[[2]int]bool{},
+	}
+}
+
+// line takes one line. Errors name the field.
+func (p *parser) line(b []byte) error {
+	if !utf8.Valid(b) {
+		return fault.New(fault.Invalid, "is not valid UTF-8")
+	}
+	var kind struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(b, &kind); err != nil {
+		return fault.New(fault.Invalid, "is not a JSON object: %s", err)
+	}
+	if (kind.Type == "study") != (p.archive.Study.ID == "") {
+		return fault.Field("type", "%.20q, where a study begins with one line of type \"study\"", kind.Type)
+	}
+	switch kind.Type {
+	case "study":
+		return take(b, p.head)
+	case "prompt":
+		return take(b, p.prompt)
+	case "output":
+		return take(b, p.output)
+	case "rating":
+		return take(b, p.rating)
+	}
+	return fault.Field("type", "%.20q is none of prompt, output, rating", kind.Type)
+}
+
+func take[T any](b []byte, then func(*T) error) error {
+	var v T
+	if err := json.Unmarshal(b, &v); err != nil {
+		return fault.New(fault.Invalid, "cannot be read: %s", err)
+	}
+	return then(&v)
+}
+
+func (p *parser) head(h *exportedHead) error {
+	if h.Format != ExportFormat {
+		return fault.Field("format", "%.40q, where %q is expected", h.Format, ExportFormat)
+	}
+	if h.Version != ExportVersion {
+		return fault.Field("version", "%d, where this program reads %d", h.Version, ExportVersion)
+	}
+	if !(h.Beta >= 0) || math.IsInf(h.Beta, 0) {
+		return fault.Field("beta", "%g is not a finite number from 0", h.Beta)
+	}
+	if err := checkTime("created_at", h.CreatedAt); err != nil {
+		return err
+	}
+	if err := h.Setup.Validate(); err != nil {
+		return err
+	}
+	s := &p.archive.Study
+	s.ID, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt = session.NewID(), h.Setup, h.Beta, h.Files, h.Build, h.CreatedAt
+	return nil
+}
+
+func checkTime(field string, t time.Time) error {
+	if y := t.Year(); y < 2000 || y > 9999 {
+		return fault.Field(field, "is not between the years 2000 and 9999")
+	}
+	return nil
+}
+
+func (p *parser) prompt(line *exportedPrompt) error {
+	q := line.Prompt
+	if len(p.archive.Outputs)+len(p.archive.Assignments) > 0 {
+		return fault.Field("type", "a prompt after outputs or ratings")
+	}
+	if want := len(p.archive.Prompts) + 1; q.Place != want || want > MaxPrompts {
+		return fault.Field("place", "%d, where %d is expected and at most %d", q.Place, want, MaxPrompts)
+	}
+	if q.Text == "" {
+		return fault.Field("prompt", "is empty")
+	}
+	for field, text := range map[string]string{"prompt": q.Text, "system": q.System} {
+		if n := len(text); n > decode.MaxPromptBytes {
+			return fault.Field(field, "%d bytes, at most %d", n, decode.MaxPromptBytes)
+		}
+	}
+	p.archive.Prompts = append(p.archive.Prompts, q)
+	return nil
+}
+
+func (p *parser) output(line *exportedOutput) error {
+	o := line.Output
+	if len(p.archive.Assignments) > 0 {
+		return fault.Field("type", "an output after ratings")
+	}
+	if _, ok := p.outputs[o.ID]; ok || o.ID == "" {
+		return fault.Field("id", "%.20q is empty or there twice", o.ID)
+	}
+	if o.Prompt < 1 || o.Prompt > len(p.archive.Prompts) {
+		return fault.Field("prompt", "there is no prompt %d", o.Prompt)
+	}
+	if !slices.Contains(p.archive.Study.Setup.Grid, o.Lambda) {
+		return fault.Field("lambda", "%g is not in the grid", o.Lambda)
+	}
+	if o.Sample < 0 || o.Sample >= MaxSamples {
+		return fault.Field("sample", "%d is outside 0 to %d", o.Sample, MaxSamples-1)
+	}
+	if o.Tokens < 0 || len(o.Text) > maxOutputText {
+		return fault.Field("text", "more than %d bytes, or fewer than no tokens", maxOutputText)
+	}
+	if len(o.Reason) > 20 {
+		return fault.Field("reason", "%.20q is none of stop, length", o.Reason)
+	}
+	key := [4]float64{float64(o.Prompt), o.Lambda, float64(o.Sample), 0}
+	if o.Broken {
+		key[3] = 1
+	}
+	if p.decoded[key] {
+		return fault.Field("sample", "prompt %d has sample %d at λ %g twice", o.Prompt, o.Sample, o.Lambda)
+	}
+	if len(p.archive.Outputs) >= 2*MaxOutputs {
+		return fault.Field("id", "more than %d outputs", 2*MaxOutputs)
+	}
+	p.decoded[key] = true
+	p.outputs[o.ID] = len(p.archive.Outputs)
+	o.ID, o.Done = session.NewID(), true
+	p.archive.Outputs = append(p.archive.Outputs, o)
+	return nil
+}
+
+func (p *parser) rating(r *exportedRating) error {
+	item, shown, err := p.item(r)
+	if err != nil {
+		return err
+	}
+	annotator, err := p.annotator(r.Annotator, r.AskedAt)
+	if err != nil {
+		return err
+	}
+	for field, at := range map[string]time.Time{"asked_at": r.AskedAt, "at": r.At} {
+		if err := checkTime(field, at); err != nil {
+			return err
+		}
+	}
+	if n := len(p.archive.Assignments); n > 0 && r.At.Before(p.archive.Assignments[n-1].At) {
+		return fault.Field("at", "is before the rating above it")
+	}
+	if err := r.Answer.Check(&p.archive.Study.Setup, &p.archive.Items[item]); err != nil {
+		return err
+	}
+	if p.rated[[2]int{item, annotator}] {
+		return fault.Field("annotator", "%s rated item %.20s twice", r.Annotator, r.Item)
+	}
+	p.rated[[2]int{item, annotator}] = true
+	a := Assignment{
+		Study: p.archive.Study.ID, Item: p.archive.Items[item].ID, Annotator: p.archive.Annotators[annotator].ID,
+		Shown: shown, State: Answered, AskedAt: r.AskedAt, Expires: r.At, At: r.At, Answer: r.Answer,
+	}
+	if r.Answer.Skip != "" {
+		a.State = Skipped
+	}
+	p.archive.Assignments = append(p.archive.Assignments, a)
+	return nil
+}
+
+// item finds or makes the item that a rating is about, and the ids of what was shown.
+func (p *parser) item(r *exportedRating) (int, []string, error) {
+	it := Item{Kind: r.Kind, Prompt: r.Prompt, Catch: r.Catch}
+	var shown []string
+	var sides []*Output
+	if len(r.Lambda) != len(r.Shown) {
+		return 0, nil, fault.Field("lambda", "%d values for %d outputs", len(r.Lambda), len(r.Shown))
+	}
+	for i, name := range r.Shown {
+		k, ok := p.outputs[name]
+		if !ok {
+			return 0, nil, fault.Field("shown", "there is no output %.20q", name)
+		}
+		o := &p.archive.Outputs[k]
+		if o.Prompt != r.Prompt || o.Lambda != r.Lambda[i] || slices.Contains(shown, o.ID) {
+			return 0, nil, fault.Field("shown", "output %.20s is of another prompt or λ, or there twice", name)
+		}
+		shown, sides = append(shown, o.ID), append(sides, o)
+	}
+	if err := it.fill(sides); err != nil {
+		return 0, nil, err
+	}
+	if k, ok := p.items[r.Item]; ok {
+		known := p.archive.Items[k]
+		it.ID = known.ID
+		if known.Kind != it.Kind || known.Prompt != it.Prompt || known.Catch != it.Catch || !slices.Equal(known.Outputs, it.Outputs) {
+			return 0, nil, fault.Field("item", "item %.20s was another question above", r.Item)
+		}
+		return k, shown, nil
+	}
+	if r.Item == "" || len(p.items) >= MaxItems {
+		return 0, nil, fault.Field("item", "is empty, or there are more than %d", MaxItems)
+	}
+	it.ID = session.NewID()
+	p.items[r.Item] = len(p.archive.Items)
+	p.archive.Items = append(p.archive.Items, it)
+	return p.items[r.Item], shown, nil
+}
+
+// fill gives an item the outputs that a rating shows, in the item's own order, and checks that they are a
+// question of its kind. A catch trial comes as it was shown.
+func (it *Item) fill(shown []*Output) error {
+	least, most := 2, 2
+	switch it.Kind {
+	case AskPairwise:
+	case AskLikert:
+		least, most = 1, 1
+	case AskRanking:
+		least, most = 3, MaxRanked
+	default:
+		return fault.Field("question", "%.20q is none of pairwise, likert, ranking", string(it.Kind))
+	}
+	if n := len(shown); n < least || n > most {
+		return fault.Field("shown", "%d outputs in a question of kind %s", n, it.Kind)
+	}
+	spoilt := NoCatch
+	for i, o := range shown {
+		if o.Broken {
+			if spoilt != NoCatch || it.Kind != AskPairwise {
+				return fault.Field("shown", "more than one spoilt output, or one outside a pair")
+			}
+			spoilt = []Catch{BrokenA, BrokenB}[i]
+		}
+	}
+	same := it.Kind == AskPairwise && spoilt == NoCatch && shown[0].Lambda == shown[1].Lambda
+	if want := map[bool]Catch{true: SameLambda, false: spoilt}[same]; it.Catch != want {
+		return fault.Field("catch", "%.20q, where the outputs make it %q", string(it.Catch), string(want))
+	}
+	if spoilt != NoCatch {
+		it.Catch = BrokenB // of an item: the spoilt one is last, wherever it was shown
+	}
+	ordered := slices.Clone(shown)
+	slices.SortFunc(ordered, func(a, b *Output) int {
+		switch {
+		case a.Broken != b.Broken:
+			return map[bool]int{true: 1, false: -1}[a.Broken]
+		case a.Lambda < b.Lambda:
+			return -1
+		case a.Lambda > b.Lambda:
+			return 1
+		}
+		return a.Sample - b.Sample
+	})
+	for _, o := range ordered {
+		it.Outputs = append(it.Outputs, o.ID)
+	}
+	if it.Kind == AskPairwise {
+		it.Low, it.High = ordered[0].Lambda, ordered[1].Lambda
+		if it.Low > it.High {
+			it.Low, it.High = it.High, it.Low
+		}
+	}
+	return nil
+}
+
+// annotator finds or makes an annotator.
+func (p *parser) annotator(name string, at time.Time) (int, error) {
+	clean, err := CleanName(name)
+	if err != nil || clean != name {
+		return 0, fault.Field("annotator", "%.70q is not a display name of 1 to %d characters", name, MaxName)
+	}
+	key := strings.ToLower(name)
+	if k, ok := p.annotators[key]; ok {
+		if p.archive.Annotators[k].Name != name {
+			return 0, fault.Field("annotator", "%q and %q differ only in their letters' case", name, p.archive.Annotators[k].Name)
+		}
+		return k, nil
+	}
+	p.annotators[key] = len(p.archive.Annotators)
+	p.archive.Annotators = append(p.archive.Annotators, Annotator{ID: session.NewID(), Study: p.archive.Study.ID, Name: name, JoinedAt: at})
+	return p.annotators[key], nil
+}
+
+// number gives the ratings ids and places that keep their order.
+func (p *parser) number() {
+	ids := map[string]bool{}
+	for len(ids) < len(p.archive.Assignments) {
+		ids[session.NewID()] = true
+	}
+	sorted := slices.Sorted(maps.Keys(ids))
+	places := map[string]int{}
+	for i := range p.archive.Assignments {
+		a := &p.archive.Assignments[i]
+		places[a.Annotator]++
+		a.ID, a.Place = sorted[i], places[a.Annotator]
+	}
+}

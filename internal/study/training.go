@@ -1,0 +1,177 @@
+package study
+
+import (
+	"encoding/json"
+	"io"
+	"strconv"
+	"strings"
+
+	"realign/internal/session"
+)
+
+// Preference is a row of a preference data set as TRL's trainers take it (dataset formats: "preference" with an
+// explicit prompt). Prompt, Chosen and Rejected are texts in a study of plain completions and lists of messages
+// (TRL's conversational format) in one of chats. The other columns say where the row comes from.
+type Preference struct {
+	Prompt         any    `json:"prompt"`
+	Chosen         any    `json:"chosen"`
+	Rejected       any    `json:"rejected"`
+	ChosenLambda   float  `json:"chosen_lambda"`
+	RejectedLambda float  `json:"rejected_lambda"`
+	ChosenSample   int    `json:"chosen_sample"`
+	RejectedSample int    `json:"rejected_sample"`
+	Seed           string `json:"seed"` // of the prompt's outputs: 64 bits, decimal
+	Rater          string `json:"rater"`
+	Order          string `json:"order"`    // what stood first: "chosen_first" or "rejected_first"
+	Question       string `json:"question"` // pairwise or ranking
+	Item           string `json:"item"`     // the same for all raters of a question
+	Category       string `json:"category"`
+}
+
+// Label is a row of an unpaired preference data set (TRL: "unpaired preference").
+type Label struct {
+	Prompt     any    `json:"prompt"`
+	Completion any    `json:"completion"`
+	Label      bool   `json:"label"`
+	Lambda     float  `json:"lambda"`
+	Sample     int    `json:"sample"`
+	Seed       string `json:"seed"`
+	Rater      string `json:"rater"`
+	Question   string `json:"question"`  // pairwise, likert or ranking
+	Criterion  string `json:"criterion"` // of a score, else ""
+	Item       string `json:"item"`
+	Category   string `json:"category"`
+}
+
+// float is a number that is written with a point, so that a reader of the rows takes the column for one of
+// floats though some of them are whole.
+type float float64
+
+func (d float) MarshalJSON() ([]byte, error) {
+	s := strconv.FormatFloat(float64(d), 'g', -1, 64)
+	if !strings.ContainsAny(s, ".e") {
+		s += ".0"
+	}
+	return []byte(s), nil
+}
+
+// Preferences are the rows of a study's ratings: one for each pairwise answer that prefers a side and for each two
+// answers of a ranking that were told apart. Catch trials, ties and "both bad" give none, nor do equal texts.
+func Preferences(s *Setup, ratings []Rating) []Preference {
+	var rows []Preference
+	items := names{format: "%d"}
+	for i := range ratings {
+		r := &ratings[i]
+		item := items.of(r.Item)
+		add := func(chosen, rejected int) {
+			a, b := &r.Outputs[chosen], &r.Outputs[rejected]
+			if a.Text == b.Text {
+				return
+			}
+			row := Preference{
+				Prompt: s.asked(&r.Prompt), Chosen: s.said(a), Rejected: s.said(b), ChosenLambda: float(a.Lambda), RejectedLambda: float(b.Lambda),
+				ChosenSample: a.Sample, RejectedSample: b.Sample, Seed: strconv.FormatUint(a.Seed, 10), Rater: r.Name,
+				Order: "chosen_first", Question: string(r.Kind), Item: item, Category: r.Prompt.Category,
+			}
+			if chosen > rejected {
+				row.Order = "rejected_first"
+			}
+			rows = append(rows, row)
+		}
+		if p, ok := r.Pairwise(); ok && p.Catch == NoCatch {
+			switch p.Choice {
+			case PreferA:
+				add(0, 1)
+			case PreferB:
+				add(1, 0)
+			}
+		}
+		if ranking, ok := r.Ranking(); ok {
+			for a := range ranking.Rank {
+				for b := range ranking.Rank {
+					if ranking.Rank[a] < ranking.Rank[b] {
+						add(a, b)
+					}
+				}
+			}
+		}
+	}
+	return rows
+}
+
+// Labels are the unpaired rows: the preferred of two is good and the other is not, of "both bad" neither is, the
+// best of a ranking is good and its worst is not, and a score is good above the middle of its scale and not below
+// it. Ties, scores in the middle and catch trials give none.
+func Labels(s *Setup, ratings []Rating) []Label {
+	var rows []Label
+	items := names{format: "%d"}
+	for i := range ratings {
+		r := &ratings[i]
+		item := items.of(r.Item)
+		add := func(output int, good bool, criterion string) {
+			o := &r.Outputs[output]
+			rows = append(rows, Label{
+				Prompt: s.asked(&r.Prompt), Completion: s.said(o), Label: good, Lambda: float(o.Lambda), Sample: o.Sample,
+				Seed: strconv.FormatUint(o.Seed, 10), Rater: r.Name, Question: string(r.Kind), Criterion: criterion, Item: item, Category: r.Prompt.Category,
+			})
+		}
+		if p, ok := r.Pairwise(); ok && p.Catch == NoCatch && p.Choice != Tie {
+			add(0, p.Choice == PreferA, "")
+			add(1, p.Choice == PreferB, "")
+		}
+		for _, score := range r.Scores() {
+			if middle := (score.Points + 1) / 2; score.Catch == NoCatch && score.Score != middle {
+				add(0, score.Score > middle, score.Criterion)
+			}
+		}
+		if ranking, ok := r.Ranking(); ok {
+			for k, rank := range ranking.Rank {
+				if rank == 1 || rank == len(ranking.Rank) {
+					add(k, rank == 1, "")
+				}
+			}
+		}
+	}
+	return rows
+}
+
+// asked is a prompt as TRL takes it.
+func (s *Setup) asked(p *Prompt) any {
+	if s.Mode == session.Plain {
+		return p.Text
+	}
+	var messages []message
+	system := p.System
+	if system == "" {
+		system = s.System
+	}
+	if system != "" {
+		messages = append(messages, message{"system", system})
+	}
+	return append(messages, message{"user", p.Text})
+}
+
+// said is an output as TRL takes it.
+func (s *Setup) said(o *Output) any {
+	if s.Mode == session.Plain {
+		return o.Text
+	}
+	return []message{{"assistant", o.Text}}
+}
+
+type message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+// WriteLines writes rows as JSON lines.
+func WriteLines[R any](w io.Writer, rows []R) error {
+	j := json.NewEncoder(w)
+	j.SetEscapeHTML(false)
+	for _, row := range rows {
+		if err := j.Encode(row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
