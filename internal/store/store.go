@@ -37,6 +37,7 @@ type Store struct {
 	lock   io.Closer
 	append statements
 	sqlite bool
+	setups setups
 }
 
 // statements are prepared on the writing connection.

@@ -31,7 +31,8 @@ type sweepRow struct {
 	Outputs   int     `bun:"outputs,scanonly"`
 }
 
-func (r *sweepRow) sweep() (sweep.Sweep, error) {
+// head is the sweep without its setup.
+func (r *sweepRow) head() sweep.Sweep {
 	s := sweep.Sweep{
 		ID: r.ID, Owner: r.Owner, Instance: r.Instance, State: sweep.State(r.State), Reason: r.Reason,
 		Created: fromMicros(&r.CreatedAt), Ended: fromMicros(r.EndedAt),
@@ -39,6 +40,11 @@ func (r *sweepRow) sweep() (sweep.Sweep, error) {
 	if r.Report != nil {
 		s.Report = json.RawMessage(*r.Report)
 	}
+	return s
+}
+
+func (r *sweepRow) sweep() (sweep.Sweep, error) {
+	s := r.head()
 	if err := json.Unmarshal([]byte(r.Setup), &s.Setup); err != nil {
 		return s, fault.Wrap(err, fault.Internal, "sweep %s cannot be read", r.ID)
 	}
@@ -155,10 +161,24 @@ func (s *Store) CreateSweep(ctx context.Context, w sweep.Sweep) error {
 // Sweep is one of an owner's sweeps, without its outputs.
 func (s *Store) Sweep(ctx context.Context, owner, id string) (sweep.Sweep, error) {
 	var row sweepRow
-	if err := s.read.NewSelect().Model(&row).Where("w.owner = ? AND w.id = ?", owner, id).Scan(ctx); err != nil {
+	query := s.read.NewSelect().Model(&row).Where("w.owner = ? AND w.id = ?", owner, id)
+	setup, known := s.setups.get(id)
+	if known {
+		query.ExcludeColumn("setup")
+	}
+	if err := query.Scan(ctx); err != nil {
 		return sweep.Sweep{}, wrap(notFound(err, "sweep"), "read sweep %s", id)
 	}
-	return row.sweep()
+	if known {
+		w := row.head()
+		w.Setup = setup
+		return w, nil
+	}
+	w, err := row.sweep()
+	if err == nil {
+		s.setups.put(id, w.Setup)
+	}
+	return w, err
 }
 
 // OpenSweeps are those of an instance that have not ended, of any owner, the oldest first.
