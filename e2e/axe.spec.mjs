@@ -29,9 +29,13 @@ before(async () => {
   await page.click("[data-share-submit]");
   await page.locator("[data-share-url]").waitFor();
   const comparison = await page.inputValue("[data-share-url]");
+  const study = await openStudy(page);
+  const drafted = await draftStudy(page, "A draft");
   cookies = await context.cookies();
   addresses = {
     playground: "/", session, comparison, sessions: "/sessions", "sessions-none": "/sessions?q=nothing", shares: "/shares", pairs: "/pairs", pair: "/pairs/demo",
+    studies: "/studies", "study-new": "/studies/new", "study-draft": drafted, "study-open": study.page, "study-edit": `${drafted}/edit`,
+    "rate-join": study.invite, ...study.previews,
     error: "/nothing", login: `${guarded.base}/login?next=%2Fsessions`, fork: `/?from=c:${comparison.split("/c/")[1]}`,
   };
   await context.close();
@@ -42,6 +46,48 @@ after(async () => {
   await guarded?.stop();
   await server?.stop();
 });
+
+/** A draft of a study with every kind of question. */
+async function draftStudy(page, title) {
+  await page.goto(`${server.base}/studies/new`);
+  await page.fill('[name="title"]', title);
+  await page.fill('[name="guidelines"]', "## What counts\n\nPrefer the answer that **you** would like to get.\n\n- Length does not matter.\n\n| so | so |\n|---|---|\n| a | b |");
+  await page.fill('[name="prompts"]', "What did you think of the film last night?\nHow was the meal?");
+  await page.fill('[name="grid"]', "0 1 2");
+  await page.locator("main details > summary").first().click();
+  await page.fill('[name="max_tokens"]', "40");
+  for (const name of ["likert", "ranking"]) await page.check(`[name="${name}"]`);
+  await page.fill('[name="ranked"]', "3");
+  await page.click('button:text("Save the draft")');
+  return new URL(page.url()).pathname;
+}
+
+/** A study that is rated, and an annotator who has answered. */
+async function openStudy(page) {
+  const path = await draftStudy(page, "Which do you like better?");
+  await page.click('button:text("Decode the answers")');
+  await page.locator('h2:text("The answers are there")').waitFor({ timeout: 120_000 });
+  await page.click('button:text("Open for annotators")');
+  await page.click('button:text("Make an invite link")');
+  const invite = await page.inputValue("input[data-select-all]");
+  const rater = await freshPage(browser);
+  await rater.page.goto(invite);
+  await rater.page.fill('[name="name"]', "Ann");
+  await rater.page.keyboard.press("Enter");
+  await rater.page.locator("[data-rate-answer]").waitFor();
+  await rater.page.click("[data-rate-skip] > summary");
+  await rater.page.click('[data-rate-skip-form] button:text("Skip")');
+  await rater.context.close();
+  const previews = {};
+  for (let n = 0; Object.keys(previews).length < 3; n++) {
+    assert.ok(n < 40, "a question of every kind");
+    await page.goto(`${server.base}${path}/preview?n=${n}`);
+    const kind = await page.locator("[data-rate-question]").getAttribute("data-rate-question");
+    previews[`rate-${kind}`] ??= `${path}/preview?n=${n}`;
+  }
+  previews["rate-end"] = `${path}/preview?n=9999`;
+  return { page: path, invite, previews };
+}
 
 async function check(page, name) {
   await page.evaluate(axe);

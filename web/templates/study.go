@@ -131,6 +131,15 @@ func (v StudyPage) is(statuses ...string) bool {
 
 func (v StudyPage) path(rest string) string { return "/studies/" + v.ID + rest }
 
+// grid is the λ of the study, as they are read.
+func (v StudyPage) grid() string {
+	words := make([]string, len(v.Grid))
+	for i, x := range v.Grid {
+		words[i] = FormatLambda([]float64{x})
+	}
+	return joinDots(words)
+}
+
 func (v StudyForm) action() string {
 	if v.ID == "" {
 		return "/studies"
