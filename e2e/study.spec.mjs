@@ -167,6 +167,39 @@ test("an owner sets up a study from a CSV, two annotators finish it by keyboard,
     assert.match(words, new RegExp(`^ ?${name} ?24 of 24 ?1`));
   }
   assert.equal(new Set(clicked.map((c) => c.id)).size, 50);
+
+  // Results and exports say what was clicked.
+  const get = async (path) => (await owner.page.request.get(`${server.base}/studies/${study}/${path}`)).text();
+  const lines = (await get("export/ratings.jsonl")).trim().split("\n").map((line) => JSON.parse(line));
+  const outputs = new Map(lines.filter((line) => line.type === "output").map((line) => [line.id, line]));
+  const places = new Map(lines.filter((line) => line.type === "prompt").map((line) => [line.place, line.prompt]));
+  const said = (name, prompt, texts, choice, comment) => JSON.stringify([name, prompt, texts, choice, comment ?? ""]);
+  const ratings = lines.filter((line) => line.type === "rating");
+  assert.deepEqual(
+    ratings.map((r) => said(r.annotator, places.get(r.prompt), r.shown.map((id) => outputs.get(id).text), r.answer.skip ? "skip" : r.answer.choice, r.answer.comment)).sort(),
+    clicked.map((c) => said(c.name, c.prompt, c.texts, c.choice, c.comment)).sort(),
+  );
+  const count = (wanted) => ratings.filter((r) => !r.catch && wanted(r)).length;
+  const results = JSON.parse(await get("results.json"));
+  const sum = (name) => results.overall.wins.reduce((total, pair) => total + pair[name], 0);
+  const higher = (r) => (r.answer.choice === "b") === (r.lambda[1] > r.lambda[0]);
+  const decided = (r) => ["a", "b"].includes(r.answer.choice);
+  assert.equal(sum("high_wins"), count((r) => decided(r) && higher(r)));
+  assert.equal(sum("low_wins"), count((r) => decided(r) && !higher(r)));
+  assert.equal(sum("ties"), count((r) => ["tie", "both_bad"].includes(r.answer.choice)));
+  const preferences = (await get("export/preferences.jsonl")).trim().split("\n").map((line) => JSON.parse(line));
+  assert.equal(preferences.length, count(decided));
+  const content = (messages) => messages.at(-1).content;
+  assert.deepEqual(
+    preferences.map((row) => JSON.stringify([row.rater, content(row.prompt), content(row.chosen), content(row.rejected)])).sort(),
+    ratings.filter((r) => !r.catch && decided(r)).map((r) => {
+      const [chosen, rejected] = r.answer.choice === "a" ? r.shown : [...r.shown].reverse();
+      return JSON.stringify([r.annotator, places.get(r.prompt), outputs.get(chosen).text, outputs.get(rejected).text]);
+    }).sort(),
+  );
+  await owner.page.goto(`${server.base}/studies/${study}/results`);
+  assert.equal(await owner.page.locator("[data-pairs-table] tbody tr").count(), results.overall.wins.length);
+  assert.equal(await owner.page.locator("[data-records] tbody tr").count(), 2);
   assert.deepEqual(owner.troubles, []);
   await owner.context.close();
 });
