@@ -18,9 +18,9 @@ import (
 	"realign/internal/offload"
 	"realign/internal/session"
 	"realign/internal/store"
+	"realign/internal/study"
 	"realign/internal/sweep/reward"
 	"realign/internal/sweep/runner"
-	"realign/internal/study"
 	"realign/internal/web"
 	"realign/internal/worker"
 )
