@@ -66,8 +66,16 @@ const question = (page) => page.locator('[data-rate-answer] [name="question"]').
 
 /** Waits for the next question, or the end, after the one with this id. */
 async function after(page, id) {
-  await until(async () => (await page.locator("[data-rate-notice]").count()) > 0 || ((await page.locator("[data-rate-answer]").count()) > 0 && (await question(page)) !== id), "the next question");
-  return (await page.locator("[data-rate-notice]").count()) === 0;
+  let shown;
+  await until(async () => {
+    // At one moment: the page may be replaced between two questions to it.
+    shown = await page.evaluate(() => {
+      if (document.querySelector("[data-rate-notice]")) return "end";
+      return document.querySelector('[data-rate-answer] [name="question"]')?.value;
+    }).catch(() => undefined);
+    return shown !== undefined && shown !== id;
+  }, "the next question");
+  return shown !== "end";
 }
 
 test("an owner sets up a study from a CSV, two annotators finish it by keyboard, and nobody is told what they rate", async () => {
