@@ -97,7 +97,7 @@ for (const [width, colorScheme] of [[1280, "light"], [1280, "dark"], [390, "ligh
 
     // The picture and the table beside it agree: the line of the best λ stands where its number says.
     const best = Number((await page.locator("#finding-title").textContent()).match(/[\d.]+/)[0]);
-    const x = Number((await page.locator("[data-curve] .plot-top").getAttribute("x1")).replace("%", ""));
+    const x = Number((await page.locator("[data-curve] .curve-top").getAttribute("x1")).replace("%", ""));
     assert.ok(Math.abs(x / 50 - best) <= 0.0051, `${x}% of 0 to 2 is not ${best}`);
 
     await check(page, "results");
