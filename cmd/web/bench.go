@@ -13,6 +13,7 @@ import (
 	"realign/internal/bench"
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/pair"
 )
 
 type benchCommand struct {
@@ -56,26 +57,9 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 	}
 	fmt.Fprintf(h.stdout, "Pair `%s`, %d processors, %s, %d tokens a lane, %s.\n", p.Name, runtime.NumCPU(), h.engine(), c.Tokens, time.Now().UTC().Format(time.DateOnly))
 	if c.prints("bare") {
-		fmt.Fprint(h.stdout, tableHead("engine ÷ bare passes of the same shapes", "engine", "bare"))
-	}
-	for _, b := range bareCases {
-		if !c.prints("bare") {
-			break
-		}
-		models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
-		if err != nil {
+		if err := c.bare(ctx, h, p); err != nil {
 			return err
 		}
-		recording := bench.Record(models)
-		r := rig{ctx: ctx, engine: decode.NewEngine(recording, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
-		ratio, err := bench.Compare(c.Pairs, func() error {
-			recording.Reset()
-			return r.run(r.lanes(spread(b.lanes), b.trace))
-		}, recording.Replay)
-		if err := cmp.Or(err, r.engine.Close()); err != nil {
-			return err
-		}
-		fmt.Fprint(h.stdout, tableRow(b.name, ratio))
 	}
 	models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
 	if err != nil {
@@ -111,6 +95,28 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 			}
 			fmt.Fprint(h.stdout, tableRow(row.name, ratio))
 		}
+	}
+	return nil
+}
+
+// bare prints how the engine compares with its bare passes.
+func (c *benchCommand) bare(ctx context.Context, h host, p *pair.Pair) error {
+	fmt.Fprint(h.stdout, tableHead("engine ÷ bare passes of the same shapes", "engine", "bare"))
+	for _, b := range bareCases {
+		models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
+		if err != nil {
+			return err
+		}
+		recording := bench.Record(models)
+		r := rig{ctx: ctx, engine: decode.NewEngine(recording, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
+		ratio, err := bench.Compare(c.Pairs, func() error {
+			recording.Reset()
+			return r.run(r.lanes(spread(b.lanes), b.trace))
+		}, recording.Replay)
+		if err := cmp.Or(err, r.engine.Close()); err != nil {
+			return err
+		}
+		fmt.Fprint(h.stdout, tableRow(b.name, ratio))
 	}
 	return nil
 }
