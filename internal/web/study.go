@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -311,14 +310,9 @@ func readPrompts(c echo.Context, v *templates.StudyForm) ([]study.Prompt, error)
 	if err != nil {
 		return nil, err
 	}
-	in, err := part.Open()
+	data, err := readPart(part)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
-	}
-	defer in.Close()
-	data, err := io.ReadAll(in)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
+		return nil, err
 	}
 	prompts, err := study.ParsePrompts(data, format)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -192,14 +191,9 @@ func promptFile(c echo.Context) ([]sweep.Row, error) {
 	if err != nil || part.Size == 0 && part.Filename == "" {
 		return nil, nil
 	}
-	in, err := part.Open()
+	data, err := readPart(part)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
-	}
-	defer in.Close()
-	data, err := io.ReadAll(in)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the file cannot be read")
+		return nil, err
 	}
 	return sweep.ReadPrompts(part.Filename, data)
 }
