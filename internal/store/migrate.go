@@ -12,13 +12,19 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// migrate brings the tables up to date, each step in a transaction of its own.
+// migrate brings the tables up to date, each step in a transaction of its own. On SQLite, which has no lock that
+// outlives a transaction, another program may take a step between our look at the version and our taking it: then the
+// step fails, and looking again finds it taken.
 func (s *Store) migrate(ctx context.Context) error {
 	steps, err := s.steps()
 	if err != nil {
 		return err
 	}
-	_, err = steps.Up(ctx)
+	for range len(steps.ListSources()) + 1 {
+		if _, err = steps.Up(ctx); err == nil || !s.sqlite || ctx.Err() != nil {
+			break
+		}
+	}
 	return err
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"realign/internal/fault"
 	"realign/internal/session"
 	"realign/internal/store"
@@ -112,6 +114,26 @@ func TestOpenTwice(t *testing.T) {
 	}
 	if v, err := open(t, config).Meta(t.Context(), "k"); v != "v" || err != nil {
 		t.Errorf("%q, %v", v, err)
+	}
+}
+
+// Programs that find a new database at the same time all make its tables.
+func TestOpenAtOnce(t *testing.T) {
+	for range 5 {
+		data := t.TempDir()
+		var all errgroup.Group
+		for range 6 {
+			all.Go(func() error {
+				db, err := store.Open(t.Context(), store.Config{Data: data})
+				if err != nil {
+					return err
+				}
+				return db.Close()
+			})
+		}
+		if err := all.Wait(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
