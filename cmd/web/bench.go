@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"realign/internal/bench"
 	"realign/internal/decode"
 	"realign/internal/fault"
@@ -66,6 +68,10 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 		return err
 	}
 	printPlacements(h, models)
+	aligned, err := models.Aligned(p.Names()[0])
+	if err != nil {
+		return err
+	}
 	r := rig{ctx: ctx, engine: decode.NewEngine(models, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
 	defer r.engine.Close()
 	never := r // on the same models: one of the two is always idle
@@ -75,7 +81,7 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 		name, head, a, b string
 		rows             []timed
 	}{
-		{"rows", "κ(n): a pass of n rows ÷ a pass of one, on all threads", "n rows", "one row", passes(models.Reference())},
+		{"rows", "κ(n): a pass of n rows ÷ a pass of one, on all threads", "this", "one row", passes(models.Reference(), aligned)},
 		{"models", "two models ÷ one", "two", "one", r.models(&never)},
 		{"guesses", "guesses where they pay ÷ none", "guesses", "none", r.guesses(&never)},
 		{"lanes", "lanes of one run ÷ as many runs", "lanes", "runs", r.several()},
@@ -201,25 +207,26 @@ func (r *rig) timing(requests ...decode.Request) func() error {
 	return func() error { return r.run(requests...) }
 }
 
-// passes compares passes of a bare model: more rows of one sequence against one row, after 16 tokens.
-func passes(m decode.Model) (list []timed) {
+// passes compares passes of bare models, after 16 tokens, with passes of one row of the reference on all threads: of more
+// rows of one sequence, and of one row of each model at the same time, on the threads that each was opened with.
+func passes(reference, aligned decode.Model) (list []timed) {
 	const history = 16
-	rows := func(from, n int) (rows []decode.Row) {
+	rows := func(m decode.Model, from, n int) (rows []decode.Row) {
 		for p := from; p < from+n; p++ {
 			rows = append(rows, decode.Row{Token: decode.Token(p % m.Limits().Vocab), Pos: p, Want: p >= history})
 		}
 		return rows
 	}
-	pass := func(n int) func() error {
-		return func() error { // several, as one is soon over
-			m.SetThreads(runtime.GOMAXPROCS(0))
+	series := func(m decode.Model, threads, n int) func() error {
+		return func() error { // of several, as one is soon over
+			m.SetThreads(threads)
 			defer m.SetThreads(0)
 			defer m.Trim(0, 0)
-			if err := m.Forward(rows(0, history)); err != nil {
+			if err := m.Forward(rows(m, 0, history)); err != nil {
 				return err
 			}
 			for range 64 {
-				if err := m.Forward(rows(history, n)); err != nil {
+				if err := m.Forward(rows(m, history, n)); err != nil {
 					return err
 				}
 				m.Trim(0, history)
@@ -227,10 +234,16 @@ func passes(m decode.Model) (list []timed) {
 			return nil
 		}
 	}
+	one := series(reference, runtime.GOMAXPROCS(0), 1)
 	for n := 2; n <= 16; n++ {
-		list = append(list, timed{fmt.Sprintf("κ(%d)", n), pass(n), pass(1)})
+		list = append(list, timed{fmt.Sprintf("κ(%d)", n), series(reference, runtime.GOMAXPROCS(0), n), one})
 	}
-	return list
+	return append(list, timed{"both models at once, a row each", func() error {
+		var both errgroup.Group
+		both.Go(series(reference, 0, 1))
+		both.Go(series(aligned, 0, 1))
+		return both.Wait()
+	}, one})
 }
 
 // models compares decoding with two models and with one.
