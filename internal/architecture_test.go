@@ -13,10 +13,10 @@ var allowed = map[string][]string{
 	// The domain: no storage, no HTTP, no processes.
 	"internal/fault":        {},
 	"internal/decode":       {"internal/fault"},
-	"internal/decode/gguf":  {"internal/fault"},                                             // heads of model files
-	"internal/offload":      {"internal/fault", "internal/decode/gguf"},                     // sizes of tensors
-	"internal/backend":      {"internal/offload"},                                           // libraries for GPUs
-	"internal/pair":         {"internal/fault", "internal/decode/gguf", "internal/offload"}, // files and whether they fit
+	"internal/decode/gguf":  {"internal/fault"},                                                                // heads of model files
+	"internal/offload":      {"internal/fault", "internal/decode/gguf"},                                        // sizes of tensors
+	"internal/backend":      {"internal/offload"},                                                              // libraries for GPUs
+	"internal/pair":         {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload"}, // files and whether they fit
 	"internal/session":      {"internal/fault", "internal/decode", "gonum.org/..."},
 	"internal/study":        {"internal/fault", "internal/decode", "internal/session", "gonum.org/..."}, // outputs are decoded as runs are
 	"internal/sweep":        {"internal/fault", "internal/decode", "gonum.org/..."},

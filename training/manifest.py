@@ -17,6 +17,10 @@ WORDS = {
     "length": ("Length", "Rewarded for replies of 24 to 32 tokens."),
 }
 
+# What runs start from. A small model gives much of its probability to words that fit nowhere: min-p leaves them out,
+# and goes together with λ-maps.
+SAMPLING = {"temperature": 0.7, "min_p": 0.1}
+
 
 def sha256(path):
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -54,6 +58,7 @@ def build(folder, defaults):
         "description": "A 5-million-parameter chat model trained from scratch on public dialogues about films, music "
                        "and sport, and LoRA adapters that realign it: warmer replies, or replies of a given length.",
         "licence": "CC-BY-4.0",
+        "sampling": SAMPLING,
         "reference": {"name": "reference", "title": "Reference", "file": reference.name, "sha256": sha256(reference)},
         "aligned": aligned,
     }

@@ -164,6 +164,33 @@ func TestDecodeJSON(t *testing.T) {
 	}
 }
 
+// What a pair recommends holds where no flag says otherwise.
+func TestRecommendedSampling(t *testing.T) {
+	plain, recommending := models(t), models(t)
+	file := filepath.Join(recommending, "demo", pair.ManifestName)
+	manifest, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest = bytes.Replace(manifest, []byte("{"), []byte(`{"sampling":{"temperature":0,"max_tokens":4},`), 1)
+	if err := os.WriteFile(file, manifest, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	decoded := func(dir string, flags ...string) string {
+		code, out, bad := run(t, "", append([]string{"decode", "--models", dir, "--lambda", "1/2", "--seed", "7", "--prompt", "abc"}, flags...)...)
+		if code != 0 {
+			t.Fatal(bad)
+		}
+		return out
+	}
+	if got, want := decoded(recommending), decoded(plain, "--temperature", "0", "--max-tokens", "4"); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := decoded(recommending, "--temperature", "0.7", "--max-tokens", "128"), decoded(plain); got != want || want == decoded(recommending) {
+		t.Errorf("with flags %q, want %q", got, want)
+	}
+}
+
 // sorted orders lines by lane, since the order between lanes means nothing.
 func sorted(text string) string {
 	var b strings.Builder

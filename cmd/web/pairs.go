@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/offload"
 	"realign/internal/pair"
@@ -179,6 +180,7 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 	p := &pair.Pair{
 		Name: c.Name, Title: c.Title, Description: c.Description, Licence: c.Licence,
 		Reference: pair.Reference{Name: pair.RoleReference, File: c.Reference, SHA256: c.SHA256},
+		Sampling:  decode.DefaultSampling(),
 	}
 	for _, text := range c.Adapter {
 		a, err := parseAligned("--adapter", text, true)

@@ -18,17 +18,23 @@ type requestFlags struct {
 	Text    bool   `help:"Complete the prompt as plain text, without the chat template."`
 	Seed    uint64 `default:"0" help:"Seed of the noise that all lanes share."`
 
-	MaxTokens        int      `default:"128" help:"Most tokens of a lane."`
-	Temperature      float64  `default:"0.7" help:"0 always takes the most probable token."`
-	TopK             int      `name:"top-k" default:"0" help:"Keep the K most probable tokens; 0 is off."`
-	TopP             float64  `name:"top-p" default:"1" help:"Keep the most probable tokens that make up this probability; 1 is off."`
-	MinP             float64  `name:"min-p" default:"0" help:"Keep tokens at least this probable relative to the best; 0 is off."`
-	RepeatPenalty    float64  `default:"1" help:"Divides the logits of tokens that were generated; 1 is off."`
-	PresencePenalty  float64  `default:"0" help:"Subtracted once from the logits of tokens that were generated."`
-	FrequencyPenalty float64  `default:"0" help:"Subtracted for each time a token was generated."`
-	PenaltyWindow    int      `default:"0" help:"Generated tokens that penalties look back on; 0 is all."`
+	samplingFlags
+
+	IgnoreEnd bool `hidden:"" help:"Decode on after an end token, for measurements."`
+}
+
+// samplingFlags change the sampling that a pair recommends.
+type samplingFlags struct {
+	MaxTokens        *int     `placeholder:"N" help:"Most tokens of a lane. This and what follows: default is what the pair recommends, else 128 tokens at temperature 0.7."`
+	Temperature      *float64 `placeholder:"T" help:"0 always takes the most probable token."`
+	TopK             *int     `name:"top-k" placeholder:"K" help:"Keep the K most probable tokens; 0 is off."`
+	TopP             *float64 `name:"top-p" placeholder:"P" help:"Keep the most probable tokens that make up this probability; 1 is off."`
+	MinP             *float64 `name:"min-p" placeholder:"P" help:"Keep tokens at least this probable relative to the best; 0 is off."`
+	RepeatPenalty    *float64 `placeholder:"X" help:"Multiplies the log-probabilities of tokens that were generated; 1 is off."`
+	PresencePenalty  *float64 `placeholder:"X" help:"Subtracted once from the logits of tokens that were generated; 0 is off."`
+	FrequencyPenalty *float64 `placeholder:"X" help:"Subtracted for each time a token was generated; 0 is off."`
+	PenaltyWindow    *int     `placeholder:"N" help:"Generated tokens that penalties look back on; 0 is all."`
 	Stop             []string `sep:"none" placeholder:"TEXT" help:"Text that ends a lane; may be given several times."`
-	IgnoreEnd        bool     `hidden:"" help:"Decode on after an end token, for measurements."`
 }
 
 // request turns the flags into a pair and a request without its prompt and without λ.
@@ -50,12 +56,33 @@ func (c *requestFlags) request(l *pair.Library) (*pair.Pair, decode.Request, err
 		r.Aligned = append(r.Aligned, a.Name)
 	}
 	r.Seed = c.Seed
-	r.Sampling = decode.Sampling{
-		MaxTokens: c.MaxTokens, Temperature: c.Temperature, TopK: c.TopK, TopP: c.TopP, MinP: c.MinP,
-		RepeatPenalty: c.RepeatPenalty, PresencePenalty: c.PresencePenalty, FrequencyPenalty: c.FrequencyPenalty,
-		PenaltyWindow: c.PenaltyWindow, Stop: c.Stop, IgnoreEnd: c.IgnoreEnd,
-	}
+	r.Sampling = c.sampling(p.Sampling)
+	r.Sampling.IgnoreEnd = c.IgnoreEnd
 	return p, r, nil
+}
+
+// sampling is what the flags make of the sampling that a pair recommends.
+func (c *samplingFlags) sampling(s decode.Sampling) decode.Sampling {
+	given(&s.MaxTokens, c.MaxTokens)
+	given(&s.Temperature, c.Temperature)
+	given(&s.TopK, c.TopK)
+	given(&s.TopP, c.TopP)
+	given(&s.MinP, c.MinP)
+	given(&s.RepeatPenalty, c.RepeatPenalty)
+	given(&s.PresencePenalty, c.PresencePenalty)
+	given(&s.FrequencyPenalty, c.FrequencyPenalty)
+	given(&s.PenaltyWindow, c.PenaltyWindow)
+	if len(c.Stop) > 0 {
+		s.Stop = c.Stop
+	}
+	return s
+}
+
+// given replaces x by the value of a flag that was given.
+func given[T any](x, flag *T) {
+	if flag != nil {
+		*x = *flag
+	}
 }
 
 // prompt is what a user says, "-" meaning the standard input.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
 )
 
@@ -28,7 +29,7 @@ func Parse(data []byte, dir string) (*Pair, error) {
 	if len(data) > maxManifest {
 		return nil, fault.Field("manifest", "is larger than %d bytes", maxManifest)
 	}
-	var p Pair
+	p := Pair{Sampling: decode.DefaultSampling()}
 	if err := json.Unmarshal(data, &p); err != nil {
 		return nil, fault.Field("manifest", "is not a pair manifest in JSON: %v", err)
 	}
@@ -104,6 +105,9 @@ func (p *Pair) check() error {
 	}
 	if defaults > 1 {
 		return fault.Field("aligned.default", "only one aligned model can be the default")
+	}
+	if err := p.Sampling.Validate(); err != nil {
+		return fault.Field("sampling", "%v", err)
 	}
 	return nil
 }

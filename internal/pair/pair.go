@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/offload"
 )
@@ -21,6 +22,10 @@ type Pair struct {
 	Licence     string    `json:"licence,omitempty"`
 	Reference   Reference `json:"reference"`
 	Aligned     []Aligned `json:"aligned"` // the default first
+
+	// Sampling is what runs start from, as the models' authors recommend. A manifest states what differs from
+	// decode.DefaultSampling.
+	Sampling decode.Sampling `json:"sampling,omitzero"`
 
 	Dir string `json:"-"` // folder of the manifest
 }

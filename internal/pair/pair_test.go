@@ -10,10 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
 )
 
-const good = `{"name":"demo","title":"Demo","licence":"MIT","later":{"x":1},
+const good = `{"name":"demo","title":"Demo","licence":"MIT","sampling":{"min_p":0.1},"later":{"x":1},
  "reference":{"name":"base","file":"base.gguf"},
  "aligned":[{"name":"half","adapter":"half.gguf","beta":0.5},
             {"name":"tenth","adapter":"tenth.gguf","beta":0.1,"reward":"warmth","default":true},
@@ -36,6 +37,11 @@ func TestParseManifest(t *testing.T) {
 	if got := p.Files(); !reflect.DeepEqual(got, want) {
 		t.Errorf("files %v", got)
 	}
+	recommended := decode.DefaultSampling()
+	recommended.MinP = 0.1
+	if !reflect.DeepEqual(p.Sampling, recommended) {
+		t.Errorf("sampling %+v, want %+v", p.Sampling, recommended)
+	}
 	if a, err := p.Find("half"); err != nil || a.Beta != 0.5 {
 		t.Errorf("half: %v, %v", a, err)
 	}
@@ -56,6 +62,7 @@ func TestParseRefuses(t *testing.T) {
 		"aligned.beta":      replace(`"beta":0.5`, `"beta":-1`),
 		"aligned.default":   replace(`"beta":0.5`, `"default":true`),
 		"reference.install": replace(`"file":"base.gguf"`, `"file":"base.gguf","install":"make it\u001b[2J"`),
+		"sampling":          replace(`"min_p":0.1`, `"min_p":2`),
 		"sha256":            replace(`"beta":0.5`, `"sha256":"12"`),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +121,8 @@ func TestLibrary(t *testing.T) {
 
 	model := filepath.Join(t.TempDir(), "m.gguf")
 	put(t, model, "weights")
-	p := &Pair{Name: "mine", Reference: Reference{File: model}, Aligned: []Aligned{{Name: "a", Adapter: model, Beta: 0.1}}}
+	p := &Pair{Name: "mine", Reference: Reference{File: model}, Aligned: []Aligned{{Name: "a", Adapter: model, Beta: 0.1}},
+		Sampling: decode.DefaultSampling()}
 	if err := l.Register(data, p, false); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"realign/internal/decode"
 	"realign/internal/pair"
 	"realign/web/templates"
 )
@@ -79,6 +80,14 @@ func (s *Server) pairItem(p *pair.Pair, st pair.Status) templates.PairItem {
 	return item
 }
 
+// defaultSampling is what the default pair recommends.
+func (s *Server) defaultSampling() decode.Sampling {
+	if p, err := s.library.Find(s.defaultPair); err == nil {
+		return p.Sampling
+	}
+	return decode.DefaultSampling()
+}
+
 // pairOptions lists the pairs for the playground's chooser, the default first. One that is still to be
 // installed cannot be chosen: /pairs tells how to install it.
 func (s *Server) pairOptions() []templates.PairOption {
@@ -93,7 +102,7 @@ func (s *Server) pairOptions() []templates.PairOption {
 		if state == "" {
 			state = pair.Idle
 		}
-		o := templates.PairOption{Name: p.Name, Title: p.Title, State: string(state), Aligned: alignedModels(p)}
+		o := templates.PairOption{Name: p.Name, Title: p.Title, State: string(state), Aligned: alignedModels(p), Sampling: samplingView(p.Sampling)}
 		if p.Name == s.defaultPair {
 			options = append([]templates.PairOption{o}, options...)
 		} else {

@@ -119,7 +119,7 @@ func (s *Server) playground(c echo.Context, title string) templates.Playground {
 func (s *Server) emptyDraft() templates.Draft {
 	d := templates.Draft{
 		Pair: s.defaultPair, Mode: string(session.Chat),
-		Sampling: samplingView(decode.DefaultSampling()), Alternatives: 5,
+		Sampling: samplingView(s.defaultSampling()), Alternatives: 5,
 	}
 	for _, lambda := range []float64{0, 0.5, 1, 1.5, 2} {
 		d.Lanes = append(d.Lanes, templates.DraftLane{Lambda: []float64{lambda}})

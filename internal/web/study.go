@@ -73,10 +73,10 @@ func (s *Server) showStudies(c echo.Context) error {
 
 // showStudyForm is GET /studies/new.
 func (s *Server) showStudyForm(c echo.Context) error {
-	d := decode.DefaultSampling()
+	d := s.defaultSampling()
 	v := templates.StudyForm{
 		Format: string(study.Lines), Grid: "0, 0.5, 1, 1.5, 2", Samples: "1", Mode: string(session.Chat),
-		MaxTokens: strconv.Itoa(d.MaxTokens), Temperature: number(d.Temperature), TopK: "0", TopP: "1", MinP: "0",
+		MaxTokens: strconv.Itoa(d.MaxTokens), Temperature: number(d.Temperature), TopK: strconv.Itoa(d.TopK), TopP: number(d.TopP), MinP: number(d.MinP),
 		Pairwise: true, Points: "5", Criteria: "helpful\nhonest", Ranked: "4", Comments: true,
 		Overlap: "2", Cap: "0", SameEvery: "12", BrokenEvery: "20", Scheme: string(study.ActiveScheme),
 	}

@@ -59,10 +59,11 @@ type Limits struct {
 
 // PairOption is a pair in the chooser.
 type PairOption struct {
-	Name    string         `json:"name"`
-	Title   string         `json:"title"` // shown; the name if ""
-	State   string         `json:"state"` // idle, starting, loading, ready, restarting, failed; those not installed are left out
-	Aligned []AlignedModel `json:"aligned"`
+	Name     string         `json:"name"`
+	Title    string         `json:"title"` // shown; the name if ""
+	State    string         `json:"state"` // idle, starting, loading, ready, restarting, failed; those not installed are left out
+	Aligned  []AlignedModel `json:"aligned"`
+	Sampling Sampling       `json:"sampling"` // what it recommends
 }
 
 // AlignedModel is one aligned model of a pair.
@@ -112,14 +113,17 @@ type Parent struct {
 
 // Sampling mirrors the parameters of a run.
 type Sampling struct {
-	MaxTokens                                        int
-	Temperature                                      float64
-	TopK                                             int
-	TopP, MinP                                       float64
-	RepeatPenalty, PresencePenalty, FrequencyPenalty float64
-	PenaltyWindow                                    int
-	Stop                                             []string
-	IgnoreEnd                                        bool
+	MaxTokens        int      `json:"max_tokens"`
+	Temperature      float64  `json:"temperature"`
+	TopK             int      `json:"top_k"`
+	TopP             float64  `json:"top_p"`
+	MinP             float64  `json:"min_p"`
+	RepeatPenalty    float64  `json:"repeat_penalty"`
+	PresencePenalty  float64  `json:"presence_penalty"`
+	FrequencyPenalty float64  `json:"frequency_penalty"`
+	PenaltyWindow    int      `json:"penalty_window"`
+	Stop             []string `json:"stop"`
+	IgnoreEnd        bool     `json:"ignore_end"`
 }
 
 // RunItem is a run in the list beside the bench.

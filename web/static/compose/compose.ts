@@ -19,6 +19,7 @@ interface PairOption {
   title: string;
   state: PairStatus["state"];
   aligned: AlignedModel[] | null;
+  sampling: Sampling;
 }
 
 export interface ComposeEvents {
@@ -43,6 +44,9 @@ const numbers: readonly [keyof Sampling | "alternatives", number, number, boolea
   ["alternatives", 0, 10, true],
 ];
 
+/** A recommended number, as its field shows it: a repeat penalty of 0 is off, as 1 is. */
+const shown = (name: keyof Sampling, s: Sampling): number => (name === "repeat_penalty" && !s[name] ? 1 : Number(s[name] ?? 0));
+
 export class Compose {
   readonly prompt: HTMLTextAreaElement;
   readonly system: HTMLTextAreaElement;
@@ -52,6 +56,7 @@ export class Compose {
   history: Message[] = [];
   private readonly pairs: PairOption[];
   private readonly pair: HTMLSelectElement;
+  private recommended: Sampling | undefined; // by the pair that is chosen
   private status: readonly PairStatus[] = [];
 
   constructor(
@@ -63,6 +68,7 @@ export class Compose {
     this.seed = one(form, "[data-seed]");
     this.pair = one(form, "[data-pair]");
     this.pairs = JSON.parse(form.dataset.pairs || "null") ?? [];
+    this.recommended = this.option?.sampling;
     this.limits = JSON.parse(form.dataset.limits ?? "{}");
     this.history = JSON.parse(form.dataset.history ?? "[]");
     if (form.dataset.parentRun) this.parent = { run: form.dataset.parentRun, lane: Number(form.dataset.parentLane) };
@@ -98,6 +104,7 @@ export class Compose {
     one(form, "[data-before-clear]").addEventListener("click", () => this.startAnew());
     this.pair.addEventListener("change", () => {
       this.drawAligned(null);
+      this.recommend();
       this.drawPair();
       events.models();
     });
@@ -149,8 +156,12 @@ export class Compose {
     return all<HTMLInputElement>(this.form, '[data-aligned] input[type="checkbox"]').filter((box) => box.checked).map((box) => box.value);
   }
 
+  private get option(): PairOption | undefined {
+    return this.pairs.find((p) => p.name === this.pair.value);
+  }
+
   get models(): { name: string; beta: number }[] {
-    const known = this.pairs.find((p) => p.name === this.pair.value)?.aligned ?? [];
+    const known = this.option?.aligned ?? [];
     return this.aligned.map((name) => {
       const model = known.find((m) => m.name === name);
       return { name: model?.title || name, beta: model?.beta ?? 0 };
@@ -299,15 +310,31 @@ export class Compose {
   }
 
   private drawPair(): void {
-    const state = this.pairStatus ?? { state: this.pairs.find((p) => p.name === this.pair.value)?.state ?? "idle", progress: 0 };
+    const state = this.pairStatus ?? { state: this.option?.state ?? "idle", progress: 0 };
     const label = one(this.form, "[data-pair-state]");
     const text = stateWords(state as PairStatus);
     if (label.textContent !== text) label.textContent = text;
     label.dataset.state = state.state;
   }
 
+  /** Another pair: what still is as the last one recommends becomes as this one does. */
+  private recommend(): void {
+    const before = this.recommended;
+    const now = this.option?.sampling;
+    if (before && now) {
+      for (const [name] of numbers) {
+        if (name === "alternatives") continue;
+        const input = one<HTMLInputElement>(this.form, `[data-sampling="${name}"]`);
+        if (Number(input.value) === shown(name, before)) input.value = String(shown(name, now));
+      }
+      const stop = one<HTMLTextAreaElement>(this.form, "[data-stop-texts]");
+      if (stop.value === (before.stop ?? []).join("\n")) stop.value = (now.stop ?? []).join("\n");
+    }
+    this.recommended = now;
+  }
+
   private drawAligned(chosen: readonly string[] | null): void {
-    const models = this.pairs.find((p) => p.name === this.pair.value)?.aligned ?? [];
+    const models = this.option?.aligned ?? [];
     one(this.form, "[data-aligned]").replaceChildren(
       ...models.map((m) => {
         const box = make("input", { type: "checkbox", name: "aligned", value: m.name });
