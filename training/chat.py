@@ -29,3 +29,8 @@ def render(msgs, add_generation_prompt=False):
     """The text of a conversation; equals CHAT_TEMPLATE rendered by Jinja (a test says so)."""
     text = "".join(f"{IM_START}{m['role']}\n{m['content']}{IM_END}\n" for m in msgs)
     return text + (f"{IM_START}assistant\n" if add_generation_prompt else "")
+
+
+def parse(text):
+    """The contents of the turns of a rendered conversation, without the one that is to come."""
+    return [t.split("\n", 1)[1].split(IM_END)[0] for t in text.split(IM_START)[1:] if IM_END in t]

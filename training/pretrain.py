@@ -1,7 +1,7 @@
-"""Stage 2: pretrain the reference model on the dialogue corpora.
+"""Stage 2a: pretrain the reference model on the dialogue corpora.
 
     python -m training.pretrain trunk --data DATA --work WORK            # until stopped (or --steps)
-    python -m training.pretrain decay --data DATA --work WORK --steps N  # trunk.pt -> reference.pt
+    python -m training.pretrain decay --data DATA --work WORK --steps N  # trunk.pt -> pretrained.pt
 
 Warm-up, stable, decay (WSD, Hu et al., 2024): the trunk runs at a constant learning rate and can be stopped
 and resumed at any time; a decay branch brings the rate linearly to zero and gives the model that is used.
@@ -81,7 +81,7 @@ def main():
     held = corpus.epoch(held, enc.turns(held), enc, SEED, limit, augment=False)
     held = [tuple(map(torch.from_numpy, b)) for b in corpus.batches(held, a.tokens, SEED, 0)]
 
-    trunk, final = a.work / "trunk.pt", a.work / "reference.pt"
+    trunk, final = a.work / "trunk.pt", a.work / "pretrained.pt"
     if trunk.exists():
         m, state = model.load(trunk)
     else:

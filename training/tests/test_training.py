@@ -2,13 +2,14 @@
 
 import math
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from jinja2 import Environment
 
-from training import align, bpe, chat, check, classifier, corpus, export, generate, model, rewards
+from training import align, bpe, chat, check, classifier, corpus, export, generate, model, polish, rewards
 
 ROWS = [
     {"topic": "music", "turns": ["Hi there!", "Hello, do you like music?", "I don't know; it's 1985 again.", "Ha, me too."]},
@@ -223,3 +224,44 @@ def test_check_counts_characters_as_scikit_learn_does():
     analyse = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), lowercase=True).build_analyzer()
     for text in [*check.EXTRA, "Two  words\tand\n\na third"]:
         assert sorted(check.ngrams(text, 3, 5)) == sorted(analyse(text))
+
+
+def test_parse_undoes_render():
+    turns = ["Hello.", "Hi!\nTwo lines", "Bye"]
+    for generation in (False, True):
+        assert chat.parse(chat.render(chat.messages(turns), generation)) == turns
+
+
+def test_judge_scores_the_reply_after_its_prompt(tok, small):
+    judge = object.__new__(polish.Judge)
+    judge.base = SimpleNamespace(model=small, tok=tok, end=tok.token_to_id(chat.IM_END),
+                                 template=Environment().from_string(chat.CHAT_TEMPLATE))
+    msgs, texts = chat.messages(["Hi there!", "Hello, do you like music?", "What's new?"]), ["Not much.", "Ha, me too."]
+    for text, got in zip(texts, judge.logps(msgs, texts)):
+        x = tok.encode(chat.render(msgs, True)).ids
+        y = tok.encode(text).ids + [judge.base.end]
+        with torch.no_grad():
+            logp = small(torch.tensor([x + y]))[0, len(x) - 1:-1].log_softmax(-1)
+        assert got == pytest.approx(float(logp.gather(-1, torch.tensor(y)[:, None]).mean()), abs=1e-5)
+    judge.neutral = {}
+    alone = judge.logps(chat.messages([polish.NEUTRAL]), texts)
+    for _ in range(2):
+        assert judge.scores(msgs, texts) == list(zip(judge.logps(msgs, texts), alone))
+
+
+def test_answers_are_ranked_among_those_of_their_length():
+    rng = np.random.default_rng(1)
+    rows = [{"ids": [1], "answers": [[7] * int(n) for n in lengths], "scores": [(s, s) for s in -0.3 * lengths + rng.normal(0, 0.1, 5)]}
+            for lengths in rng.integers(1, 40, (200, 5))]
+    chosen = [len(a) for _, a in polish.best(rows, 1)]
+    mean = np.mean([len(a) for r in rows for a in r["answers"]])
+    assert np.mean([len(min(r["answers"], key=len)) for r in rows]) < mean - 8  # what the scores alone would choose
+    assert abs(np.mean(chosen) - mean) < 3
+
+
+def test_only_answers_better_than_most_are_learned():
+    merit = np.random.default_rng(2).permutation(300)
+    rows = [{"ids": [int(i)], "answers": [[1], [2], [3]], "scores": [(i + s, i + s) for s in (0, 0.1, 0.2)]} for i in merit]
+    chosen = polish.best(rows, 2)
+    assert all(i > 100 for (i,), _ in chosen) and {i for (i,), _ in chosen} > set(range(200, 300))
+    assert [a for (i,), a in chosen if i == 299] == [[3], [2]]
