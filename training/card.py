@@ -29,6 +29,7 @@ SENTIMENT = """\
 - Sentence Polarity Dataset v1.0, Copyright (C) 2005 Bo Pang and Lillian Lee (ACL 2005), CC BY 4.0. Changed: cleaned,
   deduplicated, split assigned.
 """
+SAMPLED = f"temperature {manifest.SAMPLING['temperature']:g}, min-p {manifest.SAMPLING['min_p']:g}"
 LICENCE = "CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/), with the attributions below."
 
 
@@ -59,10 +60,11 @@ def quote(lines):
     return "".join(f"{line}\n" for line in lines)
 
 
-def samples(m, tok, prompts, seed, temperature):
+def samples(m, tok, prompts, seed):
+    """As the pair recommends to sample."""
     out = []
     for i, turns in enumerate(prompts):
-        text = sample.reply(m, tok, chat.messages(turns), seed + i, temperature)
+        text = sample.reply(m, tok, chat.messages(turns), seed + i, **manifest.SAMPLING)
         out.append(f"{i + 1}. *{' / '.join(turns)}*\n   → {text or '(empty)'}")
     return out
 
@@ -121,7 +123,7 @@ like length. {polish["seconds"] / 60:.0f} minutes on one core. On {polish["befor
 {quote(f"| {name} | {e['score']:.2f} ± {2 * e['se']:.2f} | {e['tokens']:.1f} | {e['distinct2']:.3f} |" for name, e in (("pretrained", polish["before"]), ("polished", polish["after"])))}
 ## Held-out loss
 
-Mean over the tokens of turns (and their end), nats; conversations that no training file holds. Before polishing, loss {state["heldout"]:.3f} on a quarter of them:
+Mean over the tokens of turns (and their end), nats; conversations that no training file holds. Before polishing the loss was {state["heldout"]:.3f}:
 what people say is less to be expected by a model that says what it says best.
 
 | source | conversations | loss | perplexity | bits a character |
@@ -129,7 +131,8 @@ what people say is less to be expected by a model that says what it says best.
 {rows}
 ## Known weaknesses
 
-- Of the fifty samples below, {a.fit} were found grammatical and fitting what was said.
+- {a.fit}
+- Since it was polished it says less different things: the same few replies come often, and they are rather friendly.
 - It knows next to nothing: names, titles and facts are put together from fragments. Do not rely on anything it says.
 - It loses the thread within a few turns, contradicts itself and can repeat itself; long replies wander.
 - It speaks about films, music, sport, hobbies and coffee, because its data does; other prompts get an answer from there.
@@ -138,9 +141,9 @@ what people say is less to be expected by a model that says what it says best.
 
 ## Fifty unselected samples
 
-Held-out prompts (turns separated by " / "), temperature 0.7, no truncation, seeds 11 to 60; from the unquantised weights.
+Held-out prompts (turns separated by " / "), sampled as the pair recommends: {SAMPLED}, seeds 11 to 60; from the unquantised weights.
 
-{quote(samples(m, tok, sample.heldout_prompts(a.data, 50, 11), 11, 0.7))}"""
+{quote(samples(m, tok, sample.heldout_prompts(a.data, 50, 11), 11))}"""
 
 
 def table(folder, work, reward):
@@ -209,9 +212,9 @@ The reference's:
 {ATTRIBUTION}{chr(10) + "and the classifier's:" + chr(10) * 2 + SENTIMENT if reward == "warmth" else ""}
 ## Ten unselected samples
 
-Held-out prompts, temperature 0.7, seeds 11 to 20.
+Held-out prompts, {SAMPLED}, seeds 11 to 20.
 
-{quote(samples(m, tok, sample.heldout_prompts(a.data, 50, 11)[:10], 11, 0.7))}"""
+{quote(samples(m, tok, sample.heldout_prompts(a.data, 50, 11)[:10], 11))}"""
 
 
 def sentiment_card(a):
@@ -270,7 +273,7 @@ def main():
     p.add_argument("--work", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--only", help="write only the card of this file")
-    p.add_argument("--fit", default="(not read yet)", help="how many of the reference's fifty samples read well, in words")
+    p.add_argument("--fit", default="The fifty samples below were not counted.", help="how many of the reference's fifty samples read well, a sentence")
     a = p.parse_args()
     m, state = model.load(a.work / "reference.pt")
     tok = Tokenizer.from_file(str(a.work / "tokenizer.json"))
