@@ -12,7 +12,7 @@ withServer();
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const prompt = "Tell me about the best holiday you ever had, and what you did there.";
-const seed = 3;
+const seed = 2;
 
 async function check(page, name) {
   await page.evaluate(axe);
