@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 
 	"realign/internal/store"
 	"realign/internal/sweep"
@@ -128,8 +127,8 @@ func TestSweepBadInput(t *testing.T) {
 	}
 }
 
-// TestSweepOverTwoWorkers: two workers, processes of their own that joined over NATS, share a sweep; one is killed in the
-// middle. Every cell is there once, and the ticket is the one of a single worker.
+// TestSweepOverTwoWorkers: two workers, processes of their own that were there first and joined over NATS, share a sweep; one is
+// killed in the middle. Every cell is there once, and the ticket is the one of a single worker.
 func TestSweepOverTwoWorkers(t *testing.T) {
 	t.Setenv("REALIGN_MODELS", models(t))
 	t.Setenv("REALIGN_DATA", t.TempDir())
@@ -137,18 +136,16 @@ func TestSweepOverTwoWorkers(t *testing.T) {
 	file := sweepFile(t, text)
 	_, want, _ := run(t, "", "sweep", "--config", file, "--out", t.TempDir())
 
-	nats, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true, MaxPayload: 8 << 20})
+	t.Setenv("REALIGN_NATS_TOKEN", "0123456789abcdef")
+	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nats.Start()
-	defer nats.Shutdown()
-	if !nats.ReadyForConnections(10 * time.Second) {
-		t.Fatal("NATS does not start")
-	}
+	at := free.Addr().String()
+	free.Close()
 	var workers []*exec.Cmd
-	for _, id := range []string{"one", "two"} {
-		w := exec.Command(os.Args[0], "worker", "--pair=demo", "--nats="+nats.ClientURL(), "--worker-id="+id)
+	for range 2 {
+		w := exec.Command(os.Args[0], "worker", "--pair=demo", "--nats="+at)
 		if err := w.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +163,7 @@ func TestSweepOverTwoWorkers(t *testing.T) {
 			}
 		}
 	})
-	code, got, bad := run(t, "", "sweep", "--config", file, "--out", out, "--nats", nats.ClientURL(), "--no-workers")
+	code, got, bad := run(t, "", "sweep", "--config", file, "--out", out, "--nats-listen", at, "--no-workers")
 	kill.Wait()
 	if code != 0 || got != want {
 		t.Errorf("code %d, %q; the ticket is\n%s\nof a single worker\n%s", code, bad, got, want)
