@@ -78,21 +78,63 @@ func TestReadability(t *testing.T) {
 	if n := len(sentences("It cost 3.5 dollars. Really?! “Yes.” No\n\nMore")); n != 5 {
 		t.Errorf("%d sentences, want 5", n)
 	}
-	// By a dictionary. Rules get most words right, so a few may be off by one.
-	wrong := 0
-	counts := map[string]int{
-		"the": 1, "table": 2, "little": 2, "made": 1, "love": 1, "really": 2, "music": 2, "listened": 2, "wanted": 2, "played": 1, "houses": 2,
-		"makes": 1, "watches": 2, "beautiful": 3, "wonderful": 3, "committee": 3, "recommendation": 5, "people": 2, "favourite": 3, "movie": 2,
-		"guitar": 2, "actors": 2, "year": 1, "great": 1, "something": 2, "every": 2, "idea": 3, "quiet": 2, "apples": 2, "needed": 2, "boxes": 2, "see": 1,
-	}
-	for word, want := range counts {
-		if got := syllables(word); got != want {
-			wrong++
-			t.Logf("%s has %d syllables, not %d", word, want, got)
+}
+
+// TestReadabilityAgreesWithTextstat compares words and sentences of all texts, and values of those whose words are all in the
+// dictionary.
+func TestReadabilityAgreesWithTextstat(t *testing.T) {
+	var file struct {
+		Texts []struct {
+			Text                        string
+			Words, Sentences, Syllables int
+			Ease, Grade                 *float64
 		}
 	}
-	if wrong > len(counts)/8 {
-		t.Errorf("%d of %d words have another number of syllables", wrong, len(counts))
+	data, err := os.ReadFile("testdata/readability.json")
+	if err == nil {
+		err = json.Unmarshal(data, &file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := sweep.Row{Prompt: "p"}
+	ease, grade := open(t, "readability", "{}", Environment{}, row), open(t, "readability", `{"formula":"grade"}`, Environment{}, row)
+	compared := 0
+	for _, text := range file.Texts {
+		if said, sentences := readable(text.Text); len(said) != text.Words || sentences != text.Sentences {
+			t.Errorf("%q: %d words in %d sentences, textstat says %d in %d", text.Text, len(said), sentences, text.Words, text.Sentences)
+		}
+		if text.Ease == nil {
+			continue
+		}
+		compared++
+		near(t, "ease of "+text.Text, value(t, ease, row, sweep.Output{Text: text.Text}).Value, *text.Ease, 1e-9)
+		near(t, "grade of "+text.Text, value(t, grade, row, sweep.Output{Text: text.Text}).Value, *text.Grade, 1e-9)
+	}
+	if compared < 40 {
+		t.Errorf("only %d values were compared", compared)
+	}
+}
+
+// TestSpelled: rules get most words right.
+func TestSpelled(t *testing.T) {
+	known, err := pronounced()
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, off := 0, 0
+	for word, n := range known {
+		switch d := spelled(word) - int(n); {
+		case d == 0:
+			right++
+		case d < -1 || d > 1:
+			off++
+		}
+	}
+	all := float64(len(known))
+	t.Logf("of %d words in the dictionary the rules count %.1f%% right, and %.2f%% wrong by two or more", len(known), 100*float64(right)/all, 100*float64(off)/all)
+	if float64(right) < 0.8*all || float64(off) > 0.02*all {
+		t.Error("rules count too many words wrong")
 	}
 }
 
