@@ -3,11 +3,15 @@ package reward
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"realign/internal/fault"
 	"realign/internal/sweep"
@@ -291,9 +295,57 @@ func TestCommand(t *testing.T) {
 		`{"command":"echo 1; echo 2"}`:                 "another number of lines",
 		`{"command":"echo good"}`:                      "neither a number",
 		`{"command":"sleep 60","timeout":0.1}`:         "in time",
+		`{"command":"sleep 60 | cat","timeout":0.1}`:   "in time",
+		`{"command":"no-such-program-anywhere"}`:       "the command failed",
+		`{"command":"true"}`:                           "another number of lines",
+		`{"command":"echo 1e999"}`:                     "neither a number",
+		`{"command":"yes 1","timeout":0.2}`:            "in time",
 	} {
 		if v := judge(parameters, "a"); v[0].OK() || !strings.Contains(v[0].Missing, says) {
 			t.Errorf("%s: %v, want it missing for %q", parameters, v, says)
+		}
+	}
+	// What stands in an answer is data: no shell reads it.
+	file := filepath.Join(t.TempDir(), "made")
+	if v := judge(`{"command":"cat >/dev/null; echo 1"}`, "$(touch "+file+"); `touch "+file+"`\n\"}; touch "+file); !v[0].OK() {
+		t.Errorf("%v", v)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("an answer was run as a command")
+	}
+}
+
+// TestCommandEndsAsAWhole: what a command has started ends with it, when it is late and when the sweep is stopped.
+func TestCommandEndsAsAWhole(t *testing.T) {
+	for name, timeout := range map[string]float64{"late": 0.5, "stopped": 60} {
+		pids := filepath.Join(t.TempDir(), "pid")
+		r := open(t, "command", fmt.Sprintf(`{"command":"sleep 300 & echo $! > %s; wait","timeout":%g}`, pids, timeout), Environment{Headless: true}, sweep.Row{Prompt: "p"})
+		ctx, cancel := context.WithCancel(t.Context())
+		judged := make(chan sweep.Value, 1)
+		go func() { judged <- r.Judge(ctx, []sweep.Row{{Prompt: "p"}}, []sweep.Output{{Text: "a"}})[0] }()
+		pid := 0
+		for late := time.Now().Add(30 * time.Second); pid == 0; time.Sleep(5 * time.Millisecond) {
+			data, _ := os.ReadFile(pids)
+			pid, _ = strconv.Atoi(strings.TrimSpace(string(data)))
+			if time.Now().After(late) {
+				t.Fatal("the command does not begin")
+			}
+		}
+		if name == "stopped" {
+			cancel()
+		}
+		if v := <-judged; v.OK() || !strings.Contains(v.Missing, map[string]string{"late": "in time", "stopped": "stopped before"}[name]) {
+			t.Errorf("%s: %+v", name, v)
+		}
+		cancel()
+		gone := func() bool { // it may be there as a zombie that nobody has collected
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return err != nil || strings.Contains(string(stat), ") Z ")
+		}
+		for late := time.Now().Add(10 * time.Second); !gone(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(late) {
+				t.Fatalf("%s: what the command started is still there", name)
+			}
 		}
 	}
 }
