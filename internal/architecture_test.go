@@ -18,8 +18,9 @@ var allowed = map[string][]string{
 	"internal/backend":      {"internal/offload"},                                                              // libraries for GPUs
 	"internal/pair":         {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload"}, // files and whether they fit
 	"internal/session":      {"internal/fault", "internal/decode", "gonum.org/..."},
-	"internal/study":        {"internal/fault", "internal/decode", "internal/session", "gonum.org/..."}, // outputs are decoded as runs are
-	"internal/sweep":        {"internal/fault", "internal/decode", "gonum.org/..."},
+	"internal/prompt":       {"internal/fault"},                                                                            // files of prompts
+	"internal/study":        {"internal/fault", "internal/decode", "internal/session", "internal/prompt", "gonum.org/..."}, // outputs are decoded as runs are
+	"internal/sweep":        {"internal/fault", "internal/decode", "internal/prompt", "gonum.org/..."},
 	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
 	"internal/sweep/reward": {
 		"internal/fault", "internal/decode", "internal/sweep",

@@ -343,7 +343,11 @@ func TestServeRefuses(t *testing.T) {
 		{[]string{"--addr", "127.0.0.1:0", "--auth", "password"}, 2, "REALIGN_PASSWORD"},
 		{[]string{"--addr", "127.0.0.1:0", "--auth", "magic"}, 2, "--auth"},
 		{[]string{"--addr", "127.0.0.1:0", "--db", "oracle://x"}, 2, "--db"},
-		{[]string{"--addr", "127.0.0.1:0", "--nats", "nats://127.0.0.1:1"}, 7, "NATS"},
+		{[]string{"--addr", "127.0.0.1:0", "--nats", "nats://127.0.0.1:1"}, 7, "no NATS server answers at 127.0.0.1:1"},
+		{[]string{"--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0"}, 2, "--nats-listen: needs a token"},
+		{[]string{"--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--nats-token", "short"}, 2, "--nats-token: has 5 bytes"},
+		{[]string{"--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--nats-token-file", file}, 2, "--nats-token-file: the first line"},
+		{[]string{"--addr", "127.0.0.1:0", "--nats-listen", taken.Addr().String(), "--nats-token", "0123456789abcdef"}, 7, "--nats-listen"},
 	} {
 		code, _, bad := run(t, "", append([]string{"serve", "--models", dir, "--data", t.TempDir(), "--log-level", "error"}, test.args...)...)
 		if code != test.code || !strings.Contains(bad, test.say) || strings.Count(bad, "\n") != 1 {

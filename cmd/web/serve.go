@@ -28,10 +28,10 @@ import (
 type serveCommand struct {
 	pairFlags
 	modelFlags
+	meetFlags
 
 	Addr string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen at. One that others can reach needs --auth."`
 	DB   string `name:"db" placeholder:"DSN" help:"Database: postgres://… or sqlite:PATH. Default: realign.db in the data folder."`
-	NATS string `name:"nats" placeholder:"URL" help:"NATS cluster that workers on other machines join. Default: a server inside this program."`
 	Pair string `default:"demo" placeholder:"NAME" help:"Pair to load at once."`
 
 	Auth       string   `enum:"none,password" default:"none" help:"Who may use the server: whoever reaches it (none), or who knows the password."`
@@ -41,7 +41,7 @@ type serveCommand struct {
 
 	Endpoints []string `sep:"," placeholder:"URL,…" help:"Addresses that rewards of sweeps may ask, each with all below it. Default: none. Keys that they send are environment variables named REALIGN_KEY_…."`
 
-	Workers  bool   `default:"true" negatable:"" help:"Start workers here; without, only those that join over --nats decode."`
+	Workers  bool   `default:"true" negatable:"" help:"Start workers here; without, only those that join decode."`
 	Queue    int    `default:"64" help:"Requests of a pair that may wait for room."`
 	Instance string `default:"main" placeholder:"NAME" help:"Name of this server among those that share a database."`
 }
@@ -73,13 +73,16 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 
 	library := c.library()
 	models := catalogue{library, c.sums()}
-	config := worker.Config{Pairs: library, URL: c.NATS, Data: c.Data, Stderr: h.stderr, Log: log}
+	config, err := c.pool(models, c.Data, h, log)
+	if err != nil {
+		return err
+	}
 	if c.Workers {
 		config.Command, config.Cautious = children(c.pairFlags, c.modelFlags, c.Queue, log)
 	}
 	pool, err := worker.NewPool(config)
 	if err != nil {
-		return err
+		return flagged(err)
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	if err := pool.Start(c.Pair); err != nil {
@@ -122,6 +125,9 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	})
 	if err != nil {
 		return flagged(err)
+	}
+	if c.NATSListen != "" {
+		log.Info("workers may join", "nats", c.NATSListen)
 	}
 	log.Info("serving", "url", "http://"+listener.Addr().String(), "build", build())
 	err = pages.Serve(ctx, listener)
@@ -184,8 +190,7 @@ func childOf(pairs pairFlags, models modelFlags, queue int) func(name, natsURL, 
 		cmd := exec.Command(program, args...)
 		// Secrets go by the environment, which other users cannot read, and a worker gets none but its own.
 		for _, line := range os.Environ() {
-			key, _, _ := strings.Cut(line, "=")
-			if key != "REALIGN_PASSWORD" && key != "REALIGN_DB" && key != "REALIGN_NATS" && !strings.HasPrefix(key, "REALIGN_KEY_") {
+			if key, _, _ := strings.Cut(line, "="); !secret(key) {
 				cmd.Env = append(cmd.Env, line)
 			}
 		}

@@ -26,12 +26,12 @@ import (
 type sweepCommand struct {
 	pairFlags
 	modelFlags
+	meetFlags
 
 	Config string `required:"" placeholder:"FILE" help:"What to do, in YAML or JSON."`
 	Out    string `placeholder:"DIR" help:"Folder for the results, and for what a sweep that was broken off goes on from. Default: the name of the file, here."`
-	NATS   string `name:"nats" placeholder:"URL" help:"NATS cluster, with JetStream, that workers on other machines join. Default: a server inside this program."`
 
-	Workers bool `default:"true" negatable:"" help:"Start a worker here; without, only those that join over --nats decode."`
+	Workers bool `default:"true" negatable:"" help:"Start a worker here; without, only those that join decode."`
 	JSON    bool `name:"json" help:"Print the ticket as JSON."`
 }
 
@@ -82,7 +82,11 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 
-	settings := worker.Config{Pairs: library, URL: c.NATS, Data: c.Out, Stderr: h.stderr, Log: log}
+	models := catalogue{library, c.sums()}
+	settings, err := c.pool(models, c.Out, h, log)
+	if err != nil {
+		return err
+	}
 	if c.Workers {
 		settings.Command, settings.Cautious = children(c.pairFlags, c.modelFlags, 64, log)
 	}
@@ -91,7 +95,7 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	}
 	pool, err := worker.NewPool(settings)
 	if err != nil {
-		return err
+		return flagged(err)
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	queue, err := pool.Queue(ctx)
@@ -99,7 +103,7 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	run, err := runner.New(ctx, runner.Config{
-		Store: db, Queue: queue, Pairs: catalogue{library: library}, Log: log,
+		Store: db, Queue: queue, Pairs: models, Log: log,
 		Rewards: reward.Environment{Headless: true, Secret: os.Getenv, Cache: db},
 	})
 	if err != nil {

@@ -4,6 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,8 +16,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 
 	"realign/internal/store"
 	"realign/internal/sweep"
@@ -128,8 +131,8 @@ func TestSweepBadInput(t *testing.T) {
 	}
 }
 
-// TestSweepOverTwoWorkers: two workers, processes of their own that joined over NATS, share a sweep; one is killed in the
-// middle. Every cell is there once, and the ticket is the one of a single worker.
+// TestSweepOverTwoWorkers: two workers, processes of their own that were there first and joined over NATS, share a sweep; one is
+// killed in the middle. Every cell is there once, and the ticket is the one of a single worker.
 func TestSweepOverTwoWorkers(t *testing.T) {
 	t.Setenv("REALIGN_MODELS", models(t))
 	t.Setenv("REALIGN_DATA", t.TempDir())
@@ -137,18 +140,16 @@ func TestSweepOverTwoWorkers(t *testing.T) {
 	file := sweepFile(t, text)
 	_, want, _ := run(t, "", "sweep", "--config", file, "--out", t.TempDir())
 
-	nats, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true, MaxPayload: 8 << 20})
+	t.Setenv("REALIGN_NATS_TOKEN", "0123456789abcdef")
+	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nats.Start()
-	defer nats.Shutdown()
-	if !nats.ReadyForConnections(10 * time.Second) {
-		t.Fatal("NATS does not start")
-	}
+	at := free.Addr().String()
+	free.Close()
 	var workers []*exec.Cmd
-	for _, id := range []string{"one", "two"} {
-		w := exec.Command(os.Args[0], "worker", "--pair=demo", "--nats="+nats.ClientURL(), "--worker-id="+id)
+	for range 2 {
+		w := exec.Command(os.Args[0], "worker", "--pair=demo", "--nats="+at)
 		if err := w.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -166,10 +167,105 @@ func TestSweepOverTwoWorkers(t *testing.T) {
 			}
 		}
 	})
-	code, got, bad := run(t, "", "sweep", "--config", file, "--out", out, "--nats", nats.ClientURL(), "--no-workers")
+	code, got, bad := run(t, "", "sweep", "--config", file, "--out", out, "--nats-listen", at, "--no-workers")
 	kill.Wait()
 	if code != 0 || got != want {
 		t.Errorf("code %d, %q; the ticket is\n%s\nof a single worker\n%s", code, bad, got, want)
+	}
+}
+
+// TestSweepByJudge: an LLM judge that is overloaded, fails, is late and talks nonsense now and then costs time only; what it never
+// judges is missing, with the reason, and counts as nothing.
+func TestSweepByJudge(t *testing.T) {
+	t.Setenv("REALIGN_MODELS", models(t))
+	t.Setenv("REALIGN_DATA", t.TempDir())
+	t.Setenv("JUDGE_KEY", "secret")
+	var mu sync.Mutex
+	times := map[string]int{} // each question was asked
+	judge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer secret" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if r.URL.Path == "/v1/models" {
+			io.WriteString(w, `{"data":[]}`)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		question := string(body)
+		mu.Lock()
+		times[question]++
+		first, kind := times[question] == 1, len(times)%5
+		mu.Unlock()
+		switch {
+		case strings.Contains(question, `USER\ndea\n`):
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case first && kind == 0:
+			w.WriteHeader(http.StatusTooManyRequests)
+		case first && kind == 1:
+			w.WriteHeader(http.StatusInternalServerError)
+		case first && kind == 2:
+			<-r.Context().Done()
+		case first && kind == 3:
+			io.WriteString(w, `{"choices":[{"message":{"content":"{\"score\": "}}]`)
+		default:
+			_, answer, _ := strings.Cut(question, `ANSWER\n`)
+			answer, _, _ = strings.Cut(answer, `\n`)
+			content, _ := json.Marshal(fmt.Sprintf(`{"explanation":"","score":%d}`, 1+len(answer)%10))
+			fmt.Fprintf(w, `{"choices":[{"message":{"content":%s}}],"usage":{"prompt_tokens":100,"completion_tokens":10}}`, content)
+		}
+	}))
+	defer judge.Close()
+	text := strings.Replace(smallSweep, "rewards: [", fmt.Sprintf(
+		"objective: judge\nrewards: [{reward: judge, parameters: {url: '%s/v1', key: JUDGE_KEY, model: m, timeout: 1, tries: 2, at_once: 32, price_out: 1000}}, ", judge.URL), 1)
+	text = strings.NewReplacer("points: 5", "points: 3", "rounds: 1", "rounds: 0").Replace(text)
+	out := t.TempDir()
+	code, said, bad := run(t, "", "sweep", "--config", sweepFile(t, text), "--out", out)
+	if code != 0 || !strings.HasPrefix(said, "# β ticket") {
+		t.Fatalf("code %d, %q, %q", code, said, bad)
+	}
+	file, err := os.ReadFile(filepath.Join(out, "outputs.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	judged, missing := 0, 0
+	for line := range strings.Lines(string(file)) {
+		var o struct {
+			Prompt  int
+			Text    string
+			Rewards map[string]sweep.Value
+		}
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatal(err)
+		}
+		v, ok := o.Rewards["judge"]
+		switch {
+		case !ok:
+			t.Errorf("nothing is said of %s", line)
+		case o.Prompt == 3: // dea
+			missing++
+			if v.OK() || v.Missing != "the endpoint says 503 Service Unavailable (asked 2 times)" {
+				t.Errorf("%+v", v)
+			}
+		default:
+			judged++
+			if !v.OK() || v.Value != float64(1+len(o.Text)%10) {
+				t.Errorf("%q: %+v", o.Text, v)
+			}
+		}
+	}
+	if judged == 0 || missing == 0 {
+		t.Errorf("%d judged, %d missing", judged, missing)
+	}
+	var report sweep.Report
+	if data, err := os.ReadFile(filepath.Join(out, "report.json")); err != nil || json.Unmarshal(data, &report) != nil || report.Cost <= 0 {
+		t.Errorf("%v, cost %v", err, report.Cost)
+	}
+	if one := report.Reward("judge"); one == nil || len(one.Missing) != 1 || one.Missing[0].Cells != missing {
+		t.Errorf("%+v, want %d missing", one, missing)
+	}
+	if strings.Contains(said+bad+string(file), "secret") {
+		t.Error("the key is told")
 	}
 }
 

@@ -14,13 +14,15 @@ import (
 type workerCommand struct {
 	pairFlags
 	modelFlags
+	tokenFlags
 
 	Pair string `required:"" placeholder:"NAME" help:"Pair to decode on."`
-	NATS string `name:"nats" required:"" placeholder:"URL" help:"NATS server or cluster where the servers are."`
+	NATS string `name:"nats" required:"" placeholder:"URL" help:"NATS server or cluster where the servers are: a server's --nats-listen, or what its --nats names."`
 
-	Queue int    `default:"64" help:"Requests that may wait for room."`
-	ID    string `name:"worker-id" hidden:"" help:"Given by the server that started it."`
-	Child bool   `hidden:"" help:"End when the standard input does."`
+	Wait  time.Duration `default:"30s" placeholder:"TIME" help:"How long to wait at first for a NATS server that does not answer."`
+	Queue int           `default:"64" help:"Requests that may wait for room."`
+	ID    string        `name:"worker-id" hidden:"" help:"Given by the server that started it."`
+	Child bool          `hidden:"" help:"End when the standard input does."`
 }
 
 func (c *workerCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
@@ -28,8 +30,13 @@ func (c *workerCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 	if err != nil {
 		return flagged(err)
 	}
+	token, err := c.token()
+	if err != nil {
+		return err
+	}
+	models := catalogue{c.library(), c.sums()}
 	config := worker.ServeConfig{
-		URL: c.NATS, ID: c.ID, Pair: p.Name, Log: log, Engine: decode.Config{Queue: c.Queue, Log: log, Kernel: h.kernel},
+		URL: c.NATS, Token: token, ID: c.ID, Pair: p.Name, Build: build(), Files: models.files, Wait: c.Wait, Log: log, Engine: decode.Config{Queue: c.Queue, Log: log, Kernel: h.kernel},
 		Open: func(ctx context.Context, progress func(float64)) (decode.Pair, error) {
 			return h.open(ctx, p, c.modelFlags, progress)
 		},
@@ -37,7 +44,7 @@ func (c *workerCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 	if c.Child {
 		config.Parent = exitLate{h.stdin}
 	}
-	return worker.Serve(ctx, config)
+	return flagged(worker.Serve(ctx, config))
 }
 
 // exitLate reads the pipe from a parent. A child whose parent is gone ends even if its engine hangs.

@@ -1,18 +1,15 @@
 package study
 
 import (
-	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"io"
 	"path"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/prompt"
 	"realign/internal/session"
 )
 
@@ -50,25 +47,16 @@ func FormatOf(name string) (Format, error) {
 // which the first is asked, "text" and "question_id". Other columns are ignored. An error is Invalid, of
 // field "prompts", and names the line.
 func ParsePrompts(data []byte, format Format) ([]Prompt, error) {
-	if len(data) > MaxPromptFile {
-		return nil, fault.Field("prompts", "%d bytes, at most %d", len(data), MaxPromptFile)
-	}
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
-	if i := invalidUTF8(data); i >= 0 {
-		return nil, atLine(1+bytes.Count(data[:i], []byte("\n")), "is not valid UTF-8")
+	data, err := prompt.Clean(data, MaxPromptFile)
+	if err != nil {
+		return nil, err
 	}
 	var prompts []Prompt
-	var err error
 	switch format {
 	case Lines:
-		for i, line := range strings.Split(string(data), "\n") {
-			if line = strings.TrimSpace(line); line != "" {
-				prompts = append(prompts, Prompt{Line: i + 1, Text: line})
-			}
-		}
+		prompts = texts(prompt.Lines(data))
 	case Blocks:
-		prompts = blocks(string(data))
+		prompts = texts(prompt.Blocks(data))
 	case JSONL:
 		prompts, err = parseJSONL(data)
 	case CSV:
@@ -94,60 +82,30 @@ func ParsePrompts(data []byte, format Format) ([]Prompt, error) {
 	return prompts, nil
 }
 
-func atLine(line int, format string, args ...any) error {
-	return fault.Field("prompts", "line %d: "+format, append([]any{line}, args...)...)
-}
-
 // check refuses a prompt that cannot be asked, and names its line.
 func (p *Prompt) check() error {
 	p.Category = strings.Join(strings.Fields(p.Category), " ")
 	p.Name = strings.TrimSpace(p.Name)
 	switch {
 	case strings.TrimSpace(p.Text) == "":
-		return atLine(p.Line, "the prompt is empty")
+		return prompt.At(p.Line, "the prompt is empty")
 	case len(p.Text) > decode.MaxPromptBytes:
-		return atLine(p.Line, "the prompt has %d bytes, at most %d", len(p.Text), decode.MaxPromptBytes)
+		return prompt.At(p.Line, "the prompt has %d bytes, at most %d", len(p.Text), decode.MaxPromptBytes)
 	case len(p.System) > decode.MaxPromptBytes:
-		return atLine(p.Line, "the system prompt has %d bytes, at most %d", len(p.System), decode.MaxPromptBytes)
+		return prompt.At(p.Line, "the system prompt has %d bytes, at most %d", len(p.System), decode.MaxPromptBytes)
 	case utf8.RuneCountInString(p.Category) > MaxCategory:
-		return atLine(p.Line, "the category has %d characters, at most %d", utf8.RuneCountInString(p.Category), MaxCategory)
+		return prompt.At(p.Line, "the category has %d characters, at most %d", utf8.RuneCountInString(p.Category), MaxCategory)
 	case utf8.RuneCountInString(p.Name) > MaxCategory:
-		return atLine(p.Line, "the id has %d characters, at most %d", utf8.RuneCountInString(p.Name), MaxCategory)
+		return prompt.At(p.Line, "the id has %d characters, at most %d", utf8.RuneCountInString(p.Name), MaxCategory)
 	}
 	return nil
 }
 
-func invalidUTF8(data []byte) int {
-	for i := 0; i < len(data); {
-		r, n := utf8.DecodeRune(data[i:])
-		if r == utf8.RuneError && n == 1 {
-			return i
-		}
-		i += n
+func texts(rows []prompt.Row) []Prompt {
+	prompts := make([]Prompt, len(rows))
+	for i, r := range rows {
+		prompts[i] = Prompt{Line: r.Line, Text: r.Text}
 	}
-	return -1
-}
-
-func blocks(text string) (prompts []Prompt) {
-	var block []string
-	begin := 0
-	end := func() {
-		if len(block) > 0 {
-			prompts = append(prompts, Prompt{Line: begin, Text: strings.Join(block, "\n")})
-			block = nil
-		}
-	}
-	for i, line := range strings.Split(text, "\n") {
-		if strings.TrimSpace(line) == "" {
-			end()
-			continue
-		}
-		if len(block) == 0 {
-			begin = i + 1
-		}
-		block = append(block, strings.TrimRight(line, " \t"))
-	}
-	end()
 	return prompts
 }
 
@@ -164,15 +122,12 @@ type promptRow struct {
 
 func parseJSONL(data []byte) ([]Prompt, error) {
 	var prompts []Prompt
-	for i, line := range bytes.Split(data, []byte("\n")) {
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
-		}
+	for _, line := range prompt.Lines(data) {
 		var row promptRow
-		if err := json.Unmarshal(line, &row); err != nil {
-			return nil, atLine(i+1, "%s", jsonTrouble(err))
+		if err := json.Unmarshal([]byte(line.Text), &row); err != nil {
+			return nil, prompt.At(line.Line, "%s", jsonTrouble(err))
 		}
-		p := Prompt{Line: i + 1, Category: row.Category, System: row.System}
+		p := Prompt{Line: line.Line, Category: row.Category, System: row.System}
 		switch {
 		case row.Prompt != nil:
 			p.Text = *row.Prompt
@@ -181,13 +136,13 @@ func parseJSONL(data []byte) ([]Prompt, error) {
 		case row.Text != nil:
 			p.Text = *row.Text
 		default:
-			return nil, atLine(i+1, `has neither "prompt" nor "turns"`)
+			return nil, prompt.At(line.Line, `has neither "prompt" nor "turns"`)
 		}
 		for _, id := range []json.RawMessage{row.ID, row.QuestionID} {
 			if name, ok := idText(id); ok {
 				p.Name = name
 			} else if len(id) > 0 {
-				return nil, atLine(i+1, "the id is neither a text nor a number")
+				return nil, prompt.At(line.Line, "the id is neither a text nor a number")
 			}
 		}
 		prompts = append(prompts, p)
@@ -227,16 +182,12 @@ var csvColumns = map[string]string{
 }
 
 func parseCSV(data []byte) ([]Prompt, error) {
-	r := csv.NewReader(bytes.NewReader(data))
-	header, err := r.Read()
-	if err == io.EOF {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, csvTrouble(err)
+	head, rows, err := prompt.Table(data)
+	if err != nil || len(head) == 0 {
+		return nil, err
 	}
 	column := map[string]int{}
-	for i, name := range header {
+	for i, name := range head {
 		if known, ok := csvColumns[strings.ToLower(strings.TrimSpace(name))]; ok {
 			if _, twice := column[known]; twice && known == "prompt" && !strings.EqualFold(strings.TrimSpace(name), "prompt") {
 				continue
@@ -245,51 +196,19 @@ func parseCSV(data []byte) ([]Prompt, error) {
 		}
 	}
 	if _, ok := column["prompt"]; !ok {
-		return nil, atLine(1, "no column is called “prompt”: the first row names the columns, and has %s", strings.Join(quoted(header), ", "))
+		return nil, prompt.NoPrompt(head)
 	}
-	var prompts []Prompt
-	for {
-		row, err := r.Read()
-		if err == io.EOF {
-			return prompts, nil
-		}
-		if err != nil {
-			return nil, csvTrouble(err)
-		}
-		line, _ := r.FieldPos(0)
-		p := Prompt{Line: line, Text: row[column["prompt"]]}
+	prompts := make([]Prompt, len(rows))
+	for n, row := range rows {
+		p := &prompts[n]
+		p.Line, p.Text = row.Line, row.Cells[column["prompt"]]
 		for name, to := range map[string]*string{"category": &p.Category, "system": &p.System, "id": &p.Name} {
 			if i, ok := column[name]; ok {
-				*to = row[i]
+				*to = row.Cells[i]
 			}
 		}
-		prompts = append(prompts, p)
 	}
-}
-
-func quoted(names []string) []string {
-	names = slices.Clone(names[:min(len(names), 8)])
-	for i, name := range names {
-		if utf8.RuneCountInString(name) > 30 {
-			name = string([]rune(name)[:30]) + "…"
-		}
-		names[i] = "“" + name + "”"
-	}
-	return names
-}
-
-func csvTrouble(err error) error {
-	var at *csv.ParseError
-	if !errors.As(err, &at) {
-		return fault.Field("prompts", "cannot be read: %s", err)
-	}
-	switch {
-	case errors.Is(err, csv.ErrFieldCount):
-		return atLine(at.Line, "has another number of columns than the first row")
-	case errors.Is(err, csv.ErrQuote), errors.Is(err, csv.ErrBareQuote):
-		return atLine(at.StartLine, "the row that begins here has a quotation mark too many, or too few")
-	}
-	return atLine(at.Line, "%s", at.Err)
+	return prompts, nil
 }
 
 // spec is the run that decodes some λ of a prompt.
@@ -311,7 +230,7 @@ func (s *Setup) CheckPrompts(prompts []Prompt) error {
 		spec := s.spec(p)
 		spec.Lanes = []decode.Lane{{Lambda: decode.Vector{s.Grid[0]}}}
 		if err := spec.Validate(); err != nil {
-			return atLine(p.Line, "%s", fault.Of(err).Error())
+			return prompt.At(p.Line, "%s", fault.Of(err).Error())
 		}
 	}
 	return s.Sized(len(prompts))

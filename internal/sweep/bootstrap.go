@@ -3,8 +3,11 @@ package sweep
 import (
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"sync"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/stat"
 )
 
@@ -21,38 +24,61 @@ type sums struct {
 	draws [][]float64
 }
 
-// sumOver adds up the columns of per-prompt rows, all of one length.
-func sumOver(rows [][]float64, seed uint64) sums {
+// block is how many rows are added to all resamples before the next ones: they stay in the cache meanwhile.
+const block = 32
+
+// sumOver adds up the columns of per-prompt rows, all of one length. Every sum is added in the order of the rows, so that it
+// does not depend on how the work is divided.
+func (t *table) sumOver(rows [][]float64) sums {
 	if len(rows) == 0 {
 		return sums{}
 	}
 	columns, n := len(rows[0]), len(rows)
-	s := sums{total: make([]float64, columns), draws: make([][]float64, resamples(n))}
+	drawn := t.resample(n)
+	s := sums{total: make([]float64, columns), draws: make([][]float64, len(drawn))}
 	for _, row := range rows {
-		add(s.total, row, 1)
+		floats.Add(s.total, row)
 	}
-	random := rand.New(rand.NewPCG(seed, 1))
-	counts := make([]float64, n)
-	backing := make([]float64, len(s.draws)*columns)
-	for d := range s.draws {
-		clear(counts)
-		for range n {
-			counts[random.IntN(n)]++
-		}
+	backing := make([]float64, len(drawn)*columns)
+	for d := range drawn {
 		s.draws[d] = backing[d*columns : (d+1)*columns]
-		for i, row := range rows {
-			if counts[i] > 0 {
-				add(s.draws[d], row, counts[i])
-			}
-		}
 	}
+	var wait sync.WaitGroup
+	share := (len(drawn) + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0)
+	for from := 0; from < len(drawn); from += share {
+		to := min(from+share, len(drawn))
+		wait.Go(func() {
+			for begin := 0; begin < n; begin += block {
+				end := min(begin+block, n)
+				for d := from; d < to; d++ {
+					for i, times := range drawn[d][begin:end] {
+						if times > 0 {
+							floats.AddScaled(s.draws[d], float64(times), rows[begin+i])
+						}
+					}
+				}
+			}
+		})
+	}
+	wait.Wait()
 	return s
 }
 
-func add(to, row []float64, times float64) {
-	for i, x := range row {
-		to[i] += times * x
+// resample is how many times each of n prompts is in each resample.
+func (t *table) resample(n int) [][]uint16 {
+	if drawn := t.resampled[n]; drawn != nil {
+		return drawn
 	}
+	random := rand.New(rand.NewPCG(t.setup.Config.Seed, 1))
+	drawn := make([][]uint16, resamples(n))
+	for d := range drawn {
+		drawn[d] = make([]uint16, n)
+		for range n {
+			drawn[d][random.IntN(n)]++
+		}
+	}
+	t.resampled[n] = drawn
+	return drawn
 }
 
 // interval is an estimate with its percentile interval. Resamples in which it is undefined are left out; ok is false

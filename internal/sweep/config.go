@@ -110,8 +110,8 @@ func (c *Config) Validate() error {
 		return fault.Field("prompts", "%d prompts, at most %d", len(rows), MaxPrompts)
 	}
 	for i := range rows {
-		if err := rows[i].check(i); err != nil {
-			return err
+		if err := rows[i].check(); err != nil {
+			return unfit(i, err)
 		}
 	}
 	if least := c.Least(); c.Budget > 0 && c.Budget < least {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
 )
 
@@ -28,14 +29,19 @@ func TestReadPrompts(t *testing.T) {
 		{"a.txt", " \n", "there are none"},
 		{"a.csv", "", "there are none"},
 		{"a.csv", "prompt,contxt\na,b\n", `line 1: there is no column "contxt"; the nearest is "context"`},
-		{"a.csv", "context\nb\n", `no column "prompt"`},
+		{"a.csv", "context\nb\n", "line 1: no column is called “prompt”"},
 		{"a.csv", "prompt,prompt\na,b\n", "twice"},
-		{"a.csv", "prompt,context\na\n", "is not CSV"},
+		{"a.csv", "prompt,context\na\n", "line 2: has another number of columns"},
+		{"a.csv", "prompt,context\na,\n\n,b\n", "line 4: the prompt is empty"},
+		{"a.csv", "prompt\n\"a\n", "line 2: the row that begins here has a quotation mark"},
 		{"a.jsonl", "{\"prompt\":\"a\"}\n{\"promt\":\"b\"}\n", `prompts, line 2.promt: there is no such field; the nearest is "prompt"`},
 		{"a.jsonl", "{\"prompt\":1}\n", "is a number where a text is needed"},
 		{"a.jsonl", "{\"prompt\":", "is not JSON"},
-		{"a.jsonl", "{\"prompt\":\" \"}\n", "the prompt is empty"},
-		{"a.txt", "a\xff", "not valid UTF-8"},
+		{"a.jsonl", "\"a\"\n\n{\"prompt\":\" \"}\n", "line 3: the prompt is empty"},
+		{"a.json", "[\"a\",{\"prompt\":\" \"}]", "prompts[1]: the prompt is empty"},
+		{"a.txt", "\na\xff", "line 2: is not valid UTF-8"},
+		{"a.txt", "a\n" + strings.Repeat("x", decode.MaxPromptBytes+1), "line 2: 262145 bytes with system prompt and context, at most 262144"},
+		{"a.jsonl", "\"a\"\n{\"prompt\":\"a\",\"reference\":\"" + strings.Repeat("x", maxRow) + "\"}\n", "line 2: has more than 1048576 bytes"},
 	} {
 		_, err := ReadPrompts(test.name, []byte(test.text))
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), test.says) {

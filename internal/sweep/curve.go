@@ -59,7 +59,7 @@ func newCurve(t *table, m measure, sign float64) *curve {
 			}
 		}
 	}
-	c.sums = sumOver(rows, t.setup.Config.Seed)
+	c.sums = t.sumOver(rows)
 	return c
 }
 
@@ -91,7 +91,7 @@ func newReweighted(t *table, m measure, sign float64) *curve {
 			rows = append(rows, row)
 		}
 	}
-	c.sums = sumOver(rows, config.Seed)
+	c.sums = t.sumOver(rows)
 	if len(rows) == 0 {
 		return c
 	}
@@ -156,6 +156,16 @@ func reweigh(cells [][]*Output, places []int, m measure, overall float64, first 
 			filled++
 		}
 	}
+	type part struct {
+		at   int
+		logN float64
+	}
+	var mixed []part
+	for i, times := range count {
+		if times > 0 {
+			mixed = append(mixed, part{i, math.Log(float64(times))})
+		}
+	}
 	row := make([]float64, 3*e)
 	for _, y := range outputs {
 		control := 0.0
@@ -166,12 +176,14 @@ func reweigh(cells [][]*Output, places []int, m measure, overall float64, first 
 				control = sum/float64(n) - overall
 			}
 		}
-		mixture := math.Inf(-1)
-		for i, times := range count {
-			if times > 0 {
-				mixture = logAdd(mixture, math.Log(float64(times))+y.logQ[i])
-			}
+		most, mixture := math.Inf(-1), 0.0
+		for _, k := range mixed {
+			most = max(most, k.logN+y.logQ[k.at])
 		}
+		for _, k := range mixed {
+			mixture += math.Exp(k.logN + y.logQ[k.at] - most)
+		}
+		mixture = most + math.Log(mixture)
 		for i := range e {
 			w := math.Exp(y.logQ[i] - mixture)
 			row[3*i] += w
@@ -186,17 +198,6 @@ func reweigh(cells [][]*Output, places []int, m measure, overall float64, first 
 		}
 	}
 	return row
-}
-
-// logAdd is log(eᵃ + eᵇ).
-func logAdd(a, b float64) float64 {
-	if a < b {
-		a, b = b, a
-	}
-	if math.IsInf(b, -1) {
-		return a
-	}
-	return a + math.Log1p(math.Exp(b-a))
 }
 
 // at reads the curve at its point i from totals.

@@ -1,13 +1,10 @@
 package sweep
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
@@ -15,6 +12,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/prompt"
 )
 
 // MaxPromptFile is how many bytes a file of prompts may have.
@@ -46,21 +44,24 @@ func (r *Row) Has(column string) bool {
 	return false
 }
 
-func (r *Row) check(i int) error {
-	field := fmt.Sprintf("prompts[%d]", i)
+// check refuses a row that cannot be decoded; the words go behind its place.
+func (r *Row) check() error {
 	if strings.TrimSpace(r.Prompt) == "" {
-		return fault.Field(field, "the prompt is empty")
+		return errors.New("the prompt is empty")
 	}
 	for _, s := range []string{r.Prompt, r.System, r.Context, r.Reference, r.Category} {
 		if !utf8.ValidString(s) {
-			return fault.Field(field, "is not valid UTF-8")
+			return errors.New("is not valid UTF-8")
 		}
 	}
 	if n := len(r.Prompt) + len(r.System) + len(r.Context); n > decode.MaxPromptBytes {
-		return fault.Field(field, "%d bytes with system prompt and context, at most %d", n, decode.MaxPromptBytes)
+		return fmt.Errorf("%d bytes with system prompt and context, at most %d", n, decode.MaxPromptBytes)
 	}
 	return nil
 }
+
+// unfit is an error about a row that is known by its place only.
+func unfit(i int, err error) error { return fault.Field(fmt.Sprintf("prompts[%d]", i), "%v", err) }
 
 // Prompts are rows, or the file that has them.
 type Prompts struct {
@@ -109,23 +110,30 @@ func parseRow(field string, raw []byte) (row Row, err error) {
 // line, .json a list of those, .csv a head line with the names of Row's fields, and anything else one prompt
 // on each line. Empty lines are passed over. The error is Invalid and names the line.
 func ReadPrompts(name string, data []byte) ([]Row, error) {
-	if len(data) > MaxPromptFile {
-		return nil, fault.Field("prompts", "%d bytes, at most %d", len(data), MaxPromptFile)
+	data, err := prompt.Clean(data, MaxPromptFile)
+	if err != nil {
+		return nil, err
 	}
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	var rows []Row
-	var err error
+	var lines []prompt.Row // where each row was; none for a list
 	switch strings.ToLower(path.Ext(name)) {
 	case ".jsonl", ".ndjson":
-		rows, err = readLines(data, parseRow)
+		lines = prompt.Lines(data)
+		rows, err = readJSONL(lines)
 	case ".json":
 		var p Prompts
 		err = Strict("prompts", data, &p)
 		rows = p.Rows
 	case ".csv":
-		rows, err = readCSV(data)
+		var head []string
+		if head, lines, err = prompt.Table(data); err == nil && len(head) > 0 {
+			rows, err = readTable(head, lines)
+		}
 	default:
-		rows, err = readLines(data, func(_ string, line []byte) (Row, error) { return Row{Prompt: string(line)}, nil })
+		lines = prompt.Lines(data)
+		for _, line := range lines {
+			rows = append(rows, Row{Prompt: line.Text})
+		}
 	}
 	switch {
 	case err != nil:
@@ -136,35 +144,32 @@ func ReadPrompts(name string, data []byte) ([]Row, error) {
 		return nil, fault.Field("prompts", "%d prompts, at most %d", len(rows), MaxPrompts)
 	}
 	for i := range rows {
-		if err := rows[i].check(i); err != nil {
+		switch err := rows[i].check(); {
+		case err != nil && lines != nil:
+			return nil, prompt.At(lines[i].Line, "%v", err)
+		case err != nil:
+			return nil, unfit(i, err)
+		}
+	}
+	return rows, nil
+}
+
+func readJSONL(lines []prompt.Row) ([]Row, error) {
+	rows := make([]Row, len(lines))
+	for i, line := range lines {
+		var err error
+		if len(line.Text) > maxRow {
+			return nil, prompt.At(line.Line, "has more than %d bytes", maxRow)
+		}
+		if rows[i], err = parseRow(fmt.Sprintf("prompts, line %d", line.Line), []byte(line.Text)); err != nil {
 			return nil, err
 		}
 	}
 	return rows, nil
 }
 
-func readLines(data []byte, parse func(field string, line []byte) (Row, error)) ([]Row, error) {
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, 4*decode.MaxPromptBytes)
-	var rows []Row
-	number := 0
-	for lines.Scan() {
-		number++
-		line := bytes.TrimSpace(lines.Bytes())
-		if len(line) == 0 {
-			continue
-		}
-		row, err := parse(fmt.Sprintf("prompts, line %d", number), line)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, row)
-	}
-	if lines.Err() != nil {
-		return nil, fault.Field("prompts", "line %d has more than %d bytes", number+1, 4*decode.MaxPromptBytes)
-	}
-	return rows, nil
-}
+// maxRow is how many bytes a row may have in JSON.
+const maxRow = 4 * decode.MaxPromptBytes
 
 // rowFields are the columns that a CSV file may have.
 func rowFields(r *Row) map[string]*string {
@@ -173,42 +178,28 @@ func rowFields(r *Row) map[string]*string {
 	}
 }
 
-func readCSV(data []byte) ([]Row, error) {
-	lines := csv.NewReader(bytes.NewReader(data))
-	head, err := lines.Read()
-	if errors.Is(err, io.EOF) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fault.Field("prompts", "is not CSV: %v", err)
-	}
+func readTable(head []string, lines []prompt.Row) ([]Row, error) {
 	names := sortedKeys(rowFields(&Row{}))
+	columns := make([]string, len(head))
 	for i := range head {
-		head[i] = strings.ToLower(strings.TrimSpace(head[i]))
-		if !slices.Contains(names, head[i]) {
-			return nil, fault.Field("prompts", "line 1: there is no column %q; the nearest is %q", head[i], Nearest(head[i], names))
+		column := strings.ToLower(strings.TrimSpace(head[i]))
+		if !slices.Contains(names, column) {
+			return nil, prompt.At(1, "there is no column %q; the nearest is %q", column, Nearest(column, names))
 		}
-		if slices.Contains(head[:i], head[i]) {
-			return nil, fault.Field("prompts", "line 1 has the column %q twice", head[i])
+		if slices.Contains(columns, column) {
+			return nil, prompt.At(1, "has the column %q twice", column)
+		}
+		columns[i] = column
+	}
+	if !slices.Contains(columns, "prompt") {
+		return nil, prompt.NoPrompt(head)
+	}
+	rows := make([]Row, len(lines))
+	for i, line := range lines {
+		fields := rowFields(&rows[i])
+		for k, text := range line.Cells {
+			*fields[columns[k]] = text
 		}
 	}
-	if !slices.Contains(head, "prompt") {
-		return nil, fault.Field("prompts", "line 1 has no column \"prompt\"")
-	}
-	var rows []Row
-	for {
-		record, err := lines.Read()
-		if errors.Is(err, io.EOF) {
-			return rows, nil
-		}
-		if err != nil {
-			return nil, fault.Field("prompts", "is not CSV: %v", err)
-		}
-		var row Row
-		fields := rowFields(&row)
-		for i, text := range record {
-			*fields[head[i]] = text
-		}
-		rows = append(rows, row)
-	}
+	return rows, nil
 }

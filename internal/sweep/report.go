@@ -239,7 +239,7 @@ func (t *table) differences(m measure) []*Interval {
 
 // quotients reads pairs of columns as fractions, one for each λ.
 func (t *table) quotients(rows [][]float64) []*Interval {
-	sums := sumOver(rows, t.setup.Config.Seed)
+	sums := t.sumOver(rows)
 	list := make([]*Interval, len(t.lambdas))
 	for k := range list {
 		if i, ok := sums.interval(func(total []float64) float64 { return total[2*k] / total[2*k+1] }); ok {

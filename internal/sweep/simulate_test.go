@@ -211,3 +211,14 @@ func (w *world) run(s *Setup) ([]Output, Plan) {
 		}
 	}
 }
+
+// logAdd is log(eᵃ + eᵇ).
+func logAdd(a, b float64) float64 {
+	if a < b {
+		a, b = b, a
+	}
+	if math.IsInf(b, -1) {
+		return a
+	}
+	return a + math.Log1p(math.Exp(b-a))
+}

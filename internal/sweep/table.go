@@ -8,11 +8,13 @@ type table struct {
 	lambdas []float64     // that something was decoded at, ascending
 	prompts []int         // that something was decoded for, ascending
 	cells   [][][]*Output // by place of the prompt and of λ, in the order of samples
+
+	resampled map[int][][]uint16 // how often each of so many prompts is in each resample
 }
 
 // newTable sorts outputs into a table. Of several outputs of one cell the first counts.
 func newTable(s *Setup, outputs []Output) *table {
-	t := &table{setup: s}
+	t := &table{setup: s, resampled: map[int][][]uint16{}}
 	sorted := make([]*Output, len(outputs))
 	for i := range outputs {
 		sorted[i] = &outputs[i]

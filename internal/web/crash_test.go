@@ -99,10 +99,10 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func (d *daemon) start() {
+func (d *daemon) start(more ...string) {
 	d.t.Helper()
 	d.log.Reset()
-	d.cmd = exec.Command(d.program, "serve", "--data="+d.data, "--addr="+d.addr, "--queue=256")
+	d.cmd = exec.Command(d.program, append([]string{"serve", "--data=" + d.data, "--addr=" + d.addr, "--queue=256"}, more...)...)
 	d.cmd.Dir = filepath.Dir(filepath.Dir(d.program))
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	d.cmd.WaitDelay = 5 * time.Second

@@ -77,16 +77,21 @@ func (c *sweepClient) outputs(path string) ([][]string, string) {
 	return rows, ticket
 }
 
+// dialogue are rows of the examples' prompts.
+func dialogue(t *testing.T, d *daemon, n int) []string {
+	t.Helper()
+	prompts, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(d.program)), "examples", "dialogue.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(string(prompts), "\n")[:n]
+}
+
 // TestSweepCrash kills the server, and the worker, ten times in all during a sweep of the demo pair: it ends, every cell is
 // there once, and its outputs and its ticket are those of a sweep that nothing happened to.
 func TestSweepCrash(t *testing.T) {
 	whole, broken := newDaemon(t), newDaemon(t)
-	prompts, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(whole.program)), "examples", "dialogue.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(string(prompts), "\n")[:40]
-	config := "pair: demo\naligned: warmth-b0.1\nprompts: [" + strings.Join(lines, ",") + "]\nlambda: {from: 0, to: 2, points: 5}\nsamples: 3\n" +
+	config := "pair: demo\naligned: warmth-b0.1\nprompts: [" + strings.Join(dialogue(t, whole, 40), ",") + "]\nlambda: {from: 0, to: 2, points: 5}\nsamples: 3\n" +
 		"sampling: {max_tokens: 40, temperature: 1}\nrewards: [sentiment, distinct]\nseed: 5\nrefine: {rounds: 1}\n"
 	whole.start()
 	client := &sweepClient{d: whole}

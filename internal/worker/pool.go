@@ -39,7 +39,14 @@ type Config struct {
 	Cautious func(pair, url, id string) *exec.Cmd
 
 	URL    string // of an external NATS cluster; "" starts a server in this process
+	Listen string // HOST:PORT where others may join the server in this process; "" for nobody but our children
+	Token  string // that others show at Listen, or that we show at URL
 	Data   string // folder for the embedded server's own files; "" for none
+	Build  string // of the program, for comparing with that of workers that join
+
+	// Files are the SHA-256 sums of a pair's files by role, for comparing with those of workers that join. Nil compares none.
+	Files func(ctx context.Context, pair string) (map[string]string, error)
+
 	Stderr io.Writer
 	Log    *slog.Logger
 
@@ -79,7 +86,8 @@ type peer struct {
 	why  string        // set before gone is closed
 }
 
-// NewPool starts the NATS server or connects to one. It starts no worker: that is for Start and Decode.
+// NewPool starts the NATS server or connects to one. It starts no worker: that is for Start and Decode. Errors are Invalid
+// for an address or a token that will not do, Forbidden for a token that is not taken, and Unavailable.
 func NewPool(c Config) (*Pool, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -99,8 +107,19 @@ func NewPool(c Config) (*Pool, error) {
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { p.log.Warn("nats", "error", err) }),
 	}
 	var err error
-	if p.url == "" {
-		if p.server, p.url, err = embed(c.Data); err != nil {
+	plain := "this process"
+	switch {
+	case c.URL != "" && c.Listen != "":
+		return nil, fault.Field("nats_listen", "there is no server here to listen: --nats names one elsewhere")
+	case c.URL != "":
+		if p.url, plain, err = address(c.URL, c.Token); err != nil {
+			return nil, err
+		}
+		if c.Token != "" {
+			options = append(options, nats.Token(c.Token))
+		}
+	default:
+		if p.server, p.url, err = embed(&p.config); err != nil {
 			return nil, err
 		}
 		options = append(options, nats.InProcessServer(p.server))
@@ -108,9 +127,9 @@ func NewPool(c Config) (*Pool, error) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if p.conn, err = nats.Connect(p.url, options...); err != nil {
 		p.shutdown()
-		return nil, fault.Wrap(err, fault.Unavailable, "no NATS server answers")
+		return nil, reach(err, plain)
 	}
-	for subject, handle := range map[string]nats.MsgHandler{workerBeats: p.hear, events(p.id, "*"): p.dispatch} {
+	for subject, handle := range map[string]nats.MsgHandler{workerBeats: p.hear, greetings: p.greet, events(p.id, "*"): p.dispatch} {
 		sub, err := p.conn.Subscribe(subject, handle)
 		if err == nil {
 			err = sub.SetPendingLimits(-1, maxPending) // dispatch hands on at once; a run's own bound is lower

@@ -21,9 +21,14 @@ import (
 
 // ServeConfig is what a worker needs.
 type ServeConfig struct {
-	URL  string // of the NATS server, with credentials
-	ID   string // given by the pool that started it; "" makes one up
-	Pair string
+	URL   string // of the NATS server, with credentials
+	Token string // instead of credentials in the URL
+	ID    string // given by the pool that started it; "" makes one up
+	Pair  string
+	Build string // of the program, for comparing with the server's
+
+	// Files are the SHA-256 sums of the pair's files by role, for comparing with the server's. Nil compares none.
+	Files func(ctx context.Context, pair string) (map[string]string, error)
 
 	// Open loads the models and reports a fraction as it goes.
 	Open   func(ctx context.Context, progress func(float64)) (decode.Pair, error)
@@ -33,11 +38,15 @@ type ServeConfig struct {
 	// does. Nil is a worker of its own, which outlives its server and connects again.
 	Parent io.Reader
 
+	// Wait is how long a worker of its own waits for a NATS server that is not there at first. Default 30 s.
+	Wait time.Duration
+
 	Log *slog.Logger
 }
 
 // Serve loads a pair and decodes for the pools on a NATS server until ctx is done, or, for a child, until
-// its parent is gone. It returns nil after an orderly end. If ctx ends while Open runs, Serve returns and
+// its parent is gone. It returns nil after an orderly end. Errors are Forbidden for a token that is not taken, Conflict
+// for a server of another version or with other files, and Unavailable. If ctx ends while Open runs, Serve returns and
 // leaves Open behind: the process is expected to exit.
 func Serve(ctx context.Context, c ServeConfig) error {
 	if err := pair.CheckName("pair", c.Pair); err != nil {
@@ -49,31 +58,64 @@ func Serve(ctx context.Context, c ServeConfig) error {
 	if c.ID == "" {
 		c.ID = nuid.Next()
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	if c.Wait <= 0 {
+		c.Wait = firstWait
+	}
+	full, plain, err := address(c.URL, c.Token)
+	if err != nil {
+		return err
+	}
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
 	host, _ := os.Hostname()
 	s := &service{
 		config: c, quit: make(chan struct{}), log: c.Log.With("pair", c.Pair, "worker", c.ID), runs: map[string]*job{}, changed: make(chan struct{}, 1),
-		beat: workerBeat{Worker: c.ID, Pair: c.Pair, Host: host, PID: os.Getpid(), State: pair.Loading},
+		beat:    workerBeat{Worker: c.ID, Pair: c.Pair, Host: host, PID: os.Getpid(), State: pair.Loading},
+		leaving: ctx, leave: leave, servers: map[string]time.Time{},
 	}
 	options := []nats.Option{
-		nats.Name("realign worker " + c.Pair), nats.RetryOnFailedConnect(c.Parent == nil), nats.MaxReconnects(-1),
-		nats.ReconnectWait(time.Second), nats.ClosedHandler(func(*nats.Conn) { cancel() }),
+		nats.Name("realign worker " + c.Pair), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.log.Warn("nats", "error", err) }),
 	}
 	if c.Parent != nil {
-		options = append(options, nats.NoReconnect())
+		options = append(options, nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { leave(nil) }))
 		go func() {
 			io.Copy(io.Discard, c.Parent)
-			cancel()
+			leave(nil)
 		}()
+	} else {
+		options = append(options,
+			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+				if ctx.Err() == nil {
+					s.log.Warn("the NATS server is gone: waiting for it", "why", err)
+				}
+			}),
+			nats.ReconnectHandler(func(*nats.Conn) {
+				s.log.Info("the NATS server is back")
+				s.rejoin("") // it may be of another version now
+			}),
+			nats.ClosedHandler(func(n *nats.Conn) { leave(reach(n.LastError(), plain)) }))
 	}
-	var err error
-	if s.conn, err = nats.Connect(c.URL, options...); err != nil {
-		return fault.Wrap(err, fault.Unavailable, "no NATS server answers")
+	if c.Token != "" { // also for servers of a cluster that only the first one tells of
+		options = append(options, nats.Token(c.Token))
 	}
-	defer s.conn.Close()
-	return s.serve(ctx)
+	if err = s.connect(ctx, full, plain, options); err == nil {
+		defer s.conn.Close()
+		if c.Parent == nil {
+			err = s.join(ctx, "")
+		}
+	}
+	if err == nil {
+		err = s.serve(ctx)
+	}
+	var why *fault.Error
+	switch {
+	case errors.As(context.Cause(ctx), &why): // it had to leave
+		return why
+	case ctx.Err() != nil:
+		return nil
+	}
+	return err
 }
 
 // service is one worker at work.
@@ -91,6 +133,10 @@ type service struct {
 	changed chan struct{} // has room for one: the beat says something new
 	quit    chan struct{} // closed when the worker leaves
 	wait    sync.WaitGroup
+
+	leaving context.Context // done when the worker should leave
+	leave   context.CancelCauseFunc
+	servers map[string]time.Time // when each was last heard; guarded by mu
 }
 
 // placed is models that tell where they are.
@@ -290,6 +336,9 @@ func (s *service) hear(m *nats.Msg) {
 	if err := read(m.Data, &b); err != nil {
 		s.log.Warn("bad beat", "error", err)
 		return
+	}
+	if s.meet(b.Pool) && s.config.Parent == nil {
+		s.rejoin(b.Pool)
 	}
 	now := time.Now()
 	s.mu.Lock()

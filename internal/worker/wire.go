@@ -12,7 +12,7 @@ import (
 	"realign/internal/pair"
 )
 
-// Subjects. The version changes when a message does, so that programs of different age do not
+// Subjects. The version, which is protocol, changes when a message does, so that programs of different age do not
 // misunderstand each other on one NATS cluster.
 const (
 	prefix       = "realign.v1."

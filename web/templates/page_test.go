@@ -161,7 +161,7 @@ func TestLanesOfARun(t *testing.T) {
 // cannot drift apart.
 func TestGoldenPages(t *testing.T) {
 	version := regexp.MustCompile(`\?v=[\w-]+`)
-	for _, name := range []string{"playground", "session", "comparison", "map", "results-live"} {
+	for _, name := range []string{"playground", "session", "comparison", "map", "results-live", "sweep"} {
 		got := version.ReplaceAllString(render(t, pages()[name]), "")
 		file := filepath.Join("testdata", name+".html")
 		if *update {

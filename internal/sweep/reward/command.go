@@ -68,6 +68,7 @@ func (r *byCommand) Judge(ctx context.Context, rows []sweep.Row, outputs []sweep
 	command := exec.CommandContext(ctx, "sh", "-c", r.Command)
 	command.Stdin, command.Stdout, command.Stderr = &input, &limited{&out}, &limited{&errors}
 	command.WaitDelay = time.Second // for children that keep the pipes
+	grouped(command)
 	err := command.Run()
 	var lines []string
 	for line := range strings.Lines(out.String()) {

@@ -1,9 +1,11 @@
 package reward
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -215,6 +217,109 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestPairwiseFailures: a pair whose second order has no verdict has no value, and costs what was answered; a refusal is none.
+func TestPairwiseFailures(t *testing.T) {
+	for name, test := range map[string]struct {
+		second func(w http.ResponseWriter)
+		says   string
+		cost   float64 // in completions
+	}{
+		"500":        {func(w http.ResponseWriter) { http.Error(w, "oops", http.StatusInternalServerError) }, "500 Internal Server Error (asked 2 times)", 1},
+		"no winner":  {func(w http.ResponseWriter) { say(w, `{"explanation":"","winner":"both"}`) }, "named none of A, B and tie", 3},
+		"not JSON":   {func(w http.ResponseWriter) { say(w, "A, I think") }, "verdict is not JSON", 3},
+		"no content": {func(w http.ResponseWriter) { io.WriteString(w, `{"choices":[{"message":{"content":null}}]}`) }, "verdict is not JSON", 1},
+		"refusal":    {func(w http.ResponseWriter) { io.WriteString(w, `{"choices":[{"message":{"refusal":"no"}}]}`) }, "the judge refused", 1},
+	} {
+		s := newServer(t, func(n int, w http.ResponseWriter, q query) {
+			if n == 1 {
+				say(w, `{"explanation":"","winner":"A"}`)
+				return
+			}
+			test.second(w)
+		})
+		j := openJudge(t, s, `,"mode":"pairwise","against":"reference","tries":2`, Environment{})
+		v := value(t, j, sweep.Row{Prompt: "p", Reference: "r"}, sweep.Output{Text: "a"})
+		if v.OK() || !strings.Contains(v.Missing, test.says) || math.Abs(v.Cost-test.cost*(100*10+10*100)/1e6) > 1e-12 {
+			t.Errorf("%s: %+v, want it missing for %q at the price of %g", name, v, test.says, test.cost)
+		}
+	}
+}
+
+// TestCacheKeepsNoFailures: only verdicts that could be read are kept, and one that cannot be read any more is asked for again.
+func TestCacheKeepsNoFailures(t *testing.T) {
+	s := newServer(t, func(n int, w http.ResponseWriter, _ query) {
+		switch n {
+		case 1:
+			http.Error(w, "slow down", http.StatusTooManyRequests)
+		case 2, 3:
+			say(w, "seven")
+		default:
+			say(w, `{"explanation":"","score":7}`)
+		}
+	})
+	cache := &memory{m: map[string][]byte{}}
+	j := openJudge(t, s, `,"tries":3`, Environment{Cache: cache})
+	ask := func() sweep.Value { return value(t, j, sweep.Row{Prompt: "p"}, sweep.Output{Text: "a"}) }
+	if v := ask(); v.OK() || len(cache.m) != 0 {
+		t.Fatalf("%+v, %d kept", v, len(cache.m))
+	}
+	if v := ask(); v.Value != 7 || len(cache.m) != 1 {
+		t.Fatalf("%+v, %d kept", v, len(cache.m))
+	}
+	for key := range cache.m {
+		cache.m[key] = []byte("{")
+	}
+	if v := ask(); v.Value != 7 || s.asked.Load() != 5 {
+		t.Errorf("%+v after %d questions", v, s.asked.Load())
+	}
+}
+
+// TestAtOnce: an endpoint is never asked more questions at a time than it was said to take, and a sweep that is stopped waits for none.
+func TestAtOnce(t *testing.T) {
+	var now, most atomic.Int64
+	s := newServer(t, func(_ int, w http.ResponseWriter, _ query) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for {
+			before := most.Load()
+			if n <= before || most.CompareAndSwap(before, n) {
+				break
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+		say(w, `{"explanation":"","score":6}`)
+	})
+	j := openJudge(t, s, `,"at_once":3`, Environment{})
+	rows, outputs := make([]sweep.Row, 24), make([]sweep.Output, 24)
+	var wait sync.WaitGroup
+	for range 2 { // two batches of answers are judged at a time
+		wait.Go(func() {
+			for _, v := range j.Judge(t.Context(), rows, outputs) {
+				if !v.OK() {
+					t.Errorf("%+v", v)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	if n := most.Load(); n != 3 {
+		t.Errorf("%d questions at a time, want 3", n)
+	}
+
+	hangs := newServer(t, func(_ int, _ http.ResponseWriter, q query) { <-q.gone })
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	began := time.Now()
+	for _, v := range openJudge(t, hangs, `,"at_once":1`, Environment{}).Judge(ctx, rows, outputs) {
+		if v.OK() || v.Missing != "stopped before it was judged" {
+			t.Errorf("%+v", v)
+		}
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	s := newServer(t, func(n int, w http.ResponseWriter, _ query) {
 		if n == 1 {
@@ -297,6 +402,66 @@ func TestHTTP(t *testing.T) {
 	v := r.Judge(t.Context(), []sweep.Row{row, row, row, row}, outputs)
 	if v[0].Value != 3 || !v[1].OK() || v[1].Value != 0 || v[2].Missing != "no idea" || !strings.Contains(v[3].Missing, "neither a number") {
 		t.Errorf("%+v", v)
+	}
+}
+
+// TestHTTPFailures: an address that fails for a while is asked again, and one that always does gives a missing value.
+func TestHTTPFailures(t *testing.T) {
+	for name, test := range map[string]struct {
+		fail  func(w http.ResponseWriter, gone <-chan struct{})
+		says  string
+		again bool
+	}{
+		"429": {func(w http.ResponseWriter, _ <-chan struct{}) { w.WriteHeader(http.StatusTooManyRequests) }, "429 Too Many Requests", true},
+		"500": {func(w http.ResponseWriter, _ <-chan struct{}) { w.WriteHeader(http.StatusInternalServerError) }, "500 Internal Server Error", true},
+		"404": {func(w http.ResponseWriter, _ <-chan struct{}) { http.Error(w, "not here", http.StatusNotFound) }, "404 Not Found: not here", false},
+		"redirect": {func(w http.ResponseWriter, _ <-chan struct{}) {
+			w.Header().Set("Location", "/other")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}, "307", false},
+		"late":    {func(_ http.ResponseWriter, gone <-chan struct{}) { <-gone }, "did not answer in time", true},
+		"hang up": {func(http.ResponseWriter, <-chan struct{}) { panic(http.ErrAbortHandler) }, "closed the connection", true},
+		"no JSON": {func(w http.ResponseWriter, _ <-chan struct{}) { io.WriteString(w, "fine") }, "neither a number", true},
+		"null":    {func(w http.ResponseWriter, _ <-chan struct{}) { io.WriteString(w, "null") }, "neither a number", true},
+		"endless": {func(w http.ResponseWriter, _ <-chan struct{}) { io.WriteString(w, "1e999") }, "neither a number", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked, failures atomic.Int64
+			failures.Store(2)
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				if asked.Add(1) <= failures.Load() {
+					test.fail(w, r.Context().Done())
+					return
+				}
+				if r.URL.Path != "/" || r.Header.Get("Authorization") != "Bearer secret" {
+					t.Errorf("asked %s as %q", r.URL, r.Header.Get("Authorization"))
+				}
+				fmt.Fprint(w, 6)
+			}))
+			defer s.Close()
+			timeout := 60.0
+			if name == "late" {
+				timeout = 0.25
+			}
+			judge := func() sweep.Value {
+				r := open(t, "http", fmt.Sprintf(`{"url":%q,"key":"KEY","tries":3,"timeout":%g}`, s.URL, timeout), Environment{Headless: true, Secret: func(string) string { return "secret" }}, sweep.Row{Prompt: "p"})
+				r.(*overHTTP).pause = time.Millisecond
+				return value(t, r, sweep.Row{Prompt: "p"}, sweep.Output{Text: "a"})
+			}
+			if v := judge(); test.again && (!v.OK() || v.Value != 6 || asked.Load() != 3) {
+				t.Errorf("%+v after %d questions, want 6 at the third", v, asked.Load())
+			}
+			asked.Store(0)
+			failures.Store(1000)
+			want := int64(1)
+			if test.again {
+				want = 3
+			}
+			if v := judge(); v.OK() || !strings.Contains(v.Missing, test.says) || strings.Contains(v.Missing, "secret") || asked.Load() != want {
+				t.Errorf("%+v after %d questions, want it missing for %q after %d", v, asked.Load(), test.says, want)
+			}
+		})
 	}
 }
 

@@ -13,11 +13,12 @@ type readabilityParameters struct {
 }
 
 // readability is for English. "ease" is Flesch's reading ease (1948), "grade" Flesch and Kincaid's grade level
-// (Kincaid et al. 1975): both of words per sentence and syllables per word.
+// (Kincaid et al. 1975): both of words per sentence and syllables per word, as textstat computes them, but for words that are
+// not in the CMU dictionary, of which textstat takes the hyphens.
 func readability() maker {
 	return simple(Info{
 		Name: "readability", Title: "Readability", Unit: "points", Direction: sweep.Higher,
-		About:  "Flesch reading ease of English text, or the Flesch–Kincaid school grade (lower is easier). Syllables are counted by rules.",
+		About:  "Flesch reading ease of English text, or the Flesch–Kincaid school grade (lower is easier). Syllables are those of a dictionary, and of the spelling where it lacks a word.",
 		Schema: []Parameter{{"formula", "ease (higher is easier) or grade (lower is easier)", "ease"}},
 	}, readabilityParameters{"ease"}, func(p *readabilityParameters, _ Environment, info *Info) (func(*sweep.Row, *sweep.Output) sweep.Value, error) {
 		if err := oneOf("formula", p.Formula, "ease", "grade"); err != nil {
@@ -26,48 +27,31 @@ func readability() maker {
 		if p.Formula == "grade" {
 			info.Unit, info.Direction = "grade", sweep.Lower
 		}
+		known, err := pronounced()
+		if err != nil {
+			return nil, err
+		}
 		return func(_ *sweep.Row, o *sweep.Output) sweep.Value {
-			said := words(o.Text)
-			n := float64(len(said))
-			if n == 0 {
-				return sweep.Missing("the answer has no words")
-			}
-			perSentence := n / float64(len(sentences(o.Text)))
+			said, sentences := readable(o.Text)
 			count := 0
 			for _, w := range said {
-				count += syllables(w)
+				if n, ok := known[w]; ok {
+					count += int(n)
+				} else {
+					count += spelled(w)
+				}
 			}
-			perWord := float64(count) / n
+			if count == 0 {
+				return sweep.Missing("the answer has no words")
+			}
+			n := float64(len(said))
+			perSentence, perWord := n/float64(sentences), float64(count)/n
 			if p.Formula == "grade" {
 				return sweep.Of(0.39*perSentence + 11.8*perWord - 15.59)
 			}
 			return sweep.Of(206.835 - 1.015*perSentence - 84.6*perWord)
 		}, nil
 	})
-}
-
-// syllables counts groups of vowels, without a silent e, at least one.
-func syllables(word string) int {
-	vowel := func(r rune) bool { return strings.ContainsRune("aeiouyàáâäèéêëìíîïòóôöùúûü", r) }
-	n, before := 0, false
-	for _, r := range word {
-		is := vowel(r)
-		if is && !before {
-			n++
-		}
-		before = is
-	}
-	if n > 1 {
-		runes := []rune(word)
-		last := len(runes) - 1
-		silent := runes[last] == 'e' && !(runes[last-1] == 'l' && last > 1 && !vowel(runes[last-2])) && !vowel(runes[last-1])
-		plural := strings.HasSuffix(word, "ed") && !strings.ContainsRune("td", runes[max(0, last-2)]) ||
-			strings.HasSuffix(word, "es") && !strings.ContainsRune("sxzcg", runes[max(0, last-2)]) && !strings.HasSuffix(word, "shes") && !strings.HasSuffix(word, "ches") && !(runes[max(0, last-2)] == 'l' && last > 2 && !vowel(runes[last-3]))
-		if silent || plural && !vowel(runes[max(0, last-2)]) {
-			n--
-		}
-	}
-	return max(1, n)
 }
 
 type distinctParameters struct {

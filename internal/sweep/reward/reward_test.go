@@ -3,11 +3,15 @@ package reward
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"realign/internal/fault"
 	"realign/internal/sweep"
@@ -78,21 +82,63 @@ func TestReadability(t *testing.T) {
 	if n := len(sentences("It cost 3.5 dollars. Really?! “Yes.” No\n\nMore")); n != 5 {
 		t.Errorf("%d sentences, want 5", n)
 	}
-	// By a dictionary. Rules get most words right, so a few may be off by one.
-	wrong := 0
-	counts := map[string]int{
-		"the": 1, "table": 2, "little": 2, "made": 1, "love": 1, "really": 2, "music": 2, "listened": 2, "wanted": 2, "played": 1, "houses": 2,
-		"makes": 1, "watches": 2, "beautiful": 3, "wonderful": 3, "committee": 3, "recommendation": 5, "people": 2, "favourite": 3, "movie": 2,
-		"guitar": 2, "actors": 2, "year": 1, "great": 1, "something": 2, "every": 2, "idea": 3, "quiet": 2, "apples": 2, "needed": 2, "boxes": 2, "see": 1,
-	}
-	for word, want := range counts {
-		if got := syllables(word); got != want {
-			wrong++
-			t.Logf("%s has %d syllables, not %d", word, want, got)
+}
+
+// TestReadabilityAgreesWithTextstat compares words and sentences of all texts, and values of those whose words are all in the
+// dictionary.
+func TestReadabilityAgreesWithTextstat(t *testing.T) {
+	var file struct {
+		Texts []struct {
+			Text                        string
+			Words, Sentences, Syllables int
+			Ease, Grade                 *float64
 		}
 	}
-	if wrong > len(counts)/8 {
-		t.Errorf("%d of %d words have another number of syllables", wrong, len(counts))
+	data, err := os.ReadFile("testdata/readability.json")
+	if err == nil {
+		err = json.Unmarshal(data, &file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := sweep.Row{Prompt: "p"}
+	ease, grade := open(t, "readability", "{}", Environment{}, row), open(t, "readability", `{"formula":"grade"}`, Environment{}, row)
+	compared := 0
+	for _, text := range file.Texts {
+		if said, sentences := readable(text.Text); len(said) != text.Words || sentences != text.Sentences {
+			t.Errorf("%q: %d words in %d sentences, textstat says %d in %d", text.Text, len(said), sentences, text.Words, text.Sentences)
+		}
+		if text.Ease == nil {
+			continue
+		}
+		compared++
+		near(t, "ease of "+text.Text, value(t, ease, row, sweep.Output{Text: text.Text}).Value, *text.Ease, 1e-9)
+		near(t, "grade of "+text.Text, value(t, grade, row, sweep.Output{Text: text.Text}).Value, *text.Grade, 1e-9)
+	}
+	if compared < 40 {
+		t.Errorf("only %d values were compared", compared)
+	}
+}
+
+// TestSpelled: rules get most words right.
+func TestSpelled(t *testing.T) {
+	known, err := pronounced()
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, off := 0, 0
+	for word, n := range known {
+		switch d := spelled(word) - int(n); {
+		case d == 0:
+			right++
+		case d < -1 || d > 1:
+			off++
+		}
+	}
+	all := float64(len(known))
+	t.Logf("of %d words in the dictionary the rules count %.1f%% right, and %.2f%% wrong by two or more", len(known), 100*float64(right)/all, 100*float64(off)/all)
+	if float64(right) < 0.8*all || float64(off) > 0.02*all {
+		t.Error("rules count too many words wrong")
 	}
 }
 
@@ -249,9 +295,57 @@ func TestCommand(t *testing.T) {
 		`{"command":"echo 1; echo 2"}`:                 "another number of lines",
 		`{"command":"echo good"}`:                      "neither a number",
 		`{"command":"sleep 60","timeout":0.1}`:         "in time",
+		`{"command":"sleep 60 | cat","timeout":0.1}`:   "in time",
+		`{"command":"no-such-program-anywhere"}`:       "the command failed",
+		`{"command":"true"}`:                           "another number of lines",
+		`{"command":"echo 1e999"}`:                     "neither a number",
+		`{"command":"yes 1","timeout":0.2}`:            "in time",
 	} {
 		if v := judge(parameters, "a"); v[0].OK() || !strings.Contains(v[0].Missing, says) {
 			t.Errorf("%s: %v, want it missing for %q", parameters, v, says)
+		}
+	}
+	// What stands in an answer is data: no shell reads it.
+	file := filepath.Join(t.TempDir(), "made")
+	if v := judge(`{"command":"cat >/dev/null; echo 1"}`, "$(touch "+file+"); `touch "+file+"`\n\"}; touch "+file); !v[0].OK() {
+		t.Errorf("%v", v)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("an answer was run as a command")
+	}
+}
+
+// TestCommandEndsAsAWhole: what a command has started ends with it, when it is late and when the sweep is stopped.
+func TestCommandEndsAsAWhole(t *testing.T) {
+	for name, timeout := range map[string]float64{"late": 0.5, "stopped": 60} {
+		pids := filepath.Join(t.TempDir(), "pid")
+		r := open(t, "command", fmt.Sprintf(`{"command":"sleep 300 & echo $! > %s; wait","timeout":%g}`, pids, timeout), Environment{Headless: true}, sweep.Row{Prompt: "p"})
+		ctx, cancel := context.WithCancel(t.Context())
+		judged := make(chan sweep.Value, 1)
+		go func() { judged <- r.Judge(ctx, []sweep.Row{{Prompt: "p"}}, []sweep.Output{{Text: "a"}})[0] }()
+		pid := 0
+		for late := time.Now().Add(30 * time.Second); pid == 0; time.Sleep(5 * time.Millisecond) {
+			data, _ := os.ReadFile(pids)
+			pid, _ = strconv.Atoi(strings.TrimSpace(string(data)))
+			if time.Now().After(late) {
+				t.Fatal("the command does not begin")
+			}
+		}
+		if name == "stopped" {
+			cancel()
+		}
+		if v := <-judged; v.OK() || !strings.Contains(v.Missing, map[string]string{"late": "in time", "stopped": "stopped before"}[name]) {
+			t.Errorf("%s: %+v", name, v)
+		}
+		cancel()
+		gone := func() bool { // it may be there as a zombie that nobody has collected
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return err != nil || strings.Contains(string(stat), ") Z ")
+		}
+		for late := time.Now().Add(10 * time.Second); !gone(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(late) {
+				t.Fatalf("%s: what the command started is still there", name)
+			}
 		}
 	}
 }

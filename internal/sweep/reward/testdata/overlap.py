@@ -6,6 +6,7 @@
 
 import json
 import random
+from importlib.metadata import version
 from pathlib import Path
 
 from rouge_score import rouge_scorer
@@ -44,7 +45,7 @@ def main():
         }
         for a, r in pairs
     ]
-    Path(__file__).with_suffix(".json").write_text(json.dumps({"pairs": rows}, indent=1, ensure_ascii=False) + "\n")
+    Path(__file__).with_suffix(".json").write_text(json.dumps({"versions": {p: version(p) for p in ("rouge-score", "sacrebleu")}, "pairs": rows}, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+
+	"realign/internal/fault"
+	"realign/internal/worker"
+)
+
+// tokenFlags say what a NATS server is shown.
+type tokenFlags struct {
+	NATSToken     string `name:"nats-token" placeholder:"TEXT" help:"Token of the NATS server; better given as REALIGN_NATS_TOKEN, or in a file: other users can read a command line."`
+	NATSTokenFile string `name:"nats-token-file" placeholder:"FILE" help:"File with the token on its first line."`
+}
+
+// token is what is shown; "" for nothing.
+func (f tokenFlags) token() (string, error) {
+	if f.NATSTokenFile == "" {
+		return f.NATSToken, nil
+	}
+	if f.NATSToken != "" {
+		return "", fault.Field("--nats-token-file", "there is a token already: give one of --nats-token, REALIGN_NATS_TOKEN and --nats-token-file")
+	}
+	data, err := readFile(f.NATSTokenFile, 4096)
+	if err != nil {
+		return "", fault.Field("--nats-token-file", "%v", err)
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	if line = strings.TrimSpace(line); line == "" {
+		return "", fault.Field("--nats-token-file", "the first line of %s is empty", f.NATSTokenFile)
+	}
+	return line, nil
+}
+
+// meetFlags say where a server and its workers meet.
+type meetFlags struct {
+	NATS       string `name:"nats" placeholder:"URL" help:"NATS cluster, with JetStream, that workers on other machines join. Default: a server inside this program."`
+	NATSListen string `name:"nats-listen" placeholder:"HOST:PORT" help:"Let workers join the NATS server inside this program at this address, with a token of at least 16 bytes. Default: none but those that it starts."`
+	tokenFlags
+}
+
+// pool is the configuration of a pool, as far as all commands have it in common.
+func (f meetFlags) pool(models catalogue, data string, h host, log *slog.Logger) (worker.Config, error) {
+	token, err := f.token()
+	return worker.Config{
+		Pairs: models.library, URL: f.NATS, Listen: f.NATSListen, Token: token, Data: data, Build: build(), Files: models.files, Stderr: h.stderr, Log: log,
+	}, err
+}
+
+// files are the sums of all of a pair's files by role.
+func (c catalogue) files(ctx context.Context, name string) (map[string]string, error) {
+	p, err := c.library.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	_, files, err := c.Models(ctx, name, p.Names())
+	sums := map[string]string{}
+	for _, f := range files {
+		sums[f.Role] = f.SHA256
+	}
+	return sums, err
+}
+
+// secret reports whether a variable of the environment is kept from the processes of workers, which get an address with a
+// password of its own.
+func secret(key string) bool {
+	switch key {
+	case "REALIGN_PASSWORD", "REALIGN_DB", "REALIGN_NATS", "REALIGN_NATS_LISTEN", "REALIGN_NATS_TOKEN", "REALIGN_NATS_TOKEN_FILE":
+		return true
+	}
+	return strings.HasPrefix(key, "REALIGN_KEY_")
+}
