@@ -18,13 +18,30 @@ type world struct {
 	item       float64 // standard deviation of what an item's texts add to d, shared by its answers
 }
 
-func grid9() []float64 { return []float64{0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2} }
+// narrow is λ from 0 to 2, and wide twice as far, most of it beyond the tops of peaked worlds.
+func narrow() []float64 { return []float64{0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2} }
 
-func newWorld(u func(float64) float64, best float64) world {
-	return world{grid: grid9(), u: u, best: best, annotators: 20, nu: 0.5, overlap: 1}
+func wide() (grid []float64) {
+	for k := range 13 {
+		grid = append(grid, float64(k)/3)
+	}
+	return grid
 }
 
-// peaked has its top at a random place inside the range, in one of three shapes: a parabola, a bump on
+func newWorld(u func(float64) float64, best float64) world {
+	return world{grid: narrow(), u: u, best: best, annotators: 20, nu: 0.5, overlap: 1}
+}
+
+// over asks about another range. A best at the end of the range moves with it.
+func (w world) over(grid []float64) world {
+	if w.best == w.grid[len(w.grid)-1] {
+		w.best = grid[len(grid)-1]
+	}
+	w.grid = grid
+	return w
+}
+
+// peaked has its top at a random place between 0.3 and 1.7, in one of three shapes: a parabola, a bump on
 // level ground, and a rise that is steeper than the fall.
 func peaked(r *rand.Rand) world {
 	best, height := 0.3+1.4*r.Float64(), 1.5+1.5*r.Float64()
@@ -39,15 +56,6 @@ func peaked(r *rand.Rand) world {
 			return -0.7 * height * (x - best) * (x - best)
 		},
 	}[r.IntN(3)], best)
-}
-
-// wide asks about twice the range, most of it far beyond the top.
-func (w world) wide() world {
-	w.grid = nil
-	for k := range 13 {
-		w.grid = append(w.grid, float64(k)/3)
-	}
-	return w
 }
 
 // monotone rises to the end of the range, less and less.
