@@ -3,11 +3,15 @@ package study
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 )
 
 // studies is how many studies are simulated for each claim about frequencies.
 const studies = 300
+
+// simulations says whether to simulate all that docs/studies.md states, and not only what fits a normal run.
+func simulations() bool { return os.Getenv("REALIGN_SIMULATIONS") != "" }
 
 // kinds are what a public may like. Every answer is drawn with Davidson's probabilities: that is the noise.
 func kinds() []kind {
@@ -19,11 +23,15 @@ type kind struct {
 	make func(*rand.Rand) world
 }
 
-// everyWorld calls f for each kind of public, range of λ, and share of annotators who answer at random.
-func everyWorld(t *testing.T, f func(t *testing.T, k kind, grid []float64, random bool)) {
-	for _, k := range kinds() {
+// everyWorld calls f for each kind of public and range of λ, with a fifth of the annotators answering at random, and, for
+// the numbers that are stated, without them, too.
+func everyWorld(t *testing.T, kinds []kind, f func(t *testing.T, k kind, grid []float64, random bool)) {
+	for _, k := range kinds {
 		for _, grid := range [][]float64{narrow(), wide()} {
 			for _, random := range []bool{false, true} {
+				if !random && !simulations() {
+					continue
+				}
 				name := fmt.Sprintf("%s, λ from 0 to %g", k.name, grid[len(grid)-1])
 				if random {
 					name += ", a fifth random"
@@ -34,21 +42,27 @@ func everyWorld(t *testing.T, f func(t *testing.T, k kind, grid []float64, rando
 	}
 }
 
+// public is one public of a kind.
+func (k kind) public(r *rand.Rand, grid []float64, random bool) world {
+	w := k.make(r).over(grid)
+	if random {
+		w = w.noisy()
+	}
+	return w
+}
+
 // TestBestLambdaIsCovered simulates studies of 300 ratings with a known u(λ) and counts how often the interval of the
 // best λ has the truth in it, and how often a preference is found. docs/studies.md has the table that it logs.
 //
-// A peaked u must be covered in 90–99%, here less two standard deviations of a share of 300. A monotone one has its best
-// at the end of the range, where an interval that allows a rise up to the end has the end in it: close to always. A
-// flat one has no best; what counts is that at most 5% of studies, and two standard deviations, find one.
+// Of a peaked u it must have it in 90–99%. A monotone one has its best at the end of the range, where an interval that
+// allows a rise up to the end has the end in it: it may be more. A flat one has no best; what counts is that
+// few studies find one: 5%, and two standard deviations of a share of so many studies.
 func TestBestLambdaIsCovered(t *testing.T) {
-	everyWorld(t, func(t *testing.T, k kind, grid []float64, random bool) {
+	everyWorld(t, kinds(), func(t *testing.T, k kind, grid []float64, random bool) {
 		covered, found, width := 0, 0, 0.0
 		for n := range studies {
 			r := rand.New(rand.NewPCG(uint64(n), 77))
-			w := k.make(r).over(grid)
-			if random {
-				w = w.noisy()
-			}
+			w := k.public(r, grid, random)
 			curve, err := FitCurve(w.study(r, 300), Options{Grid: w.grid, Samples: 300, Seed: uint64(n)})
 			if err != nil {
 				t.Fatal(err)
@@ -63,19 +77,19 @@ func TestBestLambdaIsCovered(t *testing.T) {
 			}
 			width += curve.best.Width() / studies
 		}
-		share, preference := float64(covered)/studies, float64(found)/studies
+		percent := func(n int) float64 { return 100 * float64(n) / studies }
 		if k.name == "flat" {
-			t.Logf("a preference found in %.1f%% of %d studies", 100*preference, studies)
-			if preference > 0.075 {
+			t.Logf("a preference found in %.1f%% of %d studies", percent(found), studies)
+			if percent(found) > 7.5 {
 				t.Errorf("a preference found in %d of %d studies without any", found, studies)
 			}
 			return
 		}
-		t.Logf("covered in %.1f%% of %d studies, mean width %.2f, a preference found in %.1f%%", 100*share, studies, width, 100*preference)
-		if share < 0.865 || k.name == "peaked" && share > 0.997 {
+		t.Logf("covered in %.1f%% of %d studies, mean width %.2f, a preference found in %.1f%%", percent(covered), studies, width, percent(found))
+		if 100*covered < 90*studies || k.name == "peaked" && 100*covered > 99*studies {
 			t.Errorf("the 95%% interval covered the best λ in %d of %d studies", covered, studies)
 		}
-		if preference < 0.95 {
+		if percent(found) < 95 {
 			t.Errorf("a preference found in %d of %d studies", found, studies)
 		}
 	})
@@ -103,39 +117,83 @@ func TestFlatItemsThatAgree(t *testing.T) {
 	}
 }
 
-// TestActiveChoiceSavesRatings holds active choice with 0.7 of the ratings against balanced assignment:
-// its intervals must be at most as wide on average. The range is wide, most of it far
-// beyond the top. Where every pair is about as telling as any other there is less to choose: over half this range
-// 210 active ratings were about as good as 280 balanced ones, short of the claim.
+// TestActiveChoiceSavesRatings holds active choice, as it is planned for a study, against balanced assignment on the same
+// publics: how wide the interval is on average after as many ratings, and how many ratings active choice needs
+// for the width that balanced assignment has after 300. docs/studies.md has the table that it logs.
+//
+// Over a range of which most is far beyond the top it needs at most 0.7 times as many. Over half that range every pair
+// is about as telling as any other and there is less to choose: there it must need fewer.
 func TestActiveChoiceSavesRatings(t *testing.T) {
-	const (
-		worlds, ratings, batch = 24, 300, 15
-		budget                 = ratings * 7 / 10
-	)
-	balanced, active := 0.0, 0.0
-	for n := range worlds {
-		r := rand.New(rand.NewPCG(uint64(n), 81))
-		w := peaked(r).over(wide())
-		o := Options{Grid: w.grid, Samples: 300, Seed: uint64(n)}
-		curve, err := FitCurve(w.study(r, ratings), o)
-		if err != nil {
-			t.Fatal(err)
+	worlds := 16
+	if simulations() {
+		worlds = 120
+	}
+	const first, step, ratings = 90, 30, 300
+	everyWorld(t, kinds()[:1], func(t *testing.T, k kind, grid []float64, random bool) {
+		balanced, active := make([]float64, ratings+1), make([]float64, ratings+1) // mean width after so many
+		for n := range worlds {
+			r := rand.New(rand.NewPCG(uint64(n), 81))
+			w := k.public(r, grid, random)
+			width := func(answers []Pairwise) float64 {
+				curve, err := FitCurve(answers, Options{Grid: w.grid, Samples: 300, Seed: uint64(n)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return curve.best.Width() / float64(worlds)
+			}
+			for at, answers := first, w.study(r, ratings); at <= ratings; at += step {
+				balanced[at] += width(answers[:at])
+			}
+			answers := w.study(r, leastAnswers)
+			for at := first; at <= ratings; at += step {
+				answers = w.actively(t, r, answers, at)
+				active[at] += width(answers)
+			}
 		}
-		balanced += curve.best.Width() / worlds
-		answers := w.study(r, 3*batch)
-		for {
-			if curve, err = FitCurve(answers, o); err != nil {
+		for at := first; at <= ratings; at += step {
+			t.Logf("after %d ratings the mean width is %.3f balanced and %.3f active", at, balanced[at], active[at])
+		}
+		needed := float64(first)
+		for at := first; at < ratings && active[at] > balanced[ratings]; at += step {
+			part := min(1, (active[at]-balanced[ratings])/(active[at]-active[at+step]))
+			needed = float64(at) + part*step
+		}
+		t.Logf("active choice needs %.2f times as many ratings for the width of %d balanced ones", needed/ratings, ratings)
+		if most := map[float64]float64{2: 1, 4: 0.7}[grid[len(grid)-1]]; needed/ratings > most {
+			t.Errorf("active choice needs %.2f times as many ratings, more than %.2f", needed/ratings, most)
+		}
+	})
+}
+
+// TestActiveChoiceIsHonest: neither the interval nor the test of flatness is made for pairs that are chosen by what was
+// answered. Both must hold all the same.
+func TestActiveChoiceIsHonest(t *testing.T) {
+	worlds := 40
+	if simulations() {
+		worlds = studies
+	}
+	everyWorld(t, []kind{{"peaked", peaked}, {"flat", flat}}, func(t *testing.T, k kind, grid []float64, random bool) {
+		covered, found := 0, 0
+		for n := range worlds {
+			r := rand.New(rand.NewPCG(uint64(n), 86))
+			w := k.public(r, grid, random)
+			answers := w.actively(t, r, w.study(r, leastAnswers), 200)
+			curve, err := FitCurve(answers, Options{Grid: w.grid, Samples: 300, Seed: uint64(n)})
+			if err != nil {
 				t.Fatal(err)
 			}
-			if len(answers) >= budget {
-				break
+			if curve.best.Low <= w.best && w.best <= curve.best.High {
+				covered++
 			}
-			answers = append(answers, w.ask(r, curve.Next(Pairs(w.grid), batch), len(answers))...)
+			if curve.Preference {
+				found++
+			}
 		}
-		active += curve.best.Width() / worlds
-	}
-	t.Logf("mean width %.3f with %d balanced ratings, %.3f with %d active ones", balanced, ratings, active, budget)
-	if active > balanced {
-		t.Errorf("%d active ratings leave %.3f, %d balanced ones %.3f", budget, active, ratings, balanced)
-	}
+		percent := func(n int) float64 { return 100 * float64(n) / float64(worlds) }
+		t.Logf("covered in %.1f%% of %d studies, a preference found in %.1f%%", percent(covered), worlds, percent(found))
+		// Of so few studies 5% may show as three times that.
+		if k.name == "flat" && percent(found) > 15 || k.name == "peaked" && percent(covered) < 85 {
+			t.Errorf("covered in %d of %d studies, a preference found in %d", covered, worlds, found)
+		}
+	})
 }

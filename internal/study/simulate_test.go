@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"testing"
 )
 
 // world is a simulated public: what it truly likes and how it answers.
@@ -104,6 +105,20 @@ func (w world) ask(r *rand.Rand, pairs []Pair, from int) []Pairwise {
 		for _, annotator := range r.Perm(w.annotators)[:w.overlap] {
 			answers = append(answers, w.answer(r, annotator, fmt.Sprint(from+k), p, texts))
 		}
+	}
+	return answers
+}
+
+// actively goes on asking until there are n answers, as active choice does: one answer for each item.
+func (w world) actively(t *testing.T, r *rand.Rand, answers []Pairwise, n int) []Pairwise {
+	for len(answers) < n {
+		s := Study{Setup: Setup{Grid: w.grid, Seed: uint64(n)}}
+		pairs, err := s.wanted(answers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more := min(rethink(len(answers)), n-len(answers))
+		answers = append(answers, w.ask(r, pairs[:more], len(answers))...)
 	}
 	return answers
 }
