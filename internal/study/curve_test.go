@@ -121,8 +121,8 @@ func TestFlatItemsThatAgree(t *testing.T) {
 // publics: how wide the interval is on average after as many ratings, and how many ratings active choice needs
 // for the width that balanced assignment has after 300. docs/studies.md has the table that it logs.
 //
-// Over a range of which most is far beyond the top it needs at most 0.7 times as many. Over half that range every pair
-// is about as telling as any other and there is less to choose: there it must need fewer.
+// It must need at most 0.7 times as many over the wide range, of which most is far beyond the top. Over half that range
+// pairs are more alike, and the ratio of so few publics is less certain: 0.8.
 func TestActiveChoiceSavesRatings(t *testing.T) {
 	worlds := 16
 	if simulations() {
@@ -159,7 +159,7 @@ func TestActiveChoiceSavesRatings(t *testing.T) {
 			needed = float64(at) + part*step
 		}
 		t.Logf("active choice needs %.2f times as many ratings for the width of %d balanced ones", needed/ratings, ratings)
-		if most := map[float64]float64{2: 1, 4: 0.7}[grid[len(grid)-1]]; needed/ratings > most {
+		if most := map[float64]float64{2: 0.8, 4: 0.7}[grid[len(grid)-1]]; needed/ratings > most {
 			t.Errorf("active choice needs %.2f times as many ratings, more than %.2f", needed/ratings, most)
 		}
 	})
