@@ -178,7 +178,7 @@ func TestActiveChoiceIsHonest(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(n), 86))
 			w := k.public(r, grid, random)
 			answers := w.actively(t, r, w.study(r, leastAnswers), 200)
-			curve, err := FitCurve(answers, Options{Grid: w.grid, Samples: 300, Seed: uint64(n)})
+			curve, err := FitCurve(answers, Options{Grid: w.grid, Active: true, Samples: 300, Seed: uint64(n)})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -151,11 +152,8 @@ func (s *Server) studyForm(c echo.Context, status int, v templates.StudyForm) er
 	}
 	for _, p := range pairs {
 		for _, m := range alignedModels(p) {
-			name := p.Name + ", " + m.Name
-			if m.Title != "" {
-				name = p.Name + ", " + m.Title
-			}
-			if m.Beta > 0 {
+			name := p.Name + ", " + cmp.Or(m.Title, m.Name)
+			if m.Beta > 0 && !strings.Contains(m.Title, "β") {
 				name += fmt.Sprintf(" (β %g)", m.Beta)
 			}
 			v.Pairs = append(v.Pairs, templates.PairChoice{Value: p.Name + "/" + m.Name, Name: name})

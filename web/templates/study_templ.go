@@ -923,15 +923,15 @@ func (v StudyForm) Page() templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = v.input("number", "same_every", "One in so many asks about the same λ twice", v.SameEvery, "0 is none. In pairs also for the just-noticeable difference", templ.Attributes{"min": "0"}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = v.input("number", "same_every", "Same λ twice, one in", v.SameEvery, "0 is none. In pairs also for the just-noticeable difference", templ.Attributes{"min": "0"}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = v.input("number", "broken_every", "One in so many shows a broken answer", v.BrokenEvery, "0 is none. Words in disorder: who reads notices", templ.Attributes{"min": "0"}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = v.input("number", "broken_every", "A broken answer, one in", v.BrokenEvery, "0 is none. Words in disorder: who reads notices", templ.Attributes{"min": "0"}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 82, "</div><p class=\"field-help\">Both are catch trials, among whatever kind of question the study asks: two answers at one λ in a pair or a ranking, or scored one after the other; a broken answer to prefer another to, to score low, or to rank the worst. They count in no result but the record of each annotator.</p><fieldset class=\"stack\"><legend class=\"field-name\">Which two λ are compared next</legend> <label class=\"check\"><input type=\"radio\" name=\"scheme\" value=\"active\"")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 82, "</div><p class=\"field-help\">The last two are catch trials, one in so many questions, of whatever kind the study asks: two answers at one λ in a pair or a ranking, or scored one after the other; a broken answer to prefer another to, to score low, or to rank the worst. They count in no result but the record of each annotator.</p><fieldset class=\"stack\"><legend class=\"field-name\">Which two λ are compared next</legend> <label class=\"check\"><input type=\"radio\" name=\"scheme\" value=\"active\"")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
