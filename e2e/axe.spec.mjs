@@ -1,13 +1,9 @@
 // Every page, light and dark, wide and narrow: axe finds nothing, nothing is cut off, and a picture is kept.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
+import { check } from "./accessible.mjs";
 import { ended, freshPage, lanes, run, screenshot, startBrowser, startServer } from "./server.mjs";
-
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
 let server;
 let guarded; // asks for a password
@@ -102,15 +98,6 @@ async function openStudy(page) {
   }
   previews["rate-end"] = `${path}/preview?n=9999`;
   return { page: path, invite, previews };
-}
-
-async function check(page, name) {
-  await page.evaluate(axe);
-  const found = await page.evaluate((only) => globalThis.axe.run(document, { runOnly: only }), tags);
-  const told = found.violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html.slice(0, 200)).join("\n  ")}`);
-  assert.deepEqual(told, [], name);
-  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert.ok(overflow <= 0, `${name} is ${overflow} px wider than its window`);
 }
 
 for (const [width, height] of [[1280, 900], [390, 844], [360, 740]]) {

@@ -2,26 +2,15 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { test } from "node:test";
 import { promisify } from "node:util";
+import { check } from "./accessible.mjs";
 import { browser, ended, freshPage, lanes, program, screenshot, server, set, texts, until, withServer } from "./server.mjs";
 
 withServer();
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const prompt = "Tell me about the best holiday you ever had, and what you did there.";
 const seed = 2;
-
-async function check(page, name) {
-  await page.evaluate(axe);
-  const only = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-  const found = await page.evaluate((tags) => globalThis.axe.run(document, { runOnly: tags }), only);
-  assert.deepEqual(found.violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html.slice(0, 200)).join("\n  ")}`), [], name);
-  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert.ok(overflow <= 0, `${name} is ${overflow} px wider than its window`);
-}
 
 /** Asks for the map of a prompt and waits for its end. */
 async function mapped(page, settings = {}, text = prompt) {

@@ -2,23 +2,13 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { test } from "node:test";
+import { check } from "./accessible.mjs";
 import { browser, freshPage, screenshot, server, until, withServer } from "./server.mjs";
 
 withServer();
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const grid = [0, 0.5, 1, 1.5, 2];
-
-async function check(page, name) {
-  await page.evaluate(axe);
-  const only = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-  const found = await page.evaluate((tags) => globalThis.axe.run(document, { runOnly: tags }), only);
-  assert.deepEqual(found.violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html.slice(0, 200)).join("\n  ")}`), [], name);
-  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  assert.ok(overflow <= 0, `${name} is ${overflow} px wider than its window`);
-}
 
 /** Random numbers from a seed (mulberry32). */
 function random(seed) {

@@ -2,8 +2,11 @@
 // browsers received says nothing about where the texts come from.
 
 import assert from "node:assert/strict";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
-import { browser, freshPage, screenshot, server, until, withServer } from "./server.mjs";
+import { check } from "./accessible.mjs";
+import { browser, freshPage, results as folder, screenshot, server, until, withServer } from "./server.mjs";
 
 withServer();
 
@@ -93,6 +96,13 @@ test("an owner sets up a study from a CSV, two annotators finish it by keyboard,
   const clicked = [];
   for (const name of ["Ann", "Béla"]) {
     const { page, context, troubles, received } = await recorded();
+    const accessible = async (colorScheme) => {
+      await page.emulateMedia({ colorScheme });
+      for (const width of [390, 1280]) {
+        await page.setViewportSize({ width, height: 900 });
+        await check(page, `rating at ${width} px, ${colorScheme}`);
+      }
+    };
     await page.goto(invite);
     await page.locator('[name="name"]').press("Tab"); // the guidelines stand above
     await page.fill('[name="name"]', name);
@@ -105,6 +115,7 @@ test("an owner sets up a study from a CSV, two annotators finish it by keyboard,
     assert.equal(await page.locator("dialog strong").first().textContent(), "you");
     await page.keyboard.press("g");
     assert.equal(await page.locator("dialog[data-help][open]").count(), 0);
+    await accessible(name === "Ann" ? "dark" : "light");
 
     const keys = ["1", "2", "0", "x"];
     const names = { 1: "a", 2: "b", 0: "tie", x: "both_bad" };
@@ -195,6 +206,9 @@ test("an owner sets up a study from a CSV, two annotators finish it by keyboard,
   assert.equal(sum("high_wins"), count((r) => decided(r) && higher(r)));
   assert.equal(sum("low_wins"), count((r) => decided(r) && !higher(r)));
   assert.equal(sum("ties"), count((r) => ["tie", "both_bad"].includes(r.answer.choice)));
+  // training/tests/test_export.py loads what is left here.
+  await mkdir(join(folder, "export"), { recursive: true });
+  for (const file of ["ratings.jsonl", "preferences.jsonl", "labels.jsonl"]) await writeFile(join(folder, "export", file), await get(`export/${file}`));
   const preferences = (await get("export/preferences.jsonl")).trim().split("\n").map((line) => JSON.parse(line));
   assert.equal(preferences.length, count(decided));
   const content = (messages) => messages.at(-1).content;
@@ -206,6 +220,7 @@ test("an owner sets up a study from a CSV, two annotators finish it by keyboard,
     }).sort(),
   );
   await owner.page.goto(`${server.base}/studies/${study}/results`);
+  await check(owner.page, "results of what was clicked");
   assert.equal(await owner.page.locator("[data-pairs-table] tbody tr").count(), results.overall.wins.length);
   assert.equal(await owner.page.locator("[data-records] tbody tr").count(), 2);
   assert.deepEqual(owner.troubles, []);

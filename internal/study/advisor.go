@@ -17,6 +17,9 @@ const (
 	adviseTime   = time.Minute // for reading the ratings and fitting the curve
 )
 
+// rethink is after how many answers more active choice thinks again.
+func rethink(answers int) int { return max(1, answers/10) }
+
 // advisor knows which pairs of λ active choice wants next. Fitting a curve takes a while, so it happens in the
 // background, one study at a time, and annotators get what was found last.
 type advisor struct {
@@ -76,7 +79,7 @@ func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
 		now = &advice{}
 		a.advice[s.ID] = now
 	}
-	if answers >= leastAnswers && answers >= now.answers+max(1, now.answers/10) && !a.working && !a.closed && !time.Now().Before(a.rest) {
+	if answers >= leastAnswers && answers >= now.answers+rethink(now.answers) && !a.working && !a.closed && !time.Now().Before(a.rest) {
 		a.working = true
 		copied := *s
 		a.busy.Go(func() { a.think(&copied, answers) })
@@ -109,7 +112,7 @@ func (a *advisor) think(s *Study, answers int) {
 	}
 }
 
-// ahead is how many pairs active choice plans: more than are asked until it thinks again.
+// ahead is how many pairs active choice plans at least, since it may be a while until it thinks again.
 const ahead = 24
 
 func (a *advisor) advise(ctx context.Context, s *Study) ([]Pair, error) {
@@ -117,12 +120,17 @@ func (a *advisor) advise(ctx context.Context, s *Study) ([]Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	curve, err := FitCurve(Sort(ratings).Pairwise, Options{Grid: s.Setup.Grid, Seed: s.Setup.Seed, Samples: 1000})
+	return s.wanted(Sort(ratings).Pairwise)
+}
+
+// wanted are the pairs that active choice plans after some answers; none where there are no two λ.
+func (s *Study) wanted(answers []Pairwise) ([]Pair, error) {
+	curve, err := FitCurve(answers, Options{Grid: s.Setup.Grid, Seed: s.Setup.Seed, Samples: 1000})
 	if fault.KindOf(err) == fault.Conflict {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return curve.Next(Pairs(s.Setup.Grid), ahead), nil
+	return curve.Next(Pairs(s.Setup.Grid), max(ahead, rethink(len(answers)))), nil
 }

@@ -271,11 +271,11 @@ func ScoreValues(scores []Likert, criterion string) []Value {
 	return values
 }
 
-// RankValues are the ranks of each answer of each ranking, an ordinal value.
+// RankValues are the ranks of each answer of each ranking, an ordinal value; catch trials are left out.
 func RankValues(rankings []Ranking) []Value {
 	var values []Value
 	for _, r := range rankings {
-		if r.Check() != nil {
+		if r.Catch != NoCatch || r.Check() != nil {
 			continue
 		}
 		for i, side := range r.Sides {

@@ -90,7 +90,7 @@ func (a *Analyst) of(id string) *analysis {
 }
 
 func (s *Study) options() Options {
-	return Options{Grid: s.Setup.Grid, Beta: s.Beta, Seed: s.Setup.Seed}
+	return Options{Grid: s.Setup.Grid, Beta: s.Beta, Active: s.Setup.Scheme == ActiveScheme, Seed: s.Setup.Seed}
 }
 
 // PublicationFormat and PublicationVersion begin published results.

@@ -293,12 +293,20 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 	var q Question
 	var candidates []Counted
 	pairs := map[Pair]int{}
+	scored := map[decodedAt]bool{} // by the annotator
+	for i := range items {
+		if it := &items[i]; it.Kind == AskLikert && it.Catch == NoCatch && had[it.ID] == Answered {
+			scored[decodedAt{prompt: it.Prompt, lambda: it.Low}] = true
+		}
+	}
 	for i := range items {
 		it, count := &items[i], counts[items[i].ID]
 		regular := it.Catch == NoCatch
 		switch had[it.ID] {
 		case "":
-			if !regular || count.Taken < s.Setup.Overlap {
+			// A second score of one λ needs the first.
+			apart := it.Kind == AskLikert && it.Catch == SameLambda && !scored[decodedAt{prompt: it.Prompt, lambda: it.Low}]
+			if !regular && !apart || regular && count.Taken < s.Setup.Overlap {
 				candidates = append(candidates, Counted{*it, count})
 			}
 			if regular && count.Taken < s.Setup.Overlap {
@@ -312,7 +320,7 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 		if had[it.ID] != "" && it.Catch == SameLambda {
 			q.Done.Same++
 		}
-		if had[it.ID] != "" && it.Catch == BrokenB {
+		if had[it.ID] != "" && it.Catch.Spoils() {
 			q.Done.Broken++
 		}
 		if regular && it.Kind == AskPairwise {

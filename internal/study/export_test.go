@@ -67,8 +67,10 @@ func rated(r *rand.Rand, id string) study.Archive {
 	for place := range byPlace {
 		spoilt := byPlace[place][2]
 		spoilt.ID, spoilt.Broken, spoilt.Text = spoilt.ID+"b", true, "spoilt"
-		byPlace[place] = append(byPlace[place], spoilt)
-		a.Outputs = append(a.Outputs, spoilt)
+		twin := byPlace[place][place] // of λ grid[place], for same-λ trials
+		twin.ID, twin.Sample, twin.Text = twin.ID+"t", 2, "once more"
+		byPlace[place] = append(byPlace[place], spoilt, twin)
+		a.Outputs = append(a.Outputs, spoilt, twin)
 	}
 	pick := func(place int, outputs ...int) []string {
 		var ids []string
@@ -77,7 +79,7 @@ func rated(r *rand.Rand, id string) study.Archive {
 		}
 		return ids
 	}
-	for k := range 40 {
+	for k := range 60 {
 		place := 1 + r.IntN(4)
 		it := study.Item{ID: fmt.Sprintf("%s-i%d", id, k), Prompt: place, Kind: study.AskPairwise}
 		x, y := r.IntN(5), r.IntN(5)
@@ -85,7 +87,7 @@ func rated(r *rand.Rand, id string) study.Archive {
 			y = r.IntN(5)
 		}
 		x, y = min(x, y), max(x, y)
-		switch k % 8 {
+		switch k % 12 {
 		default:
 			it.Outputs, it.Low, it.High = pick(place, x, 5+y), grid[x], grid[y]
 		case 1:
@@ -96,6 +98,16 @@ func rated(r *rand.Rand, id string) study.Archive {
 			it.Outputs, it.Low, it.High, it.Catch = pick(place, x, 5+x), grid[x], grid[x], study.SameLambda
 		case 4:
 			it.Outputs, it.Low, it.High, it.Catch = pick(place, 2, 10), 1, 1, study.BrokenB
+		case 5:
+			it.Kind, it.Outputs, it.Catch = study.AskLikert, pick(place, 10), study.Broken
+		case 6:
+			it.Kind, it.Outputs, it.Catch = study.AskLikert, pick(place, 11), study.SameLambda
+		case 7:
+			it.Kind, it.Outputs, it.Catch = study.AskRanking, pick(place, 0, 4, 10), study.Broken
+		case 8:
+			it.Kind, it.Outputs, it.Catch = study.AskRanking, pick(place, 0, place, 11), study.SameLambda
+		case 9: // of three texts two were the same
+			it.Kind, it.Outputs = study.AskRanking, pick(place, 0, 4)
 		}
 		a.Items = append(a.Items, it)
 	}
@@ -123,7 +135,7 @@ func rated(r *rand.Rand, id string) study.Archive {
 			case study.AskLikert:
 				one.Answer.Scores = map[string]int{"warm": 1 + r.IntN(7), "true": 1 + r.IntN(7)}
 			case study.AskRanking:
-				one.Answer.Rank = study.BestWorst(3, 0, 1+r.IntN(2))
+				one.Answer.Rank = study.BestWorst(len(shown), 0, len(shown)-1)
 			}
 			switch r.IntN(8) {
 			case 0:
@@ -277,6 +289,8 @@ func TestImportNamesTheLine(t *testing.T) {
 		"no time":           {rating, `"at":"2026`, `"at":"1026`, "at"},
 		"out of order":      {len(lines) - 1, `"at":"2026`, `"at":"2025`, "at"},
 		"a score of 9":      {likert, `"true":`, `"true":1`, "scores"},
+		"no such kind":      {0, `"likert":{"points":7,"criteria":["warm","true"]},`, "", "question"},
+		"no such trial":     {rating, `"shown":`, `"catch":"broken","shown":`, "catch"},
 		"a prompt at last":  {len(lines) - 1, lines[len(lines)-1], lines[1], "type"},
 		"rated twice":       {rating + 1, lines[rating+1], lines[rating], "annotator"},
 	} {
@@ -287,7 +301,11 @@ func TestImportNamesTheLine(t *testing.T) {
 		}
 		_, err := study.ParseExport(strings.NewReader(strings.Join(spoilt, "")), "ann", noon)
 		f := fault.Of(err)
-		if f == nil || f.Kind != fault.Invalid || f.Field != "file" || !strings.HasPrefix(f.Message, fmt.Sprintf("line %d: ", c.line+1)) || !strings.Contains(f.Message, c.want) {
+		line := c.line + 1
+		if name == "no such kind" {
+			line = likert + 1
+		}
+		if f == nil || f.Kind != fault.Invalid || f.Field != "file" || !strings.HasPrefix(f.Message, fmt.Sprintf("line %d: ", line)) || !strings.Contains(f.Message, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -348,6 +366,9 @@ func tiny(mode session.Mode) (*study.Setup, []study.Rating) {
 	}
 	caught := rating("5", study.AskPairwise, study.Answer{Choice: study.PreferA}, low, high)
 	caught.Catch = study.BrokenB
+	ranked := rating("8", study.AskRanking, study.Answer{Rank: []int{3, 2, 1}}, low, high, twin)
+	scored := rating("9", study.AskLikert, study.Answer{Scores: map[string]int{"warm": 1}}, low)
+	ranked.Catch, scored.Catch = study.Broken, study.Broken
 	skipped := rating("6", study.AskPairwise, study.Answer{Skip: "=no"}, low, high)
 	skipped.State = study.Skipped
 	return s, []study.Rating{
@@ -359,7 +380,7 @@ func tiny(mode session.Mode) (*study.Setup, []study.Rating) {
 		rating("4", study.AskLikert, study.Answer{Scores: map[string]int{"warm": 4}}, high),
 		rating("4", study.AskLikert, study.Answer{Scores: map[string]int{"warm": 3}}, high),
 		rating("7", study.AskRanking, study.Answer{Rank: []int{3, 2, 1}}, low, high, twin),
-		caught, skipped,
+		caught, skipped, ranked, scored,
 	}
 }
 
@@ -429,7 +450,7 @@ func TestCSV(t *testing.T) {
 		}
 		rows = append(rows, m)
 	}
-	if len(rows) != 2*7+2+3 {
+	if len(rows) != 2*7+2+3+3+1 {
 		t.Fatalf("%d rows", len(rows))
 	}
 	if r := rows[0]; r["text"] != "'=cmd()" || r["comment"] != `a "quoted", comment` || r["lambda"] != "0" || r["preferred"] != "0" || r["choice"] != "b" || r["position"] != "1" {
@@ -444,7 +465,10 @@ func TestCSV(t *testing.T) {
 	if r := rows[12]; r["rank"] != strconv.Itoa(3) {
 		t.Errorf("%v", r)
 	}
-	if r := rows[len(rows)-1]; r["skipped"] != "'=no" {
+	if r := rows[len(rows)-1]; r["catch"] != "broken" || r["score: warm"] != "1" {
+		t.Errorf("%v", r)
+	}
+	if r := rows[len(rows)-5]; r["skipped"] != "'=no" {
 		t.Errorf("%v", r)
 	}
 }

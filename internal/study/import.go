@@ -177,8 +177,8 @@ func (p *parser) output(line *exportedOutput) error {
 	if !slices.Contains(p.archive.Study.Setup.Grid, o.Lambda) {
 		return fault.Field("lambda", "%g is not in the grid", o.Lambda)
 	}
-	if o.Sample < 0 || o.Sample >= MaxSamples {
-		return fault.Field("sample", "%d is outside 0 to %d", o.Sample, MaxSamples-1)
+	if o.Sample < 0 || o.Sample > MaxSamples { // same-λ trials show one more than the setup asks for
+		return fault.Field("sample", "%d is outside 0 to %d", o.Sample, MaxSamples)
 	}
 	if o.Tokens < 0 || len(o.Text) > maxOutputText {
 		return fault.Field("text", "more than %d bytes, or fewer than no tokens", maxOutputText)
@@ -257,7 +257,7 @@ func (p *parser) item(r *exportedRating) (int, []string, error) {
 		}
 		shown, sides = append(shown, o.ID), append(sides, o)
 	}
-	if err := it.fill(sides); err != nil {
+	if err := it.fill(sides, &p.archive.Study.Setup); err != nil {
 		return 0, nil, err
 	}
 	if k, ok := p.items[r.Item]; ok {
@@ -279,34 +279,31 @@ func (p *parser) item(r *exportedRating) (int, []string, error) {
 
 // fill gives an item the outputs that a rating shows, in the item's own order, and checks that they are a
 // question of its kind. A catch trial comes as it was shown.
-func (it *Item) fill(shown []*Output) error {
-	least, most := 2, 2
+func (it *Item) fill(shown []*Output, s *Setup) error {
+	least, most, asked := 2, 2, s.Pairwise
 	switch it.Kind {
 	case AskPairwise:
 	case AskLikert:
-		least, most = 1, 1
+		least, most, asked = 1, 1, s.Likert != nil
 	case AskRanking:
-		least, most = 3, MaxRanked
+		most, asked = MaxRanked, s.Ranked > 0
 	default:
 		return fault.Field("question", "%.20q is none of pairwise, likert, ranking", string(it.Kind))
+	}
+	if !asked {
+		return fault.Field("question", "the setup has none of kind %s", it.Kind)
 	}
 	if n := len(shown); n < least || n > most {
 		return fault.Field("shown", "%d outputs in a question of kind %s", n, it.Kind)
 	}
-	spoilt := NoCatch
-	for i, o := range shown {
-		if o.Broken {
-			if spoilt != NoCatch || it.Kind != AskPairwise {
-				return fault.Field("shown", "more than one spoilt output, or one outside a pair")
-			}
-			spoilt = []Catch{BrokenA, BrokenB}[i]
-		}
+	want, err := s.caught(it.Kind, shown)
+	if err != nil {
+		return err
 	}
-	same := it.Kind == AskPairwise && spoilt == NoCatch && shown[0].Lambda == shown[1].Lambda
-	if want := map[bool]Catch{true: SameLambda, false: spoilt}[same]; it.Catch != want {
+	if it.Catch != want {
 		return fault.Field("catch", "%.20q, where the outputs make it %q", string(it.Catch), string(want))
 	}
-	if spoilt != NoCatch {
+	if it.Catch == BrokenA {
 		it.Catch = BrokenB // of an item: the spoilt one is last, wherever it was shown
 	}
 	ordered := slices.Clone(shown)
@@ -324,13 +321,37 @@ func (it *Item) fill(shown []*Output) error {
 	for _, o := range ordered {
 		it.Outputs = append(it.Outputs, o.ID)
 	}
-	if it.Kind == AskPairwise {
-		it.Low, it.High = ordered[0].Lambda, ordered[1].Lambda
-		if it.Low > it.High {
-			it.Low, it.High = it.High, it.Low
-		}
+	it.Low, it.High = ordered[0].Lambda, ordered[0].Lambda
+	for _, o := range ordered {
+		it.Low, it.High = min(it.Low, o.Lambda), max(it.High, o.Lambda)
 	}
 	return nil
+}
+
+// caught is what the outputs of a question, as they were shown, make of it: a spoilt one a trial with a spoilt answer,
+// one λ twice a trial of the same λ, as does a score of a sample that only such trials show.
+func (s *Setup) caught(kind Kind, shown []*Output) (Catch, error) {
+	catch, lambdas := NoCatch, map[float64]bool{}
+	for i, o := range shown {
+		if o.Broken && catch != NoCatch {
+			return catch, fault.Field("shown", "more than one spoilt output")
+		}
+		if o.Broken {
+			catch = Broken
+			if kind == AskPairwise {
+				catch = []Catch{BrokenA, BrokenB}[i]
+			}
+		}
+		lambdas[o.Lambda] = true
+	}
+	twice := len(lambdas) < len(shown)
+	if kind == AskLikert {
+		twice = shown[0].Sample >= s.Samples
+	}
+	if catch == NoCatch && twice {
+		return SameLambda, nil
+	}
+	return catch, nil
 }
 
 // annotator finds or makes an annotator.

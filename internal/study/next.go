@@ -13,7 +13,8 @@ type Done struct {
 	Broken   int
 }
 
-// kindRun is how many questions of one kind an annotator gets in a row, as far as there are.
+// kindRun is how many questions of one kind an annotator gets in a row, as far as there are; catch trials are among
+// them.
 const kindRun = 5
 
 // Next chooses the next item among an annotator's candidates; nil when there is none. asked counts the
@@ -23,28 +24,35 @@ const kindRun = 5
 func (s *Setup) Next(annotator string, done Done, candidates []Counted, asked map[Pair]int, wanted []Pair) *Counted {
 	turn := done.Answered + done.Skipped
 	sorted := map[Kind][]*Counted{}
-	trials := map[Catch][]*Counted{}
 	for i := range candidates {
-		c := &candidates[i]
-		if c.Catch != NoCatch {
-			trials[c.Catch] = append(trials[c.Catch], c)
-		} else {
+		if c := &candidates[i]; c.Catch == NoCatch {
 			sorted[c.Kind] = append(sorted[c.Kind], c)
 		}
 	}
 	if len(sorted) == 0 {
 		return nil // catch trials alone are not worth anybody's time
 	}
+	kind := s.kind(annotator, turn, sorted)
 	for _, trial := range []struct {
 		catch       Catch
 		every, done int
-	}{{SameLambda, s.SameEvery, done.Same}, {BrokenB, s.BrokenEvery, done.Broken}} {
-		if list := trials[trial.catch]; len(list) > 0 && s.due(annotator, trial.catch, trial.every, turn) > trial.done {
+	}{{SameLambda, s.SameEvery, done.Same}, {Broken, s.BrokenEvery, done.Broken}} {
+		if s.due(annotator, trial.catch, trial.every, turn) <= trial.done {
+			continue
+		}
+		// Of the kind that is asked now: another one would stand out.
+		var list []*Counted
+		for i := range candidates {
+			if c := &candidates[i]; c.Kind == kind && (c.Catch == trial.catch || trial.catch == Broken && c.Catch.Spoils()) {
+				list = append(list, c)
+			}
+		}
+		if len(list) > 0 {
 			return list[s.random(streamTurn, annotator, string(trial.catch), decimal(turn)).IntN(len(list))]
 		}
 	}
-	list := sorted[s.kind(annotator, turn, sorted)]
-	if list[0].Kind == AskPairwise {
+	list := sorted[kind]
+	if kind == AskPairwise {
 		list = ofPair(list, s.pair(list, asked, wanted))
 	}
 	return s.begun(annotator, list)

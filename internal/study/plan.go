@@ -32,7 +32,7 @@ func (s *Setup) random(stream uint64, names ...string) *rand.Rand {
 }
 
 // Outputs are what a study has to decode, by prompt, sample and λ: the grid for every prompt and sample, and
-// for same-λ trials one λ of each prompt, in turn, under further noise.
+// for same-λ trials one λ of each prompt, in turn, under the noise of a sample more.
 func (s *Setup) Outputs(prompts []Prompt) []Output {
 	var outputs []Output
 	for i := range prompts {
@@ -42,8 +42,8 @@ func (s *Setup) Outputs(prompts []Prompt) []Output {
 				outputs = append(outputs, s.output(place, lambda, sample))
 			}
 		}
-		if s.Pairwise && s.SameEvery > 0 && s.Samples == 1 {
-			outputs = append(outputs, s.output(place, s.turn(streamSame, place), 1))
+		if s.SameEvery > 0 {
+			outputs = append(outputs, s.output(place, s.turn(streamSame, place), s.Samples))
 		}
 	}
 	return outputs
@@ -60,25 +60,13 @@ func (s *Setup) turn(stream uint64, place int) float64 {
 
 // Items are the questions of a study whose outputs were decoded, and the spoilt outputs that some of them
 // show. Prompts with a problem are left out. Two equal texts are not compared: there is nothing to prefer.
-// Both answers of a question are of one sample, which shares its noise, so that they differ because of λ
-// alone.
+// The answers of a question are of one sample, which shares its noise, so that they differ because of λ
+// alone. Catch trials are of every kind of question that the study asks, so that nobody tells them by it.
 func (s *Setup) Items(prompts []Prompt, outputs []Output) (items []Item, broken []Output) {
-	type key struct {
-		prompt, sample int
-		lambda         float64
-	}
-	found := make(map[key]*Output, len(outputs))
+	found := make(map[decodedAt]*Output, len(outputs))
 	for i := range outputs {
 		if o := &outputs[i]; o.Done && !o.Broken {
-			found[key{o.Prompt, o.Sample, o.Lambda}] = o
-		}
-	}
-	pair := func(a, b *Output, catch Catch) {
-		if a != nil && b != nil && a.Text != b.Text {
-			items = append(items, Item{
-				ID: session.NewID(), Kind: AskPairwise, Prompt: a.Prompt, Outputs: []string{a.ID, b.ID},
-				Low: a.Lambda, High: b.Lambda, Catch: catch,
-			})
+			found[decodedAt{o.Prompt, o.Sample, o.Lambda}] = o
 		}
 	}
 	for i := range prompts {
@@ -87,42 +75,78 @@ func (s *Setup) Items(prompts []Prompt, outputs []Output) (items []Item, broken 
 			continue
 		}
 		for sample := range s.Samples {
-			at := func(lambda float64) *Output { return found[key{p.Place, sample, lambda}] }
+			at := func(lambda float64) *Output { return found[decodedAt{p.Place, sample, lambda}] }
 			if s.Pairwise {
 				for _, two := range Pairs(s.Grid) {
-					pair(at(two.Low), at(two.High), NoCatch)
+					items = appendItem(items, AskPairwise, NoCatch, at(two.Low), at(two.High))
 				}
 			}
-			for _, lambda := range s.Grid {
-				if o := at(lambda); s.Likert != nil && o != nil {
-					items = append(items, Item{ID: session.NewID(), Kind: AskLikert, Prompt: p.Place, Outputs: []string{o.ID}, Low: lambda, High: lambda})
+			if s.Likert != nil {
+				for _, lambda := range s.Grid {
+					items = appendItem(items, AskLikert, NoCatch, at(lambda))
 				}
 			}
 			for _, window := range s.windows(p.Place, sample) {
-				if it, ok := ranking(window, at); ok {
-					items = append(items, it)
-				}
+				items = appendItem(items, AskRanking, NoCatch, different(window, at)...)
 			}
 		}
-		if !s.Pairwise {
-			continue
-		}
+		at := func(lambda float64) *Output { return found[decodedAt{p.Place, 0, lambda}] }
 		if lambda := s.turn(streamSame, p.Place); s.SameEvery > 0 {
-			pair(found[key{p.Place, 0, lambda}], found[key{p.Place, 1, lambda}], SameLambda)
+			items = s.trials(items, SameLambda, SameLambda, p.Place, at, at(lambda), found[decodedAt{p.Place, s.Samples, lambda}])
 		}
 		if lambda := s.turn(streamBroken, p.Place); s.BrokenEvery > 0 {
-			i := slices.Index(s.Grid, lambda)
-			sound, source := found[key{p.Place, 0, lambda}], found[key{p.Place, 0, s.Grid[(i+1)%len(s.Grid)]}]
-			if sound == nil || source == nil {
-				continue
-			}
-			if spoilt, ok := s.spoil(source); ok {
+			next := s.Grid[(slices.Index(s.Grid, lambda)+1)%len(s.Grid)]
+			if spoilt, ok := s.spoil(at(next)); ok {
 				broken = append(broken, spoilt)
-				pair(sound, &broken[len(broken)-1], BrokenB)
+				items = s.trials(items, BrokenB, Broken, p.Place, at, at(lambda), &spoilt)
 			}
 		}
 	}
 	return items, broken
+}
+
+// decodedAt is which output of a study is meant.
+type decodedAt struct {
+	prompt, sample int
+	lambda         float64
+}
+
+// trials appends the catch trials of a prompt that hold the odd output against a sound one: two in a pair, the odd
+// one by itself in a score, both among others in a ranking.
+func (s *Setup) trials(items []Item, ofTwo, ofOther Catch, place int, at func(float64) *Output, sound, odd *Output) []Item {
+	if sound == nil || odd == nil || sound.Text == odd.Text {
+		return items
+	}
+	if s.Pairwise {
+		items = appendItem(items, AskPairwise, ofTwo, sound, odd)
+	}
+	if s.Likert != nil {
+		items = appendItem(items, AskLikert, ofOther, odd)
+	}
+	if s.Ranked > 0 {
+		ranked := []*Output{sound, odd}
+		for _, o := range different(s.windows(place, 0)[0], at) {
+			if o.ID != sound.ID && o.Text != sound.Text && o.Text != odd.Text && len(ranked) < s.Ranked {
+				ranked = append(ranked, o)
+			}
+		}
+		if len(ranked) > 2 {
+			items = appendItem(items, AskRanking, ofOther, ranked...)
+		}
+	}
+	return items
+}
+
+// appendItem appends a question about outputs of one prompt, unless one is missing or there is nothing to compare.
+func appendItem(items []Item, kind Kind, catch Catch, outputs ...*Output) []Item {
+	if slices.Contains(outputs, nil) || len(outputs) == 0 || kind != AskLikert && (len(outputs) < 2 || outputs[0].Text == outputs[1].Text) {
+		return items
+	}
+	it := Item{ID: session.NewID(), Kind: kind, Prompt: outputs[0].Prompt, Low: outputs[0].Lambda, High: outputs[0].Lambda, Catch: catch}
+	for _, o := range outputs {
+		it.Outputs, it.Low, it.High = append(it.Outputs, o.ID), min(it.Low, o.Lambda), max(it.High, o.Lambda)
+	}
+	return append(items, it)
 }
 
 // windows are the sets of λ whose answers are ranked together: the grid in a random order, cut into sets
@@ -145,22 +169,23 @@ func (s *Setup) windows(place, sample int) [][]float64 {
 	return windows
 }
 
-// ranking is the item of a window: its different texts, two at least.
-func ranking(window []float64, at func(float64) *Output) (Item, bool) {
-	it := Item{ID: session.NewID(), Kind: AskRanking, Low: slices.Min(window), High: slices.Max(window)}
-	var texts []string
+// different are the outputs of a window whose texts differ.
+func different(window []float64, at func(float64) *Output) (outputs []*Output) {
 	for _, lambda := range window {
-		if o := at(lambda); o != nil && !slices.Contains(texts, o.Text) {
-			texts = append(texts, o.Text)
-			it.Outputs, it.Prompt = append(it.Outputs, o.ID), o.Prompt
+		o := at(lambda)
+		if o != nil && !slices.ContainsFunc(outputs, func(p *Output) bool { return p.Text == o.Text }) {
+			outputs = append(outputs, o)
 		}
 	}
-	return it, len(texts) >= 2
+	return outputs
 }
 
 // spoil makes an answer that is obviously broken: the words of an output in a random order, or the characters
 // of one that is written without spaces. Of a text that has too few of either none is made.
 func (s *Setup) spoil(o *Output) (Output, bool) {
+	if o == nil {
+		return Output{}, false
+	}
 	parts, space := strings.Fields(o.Text), " "
 	if len(parts) < 4 {
 		parts, space = strings.Split(strings.TrimSpace(o.Text), ""), ""

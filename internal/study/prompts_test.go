@@ -1,6 +1,7 @@
 package study
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -70,6 +71,37 @@ func TestParsePromptsNamesTheLine(t *testing.T) {
 	}
 	if _, err := FormatOf("questions.xlsx"); fault.KindOf(err) != fault.Invalid {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestEmptyPrompts: in no format does an empty prompt get in, however its emptiness is written. Where it has a line of its
+// own that line is named; a blank line says nothing.
+func TestEmptyPrompts(t *testing.T) {
+	for _, empty := range []string{"", " ", "\t \u00a0", "\u2003"} {
+		quoted, _ := json.Marshal(empty)
+		for format, text := range map[Format]string{
+			CSV:   "prompt,category\none,a\n\"" + empty + "\",b\ntwo,c\n",
+			JSONL: `{"prompt":"one"}` + "\n{\"prompt\":" + string(quoted) + "}\n",
+		} {
+			_, err := ParsePrompts([]byte(text), format)
+			line := map[Format]int{CSV: 3, JSONL: 2}[format]
+			if f := fault.Of(err); f == nil || f.Kind != fault.Invalid || f.Field != "prompts" || f.Message != fmt.Sprintf("line %d: the prompt is empty", line) {
+				t.Errorf("%s with %q: %v", format, empty, err)
+			}
+		}
+		turns := `{"turns":[` + string(quoted) + `,"And then?"]}`
+		if _, err := ParsePrompts([]byte(turns), JSONL); fault.KindOf(err) != fault.Invalid {
+			t.Errorf("%s: %v", turns, err)
+		}
+		for _, format := range []Format{Lines, Blocks} {
+			prompts, err := ParsePrompts([]byte("one\n\n"+empty+"\n\ntwo\n"), format)
+			if err != nil || len(prompts) != 2 || prompts[1].Line != 5 {
+				t.Errorf("%s with %q: %+v, %v", format, empty, prompts, err)
+			}
+			if _, err := ParsePrompts([]byte(empty+"\n"+empty), format); fault.KindOf(err) != fault.Invalid || fault.Of(err).Message != "there are none" {
+				t.Errorf("nothing but %q as %s: %v", empty, format, err)
+			}
+		}
 	}
 }
 

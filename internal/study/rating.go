@@ -31,9 +31,9 @@ type Item struct {
 	Kind    Kind
 	Prompt  int      // its place
 	Outputs []string // ids: 2 for pairwise (of ascending λ, a spoilt one last), 1 for Likert
-	Low     float64  // λ of a pairwise item, Low ≤ High
+	Low     float64  // the least and the greatest λ
 	High    float64
-	Catch   Catch // NoCatch, SameLambda, or BrokenB: the second output is spoilt
+	Catch   Catch // NoCatch, SameLambda, BrokenB where the second of a pair is spoilt, or Broken
 }
 
 // Annotator is somebody who joined by the invite link. Names are told apart by Fold.
@@ -177,7 +177,7 @@ func (r *Rating) Scores() []Likert {
 	for name, score := range r.Answer.Scores {
 		scores = append(scores, Likert{
 			Item: r.Item, Prompt: r.Prompt.Key(), Annotator: r.Name, Category: r.Prompt.Category,
-			Criterion: name, Side: r.Outputs[0].Side(), Score: score, Points: r.Points,
+			Criterion: name, Side: r.Outputs[0].Side(), Score: score, Points: r.Points, Catch: r.Catch,
 		})
 	}
 	slices.SortFunc(scores, func(a, b Likert) int { return strings.Compare(a.Criterion, b.Criterion) })
@@ -189,9 +189,12 @@ func (r *Rating) Ranking() (Ranking, bool) {
 	if r.Kind != AskRanking || r.State != Answered {
 		return Ranking{}, false
 	}
-	ranking := Ranking{Item: r.Item, Prompt: r.Prompt.Key(), Annotator: r.Name, Category: r.Prompt.Category, Rank: r.Answer.Rank}
+	ranking := Ranking{Item: r.Item, Prompt: r.Prompt.Key(), Annotator: r.Name, Category: r.Prompt.Category, Rank: r.Answer.Rank, Catch: r.Catch}
 	for i := range r.Outputs {
 		ranking.Sides = append(ranking.Sides, r.Outputs[i].Side())
+		if r.Outputs[i].Broken {
+			ranking.Spoilt = i
+		}
 	}
 	return ranking, true
 }

@@ -19,7 +19,7 @@ type Results struct {
 	Annotators []Part `json:"annotators"` // by name
 
 	Agreement []Reliability `json:"agreement"`
-	Records   []Record      `json:"records"` // of the annotators who compared, by name
+	Records   []Record      `json:"records"` // of the annotators, by name
 	JND       JND           `json:"jnd"`
 }
 
@@ -28,7 +28,7 @@ type Counts struct {
 	Pairwise   int `json:"pairwise"` // without catch trials
 	Likert     int `json:"likert"`   // scores, without catch trials
 	Rankings   int `json:"rankings"`
-	Catch      int `json:"catch"` // catch trials, of any kind
+	Catch      int `json:"catch"` // answers to catch trials, of any kind
 	Annotators int `json:"annotators"`
 	Prompts    int `json:"prompts"`
 }
@@ -99,7 +99,7 @@ func Compute(a Answers, o Options) (*Results, error) {
 	if r.Agreement, err = a.reliability(o.Seed); err != nil {
 		return nil, err
 	}
-	if r.Records, err = Records(a.Pairwise); err != nil {
+	if r.Records, err = Records(a); err != nil {
 		return nil, err
 	}
 	r.JND, err = NoticeableDifference(a.Pairwise)
@@ -185,7 +185,7 @@ func (a Answers) criteria() []string {
 
 func (a Answers) counts() Counts {
 	var c Counts
-	prompts, annotators := map[string]bool{}, map[string]bool{}
+	prompts, annotators, trials := map[string]bool{}, map[string]bool{}, map[[2]string]bool{}
 	see := func(prompt, item, annotator string) {
 		annotators[annotator] = true
 		prompts[cmp.Or(prompt, item)] = true
@@ -201,14 +201,19 @@ func (a Answers) counts() Counts {
 	for _, r := range a.Scores {
 		see(r.Prompt, r.Item, r.Annotator)
 		if r.Catch != NoCatch {
-			c.Catch++
+			trials[[2]string{r.Item, r.Annotator}] = true // one, however many criteria it has
 		} else {
 			c.Likert++
 		}
 	}
+	c.Catch += len(trials)
 	for _, r := range a.Rankings {
 		see(r.Prompt, r.Item, r.Annotator)
-		c.Rankings++
+		if r.Catch != NoCatch {
+			c.Catch++
+		} else {
+			c.Rankings++
+		}
 	}
 	c.Annotators, c.Prompts = len(annotators), len(prompts)
 	return c

@@ -65,8 +65,8 @@ type Setup struct {
 
 	Overlap     int    `json:"overlap"`                // ratings per item
 	Cap         int    `json:"cap"`                    // questions per annotator; 0 is no limit
-	SameEvery   int    `json:"same_every,omitempty"`   // of so many pairwise questions one shows the same λ twice; 0 is none
-	BrokenEvery int    `json:"broken_every,omitempty"` // and one an answer spoilt on purpose
+	SameEvery   int    `json:"same_every,omitempty"`   // of so many questions one is about the same λ twice; 0 is none
+	BrokenEvery int    `json:"broken_every,omitempty"` // and one about an answer spoilt on purpose
 	Scheme      Scheme `json:"scheme"`
 }
 
@@ -202,9 +202,6 @@ func (s *Setup) validateQuestions() error {
 		if catch.every < 4 || catch.every > 1000 {
 			return fault.Field(catch.field, "one catch trial in %d questions is outside 4 to 1000 (0 is none)", catch.every)
 		}
-		if !s.Pairwise {
-			return fault.Field(catch.field, "catch trials are pairwise questions, which this study does not ask")
-		}
 	}
 	if s.SameEvery > 0 && s.Sampling.Temperature == 0 {
 		return fault.Field("same_every", "at temperature 0 the same λ gives the same text whatever the seed: set it to 0, or raise the temperature")
@@ -284,7 +281,7 @@ type Output struct {
 	ID     string  `json:"id"`
 	Prompt int     `json:"prompt"` // its place
 	Lambda float64 `json:"lambda"`
-	Sample int     `json:"sample"` // samples have independent noise
+	Sample int     `json:"sample"` // samples have independent noise; that of same-λ trials follows those of the setup
 	Seed   uint64  `json:"seed,string"`
 	Broken bool    `json:"broken,omitempty"` // spoilt on purpose: another output with its words shuffled
 	Done   bool    `json:"-"`                // it was decoded: Text is there

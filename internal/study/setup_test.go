@@ -109,6 +109,9 @@ func TestItemsCoverTheGrid(t *testing.T) {
 	if len(outputs) != 8*4+8 { // the grid, and a further sample of one λ for same-λ trials
 		t.Fatalf("%d outputs", len(outputs))
 	}
+	if twice := (&Setup{Grid: s.Grid, Samples: 2, Likert: s.Likert, SameEvery: 5}).Outputs(prompts); len(twice) != 8*8+8 || twice[8].Sample != 2 {
+		t.Fatalf("%d outputs, and %+v", len(twice), twice[8])
+	}
 	decoded(outputs)
 	prompts[7].Problem = "too long"
 	// Two equal texts are not compared.
@@ -122,18 +125,38 @@ func TestItemsCoverTheGrid(t *testing.T) {
 	for _, o := range slices.Concat(outputs, broken) {
 		byID[o.ID] = o
 	}
-	pairs, kinds, catches := map[Pair]int{}, map[Kind]int{}, map[Catch]int{}
+	pairs, kinds, catches := map[Pair]int{}, map[Kind]int{}, map[Kind]int{}
 	met := map[[2]float64]int{}
 	for _, it := range items {
 		if it.Prompt == 8 {
 			t.Errorf("an item of a prompt that failed: %+v", it)
 		}
-		kinds[it.Kind]++
-		catches[it.Catch]++
+		if it.Catch == NoCatch {
+			kinds[it.Kind]++
+		} else {
+			catches[it.Kind+" "+Kind(it.Catch)]++
+		}
+		spoilt, lambdas, texts := 0, map[float64]bool{}, map[string]bool{}
 		for _, id := range it.Outputs {
-			if o, ok := byID[id]; !ok || o.Prompt != it.Prompt {
+			o, ok := byID[id]
+			if !ok || o.Prompt != it.Prompt {
 				t.Errorf("item %+v has output %+v", it, o)
 			}
+			lambdas[o.Lambda], texts[o.Text] = true, true
+			if o.Broken {
+				spoilt++
+			}
+		}
+		if len(texts) < len(it.Outputs) || it.Catch.Spoils() != (spoilt == 1) || len(it.Outputs) > 3 {
+			t.Errorf("%+v with %d different texts and %d spoilt", it, len(texts), spoilt)
+		}
+		if it.Kind != AskPairwise && it.Catch != NoCatch {
+			switch {
+			case it.Kind == AskLikert && it.Catch == SameLambda && byID[it.Outputs[0]].Sample != s.Samples,
+				it.Kind == AskRanking && it.Catch == SameLambda && len(lambdas) != len(it.Outputs)-1, it.Kind == AskRanking && len(it.Outputs) < 3:
+				t.Errorf("a trial of %+v", it)
+			}
+			continue
 		}
 		switch it.Catch {
 		case SameLambda:
@@ -174,8 +197,13 @@ func TestItemsCoverTheGrid(t *testing.T) {
 			t.Errorf("pair %v has %d items, want %d", p, n, want)
 		}
 	}
-	if len(pairs) != 6 || kinds[AskLikert] != 7*4 || kinds[AskRanking] != 7*2 || catches[SameLambda] != 7 || catches[BrokenB] != 7 {
+	if len(pairs) != 6 || kinds[AskLikert] != 7*4 || kinds[AskRanking] != 7*2 || len(catches) != 6 {
 		t.Errorf("%v %v %v", pairs, kinds, catches)
+	}
+	for kind, n := range catches {
+		if n != 7 && (kind != "ranking same" || n < 6) { // where two texts are the same there may be too few for a ranking
+			t.Errorf("%d trials: %s", n, kind)
+		}
 	}
 	if len(met) != 16 {
 		t.Errorf("not every two λ are ranked together: %v", met)
@@ -291,6 +319,55 @@ func TestNextKeepsToThePlan(t *testing.T) {
 	}
 	if next := s.Next("x", Done{Same: 99, Broken: 99}, candidates, nil, []Pair{{5, 6}, {0.5, 2}}); next.Low != 0.5 || next.High != 2 {
 		t.Errorf("asked for %+v", next)
+	}
+}
+
+// TestTrialsAreOfTheKindThatIsAsked: a catch trial comes within a run of its kind of question, about as often as the setup
+// says, and whoever has had every ordinary question gets no trial on top.
+func TestTrialsAreOfTheKindThatIsAsked(t *testing.T) {
+	s := newSetup()
+	s.Likert, s.Ranked, s.SameEvery = &Scale{Points: 5, Criteria: []string{"a"}}, 3, 8
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	prompts := newPrompts(30)
+	items, _ := s.Items(prompts, decoded(s.Outputs(prompts)))
+	had := map[string]bool{}
+	var done Done
+	trials := map[Kind]int{}
+	var last Kind
+	changes := 0
+	for {
+		var candidates []Counted
+		for _, it := range items {
+			if !had[it.ID] {
+				candidates = append(candidates, Counted{Item: it})
+			}
+		}
+		next := s.Next("ann", done, candidates, nil, nil)
+		if next == nil {
+			break
+		}
+		if next.Kind != last && done.Answered%kindRun != 0 {
+			changes++
+		}
+		last = next.Kind
+		had[next.ID] = true
+		done.Answered++
+		switch {
+		case next.Catch == SameLambda:
+			done.Same++
+			trials[next.Kind]++
+		case next.Catch.Spoils():
+			done.Broken++
+			trials[next.Kind]++
+		}
+	}
+	if changes > done.Answered/20 { // kinds come as often as they have questions left, which changes within a run
+		t.Errorf("%d of %d questions were of another kind than the run", changes, done.Answered)
+	}
+	if done.Same < done.Answered/8-2 || done.Broken < done.Answered/10-2 || done.Same > done.Answered/8+1 || len(trials) != 3 {
+		t.Errorf("%+v, trials %v", done, trials)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"testing"
 )
 
 // world is a simulated public: what it truly likes and how it answers.
@@ -18,13 +19,30 @@ type world struct {
 	item       float64 // standard deviation of what an item's texts add to d, shared by its answers
 }
 
-func grid9() []float64 { return []float64{0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2} }
+// narrow is λ from 0 to 2, and wide twice as far, most of it beyond the tops of peaked worlds.
+func narrow() []float64 { return []float64{0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2} }
 
-func newWorld(u func(float64) float64, best float64) world {
-	return world{grid: grid9(), u: u, best: best, annotators: 20, nu: 0.5, overlap: 1}
+func wide() (grid []float64) {
+	for k := range 13 {
+		grid = append(grid, float64(k)/3)
+	}
+	return grid
 }
 
-// peaked has its top at a random place inside the range, in one of three shapes: a parabola, a bump on
+func newWorld(u func(float64) float64, best float64) world {
+	return world{grid: narrow(), u: u, best: best, annotators: 20, nu: 0.5, overlap: 1}
+}
+
+// over asks about another range. A best at the end of the range moves with it.
+func (w world) over(grid []float64) world {
+	if w.best == w.grid[len(w.grid)-1] {
+		w.best = grid[len(grid)-1]
+	}
+	w.grid = grid
+	return w
+}
+
+// peaked has its top at a random place between 0.3 and 1.7, in one of three shapes: a parabola, a bump on
 // level ground, and a rise that is steeper than the fall.
 func peaked(r *rand.Rand) world {
 	best, height := 0.3+1.4*r.Float64(), 1.5+1.5*r.Float64()
@@ -39,15 +57,6 @@ func peaked(r *rand.Rand) world {
 			return -0.7 * height * (x - best) * (x - best)
 		},
 	}[r.IntN(3)], best)
-}
-
-// wide asks about twice the range, most of it far beyond the top.
-func (w world) wide() world {
-	w.grid = nil
-	for k := range 13 {
-		w.grid = append(w.grid, float64(k)/3)
-	}
-	return w
 }
 
 // monotone rises to the end of the range, less and less.
@@ -96,6 +105,20 @@ func (w world) ask(r *rand.Rand, pairs []Pair, from int) []Pairwise {
 		for _, annotator := range r.Perm(w.annotators)[:w.overlap] {
 			answers = append(answers, w.answer(r, annotator, fmt.Sprint(from+k), p, texts))
 		}
+	}
+	return answers
+}
+
+// actively goes on asking until there are n answers, as active choice does: one answer for each item.
+func (w world) actively(t *testing.T, r *rand.Rand, answers []Pairwise, n int) []Pairwise {
+	for len(answers) < n {
+		s := Study{Setup: Setup{Grid: w.grid, Seed: uint64(n)}}
+		pairs, err := s.wanted(answers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		more := min(rethink(len(answers)), n-len(answers))
+		answers = append(answers, w.ask(r, pairs[:more], len(answers))...)
 	}
 	return answers
 }

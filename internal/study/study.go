@@ -26,15 +26,19 @@ const (
 )
 
 // Catch says whether a question was asked to check on the annotator, and how. Catch trials never enter
-// strengths, win rates, the curve or agreement.
+// strengths, win rates, the curve, mean scores or agreement.
 type Catch string
 
 const (
 	NoCatch    Catch = ""
-	SameLambda Catch = "same"     // both answers at one λ, with different seeds
-	BrokenA    Catch = "broken_a" // answer A was spoilt on purpose
-	BrokenB    Catch = "broken_b" // answer B was spoilt on purpose
+	SameLambda Catch = "same"     // two answers at one λ, with different noise; of scores, the second of them
+	BrokenA    Catch = "broken_a" // answer A of two was spoilt on purpose
+	BrokenB    Catch = "broken_b" // answer B of two was spoilt on purpose
+	Broken     Catch = "broken"   // the answer that is scored was, or one of those that are ranked
 )
+
+// Spoils says whether one of the answers that a trial shows was spoilt on purpose.
+func (c Catch) Spoils() bool { return c == BrokenA || c == BrokenB || c == Broken }
 
 // Side is one answer that was shown.
 type Side struct {
@@ -77,6 +81,8 @@ type Ranking struct {
 	Category  string `json:"category,omitempty"`
 	Sides     []Side `json:"sides"` // in the order shown
 	Rank      []int  `json:"rank"`  // of each side, 1 is best; equal ranks were not told apart
+	Catch     Catch  `json:"catch,omitempty"`
+	Spoilt    int    `json:"spoilt,omitempty"` // of a trial with a spoilt side: which one
 }
 
 // MaxRanked is how many answers a ranking may have.
@@ -120,7 +126,16 @@ func (r Likert) Check() error {
 	if r.Score < 1 || r.Score > r.Points {
 		return fault.Field("score", "%d is not from 1 to %d", r.Score, r.Points)
 	}
-	return nil
+	return r.Catch.check()
+}
+
+// check is for questions about any number of answers.
+func (c Catch) check() error {
+	switch c {
+	case NoCatch, SameLambda, Broken:
+		return nil
+	}
+	return fault.Field("catch", "%q is none of same, broken", c)
 }
 
 // Check is Pairwise.Check for a ranking: 2 to MaxRanked sides, a rank from 1 for each.
@@ -139,7 +154,10 @@ func (r Ranking) Check() error {
 			return fault.Field("rank", "%d is not from 1 to %d", r.Rank[i], len(r.Sides))
 		}
 	}
-	return nil
+	if r.Catch == Broken && (r.Spoilt < 0 || r.Spoilt >= len(r.Sides)) {
+		return fault.Field("spoilt", "%d is none of %d sides", r.Spoilt, len(r.Sides))
+	}
+	return r.Catch.check()
 }
 
 func (s Side) check(field string) error {
@@ -151,9 +169,10 @@ func (s Side) check(field string) error {
 
 // Pairs is the ranking as pairwise answers, one for every two sides with different ranks, so that a
 // best–worst answer gives only what it says. The pairs of one ranking are not independent: a complete
-// ranking of m is m−1 choices, so each of its m(m−1)/2 pairs weighs 2/m. Nil when Check refuses it.
+// ranking of m is m−1 choices, so each of its m(m−1)/2 pairs weighs 2/m. A catch trial has none. Nil when
+// Check refuses it.
 func (r Ranking) Pairs() []Pairwise {
-	if r.Check() != nil {
+	if r.Catch != NoCatch || r.Check() != nil {
 		return nil
 	}
 	var pairs []Pairwise

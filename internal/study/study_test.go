@@ -30,7 +30,7 @@ func TestCheckNamesTheField(t *testing.T) {
 		// What is refused reaches no number.
 		for name, err := range map[string]error{
 			"strengths": second(FitStrengths([]Pairwise{good, r})), "win rates": second(WinRates([]Pairwise{good, r})),
-			"curve": second(FitCurve([]Pairwise{good, r}, Options{})), "records": second(Records([]Pairwise{r})),
+			"curve": second(FitCurve([]Pairwise{good, r}, Options{})), "records": second(Records(Answers{Pairwise: []Pairwise{r}})),
 			"noticeable difference": second(NoticeableDifference([]Pairwise{r})),
 		} {
 			if fault.KindOf(err) != fault.Invalid {
@@ -134,7 +134,7 @@ func TestDegenerateAnswers(t *testing.T) {
 		if _, err := WinRates(answers); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := Records(answers); err != nil {
+		if _, err := Records(Answers{Pairwise: answers}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := Agree(ChoiceValues(answers), Nominal, 1); err != nil {
@@ -196,11 +196,11 @@ func TestRecords(t *testing.T) {
 		r.Catch = catch
 		return r
 	}
-	records, err := Records([]Pairwise{
+	records, err := Records(Answers{Pairwise: []Pairwise{
 		pairwise("i", "x", 0, 1, PreferA), pairwise("i", "y", 1, 0, PreferB), pairwise("j", "x", 0, 1, Tie),
 		pairwise("j", "y", 0, 1, PreferB), trial("x", SameLambda, Tie), trial("x", SameLambda, PreferA),
 		trial("x", BrokenA, PreferB), trial("x", BrokenB, PreferA), trial("x", BrokenA, Tie),
-	})
+	}})
 	if err != nil || len(records) != 2 {
 		t.Fatal(records, err)
 	}
@@ -208,6 +208,73 @@ func TestRecords(t *testing.T) {
 	if x.Annotator != "x" || x.Answers != 7 || x.Same != 2 || x.SameTies != 1 || x.Broken != 3 || x.Passed != 2 ||
 		x.Decisive != 2 || x.First.Estimate != 1 || x.Compared != 2 || x.Agreed.Estimate != 0.5 {
 		t.Errorf("%+v", x)
+	}
+}
+
+// TestRecordsOfScores: a spoilt answer is caught when it is scored below what is usual, and a λ is scored alike when no
+// criterion is more than a point off.
+func TestRecordsOfScores(t *testing.T) {
+	var scores []Likert
+	score := func(annotator, item, prompt string, lambda float64, catch Catch, warm, clear int) {
+		for criterion, n := range map[string]int{"warm": warm, "clear": clear} {
+			scores = append(scores, Likert{Item: item, Prompt: prompt, Annotator: annotator, Criterion: criterion, Side: Side{Lambda: lambda}, Score: n, Points: 5, Catch: catch})
+		}
+	}
+	score("x", "i", "p", 0, NoCatch, 4, 2) // 3 is usual
+	score("x", "j", "q", 1, NoCatch, 5, 1)
+	score("y", "j", "q", 1, NoCatch, 5, 2)
+	score("x", "k", "p", 0, SameLambda, 5, 1)
+	score("x", "l", "q", 1, SameLambda, 3, 1) // two points off
+	score("x", "m", "p", 1, SameLambda, 3, 1) // nothing to hold it against: not counted
+	score("x", "n", "p", 0, Broken, 4, 1)     // 2½
+	score("x", "o", "q", 0, Broken, 5, 1)     // 3 is not below
+	score("z", "n", "p", 0, Broken, 1, 1)     // no ordinary score: not counted
+	records, err := Records(Answers{Scores: scores})
+	if err != nil || len(records) != 3 {
+		t.Fatal(records, err)
+	}
+	x, z := records[0], records[2]
+	if x.Answers != 7 || x.Same != 2 || x.SameTies != 1 || x.Broken != 2 || x.Passed != 1 || x.Decisive != 0 || x.Compared != 2 || x.Agreed.Estimate != 0.5 {
+		t.Errorf("%+v", x)
+	}
+	if z.Broken != 0 || z.Answers != 1 {
+		t.Errorf("%+v", z)
+	}
+	// None of the trials is in the means or in agreement.
+	means, err := Means(scores, ByAnnotator, 1)
+	if err != nil || len(means) != 4 || means[0].Scores+means[1].Scores != 3 {
+		t.Errorf("%+v, %v", means, err)
+	}
+}
+
+// TestRecordsOfRankings: a spoilt answer is caught when it alone is the worst, and a λ is ranked alike unless one answer
+// is the best and the other the worst.
+func TestRecordsOfRankings(t *testing.T) {
+	ranking := func(item string, catch Catch, spoilt int, rank ...int) Ranking {
+		return Ranking{Item: item, Annotator: "x", Catch: catch, Spoilt: spoilt, Rank: rank,
+			Sides: []Side{{Lambda: 0, Output: "a"}, {Lambda: 1, Output: "b"}, {Lambda: 1, Output: "c"}, {Lambda: 2, Output: "d"}}}
+	}
+	rankings := []Ranking{
+		ranking("1", Broken, 2, 1, 2, 4, 2), ranking("2", Broken, 2, 4, 2, 1, 2), ranking("3", Broken, 1, 4, 2, 2, 1),
+		ranking("4", SameLambda, 0, 1, 2, 2, 4), ranking("5", SameLambda, 0, 2, 1, 4, 2), ranking("6", SameLambda, 0, 4, 1, 2, 2),
+		{Item: "7", Annotator: "x", Sides: []Side{{Lambda: 0, Output: "a"}, {Lambda: 1, Output: "b"}}, Rank: []int{1, 2}},
+	}
+	records, err := Records(Answers{Rankings: rankings})
+	if err != nil || len(records) != 1 {
+		t.Fatal(records, err)
+	}
+	if x := records[0]; x.Answers != 7 || x.Broken != 3 || x.Passed != 1 || x.Same != 3 || x.SameTies != 2 {
+		t.Errorf("%+v", x)
+	}
+	// Only the last is about a preference.
+	r, err := Compute(Answers{Rankings: rankings}, Options{Grid: []float64{0, 1, 2}})
+	if err != nil || r.Counts.Rankings != 1 || r.Counts.Catch != 6 || len(r.Overall.Wins) != 1 || r.Overall.Wins[0].LowWins != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for _, wrong := range []Ranking{ranking("8", BrokenA, 0, 1, 2, 2, 4), ranking("9", Broken, 4, 1, 2, 2, 4)} {
+		if _, err := Records(Answers{Rankings: []Ranking{wrong}}); fault.KindOf(err) != fault.Invalid {
+			t.Errorf("%+v: %v", wrong, err)
+		}
 	}
 }
 

@@ -86,7 +86,7 @@ func Preferences(s *Setup, ratings []Rating) []Preference {
 				add(1, 0)
 			}
 		}
-		if ranking, ok := r.Ranking(); ok {
+		if ranking, ok := r.Ranking(); ok && ranking.Catch == NoCatch {
 			for a := range ranking.Rank {
 				for b := range ranking.Rank {
 					if ranking.Rank[a] < ranking.Rank[b] {
@@ -124,7 +124,7 @@ func Labels(s *Setup, ratings []Rating) []Label {
 				add(0, score.Score > middle, score.Criterion)
 			}
 		}
-		if ranking, ok := r.Ranking(); ok {
+		if ranking, ok := r.Ranking(); ok && ranking.Catch == NoCatch {
 			for k, rank := range ranking.Rank {
 				if rank == 1 || rank == len(ranking.Rank) {
 					add(k, rank == 1, "")

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -151,11 +152,8 @@ func (s *Server) studyForm(c echo.Context, status int, v templates.StudyForm) er
 	}
 	for _, p := range pairs {
 		for _, m := range alignedModels(p) {
-			name := p.Name + ", " + m.Name
-			if m.Title != "" {
-				name = p.Name + ", " + m.Title
-			}
-			if m.Beta > 0 {
+			name := p.Name + ", " + cmp.Or(m.Title, m.Name)
+			if m.Beta > 0 && !strings.Contains(m.Title, "β") {
 				name += fmt.Sprintf(" (β %g)", m.Beta)
 			}
 			v.Pairs = append(v.Pairs, templates.PairChoice{Value: p.Name + "/" + m.Name, Name: name})
@@ -451,22 +449,37 @@ func (s *Server) itemRows(c echo.Context, v *templates.StudyPage, u *study.Setup
 	v.Sheet = min(max(v.Sheet, 1), v.Sheets)
 	for _, it := range items[(v.Sheet-1)*itemsOnPage : min(len(items), v.Sheet*itemsOnPage)] {
 		p := prompts[it.Prompt-1]
-		row := templates.ItemRow{Prompt: beginning(p.Text), Category: p.Category, Answers: it.Answers, Needed: u.Overlap}
-		switch {
-		case it.Catch == study.SameLambda:
-			row.Asks, row.Needed = fmt.Sprintf("catch trial: λ %s twice", lambdaText(decode.Vector{it.Low})), 0
-		case it.Catch == study.BrokenB:
-			row.Asks, row.Needed = fmt.Sprintf("catch trial: λ %s and a broken answer", lambdaText(decode.Vector{it.Low})), 0
-		case it.Kind == study.AskLikert:
-			row.Asks = "score of λ " + lambdaText(decode.Vector{it.Low})
-		case it.Kind == study.AskRanking:
-			row.Asks = fmt.Sprintf("best and worst of %d λ", len(it.Outputs))
-		default:
-			row.Asks = "λ " + lambdaText(decode.Vector{it.Low}) + " or " + lambdaText(decode.Vector{it.High})
+		row := templates.ItemRow{Prompt: beginning(p.Text), Category: p.Category, Asks: asksWords(&it.Item), Answers: it.Answers, Needed: u.Overlap}
+		if it.Catch != study.NoCatch {
+			row.Needed = 0
 		}
 		v.Rows = append(v.Rows, row)
 	}
 	return nil
+}
+
+// asksWords say what a question is about.
+func asksWords(it *study.Item) string {
+	low, high, n := lambdaText(decode.Vector{it.Low}), lambdaText(decode.Vector{it.High}), len(it.Outputs)
+	switch same := it.Catch == study.SameLambda; {
+	case it.Kind == study.AskPairwise && same:
+		return fmt.Sprintf("catch trial: λ %s twice", low)
+	case it.Kind == study.AskPairwise && it.Catch.Spoils():
+		return "catch trial: an answer and a broken one"
+	case it.Kind == study.AskPairwise:
+		return "λ " + low + " or " + high
+	case it.Kind == study.AskLikert && same:
+		return fmt.Sprintf("catch trial: score of another answer at λ %s", low)
+	case it.Kind == study.AskLikert && it.Catch.Spoils():
+		return "catch trial: score of a broken answer"
+	case it.Kind == study.AskLikert:
+		return "score of λ " + low
+	case same:
+		return fmt.Sprintf("catch trial: best and worst of %d, one λ twice", n)
+	case it.Catch.Spoils():
+		return fmt.Sprintf("catch trial: best and worst of %d, one broken", n)
+	}
+	return fmt.Sprintf("best and worst of %d λ", n)
 }
 
 func beginning(text string) string {

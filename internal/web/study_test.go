@@ -255,7 +255,7 @@ func TestStudyFromSetupToAnswers(t *testing.T) {
 	if err != nil || len(ratings) != len(said) {
 		t.Fatalf("%d ratings of %d, %v", len(ratings), len(said), err)
 	}
-	perItem := map[string]int{}
+	perItem, scored, trials := map[string]int{}, map[string]bool{}, map[study.Kind]int{}
 	for _, r := range ratings {
 		texts := ""
 		for _, o := range r.Outputs {
@@ -284,6 +284,19 @@ func TestStudyFromSetupToAnswers(t *testing.T) {
 		if r.Catch == study.NoCatch {
 			perItem[r.Item]++
 		}
+		if r.Kind == study.AskLikert {
+			about := fmt.Sprint(r.Name, r.Prompt.Place, r.Outputs[0].Lambda)
+			if r.Catch == study.SameLambda && !scored[about] {
+				t.Errorf("%s scored another answer at λ %g before the first", r.Name, r.Outputs[0].Lambda)
+			}
+			scored[about] = true
+		}
+		if r.Catch != study.NoCatch {
+			trials[r.Kind]++
+		}
+	}
+	if len(trials) != 3 {
+		t.Errorf("catch trials %v", trials)
 	}
 	for item, n := range perItem {
 		if n > 2 {
@@ -309,9 +322,21 @@ func TestStudyFromSetupToAnswers(t *testing.T) {
 		}
 	}
 	page = owner.get("/studies/"+id, 200)
-	for _, want := range []string{"Early bird", "Ann &lt;b&gt;", "José", "catch trial"} {
+	for _, want := range []string{"Early bird", "Ann &lt;b&gt;", "José", "catch trial: score of a broken answer"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the owner's page does not say %q", want)
+		}
+	}
+	// With every kind of question, trials, comments and skips it goes through a file unchanged.
+	owner.post("/studies/"+id+"/status", 303, "status", "closed")
+	file := owner.get("/studies/"+id+"/export/ratings.jsonl", 200)
+	next := owner.importStudy(file, http.StatusSeeOther)
+	if got, want := owner.get(next+".json", 200), owner.get("/studies/"+id+"/results.json", 200); got != want {
+		t.Errorf("imported, it has other results:\n%s\n%s", got, want)
+	}
+	for _, part := range []string{"/export/ratings.jsonl", "/export/ratings.csv", "/export/preferences.jsonl", "/export/labels.jsonl"} {
+		if got, want := owner.get(strings.TrimSuffix(next, "/results")+part, 200), owner.get("/studies/"+id+part, 200); got != want {
+			t.Errorf("imported, %s is another one:\n%s\n%s", part, got, want)
 		}
 	}
 	if page = owner.get("/studies", 200); !strings.Contains(page, "3 annotators") {

@@ -100,12 +100,12 @@ type PartResult struct {
 	PValue  float64   // of the test that no λ is preferred; NaN where nothing is compared
 	Scales  []Scale
 
-	Record *AnnotatorRecord // of annotators who compared
+	Record *AnnotatorRecord // of annotators
 }
 
 // AnnotatorRecord is how an annotator did.
 type AnnotatorRecord struct {
-	Same, SameTies int      // trials at one λ, and those called equal
+	Same, SameTies int      // trials of one λ, and those called alike
 	Broken, Passed int      // trials with a spoilt answer, and those seen through
 	First          Estimate // share for what stood first; Open without answers
 	Agreed         Estimate // with others on the same question; Open without any
@@ -369,7 +369,10 @@ func (r Result) customary() Result {
 }
 
 func (r Result) recorded() bool {
-	return slices.ContainsFunc(r.Annotators, func(p PartResult) bool { return p.Record != nil })
+	return slices.ContainsFunc(r.Annotators, func(p PartResult) bool {
+		a := p.Record
+		return a != nil && (a.Same+a.Broken > 0 || !a.First.Open || !a.Agreed.Open)
+	})
 }
 
 // bestScored is the λ with the highest mean score on a criterion, with the mean.
