@@ -144,19 +144,15 @@ func (g Grid) at(l float64) bool {
 }
 
 // TestRefinementIsCheaper: to reach an interval of a given width, refinement must take at most 0.6 of the decoded tokens
-// (0.7 where the top is flat) that a uniform grid takes, which only ever gets more samples. Both start from the same two samples.
+// that a uniform grid takes, which only ever gets more samples. Both start from the same two samples.
 func TestRefinementIsCheaper(t *testing.T) {
-	n := simulations(t, 3)
-	if n > 16 {
-		n = 16
-	}
+	const n = 16 // the smallest number whose mean is steady enough for a flat top
 	for name, test := range map[string]struct {
 		reward func(count, length int) float64
 		width  float64
-		most   float64
 	}{
-		"square": {square, 0.3, 0.6},
-		"band":   {band, 0.25, 0.7}, // 0.60 was measured: the top is flat, and where to look is known late
+		"square": {square, 0.3},
+		"band":   {band, 0.25}, // its top is flat
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(9, 12, test.reward)
@@ -186,8 +182,8 @@ func TestRefinementIsCheaper(t *testing.T) {
 				uniform += float64(tokens) / float64(n)
 			}
 			t.Logf("width %.2f: %.0f tokens refined, %.0f uniform, ratio %.2f, means of %d sweeps", test.width, refined, uniform, refined/uniform, n)
-			if refined > test.most*uniform {
-				t.Errorf("refinement took %.2f of the tokens of a uniform grid, want at most %.1f", refined/uniform, test.most)
+			if refined > 0.6*uniform {
+				t.Errorf("refinement took %.2f of the tokens of a uniform grid, want at most 0.6", refined/uniform)
 			}
 		})
 	}

@@ -24,10 +24,10 @@ type Plan struct {
 }
 
 // candidates is how many λ a round of refinement decodes.
-const candidates = 3
+const candidates = 2
 
 // spread are the quantiles of the best λ that they are at.
-func spread() [candidates]float64 { return [...]float64{0.005, 0.5, 0.995} }
+func spread() [candidates]float64 { return [...]float64{0.01, 0.99} }
 
 // smallest is the share of the prompts that a stage must reach to be worth the wait for its end.
 const smallest = 0.02
@@ -37,13 +37,14 @@ const smallest = 0.02
 // rewards. So the plan depends on what was found and never on when, and a sweep that was interrupted goes on to the
 // same numbers. Outputs that no stage asked for are ignored.
 //
-// Round 0 is the grid. Each round of refinement after it decodes three λ, with sample indexes of its own: the 0.5%,
-// 50% and 99.5% quantiles of where the best λ of the objective falls when prompts are resampled. That is Thompson
-// sampling with a bootstrap for the posterior (Eckles & Kaptein 2014), in rounds, with quantiles in place of random
-// draws, so that a round brackets the best λ as narrowly as is known: its ends say on which side the top lies, and
-// its middle how high it is. Where all resamples agree, it looks half-way to the neighbouring λ. The knowledge gradient was not taken: it looks for the next sample that raises the
-// expected reward of the final choice, and on the flat top of a curve, where several λ are nearly as good, it
-// stops caring where the best one is, while the interval of β is what a sweep is asked for.
+// Round 0 is the grid. Each round of refinement after it decodes two λ, with sample indexes of its own: the 1% and 99%
+// quantiles of where the best λ of the objective falls when prompts are resampled. That is Thompson sampling with a
+// bootstrap for the posterior (Eckles & Kaptein 2014), in rounds, with quantiles in place of random draws, so that a
+// round brackets the best λ. On which side of a bracket's middle the top lies is told by the difference between its
+// ends; outputs in the middle tell how high the top is, and less of where. Where all resamples agree, a round looks
+// half-way to the neighbouring λ. The knowledge gradient was not taken: it looks for the next sample that raises the
+// expected reward of the final choice, and on the flat top of a curve, where several λ are nearly as good, it stops
+// caring where the best one is, while the interval of β is what a sweep is asked for.
 //
 // Within the budget: a stage has as many prompts, in their order, as could be paid for if every lane used all of
 // max_tokens, and what they leave over pays for the next. The grid gets half of the budget when rounds follow, and
