@@ -163,10 +163,10 @@ func (c *serveCommand) mayAsk(address string) error {
 // children makes the processes of pairs' workers: as asked for, and, where devices were left to choose, another that uses
 // none, for a pair whose worker dies while it loads.
 func children(pairs pairFlags, models modelFlags, queue int, log *slog.Logger) (child, cautious func(name, natsURL, id string) *exec.Cmd) {
-	child = childOf(pairs, models, queue)
+	child = childOf(pairs, models, queue, log)
 	if choice, _ := models.offload(); choice.Layers == offload.Auto { // Validate has seen it
 		models.GPULayers, models.Devices = "auto", "none"
-		without := childOf(pairs, models, queue)
+		without := childOf(pairs, models, queue, log)
 		cautious = func(name, natsURL, id string) *exec.Cmd {
 			log.Warn("a pair's worker died twice while it loaded: it is started without GPUs", "pair", name)
 			return without(name, natsURL, id)
@@ -175,15 +175,15 @@ func children(pairs pairFlags, models modelFlags, queue int, log *slog.Logger) (
 	return child, cautious
 }
 
-// childOf makes the process of one pair's worker.
-func childOf(pairs pairFlags, models modelFlags, queue int) func(name, natsURL, id string) *exec.Cmd {
+// childOf makes the process of one pair's worker, which logs as this one does.
+func childOf(pairs pairFlags, models modelFlags, queue int, log *slog.Logger) func(name, natsURL, id string) *exec.Cmd {
 	return func(name, natsURL, id string) *exec.Cmd {
 		program, err := os.Executable()
 		if err != nil {
 			program = os.Args[0]
 		}
 		args := append([]string{"worker", "--pair=" + name, "--child", "--worker-id=" + id, "--data=" + pairs.Data, fmt.Sprint("--queue=", queue)},
-			models.args()...)
+			append(models.args(), logArgs(log)...)...)
 		if pairs.Models != "" {
 			args = append(args, "--models="+pairs.Models)
 		}
@@ -197,6 +197,20 @@ func childOf(pairs pairFlags, models modelFlags, queue int) func(name, natsURL, 
 		cmd.Env = append(cmd.Env, "REALIGN_NATS="+natsURL)
 		return cmd
 	}
+}
+
+// logArgs are the flags that make a log like this one.
+func logArgs(log *slog.Logger) []string {
+	level, format := slog.LevelError, "text"
+	for _, l := range []slog.Level{slog.LevelWarn, slog.LevelInfo, slog.LevelDebug} {
+		if log.Enabled(context.Background(), l) {
+			level = l
+		}
+	}
+	if _, ok := log.Handler().(*slog.JSONHandler); ok {
+		format = "json"
+	}
+	return []string{"--log-level=" + strings.ToLower(level.String()), "--log-format=" + format}
 }
 
 // checkFolder makes the data folder and finds out whether it can be written.

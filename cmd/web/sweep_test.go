@@ -157,20 +157,30 @@ func TestSweepOverTwoWorkers(t *testing.T) {
 		defer func() { w.Process.Kill(); w.Wait() }()
 	}
 	out := t.TempDir()
-	var kill sync.WaitGroup
-	kill.Go(func() { // when some of the cells are there
-		for range 2000 {
-			time.Sleep(10 * time.Millisecond)
-			if n := cells(out); n > 20 {
+	var said bytes.Buffer
+	bad := &lines{news: make(chan struct{}, 1)}
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Run(t.Context(), []string{"sweep", "--config", file, "--out", out, "--nats-listen", at, "--no-workers"},
+			host{stdin: strings.NewReader(""), stdout: &said, stderr: bad, open: openTable})
+	}()
+	bad.until(t, "results in ") // from then on the database is there
+	killed := false
+	for code := -1; code < 0; {
+		select {
+		case code = <-ended:
+			if code != 0 || said.String() != want {
+				t.Errorf("code %d, %q; the ticket is\n%s\nof a single worker\n%s", code, bad.text, said.String(), want)
+			}
+		case <-time.After(10 * time.Millisecond): // when some of the cells are there
+			if !killed && cells(out) > 20 {
 				workers[0].Process.Kill()
-				return
+				killed = true
 			}
 		}
-	})
-	code, got, bad := run(t, "", "sweep", "--config", file, "--out", out, "--nats-listen", at, "--no-workers")
-	kill.Wait()
-	if code != 0 || got != want {
-		t.Errorf("code %d, %q; the ticket is\n%s\nof a single worker\n%s", code, bad, got, want)
+	}
+	if !killed {
+		t.Error("no worker was killed before the end")
 	}
 }
 

@@ -27,6 +27,9 @@ func (p *Pool) Queue(ctx context.Context) (*Queue, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "the work queues cannot be opened")
 	}
+	// What a server left that was killed is read first, and disks can be busy.
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
 	for _, config := range streams() {
 		if _, err := stream.CreateOrUpdateStream(ctx, config); err != nil {
 			return nil, fault.Wrap(err, fault.Unavailable, "the work queue %s cannot be opened: the NATS server needs JetStream", config.Name)
@@ -34,6 +37,8 @@ func (p *Pool) Queue(ctx context.Context) (*Queue, error) {
 	}
 	return &Queue{p, stream}, nil
 }
+
+const openTimeout = time.Minute
 
 // Start begins to load a pair, as Pool.Start.
 func (q *Queue) Start(pair string) error { return q.pool.Start(pair) }
