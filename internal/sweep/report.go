@@ -2,8 +2,11 @@ package sweep
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
+
+	"realign/internal/decode"
 )
 
 // Report is what a sweep has found so far. It is a function of the setup and the outputs, in whatever order they
@@ -71,10 +74,11 @@ type CurvePoint struct {
 // Best is where a reward is best in the range of λ that was decoded.
 type Best struct {
 	Lambda Interval  `json:"lambda"`
-	Value  Interval  `json:"value"`          // there
-	Gain   *Interval `json:"gain,omitempty"` // over λ = 1; above 0 is better, whatever the reward's direction
-	AtLow  bool      `json:"at_low"`         // the interval reaches the lowest λ: the best may lie below
-	AtHigh bool      `json:"at_high"`        // the highest: it may lie above
+	Value  Interval  `json:"value"`           // there
+	Gain   *Interval `json:"gain,omitempty"`  // over λ = 1; above 0 is better, whatever the reward's direction
+	AtLow  bool      `json:"at_low"`          // the interval reaches the lowest λ: the best may lie below
+	AtHigh bool      `json:"at_high"`         // the highest: it may lie above
+	Wider  *Span     `json:"wider,omitempty"` // the range to look at next, if it does
 	KL     float64   `json:"kl"`
 	LogZ   float64   `json:"log_z"` // mean |log Z| per token
 }
@@ -372,6 +376,41 @@ func (c *curve) readable(l float64) int {
 	return best
 }
 
+// Span is a range of λ.
+type Span struct {
+	From float64 `json:"from"`
+	To   float64 `json:"to"`
+}
+
+// Edges says for people where the interval reaches an end of the range, and which range would tell more.
+func (b *Best) Edges() (list []string) {
+	if b.AtLow {
+		list = append(list, "The interval reaches the lowest λ that was decoded: the best may lie below it.")
+	}
+	if b.AtHigh {
+		list = append(list, "The interval reaches the highest λ that was decoded: the best may lie above it.")
+	}
+	if b.Wider != nil && len(list) > 0 {
+		list[len(list)-1] += fmt.Sprintf(" A sweep from %s to %s would tell.", number(b.Wider.From), number(b.Wider.To))
+	}
+	return list
+}
+
+// widen sets Wider for a sweep from low to high: half as far again beyond an end that is reached, but not beyond the
+// reference or what can be decoded.
+func (b *Best) widen(low, high float64) {
+	wider := Span{low, high}
+	if b.AtLow && low > 0 {
+		wider.From = tidy(max(0, low-(high-low)/2))
+	}
+	if b.AtHigh {
+		wider.To = tidy(min(decode.MaxLambda, high+(high-low)/2))
+	}
+	if wider != (Span{low, high}) {
+		b.Wider = &wider
+	}
+}
+
 // report is the best λ, without what strengths know of it. Nil where nothing is known.
 func (c *curve) report() *Best {
 	lambda, ok := c.best()
@@ -385,6 +424,7 @@ func (c *curve) report() *Best {
 	}
 	first, last := c.neighbour(-1, 1), c.neighbour(len(c.ok), -1)
 	b := &Best{Lambda: lambda, Value: *value, AtLow: lambda.Low <= c.lambdas[first], AtHigh: lambda.High >= c.lambdas[last]}
+	b.widen(c.lambdas[first], c.lambdas[last])
 	if one := c.readable(1); c.lambdas[one] == 1 {
 		if gain, ok := c.less(at, one); ok {
 			b.Gain = &gain

@@ -3,6 +3,7 @@ package sweep
 import (
 	"encoding/json"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -215,6 +216,32 @@ func TestGap(t *testing.T) {
 	for _, p := range curve {
 		if p.Value != nil && p.ESS < 20 {
 			t.Errorf("drawn at %g with %g effective samples", p.Lambda, p.ESS)
+		}
+	}
+}
+
+// TestWider: a reward that rises to the end of the range has the range to look at next, on the page and on the ticket.
+func TestWider(t *testing.T) {
+	for _, test := range []struct {
+		lambdas []float64
+		sign    float64
+		want    *Span
+	}{
+		{[]float64{0, 1, 2}, 1, &Span{0, 3}},
+		{[]float64{0, 1, 2}, -1, nil}, // nothing is below the reference
+		{[]float64{1, 2, 3}, -1, &Span{0, 3}},
+		{[]float64{10, 15, 20}, 1, nil}, // nor above what can be decoded
+	} {
+		s, outputs := made(test.lambdas, 20, func(p int, l float64, sample int) map[string]Value {
+			return map[string]Value{"x": Of(test.sign*l + wobble(p, sample)), "y": Of(0)}
+		})
+		r := Analyse(s, outputs)
+		if !reflect.DeepEqual(r.Best.Wider, test.want) {
+			t.Errorf("λ %v: %+v, want %+v", test.lambdas, r.Best.Wider, test.want)
+		}
+		said := strings.Contains(strings.Join(r.Ticket.Assumptions, "\n"), "would tell")
+		if said != (test.want != nil) {
+			t.Errorf("λ %v: the ticket says %q", test.lambdas, r.Ticket.Assumptions)
 		}
 	}
 }

@@ -129,12 +129,7 @@ func assumptions(s *Setup, r *Report) []string {
 	if best.Lambda.Low <= 0 {
 		list = append(list, "The interval reaches λ = 0, the reference itself: that alignment helps at all is not shown.")
 	}
-	if best.AtLow {
-		list = append(list, "The interval reaches the lowest λ that was decoded: the best may lie below it.")
-	}
-	if best.AtHigh {
-		list = append(list, "The interval reaches the highest λ that was decoded: the best may lie above it.")
-	}
+	list = append(list, best.Edges()...)
 	if r.Reweighted {
 		list = append(list, "Between the λ that were decoded, samples are reweighted, where their effective number allows.")
 	} else {

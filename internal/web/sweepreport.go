@@ -192,12 +192,7 @@ func warnings(r *sweep.Report) (all []string) {
 	if r.Best == nil {
 		return nil
 	}
-	if r.Best.AtHigh {
-		all = append(all, "The interval reaches the highest λ that was decoded: the best may lie above it.")
-	}
-	if r.Best.AtLow {
-		all = append(all, "The interval reaches the lowest λ that was decoded: the best may lie below it.")
-	}
+	all = append(all, r.Best.Edges()...)
 	if c := r.Checked; c != nil && c.Overoptimised {
 		all = append(all, fmt.Sprintf("Over-optimised: by %s, which was not optimised, the best λ is surely lower.", r.Evaluation))
 	}
