@@ -10,6 +10,14 @@ import (
 // studies is how many studies are simulated for each claim about frequencies.
 const studies = 300
 
+// simulated skips a test under the race detector, where thousands of fits take minutes and nothing is shared.
+func simulated(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("minutes under the race detector")
+	}
+}
+
 // simulations says whether to simulate all that docs/studies.md states, and not only what fits a normal run.
 func simulations() bool { return os.Getenv("REALIGN_SIMULATIONS") != "" }
 
@@ -26,6 +34,7 @@ type kind struct {
 // everyWorld calls f for each kind of public and range of λ, with a fifth of the annotators answering at random, and, for
 // the numbers that are stated, without them, too.
 func everyWorld(t *testing.T, kinds []kind, f func(t *testing.T, k kind, grid []float64, random bool)) {
+	simulated(t)
 	for _, k := range kinds {
 		for _, grid := range [][]float64{narrow(), wide()} {
 			for _, random := range []bool{false, true} {
@@ -98,6 +107,7 @@ func TestBestLambdaIsCovered(t *testing.T) {
 // TestFlatItemsThatAgree simulates studies in which people prefer no λ, and the three answers about one item agree
 // because its texts differ: at most 5% may find a preference, and two standard deviations.
 func TestFlatItemsThatAgree(t *testing.T) {
+	simulated(t)
 	found := 0
 	for n := range studies {
 		r := rand.New(rand.NewPCG(uint64(n), 78))
