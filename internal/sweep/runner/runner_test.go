@@ -170,7 +170,7 @@ func (pairs) Trained(pair, aligned string) (string, float64, error) {
 func config(t *testing.T, change func(c map[string]any)) *sweep.Config {
 	t.Helper()
 	c := map[string]any{
-		"pair": "table", "lambda": map[string]any{"from": 0, "to": 2, "points": 5}, "samples": 2, "seed": 9, "refine": map[string]any{"rounds": 2},
+		"pair": "table", "lambda": map[string]any{"from": 0, "to": 2, "points": 5}, "samples": 2, "seed": 12, "refine": map[string]any{"rounds": 2},
 		"sampling": map[string]any{"max_tokens": 12, "temperature": 1},
 		"rewards":  []any{map[string]any{"reward": "length", "parameters": map[string]any{"low": 5, "high": 7}}, "distinct"},
 	}
