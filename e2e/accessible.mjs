@@ -9,6 +9,10 @@ const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-prac
 
 export async function check(page, name) {
   await page.evaluate(axe);
+  // What is still fading in has not got its colours yet. What never ends, or is taken away, is not waited for.
+  await page.evaluate(() => Promise.allSettled(
+    document.getAnimations().filter((a) => Number.isFinite(a.effect?.getComputedTiming().endTime)).map((a) => a.finished),
+  ));
   const found = await page.evaluate((only) => globalThis.axe.run(document, { runOnly: only }), tags);
   const told = found.violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html.slice(0, 200)).join("\n  ")}`);
   assert.deepEqual(told, [], name);
