@@ -43,12 +43,13 @@ run: build
 test: test-go test-web
 
 # With REALIGN_BIN set the web tests also kill the real server and its worker; those tests, the ones of many annotators
-# and of large tables, and simulated studies are about time, other processes and numbers, and run without the race detector.
+# and of large tables, and simulated studies and sweeps are about time, other processes and numbers, and run without the race detector.
 test-go: build
 	$(cgo) go vet ./...
 	go test -race -timeout 20m $(others)
 	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable' ./internal/web
 	go test -timeout 20m -run 'Covered|Flat|Active' ./internal/study
+	go test -timeout 20m -run 'Coverage|Reweighting|Refinement' ./internal/sweep
 	$(cgo) go test -timeout 20m $(linked)
 
 test-web:

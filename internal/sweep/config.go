@@ -44,7 +44,7 @@ type Config struct {
 // Refine says how the grid is refined around the best λ: see Next.
 type Refine struct {
 	Rounds int     `json:"rounds"`          // at most so many; 0 is none
-	Width  float64 `json:"width,omitempty"` // stop once the interval of the best λ is no wider; 0 is never
+	Width  float64 `json:"width,omitempty"` // stop once the interval of the best λ was no wider after two rounds; 0 is never
 }
 
 // Reward names a reward of the registry and its parameters.

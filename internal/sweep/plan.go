@@ -29,6 +29,10 @@ const candidates = 2
 // spread are the quantiles of the best λ that they are at.
 func spread() [candidates]float64 { return [...]float64{0.01, 0.99} }
 
+// confirmations is how many rounds in a row must end with an interval that is narrow enough. An interval is narrow by luck,
+// too, and one that is taken as soon as it is narrow holds the best λ too seldom.
+const confirmations = 2
+
 // smallest is the share of the prompts that a stage must reach to be worth the wait for its end.
 const smallest = 0.02
 
@@ -86,12 +90,16 @@ func (p *planner) next() Plan {
 		return *plan
 	}
 	p.prompts = prompts
+	narrow := 0
 	for round := 1; round <= c.Refine.Rounds; round++ {
 		lambdas, best, reason := p.look()
+		if narrow++; best.Width() > c.Refine.Width {
+			narrow = 0
+		}
 		switch {
 		case lambdas == nil:
 			return p.done(reason)
-		case c.Refine.Width > 0 && best.Width() <= c.Refine.Width:
+		case narrow == confirmations:
 			return p.done(fmt.Sprintf("the interval of the best λ, %.3g to %.3g, is no wider than %g", best.Low, best.High, c.Refine.Width))
 		}
 		limit := math.MaxInt
