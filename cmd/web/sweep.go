@@ -218,6 +218,9 @@ func progressLine(p runner.Progress) string {
 	if p.Missing > 0 {
 		parts = append(parts, fmt.Sprintf("%d values missing", p.Missing))
 	}
+	if p.Cost > 0 {
+		parts = append(parts, fmt.Sprintf("judging cost %.3g", p.Cost))
+	}
 	return strings.Join(parts, ", ")
 }
 

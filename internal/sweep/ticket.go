@@ -91,6 +91,9 @@ func evidence(r *Report, objective *Rewarded) []string {
 		fmt.Sprintf("%d answers to %d prompts at %d λ, %d tokens; intervals are 95%%, by resampling prompts.", r.Outputs, r.Prompts, len(r.Lambdas), r.Tokens),
 		fmt.Sprintf("%s at the best λ: %v; KL to the reference %s nats per answer.", objective.Name, best.Value, number(best.KL)),
 	}
+	if r.Cost > 0 {
+		list = append(list, fmt.Sprintf("Judging cost %s, at the prices that the rewards' parameters state.", number(r.Cost)))
+	}
 	if best.Gain != nil {
 		list = append(list, fmt.Sprintf("It is better than at λ = 1 by %v.", *best.Gain))
 	}

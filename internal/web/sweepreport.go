@@ -111,6 +111,9 @@ func (s *Server) progressView(v *templates.SweepLive, w *sweep.Sweep, report *sw
 	if p.Failed > 0 {
 		parts = append(parts, fmt.Sprintf("%d not decoded", p.Failed))
 	}
+	if p.Cost > 0 {
+		parts = append(parts, "judging cost "+significant(p.Cost))
+	}
 	v.Words = strings.Join(parts, " · ")
 	for _, name := range slices.Sorted(maps.Keys(p.Workers)) {
 		v.Workers = append(v.Workers, templates.SweepWorker{Name: name, Items: p.Workers[name]})
@@ -183,6 +186,9 @@ func answerFacts(r *sweep.Report) (all []templates.Fact) {
 	}
 	if c := r.Checked; c != nil {
 		add(r.Evaluation+" there (not optimised)", interval(&c.At))
+	}
+	if r.Cost > 0 {
+		add("Judging cost, at the endpoints' prices", significant(r.Cost))
 	}
 	add("Rests on", fmt.Sprintf("%d samples of %d prompts", r.Outputs, r.Prompts))
 	return all
