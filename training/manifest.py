@@ -1,6 +1,6 @@
 """Stage 6: models/demo/pair.json, the list of the pair's files that Realign reads.
 
-    python -m training.manifest --out models/demo --default-warmth 0.1 --default-length 0.1
+    python -m training.manifest --out models/demo --default-warmth 0.05 --default-length 0.1
 
 Lists the adapters that lie in the folder. A pair has one default, the default warmth adapter, and it comes first; of
 the length adapters the default one comes first, too.
@@ -67,7 +67,7 @@ def build(folder, defaults):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--default-warmth", type=float, default=0.1)
+    p.add_argument("--default-warmth", type=float, default=0.05)
     p.add_argument("--default-length", type=float, default=0.1)
     a = p.parse_args()
     pair = build(a.out, {"warmth": a.default_warmth, "length": a.default_length})
