@@ -51,9 +51,6 @@ func TestSweepCommand(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(said, "# β ticket") {
 		t.Fatalf("code %d, %q, %q", code, said, bad)
 	}
-	if !strings.Contains(said, "Judging cost ") || !strings.Contains(bad, "judging cost ") {
-		t.Errorf("nothing tells the cost: %q, %q", said, bad)
-	}
 	for _, name := range []string{"ticket.md", "ticket.json", "report.json", "outputs.jsonl", "outputs.csv", "outputs.parquet"} {
 		if info, err := os.Stat(filepath.Join(out, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
@@ -236,6 +233,9 @@ func TestSweepByJudge(t *testing.T) {
 	code, said, bad := run(t, "", "sweep", "--config", sweepFile(t, text), "--out", out)
 	if code != 0 || !strings.HasPrefix(said, "# β ticket") {
 		t.Fatalf("code %d, %q, %q", code, said, bad)
+	}
+	if !strings.Contains(said, "Judging cost ") || !strings.Contains(bad, "judging cost ") {
+		t.Errorf("nothing tells the cost: %q, %q", said, bad)
 	}
 	file, err := os.ReadFile(filepath.Join(out, "outputs.jsonl"))
 	if err != nil {
