@@ -66,7 +66,7 @@ test("lanes are duplicated, removed, added and set; presets, examples and the di
   const said = await texts(page);
   assert.equal(said.length, 6);
   assert.match(await lanes(page).nth(1).textContent(), /sample/, "a duplicate is another sample");
-  assert.match(await lanes(page).nth(2).textContent(), /β 0\.1/, "the effective β at λ 1");
+  assert.match(await lanes(page).nth(2).textContent(), /β 0\.05/, "the effective β at λ 1");
   await lanes(page).nth(2).locator("[data-copy]").click();
   await until(async () => (await page.evaluate(() => navigator.clipboard.readText())) === said[2], "the lane's text is copied");
 
