@@ -93,7 +93,7 @@ func (p *planner) next() Plan {
 	narrow := 0
 	for round := 1; round <= c.Refine.Rounds; round++ {
 		lambdas, best, reason := p.look()
-		if narrow++; best.Width() > c.Refine.Width {
+		if narrow++; c.Refine.Width == 0 || best.Width() > c.Refine.Width {
 			narrow = 0
 		}
 		switch {

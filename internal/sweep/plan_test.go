@@ -155,6 +155,30 @@ func TestRefinementLooksBesideACertainTop(t *testing.T) {
 	}
 }
 
+// TestWithoutAWidthEveryRoundIsDecoded: an interval may be a single λ, which is no reason to stop when no width was asked for.
+func TestWithoutAWidthEveryRoundIsDecoded(t *testing.T) {
+	value := func(_ int, l float64, _ int) map[string]Value { return map[string]Value{"x": Of(-l), "y": Of(0)} }
+	s, outputs := made([]float64{0, 1, 2}, 10, value)
+	s.Config.Refine.Rounds = 3
+	for {
+		plan, err := Next(s, outputs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.Done {
+			if plan.Reason != "the grid is decoded and refined 3 times" {
+				t.Error(plan.Reason)
+			}
+			return
+		}
+		for _, item := range plan.Items {
+			for _, cell := range item.Cells() {
+				outputs = append(outputs, Output{Cell: cell, Text: "t", Tokens: 10, Finish: decode.EndStop, Rewards: value(cell.Prompt, cell.Lambda, cell.Sample)})
+			}
+		}
+	}
+}
+
 // TestWorldIsTheEngine: the simulated world of these tests decodes what the engine does, token for token, and what it
 // records of it is what the engine's trace says.
 func TestWorldIsTheEngine(t *testing.T) {
