@@ -108,22 +108,22 @@ def best(rows, keep):
 
 
 def collect(a, m, tok, judge, pool, end):
+    """The ranked answers to all prompts, and the seconds that they took. A line of the file is a group of prompts."""
     path = a.work / "polish.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")] if path.exists() else []
-    done = max((r["batch"] for r in rows), default=-1) + 1
-    rows = [r for r in rows if r["batch"] < done]
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    groups = [json.loads(line) for line in lines if line.endswith("}")]
+    path.write_text("".join(json.dumps(g) + "\n" for g in groups), encoding="utf-8")  # without a half-written one
     with open(path, "a", encoding="utf-8") as f:
-        for b in range(done, a.prompts // GROUP):
+        for i in range(len(groups), a.prompts // GROUP):
             t0 = time.time()
-            x = pool.batch(GROUP, random.Random(SEED * 100003 + b))
-            made = answers(m, tok, judge, x, a.copies, end, SEED * 100003 + b)
-            made = [{"batch": b, "seconds": (time.time() - t0) / len(made), **r} for r in made]
-            f.writelines(json.dumps(r) + "\n" for r in made)
+            x = pool.batch(GROUP, random.Random(SEED * 100003 + i))
+            rows = answers(m, tok, judge, x, a.copies, end, SEED * 100003 + i)
+            groups.append({"rows": rows, "seconds": time.time() - t0})
+            f.write(json.dumps(groups[-1]) + "\n")
             f.flush()
-            rows += made
-            if b % 5 == 4:
-                print(f"{(b + 1) * GROUP} prompts, {sum(r['seconds'] for r in rows):.0f}s", flush=True)
-    return rows
+            if i % 5 == 4:
+                print(f"{(i + 1) * GROUP} prompts, {sum(g['seconds'] for g in groups):.0f}s", flush=True)
+    return [r for g in groups for r in g["rows"]], sum(g["seconds"] for g in groups)
 
 
 def judged(m, tok, judge, pool, end, groups=6):
@@ -163,7 +163,7 @@ def main():
     held = align.Prompts(corpus.load(a.data, heldout=True), enc, SEED)
     before = judged(m, tok, judge, held, end)
     print("before", before, flush=True)
-    rows = collect(a, model.load(a.work / "pretrained.pt")[0].lighten(), tok, judge, pool, end)
+    rows, spent = collect(a, model.load(a.work / "pretrained.pt")[0].lighten(), tok, judge, pool, end)
     t0, chosen = time.time(), best(rows, a.keep)
     print(f"{len(chosen)} answers to learn", flush=True)
     examples = [(x + y + [end], [0] * len(x) + [1] * (len(y) + 1)) for x, y in chosen]
@@ -181,7 +181,7 @@ def main():
             o.zero_grad(set_to_none=True)
         if (i + 1) % 20 == 0:
             print(f"step {i + 1} of {len(steps)} loss {float(total.detach()) / n:.3f}", flush=True)
-    spent = sum(r["seconds"] for r in rows) + time.time() - t0
+    spent += time.time() - t0
     after = judged(m, tok, judge, held, end)
     print("after", after, flush=True)
     state["polish"] = {"prompts": a.prompts, "copies": a.copies, "keep": a.keep, "epochs": a.epochs, "answers": len(chosen),

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -75,17 +74,7 @@ func TestSweepCrashOfAWorkerThatJoined(t *testing.T) {
 	}
 	got, gotTicket := client.outputs(path)
 	t.Logf("%d cells; items by worker when one was killed: %v", len(got)-1, shares)
-	if len(got) != len(want) {
-		t.Fatalf("%d cells, want %d", len(got)-1, len(want)-1)
-	}
-	for i := range want {
-		if !slices.Equal(got[i], want[i]) {
-			t.Errorf("row %d: %q, of one worker alone %q", i, got[i], want[i])
-		}
-	}
-	if gotTicket != ticket {
-		t.Errorf("the ticket is\n%s\nof one worker alone\n%s", gotTicket, ticket)
-	}
+	sameOutputs(t, got, want, gotTicket, ticket)
 	for name, text := range map[string]string{"server": shared.log.String(), "worker": said.String()} {
 		if strings.Contains(text, token) {
 			t.Errorf("the log of the %s tells the token:\n%s", name, text)
