@@ -101,6 +101,13 @@ end:
 	return model;
 }
 
+#ifdef __GLIBC__
+// All threads allocate from one heap: Go calls from now one thread, now another, and each would keep memory of its own.
+__attribute__((constructor)) static void one_heap(void) {
+	mallopt(M_ARENA_MAX, 1);
+}
+#endif
+
 void realign_give_back(void) {
 #ifdef __GLIBC__
 	malloc_trim(0); // the pieces lie scattered, and glibc would keep them all

@@ -3,7 +3,6 @@ package llamacpp
 import (
 	"cmp"
 	"os"
-	"runtime"
 	"strconv"
 	"testing"
 
@@ -20,8 +19,6 @@ func TestContextsAreFreed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runtime.LockOSThread() // as an engine does: OpenMP keeps a team of threads for each thread that calls it
-	defer runtime.UnlockOSThread()
 	options, err := Options{Cells: 2048}.withDefaults()
 	if err != nil {
 		t.Fatal(err)

@@ -6,8 +6,7 @@
 //
 // llama.cpp ends the process on many errors. Files are therefore checked before it sees them (package
 // gguf), and rows of a pass before they are decoded; still, a program that must not die runs this package
-// in a child process. With more than one thread for a context, the goroutine that uses it should be
-// locked to its operating system thread: OpenMP keeps a team of threads for each thread that calls it.
+// in a child process.
 package llamacpp
 
 /*

@@ -28,6 +28,7 @@ type Model struct {
 	logits   []*C.float
 	rows     int // in the last pass
 	threads  int // as opened
+	active   int // of the next pass
 }
 
 var _ decode.Model = (*Model)(nil)
@@ -61,6 +62,7 @@ func newModel(w *weights, a *adapter, o Options) (*Model, error) {
 			Forgets:   bool(c.forgets),
 		},
 		threads:  o.Threads,
+		active:   o.Threads,
 		c:        c,
 		length:   make([]int, o.Sequences),
 		token:    unsafe.Slice(c.token, o.Batch),
@@ -101,7 +103,14 @@ func (m *Model) Forward(rows []decode.Row) error {
 			m.want[i] = 1
 		}
 	}
-	switch result := C.realign_forward(m.c, C.int32_t(len(rows))); result {
+	var result C.int32_t
+	pass := func() { result = C.realign_forward(m.c, C.int32_t(len(rows))) }
+	if m.active > 1 {
+		call(pass)
+	} else {
+		pass()
+	}
+	switch result {
 	case 0:
 		m.rows = len(rows)
 		return nil
@@ -181,7 +190,8 @@ func (m *Model) Trim(seq decode.Seq, n int) bool {
 // SetThreads says on how many threads the next passes run; 0 is what the model was opened with.
 func (m *Model) SetThreads(n int) {
 	if m.c != nil {
-		C.realign_threads(m.c, C.int32_t(cmp.Or(n, m.threads)))
+		m.active = cmp.Or(n, m.threads)
+		C.realign_threads(m.c, C.int32_t(m.active))
 	}
 }
 
