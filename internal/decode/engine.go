@@ -155,6 +155,7 @@ func NewEngine(p Pair, c Config) *Engine {
 		pair: p, config: c, vocab: p.Vocabulary(),
 		commands: make(chan func()), quit: make(chan struct{}), done: make(chan struct{}),
 		counters: Counters{Rows: map[string]int64{}, Passes: map[string]int64{}},
+		threads:  threads{},
 	}
 	e.mixers = make([]mixer, 1)
 	if !c.Serial {
@@ -482,8 +483,8 @@ func (e *Engine) forward() {
 		mine.pass(e.config.Kernel, e.vocab)
 	}
 	wait.Wait()
-	if alone != nil && len(alone.rows) == 1 {
-		e.threads.measure(alone.wide, e.config.Now().Sub(began).Seconds(), e.steps)
+	if alone != nil {
+		e.threads.measure(alone.wide, len(alone.rows), e.config.Now().Sub(began).Seconds(), e.steps)
 	}
 	for _, s := range e.slots {
 		if s.err != nil {
