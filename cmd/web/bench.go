@@ -225,7 +225,7 @@ func passes(reference, aligned decode.Model) (list []timed) {
 			if err := m.Forward(rows(m, 0, history)); err != nil {
 				return err
 			}
-			for range 64 {
+			for range 32 {
 				if err := m.Forward(rows(m, history, n)); err != nil {
 					return err
 				}
