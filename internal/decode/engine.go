@@ -98,7 +98,7 @@ type slot struct {
 
 	said    []said   // of each row of the pass
 	readers []reader // whose row it is
-	wide    bool     // whether the model runs on all threads, as no other does
+	threads int      // of the model's passes; 0: what it was opened with
 }
 
 // reader is a model of a branch.
@@ -461,8 +461,7 @@ func (e *Engine) step() {
 func (e *Engine) forward() {
 	var wait sync.WaitGroup
 	var mine *slot
-	alone := e.alone()
-	e.divide(alone)
+	measure := e.divide()
 	began := e.config.Now()
 	for _, s := range e.slots {
 		if len(s.rows) == 0 {
@@ -483,9 +482,7 @@ func (e *Engine) forward() {
 		mine.pass(e.config.Kernel, e.vocab)
 	}
 	wait.Wait()
-	if alone != nil {
-		e.threads.measure(alone.wide, len(alone.rows), e.config.Now().Sub(began).Seconds(), e.steps)
-	}
+	measure(e.config.Now().Sub(began).Seconds())
 	for _, s := range e.slots {
 		if s.err != nil {
 			e.fail(s)

@@ -5,56 +5,56 @@ import (
 	"runtime"
 )
 
-// threads is what is known of models that run while no other does, by how often the number of a pass's rows can be
-// halved: on how many threads such a pass is faster depends on it.
-type threads map[int]widths
+// threads is what is known of passes, by what runs at the same time: on how many threads that is fastest depends on it.
+type threads map[load]widths
 
-// widths are the seconds for a row of a pass on the threads that a model was opened with, and on all.
+// load is what runs in a step: so many models, and how often their rows together can be halved.
+type load struct{ models, rows int }
+
+// widths are the seconds for a row when each model has the threads that it was opened with, and when the models share
+// all processors.
 type widths struct{ own, all cost }
 
-// wide reports whether a model that runs these rows alone shall have all threads: while that is measured to be faster. It is
-// not where other programs keep the processors busy.
-func (t threads) wide(rows, step int) bool {
-	w := t[bits.Len(uint(rows))]
+// wide reports whether models shall have all processors: while that is measured to be faster. It is not where other
+// programs keep them busy.
+func (w widths) wide(step int) bool {
 	return w.all.stale(step) || !w.own.stale(step) && w.all.seconds < w.own.seconds
 }
 
-// measure takes the time of a pass by a model that ran alone.
-func (t threads) measure(wide bool, rows int, seconds float64, step int) {
-	class := bits.Len(uint(rows))
-	w := t[class]
-	if each := seconds / float64(rows); wide {
-		w.all = w.all.add(each, step)
-	} else {
-		w.own = w.own.add(each, step)
-	}
-	t[class] = w
-}
-
-// alone is the model that runs in this step if only one does.
-func (e *Engine) alone() (runs *slot) {
+// divide gives each model that runs in this step its share of the processors where that is faster, and otherwise the
+// threads that it was opened with. It returns a function that takes the time of the passes.
+func (e *Engine) divide() (measure func(seconds float64)) {
+	var l load
+	rows := 0
 	for _, s := range e.slots {
-		if len(s.rows) > 0 {
-			if runs != nil {
-				return nil
-			}
-			runs = s
+		if n := len(s.rows); n > 0 {
+			l.models++
+			rows += n
 		}
 	}
-	return runs
-}
-
-// divide gives all threads to the model that runs alone where that is faster, and every other its own.
-func (e *Engine) divide(alone *slot) {
+	l.rows = bits.Len(uint(rows))
+	share := runtime.GOMAXPROCS(0) / max(1, l.models)
+	if l.models > 1 && e.config.Serial {
+		share = 1
+	}
+	wide := share > 1 && e.threads[l].wide(e.steps)
 	for _, s := range e.slots {
-		wide := s == alone && e.threads.wide(len(s.rows), e.steps)
-		if len(s.rows) > 0 && wide != s.wide {
-			s.wide = wide
-			n := 0
-			if wide {
-				n = runtime.GOMAXPROCS(0)
-			}
+		n := 0
+		if wide {
+			n = share
+		}
+		if len(s.rows) > 0 && n != s.threads {
+			s.threads = n
 			s.model.SetThreads(n)
 		}
+	}
+	return func(seconds float64) {
+		w := e.threads[l]
+		if each := seconds / float64(max(1, rows)); wide {
+			w.all = w.all.add(each, e.steps)
+		} else {
+			w.own = w.own.add(each, e.steps)
+		}
+		e.threads[l] = w
 	}
 }

@@ -4,6 +4,9 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 #ifndef _WIN32
 #include <dlfcn.h>
 #endif
@@ -99,6 +102,12 @@ end:
 	free(list);
 	free(split);
 	return model;
+}
+
+void realign_dissolve(void) {
+#ifdef _OPENMP
+	omp_pause_resource_all(omp_pause_soft);
+#endif
 }
 
 #ifdef __GLIBC__

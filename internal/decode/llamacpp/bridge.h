@@ -67,6 +67,9 @@ struct llama_model *realign_load(const char *path, const char **devices, int32_t
 // The first tensors of a model, at most capacity of them. Returns how many there are.
 int32_t realign_tensors(const struct llama_model *model, realign_tensor *out, int32_t capacity);
 
+// Ends the team of threads that OpenMP keeps for the thread that calls.
+void realign_dissolve(void);
+
 // Gives memory that was freed back to the system.
 void realign_give_back(void);
 

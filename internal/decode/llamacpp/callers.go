@@ -1,40 +1,81 @@
 package llamacpp
 
+// #include "bridge.h"
+import "C"
+
 import (
 	"runtime"
 	"sync"
 )
 
 // callers are the operating system threads that call passes on several threads. OpenMP keeps a team of threads for every
-// thread that calls it, and when it has more of them than there are processors, they no longer wait in place at the many
+// thread that calls it, and when they are more than there are processors, they no longer wait in place at the many
 // barriers of a pass, but sleep: a pass of one row by a model of 135 million parameters then takes about twice as long.
-// Go runs a goroutine on one thread now and on another later; so such passes are given to as few threads as run at once.
+// Go runs a goroutine on one thread now and on another later; so such passes are given to as few threads as run at once,
+// and teams that are not at work are dissolved when another one needs the processors.
 var callers struct {
 	sync.Mutex
-	idle []chan func() // the one that was used last at the end
+	all  []*caller
+	idle []*caller // the one that was used last at the end
 }
 
-// call runs f on a caller and waits for it.
-func call(f func()) {
-	callers.Lock()
-	var c chan func()
-	if n := len(callers.idle); n > 0 {
-		c, callers.idle = callers.idle[n-1], callers.idle[:n-1]
-	}
-	callers.Unlock()
-	if c == nil {
-		c = make(chan func())
-		go func() {
-			runtime.LockOSThread()
-			for f := range c {
-				f()
-			}
-		}()
-	}
-	done := make(chan struct{})
-	c <- func() { f(); close(done) }
-	<-done
+type caller struct {
+	work chan func()
+	team int // threads of its last pass, itself included
+}
+
+// call makes a pass on so many threads on a caller.
+func call(threads int, pass func()) {
+	c := take(threads)
+	c.run(pass)
 	callers.Lock()
 	callers.idle = append(callers.idle, c)
 	callers.Unlock()
+}
+
+// take finds an idle caller, or makes one, and room for its team.
+func take(threads int) *caller {
+	callers.Lock()
+	defer callers.Unlock()
+	var c *caller
+	if n := len(callers.idle); n > 0 {
+		c, callers.idle = callers.idle[n-1], callers.idle[:n-1]
+	} else {
+		c = &caller{work: make(chan func())}
+		go c.loop()
+		callers.all = append(callers.all, c)
+	}
+	c.team = threads
+	for _, other := range callers.idle {
+		if members() < runtime.NumCPU() {
+			break
+		}
+		if other.team > 1 {
+			other.run(func() { C.realign_dissolve() })
+			other.team = 1
+		}
+	}
+	return c
+}
+
+// members counts the threads that the callers' teams have beside the callers.
+func members() (n int) {
+	for _, c := range callers.all {
+		n += c.team - 1
+	}
+	return n
+}
+
+func (c *caller) loop() {
+	runtime.LockOSThread()
+	for f := range c.work {
+		f()
+	}
+}
+
+// run waits for f on the caller.
+func (c *caller) run(f func()) {
+	done := make(chan struct{})
+	c.work <- func() { f(); close(done) }
+	<-done
 }

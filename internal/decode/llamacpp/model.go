@@ -106,7 +106,7 @@ func (m *Model) Forward(rows []decode.Row) error {
 	var result C.int32_t
 	pass := func() { result = C.realign_forward(m.c, C.int32_t(len(rows))) }
 	if m.active > 1 {
-		call(pass)
+		call(m.active, pass)
 	} else {
 		pass()
 	}
