@@ -5,7 +5,8 @@
 #   make build    bin/realign
 #   make lint     formatting, vet, staticcheck, generated code, known vulnerabilities
 #   make e2e      the browser tests
-#   make bench    the engine against bare forward passes, and shared work against separate runs
+#   make bench    the engine against bare forward passes, shared work against separate runs, and Realign against
+#                 transformers, on both pairs (PYTHON=… names a Python with training/requirements.txt)
 #   make gpu-backend  llama.cpp for GPUs, BACKEND=vulkan (the default), cuda or hip: see docs/gpu.md
 #   make gpu-test     that backend against the CPU; for vulkan on Mesa's device in software
 #   make smollm2  download the larger pair's reference, 93 MB (or FILE=… to take one that you have)
@@ -77,8 +78,18 @@ e2e: build
 	@scripts/setup web e2e
 	npm run e2e --silent
 
+PYTHON ?= python3
+larger = $(wildcard models/smollm2/base/*.gguf)
+
 bench: build
 	bin/realign bench
+ifeq ($(larger),)
+	@echo "The pair smollm2 is left out: make smollm2 downloads it."
+else
+	bin/realign bench --pair smollm2 --tokens 24
+	@if $(PYTHON) -c 'import gguf, torch, transformers' 2>/dev/null; then set -x; $(PYTHON) -m training.bench_hf --realign bin/realign --tokens 24; \
+	else echo "Transformers are left out: PYTHON=… must name a Python with training/requirements.txt."; fi
+endif
 	$(cgo) go test -run '^$$' -bench . ./internal/decode ./internal/decode/llamacpp ./internal/store
 
 BACKEND ?= vulkan

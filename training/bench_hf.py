@@ -71,8 +71,10 @@ def transformers_run(reference, aligned, ids, lambdas, tokens):
     out = reference.generate(
         torch.tensor([ids] * len(lambdas)), attention_mask=torch.ones(len(lambdas), len(ids), dtype=torch.long),
         logits_processor=LogitsProcessorList([Mixture(aligned, lambdas)]), do_sample=False,
-        max_new_tokens=tokens, min_new_tokens=tokens, pad_token_id=0)
-    return time.perf_counter() - began, out[:, len(ids):].tolist()
+        max_new_tokens=tokens, pad_token_id=0)
+    seconds, said = time.perf_counter() - began, out[:, len(ids):].tolist()
+    assert all(len(row) == tokens for row in said)
+    return seconds, said
 
 
 def one_by_one(reference, aligned, ids, lambdas, tokens):
@@ -81,11 +83,27 @@ def one_by_one(reference, aligned, ids, lambdas, tokens):
     return sum(seconds for seconds, _ in runs), [said for _, rows in runs for said in rows]
 
 
+def realign_command(program, prompt, lambdas, tokens):
+    return [program, "decode", "--pair", "smollm2", "--lambda", ",".join(map(str, lambdas)), "--prompt", prompt,
+            "--temperature", "0", "--max-tokens", str(tokens), "--ignore-end", "--json"]
+
+
+def realign_peak(program, prompt, lambdas, tokens):
+    """The most MiB that a run has in memory. A child's resource usage begins with its parent's, so it is not that."""
+    run, peak = subprocess.Popen(realign_command(program, prompt, lambdas, tokens), stdout=subprocess.DEVNULL), 0
+    while run.poll() is None:
+        try:
+            line = next(x for x in Path(f"/proc/{run.pid}/status").read_text().splitlines() if x.startswith("VmHWM"))
+            peak = max(peak, int(line.split()[1]) / 1024)
+        except (OSError, StopIteration):
+            pass  # it has just ended
+        time.sleep(0.02)
+    return peak
+
+
 def realign_run(program, prompt, lambdas, tokens):
     """Seconds that a run takes, without loading, and what its lanes say."""
-    done = subprocess.run(
-        [program, "decode", "--pair", "smollm2", "--lambda", ",".join(map(str, lambdas)), "--prompt", prompt,
-         "--temperature", "0", "--max-tokens", str(tokens), "--ignore-end", "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(realign_command(program, prompt, lambdas, tokens), stdout=subprocess.PIPE, text=True, check=True)
     said, seconds = [[] for _ in lambdas], None
     for event in map(json.loads, done.stdout.splitlines()):
         if event["type"] == "token":
@@ -112,6 +130,8 @@ def main():
     torch.set_num_threads(a.threads)
     b = base.Base()
     reference = parity.hugging_face(b.model.merged_state(), b.model.cfg)
+    # An end is a token like others. With min_new_tokens its logit would be −∞ before the mixture, and +∞ after it where λ > 1.
+    reference.generation_config.eos_token_id = None
     aligned = parity.hugging_face(merged(b, a.adapter), b.model.cfg)
     eight = [round(2 * k / 7, 3) for k in range(8)]
     cases = [
@@ -143,8 +163,9 @@ def main():
         median, low, high = interval(ratios, rng)
         rate = lambda seconds: len(lambdas) * a.tokens / statistics.median(seconds)
         print(f"| {name} | {median:.2f} | {low:.2f}–{high:.2f} | {rate(ours):.1f} | {rate(theirs):.1f} | {same / every:.0%} |", flush=True)
-    peak = lambda who: resource.getrusage(who).ru_maxrss / 1024
-    print(f"\nPeak memory: Realign {peak(resource.RUSAGE_CHILDREN):.0f} MiB, transformers {peak(resource.RUSAGE_SELF):.0f} MiB.")
+    ours = realign_peak(a.realign, PROMPTS[0], eight, a.tokens)
+    theirs = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"\nPeak memory at K = 8: Realign {ours:.0f} MiB, transformers {theirs:.0f} MiB.")
 
 
 if __name__ == "__main__":
