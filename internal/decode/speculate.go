@@ -36,7 +36,7 @@ const (
 const (
 	likelyMatch = 0.7 // share of right guesses that a new lane is credited with
 	worthwhile  = 0.97
-	staleAfter  = 400  // steps after which a cost is measured anew
+	staleAfter  = 1000 // steps after which a cost is measured anew
 	settled     = 4000 // the same for what several branches cost, which takes a trial
 	trialSteps  = 6    // that several branches guess to measure what it costs
 	shadowEvery = 8    // steps, without guesses, between two looks at what one would have been
@@ -79,21 +79,28 @@ func (p price) add(seconds float64, tokens, step int) price {
 
 func (p price) stale(step int) bool { return p.measured == 0 || step-p.measured > settled }
 
-// cost is a moving average.
+// cost is a moving average. It begins with the better of two measurements, and begins anew when it is stale: the first
+// pass of a kind that was not made for long finds threads asleep.
 type cost struct {
 	seconds  float64
 	measured int // the step when it was measured last; 0: never
+	begun    int // measurements of the beginning, 2 at most
 }
 
 func (c cost) add(seconds float64, step int) cost {
-	if c.measured > 0 {
-		seconds = min(seconds, 4*c.seconds) // somebody else had the processor
-		seconds = c.seconds + 0.1*(seconds-c.seconds)
+	switch {
+	case c.stale(step):
+		return cost{seconds, step, 1}
+	case c.begun == 1:
+		return cost{min(c.seconds, seconds), step, 2}
 	}
-	return cost{seconds, step}
+	seconds = min(seconds, 4*c.seconds) // somebody else had the processor
+	return cost{c.seconds + 0.1*(seconds-c.seconds), step, 2}
 }
 
 func (c cost) stale(step int) bool { return c.measured == 0 || step-c.measured > staleAfter }
+
+func (c cost) unsure(step int) bool { return c.stale(step) || c.begun < 2 }
 
 // plan decides whether branches guess in this step, how, and which model reads for those that do.
 func (s *speculation) plan(e *Engine) {
@@ -146,7 +153,7 @@ func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
 	switch {
 	case s.both.stale(e.steps):
 		return false, 0
-	case s.one[1].stale(e.steps), s.one[2].stale(e.steps):
+	case s.one[1].stale(e.steps), s.one[2].unsure(e.steps):
 		return true, 0
 	}
 	match := min(e.branches[0].guesser().match, 0.999)
@@ -157,7 +164,7 @@ func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
 	for _, g := range drafts {
 		all := math.Pow(match, float64(g))
 		tokens := (1 - all*match) / (1 - match)
-		if verify := s.one[g+1]; !verify.stale(e.steps) {
+		if verify := s.one[g+1]; !verify.unsure(e.steps) {
 			if byDraft := ((float64(g)+all)*t1 + verify.seconds) / tokens; byDraft < best {
 				guessing, gamma, best = true, g, byDraft
 			}

@@ -18,7 +18,7 @@ type widths struct{ own, all cost }
 // wide reports whether models shall have all processors: while that is measured to be faster. It is not where other
 // programs keep them busy.
 func (w widths) wide(step int) bool {
-	return w.all.stale(step) || !w.own.stale(step) && w.all.seconds < w.own.seconds
+	return w.all.unsure(step) || !w.own.unsure(step) && w.all.seconds < w.own.seconds
 }
 
 // divide gives each model that runs in this step its share of the processors where that is faster, and otherwise the

@@ -64,10 +64,10 @@ func TestThreadsAreChosenByMeasurement(t *testing.T) {
 		want, seldom  int // threads of nearly all passes, and of those that find out
 		fewer, atMost int // passes of seldom
 	}{
-		{"one model, faster on all", faster, 0, 8, 8, 0, 1, 2},
-		{"one model, slower on all", slower, 0, 8, 0, 8, 1, 2},
-		{"two models, faster on half each", faster, 0.5, 8, 4, 0, 2, 4},
-		{"two models, slower on half each", slower, 0.5, 8, 0, 4, 2, 4},
+		{"one model, faster on all", faster, 0, 8, 8, 0, 2, 2},
+		{"one model, slower on all", slower, 0, 8, 0, 8, 2, 2},
+		{"two models, faster on half each", faster, 0.5, 8, 4, 0, 4, 4},
+		{"two models, slower on half each", slower, 0.5, 8, 0, 4, 4, 4},
 		{"two models, two processors", faster, 0.5, 2, 0, 1, 0, 0},
 		{"three processors", faster, 0.5, 3, 0, 1, 0, 0},
 	} {

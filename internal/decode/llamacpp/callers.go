@@ -12,7 +12,7 @@ import (
 // thread that calls it, and when they are more than there are processors, they no longer wait in place at the many
 // barriers of a pass, but sleep: a pass of one row by a model of 135 million parameters then takes about twice as long.
 // Go runs a goroutine on one thread now and on another later; so such passes are given to as few threads as run at once,
-// and teams that are not at work are dissolved when another one needs the processors.
+// and teams that are not at work are dissolved when the processors are needed.
 var callers struct {
 	sync.Mutex
 	all  []*caller
@@ -46,16 +46,27 @@ func take(threads int) *caller {
 		callers.all = append(callers.all, c)
 	}
 	c.team = threads
-	for _, other := range callers.idle {
-		if members() < runtime.NumCPU() {
-			break
-		}
-		if other.team > 1 {
-			other.run(func() { C.realign_dissolve() })
-			other.team = 1
-		}
+	if members() >= runtime.NumCPU() {
+		dissolve()
 	}
 	return c
+}
+
+// rest ends teams that wait for a pass, in place for milliseconds: the processors are for passes on one thread now.
+func rest() {
+	callers.Lock()
+	defer callers.Unlock()
+	dissolve()
+}
+
+// dissolve ends the teams of idle callers.
+func dissolve() {
+	for _, c := range callers.idle {
+		if c.team > 1 {
+			c.run(func() { C.realign_dissolve() })
+			c.team = 1
+		}
+	}
 }
 
 // members counts the threads that the callers' teams have beside the callers.

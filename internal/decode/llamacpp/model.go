@@ -190,7 +190,9 @@ func (m *Model) Trim(seq decode.Seq, n int) bool {
 // SetThreads says on how many threads the next passes run; 0 is what the model was opened with.
 func (m *Model) SetThreads(n int) {
 	if m.c != nil {
-		m.active = cmp.Or(n, m.threads)
+		if m.active = cmp.Or(n, m.threads); m.active == 1 {
+			rest()
+		}
 		C.realign_threads(m.c, C.int32_t(m.active))
 	}
 }
