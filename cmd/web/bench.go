@@ -207,29 +207,22 @@ func (r *rig) timing(requests ...decode.Request) func() error {
 	return func() error { return r.run(requests...) }
 }
 
-// passes compares passes of bare models, after 16 tokens, with passes of one row of the reference on all threads: of more
-// rows of one sequence, and of one row of each model at the same time, on the threads that each was opened with.
+// passes compares passes of bare models with passes of one row of the reference on all threads: of more rows of one
+// sequence, and of one row of each model at the same time, on the threads that each was opened with.
 func passes(reference, aligned decode.Model) (list []timed) {
-	const history = 16
-	rows := func(m decode.Model, from, n int) (rows []decode.Row) {
-		for p := from; p < from+n; p++ {
-			rows = append(rows, decode.Row{Token: decode.Token(p % m.Limits().Vocab), Pos: p, Want: p >= history})
-		}
-		return rows
-	}
 	series := func(m decode.Model, threads, n int) func() error {
+		var rows []decode.Row
+		for p := range n {
+			rows = append(rows, decode.Row{Token: decode.Token(16 + p), Pos: p, Want: true})
+		}
 		return func() error { // of several, as one is soon over
 			m.SetThreads(threads)
 			defer m.SetThreads(0)
-			defer m.Trim(0, 0)
-			if err := m.Forward(rows(m, 0, history)); err != nil {
-				return err
-			}
 			for range 32 {
-				if err := m.Forward(rows(m, history, n)); err != nil {
+				if err := m.Forward(rows); err != nil {
 					return err
 				}
-				m.Trim(0, history)
+				m.Trim(0, 0)
 			}
 			return nil
 		}
