@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -12,7 +13,7 @@ import (
 // thread that calls it, and when they are more than there are processors, they no longer wait in place at the many
 // barriers of a pass, but sleep: a pass of one row by a model of 135 million parameters then takes about twice as long.
 // Go runs a goroutine on one thread now and on another later; so such passes are given to as few threads as run at once,
-// and teams that are not at work are dissolved when the processors are needed.
+// and those that are not at work end, with their teams, when the processors are needed.
 var callers struct {
 	sync.Mutex
 	all  []*caller
@@ -21,7 +22,7 @@ var callers struct {
 
 type caller struct {
 	work chan func()
-	team int // threads of its last pass, itself included
+	team int // threads of its pass, itself included
 }
 
 // call makes a pass on so many threads on a caller.
@@ -47,26 +48,27 @@ func take(threads int) *caller {
 	}
 	c.team = threads
 	if members() >= runtime.NumCPU() {
-		dissolve()
+		dismiss()
 	}
 	return c
 }
 
-// rest ends teams that wait for a pass, in place for milliseconds: the processors are for passes on one thread now.
+// rest dismisses teams that wait for a pass, in place for milliseconds: the processors are for passes on one thread now,
+// or for nothing.
 func rest() {
 	callers.Lock()
 	defer callers.Unlock()
-	dissolve()
+	dismiss()
 }
 
-// dissolve ends the teams of idle callers.
-func dissolve() {
+// dismiss ends idle callers and their teams.
+func dismiss() {
 	for _, c := range callers.idle {
-		if c.team > 1 {
-			c.run(func() { C.realign_dissolve() })
-			c.team = 1
-		}
+		c.run(func() { C.realign_dissolve() })
+		close(c.work)
 	}
+	callers.all = slices.DeleteFunc(callers.all, func(c *caller) bool { return slices.Contains(callers.idle, c) })
+	callers.idle = nil
 }
 
 // members counts the threads that the callers' teams have beside the callers.
@@ -78,7 +80,7 @@ func members() (n int) {
 }
 
 func (c *caller) loop() {
-	runtime.LockOSThread()
+	runtime.LockOSThread() // which ends with this goroutine
 	for f := range c.work {
 		f()
 	}

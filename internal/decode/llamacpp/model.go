@@ -202,6 +202,9 @@ func (m *Model) has(seq decode.Seq) bool { return seq >= 0 && int(seq) < m.limit
 // Close frees the context.
 func (m *Model) Close() error {
 	if m.c != nil {
+		if m.active > 1 {
+			rest()
+		}
 		C.realign_close(m.c)
 		m.c, m.rows = nil, 0
 	}

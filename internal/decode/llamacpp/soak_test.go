@@ -27,14 +27,6 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The thread that calls passes on several threads stays, once a model that runs alone has needed it.
-	first := chat("Hello.", 0, 0, 0)
-	first.Trace.Off = true
-	before := decode.NewEngine(openDemo(t), decode.Config{Kernel: llamacpp.Kernel{}})
-	decoded(t, before, first)
-	if err := before.Close(); err != nil {
-		t.Error(err)
-	}
 	files := openFiles(t)
 	goroutines := decodetest.Goroutines()
 	e := decode.NewEngine(openDemo(t), decode.Config{Kernel: llamacpp.Kernel{}, Queue: 100})
