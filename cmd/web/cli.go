@@ -149,7 +149,7 @@ func (f pairFlags) library() *pair.Library {
 func (f pairFlags) registered() string { return filepath.Join(f.Data, "pairs") }
 
 // sums remembers the SHA-256 of model files in the data folder, if there is one.
-func (f pairFlags) sums() *pair.Sums { return pair.OpenSums(filepath.Join(f.Data, "sha256.json")) }
+func (f pairFlags) sums() *pair.Sums { return pair.OpenSums(filepath.Join(f.Data, "checksums.json")) }
 
 func dataFolder() string {
 	if base := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(base) {

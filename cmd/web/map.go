@@ -33,7 +33,7 @@ have no exact map.`
 }
 
 func (c *mapCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
-	p, request, err := c.requestFlags.request(c.library())
+	p, request, err := c.requestFlags.request(ctx, c.pairFlags)
 	if err != nil {
 		return flagged(err)
 	}

@@ -19,6 +19,7 @@ import (
 
 type pairsCommand struct {
 	List  pairsList  `cmd:"" help:"List the pairs there are."`
+	Find  pairsFind  `cmd:"" help:"List the models on this machine, and the pairs that they could be."`
 	Show  pairsShow  `cmd:"" help:"Show a pair's models, files and sums."`
 	Add   pairsAdd   `cmd:"" help:"Register a pair of model files."`
 	Check pairsCheck `cmd:"" help:"Check a pair's files: sums, whether they fit together, and whether they load."`
@@ -97,7 +98,7 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 			beta = strconv.FormatFloat(p.Aligned[i-1].Beta, 'g', -1, 64)
 		}
 		if info, err := os.Stat(f.Path); err == nil {
-			size = fmt.Sprintf("%.1f MB", float64(info.Size())/1e6)
+			size = megabytes(info.Size())
 		}
 		if err := p.CheckFile(ctx, f, nil); err != nil {
 			fits = "no (see check)"
@@ -166,9 +167,9 @@ func (c *pairsCheck) Run(ctx context.Context, h host) error {
 type pairsAdd struct {
 	pairFlags
 	Name        string   `arg:"" help:"Name of the new pair."`
-	Reference   string   `required:"" placeholder:"FILE" help:"GGUF file of the reference model."`
-	Aligned     []string `sep:"none" placeholder:"NAME=FILE[,KEY=VALUE…]" help:"An aligned model of its own. Keys: beta, reward, title, sha256, default. May be given several times."`
-	Adapter     []string `sep:"none" placeholder:"NAME=FILE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, in the same form."`
+	Reference   string   `required:"" placeholder:"WHERE" help:"The reference model: a GGUF file, ollama:NAME[:TAG], or hf:ORG/REPO[:FILE or QUANT]."`
+	Aligned     []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"An aligned model of its own. Keys: beta, reward, title, sha256, default. May be given several times."`
+	Adapter     []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, in the same form."`
 	Title       string   `help:"Title of the pair."`
 	Description string   `help:"Description of the pair."`
 	Licence     string   `help:"Licence of the models."`
@@ -199,7 +200,7 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 	if err := pair.CheckName("NAME", c.Name); err != nil {
 		return err
 	}
-	if err := absolute(p); err != nil {
+	if err := c.locate(ctx, p); err != nil {
 		return err
 	}
 	sums := c.sums()
@@ -224,32 +225,18 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 	return nil
 }
 
-// absolute makes the files independent of the working folder.
-func absolute(p *pair.Pair) error {
-	files := []*string{&p.Reference.File}
-	for i := range p.Aligned {
-		if a := &p.Aligned[i]; a.Adapter != "" {
-			files = append(files, &a.Adapter)
-		} else {
-			files = append(files, &a.File)
-		}
-	}
-	for _, f := range files {
-		path, err := filepath.Abs(*f)
-		if err != nil {
-			return err
-		}
-		*f = path
-	}
-	return nil
+// cutName cuts NAME=WHERE.
+func cutName(text string) (name, where string, ok bool) {
+	name, where, ok = strings.Cut(text, "=")
+	return name, where, ok && where != ""
 }
 
-// parseAligned reads NAME=FILE,KEY=VALUE….
+// parseAligned reads NAME=WHERE,KEY=VALUE….
 func parseAligned(flag, text string, adapter bool) (pair.Aligned, error) {
 	parts := strings.Split(text, ",")
-	name, file, ok := strings.Cut(parts[0], "=")
-	if !ok || file == "" {
-		return pair.Aligned{}, fault.Field(flag, "%.80q is not NAME=FILE", parts[0])
+	name, file, ok := cutName(parts[0])
+	if !ok {
+		return pair.Aligned{}, fault.Field(flag, "%.80q is not NAME=WHERE", parts[0])
 	}
 	a := pair.Aligned{Name: name, File: file}
 	if adapter {

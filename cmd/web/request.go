@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -13,10 +14,14 @@ import (
 // requestFlags say what is decoded, but for λ: on which models, and how it is sampled.
 type requestFlags struct {
 	Pair    string `default:"demo" placeholder:"NAME[:ALIGNED,…]" help:"Pair of models, and which of its aligned models."`
-	Aligned string `placeholder:"NAME,…" help:"Aligned models of the pair; another way to write it. Default: the pair's."`
-	System  string `placeholder:"TEXT" help:"System prompt."`
-	Text    bool   `help:"Complete the prompt as plain text, without the chat template."`
-	Seed    uint64 `default:"0" help:"Seed of the noise that all lanes share."`
+	Aligned string `placeholder:"NAME,…" help:"Aligned models of the pair; another way to write it. Default: the pair's. With --reference: the aligned model."`
+
+	Reference string   `placeholder:"WHERE" help:"Decode on a pair that is registered nowhere: the reference model as a GGUF file, ollama:NAME[:TAG] or hf:ORG/REPO[:FILE or QUANT], with --aligned or --adapter in the same form."`
+	Adapter   []string `sep:"none" placeholder:"WHERE" help:"With --reference: a LoRA adapter of it. May be given several times."`
+
+	System string `placeholder:"TEXT" help:"System prompt."`
+	Text   bool   `help:"Complete the prompt as plain text, without the chat template."`
+	Seed   uint64 `default:"0" help:"Seed of the noise that all lanes share."`
 
 	samplingFlags
 
@@ -38,27 +43,47 @@ type samplingFlags struct {
 }
 
 // request turns the flags into a pair and a request without its prompt and without λ.
-func (c *requestFlags) request(l *pair.Library) (*pair.Pair, decode.Request, error) {
-	var r decode.Request
-	name, aligned, given := strings.Cut(c.Pair, ":")
-	if given && c.Aligned != "" {
-		return nil, r, fault.Field("aligned", "is given twice: after the pair's name and as a flag")
-	}
-	p, err := installedPair(l, name)
+func (c *requestFlags) request(ctx context.Context, f pairFlags) (*pair.Pair, decode.Request, error) {
+	p, aligned, err := c.models(ctx, f)
+	r := decode.Request{Aligned: aligned}
 	if err != nil {
 		return nil, r, err
-	}
-	for name := range strings.SplitSeq(aligned+c.Aligned, ",") {
-		a, err := p.Find(name)
-		if err != nil {
-			return nil, r, fault.Field("aligned", "%v (there are: %s)", err, strings.Join(p.Names(), ", "))
-		}
-		r.Aligned = append(r.Aligned, a.Name)
 	}
 	r.Seed = c.Seed
 	r.Sampling = c.sampling(p.Sampling)
 	r.Sampling.IgnoreEnd = c.IgnoreEnd
 	return p, r, nil
+}
+
+// models are the pair and the names of its aligned models that the flags ask for.
+func (c *requestFlags) models(ctx context.Context, f pairFlags) (*pair.Pair, []string, error) {
+	if c.Reference != "" {
+		p, err := f.unregistered(ctx, c.Reference, c.Aligned, c.Adapter)
+		if err != nil {
+			return nil, nil, err
+		}
+		return p, p.Names(), nil
+	}
+	if len(c.Adapter) > 0 {
+		return nil, nil, fault.Field("adapter", "needs --reference, the model that it is for")
+	}
+	name, aligned, given := strings.Cut(c.Pair, ":")
+	if given && c.Aligned != "" {
+		return nil, nil, fault.Field("aligned", "is given twice: after the pair's name and as a flag")
+	}
+	p, err := installedPair(f.library(), name)
+	if err != nil {
+		return nil, nil, err
+	}
+	var names []string
+	for name := range strings.SplitSeq(aligned+c.Aligned, ",") {
+		a, err := p.Find(name)
+		if err != nil {
+			return nil, nil, fault.Field("aligned", "%v (there are: %s)", err, strings.Join(p.Names(), ", "))
+		}
+		names = append(names, a.Name)
+	}
+	return p, names, nil
 }
 
 // sampling is what the flags make of the sampling that a pair recommends.

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"realign/internal/decode/gguf/gguftest"
+)
+
+// hub lays a file out as the Hugging Face cache does, in the home folder of the test.
+func hub(t *testing.T, repository, file string, data []byte) {
+	t.Helper()
+	dir := filepath.Join(os.Getenv("HF_HUB_CACHE"), "models--"+strings.Replace(repository, "/", "--", 1))
+	for path, content := range map[string][]byte{"refs/main": []byte("c0ffee"), "snapshots/c0ffee/" + file: data} {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestModelsOfStores: what find proposes can be added by the command that it prints, and decoded on without.
+func TestModelsOfStores(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("HF_HUB_CACHE", t.TempDir())
+	t.Setenv("REALIGN_MODELS", t.TempDir())
+	t.Setenv("REALIGN_DATA", t.TempDir())
+	hub(t, "org/Tiny-SFT-GGUF", "tiny-sft.gguf", gguftest.Model(1).Bytes())
+	hub(t, "org/Tiny-DPO-GGUF", "tiny-dpo.gguf", gguftest.Model(2).Bytes())
+	hub(t, "org/Folder", "config.json", []byte(`{}`))
+	hub(t, "org/Folder", "model.safetensors", nil)
+
+	code, out, bad := run(t, "", "pairs", "find", "--json")
+	var found struct {
+		Models []struct{ Name string }
+		Pairs  []struct{ Name, Command string }
+	}
+	if err := json.Unmarshal([]byte(out), &found); code != 0 || err != nil || len(found.Models) != 3 || len(found.Pairs) != 1 {
+		t.Fatalf("code %d, %q, %v: %s", code, bad, err, out)
+	}
+	if code, out, _ := run(t, "", "pairs", "find"); code != 0 || !strings.Contains(out, found.Pairs[0].Command) {
+		t.Errorf("code %d:\n%s", code, out)
+	}
+	if code, _, bad := run(t, "", strings.Fields(found.Pairs[0].Command)[1:]...); code != 0 {
+		t.Errorf("%s: code %d, %q", found.Pairs[0].Command, code, bad)
+	}
+	if code, out, _ := run(t, "", "pairs", "show", found.Pairs[0].Name); code != 0 || !strings.Contains(out, "tiny-dpo.gguf") {
+		t.Errorf("code %d:\n%s", code, out)
+	}
+	decode := func(args ...string) (int, string, string) {
+		return run(t, "", append([]string{"decode", "--prompt", "abc", "--max-tokens", "3"}, args...)...)
+	}
+	if code, out, bad := decode("--reference", "hf:org/tiny-sft-gguf", "--aligned", "warm=hf:org/Tiny-DPO-GGUF"); code != 0 || out == "" {
+		t.Errorf("code %d, %q", code, bad)
+	}
+	sft := "hf:org/Tiny-SFT-GGUF"
+	for _, test := range []struct {
+		args []string
+		say  string
+	}{
+		{[]string{"--reference", sft}, "--reference: needs an aligned model"},
+		{[]string{"--adapter", sft}, "--adapter: needs --reference"},
+		{[]string{"--reference", sft, "--adapter", sft}, "--adapter: hf:org/Tiny-SFT-GGUF is a whole model"},
+		{[]string{"--reference", sft, "--aligned", "hf:org/None"}, "--aligned: \"hf:org/None\" is in no store"},
+		{[]string{"--reference", sft, "--aligned", "hf:org/Folder"}, "convert_hf_to_gguf.py"},
+		{[]string{"--reference", "ollama:", "--aligned", sft}, "ollama:NAME"},
+	} {
+		if code, _, bad := decode(test.args...); code != 2 || !strings.Contains(bad, test.say) || strings.Count(bad, "\n") != 1 {
+			t.Errorf("%v: code %d, %q, want %q", test.args, code, bad, test.say)
+		}
+	}
+	if code, _, bad := run(t, "", "pairs", "find", "/no/such/folder"); code != 2 || !strings.Contains(bad, "DIR") {
+		t.Errorf("code %d, %q", code, bad)
+	}
+	t.Setenv("HF_HUB_CACHE", "/nowhere")
+	if code, out, _ := run(t, "", "pairs", "find"); code != 0 || !strings.Contains(out, "Name a folder") {
+		t.Errorf("code %d: %s", code, out)
+	}
+}

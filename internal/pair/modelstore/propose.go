@@ -1,0 +1,191 @@
+package modelstore
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Proposal is a pair that could be made of models that were found.
+type Proposal struct {
+	Name      string `json:"name"`      // for the pair
+	Reference string `json:"reference"` // name of the model at λ = 0
+	Aligned   string `json:"aligned"`   // and of the model or adapter at λ = 1
+	Adapter   bool   `json:"adapter,omitempty"`
+	Reason    string `json:"reason"`  // why they are thought to be a pair
+	Command   string `json:"command"` // that adds it
+}
+
+// stage is how far a model's training went, as its name tells: 0 for a pretrained one.
+func stage(words []string) int {
+	most := 0
+	for _, w := range words {
+		switch w {
+		case "sft":
+			most = max(most, 1)
+		case "dpo", "ppo", "kto", "ipo", "orpo", "simpo", "grpo", "rlhf", "apo":
+			most = max(most, 2)
+		case "instruct", "it", "chat", "rlvr", "aligned":
+			most = max(most, 3)
+		}
+	}
+	return most
+}
+
+// words cuts a name into lower-case words. Quantisations and what tells stages are no part of the stem, which models that
+// were made from each other share.
+func words(name string) (all, stem []string) {
+	name = strings.TrimSuffix(strings.ToLower(name), ".gguf")
+	all = strings.FieldsFunc(name, func(r rune) bool { return strings.ContainsRune("-_./: ", r) })
+	quant := strings.FieldsFunc(strings.ToLower(quantisation(name)), func(r rune) bool { return r == '_' })
+	for _, w := range all {
+		switch {
+		case slices.Contains(quant, w), stage([]string{w}) > 0, w == "base", w == "pt", w == "latest", w == "gguf", w == "full", w == "beta":
+		default:
+			stem = append(stem, w)
+		}
+	}
+	return all, stem
+}
+
+// called is what a model is called, without the folder or the owner of its repository.
+func called(m Model) string {
+	name := strings.TrimPrefix(strings.TrimPrefix(m.Name, ollamaPrefix), huggingFacePrefix)
+	if m.Store == HuggingFace {
+		repo, file, _ := strings.Cut(name, ":")
+		if file == "" || !strings.Contains(strings.ToLower(file), strings.ToLower(strings.TrimSuffix(path.Base(repo), "-GGUF"))) {
+			return path.Base(repo) + "-" + path.Base(file)
+		}
+		return path.Base(file)
+	}
+	if m.Store == Ollama {
+		return path.Base(strings.Replace(name, ":", "-", 1))
+	}
+	return path.Base(strings.ReplaceAll(name, `\`, "/"))
+}
+
+// Propose pairs adapters with the models that they were made for, and models of one tokenizer, architecture and stem with
+// the one that was trained next: a pretrained one with a fine-tuned one, that with an aligned one.
+func Propose(models []Model) []Proposal {
+	proposals := []Proposal{}
+	for _, m := range models {
+		if m.Adapter {
+			proposals = append(proposals, adapterPairs(m, models)...)
+		} else if p, ok := modelPair(m, models); ok {
+			proposals = append(proposals, p)
+		}
+	}
+	slices.SortFunc(proposals, func(a, b Proposal) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Reference, b.Reference), cmp.Compare(a.Aligned, b.Aligned))
+	})
+	for i := 1; i < len(proposals); i++ { // names of pairs are unique
+		for n := 2; slices.ContainsFunc(proposals[:i], func(p Proposal) bool { return p.Name == proposals[i].Name }); n++ {
+			proposals[i].Name = fmt.Sprintf("%s-%d", strings.TrimSuffix(proposals[i].Name, fmt.Sprintf("-%d", n-1)), n)
+		}
+	}
+	for i := range proposals {
+		proposals[i].Command = proposals[i].command()
+	}
+	return proposals
+}
+
+// adapterPairs are an adapter with each model that it may be for: the one that its store or its file names.
+func adapterPairs(a Model, models []Model) (out []Proposal) {
+	for _, m := range models {
+		if m.Adapter || m.Format == PEFT {
+			continue
+		}
+		reason := ""
+		switch {
+		case a.Base != "" && a.Base == m.Name:
+			reason = "the store keeps the adapter with this model"
+		case a.Base == "" && a.BaseModel != "" && sameName(a.BaseModel, m):
+			reason = "the adapter says that it was made for " + a.BaseModel
+		}
+		if reason != "" {
+			out = append(out, Proposal{Name: pairName(called(a)), Reference: m.Name, Aligned: a.Name, Adapter: true, Reason: reason})
+		}
+	}
+	return out
+}
+
+// sameName reports whether a base model's name, a repository or a folder, is a model's.
+func sameName(base string, m Model) bool {
+	base = strings.ToLower(path.Base(strings.TrimRight(base, "/")))
+	_, wanted := words(base)
+	all, stem := words(called(m))
+	wantedAll, _ := words(base)
+	return len(wanted) > 0 && slices.Equal(wanted, stem) && stage(wantedAll) == stage(all)
+}
+
+// modelPair is a model with the one it was made from: of its stem, at the nearest earlier stage, of the same quantisation
+// where there is a choice.
+func modelPair(aligned Model, models []Model) (Proposal, bool) {
+	all, stem := words(called(aligned))
+	own := stage(all)
+	if own == 0 || aligned.Format != GGUF || aligned.Tokenizer == "" || len(stem) == 0 {
+		return Proposal{}, false
+	}
+	best, at, same := Model{}, -1, false
+	for _, m := range models {
+		if m.Adapter || m.Format != GGUF || m.Tokenizer != aligned.Tokenizer || m.Architecture != aligned.Architecture {
+			continue
+		}
+		others, otherStem := words(called(m))
+		n := stage(others)
+		if n >= own || !slices.Equal(stem, otherStem) {
+			continue
+		}
+		if s := storedAlike(m, aligned); n > at || n == at && s && !same {
+			best, at, same = m, n, s
+		}
+	}
+	if at < 0 {
+		return Proposal{}, false
+	}
+	return Proposal{
+		Name: pairName(called(aligned)), Reference: best.Name, Aligned: aligned.Name,
+		Reason: "one tokenizer and architecture, and names that differ by the training alone",
+	}, true
+}
+
+// storedAlike reports whether two models' weights have the same types, as far as file names and heads tell.
+func storedAlike(a, b Model) bool {
+	return a.Quantisation == b.Quantisation && quantisation(called(a)) == quantisation(called(b))
+}
+
+// pairName makes the name of a pair out of a model's.
+func pairName(name string) string {
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gguf"), "-")
+	name = strings.Map(func(r rune) rune {
+		if r < 128 && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-", r)) {
+			return r
+		}
+		return '-'
+	}, name)
+	name = strings.TrimLeft(strings.ToLower(name), "._-")
+	if name == "" {
+		name = "pair"
+	}
+	return name[:min(len(name), 60)]
+}
+
+func (p Proposal) command() string {
+	flag := "--aligned"
+	if p.Adapter {
+		flag = "--adapter"
+	}
+	return fmt.Sprintf("realign pairs add %s --reference %s %s %s", p.Name, quote(p.Reference), flag, quote("aligned="+p.Aligned))
+}
+
+// quote makes one word of a shell's of it.
+func quote(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-/:=@+#", r))
+	}) && !strings.HasPrefix(s, "#") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
