@@ -18,7 +18,9 @@ var allowed = map[string][]string{
 	"internal/backend":         {"internal/offload"},                                                                                    // libraries for GPUs
 	"internal/filecache":       {},                                                                                                      // what was computed from files, until they change
 	"internal/pair":            {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload", "internal/filecache"}, // files and whether they fit
-	"internal/pair/modelstore": {"internal/fault", "internal/decode/gguf", "internal/filecache"},                                        // where models are on a machine
+	"internal/pair/modelstore": {"internal/fault", "internal/decode/gguf", "internal/filecache", "internal/pair/catalogue"},             // where models are on a machine
+	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                   // public pairs by name
+	"internal/pair/fetch":      {"internal/fault", "internal/pair/modelstore", "golang.org/x/..."},                                      // downloads into the stores
 	"internal/session":         {"internal/fault", "internal/decode", "gonum.org/..."},
 	"internal/prompt":          {"internal/fault"},                                                                            // files of prompts
 	"internal/study":           {"internal/fault", "internal/decode", "internal/session", "internal/prompt", "gonum.org/..."}, // outputs are decoded as runs are

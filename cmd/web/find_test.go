@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"realign/internal/decode/gguf/gguftest"
+	"realign/internal/pair/fetch/fetchtest"
 )
 
 // hub lays a file out as the Hugging Face cache does, in the home folder of the test.
@@ -81,5 +82,52 @@ func TestModelsOfStores(t *testing.T) {
 	t.Setenv("HF_HUB_CACHE", "/nowhere")
 	if code, out, _ := run(t, "", "pairs", "find"); code != 0 || !strings.Contains(out, "Name a folder") {
 		t.Errorf("code %d: %s", code, out)
+	}
+}
+
+// TestPull: what is fetched can be used by the name that is printed.
+func TestPull(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("HF_HUB_CACHE", t.TempDir())
+	t.Setenv("HF_TOKEN", "")
+	t.Setenv("OLLAMA_MODELS", t.TempDir())
+	t.Setenv("REALIGN_DATA", t.TempDir())
+	s := fetchtest.New(t)
+	s.Repositories["org/sft"] = map[string][]byte{"sft-Q8_0.gguf": gguftest.Model(1).Bytes()}
+	s.Models["library/tuned:latest"] = []fetchtest.Layer{{MediaType: "application/vnd.ollama.image.model", Content: gguftest.Model(2).Bytes()}}
+	t.Setenv("HF_ENDPOINT", s.URL)
+	t.Setenv("REALIGN_OLLAMA_REGISTRY", s.URL)
+	code, out, bad := run(t, "", "pairs", "pull", "hf:org/sft:q8_0", "ollama:tuned")
+	if code != 0 || out != "hf:org/sft:sft-Q8_0.gguf\nollama:tuned:latest\n" {
+		t.Fatalf("code %d, %q, %q", code, out, bad)
+	}
+	names := strings.Fields(out)
+	if code, _, bad := run(t, "", "pairs", "add", "mine", "--reference", names[0], "--aligned", "tuned="+names[1]); code != 0 {
+		t.Errorf("code %d, %q", code, bad)
+	}
+	for name, want := range map[string]int{"hf:org/none": 3, "hf:org/sft:Q2_K": 3, "zephyr": 2, "x": 2, "ollama:none": 3} {
+		if code, _, bad := run(t, "", "pairs", "pull", name); code != want || strings.Count(bad, "\n") != 1 {
+			t.Errorf("%s: code %d, %q", name, code, bad)
+		}
+	}
+	s.Gated = true
+	s.Repositories["org/gated"] = map[string][]byte{"x.gguf": gguftest.Model(3).Bytes()}
+	if code, _, bad := run(t, "", "pairs", "pull", "hf:org/gated"); code != 6 || !strings.Contains(bad, "HF_TOKEN") {
+		t.Errorf("code %d, %q", code, bad)
+	}
+}
+
+func TestCatalogue(t *testing.T) {
+	if code, out, _ := run(t, "", "pairs", "catalogue"); code != 0 || !strings.Contains(out, "zephyr") {
+		t.Errorf("code %d: %s", code, out)
+	}
+	if code, out, _ := run(t, "", "pairs", "catalogue", "zephyr"); code != 0 || !strings.Contains(out, "realign pairs pull hf:") || !strings.Contains(out, "0.1/λ") {
+		t.Errorf("code %d: %s", code, out)
+	}
+	if code, out, _ := run(t, "", "pairs", "catalogue", "--json"); code != 0 || !json.Valid([]byte(out)) {
+		t.Errorf("code %d: %s", code, out)
+	}
+	if code, _, _ := run(t, "", "pairs", "catalogue", "nobody"); code != 3 {
+		t.Errorf("code %d", code)
 	}
 }

@@ -18,11 +18,13 @@ import (
 )
 
 type pairsCommand struct {
-	List  pairsList  `cmd:"" help:"List the pairs there are."`
-	Find  pairsFind  `cmd:"" help:"List the models on this machine, and the pairs that they could be."`
-	Show  pairsShow  `cmd:"" help:"Show a pair's models, files and sums."`
-	Add   pairsAdd   `cmd:"" help:"Register a pair of model files."`
-	Check pairsCheck `cmd:"" help:"Check a pair's files: sums, whether they fit together, and whether they load."`
+	List      pairsList      `cmd:"" help:"List the pairs there are."`
+	Find      pairsFind      `cmd:"" help:"List the models on this machine, and the pairs that they could be."`
+	Pull      pairsPull      `cmd:"" help:"Fetch models from Hugging Face or from Ollama's registry."`
+	Catalogue pairsCatalogue `cmd:"" help:"List the public pairs that are known by name."`
+	Show      pairsShow      `cmd:"" help:"Show a pair's models, files and sums."`
+	Add       pairsAdd       `cmd:"" help:"Register a pair of model files."`
+	Check     pairsCheck     `cmd:"" help:"Check a pair's files: sums, whether they fit together, and whether they load."`
 }
 
 type pairsList struct {

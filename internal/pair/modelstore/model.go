@@ -114,8 +114,9 @@ func fingerprint(f *gguf.File, tokens []string) string {
 	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
-// quantisations are the words in file names that tell how weights are stored, such as Q4_K_M or F16.
-func quantisation(name string) string {
+// Quantisation is the word in a file's name that tells how weights are stored, such as Q4_K_M or F16, in capitals; "" when
+// there is none.
+func Quantisation(name string) string {
 	for _, word := range strings.FieldsFunc(name, func(r rune) bool { return strings.ContainsRune("-. /", r) }) {
 		up := strings.ToUpper(word)
 		if slices.Contains([]string{"F16", "F32", "BF16", "FP16", "FP32"}, up) ||

@@ -318,11 +318,16 @@ func TestPropose(t *testing.T) {
 	other.Set("tokenizer.ggml.merges", merges)
 	h.hub("org/Other-7B", "a", "Other-7B.gguf", model(7))
 	h.hub("org/Other-7B-Chat", "a", "Other-7B-Chat.gguf", other.Bytes()) // another tokenizer
+	h.hub("mav23/mistral-7b-sft-beta-GGUF", "a", "mistral-7b-sft-beta.Q8_0.gguf", model(8))
+	h.write(".lmstudio/models/TheBloke/zephyr-7B-beta-GGUF/zephyr-7b-beta.Q8_0.gguf", model(9))
 	var got []string
 	for _, p := range Propose(h.scan().Models) {
 		got = append(got, p.Reference+" + "+p.Aligned)
 		if !strings.HasPrefix(p.Command, "realign pairs add "+p.Name+" --reference "+p.Reference) || p.Reason == "" {
 			t.Errorf("%+v", p)
+		}
+		if p.Name == "zephyr" && (p.Beta != 0.1 || !strings.HasSuffix(p.Command, ",beta=0.1")) {
+			t.Errorf("the catalogue's β is lost: %+v", p)
 		}
 	}
 	slices.Sort(got)
@@ -330,8 +335,10 @@ func TestPropose(t *testing.T) {
 		"hf:org/Tiny-7B-GGUF:Tiny-7B-Q8_0.gguf + hf:org/Tiny-7B-SFT-GGUF:Tiny-7B-SFT-F16.gguf",
 		"hf:org/Tiny-7B-GGUF:Tiny-7B-Q8_0.gguf + hf:org/Tiny-7B-SFT-GGUF:Tiny-7B-SFT-Q8_0.gguf",
 		"hf:org/Tiny-7B-SFT-GGUF:Tiny-7B-SFT-Q8_0.gguf + hf:org/Tiny-7B-DPO-GGUF:Tiny-7B-DPO-Q8_0.gguf",
+		"hf:mav23/mistral-7b-sft-beta-GGUF:mistral-7b-sft-beta.Q8_0.gguf + " + filepath.Join(h.dir, ".lmstudio/models/TheBloke/zephyr-7B-beta-GGUF/zephyr-7b-beta.Q8_0.gguf"),
 		"ollama:me/tuned:latest + ollama:me/tuned:latest#adapter",
 	}
+	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("proposed\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}

@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"realign/internal/pair/catalogue"
 )
 
 // Proposal is a pair that could be made of models that were found.
@@ -14,8 +16,10 @@ type Proposal struct {
 	Reference string `json:"reference"` // name of the model at λ = 0
 	Aligned   string `json:"aligned"`   // and of the model or adapter at λ = 1
 	Adapter   bool   `json:"adapter,omitempty"`
-	Reason    string `json:"reason"`  // why they are thought to be a pair
-	Command   string `json:"command"` // that adds it
+
+	Beta    float64 `json:"beta,omitempty"` // KL strength that the aligned model was trained with, where the catalogue knows it
+	Reason  string  `json:"reason"`         // why they are thought to be a pair
+	Command string  `json:"command"`        // that adds it
 }
 
 // stage is how far a model's training went, as its name tells: 0 for a pretrained one.
@@ -39,7 +43,7 @@ func stage(words []string) int {
 func words(name string) (all, stem []string) {
 	name = strings.TrimSuffix(strings.ToLower(name), ".gguf")
 	all = strings.FieldsFunc(name, func(r rune) bool { return strings.ContainsRune("-_./: ", r) })
-	quant := strings.FieldsFunc(strings.ToLower(quantisation(name)), func(r rune) bool { return r == '_' })
+	quant := strings.FieldsFunc(strings.ToLower(Quantisation(name)), func(r rune) bool { return r == '_' })
 	for _, w := range all {
 		switch {
 		case slices.Contains(quant, w), stage([]string{w}) > 0, w == "base", w == "pt", w == "latest", w == "gguf", w == "full", w == "beta":
@@ -66,13 +70,16 @@ func called(m Model) string {
 	return path.Base(strings.ReplaceAll(name, `\`, "/"))
 }
 
-// Propose pairs adapters with the models that they were made for, and models of one tokenizer, architecture and stem with
-// the one that was trained next: a pretrained one with a fine-tuned one, that with an aligned one.
+// Propose makes pairs of models that the catalogue knows as one, of adapters and the models that they were made for, and of models
+// of one tokenizer, architecture and stem with the one that was trained next: a pretrained one with a fine-tuned one, that
+// with an aligned one.
 func Propose(models []Model) []Proposal {
 	proposals := []Proposal{}
 	for _, m := range models {
 		if m.Adapter {
 			proposals = append(proposals, adapterPairs(m, models)...)
+		} else if p, ok := knownPair(m, models); ok {
+			proposals = append(proposals, p)
 		} else if p, ok := modelPair(m, models); ok {
 			proposals = append(proposals, p)
 		}
@@ -151,9 +158,42 @@ func modelPair(aligned Model, models []Model) (Proposal, bool) {
 	}, true
 }
 
+// knownPair is a model with its reference as the catalogue has them.
+func knownPair(aligned Model, models []Model) (Proposal, bool) {
+	for _, p := range catalogue.Pairs() {
+		for _, a := range p.Aligned {
+			if aligned.Format != GGUF || !isKnown(a.Model, aligned) {
+				continue
+			}
+			var best *Model
+			for i, m := range models {
+				if m.Format == GGUF && !m.Adapter && isKnown(p.Reference, m) && (best == nil || storedAlike(m, aligned)) {
+					best = &models[i]
+				}
+			}
+			if best != nil {
+				return Proposal{Name: p.Name, Reference: best.Name, Aligned: aligned.Name, Beta: a.Beta(), Reason: "the catalogue knows them: " + a.Explain()}, true
+			}
+		}
+	}
+	return Proposal{}, false
+}
+
+// isKnown reports whether a model that was found is one of the catalogue, by its repository or its file.
+func isKnown(known catalogue.Model, m Model) bool {
+	if repo, _, ok := strings.Cut(strings.TrimPrefix(m.Name, huggingFacePrefix), ":"); ok && m.Store == HuggingFace && known.Is(repo) {
+		return true
+	}
+	file := strings.TrimSuffix(path.Base(strings.ReplaceAll(m.Path, `\`, "/")), ".gguf")
+	if q := Quantisation(file); q != "" {
+		file = strings.TrimRight(file[:max(0, strings.LastIndex(strings.ToUpper(file), q))], "-._")
+	}
+	return m.Store != Ollama && file != "" && known.Is(file)
+}
+
 // storedAlike reports whether two models' weights have the same types, as far as file names and heads tell.
 func storedAlike(a, b Model) bool {
-	return a.Quantisation == b.Quantisation && quantisation(called(a)) == quantisation(called(b))
+	return a.Quantisation == b.Quantisation && Quantisation(called(a)) == Quantisation(called(b))
 }
 
 // pairName makes the name of a pair out of a model's.
@@ -177,13 +217,17 @@ func (p Proposal) command() string {
 	if p.Adapter {
 		flag = "--adapter"
 	}
-	return fmt.Sprintf("realign pairs add %s --reference %s %s %s", p.Name, quote(p.Reference), flag, quote("aligned="+p.Aligned))
+	beta := ""
+	if p.Beta > 0 {
+		beta = fmt.Sprintf(",beta=%g", p.Beta)
+	}
+	return fmt.Sprintf("realign pairs add %s --reference %s %s %s", p.Name, quote(p.Reference), flag, quote("aligned="+p.Aligned+beta))
 }
 
 // quote makes one word of a shell's of it.
 func quote(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-/:=@+#", r))
+		return !(r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-/:=@+#,", r))
 	}) && !strings.HasPrefix(s, "#") {
 		return s
 	}

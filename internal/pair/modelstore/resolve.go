@@ -131,7 +131,7 @@ func (n name) is(m Model) bool {
 			return false
 		}
 	}
-	return n.rest == "" || file == n.rest || strings.EqualFold(quantisation(file), n.rest)
+	return n.rest == "" || file == n.rest || strings.EqualFold(Quantisation(file), n.rest)
 }
 
 // within reports whether a path of a store belongs to what is named.

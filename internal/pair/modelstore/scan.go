@@ -98,6 +98,14 @@ func (s *scan) broken(p string, reason string, args ...any) {
 // part recognises the files of a split model: NAME-00001-of-00003.gguf.
 var part = regexp.MustCompile(`^(.*)-(\d{5})-of-(\d{5})\.gguf$`)
 
+// FirstPart is the name of a GGUF file, or of the first part where it is one of several; false for other files.
+func FirstPart(file string) (string, bool) {
+	if m := part.FindStringSubmatch(file); m != nil {
+		return m[1] + "-00001-of-" + m[3] + ".gguf", true
+	}
+	return file, strings.HasSuffix(file, ".gguf")
+}
+
 // walk adds the models below a folder: GGUF files, and folders of safetensors. wanted may leave files out.
 func (s *scan) walk(from string, name func(p string) string, wanted func(p string) bool) {
 	walked := fs.WalkDir(s.root.FS(), from, func(p string, d fs.DirEntry, err error) error {
