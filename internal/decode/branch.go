@@ -16,6 +16,11 @@ type branch struct {
 	lanes  []*lane
 	span   *span // of a λ-map, instead of lanes
 
+	// scoring is a score request, instead of lanes; scored are this step's rows for it, by position and model. A model that
+	// is not needed has none.
+	scoring *scoring
+	scored  [][][]float32
+
 	// What the models said that no token was chosen by yet. heard[m][0] is what model m said after the last token; it
 	// is empty for a model that has yet to read that token, or is not needed. heard[m][i] is what the model said after the
 	// i-th guess, for those that it has read: see speculate.go.
@@ -43,7 +48,9 @@ type heard struct {
 }
 
 // live reports whether a lane or a span of the branch goes on.
-func (b *branch) live() bool { return len(b.lanes) > 0 || b.span != nil && !b.span.ended }
+func (b *branch) live() bool {
+	return len(b.lanes) > 0 || b.span != nil && !b.span.ended || b.scoring != nil && !b.scoring.ended
+}
 
 // needs reports for each model of the job whether some lane's next token depends on it. A trace depends
 // on all; without one, models of weight 0 are left behind, and catch up if λ moves.
@@ -53,6 +60,9 @@ func (b *branch) needs(dst []bool) []bool {
 	var room [MaxAligned + 1]float64
 	for i := range dst {
 		dst[i] = traced
+	}
+	if b.scoring != nil {
+		b.job.request.Score.needs(dst)
 	}
 	for _, l := range b.lanes {
 		l.arrive()
@@ -98,7 +108,7 @@ func (e *Engine) plan() {
 			if e.rests(b) {
 				continue
 			}
-			if prefill != (lag > 1) {
+			if prefill != (lag > 1 || b.scoring != nil) {
 				continue
 			}
 			if !prefill && e.speculate(b) {
@@ -120,7 +130,7 @@ func (e *Engine) plan() {
 			// Unless the branch will be ready, its last token is held back: all models read it in the same pass, when
 			// their logits are used.
 			end := len(b.tokens)
-			if n < lag {
+			if n < lag && b.scoring == nil {
 				end--
 				e.reading = append(e.reading, b)
 			}
@@ -151,9 +161,9 @@ func (e *Engine) read(b *branch, m, end int) {
 		} else {
 			t = b.guesses[p-len(b.tokens)]
 		}
-		want := p >= len(b.tokens)-1
+		want := p >= len(b.tokens)-1 || b.scoring != nil
 		s.rows = append(s.rows, Row{Token: t, Pos: p, Seq: b.seq, Want: want})
-		s.said = append(s.said, said{traced: want && !trace.Off && b.span == nil, alternatives: trace.Alternatives})
+		s.said = append(s.said, said{traced: want && !trace.Off && b.span == nil && b.scoring == nil, alternatives: trace.Alternatives})
 		s.readers = append(s.readers, reader{b, m})
 	}
 	b.have[m] = min(end, len(b.tokens))
@@ -164,7 +174,11 @@ func (e *Engine) read(b *branch, m, end int) {
 func (e *Engine) hear() {
 	for _, s := range e.slots {
 		for i, r := range s.readers {
-			if s.rows[i].Want && r.branch.live() { // not ended by a failed pass
+			switch {
+			case !s.rows[i].Want || !r.branch.live(): // not ended by a failed pass
+			case r.branch.scoring != nil:
+				r.branch.collectScore(r.model, s.rows[i].Pos, s.model.Logits(i))
+			default:
 				r.branch.heard[r.model] = append(r.branch.heard[r.model], heard{row: s.model.Logits(i), said: s.said[i]})
 			}
 		}
@@ -175,7 +189,7 @@ func (e *Engine) hear() {
 func (e *Engine) listen() {
 	e.ready = e.ready[:0]
 	for _, b := range e.branches {
-		if e.need = b.needs(e.need); b.audible(e.need) {
+		if e.need = b.needs(e.need); b.scoring == nil && b.audible(e.need) {
 			e.ready = append(e.ready, b)
 		}
 	}

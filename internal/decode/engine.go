@@ -200,7 +200,7 @@ func (e *Engine) Counters() (c Counters) {
 		}
 		for _, b := range e.branches {
 			c.Lanes += len(b.lanes)
-			if b.span != nil {
+			if b.span != nil || b.scoring != nil {
 				c.Lanes++
 			}
 		}
@@ -304,11 +304,16 @@ func (e *Engine) enqueue(j *Job) error {
 	if j.request.Map != nil {
 		lanes, kind = j.request.Map.Branches, "branches"
 	}
+	if j.request.Score != nil {
+		lanes = 1
+	}
 	if lanes > limits.Sequences {
 		return fault.Field(kind, "%d, at most %d", lanes, limits.Sequences)
 	}
 	j.streams = lanes
-	j.cells = lanes * min(j.request.Sampling.MaxTokens, j.context-len(j.prompt))
+	if j.request.Score == nil {
+		j.cells = lanes * min(j.request.Sampling.MaxTokens, j.context-len(j.prompt))
+	}
 	if j.request.Plain {
 		j.cells += lanes * len(j.prompt)
 	} else {
@@ -367,10 +372,13 @@ func (e *Engine) begin(j *Job) bool {
 	root := func() *branch {
 		b := newBranch(j, j.takeSeq(), slices.Clone(j.prompt))
 		e.branches = append(e.branches, b)
-		if !j.request.Plain {
+		if !j.request.Plain && j.scoring == nil { // the logits of what is in the cache are gone
 			e.recall(b)
 		}
 		return b
+	}
+	if j.scoring != nil {
+		root().scoring = j.scoring
 	}
 	if j.request.Map != nil {
 		root().span = j.spans[0]
@@ -437,6 +445,7 @@ func (e *Engine) step() {
 		}
 	}
 	e.hear()
+	e.scores()
 	for e.listen(); len(e.ready) > 0; e.listen() { // again where a guess was right
 		e.choose()
 		e.speculation.tokens += len(e.ready)

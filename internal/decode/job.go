@@ -25,8 +25,9 @@ type Job struct {
 	broken   bool      // a model failed under it
 	cached   int       // prompt tokens that were in a cache already
 	lanes    []*lane
-	spans    []*span // of a λ-map
-	live     int     // lanes or spans that have not ended
+	spans    []*span  // of a λ-map
+	scoring  *scoring // of a score request
+	live     int      // lanes or spans that have not ended
 	began    time.Time
 	tokens   int   // emitted, over all lanes
 	accepted int64 // guesses that were right, and wrong
@@ -96,6 +97,7 @@ func (j *Job) endLanes(index int, reason string, cause *Error) {
 		for _, s := range j.spans {
 			s.end(reason, cause)
 		}
+		j.scoring.end(reason, cause)
 	}
 }
 
@@ -110,6 +112,10 @@ func (j *Job) start(now time.Time) {
 	j.live = len(j.lanes)
 	if m := j.request.Map; m != nil {
 		newSpan(j, m.From, m.To)
+	}
+	if j.request.Score != nil {
+		j.scoring = &scoring{job: j}
+		j.live++
 	}
 	j.emit(Event{Type: EventStart, Prompt: &PromptProgress{Tokens: j.prompt, Total: len(j.prompt)}})
 }

@@ -18,7 +18,7 @@ const (
 	MaxTokensLimit  = 4096
 	MaxStops        = 8
 	MaxStopBytes    = 64
-	MaxAlternatives = 10
+	MaxAlternatives = 20
 	MaxPromptBytes  = 256 << 10
 )
 
@@ -34,7 +34,8 @@ type Request struct {
 	Aligned  []string `json:"aligned"`         // names of aligned models; empty means the pair's default
 	Prompt   Prompt   `json:"prompt"`
 	Lanes    []Lane   `json:"lanes,omitempty"`
-	Map      *Map     `json:"map,omitempty"` // instead of lanes
+	Map      *Map     `json:"map,omitempty"`   // instead of lanes
+	Score    *Score   `json:"score,omitempty"` // instead of lanes
 	Sampling Sampling `json:"sampling"`
 	Seed     uint64   `json:"seed,string"`
 	Trace    Trace    `json:"trace"`

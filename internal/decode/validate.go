@@ -17,7 +17,11 @@ func (r *Request) Validate(n int) error {
 	if err := r.Prompt.validate(); err != nil {
 		return err
 	}
-	if r.Map != nil {
+	if r.Score != nil {
+		if err := r.Score.validate(n, r); err != nil {
+			return err
+		}
+	} else if r.Map != nil {
 		if err := r.Map.validate(n, r); err != nil {
 			return err
 		}

@@ -284,7 +284,7 @@ func (r *run) breakOff(f *fault.Error) {
 		return
 	}
 	total := 0
-	if r.request.Map != nil { // the branches that have not ended are known to nobody here: the map ends as a whole
+	if r.request.Map != nil || r.request.Score != nil && !r.ended[0] { // what has not ended of a map is known to nobody here: it ends as a whole
 		r.sink(decode.Event{
 			Type: decode.EventEnd, Reason: decode.EndError, Error: &decode.Error{Code: string(f.Kind), Message: f.Message},
 		})
