@@ -95,7 +95,7 @@ func TestBadArguments(t *testing.T) {
 		{[]string{"--seed", "-1"}, 2, "--seed"},
 		{[]string{"--samples", "0"}, 2, "--samples"},
 		{[]string{"--samples", "65"}, 2, "--samples"},
-		{[]string{"--alternatives", "11"}, 2, "--alternatives"},
+		{[]string{"--alternatives", "21"}, 2, "--alternatives"},
 		{[]string{"--text", "--system", "x"}, 2, "--system"},
 		{[]string{"--stop", ""}, 2, "--stop"},
 		{[]string{"--nonsense"}, 2, "--nonsense"},

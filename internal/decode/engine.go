@@ -238,7 +238,13 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 	if err := e.checkTokens(&req); err != nil {
 		return nil, err
 	}
+	if req.SeedByPrompt {
+		req.Seed = promptSeed(req.Seed, prompt)
+	}
 	j := &Job{engine: e, request: req, prompt: prompt, emit: emit, done: make(chan struct{})}
+	if req.Encode {
+		return j, j.encoded(e.vocab, e.config.Now())
+	}
 	if !e.do(func() { err = e.enqueue(j) }) {
 		return nil, fault.New(fault.Unavailable, "the engine is closed")
 	}
@@ -258,6 +264,18 @@ func (e *Engine) encode(p Prompt) ([]Token, error) {
 			}
 		}
 		return p.Tokens, nil
+	case p.Text != "" && p.Bare:
+		return e.vocab.Encode(p.Text, p.Special)
+	case p.Text != "" && p.Special:
+		tokens, err := e.vocab.Encode(p.Text, true)
+		if err != nil {
+			return nil, err
+		}
+		start, err := e.vocab.EncodePlain("")
+		if len(start) > 0 && len(tokens) > 0 && tokens[0] == start[0] {
+			start = nil // the text has it
+		}
+		return append(start, tokens...), err
 	case p.Text != "":
 		return e.vocab.EncodePlain(p.Text)
 	default:

@@ -361,7 +361,7 @@ func TestLimits(t *testing.T) {
 		"nothing in top-p":    {"top_p", func(r *decode.Request) { r.Sampling.TopP = 0 }},
 		"empty stop":          {"stop", func(r *decode.Request) { r.Sampling.Stop = []string{""} }},
 		"prefix token":        {"prefix", func(r *decode.Request) { r.Lanes[0].Prefix = []decode.Token{-1} }},
-		"too many alternates": {"alternatives", func(r *decode.Request) { r.Trace.Alternatives = 11 }},
+		"too many alternates": {"alternatives", func(r *decode.Request) { r.Trace.Alternatives = 21 }},
 	} {
 		req := request(0.5)
 		c.edit(&req)

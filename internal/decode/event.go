@@ -36,6 +36,7 @@ type Event struct {
 	ID          Token    `json:"id"`
 	Text        string   `json:"text"`                   // characters this token completed; "" while a character is unfinished
 	Name        string   `json:"name,omitempty"`         // token as shown, when Text is not it
+	Bytes       []byte   `json:"bytes,omitempty"`        // that the token stands for, where the trace asks for them
 	Logp        *Logp    `json:"logp,omitempty"`         // of the token, under each distribution
 	Top         *Top     `json:"top,omitempty"`          // alternatives
 	KLReference *float64 `json:"kl_reference,omitempty"` // KL(π_λ ‖ π_ref) at this prefix, nats
@@ -84,7 +85,9 @@ type Error struct {
 
 // PromptProgress tells how much of the prompt has been read.
 type PromptProgress struct {
-	Tokens []Token `json:"tokens,omitempty"` // start: the prompt as tokens
+	Tokens []Token  `json:"tokens,omitempty"` // start: the prompt as tokens
+	Pieces [][]byte `json:"pieces,omitempty"` // start of a request that only encodes: the bytes of each
+	Seed   *uint64  `json:"seed,string,omitempty"`
 	Total  int     `json:"total"`
 	Done   int     `json:"done"`
 }

@@ -117,7 +117,23 @@ func (j *Job) start(now time.Time) {
 		j.scoring = &scoring{job: j}
 		j.live++
 	}
-	j.emit(Event{Type: EventStart, Prompt: &PromptProgress{Tokens: j.prompt, Total: len(j.prompt)}})
+	started := &PromptProgress{Tokens: j.prompt, Total: len(j.prompt)}
+	if j.request.SeedByPrompt {
+		started.Seed = &j.request.Seed
+	}
+	j.emit(Event{Type: EventStart, Prompt: started})
+}
+
+// encoded answers a request that only encodes.
+func (j *Job) encoded(vocab Vocabulary, now time.Time) error {
+	started := &PromptProgress{Tokens: j.prompt, Total: len(j.prompt), Pieces: make([][]byte, len(j.prompt))}
+	for i, t := range j.prompt {
+		started.Pieces[i] = vocab.Piece(t)
+	}
+	j.began = now
+	j.emit(Event{Type: EventStart, Prompt: started})
+	j.finish(now)
+	return nil
 }
 
 // progress tells how far the prompt has been read; b is one of the job's branches.

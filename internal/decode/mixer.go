@@ -164,7 +164,11 @@ func (l *lane) follow(vocab Vocabulary, length int) bool {
 	}
 	l.generated = append(l.generated, event.ID)
 	l.job.tokens++
-	l.speller.add(event, vocab.Piece(event.ID))
+	piece := vocab.Piece(event.ID)
+	if l.job.request.Trace.Bytes {
+		event.Bytes = piece
+	}
+	l.speller.add(event, piece)
 	forced := event.Index < len(l.spec.Prefix)
 	if reason := l.job.ending(vocab.End(event.ID) && !forced, &l.speller, len(l.generated), length); reason != "" {
 		l.end(reason, nil)

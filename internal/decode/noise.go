@@ -53,6 +53,15 @@ var boundTable = func() (t [64]float64) {
 	return t
 }()
 
+// promptSeed is a seed for one prompt, made from the seed that many prompts share.
+func promptSeed(seed uint64, prompt []Token) uint64 {
+	k := splitMix(seed + golden)
+	for _, t := range prompt {
+		k = splitMix(k ^ (uint64(uint32(t))+1)*0xd1342543de82ef95)
+	}
+	return k
+}
+
 // Gumbel is the noise of coupled sampling for one token: the definition that a run can be checked against.
 func Gumbel(seed uint64, sample, position int, t Token) float64 {
 	return gumbel(NewNoise(seed, sample, position).bits(int(t)))

@@ -40,6 +40,13 @@ type Request struct {
 	Seed     uint64   `json:"seed,string"`
 	Trace    Trace    `json:"trace"`
 
+	// SeedByPrompt mixes a hash of the prompt's tokens into the seed, so that prompts that are all sent with one seed do not
+	// see the same noise. λ plays no part in it: lanes stay coupled. The start event tells the seed that counts.
+	SeedByPrompt bool `json:"seed_by_prompt,omitempty"`
+
+	// Encode asks for the prompt as tokens and for nothing to be decoded: the start event has them.
+	Encode bool `json:"encode,omitempty"`
+
 	// Totals asks for sums over each lane's tokens in its end event. Evaluate are λ at which the log-probability of the
 	// whole lane is wanted among them, beside the λ that chose it.
 	Totals   bool      `json:"totals,omitempty"`
@@ -57,6 +64,11 @@ type Prompt struct {
 	Messages []Message `json:"messages,omitempty"`
 	Text     string    `json:"text,omitempty"`
 	Tokens   []Token   `json:"tokens,omitempty"`
+
+	// Bare leaves out the start token that the model expects before a text. Special takes the spellings of special tokens in
+	// a text for those tokens.
+	Bare    bool `json:"bare,omitempty"`
+	Special bool `json:"special,omitempty"`
 }
 
 // Lane is one stream of tokens.
@@ -103,6 +115,7 @@ type Sampling struct {
 type Trace struct {
 	Off          bool `json:"off,omitempty"`          // no log-probabilities: lanes at λ = 0 or 1 need one model only
 	Alternatives int  `json:"alternatives,omitempty"` // most probable tokens to list for each distribution
+	Bytes        bool `json:"bytes,omitempty"`        // the bytes that each token stands for
 }
 
 // DefaultSampling is what an interface starts from.

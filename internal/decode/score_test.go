@@ -191,3 +191,32 @@ func TestScoreRefuses(t *testing.T) {
 		t.Errorf("λ = 21: %v", err)
 	}
 }
+
+// A request that only encodes tells the prompt's tokens and decodes nothing; with the seed by the prompt, two prompts see
+// different noise, and the seed that the run tells gives the same run without it.
+func TestEncodeAndSeedByPrompt(t *testing.T) {
+	e := engine(t, decodetest.Options{}, decode.Config{})
+	got := run(t, e, decode.Request{Prompt: decode.Prompt{Text: "abc"}, Encode: true})
+	started := got.all[0].Prompt
+	if len(got.all) != 2 || len(started.Tokens) == 0 || len(started.Pieces) != len(started.Tokens) || got.stats().Rows["reference"] != 0 {
+		t.Errorf("%+v", got.all)
+	}
+	seeds := map[uint64]bool{}
+	for _, text := range []string{"abc", "abd", "ab"} {
+		req := request(0, 0.5, 1)
+		req.Prompt, req.SeedByPrompt = decode.Prompt{Text: text}, true
+		first := run(t, e, req)
+		seed := *first.all[0].Prompt.Seed
+		seeds[seed] = true
+		req.SeedByPrompt, req.Seed = false, seed
+		second := run(t, e, req)
+		for lane := range 3 {
+			if first.text(lane) != second.text(lane) || first.text(lane) == "" {
+				t.Errorf("%q: %q and %q", text, first.text(lane), second.text(lane))
+			}
+		}
+	}
+	if len(seeds) != 3 {
+		t.Errorf("seeds %v", seeds)
+	}
+}

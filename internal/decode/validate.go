@@ -17,6 +17,9 @@ func (r *Request) Validate(n int) error {
 	if err := r.Prompt.validate(); err != nil {
 		return err
 	}
+	if r.Encode {
+		return nil
+	}
 	if r.Score != nil {
 		if err := r.Score.validate(n, r); err != nil {
 			return err
