@@ -34,6 +34,8 @@ var allowed = map[string][]string{
 	"internal/sweep/runner":      {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"}, // what is to be done next
 	"internal/sweep/export":      {"internal/fault", "internal/sweep", "github.com/parquet-go/..."},                // files for other programs
 	"internal/bench":             {"internal/decode", "gonum.org/..."},                                             // measures the engine
+	"internal/openai":            {"internal/fault", "internal/decode", "internal/pair"},                           // OpenAI's API to requests and back
+	"internal/apikey":            {"internal/fault"},                                                               // keys of programs
 	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                            // the model without files
 
 	// The only package with cgo, and the only one that knows llama.cpp.
@@ -44,7 +46,7 @@ var allowed = map[string][]string{
 
 	// What stands around the domain. None of these imports another of them.
 	"internal/store": {
-		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep",
+		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep", "internal/apikey",
 		"github.com/uptrace/bun/...", "github.com/pressly/goose/...", "github.com/jackc/...", "modernc.org/sqlite/...", // SQL
 	},
 	"internal/worker": {
@@ -52,7 +54,7 @@ var allowed = map[string][]string{
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/web": {
-		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep/...", "internal/pair",
+		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep/...", "internal/pair", "internal/openai", "internal/apikey",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

@@ -121,7 +121,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now}, Studies: db, Desk: desk, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
 		Secret: secret, PublicURL: c.PublicURL, TrustProxy: c.TrustProxy, Queue: c.Queue,
-		Sweeper: sweeps, Sweeps: db,
+		Sweeper: sweeps, Sweeps: db, Keys: db,
 	})
 	if err != nil {
 		return flagged(err)

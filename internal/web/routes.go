@@ -86,6 +86,8 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.GET("/studies/:id/results/report", s.showReport, page...)
 	e.GET("/studies/:id/export/:file", s.exportStudy, page...)
 
+	s.apiRoutes(e)
+
 	change := []echo.MiddlewareFunc{in, form, checkForm}
 	if s.sweeper != nil {
 		s.sweepRoutes(e, page, change, []echo.MiddlewareFunc{in, upload, checkForm})

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"realign/internal/apikey"
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/pair"
@@ -45,7 +46,8 @@ type Config struct {
 	Models   session.Pairs
 	Pairs    Pairs
 	Library  Library
-	Sweeper  Sweeper // nil: there are no sweeps
+	Keys     apikey.Store // of the API; nil: it asks for none
+	Sweeper  Sweeper      // nil: there are no sweeps
 	Sweeps   Sweeps
 
 	DefaultPair string // the pair that /readyz waits for
@@ -96,6 +98,13 @@ type Server struct {
 	joins       *limiter // annotators who join, per client
 	verifies    *limiter // verifications per client
 
+	keys        apikey.Store
+	keyTries    *limiter // wrong keys, per client
+	keyRequests *budget
+	keyTokens   *budget
+	calls       *places // of the API
+	scores      *scoreCache
+
 	verifying chan struct{} // places for verifications at once
 
 	handler http.Handler
@@ -143,6 +152,8 @@ func New(c Config) (*Server, error) {
 		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),
 		joins:    newLimiter(time.Second, 120, 10_000, c.Now),
 		verifies: newLimiter(10*time.Second, 6, 10_000, c.Now),
+		keys:     c.Keys, keyTries: newLimiter(10*time.Second, 20, 10_000, c.Now),
+		keyRequests: newBudget(c.Now), keyTokens: newBudget(c.Now), calls: newPlaces(maxAPICalls), scores: newScoreCache(),
 		patience: writeWait,
 		ctx:      ctx, cancel: cancel,
 		verifying: make(chan struct{}, 2),

@@ -1,0 +1,449 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"realign/internal/apikey"
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/openai"
+	"realign/internal/session"
+)
+
+// Bounds of the API.
+const (
+	maxAPIBody    = 8 << 20          // bytes of a request
+	apiAtOnce     = 8                // prompts of one call that are decoded at the same time
+	maxAPICalls   = 256              // of all clients, at the same time
+	apiEventRoom  = 8192             // events that wait for a client that reads slowly; one that lags more is dropped
+	apiPing       = 10 * time.Second // of silence, after which a stream says that it is alive
+	keyUseRounded = time.Minute      // how exactly the last use of a key is noted
+)
+
+// apiRoutes are OpenAI's API, and vLLM's three addresses about the tokenizer.
+func (s *Server) apiRoutes(e *echo.Echo) {
+	group := []echo.MiddlewareFunc{s.apiErrors, s.requireKey}
+	e.GET("/v1/models", s.listModels, group...)
+	e.GET("/v1/models/:model", s.showModel, group...)
+	e.POST("/v1/chat/completions", s.chatCompletions, group...)
+	e.POST("/v1/completions", s.completions, group...)
+	e.POST("/v1/score", s.scorePrompts, group...)
+	e.POST("/tokenize", s.tokenize, group...)
+	e.POST("/detokenize", s.detokenize, group...)
+	e.GET("/tokenizer_info", s.tokenizerInfo, group...)
+	e.GET("/v1/openapi.json", s.openAPI, s.apiErrors)
+}
+
+// apiErrors answers errors as OpenAI's clients expect them.
+func (s *Server) apiErrors(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		err := next(c)
+		if err == nil || c.Response().Committed {
+			return err
+		}
+		var he *echo.HTTPError
+		if known := (*fault.Error)(nil); errors.As(err, &he) && !errors.As(err, &known) {
+			f, _ := outside(err)
+			err = f
+		}
+		body, status := openai.Error(err)
+		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+			c.Response().Header().Set("Retry-After", strconv.Itoa(retryAfter))
+		}
+		if status == http.StatusInternalServerError {
+			s.log.ErrorContext(c.Request().Context(), "the API failed", "request_id", requestID(c), "error", err)
+		}
+		return c.JSON(status, body)
+	}
+}
+
+// client is who makes a call of the API.
+type client struct {
+	owner string      // under whom its prompts are cached
+	key   *apikey.Key // nil where none is asked for
+}
+
+const clientKey = "api_client"
+
+// requireKey lets in whoever holds a key; where nobody has to log in, everybody who reaches the server.
+func (s *Server) requireKey(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		secret := apikey.Secret(c.Request().Header.Get("Authorization"))
+		if s.keys == nil || s.auth.mode == AuthNone && !hasKeyForm(secret) {
+			c.Set(clientKey, &client{owner: "api"})
+			return next(c)
+		}
+		if secret == "" {
+			return fault.New(fault.Forbidden, "an API key is needed: Authorization: Bearer %s…; realign keys add NAME makes one", apikey.Prefix)
+		}
+		ctx := c.Request().Context()
+		k, err := s.keys.KeyByHash(ctx, apikey.Hash(secret))
+		if fault.KindOf(err) == fault.NotFound {
+			if err := s.keyTries.allow(c.RealIP(), "wrong API keys"); err != nil {
+				return err
+			}
+			return fault.New(fault.Forbidden, "the API key is not known")
+		}
+		if err != nil {
+			return err
+		}
+		now := s.now()
+		if err := k.Check(now); err != nil {
+			return err
+		}
+		if now.Sub(k.UsedAt) > keyUseRounded {
+			if err := s.keys.UseKey(ctx, k.ID, now); err != nil {
+				s.log.WarnContext(ctx, "the use of a key was not noted", "error", err)
+			}
+		}
+		if k.Requests > 0 && !s.keyRequests.take(k.ID, k.Requests, 1) {
+			return fault.New(fault.Busy, "the API key %s may make %d requests a minute: wait a little and try again", k.Name, k.Requests)
+		}
+		c.Set(clientKey, &client{owner: "key:" + k.ID, key: &k})
+		return next(c)
+	}
+}
+
+// hasKeyForm reports whether a secret looks like one of ours. Clients that insist on a key send any text to a server that
+// asks for none.
+func hasKeyForm(secret string) bool {
+	return len(secret) > len(apikey.Prefix) && secret[:len(apikey.Prefix)] == apikey.Prefix
+}
+
+func apiClient(c echo.Context) *client { return c.Get(clientKey).(*client) }
+
+// apiBody reads a request's body within the limit.
+func apiBody(c echo.Context) ([]byte, error) {
+	data, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, maxAPIBody))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, fault.Field("body", "is larger than the %d bytes the server accepts", maxAPIBody)
+	}
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "the body cannot be read")
+	}
+	return data, nil
+}
+
+// resolveModel finds the pair that a model's name stands for.
+func (s *Server) resolveModel(m openai.Model) (openai.Known, error) {
+	missing := func(err error) error {
+		return &fault.Error{Kind: fault.NotFound, Field: "model", Message: fault.Of(err).Message}
+	}
+	p, err := s.library.Find(m.Pair)
+	if err != nil {
+		return openai.Known{}, missing(err)
+	}
+	if err := p.Installed(); err != nil {
+		return openai.Known{}, missing(err)
+	}
+	names := m.Aligned
+	if len(names) == 0 {
+		names = p.Names()[:1]
+	}
+	for _, name := range names {
+		if _, err := p.Find(name); err != nil {
+			return openai.Known{}, missing(err)
+		}
+	}
+	return openai.Known{Aligned: names, Sampling: p.Sampling}, nil
+}
+
+// beta is the β of a call's only aligned model, 0 where it has none.
+func (s *Server) beta(call *openai.Call) float64 {
+	p, err := s.library.Find(call.Pair)
+	if err != nil || len(call.Aligned) != 1 {
+		return 0
+	}
+	a, err := p.Find(call.Aligned[0])
+	if err != nil {
+		return 0
+	}
+	return a.Beta
+}
+
+func (s *Server) chatCompletions(c echo.Context) error {
+	return s.complete(c, openai.ParseChat, "chatcmpl-")
+}
+func (s *Server) completions(c echo.Context) error {
+	return s.complete(c, openai.ParseCompletion, "cmpl-")
+}
+
+// complete answers a call for completions, at once or as a stream.
+func (s *Server) complete(c echo.Context, parse func([]byte, openai.Resolve) (*openai.Call, error), prefix string) error {
+	data, err := apiBody(c)
+	if err != nil {
+		return err
+	}
+	call, err := parse(data, s.resolveModel)
+	if err != nil {
+		return err
+	}
+	who := apiClient(c)
+	call.Owner = who.owner
+	if call.Seed == nil {
+		seed := rand.Uint64()
+		call.Seed = &seed
+	}
+	done, err := s.admitCall(who, call)
+	if err != nil {
+		return err
+	}
+	reply := openai.NewReply(call, prefix+requestID(c), s.now().Unix(), s.build)
+	defer func() { done(reply.Usage().Total) }()
+	if call.Stream {
+		return s.streamCompletion(c, reply)
+	}
+	if err := s.gather(c.Request().Context(), reply); err != nil {
+		return err
+	}
+	if call.Chat {
+		return c.JSON(http.StatusOK, reply.ChatCompletion(s.beta(call)))
+	}
+	return c.JSON(http.StatusOK, reply.Completion(s.beta(call)))
+}
+
+// admitCall takes a client's places for a call. The caller says at its end what it cost in tokens.
+func (s *Server) admitCall(who *client, call *openai.Call) (done func(tokens int), err error) {
+	lanes := len(call.Prompts) * len(call.Lambda) * call.N
+	if k := who.key; k != nil {
+		if k.Tokens > 0 && !s.keyTokens.take(k.ID, k.Tokens, 0) {
+			return nil, fault.New(fault.Busy, "the API key %s may use %d tokens a minute: wait a little and try again", k.Name, k.Tokens)
+		}
+		if k.Lanes > 0 && min(len(call.Prompts), apiAtOnce)*len(call.Lambda)*call.N > k.Lanes {
+			return nil, fault.Field("n", "%d lanes, where the API key %s may have %d at the same time", lanes, k.Name, k.Lanes)
+		}
+	}
+	if !s.calls.enter(who) {
+		return nil, fault.New(fault.Busy, "too many calls at the same time: wait a little and try again")
+	}
+	return func(tokens int) {
+		s.calls.leave(who)
+		if k := who.key; k != nil && k.Tokens > 0 {
+			s.keyTokens.take(k.ID, k.Tokens, tokens)
+		}
+	}, nil
+}
+
+// gather decodes a call to its end.
+func (s *Server) gather(ctx context.Context, reply *openai.Reply) error {
+	call := reply.Call
+	if err := s.scoreCall(ctx, reply); err != nil {
+		return err
+	}
+	if call.GreedyNext() {
+		reply.Next(func(t decode.Token) bool { return s.endsReply(ctx, call, t) })
+		return nil
+	}
+	var mu sync.Mutex // guards reply
+	requests := call.Requests()
+	err := s.eachPrompt(ctx, len(requests), func(ctx context.Context, i int) error {
+		return s.decodeAll(ctx, call.Pair, requests[i], func(e decode.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			reply.Event(i, e)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if f := reply.Failure(); f != nil {
+		return fault.New(fault.Kind(f.Code), "%s", f.Message)
+	}
+	return nil
+}
+
+// eachPrompt runs f for some prompts at a time. The first error ends the others.
+func (s *Server) eachPrompt(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wait sync.WaitGroup
+	places := make(chan struct{}, apiAtOnce)
+	for i := range n {
+		places <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
+		wait.Go(func() {
+			defer func() { <-places }()
+			if err := f(ctx, i); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wait.Wait()
+	return context.Cause(ctx)
+}
+
+// decodeAll decodes a request and returns when it has ended. When ctx ends, its lanes do, at their next token.
+func (s *Server) decodeAll(ctx context.Context, pair string, r decode.Request, sink func(decode.Event)) error {
+	job, err := s.decoder.Decode(ctx, pair, r, sink)
+	if err != nil {
+		return err
+	}
+	return s.await(ctx, job)
+}
+
+// await waits for a job, and stops it when ctx or the server ends.
+func (s *Server) await(ctx context.Context, job session.Job) error {
+	select {
+	case <-job.Done():
+		return nil
+	case <-ctx.Done():
+	case <-s.ctx.Done():
+	}
+	if err := job.Stop(-1); err != nil {
+		s.log.Warn("a call of the API was not stopped", "error", err)
+	}
+	<-job.Done()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return fault.New(fault.Unavailable, "the server is being stopped")
+}
+
+// streamCompletion sends a call's chunks as they come.
+func (s *Server) streamCompletion(c echo.Context, reply *openai.Reply) error {
+	ctx, cancel := context.WithCancel(c.Request().Context())
+	defer cancel()
+	call := reply.Call
+	requests := call.Requests()
+	type told struct {
+		prompt int
+		event  decode.Event
+	}
+	events := make(chan told, apiEventRoom)
+	ended := make(chan error, 1)
+	started := make(chan struct{}) // once the first run was admitted, or all have failed
+	var once sync.Once
+	go func() {
+		ended <- s.eachPrompt(ctx, len(requests), func(ctx context.Context, i int) error {
+			return s.decodeAll(ctx, call.Pair, requests[i], func(e decode.Event) {
+				once.Do(func() { close(started) })
+				select {
+				case events <- told{i, e}:
+				default: // the client does not read: nobody waits for it
+					cancel()
+				}
+			})
+		})
+	}()
+	// Until a run was admitted an error is an answer of its own.
+	select {
+	case <-started:
+	case err := <-ended:
+		if err != nil {
+			return err
+		}
+		ended <- nil
+	}
+	out := newEventStream(c, s.patience)
+	beta := s.beta(call)
+	if call.Chat {
+		for _, chunk := range reply.ChatStart() {
+			out.send(chunk)
+		}
+	}
+	take := func(t told) {
+		if t.event.Type == decode.EventPrompt && t.event.Prompt != nil {
+			out.comment("reading the prompt: " + strconv.Itoa(t.event.Prompt.Done) + " of " + strconv.Itoa(t.event.Prompt.Total))
+		}
+		i := reply.Event(t.prompt, t.event)
+		if i < 0 {
+			return
+		}
+		if call.Chat {
+			if chunk, ok := reply.ChatChunk(i, beta); ok {
+				out.send(chunk)
+			}
+		} else if chunk, ok := reply.CompletionChunk(i, beta); ok {
+			out.send(chunk)
+		}
+	}
+	ping := time.NewTicker(apiPing)
+	defer ping.Stop()
+	var err error
+	for running := true; running && out.err == nil; {
+		select {
+		case t := <-events:
+			take(t)
+		case err = <-ended:
+			running = false
+		case <-ping.C:
+			out.comment("ping")
+		}
+	}
+	cancel()
+	for left := true; left && out.err == nil; {
+		select {
+		case t := <-events:
+			take(t)
+		default:
+			left = false
+		}
+	}
+	if f := reply.Failure(); err == nil && f != nil {
+		err = fault.New(fault.Kind(f.Code), "%s", f.Message)
+	}
+	switch {
+	case out.err != nil: // nobody is there to be told
+		return nil
+	case err != nil:
+		body, _ := openai.Error(err)
+		out.send(body)
+	case call.Usage && call.Chat:
+		out.send(reply.ChatUsage())
+	case call.Usage:
+		out.send(reply.CompletionUsage())
+	}
+	out.line("data: [DONE]\n\n")
+	return nil
+}
+
+// eventStream writes server-sent events.
+type eventStream struct {
+	c        echo.Context
+	control  *http.ResponseController
+	patience time.Duration // for one write
+	err      error         // the first one; nothing is written behind it
+}
+
+func newEventStream(c echo.Context, patience time.Duration) *eventStream {
+	h := c.Response().Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold the stream back
+	c.Response().WriteHeader(http.StatusOK)
+	return &eventStream{c: c, control: http.NewResponseController(c.Response()), patience: patience}
+}
+
+func (o *eventStream) send(v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		o.err = err
+		return
+	}
+	o.line("data: " + string(data) + "\n\n")
+}
+
+func (o *eventStream) comment(text string) { o.line(": " + text + "\n\n") }
+
+func (o *eventStream) line(text string) {
+	if o.err != nil {
+		return
+	}
+	_ = o.control.SetWriteDeadline(time.Now().Add(o.patience)) // not every writer has deadlines
+	if _, o.err = io.WriteString(o.c.Response(), text); o.err == nil {
+		o.err = o.control.Flush()
+	}
+}
