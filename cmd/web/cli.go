@@ -41,6 +41,7 @@ type cli struct {
 	Map     mapCommand     `cmd:"" help:"Find every reply to a prompt over an interval of λ."`
 	Sweep   sweepCommand   `cmd:"" help:"Find the λ, and so the β, that is worth training, by decoding prompts at many λ and judging the texts."`
 	Pairs   pairsCommand   `cmd:"" help:"List, show, add and check pairs of models."`
+	Keys    keysCommand    `cmd:"" help:"Make, list and revoke the keys of programs that use the API."`
 	Devices devicesCommand `cmd:"" help:"List the GPUs that models can be put on."`
 	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`
 	Logits  logitsCommand  `cmd:"" hidden:"" help:"${logits_help}"`
