@@ -88,8 +88,8 @@ type PromptProgress struct {
 	Tokens []Token  `json:"tokens,omitempty"` // start: the prompt as tokens
 	Pieces [][]byte `json:"pieces,omitempty"` // start of a request that only encodes: the bytes of each
 	Seed   *uint64  `json:"seed,string,omitempty"`
-	Total  int     `json:"total"`
-	Done   int     `json:"done"`
+	Total  int      `json:"total"`
+	Done   int      `json:"done"`
 }
 
 // Stats is what a request cost.

@@ -16,8 +16,8 @@ accuracies = []
 for lam in (0, 1, 2):
     with tempfile.TemporaryDirectory() as logs:
         [log] = evaluate(task, model=f"openai-api/realign/demo:warmth-b0.1@{lam}", seed=3, max_tokens=40, temperature=0.7, log_dir=logs, display="none", log_samples=True)
-    assert log.status == "success", log.error
-    assert all(s.output.completion for s in log.samples), log.samples
+        assert log.status == "success", log.error
+        assert all(s.output.completion for s in log.samples), log.samples  # read from the log's file
     accuracies.append(log.results.scores[0].metrics["accuracy"].value)
 assert accuracies[-1] >= accuracies[0], accuracies
 print("inspect ok: accuracy at λ 0, 1, 2:", accuracies)
