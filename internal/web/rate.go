@@ -260,7 +260,7 @@ func (s *Server) rateView(c echo.Context, st *study.Study, path string, q *study
 	v := templates.Rate{
 		RateShell: s.rateShell(c, st), Path: path,
 		Question: templates.Question{
-			ID: q.Assignment.ID, Kind: string(q.Kind), System: q.Prompt.System, Prompt: q.Prompt.Text, Comments: st.Setup.Comments,
+			ID: q.Assignment.ID, Kind: string(q.Kind), System: q.Prompt.System, Prompt: q.Prompt.Text, History: messageViews(q.Prompt.History), Comments: st.Setup.Comments,
 			Number: q.Done.Answered + 1, Most: q.Done.Answered + 1 + q.Left, Undo: q.Undo,
 		},
 	}

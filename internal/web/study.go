@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/prompt"
 	"realign/internal/session"
 	"realign/internal/study"
 	"realign/web/templates"
@@ -76,7 +78,7 @@ func (s *Server) showStudies(c echo.Context) error {
 func (s *Server) showStudyForm(c echo.Context) error {
 	d := s.defaultSampling()
 	v := templates.StudyForm{
-		Format: string(study.Lines), Grid: "0, 0.5, 1, 1.5, 2", Samples: "1", Mode: string(session.Chat),
+		Format: string(prompt.Lines), Grid: "0, 0.5, 1, 1.5, 2", Samples: "1", Mode: string(session.Chat),
 		MaxTokens: strconv.Itoa(d.MaxTokens), Temperature: number(d.Temperature), TopK: strconv.Itoa(d.TopK), TopP: number(d.TopP), MinP: number(d.MinP),
 		Pairwise: true, Points: "5", Criteria: "helpful\nhonest", Ranked: "4", Comments: true,
 		Overlap: "2", Cap: "0", SameEvery: "12", BrokenEvery: "20", Scheme: string(study.ActiveScheme),
@@ -120,12 +122,13 @@ func (s *Server) editStudy(c echo.Context) error {
 func promptText(prompts []study.Prompt) (format, text string) {
 	var lines []string
 	for _, p := range prompts {
-		if p.Name != "" || p.System != "" || p.Category != "" || strings.TrimSpace(p.Text) != p.Text || strings.ContainsAny(p.Text, "\r\n") {
-			return string(study.JSONL), promptJSONL(prompts)
+		said := study.Prompt{Place: p.Place, Line: p.Line, Problem: p.Problem, Text: p.Text}
+		if !reflect.DeepEqual(p, said) || strings.TrimSpace(p.Text) != p.Text || strings.ContainsAny(p.Text, "\r\n") {
+			return string(prompt.JSONL), promptJSONL(prompts)
 		}
 		lines = append(lines, p.Text)
 	}
-	return string(study.Lines), strings.Join(lines, "\n")
+	return string(prompt.Lines), strings.Join(lines, "\n")
 }
 
 func promptJSONL(prompts []study.Prompt) string {
@@ -133,12 +136,7 @@ func promptJSONL(prompts []study.Prompt) string {
 	encoder := json.NewEncoder(&buf)
 	encoder.SetEscapeHTML(false)
 	for _, p := range prompts {
-		_ = encoder.Encode(struct { // strings always encode
-			ID       string `json:"id,omitempty"`
-			Category string `json:"category,omitempty"`
-			System   string `json:"system,omitempty"`
-			Prompt   string `json:"prompt"`
-		}{p.Name, p.Category, p.System, p.Text})
+		_ = encoder.Encode(p.Given()) // what was read as JSON always encodes
 	}
 	return strings.TrimRight(buf.String(), "\n")
 }
@@ -211,8 +209,17 @@ func (s *Server) saveStudy(c echo.Context, id, done string, save func(context.Co
 	if wantsJSON(c.Request()) {
 		return c.JSON(http.StatusCreated, map[string]string{"id": id, "url": "/studies/" + id})
 	}
-	s.leaveToast(c, toast{Text: done})
+	s.leaveToast(c, toast{Text: strings.Join(append([]string{done}, sentences(v.Notes)...), " ")})
 	return c.Redirect(http.StatusSeeOther, "/studies/"+id)
+}
+
+// sentences are notes as people read them.
+func sentences(notes []string) []string {
+	all := make([]string, len(notes))
+	for i, note := range notes {
+		all[i] = strings.ToUpper(note[:1]) + note[1:] + "."
+	}
+	return all
 }
 
 // typedStudy is the form as it was typed.
@@ -302,20 +309,20 @@ func readPrompts(c echo.Context, v *templates.StudyForm) ([]study.Prompt, error)
 		if err == nil {
 			return nil, fault.Field("file", "%.60q is empty", part.Filename)
 		}
-		return study.ParsePrompts([]byte(v.Prompts), study.Format(v.Format))
+		prompts, notes, err := study.ReadPrompts(strings.NewReader(v.Prompts), "", cmp.Or(prompt.Format(v.Format), prompt.Lines))
+		v.Notes = notes
+		return prompts, err
 	}
-	format, err := study.FormatOf(part.Filename)
+	in, err := part.Open()
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
+	}
+	defer in.Close()
+	prompts, notes, err := study.ReadPrompts(in, part.Filename, prompt.Auto)
 	if err != nil {
 		return nil, err
 	}
-	data, err := readPart(part)
-	if err != nil {
-		return nil, err
-	}
-	prompts, err := study.ParsePrompts(data, format)
-	if err != nil {
-		return nil, err
-	}
+	v.Notes = notes
 	v.Format, v.Prompts = promptText(prompts)
 	return prompts, nil
 }

@@ -51,6 +51,7 @@ type Question struct {
 	Kind     string // "pairwise", "likert" or "ranking"
 	System   string
 	Prompt   string
+	History  []Message // the conversation before the prompt
 	Answers  []string // texts in the order shown
 	Criteria []string
 	Points   int

@@ -11,6 +11,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/sweep"
 )
@@ -74,10 +75,15 @@ func (j *jsonl) Write(o sweep.Output) error {
 	row := j.s.Config.Prompts.Rows[o.Prompt]
 	return j.w.Encode(struct {
 		sweep.Output
-		Text     string `json:"text"` // also when empty
-		Category string `json:"category,omitempty"`
-		Asked    string `json:"asked"`
-	}{o, o.Text, row.Category, row.Prompt})
+		Text      string                     `json:"text"` // also when empty
+		Category  string                     `json:"category,omitempty"`
+		Asked     string                     `json:"asked"`
+		History   []decode.Message           `json:"history,omitempty"`
+		System    string                     `json:"system,omitempty"`
+		Context   string                     `json:"context,omitempty"`
+		Reference string                     `json:"reference,omitempty"`
+		Columns   map[string]json.RawMessage `json:"columns,omitempty"` // others that the prompt came with
+	}{o, o.Text, row.Category, row.Text, row.History, row.System, row.Context, row.Reference, row.Other})
 }
 
 func (j *jsonl) Close() error { return nil }
@@ -111,7 +117,7 @@ func columnsOf(s *sweep.Setup) []column {
 	all := []column{
 		whole("prompt", func(o *sweep.Output) int { return o.Prompt }),
 		text("category", func(o *sweep.Output) string { return row(o).Category }),
-		text("asked", func(o *sweep.Output) string { return row(o).Prompt }),
+		text("asked", func(o *sweep.Output) string { return row(o).Text }),
 		{name: "lambda", number: func(o *sweep.Output) *float64 { return &o.Lambda }},
 		whole("sample", func(o *sweep.Output) int { return o.Sample }),
 		text("text", func(o *sweep.Output) string { return o.Text }),

@@ -17,7 +17,7 @@ import (
 
 func setup() *sweep.Setup {
 	return &sweep.Setup{
-		Config: sweep.Config{Prompts: sweep.Prompts{Rows: []sweep.Row{{Prompt: "Why, \"you\"?\nSo", Category: "a"}, {Prompt: "é"}}}},
+		Config: sweep.Config{Prompts: sweep.Prompts{Rows: []sweep.Row{{Text: "Why, \"you\"?\nSo", Category: "a"}, {Text: "é"}}}},
 		Judges: []sweep.Judge{{Name: "length"}, {Name: "my, judge"}},
 	}
 }

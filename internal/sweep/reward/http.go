@@ -5,24 +5,26 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"realign/internal/decode"
 	"realign/internal/sweep"
 )
 
 // asked is what a program or an address of the user's is told about an answer.
 type asked struct {
-	Prompt    string  `json:"prompt"`
-	System    string  `json:"system,omitempty"`
-	Context   string  `json:"context,omitempty"`
-	Reference string  `json:"reference,omitempty"`
-	Category  string  `json:"category,omitempty"`
-	Answer    string  `json:"answer"`
-	Lambda    float64 `json:"lambda"`
-	Sample    int     `json:"sample"`
-	Tokens    int     `json:"tokens"`
+	Prompt    string           `json:"prompt"`
+	History   []decode.Message `json:"history,omitempty"`
+	System    string           `json:"system,omitempty"`
+	Context   string           `json:"context,omitempty"`
+	Reference string           `json:"reference,omitempty"`
+	Category  string           `json:"category,omitempty"`
+	Answer    string           `json:"answer"`
+	Lambda    float64          `json:"lambda"`
+	Sample    int              `json:"sample"`
+	Tokens    int              `json:"tokens"`
 }
 
 func question(row *sweep.Row, o *sweep.Output) asked {
-	return asked{row.Prompt, row.System, row.Context, row.Reference, row.Category, o.Text, o.Lambda, o.Sample, o.Tokens}
+	return asked{row.Text, row.History, row.System, row.Context, row.Reference, row.Category, o.Text, o.Lambda, o.Sample, o.Tokens}
 }
 
 // answered reads a reward: a number, {"value": number} or {"missing": reason}.
@@ -54,7 +56,7 @@ type overHTTP struct {
 func httpReward() maker {
 	info := Info{
 		Name: "http", Title: "HTTP endpoint", Direction: sweep.Higher, Remote: true,
-		About: "POSTs {prompt, system, context, reference, category, answer, lambda, sample, tokens} and takes a number, " +
+		About: "POSTs {prompt, history, system, context, reference, category, answer, lambda, sample, tokens} and takes a number, " +
 			"{\"value\": number} or {\"missing\": reason} for an answer.",
 		Schema: append(askingSchema(), directionParameter()),
 	}

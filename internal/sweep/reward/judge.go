@@ -206,7 +206,10 @@ func material(row *sweep.Row, reference string) string {
 	if row.Context != "" {
 		text += block("CONTEXT", row.Context)
 	}
-	text += block("USER", row.Prompt)
+	for _, m := range row.History {
+		text += block(map[string]string{"user": "USER", "assistant": "ASSISTANT, before the answer that is judged"}[m.Role], m.Content)
+	}
+	text += block("USER", row.Text)
 	if reference != "" {
 		text += block("REFERENCE ANSWER, taken as right", reference)
 	}
