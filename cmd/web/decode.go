@@ -104,7 +104,7 @@ func (c *decodeCommand) request() (*pair.Pair, decode.Request, error) {
 	if err != nil {
 		return nil, r, err
 	}
-	lambdas, err := parseLambdas(c.Lambda, len(r.Aligned))
+	lambdas, err := decode.ParseLambdas("--lambda", c.Lambda, len(r.Aligned))
 	if err != nil {
 		return nil, r, err
 	}

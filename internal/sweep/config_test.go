@@ -46,6 +46,8 @@ func TestPrompts(t *testing.T) {
 func TestGrid(t *testing.T) {
 	for text, want := range map[string][]float64{
 		`[1, 0, 0.5]`:                    {0, 0.5, 1},
+		`["1/2", 0, "1"]`:                {0, 0.5, 1},
+		`"0, 1/2, 1"`:                    {0, 0.5, 1},
 		`{"from":0,"to":0.3,"step":0.1}`: {0, 0.1, 0.2, 0.3},
 		`{"from":-1,"to":1,"points":3}`:  {-1, 0, 1},
 		`{"from":0,"to":2}`:              {0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2},
@@ -65,7 +67,7 @@ func TestGrid(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{`[]`, `[0, 0]`, `{"from":0}`, `{"from":1,"to":0}`, `{"from":0,"to":1,"step":-1}`, `{"from":0,"to":1,"step":2}`, `{"from":0,"to":1,"step":1,"points":2}`, `"all"`} {
+	for _, text := range []string{`[]`, `[0, 0]`, `{"from":0}`, `{"from":1,"to":0}`, `{"from":0,"to":1,"step":-1}`, `{"from":0,"to":1,"step":2}`, `{"from":0,"to":1,"step":1,"points":2}`, `"all"`, `"0,5"`, `["0,5", 1]`, `[[1], 2]`} {
 		var g Grid
 		if err := json.Unmarshal([]byte(text), &g); fault.KindOf(err) != fault.Invalid {
 			t.Errorf("%s: %v", text, err)

@@ -79,7 +79,7 @@ func (s *Server) showStudyForm(c echo.Context) error {
 	d := s.defaultSampling()
 	v := templates.StudyForm{
 		Format: string(prompt.Lines), Grid: "0, 0.5, 1, 1.5, 2", Samples: "1", Mode: string(session.Chat),
-		MaxTokens: strconv.Itoa(d.MaxTokens), Temperature: number(d.Temperature), TopK: strconv.Itoa(d.TopK), TopP: number(d.TopP), MinP: number(d.MinP),
+		MaxTokens: strconv.Itoa(d.MaxTokens), Temperature: decode.FormatNumber(d.Temperature), TopK: strconv.Itoa(d.TopK), TopP: decode.FormatNumber(d.TopP), MinP: decode.FormatNumber(d.MinP),
 		Pairwise: true, Points: "5", Criteria: "helpful\nhonest", Ranked: "4", Comments: true,
 		Overlap: "2", Cap: "0", SameEvery: "12", BrokenEvery: "20", Scheme: string(study.ActiveScheme),
 	}
@@ -102,9 +102,9 @@ func (s *Server) editStudy(c echo.Context) error {
 	u := &st.Setup
 	v := templates.StudyForm{
 		ID: st.ID, Name: u.Title, Guidelines: u.Guidelines, Pair: u.Pair + "/" + u.Aligned, Mode: string(u.Mode), System: u.System,
-		Grid: gridText(u.Grid), Samples: strconv.Itoa(u.Samples), Seed: strconv.FormatUint(u.Seed, 10),
-		MaxTokens: strconv.Itoa(u.Sampling.MaxTokens), Temperature: number(u.Sampling.Temperature), TopK: strconv.Itoa(u.Sampling.TopK),
-		TopP: number(u.Sampling.TopP), MinP: number(u.Sampling.MinP), Pairwise: u.Pairwise, Likert: u.Likert != nil, Ranking: u.Ranked > 0,
+		Grid: decode.FormatNumbers(u.Grid), Samples: strconv.Itoa(u.Samples), Seed: strconv.FormatUint(u.Seed, 10),
+		MaxTokens: strconv.Itoa(u.Sampling.MaxTokens), Temperature: decode.FormatNumber(u.Sampling.Temperature), TopK: strconv.Itoa(u.Sampling.TopK),
+		TopP: decode.FormatNumber(u.Sampling.TopP), MinP: decode.FormatNumber(u.Sampling.MinP), Pairwise: u.Pairwise, Likert: u.Likert != nil, Ranking: u.Ranked > 0,
 		Points: "5", Ranked: "4", Comments: u.Comments, Overlap: strconv.Itoa(u.Overlap), Cap: strconv.Itoa(u.Cap),
 		SameEvery: strconv.Itoa(u.SameEvery), BrokenEvery: strconv.Itoa(u.BrokenEvery), Scheme: string(u.Scheme),
 	}
@@ -250,7 +250,7 @@ func (s *Server) readStudy(c echo.Context, v *templates.StudyForm) (study.Setup,
 	if err != nil {
 		return setup, nil, err
 	}
-	if setup.Grid, err = parseGrid(v.Grid); err != nil {
+	if setup.Grid, err = decode.ParseNumbers("grid", v.Grid); err != nil {
 		return setup, nil, err
 	}
 	if v.Seed = strings.TrimSpace(v.Seed); v.Seed == "" {
@@ -296,8 +296,8 @@ func (s *Server) readStudy(c echo.Context, v *templates.StudyForm) (study.Setup,
 		field, text string
 		to          *float64
 	}{{"temperature", v.Temperature, &setup.Sampling.Temperature}, {"top_p", v.TopP, &setup.Sampling.TopP}, {"min_p", v.MinP, &setup.Sampling.MinP}} {
-		if *one.to, err = strconv.ParseFloat(strings.TrimSpace(one.text), 64); err != nil {
-			return setup, nil, fault.Field(one.field, "%.30q is not a number", one.text)
+		if *one.to, err = decode.ParseNumber(one.field, one.text); err != nil {
+			return setup, nil, err
 		}
 	}
 	return setup, prompts, nil
@@ -326,30 +326,6 @@ func readPrompts(c echo.Context, v *templates.StudyForm) ([]study.Prompt, error)
 	v.Format, v.Prompts = promptText(prompts)
 	return prompts, nil
 }
-
-// parseGrid reads λ separated by commas, semicolons or spaces.
-func parseGrid(text string) ([]float64, error) {
-	words := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ';' || r == ' ' || r == '\t' || r == '\n' || r == '\r' })
-	grid := make([]float64, len(words))
-	for i, word := range words {
-		x, err := strconv.ParseFloat(strings.Replace(word, "−", "-", 1), 64)
-		if err != nil {
-			return nil, fault.Field("grid", "%.30q is not a number", word)
-		}
-		grid[i] = x
-	}
-	return grid, nil
-}
-
-func gridText(grid []float64) string {
-	words := make([]string, len(grid))
-	for i, x := range grid {
-		words[i] = number(x)
-	}
-	return strings.Join(words, ", ")
-}
-
-func number(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
 
 // betaOf is the β that a pair states of an aligned model; 0 when it states none.
 func (s *Server) betaOf(pair, aligned string) float64 {

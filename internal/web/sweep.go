@@ -208,11 +208,10 @@ func formConfig(form url.Values) ([]byte, error) {
 		if text == "" {
 			return nil, nil
 		}
-		var n json.Number
-		if err := json.Unmarshal([]byte(text), &n); err != nil {
-			return nil, fault.Field(name, "%.40q is not a number", text)
+		if n := json.Number(text); json.Unmarshal([]byte(text), &n) == nil {
+			return n, nil // a seed has more digits than a float64
 		}
-		return n, nil
+		return decode.ParseNumber(name, text)
 	}
 	all := map[string]any{}
 	under := func(name string) map[string]any {

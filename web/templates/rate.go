@@ -52,7 +52,7 @@ type Question struct {
 	System   string
 	Prompt   string
 	History  []Message // the conversation before the prompt
-	Answers  []string // texts in the order shown
+	Answers  []string  // texts in the order shown
 	Criteria []string
 	Points   int
 	Comments bool
