@@ -1,9 +1,10 @@
 package reward
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"net/http"
+	"strings"
 
 	"realign/internal/decode"
 	"realign/internal/sweep"
@@ -29,22 +30,34 @@ func question(row *sweep.Row, o *sweep.Output) asked {
 
 // answered reads a reward: a number, {"value": number} or {"missing": reason}.
 func answered(text []byte) (sweep.Value, error) {
-	var number float64
-	if json.Unmarshal(text, &number) == nil && len(text) > 0 && text[0] != 'n' {
+	if number, ok := numeric(text); ok {
 		return sweep.Of(number), nil
 	}
 	var object struct {
-		Value   *float64 `json:"value"`
-		Missing string   `json:"missing"`
+		Value   json.RawMessage `json:"value"`
+		Missing string          `json:"missing"`
 	}
 	err := json.Unmarshal(text, &object)
+	number, ok := numeric(object.Value)
 	switch {
-	case err == nil && object.Value != nil:
-		return sweep.Of(*object.Value), nil
+	case err == nil && ok:
+		return sweep.Of(number), nil
 	case err == nil && object.Missing != "":
 		return sweep.Missing("%s", object.Missing), nil
 	}
-	return sweep.Value{}, unreadable{`the answer is neither a number nor {"value": number} nor {"missing": reason}`}
+	return sweep.Value{}, unreadable{reason: `the answer is neither a number nor {"value": number} nor {"missing": reason}` + tail(text)}
+}
+
+// numeric is a number in JSON, or a text that is one.
+func numeric(data []byte) (x float64, ok bool) {
+	var text string
+	if json.Unmarshal(data, &text) == nil && len(data) > 0 {
+		data = []byte(strings.TrimSpace(text))
+	}
+	if len(data) == 0 || bytes.ContainsAny(data[:1], "nN") || json.Unmarshal(data, &x) != nil {
+		return 0, false
+	}
+	return x, true
 }
 
 type overHTTP struct {
@@ -87,19 +100,31 @@ func directionParameter() Parameter {
 
 func (r *overHTTP) Info() Info { return r.info }
 
-func (r *overHTTP) Check(ctx context.Context) error { return r.check(ctx, http.MethodOptions, r.URL) }
+// Check asks one question.
+func (r *overHTTP) Check(ctx context.Context) error {
+	row := sweep.Row{Text: "What is the capital of France?", Context: "Paris is the capital of France.", Reference: "Paris.", Category: "trial"}
+	ctx, cancel := r.trial(ctx)
+	defer cancel()
+	_, err := r.judge(ctx, &row, &sweep.Output{Cell: sweep.Cell{Lambda: 1}, Text: "It is Paris.", Tokens: 5, Finish: "stop"})
+	return r.tried(err)
+}
+
+// judge asks about one answer.
+func (r *overHTTP) judge(ctx context.Context, row *sweep.Row, o *sweep.Output) (value sweep.Value, err error) {
+	body, err := json.Marshal(question(row, o))
+	if err != nil {
+		return value, err
+	}
+	_, err = r.ask(ctx, r.key(r.URL, body), r.URL, body, func(answer []byte) (err error) {
+		value, err = answered(answer)
+		return err
+	})
+	return value, err
+}
 
 func (r *overHTTP) Judge(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	return together(len(outputs), func(i int) sweep.Value {
-		body, err := json.Marshal(question(&rows[i], &outputs[i]))
-		if err != nil {
-			return sweep.Missing("%v", err)
-		}
-		var value sweep.Value
-		_, err = r.ask(ctx, r.URL, body, func(answer []byte) (err error) {
-			value, err = answered(answer)
-			return err
-		})
+		value, err := r.judge(ctx, &rows[i], &outputs[i])
 		if err != nil {
 			return sweep.Missing("%v", err)
 		}

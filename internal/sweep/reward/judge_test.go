@@ -3,6 +3,7 @@ package reward
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -224,7 +225,7 @@ func TestPairwiseFailures(t *testing.T) {
 		says   string
 		cost   float64 // in completions
 	}{
-		"500":        {func(w http.ResponseWriter) { http.Error(w, "oops", http.StatusInternalServerError) }, "500 Internal Server Error (asked 2 times)", 1},
+		"500":        {func(w http.ResponseWriter) { http.Error(w, "oops", http.StatusInternalServerError) }, "500 Internal Server Error: oops (asked 2 times)", 1},
 		"no winner":  {func(w http.ResponseWriter) { say(w, `{"explanation":"","winner":"both"}`) }, "named none of A, B and tie", 3},
 		"not JSON":   {func(w http.ResponseWriter) { say(w, "A, I think") }, "verdict is not JSON", 3},
 		"no content": {func(w http.ResponseWriter) { io.WriteString(w, `{"choices":[{"message":{"content":null}}]}`) }, "verdict is not JSON", 1},
@@ -343,7 +344,9 @@ func TestReachable(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if key = r.Header.Get("Authorization"); key != "Bearer right" {
 			w.WriteHeader(http.StatusUnauthorized)
+			return
 		}
+		say(w, `{"score":7}`)
 	}))
 	rewards := func(name, url, secret string) []Named {
 		r, err := Open(&sweep.Config{
@@ -470,9 +473,12 @@ func FuzzVerdict(f *testing.F) {
 	f.Add([]byte(`{"choices":[{"message":{"content":"{\"score\":3}"}}]}`))
 	f.Add([]byte(`{"value":null}`))
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		if text, err := content(answer); err == nil {
-			var v verdict
-			_ = json.Unmarshal([]byte(object(text)), &v)
+		for _, check := range []func(v *verdict) error{
+			func(v *verdict) error { _, err := v.score(); return err }, func(v *verdict) error { _, err := v.share(); return err },
+		} {
+			if err := readVerdict(answer, check); err != nil && !errors.As(err, new(unreadable)) {
+				t.Errorf("%v", err)
+			}
 		}
 		if v, err := answered(answer); err == nil && !v.OK() && v.Missing == "" {
 			t.Errorf("%+v", v)
