@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"realign/internal/decode"
-	"realign/internal/fault"
 )
 
 type mapCommand struct {

@@ -112,6 +112,10 @@ func (x *mixer) look(s *span, said *prefix, vocab Vocabulary) {
 	for _, p := range envelope(x.lines(ends, sampling, g)) {
 		s.stretches = append(s.stretches, stretch{p.token, s.from + p.from*width, s.from + p.to*width})
 	}
+	if len(s.stretches) == 0 { // between the ends more models forbid than at them, where one may have no weight
+		s.err = errNothingLeft
+		return
+	}
 	s.stretches[len(s.stretches)-1].to = s.to // whatever rounding says
 }
 

@@ -163,4 +163,3 @@ func (v Vector) String() string {
 	}
 	return strings.Join(words, ":")
 }
-

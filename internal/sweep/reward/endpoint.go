@@ -107,9 +107,17 @@ func (a asking) open(e Environment) (*endpoint, error) {
 	return p, nil
 }
 
-// trial bounds how long a trial question may take, tries included.
-func (p *endpoint) trial(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, time.Duration(p.Timeout*float64(time.Second))+20*time.Second)
+// trial is the context of a trial question, whose key it has: somebody waits for the answer, so it is asked twice at most.
+func (p *endpoint) trial(ctx context.Context) context.Context { return context.WithValue(ctx, trial{}, true) }
+
+type trial struct{}
+
+// most is how often a question is asked.
+func (p *endpoint) most(ctx context.Context) int {
+	if ctx.Value(trial{}) != nil {
+		return min(p.Tries, 2)
+	}
+	return p.Tries
 }
 
 // tried puts the error of a trial question into words: which parameter is to be changed, and what the endpoint says.
@@ -217,9 +225,9 @@ func (p *endpoint) ask(ctx context.Context, key, address string, body []byte, re
 			again = !(errors.As(err, &u) && u.final)
 		}
 		if ctx.Err() != nil {
-			return fresh, stopped(ctx, err)
+			return fresh, errors.New("stopped before it was judged")
 		}
-		if !again || try == p.Tries {
+		if !again || try >= p.most(ctx) {
 			if try > 1 {
 				return fresh, fmt.Errorf("%w (asked %d times)", err, try)
 			}
@@ -233,17 +241,9 @@ func (p *endpoint) ask(ctx context.Context, key, address string, body []byte, re
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return fresh, stopped(ctx, err)
+			return fresh, errors.New("stopped before it was judged")
 		}
 	}
-}
-
-// stopped is the error of a question that is not asked again: the last one where the time for it is over.
-func stopped(ctx context.Context, last error) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return last
-	}
-	return errors.New("stopped before it was judged")
 }
 
 // once asks once. again says whether asking again may help, and wait how long the endpoint wants to be left alone.

@@ -103,9 +103,7 @@ func (r *overHTTP) Info() Info { return r.info }
 // Check asks one question.
 func (r *overHTTP) Check(ctx context.Context) error {
 	row := sweep.Row{Text: "What is the capital of France?", Context: "Paris is the capital of France.", Reference: "Paris.", Category: "trial"}
-	ctx, cancel := r.trial(ctx)
-	defer cancel()
-	_, err := r.judge(ctx, &row, &sweep.Output{Cell: sweep.Cell{Lambda: 1}, Text: "It is Paris.", Tokens: 5, Finish: "stop"})
+	_, err := r.judge(r.trial(ctx), &row, &sweep.Output{Cell: sweep.Cell{Lambda: 1}, Text: "It is Paris.", Tokens: 5, Finish: "stop"})
 	return r.tried(err)
 }
 

@@ -107,8 +107,7 @@ func (j *judge) Info() Info { return j.info }
 // Check asks one question, which finds out how the endpoint wants to be asked.
 func (j *judge) Check(ctx context.Context) error {
 	row := sweep.Row{Text: "What is the capital of France?"}
-	ctx, cancel := j.trial(ctx)
-	defer cancel()
+	ctx = j.trial(ctx)
 	var err error
 	if j.Mode == "pairwise" {
 		_, _, err = j.prefer(ctx, &row, "", "It is Paris.", "It is a city.")
