@@ -104,7 +104,7 @@ func (j *Job) start(now time.Time) {
 	j.began = now
 	for _, spec := range j.request.Lanes {
 		l := &lane{match: likelyMatch, spec: spec, job: j, lambda: spec.Lambda, changes: spec.Changes}
-		l.speller.stops = j.request.Sampling.Stop
+		l.speller = j.spell()
 		j.lanes = append(j.lanes, l)
 	}
 	j.live = len(j.lanes)
@@ -112,6 +112,12 @@ func (j *Job) start(now time.Time) {
 		newSpan(j, m.From, m.To)
 	}
 	j.emit(Event{Type: EventStart, Prompt: &PromptProgress{Tokens: j.prompt, Total: len(j.prompt)}})
+}
+
+// spell is the speller of a lane or of a span at its beginning.
+func (j *Job) spell() speller {
+	spaced, ok := j.engine.vocab.(Spaced)
+	return speller{stops: j.request.Sampling.Stop, leading: ok && spaced.FirstSpace() && len(j.request.Prompt.Messages) > 0}
 }
 
 // progress tells how far the prompt has been read; b is one of the job's branches.

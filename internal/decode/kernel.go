@@ -86,6 +86,10 @@ func mix(z, w []float64, rows [][]float32) {
 			for v, x := range row[:len(z)] {
 				z[v] = float64(x)
 			}
+		case first && w[i] > 0:
+			for v, x := range row[:len(z)] {
+				z[v] = w[i] * float64(x)
+			}
 		case first:
 			for v, x := range row[:len(z)] {
 				z[v] = product(w[i], x)

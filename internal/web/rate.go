@@ -277,7 +277,7 @@ func (s *Server) rateView(c echo.Context, st *study.Study, path string, q *study
 		v.Question.Criteria, v.Question.Points = st.Setup.Likert.Criteria, st.Setup.Likert.Points
 	}
 	for _, o := range q.Outputs {
-		v.Question.Answers = append(v.Question.Answers, strings.TrimSpace(o.Text))
+		v.Question.Answers = append(v.Question.Answers, o.Text)
 	}
 	return v, nil
 }
