@@ -18,8 +18,9 @@ var allowed = map[string][]string{
 	"internal/backend":      {"internal/offload"},                                                              // libraries for GPUs
 	"internal/pair":         {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload"}, // files and whether they fit
 	"internal/session":      {"internal/fault", "internal/decode", "gonum.org/..."},
-	"internal/prompt":       {"internal/fault", "internal/decode"},                                                         // files of prompts: what is decoded is a conversation
-	"internal/study":        {"internal/fault", "internal/decode", "internal/session", "internal/prompt", "gonum.org/..."}, // outputs are decoded as runs are
+	"internal/spreadsheet":  {},                                                                                                                    // CSV that spreadsheets open
+	"internal/prompt":       {"internal/fault", "internal/decode", "internal/spreadsheet"},                                                         // files of prompts: what is decoded is a conversation
+	"internal/study":        {"internal/fault", "internal/decode", "internal/session", "internal/prompt", "internal/spreadsheet", "gonum.org/..."}, // outputs are decoded as runs are
 	"internal/sweep":        {"internal/fault", "internal/decode", "internal/prompt", "gonum.org/..."},
 	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
 	"internal/sweep/reward": {
@@ -27,10 +28,10 @@ var allowed = map[string][]string{
 		"models/demo", // the classifiers that the demo pair was trained and checked by
 		"github.com/santhosh-tekuri/jsonschema/...", // whether a text fits a schema
 	},
-	"internal/sweep/runner":      {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"},     // what is to be done next
-	"internal/sweep/export":      {"internal/fault", "internal/decode", "internal/sweep", "github.com/parquet-go/..."}, // files for other programs
-	"internal/bench":             {"internal/decode", "gonum.org/..."},                                                 // measures the engine
-	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                                // the model without files
+	"internal/sweep/runner":      {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"},                             // what is to be done next
+	"internal/sweep/export":      {"internal/fault", "internal/decode", "internal/sweep", "internal/spreadsheet", "github.com/parquet-go/..."}, // files for other programs
+	"internal/bench":             {"internal/decode", "gonum.org/..."},                                                                         // measures the engine
+	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                                                        // the model without files
 
 	// The only package with cgo, and the only one that knows llama.cpp.
 	"internal/decode/llamacpp": {

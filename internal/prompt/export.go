@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+
+	"realign/internal/spreadsheet"
 )
 
 // has reports whether the row has a field that is neither null nor empty.
@@ -27,9 +29,11 @@ func (r *row) export() error {
 	switch {
 	case r.has("asked", "lambda", "sample"): // a sweep's outputs
 		rename("asked")
+		r.unguard()
 		delete(r.fields, "text")
 	case r.has("prompt_text", "annotator", "rating"): // a study's ratings
 		rename("prompt_text")
+		r.unguard()
 		delete(r.fields, "text")
 		delete(r.fields, "question")
 	case r.has("prompt", "chosen_lambda", "rejected_lambda"), r.has("prompt", "completion", "lambda", "rater"): // rows for training
@@ -48,6 +52,17 @@ func (r *row) export() error {
 	return nil
 }
 
+// unguard takes away the apostrophes that keep spreadsheets from computing texts.
+func (r *row) unguard() {
+	for _, name := range []string{"prompt", "category"} {
+		var text string
+		if r.table && json.Unmarshal(r.fields[name], &text) == nil {
+			r.fields[name], _ = json.Marshal(spreadsheet.Plain(text)) // texts always encode
+		}
+	}
+}
+
+// is reports whether a field is a text.
 func (r *row) is(name, text string) bool {
 	var value string
 	return json.Unmarshal(r.fields[name], &value) == nil && value == text

@@ -264,7 +264,7 @@ func TestSweepPages(t *testing.T) {
 	if lines := strings.Count(p.get("/sweeps/done/export.jsonl", 200), "\n"); lines != 30*9*2 {
 		t.Errorf("%d lines are exported", lines)
 	}
-	if text := p.get("/sweeps/done/export.csv", 200); !strings.HasPrefix(text, "prompt,category,") {
+	if text := p.get("/sweeps/done/export.csv", 200); !strings.HasPrefix(text, "\ufeffprompt,category,") {
 		t.Errorf("CSV begins with %.40q", text)
 	}
 	if text := p.get("/sweeps/done/export.parquet", 200); !strings.HasPrefix(text, "PAR1") || !strings.HasSuffix(text, "PAR1") {

@@ -3,16 +3,15 @@
 package export
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"io"
 	"slices"
-	"strconv"
 
 	"github.com/parquet-go/parquet-go"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/spreadsheet"
 	"realign/internal/sweep"
 )
 
@@ -53,12 +52,12 @@ func New(f Format, w io.Writer, s *sweep.Setup) (Writer, error) {
 	case JSONL:
 		return &jsonl{json.NewEncoder(w), s}, nil
 	case CSV:
-		c := &csvFile{csv.NewWriter(w), s, columns}
-		head := make([]string, len(columns))
+		c := &csvFile{spreadsheet.NewWriter(w), columns}
+		head := make([]any, len(columns))
 		for i, column := range columns {
 			head[i] = column.name
 		}
-		return c, c.w.Write(head)
+		return c, c.w.Write(head...)
 	case Parquet:
 		return newParquet(w, s, columns), nil
 	}
@@ -144,27 +143,23 @@ func columnsOf(s *sweep.Setup) []column {
 }
 
 type csvFile struct {
-	w       *csv.Writer
-	s       *sweep.Setup
+	w       *spreadsheet.Writer
 	columns []column
 }
 
 func (c *csvFile) Write(o sweep.Output) error {
-	record := make([]string, len(c.columns))
+	record := make([]any, len(c.columns))
 	for i, column := range c.columns {
 		if column.text != nil {
 			record[i] = column.text(&o)
 		} else if n := column.number(&o); n != nil {
-			record[i] = strconv.FormatFloat(*n, 'g', -1, 64)
+			record[i] = *n
 		}
 	}
-	return c.w.Write(record)
+	return c.w.Write(record...)
 }
 
-func (c *csvFile) Close() error {
-	c.w.Flush()
-	return c.w.Error()
-}
+func (c *csvFile) Close() error { return c.w.Close() }
 
 // parquetFile writes the columns with their names as top-level columns of a Parquet file.
 type parquetFile struct {

@@ -108,7 +108,9 @@ func (a asking) open(e Environment) (*endpoint, error) {
 }
 
 // trial is the context of a trial question, whose key it has: somebody waits for the answer, so it is asked twice at most.
-func (p *endpoint) trial(ctx context.Context) context.Context { return context.WithValue(ctx, trial{}, true) }
+func (p *endpoint) trial(ctx context.Context) context.Context {
+	return context.WithValue(ctx, trial{}, true)
+}
 
 type trial struct{}
 
