@@ -210,13 +210,12 @@ func TestForbiddenTokensEvaluated(t *testing.T) {
 func TestLogitsThatCannotBeMixed(t *testing.T) {
 	for _, bad := range []float64{math.NaN(), math.Inf(1)} {
 		for _, lambda := range []float64{-1, -0.5, 0, 0.5, 1, 2} {
-			pair, reference, warm := forbidding(1)
-			for m, model := range []*decodetest.Model{reference, warm} {
-				if w := []float64{1 - lambda, lambda}[m]; w == 0 {
+			for m, w := range []float64{1 - lambda, lambda} {
+				if w == 0 {
 					continue // it is read for the trace only
 				}
-				pair, reference, warm = forbidding(1)
-				model = []*decodetest.Model{reference, warm}[m]
+				pair, reference, warm := forbidding(1)
+				model := []*decodetest.Model{reference, warm}[m]
 				for a := range pair.Size() {
 					for b := range pair.Size() {
 						model.Next(decode.Token(a), decode.Token(b))[decodetest.Letters] = float32(bad)

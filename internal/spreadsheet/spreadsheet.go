@@ -9,6 +9,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Writer writes one table. Its first row names the columns.
@@ -63,11 +64,8 @@ const formula = "=+-@\t\r\n＝＋－＠"
 
 // Inert is a text that no spreadsheet computes: with an apostrophe before it where it would.
 func Inert(text string) string {
-	for _, first := range text {
-		if strings.ContainsRune(formula, first) {
-			return "'" + text
-		}
-		break
+	if first, n := utf8.DecodeRuneInString(text); n > 0 && strings.ContainsRune(formula, first) {
+		return "'" + text
 	}
 	return text
 }

@@ -40,13 +40,12 @@ func (p *picky) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	for field, words := range p.refuses {
-		value, given := question[field]
+		_, given := question[field]
 		if field == "system" {
 			given = strings.Contains(string(question["messages"]), `"role":"system"`)
 		}
 		if kind, ok := strings.CutPrefix(field, "response_format:"); ok {
-			value = question["response_format"]
-			given = strings.Contains(string(value), kind)
+			given = strings.Contains(string(question["response_format"]), kind)
 		}
 		if given {
 			http.Error(w, words, http.StatusBadRequest)
