@@ -22,21 +22,22 @@ var allowed = map[string][]string{
 	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                   // public pairs by name
 	"internal/pair/fetch":      {"internal/fault", "internal/pair/modelstore", "golang.org/x/..."},                                      // downloads into the stores
 	"internal/session":         {"internal/fault", "internal/decode", "gonum.org/..."},
-	"internal/prompt":          {"internal/fault"},                                                                            // files of prompts
-	"internal/study":           {"internal/fault", "internal/decode", "internal/session", "internal/prompt", "gonum.org/..."}, // outputs are decoded as runs are
+	"internal/prompt":          {"internal/fault", "internal/decode", "internal/spreadsheet"},                                                         // files of prompts: what is decoded is a conversation
+	"internal/study":           {"internal/fault", "internal/decode", "internal/session", "internal/prompt", "gonum.org/...", "internal/spreadsheet"}, // outputs are decoded as runs are
 	"internal/sweep":           {"internal/fault", "internal/decode", "internal/prompt", "gonum.org/..."},
 	"internal/sweep/config":    {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
+	"internal/spreadsheet":     {},                                                          // CSV that spreadsheets open
 	"internal/sweep/reward": {
 		"internal/fault", "internal/decode", "internal/sweep",
 		"models/demo", // the classifiers that the demo pair was trained and checked by
 		"github.com/santhosh-tekuri/jsonschema/...", // whether a text fits a schema
 	},
-	"internal/sweep/runner":      {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"}, // what is to be done next
-	"internal/sweep/export":      {"internal/fault", "internal/sweep", "github.com/parquet-go/..."},                // files for other programs
-	"internal/bench":             {"internal/decode", "gonum.org/..."},                                             // measures the engine
-	"internal/openai":            {"internal/fault", "internal/decode", "internal/pair"},                           // OpenAI's API to requests and back
-	"internal/apikey":            {"internal/fault"},                                                               // keys of programs
-	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                            // the model without files
+	"internal/sweep/runner":      {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"},                             // what is to be done next
+	"internal/sweep/export":      {"internal/fault", "internal/sweep", "github.com/parquet-go/...", "internal/decode", "internal/spreadsheet"}, // files for other programs
+	"internal/bench":             {"internal/decode", "gonum.org/..."},                                                                         // measures the engine
+	"internal/openai":            {"internal/fault", "internal/decode", "internal/pair"},                                                       // OpenAI's API to requests and back
+	"internal/apikey":            {"internal/fault"},                                                                                           // keys of programs
+	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                                                        // the model without files
 
 	// The only package with cgo, and the only one that knows llama.cpp.
 	"internal/decode/llamacpp": {
@@ -54,7 +55,7 @@ var allowed = map[string][]string{
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/web": {
-		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep/...", "internal/pair", "internal/openai", "internal/apikey",
+		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep/...", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

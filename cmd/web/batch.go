@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,24 +11,20 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/prompt"
 )
 
-// maxRowBytes is the longest line of --prompts: a prompt of the largest size with every byte escaped, and room.
-const maxRowBytes = 8 << 20
+// maxPromptsBytes is how large --prompts may be: its rows are all in memory while they are decoded.
+const maxPromptsBytes = 1 << 30
 
-// batchRow is one row of --prompts. Fields that are not named here are ignored: files of prompts have them.
+// batchRow is one row of --prompts.
 type batchRow struct {
-	ID       json.RawMessage  `json:"id"` // a string or a number; default: the number of its line
-	Prompt   *string          `json:"prompt"`
-	Messages []decode.Message `json:"messages"`
-	Seed     *uint64          `json:"seed"` // default: --seed
-
-	line   int
-	prompt decode.Prompt
+	prompt.Prompt
+	id    json.RawMessage // default: the number of its line
+	asked decode.Prompt
 }
 
 // rows reads --prompts. Every row is checked before anything is decoded; what is wrong with one names its line.
@@ -38,98 +33,58 @@ func (c *decodeCommand) rows(h host, request decode.Request) ([]batchRow, error)
 	if err := request.Validate(len(request.Aligned)); err != nil { // of no line
 		return nil, err
 	}
-	in := h.stdin
+	in, name := h.stdin, ""
 	if c.Prompts != "-" {
 		f, err := os.Open(c.Prompts)
 		if err != nil {
 			return nil, fault.Field("prompts", "%v", err)
 		}
 		defer f.Close()
-		in = f
+		in, name = f, c.Prompts
 	}
-	var rows []batchRow
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, maxRowBytes)
+	set, err := prompt.Read(in, name, prompt.Options{MaxBytes: maxPromptsBytes})
+	if err != nil {
+		return nil, err
+	}
+	for _, note := range set.Notes {
+		fmt.Fprintf(h.stderr, "realign: --prompts: %s\n", note)
+	}
 	seen := map[any]int{} // ids, with their lines
-	n := 0
-	for lines.Scan() {
-		n++
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
+	rows := make([]batchRow, len(set.Prompts))
+	for i, p := range set.Prompts {
+		row := &rows[i]
+		row.Prompt, row.id = p, p.ID
+		if row.id == nil {
+			row.id = json.RawMessage(strconv.Itoa(p.Line))
 		}
-		row, err := c.row(lines.Bytes(), n, seen)
-		if err != nil {
+		var id any
+		if err := json.Unmarshal(row.id, &id); err != nil {
+			return nil, prompt.At(p.Line, 0, "id: %v", err)
+		}
+		if first, taken := seen[id]; taken {
+			return nil, prompt.At(p.Line, 0, "id: line %d has it already", first)
+		}
+		seen[id] = p.Line
+		if row.asked, err = c.ask(&p); err != nil {
 			return nil, err
 		}
-		request.Prompt = row.prompt
+		request.Prompt = row.asked
 		if err := request.Validate(len(request.Aligned)); err != nil {
 			return nil, row.at(err)
 		}
-		rows = append(rows, row)
-	}
-	switch err := lines.Err(); {
-	case errors.Is(err, bufio.ErrTooLong):
-		return nil, fault.Field("prompts", "line %d: is longer than %d bytes", n+1, maxRowBytes)
-	case err != nil:
-		return nil, fault.Field("prompts", "%v", err)
-	case rows == nil:
-		return nil, fault.Field("prompts", "has no rows")
 	}
 	return rows, nil
 }
 
-// row reads one line.
-func (c *decodeCommand) row(line []byte, n int, seen map[any]int) (batchRow, error) {
-	row := batchRow{line: n}
-	bad := func(format string, args ...any) (batchRow, error) {
-		return row, fault.Field("prompts", "line %d: %s", n, fmt.Sprintf(format, args...))
-	}
-	if !utf8.Valid(line) {
-		return bad("is not valid UTF-8")
-	}
-	var wrong *json.UnmarshalTypeError
-	switch err := json.Unmarshal(line, &row); {
-	case errors.As(err, &wrong) && wrong.Field != "":
-		return bad("%s: cannot be a JSON %s", wrong.Field, wrong.Value)
-	case errors.As(err, &wrong):
-		return bad("is a JSON %s, where an object is needed", wrong.Value)
-	case err != nil:
-		return bad("is not JSON: %v", err)
-	}
-	if row.ID == nil || string(row.ID) == "null" {
-		row.ID = json.RawMessage(strconv.Itoa(n))
-	}
-	var id any
-	if err := json.Unmarshal(row.ID, &id); err != nil {
-		return bad("id: %v", err)
-	}
-	switch id.(type) {
-	case string, float64:
-	default:
-		return bad("id: is neither a string nor a number")
-	}
-	if first, taken := seen[id]; taken {
-		return bad("id: line %d has it already", first)
-	}
-	seen[id] = n
-	var err error
+// ask is what a row asks the models.
+func (c *decodeCommand) ask(p *prompt.Prompt) (decode.Prompt, error) {
 	switch {
-	case row.Prompt != nil && row.Messages != nil:
-		return bad("has both a prompt and messages")
-	case row.Prompt != nil:
-		row.prompt, err = c.say(decode.Message{Role: "user", Content: *row.Prompt})
-	case row.Messages == nil:
-		return bad("has neither a prompt nor messages")
-	case len(row.Messages) == 0:
-		return bad("messages: is empty")
-	case c.Text:
-		return bad("messages: need the chat template, which --text leaves out")
-	case c.System != "" && row.Messages[0].Role == "system":
-		return bad("messages: begin with a system prompt, and --system gives another")
-	default:
-		row.prompt, err = c.say(row.Messages...)
+	case c.Text && (len(p.History) > 0 || p.System != ""):
+		return decode.Prompt{}, prompt.At(p.Line, 0, "a conversation and a system prompt need the chat template, which --text leaves out")
+	case c.System != "" && p.System != "":
+		return decode.Prompt{}, prompt.At(p.Line, 0, "begins with a system prompt, and --system gives another")
 	}
-	return row, err
+	return c.say(p.Messages(p.System, p.Asked())...)
 }
 
 // at says at which line an error about a field arose.
@@ -138,7 +93,7 @@ func (r batchRow) at(err error) error {
 	if !errors.As(err, &f) || f.Kind != fault.Invalid || f.Field == "" {
 		return err
 	}
-	return fault.Field("prompts", "line %d: %s: %s", r.line, strings.ReplaceAll(f.Field, "_", "-"), f.Message)
+	return fault.Field("prompts", "line %d: %s: %s", r.Line, strings.ReplaceAll(f.Field, "_", "-"), f.Message)
 }
 
 // batch decodes one row after another, each on all lanes as if it were alone, so that a row's output does not
@@ -149,13 +104,13 @@ func (c *decodeCommand) batch(ctx context.Context, engine *decode.Engine, reques
 		if ctx.Err() != nil {
 			return errInterrupted
 		}
-		request.Prompt, request.Seed = row.prompt, c.Seed
+		request.Prompt, request.Seed = row.asked, c.Seed
 		if row.Seed != nil {
 			request.Seed = *row.Seed
 		}
-		var p printer = &replyPrinter{w: out, id: row.ID, lanes: make([]reply, len(request.Lanes))}
+		var p printer = &replyPrinter{w: out, id: row.id, lanes: make([]reply, len(request.Lanes))}
 		if c.JSON {
-			p = jsonPrinter{w: out, row: row.ID}
+			p = jsonPrinter{w: out, row: row.id}
 		}
 		err := decodeRun(ctx, engine, request, p)
 		if flushed := out.Flush(); err == nil && flushed != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"realign/internal/decode"
+	"realign/internal/prompt"
 )
 
 // TestBadRows: each ends with one line that names the row's line, before anything is decoded.
@@ -24,29 +25,29 @@ func TestBadRows(t *testing.T) {
 		say  string
 		args []string
 	}{
-		{"", "--prompts: has no rows", nil},
-		{"\n \n", "--prompts: has no rows", nil},
-		{good + "\nabc\n", "--prompts: line 3: is not JSON", nil},
-		{good + `{"prompt":"abc"`, "--prompts: line 2: is not JSON", nil},
-		{good + `{"prompt":"abc"} x`, "--prompts: line 2: is not JSON", nil},
-		{good + `["abc"]`, "--prompts: line 2: is a JSON array, where an object is needed", nil},
-		{good + `{"id":"x"}`, "--prompts: line 2: has neither a prompt nor messages", nil},
-		{good + `null`, "--prompts: line 2: has neither a prompt nor messages", nil},
+		{"", "--prompts: there are none", nil},
+		{"\n \n", "--prompts: there are none", nil},
+		{good + "\nabc\n", "--prompts: line 3, column 1: is not JSON", nil},
+		{good + `{"prompt":"abc"`, "--prompts: line 2, column 15: is not JSON", nil},
+		{good + `{"prompt":"abc"} x`, "--prompts: line 2, column 18: is not JSON", nil},
+		{good + `["abc"]`, "--prompts: line 2: “messages” is not a list of messages", nil},
+		{good + `{"id":"x"}`, "--prompts: line 2: has neither “prompt” nor “messages”", nil},
+		{good + `null`, "--prompts: line 2: is null, where a text, an object", nil},
 		{`{"prompt":"abc","messages":[{"role":"user","content":"abc"}]}`, "--prompts: line 1: has both", nil},
-		{`{"messages":[]}`, "--prompts: line 1: messages: is empty", nil},
-		{`{"prompt":7}`, "--prompts: line 1: prompt: cannot be a JSON number", nil},
-		{`{"messages":[{"role":"user","content":7}]}`, "--prompts: line 1: messages.content: cannot be a JSON number", nil},
-		{`{"messages":[{"role":"robot","content":"abc"}]}`, `--prompts: line 1: prompt: role "robot"`, nil},
-		{`{"prompt":" "}`, "--prompts: line 1: prompt: is empty", nil},
-		{"{\"prompt\":\"\xff\"}", "--prompts: line 1: is not valid UTF-8", nil},
+		{`{"messages":[]}`, "--prompts: line 1: “messages” is empty", nil},
+		{`{"prompt":7}`, "--prompts: line 1: “prompt” is a number", nil},
+		{`{"messages":[{"role":"user","content":7}]}`, "--prompts: line 1: “messages”: message 1: its content is a number", nil},
+		{`{"messages":[{"role":"robot","content":"abc"}]}`, `--prompts: line 1: “messages”: message 1 is of the role "robot"`, nil},
+		{`{"prompt":" "}`, "--prompts: line 1: the prompt is empty", nil},
+		{"{\"prompt\":\"\xff\"}", "--prompts: line 1, column 12: is not valid UTF-8", nil},
 		{`{"prompt":"` + strings.Repeat("a", decode.MaxPromptBytes+1) + `"}`, "--prompts: line 1: prompt:", nil},
-		{good + strings.Repeat("a", maxRowBytes+1), "--prompts: line 2: is longer than", nil},
-		{`{"prompt":"abc","seed":-1}`, "--prompts: line 1: seed: cannot be a JSON number -1", nil},
-		{`{"prompt":"abc","id":true}`, "--prompts: line 1: id: is neither a string nor a number", nil},
+		{good + strings.Repeat("a", prompt.MaxRow+1), "--prompts: line 2: is longer than", nil},
+		{`{"prompt":"abc","seed":-1}`, "--prompts: line 1: “seed” is -1, which is not a whole number", nil},
+		{`{"prompt":"abc","id":true}`, "--prompts: line 1: “id” is true or false", nil},
 		{`{"prompt":"abc","id":"a"}` + "\n\n" + `{"prompt":"abc","id":"\u0061"}`, "--prompts: line 3: id: line 1 has it already", nil},
 		{good + `{"prompt":"abc","id":1}`, "--prompts: line 2: id: line 1 has it already", nil},
-		{`{"messages":[{"role":"user","content":"abc"}]}`, "--prompts: line 1: messages: need the chat template", []string{"--text"}},
-		{`{"messages":[{"role":"system","content":"abc"},{"role":"user","content":"abc"}]}`, "--prompts: line 1: messages: begin with a system prompt", []string{"--system", "a"}},
+		{`{"messages":[{"role":"system","content":"abc"},{"role":"user","content":"abc"}]}`, "--prompts: line 1: a conversation and a system prompt need the chat template", []string{"--text"}},
+		{`{"messages":[{"role":"system","content":"abc"},{"role":"user","content":"abc"}]}`, "--prompts: line 1: begins with a system prompt", []string{"--system", "a"}},
 		{good, "--max-tokens: 0 is outside", []string{"--max-tokens", "0"}},
 		{good, "--lambda", []string{"--lambda", "x"}},
 	} {

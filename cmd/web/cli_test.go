@@ -72,7 +72,8 @@ func TestBadArguments(t *testing.T) {
 		say  string
 	}{
 		{[]string{"--lambda", "x"}, 2, "--lambda"},
-		{[]string{"--lambda", "NaN"}, 2, "--lambda: NaN is outside -5 to 20"},
+		{[]string{"--lambda", "NaN"}, 2, `--lambda: "NaN" is not a number`},
+		{[]string{"--lambda", "0,5"}, 2, "--lambda: “0,5” can be one number or two: write 0.5, or “0; 5” for two"},
 		{[]string{"--lambda", "Inf"}, 2, "--lambda"},
 		{[]string{"--lambda", "21"}, 2, "--lambda: 21 is outside -5 to 20"},
 		{[]string{"--lambda", "1/0"}, 2, "--lambda"},

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -34,11 +35,11 @@ func TestCoupledDifferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := sweep.ReadPrompts("dialogue.jsonl", data)
+	set, err := sweep.ReadPrompts(bytes.NewReader(data), "dialogue.jsonl")
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows = rows[:40]
+	rows := set.Prompts[:40]
 
 	for _, test := range []struct{ aligned, reward string }{{"warmth-b0.1", "sentiment"}, {"length-b0.1", "length"}} {
 		t.Run(test.reward, func(t *testing.T) {

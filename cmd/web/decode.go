@@ -19,7 +19,7 @@ type decodeCommand struct {
 	Lambda string `default:"0,0.5,1" placeholder:"λ,…" help:"Alignment strengths, one lane each; for several aligned models 0.5:0.2,1:0."`
 
 	Prompt  string `required:"" xor:"prompt" placeholder:"TEXT|-" help:"What to say, or - to read it."`
-	Prompts string `required:"" xor:"prompt" placeholder:"FILE|-" help:"JSON lines with a prompt or messages each, to decode all of them; prints a JSON line for each reply."`
+	Prompts string `required:"" xor:"prompt" placeholder:"FILE|-" help:"Prompts or conversations to decode, one after another: a text with one on each line, CSV, JSON or JSON lines; prints a JSON line for each reply."`
 	Samples int    `default:"1" help:"Samples at each λ."`
 
 	JSON         bool `name:"json" help:"Print one JSON object per event, with --prompts too."`
@@ -104,7 +104,7 @@ func (c *decodeCommand) request(ctx context.Context) (*pair.Pair, decode.Request
 	if err != nil {
 		return nil, r, err
 	}
-	lambdas, err := parseLambdas(c.Lambda, len(r.Aligned))
+	lambdas, err := decode.ParseLambdas("--lambda", c.Lambda, len(r.Aligned))
 	if err != nil {
 		return nil, r, err
 	}

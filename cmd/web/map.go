@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"realign/internal/decode"
-	"realign/internal/fault"
 )
 
 type mapCommand struct {
@@ -39,11 +38,11 @@ func (c *mapCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
 	}
 	request.Trace.Off = true
 	request.Map = &decode.Map{Sample: c.Sample, Branches: c.Branches}
-	if request.Map.From, err = parseNumber(c.From); err != nil {
-		return fault.Field("--from", "%.40q is not a number", c.From)
+	if request.Map.From, err = decode.ParseNumber("--from", c.From); err != nil {
+		return err
 	}
-	if request.Map.To, err = parseNumber(c.To); err != nil {
-		return fault.Field("--to", "%.40q is not a number", c.To)
+	if request.Map.To, err = decode.ParseNumber("--to", c.To); err != nil {
+		return err
 	}
 	if request.Prompt, err = c.prompt(h, c.Prompt); err == nil {
 		err = request.Validate(len(request.Aligned))

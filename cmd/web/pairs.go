@@ -248,7 +248,7 @@ func parseAligned(flag, text string, adapter bool) (pair.Aligned, error) {
 		key, value, _ := strings.Cut(part, "=")
 		switch key {
 		case "beta":
-			beta, err := strconv.ParseFloat(value, 64)
+			beta, err := decode.ParseNumber(flag, value)
 			if err != nil || !(beta > 0) {
 				return a, fault.Field(flag, "beta %.40q of %s is not a positive number", value, name)
 			}

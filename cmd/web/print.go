@@ -108,7 +108,7 @@ func (p *textPrinter) show() error {
 	text := &p.text[p.turn]
 	if !p.begun && len(p.lanes) > 1 {
 		lane := p.lanes[p.turn]
-		fmt.Fprintf(&b, "── λ = %s", formatLambda(lane.Lambda))
+		fmt.Fprintf(&b, "── λ = %s", lane.Lambda)
 		for _, other := range p.lanes {
 			if other.Sample > 0 {
 				fmt.Fprintf(&b, ", sample %d", lane.Sample+1)

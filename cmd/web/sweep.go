@@ -44,7 +44,7 @@ const sweepKey = "sweep"
 // Run does a sweep to its end, or goes on with the one that is in the folder. Interrupted, it leaves everything so that the
 // same command goes on.
 func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err error) {
-	asked, err := c.read()
+	asked, err := c.read(h)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 }
 
 // read reads the configuration and the prompts it names, whose path is relative to its folder.
-func (c *sweepCommand) read() (*sweep.Config, error) {
+func (c *sweepCommand) read(h host) (*sweep.Config, error) {
 	data, err := readFile(c.Config, config.MaxBytes)
 	if err != nil {
 		return nil, fault.Field("--config", "%v", err)
@@ -143,11 +143,18 @@ func (c *sweepCommand) read() (*sweep.Config, error) {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(filepath.Dir(c.Config), path)
 		}
-		if data, err = readFile(path, sweep.MaxPromptFile); err != nil {
+		f, err := os.Open(path)
+		if err != nil {
 			return nil, fault.Field("prompts", "%v", err)
 		}
-		if asked.Prompts.Rows, err = sweep.ReadPrompts(path, data); err != nil {
+		defer f.Close()
+		set, err := sweep.ReadPrompts(f, path)
+		if err != nil {
 			return nil, err
+		}
+		asked.Prompts.Rows = set.Prompts
+		for _, note := range set.Notes {
+			fmt.Fprintf(h.stderr, "prompts: %s\n", note)
 		}
 	}
 	return asked, asked.Validate()

@@ -110,7 +110,14 @@ func (x *mixer) look(s *span, said *prefix, vocab Vocabulary) {
 	width := s.to - s.from
 	g := NewNoise(s.job.request.Seed, s.job.request.Map.Sample, len(s.generated))
 	for _, p := range envelope(x.lines(ends, sampling, g)) {
-		s.stretches = append(s.stretches, stretch{p.token, s.from + p.from*width, s.from + p.to*width})
+		// The same flip at the same λ can come again where a span begins there: what rounding leaves no width is no stretch.
+		if from, to := s.from+p.from*width, s.from+p.to*width; from < to {
+			s.stretches = append(s.stretches, stretch{p.token, from, to})
+		}
+	}
+	if len(s.stretches) == 0 { // between the ends more models forbid than at them, where one may have no weight
+		s.err = errNothingLeft
+		return
 	}
 	s.stretches[len(s.stretches)-1].to = s.to // whatever rounding says
 }

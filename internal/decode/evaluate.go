@@ -115,7 +115,7 @@ func (b *branch) total(l *lane) {
 		logp := -b.normalisers[i]
 		for m, row := range rows {
 			if w[m] != 0 {
-				logp += w[m] * float64(row[event.ID])
+				logp += product(w[m], row[event.ID])
 			}
 		}
 		t.Evaluated[i] = finite(t.Evaluated[i] + logp)

@@ -106,7 +106,7 @@ func (j *Job) start(now time.Time) {
 	j.began = now
 	for _, spec := range j.request.Lanes {
 		l := &lane{match: likelyMatch, spec: spec, job: j, lambda: spec.Lambda, changes: spec.Changes}
-		l.speller.stops = j.request.Sampling.Stop
+		l.speller = j.spell()
 		j.lanes = append(j.lanes, l)
 	}
 	j.live = len(j.lanes)
@@ -134,6 +134,12 @@ func (j *Job) encoded(vocab Vocabulary, now time.Time) error {
 	j.emit(Event{Type: EventStart, Prompt: started})
 	j.finish(now)
 	return nil
+}
+
+// spell is the speller of a lane or of a span at its beginning.
+func (j *Job) spell() speller {
+	spaced, ok := j.engine.vocab.(Spaced)
+	return speller{stops: j.request.Sampling.Stop, leading: ok && spaced.FirstSpace() && len(j.request.Prompt.Messages) > 0}
 }
 
 // progress tells how far the prompt has been read; b is one of the job's branches.

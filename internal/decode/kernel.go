@@ -8,7 +8,8 @@ import "math"
 type Kernel interface {
 	// Mix writes Σ w[i]·rows[i] to z, in float64 with every product and sum rounded (none fused), in the order of
 	// the rows, and returns the largest entry with its first position. Rows of weight 0 are not read and may be
-	// nil; a first row of weight 1 is copied. top is NaN if an entry is NaN or +Inf.
+	// nil; a first row of weight 1 is copied. A token to which a row that is read gives −Inf is forbidden: its entry is
+	// −Inf, whatever the sign of the row's weight. top is NaN if an entry of a row that is read is NaN or +Inf.
 	Mix(z, w []float64, rows [][]float32) (at int, top float64)
 
 	// Sum returns the largest entry of a row and log Σ exp(row[v]). top is NaN as for Mix.
@@ -85,9 +86,17 @@ func mix(z, w []float64, rows [][]float32) {
 			for v, x := range row[:len(z)] {
 				z[v] = float64(x)
 			}
-		case first:
+		case first && w[i] > 0:
 			for v, x := range row[:len(z)] {
 				z[v] = w[i] * float64(x)
+			}
+		case first:
+			for v, x := range row[:len(z)] {
+				z[v] = product(w[i], x)
+			}
+		case w[i] < 0:
+			for v, x := range row[:len(z)] {
+				z[v] += product(w[i], x)
 			}
 		default:
 			for v, x := range row[:len(z)] {
@@ -96,6 +105,19 @@ func mix(z, w []float64, rows [][]float32) {
 		}
 		first = false
 	}
+}
+
+// product is w·x rounded. −Inf stays −Inf, as what a model forbids is forbidden whatever its weight, and +Inf, which no model may
+// say, does not become −Inf.
+func product(w float64, x float32) float64 {
+	p := w * float64(x)
+	if p-p != 0 && w < 0 {
+		if p > 0 {
+			return math.Inf(-1)
+		}
+		return math.NaN()
+	}
+	return p
 }
 
 // maximum is the largest entry and its first position; top is NaN if an entry is NaN or +Inf.

@@ -111,7 +111,9 @@ func (x *mixer) trace(event *Event, said *prefix, vocab Vocabulary, alternatives
 	}
 	kl, logZ := finite(x.d.klReference), finite(x.d.logZ)
 	event.Logp, event.KLReference, event.LogZ = logp, &kl, &logZ
-	event.KLAligned = append(Vector(nil), x.d.klAligned...)
+	for _, kl := range x.d.klAligned {
+		event.KLAligned = append(event.KLAligned, finite(kl))
+	}
 	event.Name = vocab.Name(t)
 	if alternatives > 0 {
 		event.Top = &Top{

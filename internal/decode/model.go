@@ -89,6 +89,13 @@ type Vocabulary interface {
 	End(Token) bool
 }
 
+// Spaced is a Vocabulary that may spell a text's first word with a space that the text does not have, as SentencePiece does.
+// In a conversation that space belongs to the template: a reply's text is without it.
+type Spaced interface {
+	// FirstSpace reports whether the vocabulary does so.
+	FirstSpace() bool
+}
+
 // Pair is a reference model and its aligned models.
 type Pair interface {
 	Vocabulary() Vocabulary

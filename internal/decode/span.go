@@ -104,7 +104,7 @@ type span struct {
 
 // newSpan adds a span to a job.
 func newSpan(j *Job, from, to float64) *span {
-	s := &span{job: j, from: from, to: to, speller: speller{stops: j.request.Sampling.Stop}}
+	s := &span{job: j, from: from, to: to, speller: j.spell()}
 	j.spans = append(j.spans, s)
 	j.live++
 	return s

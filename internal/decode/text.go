@@ -13,6 +13,8 @@ type speller struct {
 	text    []byte  // bytes of all tokens so far that are not released
 	held    []piece // events not released, in order
 	stopped bool
+
+	leading bool // a space that the text begins with is not its own: see Spaced
 }
 
 // piece is an event with the end of its bytes in speller.text.
@@ -23,12 +25,18 @@ type piece struct {
 
 // clone is a speller that goes on from the same place.
 func (s *speller) clone() speller {
-	return speller{stops: s.stops, text: slices.Clone(s.text), held: slices.Clone(s.held), stopped: s.stopped}
+	return speller{stops: s.stops, text: slices.Clone(s.text), held: slices.Clone(s.held), stopped: s.stopped, leading: s.leading}
 }
 
 // add takes one event. For a token event, bytes are what its token stands for; other events just keep
 // their place in the order.
 func (s *speller) add(e Event, bytes []byte) {
+	if s.leading && len(bytes) > 0 {
+		s.leading = false
+		if bytes[0] == ' ' {
+			bytes = bytes[1:]
+		}
+	}
 	s.text = append(s.text, bytes...)
 	s.held = append(s.held, piece{e, len(s.text)})
 }

@@ -77,3 +77,24 @@ func FuzzSpeller(f *testing.F) {
 		}
 	})
 }
+
+// A space that SentencePiece puts before a text is not part of a reply, in lanes and in maps; of a text that is completed it is.
+func TestFirstSpace(t *testing.T) {
+	for _, test := range []struct {
+		leading bool
+		pieces  []string
+		want    string
+	}{
+		{true, []string{" Hi", " you"}, "Hi you"}, {false, []string{" Hi", " you"}, " Hi you"}, {true, []string{" ", "Hi"}, "Hi"},
+		{true, []string{"", " Hi"}, "Hi"}, {true, []string{"  Hi"}, " Hi"}, {true, []string{"Hi", " you"}, "Hi you"}, {true, []string{"\n", " Hi"}, "\n Hi"},
+	} {
+		s, got := speller{leading: test.leading}, ""
+		for _, piece := range test.pieces {
+			s.add(Event{Type: EventToken}, []byte(piece))
+			s.release(false, func(e Event) { got += e.Text })
+		}
+		if s.release(true, func(e Event) { got += e.Text }); got != test.want {
+			t.Errorf("%q is spelled %q, want %q", test.pieces, got, test.want)
+		}
+	}
+}

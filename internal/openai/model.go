@@ -91,20 +91,13 @@ func (m Model) String() string {
 	return b.String()
 }
 
-func formatLambda(l float64) string { return strconv.FormatFloat(l, 'g', -1, 64) }
+func formatLambda(l float64) string { return decode.FormatNumber(l) }
 
 // parseLambda reads a number or a fraction such as 1/6.
 func parseLambda(text string) (float64, error) {
-	above, below, fraction := strings.Cut(text, "/")
-	l, err := strconv.ParseFloat(above, 64)
-	if fraction && err == nil {
-		var d float64
-		if d, err = strconv.ParseFloat(below, 64); err == nil {
-			l /= d
-		}
-	}
+	l, err := decode.ParseNumber("lambda", text)
 	if err != nil {
-		return 0, fault.Field("lambda", "has a λ of %q, which is no number", short(text))
+		return 0, err
 	}
 	return l, decode.CheckLambda("lambda", decode.Vector{l}, 1)
 }

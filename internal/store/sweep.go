@@ -139,10 +139,10 @@ func (s *Store) CreateSweep(ctx context.Context, w sweep.Sweep) error {
 	config := &w.Setup.Config
 	rows := make([]sweepPromptRow, len(config.Prompts.Rows))
 	for i, row := range config.Prompts.Rows {
-		beginning := []rune(row.Prompt)
+		beginning := []rune(row.Text)
 		beginning = beginning[:min(len(beginning), beginningLength)]
 		rows[i] = sweepPromptRow{
-			SweepID: w.ID, Prompt: i, Beginning: noZeros(string(beginning)), Fold: fold(row.Prompt), Category: noZeros(row.Category),
+			SweepID: w.ID, Prompt: i, Beginning: noZeros(string(beginning)), Fold: fold(row.Text), Category: noZeros(row.Category),
 		}
 	}
 	err = s.tx(ctx, func(tx bun.Tx) error {

@@ -19,6 +19,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/prompt"
 	"realign/internal/session"
 	"realign/internal/store"
 	"realign/internal/study"
@@ -430,7 +431,14 @@ func TestCSV(t *testing.T) {
 	if err := study.WriteCSV(&b, s, list); err != nil {
 		t.Fatal(err)
 	}
-	in := csv.NewReader(&b)
+	if set, err := prompt.Parse(b.Bytes(), "ratings.csv", prompt.Options{}); err != nil || set.Prompts[0].Text != list[0].Prompt.Text || set.Prompts[0].Category != list[0].Prompt.Category {
+		t.Errorf("its prompts are read as %+v, %v", set, err)
+	}
+	begin, ok := bytes.CutPrefix(b.Bytes(), []byte("\ufeff"))
+	if !ok {
+		t.Error("there is no byte order mark for spreadsheets")
+	}
+	in := csv.NewReader(bytes.NewReader(begin))
 	head, err := in.Read()
 	if err != nil {
 		t.Fatal(err)

@@ -159,6 +159,13 @@ func (p *parser) prompt(line *exportedPrompt) error {
 			return fault.Field(field, "%d bytes, at most %d", n, decode.MaxPromptBytes)
 		}
 	}
+	if len(q.History) > 0 { // roles and size
+		spec := p.archive.Study.Setup.spec(&q)
+		spec.Lanes = []decode.Lane{{Lambda: decode.Vector{p.archive.Study.Setup.Grid[0]}}}
+		if err := spec.Validate(); err != nil {
+			return err
+		}
+	}
 	p.archive.Prompts = append(p.archive.Prompts, q)
 	return nil
 }

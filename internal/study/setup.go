@@ -1,6 +1,7 @@
 package study
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -267,10 +268,15 @@ type Prompt struct {
 	Place    int    `json:"place"`            // in the study, from 1
 	Line     int    `json:"line"`             // where it began in what was pasted or uploaded, from 1
 	Name     string `json:"name,omitempty"`   // its id in the set it comes from
-	Text     string `json:"prompt"`           // one turn of the user's
+	Text     string `json:"prompt"`           // what the user says last, with its context
 	System   string `json:"system,omitempty"` // instead of the setup's
 	Category string `json:"category,omitempty"`
 	Problem  string `json:"problem,omitempty"` // why it could not be decoded: it is left out
+
+	History   []decode.Message           `json:"history,omitempty"` // the conversation before it
+	Turns     []string                   `json:"turns,omitempty"`   // all turns of the user's, where there are several: the first is asked
+	Reference string                     `json:"reference,omitempty"`
+	Other     map[string]json.RawMessage `json:"other,omitempty"` // columns that it came with and nobody here asks for
 }
 
 // Key names the prompt in ratings.

@@ -1,11 +1,13 @@
 package study
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"strconv"
 	"strings"
 
+	"realign/internal/decode"
 	"realign/internal/session"
 )
 
@@ -140,15 +142,8 @@ func (s *Setup) asked(p *Prompt) any {
 	if s.Mode == session.Plain {
 		return p.Text
 	}
-	var messages []message
-	system := p.System
-	if system == "" {
-		system = s.System
-	}
-	if system != "" {
-		messages = append(messages, message{"system", system})
-	}
-	return append(messages, message{"user", p.Text})
+	q := p.Given()
+	return q.Messages(cmp.Or(p.System, s.System), q.Text)
 }
 
 // said is an output as TRL takes it.
@@ -156,12 +151,7 @@ func (s *Setup) said(o *Output) any {
 	if s.Mode == session.Plain {
 		return o.Text
 	}
-	return []message{{"assistant", o.Text}}
-}
-
-type message struct {
-	Role    string `json:"role"`
-	Content string `json:"content"`
+	return []decode.Message{{Role: "assistant", Content: o.Text}}
 }
 
 // WriteLines writes rows as JSON lines.

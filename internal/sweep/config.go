@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"slices"
@@ -110,8 +111,8 @@ func (c *Config) Validate() error {
 		return fault.Field("prompts", "%d prompts, at most %d", len(rows), MaxPrompts)
 	}
 	for i := range rows {
-		if err := rows[i].check(); err != nil {
-			return unfit(i, err)
+		if err := c.checkRow(&rows[i]); err != nil {
+			return unfit(i, &rows[i], err)
 		}
 	}
 	if least := c.Least(); c.Budget > 0 && c.Budget < least {
@@ -250,23 +251,12 @@ func (c *Config) PromptSeed(prompt int) uint64 {
 // line between, unless Template says where.
 func (c *Config) Prompt(i int) decode.Prompt {
 	row := &c.Prompts.Rows[i]
-	text := row.Prompt
-	switch {
-	case c.Template != "":
-		text = strings.NewReplacer("{prompt}", row.Prompt, "{context}", row.Context).Replace(c.Template)
-	case row.Context != "":
-		text = row.Context + "\n\n" + row.Prompt
+	text := row.Asked()
+	if c.Template != "" {
+		text = strings.NewReplacer("{prompt}", row.Text, "{context}", row.Context).Replace(c.Template)
 	}
 	if c.Mode == "plain" {
 		return decode.Prompt{Text: text}
 	}
-	var messages []decode.Message
-	system := row.System
-	if system == "" {
-		system = c.System
-	}
-	if system != "" {
-		messages = append(messages, decode.Message{Role: "system", Content: system})
-	}
-	return decode.Prompt{Messages: append(messages, decode.Message{Role: "user", Content: text})}
+	return decode.Prompt{Messages: row.Messages(cmp.Or(row.System, c.System), text)}
 }

@@ -10,61 +10,44 @@ import (
 	"realign/internal/fault"
 )
 
-func TestReadPrompts(t *testing.T) {
-	want := []Row{{Prompt: "one"}, {Prompt: "two, \"three\"", Context: "c", Reference: "r", Category: "k", System: "s"}}
-	for name, text := range map[string]string{
-		"a.jsonl": "\ufeff\"one\"\n\n{\"prompt\":\"two, \\\"three\\\"\",\"context\":\"c\",\"reference\":\"r\",\"category\":\"k\",\"system\":\"s\"}\r\n",
-		"a.JSON":  `["one", {"prompt":"two, \"three\"","context":"c","reference":"r","category":"k","system":"s"}]`,
-		"a.csv":   "Prompt,context,reference,category,system\none,,,,\n\"two, \"\"three\"\"\",c,r,k,s\n",
+// TestPrompts: rows in a configuration are read as those of a file are, conversations and other columns with them, and what
+// cannot be decoded is named by its place.
+func TestPrompts(t *testing.T) {
+	text := `["one", {"prompt":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"two"}],"source":"web","category":"k"}]`
+	var p Prompts
+	if err := json.Unmarshal([]byte(text), &p); err != nil || len(p.Rows) != 2 || p.Rows[1].Text != "two" || len(p.Rows[1].History) != 2 || string(p.Rows[1].Other["source"]) != `"web"` {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	c := Default()
+	c.Prompts = p
+	if m := c.Prompt(1).Messages; len(m) != 3 || m[0].Content != "a" || m[1].Role != "assistant" || m[2].Content != "two" {
+		t.Errorf("%+v", m)
+	}
+	set, err := ReadPrompts(strings.NewReader("id,prompt,category,source\n1,one,k,web\n"), "a.csv")
+	if err != nil || set.Prompts[0].Text != "one" || string(set.Prompts[0].Other["source"]) != `"web"` {
+		t.Errorf("%+v, %v", set, err)
+	}
+	for _, test := range []struct{ mode, rows, says string }{
+		{"chat", `["a",{"prompt":" "}]`, "prompts[1]: the prompt is empty"},
+		{"chat", `["a","` + strings.Repeat("x", decode.MaxPromptBytes+1) + `"]`, "prompts[1]: 262145 bytes with system prompt"},
+		{"plain", text, "prompts[1]: a conversation needs the chat template"},
 	} {
-		rows, err := ReadPrompts(name, []byte(text))
-		if err != nil || !slices.Equal(rows, want) {
-			t.Errorf("%s: %+v, %v", name, rows, err)
+		_, err := Parse([]byte(`{"pair":"demo","mode":"` + test.mode + `","prompts":` + test.rows + `,"lambda":[0,1],"rewards":["length"]}`))
+		if err == nil {
+			c, _ := Parse([]byte(`{"pair":"demo","mode":"` + test.mode + `","prompts":` + test.rows + `,"lambda":[0,1],"rewards":["length"]}`))
+			err = c.Validate()
+		}
+		if fault.KindOf(err) != fault.Invalid || !strings.HasPrefix(err.Error(), test.says) {
+			t.Errorf("%.80s: %v, want one that says %q", test.rows, err, test.says)
 		}
 	}
-	if rows, err := ReadPrompts("a.txt", []byte("one\n\n  two  \n")); err != nil || !slices.Equal(rows, []Row{{Prompt: "one"}, {Prompt: "two"}}) {
-		t.Errorf("%+v, %v", rows, err)
-	}
-	for _, test := range []struct{ name, text, says string }{
-		{"a.txt", " \n", "there are none"},
-		{"a.csv", "", "there are none"},
-		{"a.csv", "prompt,contxt\na,b\n", `line 1: there is no column "contxt"; the nearest is "context"`},
-		{"a.csv", "context\nb\n", "line 1: no column is called “prompt”"},
-		{"a.csv", "prompt,prompt\na,b\n", "twice"},
-		{"a.csv", "prompt,context\na\n", "line 2: has another number of columns"},
-		{"a.csv", "prompt,context\na,\n\n,b\n", "line 4: the prompt is empty"},
-		{"a.csv", "prompt\n\"a\n", "line 2: the row that begins here has a quotation mark"},
-		{"a.jsonl", "{\"prompt\":\"a\"}\n{\"promt\":\"b\"}\n", `prompts, line 2.promt: there is no such field; the nearest is "prompt"`},
-		{"a.jsonl", "{\"prompt\":1}\n", "is a number where a text is needed"},
-		{"a.jsonl", "{\"prompt\":", "is not JSON"},
-		{"a.jsonl", "\"a\"\n\n{\"prompt\":\" \"}\n", "line 3: the prompt is empty"},
-		{"a.json", "[\"a\",{\"prompt\":\" \"}]", "prompts[1]: the prompt is empty"},
-		{"a.txt", "\na\xff", "line 2: is not valid UTF-8"},
-		{"a.txt", "a\n" + strings.Repeat("x", decode.MaxPromptBytes+1), "line 2: 262145 bytes with system prompt and context, at most 262144"},
-		{"a.jsonl", "\"a\"\n{\"prompt\":\"a\",\"reference\":\"" + strings.Repeat("x", maxRow) + "\"}\n", "line 2: has more than 1048576 bytes"},
-	} {
-		_, err := ReadPrompts(test.name, []byte(test.text))
-		if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), test.says) {
-			t.Errorf("%s %q: %v, want one that says %q", test.name, test.text, err, test.says)
-		}
-	}
-}
-
-func FuzzReadPrompts(f *testing.F) {
-	f.Add("a.jsonl", []byte("{\"prompt\":\"a\"}"))
-	f.Add("a.csv", []byte("prompt,context\na,b"))
-	f.Add("a.json", []byte("[\"a\"]"))
-	f.Fuzz(func(t *testing.T, name string, data []byte) {
-		rows, err := ReadPrompts(name, data)
-		if err == nil && len(rows) == 0 || err != nil && fault.KindOf(err) != fault.Invalid {
-			t.Errorf("%d rows, %v", len(rows), err)
-		}
-	})
 }
 
 func TestGrid(t *testing.T) {
 	for text, want := range map[string][]float64{
 		`[1, 0, 0.5]`:                    {0, 0.5, 1},
+		`["1/2", 0, "1"]`:                {0, 0.5, 1},
+		`"0, 1/2, 1"`:                    {0, 0.5, 1},
 		`{"from":0,"to":0.3,"step":0.1}`: {0, 0.1, 0.2, 0.3},
 		`{"from":-1,"to":1,"points":3}`:  {-1, 0, 1},
 		`{"from":0,"to":2}`:              {0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2},
@@ -84,7 +67,7 @@ func TestGrid(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{`[]`, `[0, 0]`, `{"from":0}`, `{"from":1,"to":0}`, `{"from":0,"to":1,"step":-1}`, `{"from":0,"to":1,"step":2}`, `{"from":0,"to":1,"step":1,"points":2}`, `"all"`} {
+	for _, text := range []string{`[]`, `[0, 0]`, `{"from":0}`, `{"from":1,"to":0}`, `{"from":0,"to":1,"step":-1}`, `{"from":0,"to":1,"step":2}`, `{"from":0,"to":1,"step":1,"points":2}`, `"all"`, `"0,5"`, `["0,5", 1]`, `[[1], 2]`} {
 		var g Grid
 		if err := json.Unmarshal([]byte(text), &g); fault.KindOf(err) != fault.Invalid {
 			t.Errorf("%s: %v", text, err)
@@ -132,7 +115,7 @@ func TestReweights(t *testing.T) {
 func TestPrompt(t *testing.T) {
 	c := Default()
 	c.System = "be kind"
-	c.Prompts.Rows = []Row{{Prompt: "who?", Context: "it was her"}, {Prompt: "{context}", Context: "{prompt}", System: "be brief"}}
+	c.Prompts.Rows = []Row{{Text: "who?", Context: "it was her"}, {Text: "{context}", Context: "{prompt}", System: "be brief"}}
 	m := c.Prompt(0).Messages
 	if len(m) != 2 || m[0].Content != "be kind" || m[1].Content != "it was her\n\nwho?" {
 		t.Errorf("%+v", m)

@@ -25,12 +25,40 @@ type span struct {
 	Points int      `json:"points,omitempty"`
 }
 
-// UnmarshalJSON reads a list of numbers, or {"from", "to"} with "step" or "points" (ends included; 9 points when
+// numbers reads a list whose numbers may be texts, such as "1/6", or a text with all of them.
+func numbers(b []byte) ([]float64, error) {
+	var text string
+	if json.Unmarshal(b, &text) == nil {
+		return decode.ParseNumbers("lambda", text)
+	}
+	var list []any
+	if err := Strict("lambda", b, &list); err != nil {
+		return nil, err
+	}
+	values := make([]float64, len(list))
+	for i, x := range list {
+		switch x := x.(type) {
+		case float64:
+			values[i] = x
+		case string:
+			var err error
+			if values[i], err = decode.ParseNumber("lambda", x); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, fault.Field("lambda", "has something that is not a number")
+		}
+	}
+	return values, nil
+}
+
+// UnmarshalJSON reads a list of numbers (texts such as "1/6" among them), a text with such a list, or {"from", "to"} with "step" or "points" (ends included; 9 points when
 // neither is given).
 func (g *Grid) UnmarshalJSON(b []byte) error {
 	*g = Grid{}
-	if len(b) > 0 && b[0] == '[' {
-		if err := Strict("lambda", b, &g.Values); err != nil {
+	if len(b) > 0 && (b[0] == '[' || b[0] == '"') {
+		var err error
+		if g.Values, err = numbers(b); err != nil {
 			return err
 		}
 		if len(g.Values) == 0 {

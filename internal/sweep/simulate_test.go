@@ -142,7 +142,7 @@ func (w *world) decode(c *Config, item Item) []Output {
 	}
 	for _, cell := range item.Cells() {
 		rows := w.logp(cell.Lambda)
-		state := w.state(c.Prompts.Rows[item.Prompt].Prompt)
+		state := w.state(c.Prompts.Rows[item.Prompt].Text)
 		o := Output{Cell: cell, Finish: decode.EndLength, LogQ: make([]float64, len(fine))}
 		var text strings.Builder
 		count := 0
@@ -190,7 +190,7 @@ func (w *world) setup(seed uint64, prompts int, lambdas []float64, samples, roun
 	c.Lambda.Values = lambdas
 	c.Rewards, c.Objective = []Reward{{Reward: "toy", Name: "toy"}}, "toy"
 	for range prompts {
-		c.Prompts.Rows = append(c.Prompts.Rows, Row{Prompt: all[random.IntN(len(all))]})
+		c.Prompts.Rows = append(c.Prompts.Rows, Row{Text: all[random.IntN(len(all))]})
 	}
 	return &Setup{Config: c, Aligned: "warm", Beta: 0.1, Judges: []Judge{{Name: "toy", Direction: Higher}}}
 }

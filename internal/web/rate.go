@@ -260,7 +260,7 @@ func (s *Server) rateView(c echo.Context, st *study.Study, path string, q *study
 	v := templates.Rate{
 		RateShell: s.rateShell(c, st), Path: path,
 		Question: templates.Question{
-			ID: q.Assignment.ID, Kind: string(q.Kind), System: q.Prompt.System, Prompt: q.Prompt.Text, Comments: st.Setup.Comments,
+			ID: q.Assignment.ID, Kind: string(q.Kind), System: q.Prompt.System, Prompt: q.Prompt.Text, History: messageViews(q.Prompt.History), Comments: st.Setup.Comments,
 			Number: q.Done.Answered + 1, Most: q.Done.Answered + 1 + q.Left, Undo: q.Undo,
 		},
 	}
@@ -277,7 +277,7 @@ func (s *Server) rateView(c echo.Context, st *study.Study, path string, q *study
 		v.Question.Criteria, v.Question.Points = st.Setup.Likert.Criteria, st.Setup.Likert.Points
 	}
 	for _, o := range q.Outputs {
-		v.Question.Answers = append(v.Question.Answers, strings.TrimSpace(o.Text))
+		v.Question.Answers = append(v.Question.Answers, o.Text)
 	}
 	return v, nil
 }

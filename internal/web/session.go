@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"mime/multipart"
 	"net/http"
 	"strings"
 	"time"
@@ -156,20 +155,6 @@ func (s *Server) importSession(c echo.Context) error {
 	}
 	s.leaveToast(c, toast{Text: fmt.Sprintf("Imported %d runs.", len(file.Runs))})
 	return c.Redirect(http.StatusSeeOther, "/s/"+made.ID)
-}
-
-// readPart is the content of a file in a form.
-func readPart(part *multipart.FileHeader) ([]byte, error) {
-	in, err := part.Open()
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
-	}
-	defer in.Close()
-	data, err := io.ReadAll(in)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
-	}
-	return data, nil
 }
 
 // upload is the file of a request, and what it is asked for.

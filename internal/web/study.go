@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/prompt"
 	"realign/internal/session"
 	"realign/internal/study"
 	"realign/web/templates"
@@ -76,8 +78,8 @@ func (s *Server) showStudies(c echo.Context) error {
 func (s *Server) showStudyForm(c echo.Context) error {
 	d := s.defaultSampling()
 	v := templates.StudyForm{
-		Format: string(study.Lines), Grid: "0, 0.5, 1, 1.5, 2", Samples: "1", Mode: string(session.Chat),
-		MaxTokens: strconv.Itoa(d.MaxTokens), Temperature: number(d.Temperature), TopK: strconv.Itoa(d.TopK), TopP: number(d.TopP), MinP: number(d.MinP),
+		Format: string(prompt.Lines), Grid: "0, 0.5, 1, 1.5, 2", Samples: "1", Mode: string(session.Chat),
+		MaxTokens: strconv.Itoa(d.MaxTokens), Temperature: decode.FormatNumber(d.Temperature), TopK: strconv.Itoa(d.TopK), TopP: decode.FormatNumber(d.TopP), MinP: decode.FormatNumber(d.MinP),
 		Pairwise: true, Points: "5", Criteria: "helpful\nhonest", Ranked: "4", Comments: true,
 		Overlap: "2", Cap: "0", SameEvery: "12", BrokenEvery: "20", Scheme: string(study.ActiveScheme),
 	}
@@ -100,9 +102,9 @@ func (s *Server) editStudy(c echo.Context) error {
 	u := &st.Setup
 	v := templates.StudyForm{
 		ID: st.ID, Name: u.Title, Guidelines: u.Guidelines, Pair: u.Pair + "/" + u.Aligned, Mode: string(u.Mode), System: u.System,
-		Grid: gridText(u.Grid), Samples: strconv.Itoa(u.Samples), Seed: strconv.FormatUint(u.Seed, 10),
-		MaxTokens: strconv.Itoa(u.Sampling.MaxTokens), Temperature: number(u.Sampling.Temperature), TopK: strconv.Itoa(u.Sampling.TopK),
-		TopP: number(u.Sampling.TopP), MinP: number(u.Sampling.MinP), Pairwise: u.Pairwise, Likert: u.Likert != nil, Ranking: u.Ranked > 0,
+		Grid: decode.FormatNumbers(u.Grid), Samples: strconv.Itoa(u.Samples), Seed: strconv.FormatUint(u.Seed, 10),
+		MaxTokens: strconv.Itoa(u.Sampling.MaxTokens), Temperature: decode.FormatNumber(u.Sampling.Temperature), TopK: strconv.Itoa(u.Sampling.TopK),
+		TopP: decode.FormatNumber(u.Sampling.TopP), MinP: decode.FormatNumber(u.Sampling.MinP), Pairwise: u.Pairwise, Likert: u.Likert != nil, Ranking: u.Ranked > 0,
 		Points: "5", Ranked: "4", Comments: u.Comments, Overlap: strconv.Itoa(u.Overlap), Cap: strconv.Itoa(u.Cap),
 		SameEvery: strconv.Itoa(u.SameEvery), BrokenEvery: strconv.Itoa(u.BrokenEvery), Scheme: string(u.Scheme),
 	}
@@ -120,12 +122,13 @@ func (s *Server) editStudy(c echo.Context) error {
 func promptText(prompts []study.Prompt) (format, text string) {
 	var lines []string
 	for _, p := range prompts {
-		if p.Name != "" || p.System != "" || p.Category != "" || strings.TrimSpace(p.Text) != p.Text || strings.ContainsAny(p.Text, "\r\n") {
-			return string(study.JSONL), promptJSONL(prompts)
+		said := study.Prompt{Place: p.Place, Line: p.Line, Problem: p.Problem, Text: p.Text}
+		if !reflect.DeepEqual(p, said) || strings.TrimSpace(p.Text) != p.Text || strings.ContainsAny(p.Text, "\r\n") {
+			return string(prompt.JSONL), promptJSONL(prompts)
 		}
 		lines = append(lines, p.Text)
 	}
-	return string(study.Lines), strings.Join(lines, "\n")
+	return string(prompt.Lines), strings.Join(lines, "\n")
 }
 
 func promptJSONL(prompts []study.Prompt) string {
@@ -133,12 +136,7 @@ func promptJSONL(prompts []study.Prompt) string {
 	encoder := json.NewEncoder(&buf)
 	encoder.SetEscapeHTML(false)
 	for _, p := range prompts {
-		_ = encoder.Encode(struct { // strings always encode
-			ID       string `json:"id,omitempty"`
-			Category string `json:"category,omitempty"`
-			System   string `json:"system,omitempty"`
-			Prompt   string `json:"prompt"`
-		}{p.Name, p.Category, p.System, p.Text})
+		_ = encoder.Encode(p.Given()) // what was read as JSON always encodes
 	}
 	return strings.TrimRight(buf.String(), "\n")
 }
@@ -211,8 +209,17 @@ func (s *Server) saveStudy(c echo.Context, id, done string, save func(context.Co
 	if wantsJSON(c.Request()) {
 		return c.JSON(http.StatusCreated, map[string]string{"id": id, "url": "/studies/" + id})
 	}
-	s.leaveToast(c, toast{Text: done})
+	s.leaveToast(c, toast{Text: strings.Join(append([]string{done}, sentences(v.Notes)...), " ")})
 	return c.Redirect(http.StatusSeeOther, "/studies/"+id)
+}
+
+// sentences are notes as people read them.
+func sentences(notes []string) []string {
+	all := make([]string, len(notes))
+	for i, note := range notes {
+		all[i] = strings.ToUpper(note[:1]) + note[1:] + "."
+	}
+	return all
 }
 
 // typedStudy is the form as it was typed.
@@ -243,7 +250,7 @@ func (s *Server) readStudy(c echo.Context, v *templates.StudyForm) (study.Setup,
 	if err != nil {
 		return setup, nil, err
 	}
-	if setup.Grid, err = parseGrid(v.Grid); err != nil {
+	if setup.Grid, err = decode.ParseNumbers("grid", v.Grid); err != nil {
 		return setup, nil, err
 	}
 	if v.Seed = strings.TrimSpace(v.Seed); v.Seed == "" {
@@ -289,8 +296,8 @@ func (s *Server) readStudy(c echo.Context, v *templates.StudyForm) (study.Setup,
 		field, text string
 		to          *float64
 	}{{"temperature", v.Temperature, &setup.Sampling.Temperature}, {"top_p", v.TopP, &setup.Sampling.TopP}, {"min_p", v.MinP, &setup.Sampling.MinP}} {
-		if *one.to, err = strconv.ParseFloat(strings.TrimSpace(one.text), 64); err != nil {
-			return setup, nil, fault.Field(one.field, "%.30q is not a number", one.text)
+		if *one.to, err = decode.ParseNumber(one.field, one.text); err != nil {
+			return setup, nil, err
 		}
 	}
 	return setup, prompts, nil
@@ -302,47 +309,23 @@ func readPrompts(c echo.Context, v *templates.StudyForm) ([]study.Prompt, error)
 		if err == nil {
 			return nil, fault.Field("file", "%.60q is empty", part.Filename)
 		}
-		return study.ParsePrompts([]byte(v.Prompts), study.Format(v.Format))
+		prompts, notes, err := study.ReadPrompts(strings.NewReader(v.Prompts), "", cmp.Or(prompt.Format(v.Format), prompt.Lines))
+		v.Notes = notes
+		return prompts, err
 	}
-	format, err := study.FormatOf(part.Filename)
+	in, err := part.Open()
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
+	}
+	defer in.Close()
+	prompts, notes, err := study.ReadPrompts(in, part.Filename, prompt.Auto)
 	if err != nil {
 		return nil, err
 	}
-	data, err := readPart(part)
-	if err != nil {
-		return nil, err
-	}
-	prompts, err := study.ParsePrompts(data, format)
-	if err != nil {
-		return nil, err
-	}
+	v.Notes = notes
 	v.Format, v.Prompts = promptText(prompts)
 	return prompts, nil
 }
-
-// parseGrid reads λ separated by commas, semicolons or spaces.
-func parseGrid(text string) ([]float64, error) {
-	words := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ';' || r == ' ' || r == '\t' || r == '\n' || r == '\r' })
-	grid := make([]float64, len(words))
-	for i, word := range words {
-		x, err := strconv.ParseFloat(strings.Replace(word, "−", "-", 1), 64)
-		if err != nil {
-			return nil, fault.Field("grid", "%.30q is not a number", word)
-		}
-		grid[i] = x
-	}
-	return grid, nil
-}
-
-func gridText(grid []float64) string {
-	words := make([]string, len(grid))
-	for i, x := range grid {
-		words[i] = number(x)
-	}
-	return strings.Join(words, ", ")
-}
-
-func number(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
 
 // betaOf is the β that a pair states of an aligned model; 0 when it states none.
 func (s *Server) betaOf(pair, aligned string) float64 {

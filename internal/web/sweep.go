@@ -15,7 +15,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/prompt"
 	"realign/internal/session"
 	"realign/internal/sweep"
 	"realign/internal/sweep/config"
@@ -173,12 +175,12 @@ func askedSweep(c echo.Context, form url.Values) (*sweep.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := promptFile(c)
+	set, err := promptFile(c)
 	switch {
 	case err != nil:
 		return nil, err
-	case rows != nil:
-		asked.Prompts.Rows = rows
+	case set != nil:
+		asked.Prompts.Rows = set.Prompts
 	case len(asked.Prompts.Rows) == 0 && asked.Prompts.Path != "":
 		return nil, fault.Field("prompts", "names the file %s of your machine: choose it in the form", path.Base(asked.Prompts.Path))
 	}
@@ -186,16 +188,17 @@ func askedSweep(c echo.Context, form url.Values) (*sweep.Config, error) {
 }
 
 // promptFile is the uploaded file of prompts; nil without one.
-func promptFile(c echo.Context) ([]sweep.Row, error) {
+func promptFile(c echo.Context) (*prompt.Set, error) {
 	part, err := c.FormFile("file")
 	if err != nil || part.Size == 0 && part.Filename == "" {
 		return nil, nil
 	}
-	data, err := readPart(part)
+	in, err := part.Open()
 	if err != nil {
-		return nil, err
+		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
 	}
-	return sweep.ReadPrompts(part.Filename, data)
+	defer in.Close()
+	return sweep.ReadPrompts(in, part.Filename)
 }
 
 // formConfig makes a configuration of the fields of the form, in JSON, so that it is read and checked like any other.
@@ -205,11 +208,10 @@ func formConfig(form url.Values) ([]byte, error) {
 		if text == "" {
 			return nil, nil
 		}
-		var n json.Number
-		if err := json.Unmarshal([]byte(text), &n); err != nil {
-			return nil, fault.Field(name, "%.40q is not a number", text)
+		if n := json.Number(text); json.Unmarshal([]byte(text), &n) == nil {
+			return n, nil // a seed has more digits than a float64
 		}
-		return n, nil
+		return decode.ParseNumber(name, text)
 	}
 	all := map[string]any{}
 	under := func(name string) map[string]any {
@@ -237,13 +239,14 @@ func formConfig(form url.Values) ([]byte, error) {
 	}
 	pair, aligned, _ := strings.Cut(form.Get("pair"), ":")
 	all["name"], all["pair"], all["aligned"] = strings.TrimSpace(form.Get("name")), pair, aligned
-	prompts := []string{}
-	for line := range strings.Lines(form.Get("prompts")) {
-		if line = strings.TrimSpace(line); line != "" {
-			prompts = append(prompts, line)
+	all["prompts"] = []prompt.Prompt{} // a file may have them
+	if text := form.Get("prompts"); strings.TrimSpace(text) != "" {
+		set, err := prompt.Read(strings.NewReader(text), "", prompt.Options{Format: prompt.Lines, MaxPrompts: sweep.MaxPrompts})
+		if err != nil {
+			return nil, err
 		}
+		all["prompts"] = set.Prompts
 	}
-	all["prompts"] = prompts
 	rewards, err := formRewards(form)
 	if err != nil {
 		return nil, err
@@ -418,12 +421,21 @@ func (s *Server) showSweepPrompt(c echo.Context) error {
 	row := &rows[n]
 	v := templates.SweepPrompt{
 		Layout: s.layout(c, fmt.Sprintf("%s: prompt %d", w.Title(), n+1), "sweeps"), Sweep: sweepItem(&w), Number: n, Of: len(rows),
-		Prompt: row.Prompt, System: row.System, Context: row.Context, Reference: row.Reference, Category: row.Category, Rewards: rewardColumns(&w.Setup),
+		Prompt: row.Text, History: messageViews(row.History), System: row.System, Context: row.Context, Reference: row.Reference, Category: row.Category, Rewards: rewardColumns(&w.Setup),
 	}
 	for i := range outputs {
 		v.Cells = append(v.Cells, cellView(&w, &outputs[i]))
 	}
 	return s.page(c, http.StatusOK, v)
+}
+
+// messageViews are the turns of a conversation.
+func messageViews(messages []decode.Message) []templates.Message {
+	views := make([]templates.Message, len(messages))
+	for i, m := range messages {
+		views[i] = templates.Message{Role: m.Role, Content: m.Content}
+	}
+	return views
 }
 
 func cellView(w *sweep.Sweep, o *sweep.Output) templates.SweepCell {
@@ -460,17 +472,15 @@ func (s *Server) openCell(c echo.Context, v templates.Playground, from string) e
 			return fault.Field("sample", "%.20q is not the number of a sample", text)
 		}
 	}
-	prompt := config.Prompt(n)
+	asked := config.Prompt(n)
 	spec := session.Spec{
-		Pair: config.Pair, Aligned: []string{w.Setup.Aligned}, Mode: session.Plain, Prompt: prompt.Text,
+		Pair: config.Pair, Aligned: []string{w.Setup.Aligned}, Mode: session.Plain, Prompt: asked.Text,
 		Sampling: config.Sampling, Seed: config.PromptSeed(n), Alternatives: 5,
 	}
-	for _, m := range prompt.Messages {
-		spec.Mode = session.Chat
-		if m.Role == "system" {
-			spec.System = m.Content
-		} else {
-			spec.Prompt = m.Content
+	if n := len(asked.Messages); n > 0 {
+		spec.Mode, spec.Prompt, spec.History = session.Chat, asked.Messages[n-1].Content, asked.Messages[:n-1]
+		if n > 1 && spec.History[0].Role == "system" {
+			spec.System, spec.History = spec.History[0].Content, spec.History[1:]
 		}
 	}
 	v.Draft = draftOf(spec)

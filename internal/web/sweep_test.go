@@ -242,9 +242,9 @@ func TestSweepPages(t *testing.T) {
 	p := w.person()
 	p.load()
 	done := p.swept("done", 30, 2, sweep.Done, func(s *sweep.Sweep) {
-		s.Setup.Config.Prompts.Rows[3].Prompt = `<script>alert(1)</script>`
+		s.Setup.Config.Prompts.Rows[3].Text = `<script>alert(1)</script>`
 	})
-	p.swept("other", 30, 2, sweep.Done, func(s *sweep.Sweep) { s.Setup.Config.Prompts.Rows[0].Prompt = "different" })
+	p.swept("other", 30, 2, sweep.Done, func(s *sweep.Sweep) { s.Setup.Config.Prompts.Rows[0].Text = "different" })
 	page := p.get("/sweeps/done", 200)
 	for _, want := range []string{"Best λ for length: 1.2", "effective β 0.08", "Length over λ", "Length against KL", `data-sweep-state="done"`, "plot-band"} {
 		if !strings.Contains(page, want) {
@@ -264,7 +264,7 @@ func TestSweepPages(t *testing.T) {
 	if lines := strings.Count(p.get("/sweeps/done/export.jsonl", 200), "\n"); lines != 30*9*2 {
 		t.Errorf("%d lines are exported", lines)
 	}
-	if text := p.get("/sweeps/done/export.csv", 200); !strings.HasPrefix(text, "prompt,category,") {
+	if text := p.get("/sweeps/done/export.csv", 200); !strings.HasPrefix(text, "\ufeffprompt,category,") {
 		t.Errorf("CSV begins with %.40q", text)
 	}
 	if text := p.get("/sweeps/done/export.parquet", 200); !strings.HasPrefix(text, "PAR1") || !strings.HasSuffix(text, "PAR1") {

@@ -51,7 +51,8 @@ type Question struct {
 	Kind     string // "pairwise", "likert" or "ranking"
 	System   string
 	Prompt   string
-	Answers  []string // texts in the order shown
+	History  []Message // the conversation before the prompt
+	Answers  []string  // texts in the order shown
 	Criteria []string
 	Points   int
 	Comments bool

@@ -29,6 +29,7 @@ type StudyForm struct {
 	Pair                           string // "pair/aligned"
 	Mode, System                   string
 	Format, Prompts                string
+	Notes                          []string // of the reading of the prompts
 	Grid, Samples, Seed            string
 	MaxTokens, Temperature         string
 	TopK, TopP, MinP               string

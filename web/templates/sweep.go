@@ -153,6 +153,7 @@ type SweepPrompt struct {
 	Number                                       int // from 0
 	Of                                           int
 	Prompt, System, Context, Reference, Category string
+	History                                      []Message // the conversation before the prompt
 	Rewards                                      []SweepColumn
 	Cells                                        []SweepCell
 }

@@ -166,6 +166,14 @@ type Message struct {
 	Content string `json:"content"`
 }
 
+// speaker names whose turn it is.
+func (m Message) speaker() string {
+	if m.Role == "assistant" {
+		return "Assistant"
+	}
+	return "User"
+}
+
 // Lane is one column of a run.
 type Lane struct {
 	Index  int

@@ -39,6 +39,8 @@ type Options struct {
 	Spread    float64       // standard deviation of the logits; default 1.5
 	EndLogit  float64       // added to the end token's logit; negative makes texts long
 	Delay     time.Duration // of every pass, for tests of streaming
+	Spaced    bool          // letters are spelled with a space before them, as SentencePiece spells words
+	Forbidden float64       // share of tokens, never the first two letters or the end, that a model gives −∞ after two others; default 0
 }
 
 // Pair is a decode.Pair over tables. It may be handed to one engine.
@@ -87,6 +89,15 @@ func (p *Pair) model(index uint64) *Model {
 		m.table[i][Start] -= 30 // never seen again
 		m.table[i][Turn] -= 30
 		m.table[i][End] += float32(o.EndLogit)
+	}
+	if o.Forbidden > 0 { // after the logits, which stay what they are without
+		for _, row := range m.table {
+			for v := range row {
+				if decode.Token(v) != End && decode.Token(v) != Letters && decode.Token(v) != Letters+1 && random.Float64() < o.Forbidden {
+					row[v] = float32(math.Inf(-1))
+				}
+			}
+		}
 	}
 	return m
 }
@@ -168,11 +179,16 @@ func (p *Pair) Piece(t decode.Token) []byte {
 		return []byte("é")[:1]
 	case t == Split2:
 		return []byte("é")[1:]
+	case t >= Letters && p.options.Spaced:
+		return []byte{' ', 'a' + byte(t-Letters)}
 	case t >= Letters:
 		return []byte{'a' + byte(t-Letters)}
 	}
 	return nil
 }
+
+// FirstSpace is the option Spaced.
+func (p *Pair) FirstSpace() bool { return p.options.Spaced }
 
 // Name shows a token.
 func (p *Pair) Name(t decode.Token) string {

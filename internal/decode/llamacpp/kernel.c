@@ -85,7 +85,13 @@ static inline doubles exponential(doubles x) {
 __attribute__((optimize("fp-contract=off")))
 #endif
 void realign_mix(double *z, const float *row, int64_t n, double w, bool add) {
-	if (add) {
+	if (w < 0) { // −Inf stays −Inf, and +Inf, which no model may say, becomes NaN
+		for (int64_t v = 0; v < n; v++) {
+			double p = w * (double) row[v];
+			p = p == INFINITY ? -INFINITY : p == -INFINITY ? NAN : p;
+			z[v] = add ? z[v] + p : p;
+		}
+	} else if (add) {
 		for (int64_t v = 0; v < n; v++) {
 			z[v] += w * (double) row[v];
 		}

@@ -105,6 +105,17 @@ func (w *weights) vocabulary() *C.struct_llama_vocab {
 	return C.llama_model_get_vocab(w.pointer())
 }
 
+// metadata is a value of the file's head as llama.cpp writes it, "" where there is none.
+func (w *weights) metadata(key string) string {
+	name := C.CString(key)
+	defer C.free(unsafe.Pointer(name))
+	var value [64]C.char
+	if C.llama_model_meta_val_str(w.pointer(), name, &value[0], C.size_t(len(value))) < 0 {
+		return ""
+	}
+	return C.GoString(&value[0])
+}
+
 // Close frees the weights. Every context on them is closed before.
 func (w *weights) Close() {
 	if w.model != nil {

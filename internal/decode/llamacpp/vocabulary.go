@@ -29,6 +29,7 @@ type vocabulary struct {
 	names   map[decode.Token]string // of tokens without a piece
 	special []special               // tokens that must not arise from a message's content, longest first
 	chat    *chat                   // nil when the model has no template
+	spaced  bool                    // see FirstSpace
 }
 
 // special is a token that stands for something other than its spelling.
@@ -46,6 +47,7 @@ func newVocabulary(w *weights, template string) *vocabulary {
 		size = int64(C.realign_pieces(v, (*C.char)(unsafe.Pointer(&vocab.pieces[0])), C.int64_t(size),
 			(*C.int64_t)(&vocab.ends[0]), (*C.bool)(&vocab.last[0])))
 	}
+	vocab.spaced = C.llama_vocab_type(v) == C.LLAMA_VOCAB_TYPE_SPM && w.metadata("tokenizer.ggml.add_space_prefix") != "false"
 	if w.model.AddBOSToken() {
 		vocab.start = decode.Token(C.llama_vocab_bos(v))
 	}
@@ -75,6 +77,10 @@ func (v *vocabulary) spell(t C.llama_token) string {
 func (v *vocabulary) spelling(t decode.Token) string {
 	return C.GoString(C.llama_vocab_get_text(v.weights.vocabulary(), C.llama_token(t)))
 }
+
+// FirstSpace reports whether the vocabulary is SentencePiece's and puts a space before a text, so that a text's first word is spelled
+// with one.
+func (v *vocabulary) FirstSpace() bool { return v.spaced }
 
 // Size is the number of tokens.
 func (v *vocabulary) Size() int { return len(v.ends) }

@@ -1,6 +1,7 @@
 package llamacpp
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -248,5 +249,43 @@ func TestTemplates(t *testing.T) {
 	v := openVocabulary(t, func(f *gguftest.File) { f.Remove("tokenizer.chat_template") })
 	if _, err := v.EncodeChat(messages); fault.KindOf(err) != fault.Invalid {
 		t.Errorf("error without a template is %v", err)
+	}
+}
+
+// A SentencePiece vocabulary spells a text's first word with a space of its own, unless its file says that it does not.
+func TestFirstSpace(t *testing.T) {
+	sentencePiece := func(prefix any) func(f *gguftest.File) {
+		return func(f *gguftest.File) {
+			tokens, types := slices.Clone(f.Get("tokenizer.ggml.tokens").([]string)), slices.Clone(f.Get("tokenizer.ggml.token_type").([]int32))
+			scores := make([]float32, len(tokens))
+			for i := range tokens[3:] {
+				if i < 256 {
+					tokens[3+i], types[3+i] = fmt.Sprintf("<0x%02X>", i), 6
+				} else {
+					tokens[3+i] = "▁" + strings.Repeat(string(rune('a'+i-256)), 2)
+				}
+			}
+			f.Set("tokenizer.ggml.model", "llama")
+			f.Set("tokenizer.ggml.tokens", tokens)
+			f.Set("tokenizer.ggml.token_type", types)
+			f.Set("tokenizer.ggml.scores", scores)
+			f.Remove("tokenizer.ggml.merges")
+			f.Remove("tokenizer.ggml.add_space_prefix")
+			if prefix != nil {
+				f.Set("tokenizer.ggml.add_space_prefix", prefix)
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(f *gguftest.File)
+		want   bool
+	}{"byte pairs": {nil, false}, "SentencePiece": {sentencePiece(nil), true}, "with a prefix": {sentencePiece(true), true}, "without one": {sentencePiece(false), false}} {
+		v := openVocabulary(t, test.change)
+		if v.FirstSpace() != test.want {
+			t.Errorf("%s: %v", name, v.FirstSpace())
+		}
+		if name == "SentencePiece" && string(v.Piece(decode.Token(3+256))) != " aa" {
+			t.Errorf("the piece is %q", v.Piece(decode.Token(3+256)))
+		}
 	}
 }

@@ -22,7 +22,7 @@ func NewSweep(id, owner string, prompts int, at time.Time) sweep.Sweep {
 		Lambda: sweep.Grid{Values: []float64{0, 1.0 / 3, 1}}, Rewards: []sweep.Reward{{Reward: "length", Name: "length"}}, Seed: 1<<64 - 1}
 	for i := range prompts {
 		w.Setup.Config.Prompts.Rows = append(w.Setup.Config.Prompts.Rows,
-			sweep.Row{Prompt: fmt.Sprintf("Prompt %d: 100%% “é”", i), Category: []string{"", "odd"}[i%2]})
+			sweep.Row{Text: fmt.Sprintf("Prompt %d: 100%% “é”", i), Category: []string{"", "odd"}[i%2]})
 	}
 	return w
 }

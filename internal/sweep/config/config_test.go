@@ -78,7 +78,6 @@ func TestRefusals(t *testing.T) {
 		"unknown nested field":    {"max_tokens: 40", "max_token: 40", "sampling.max_token", `nearest is "max_tokens"`},
 		"unknown range field":     {"step: 0.25", "stp: 0.25", "lambda.stp", `nearest is "step"`},
 		"unknown reward field":    {"name: check", "nmae: check", "rewards.nmae", `nearest is "name"`},
-		"unknown prompt field":    {"context:", "contxt:", "prompts[1].contxt", `nearest is "context"`},
 		"reversed range":          {"from: 0, to: 2", "from: 2, to: 0", "lambda", "reversed: from 2 is above to 0"},
 		"empty range":             {"from: 0, to: 2", "from: 2, to: 2", "lambda", "empty"},
 		"too fine":                {"step: 0.25", "step: 0.01", "lambda.step", "at most 33"},

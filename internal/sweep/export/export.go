@@ -3,15 +3,15 @@
 package export
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"io"
 	"slices"
-	"strconv"
 
 	"github.com/parquet-go/parquet-go"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/spreadsheet"
 	"realign/internal/sweep"
 )
 
@@ -52,12 +52,12 @@ func New(f Format, w io.Writer, s *sweep.Setup) (Writer, error) {
 	case JSONL:
 		return &jsonl{json.NewEncoder(w), s}, nil
 	case CSV:
-		c := &csvFile{csv.NewWriter(w), s, columns}
-		head := make([]string, len(columns))
+		c := &csvFile{spreadsheet.NewWriter(w), columns}
+		head := make([]any, len(columns))
 		for i, column := range columns {
 			head[i] = column.name
 		}
-		return c, c.w.Write(head)
+		return c, c.w.Write(head...)
 	case Parquet:
 		return newParquet(w, s, columns), nil
 	}
@@ -74,10 +74,15 @@ func (j *jsonl) Write(o sweep.Output) error {
 	row := j.s.Config.Prompts.Rows[o.Prompt]
 	return j.w.Encode(struct {
 		sweep.Output
-		Text     string `json:"text"` // also when empty
-		Category string `json:"category,omitempty"`
-		Asked    string `json:"asked"`
-	}{o, o.Text, row.Category, row.Prompt})
+		Text      string                     `json:"text"` // also when empty
+		Category  string                     `json:"category,omitempty"`
+		Asked     string                     `json:"asked"`
+		History   []decode.Message           `json:"history,omitempty"`
+		System    string                     `json:"system,omitempty"`
+		Context   string                     `json:"context,omitempty"`
+		Reference string                     `json:"reference,omitempty"`
+		Columns   map[string]json.RawMessage `json:"columns,omitempty"` // others that the prompt came with
+	}{o, o.Text, row.Category, row.Text, row.History, row.System, row.Context, row.Reference, row.Other})
 }
 
 func (j *jsonl) Close() error { return nil }
@@ -111,7 +116,7 @@ func columnsOf(s *sweep.Setup) []column {
 	all := []column{
 		whole("prompt", func(o *sweep.Output) int { return o.Prompt }),
 		text("category", func(o *sweep.Output) string { return row(o).Category }),
-		text("asked", func(o *sweep.Output) string { return row(o).Prompt }),
+		text("asked", func(o *sweep.Output) string { return row(o).Text }),
 		{name: "lambda", number: func(o *sweep.Output) *float64 { return &o.Lambda }},
 		whole("sample", func(o *sweep.Output) int { return o.Sample }),
 		text("text", func(o *sweep.Output) string { return o.Text }),
@@ -138,27 +143,23 @@ func columnsOf(s *sweep.Setup) []column {
 }
 
 type csvFile struct {
-	w       *csv.Writer
-	s       *sweep.Setup
+	w       *spreadsheet.Writer
 	columns []column
 }
 
 func (c *csvFile) Write(o sweep.Output) error {
-	record := make([]string, len(c.columns))
+	record := make([]any, len(c.columns))
 	for i, column := range c.columns {
 		if column.text != nil {
 			record[i] = column.text(&o)
 		} else if n := column.number(&o); n != nil {
-			record[i] = strconv.FormatFloat(*n, 'g', -1, 64)
+			record[i] = *n
 		}
 	}
-	return c.w.Write(record)
+	return c.w.Write(record...)
 }
 
-func (c *csvFile) Close() error {
-	c.w.Flush()
-	return c.w.Error()
-}
+func (c *csvFile) Close() error { return c.w.Close() }
 
 // parquetFile writes the columns with their names as top-level columns of a Parquet file.
 type parquetFile struct {

@@ -11,13 +11,14 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/prompt"
 	"realign/internal/sweep"
 	"realign/internal/sweep/export"
 )
 
 func setup() *sweep.Setup {
 	return &sweep.Setup{
-		Config: sweep.Config{Prompts: sweep.Prompts{Rows: []sweep.Row{{Prompt: "Why, \"you\"?\nSo", Category: "a"}, {Prompt: "é"}}}},
+		Config: sweep.Config{Prompts: sweep.Prompts{Rows: []sweep.Row{{Text: "Why, \"you\"?\nSo", Category: "a"}, {Text: "é"}}}},
 		Judges: []sweep.Judge{{Name: "length"}, {Name: "my, judge"}},
 	}
 }
@@ -128,5 +129,38 @@ func TestParquet(t *testing.T) {
 func TestUnknownFormat(t *testing.T) {
 	if _, err := export.New("xls", &bytes.Buffer{}, setup()); fault.Of(err) == nil || fault.Of(err).Field != "format" {
 		t.Errorf("xls: %v", err)
+	}
+}
+
+// TestSpreadsheets: what a model or the owner of the prompts wrote is computed by no spreadsheet, and both tables are read again as
+// the prompts that they are about.
+func TestSpreadsheets(t *testing.T) {
+	s := setup()
+	s.Config.Prompts.Rows[0] = sweep.Row{Text: "=1+1", Category: "-x", System: "be", History: []decode.Message{{Role: "user", Content: "a"}, {Role: "assistant", Content: "b"}}}
+	for _, f := range []export.Format{export.CSV, export.JSONL} {
+		var buf bytes.Buffer
+		w, err := export.New(f, &buf, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range outputs() {
+			o.Text = `=HYPERLINK("http://evil")`
+			if err := w.Write(o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if text := buf.String(); f == export.CSV && (!strings.HasPrefix(text, "\ufeff") || !strings.Contains(text, `"'=HYPERLINK(""http://evil"")"`) || !strings.Contains(text, ",'=1+1,") || strings.Contains(text, ",=")) {
+			t.Errorf("the table is %q", text)
+		}
+		set, err := prompt.Parse(buf.Bytes(), "outputs."+string(f), prompt.Options{})
+		if err != nil || len(set.Prompts) != 2 || set.Prompts[0].Text != "=1+1" || set.Prompts[0].Category != "-x" || set.Prompts[1].Text != "é" {
+			t.Fatalf("%s: its prompts are read as %+v, %v", f, set, err)
+		}
+		if p := set.Prompts[0]; f == export.JSONL && (p.System != "be" || len(p.History) != 2) {
+			t.Errorf("the conversation is read as %+v", p)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"realign/internal/fault"
@@ -31,11 +33,12 @@ const (
 
 // asking are the parameters of every reward that asks an endpoint.
 type asking struct {
-	URL     string  `json:"url"`
-	Key     string  `json:"key"`
-	Timeout float64 `json:"timeout"`
-	Tries   int     `json:"tries"`
-	AtOnce  int     `json:"at_once"`
+	URL       string  `json:"url"`
+	Key       string  `json:"key"`
+	KeyHeader string  `json:"key_header"`
+	Timeout   float64 `json:"timeout"`
+	Tries     int     `json:"tries"`
+	AtOnce    int     `json:"at_once"`
 }
 
 func defaultAsking() asking { return asking{Timeout: 60, Tries: 5, AtOnce: 4} }
@@ -43,7 +46,8 @@ func defaultAsking() asking { return asking{Timeout: 60, Tries: 5, AtOnce: 4} }
 func askingSchema() []Parameter {
 	return []Parameter{
 		{"url", "address", ""},
-		{"key", "name of the environment variable that holds the key, sent as a bearer token", ""},
+		{"key", "name of the environment variable that holds the key", ""},
+		{"key_header", "header that the key is sent in, such as api-key; empty is a bearer token in Authorization, or api-key where that is refused", ""},
 		{"timeout", "seconds for one try", "60"},
 		{"tries", "how often to ask where the answer is 429, 5xx, late or unreadable", "5"},
 		{"at_once", "questions at a time", "4"},
@@ -54,6 +58,7 @@ func askingSchema() []Parameter {
 type endpoint struct {
 	asking
 	token string
+	named atomic.Bool // the key goes in a header of its own, as the endpoint refused a bearer token
 	http  *http.Client
 	cache Cache
 	pause time.Duration // before the second try; doubled before every further one
@@ -70,6 +75,8 @@ func (a asking) open(e Environment) (*endpoint, error) {
 		return nil, fault.Field("url", "is not an http or https address")
 	case u.User != nil:
 		return nil, fault.Field("url", "must not hold a password: name an environment variable as key")
+	case strings.ContainsFunc(a.KeyHeader, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }) || len(a.KeyHeader) > 100:
+		return nil, fault.Field("key_header", "%.40q is not the name of a header", a.KeyHeader)
 	case !(a.Timeout > 0) || a.Timeout > longestTry:
 		return nil, fault.Field("timeout", "%g is not above 0 and up to %d seconds", a.Timeout, longestTry)
 	case a.Tries < 1 || a.Tries > maxTries:
@@ -100,26 +107,36 @@ func (a asking) open(e Environment) (*endpoint, error) {
 	return p, nil
 }
 
-// check asks the address for anything at all.
-func (p *endpoint) check(ctx context.Context, method, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	request, err := p.request(ctx, method, address, nil)
-	if err != nil {
-		return err
+// trial is the context of a trial question, whose key it has: somebody waits for the answer, so it is asked twice at most.
+func (p *endpoint) trial(ctx context.Context) context.Context {
+	return context.WithValue(ctx, trial{}, true)
+}
+
+type trial struct{}
+
+// most is how often a question is asked.
+func (p *endpoint) most(ctx context.Context) int {
+	if ctx.Value(trial{}) != nil {
+		return min(p.Tries, 2)
 	}
-	response, err := p.http.Do(request)
-	if err != nil {
-		return fault.Field("url", "the endpoint does not answer: %s", cause(err))
+	return p.Tries
+}
+
+// tried puts the error of a trial question into words: which parameter is to be changed, and what the endpoint says.
+func (p *endpoint) tried(err error) error {
+	var no refused
+	var lost unreached
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &lost):
+		return fault.Field("url", "the endpoint does not answer a trial question: %v", err)
+	case errors.As(err, &no) && keyRefused(no.code):
+		return fault.Field("key", "the endpoint refuses it: %s%s", no.status, tail(no.answer))
+	case errors.As(err, &no) && no.code >= 300 && no.code < 400:
+		return fault.Field("url", "the endpoint sends elsewhere: %s", no.status)
 	}
-	response.Body.Close()
-	switch code := response.StatusCode; {
-	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		return fault.Field("key", "the endpoint refuses it: %s", response.Status)
-	case code >= 300 && code < 400:
-		return fault.Field("url", "the endpoint sends elsewhere: %s", response.Status)
-	}
-	return nil
+	return fault.Field("url", "a trial question failed: %v", err)
 }
 
 func (p *endpoint) request(ctx context.Context, method, address string, body []byte) (*http.Request, error) {
@@ -131,24 +148,60 @@ func (p *endpoint) request(ctx context.Context, method, address string, body []b
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	if p.token != "" {
+	switch {
+	case p.token == "":
+	case p.KeyHeader != "" && !strings.EqualFold(p.KeyHeader, "Authorization"):
+		request.Header.Set(p.KeyHeader, p.token)
+	case p.KeyHeader == "" && p.named.Load():
+		request.Header.Set("api-key", p.token)
+	default:
 		request.Header.Set("Authorization", "Bearer "+p.token)
 	}
 	return request, nil
 }
 
-// unreadable is an answer that came and cannot be used: asking again may help.
-type unreadable struct{ reason string }
+// address is the endpoint's address with a path below its own; its query stays.
+func (p *endpoint) address(path string) string {
+	u, err := url.Parse(p.URL)
+	if err != nil { // open has looked
+		return p.URL
+	}
+	u.Path, u.RawPath = u.Path+path, ""
+	return u.String()
+}
+
+// unreadable is an answer that came and cannot be used: asking again may help, unless it is final.
+type unreadable struct {
+	reason string
+	final  bool
+}
 
 func (u unreadable) Error() string { return u.reason }
 
+// refused is an answer whose status says that the question is not taken.
+type refused struct {
+	code   int
+	status string
+	answer []byte
+}
+
+func (r refused) Error() string { return "the endpoint says " + r.status + tail(r.answer) }
+
+// unreached is a question that got no answer.
+type unreached struct{ reason string }
+
+func (u unreached) Error() string { return u.reason }
+
+// key is what an answer is kept by.
+func (p *endpoint) key(address string, body []byte) string {
+	sum := sha256.Sum256(append([]byte(address+"\x00"), body...))
+	return hex.EncodeToString(sum[:])
+}
+
 // ask posts a question until read, which returns an unreadable error for an answer that it cannot use, takes the
-// answer. fresh is how many answers came, cached ones not counted: what has to be paid. The error is what people read.
-func (p *endpoint) ask(ctx context.Context, address string, body []byte, read func(answer []byte) error) (fresh [][]byte, err error) {
-	key := ""
+// answer, which is kept by key. fresh is how many answers came, cached ones not counted: what has to be paid. The error is what people read.
+func (p *endpoint) ask(ctx context.Context, key, address string, body []byte, read func(answer []byte) error) (fresh [][]byte, err error) {
 	if p.cache != nil {
-		sum := sha256.Sum256(append([]byte(address+"\x00"), body...))
-		key = hex.EncodeToString(sum[:])
 		if answer, ok := p.cache.Get(key); ok && read(answer) == nil {
 			return nil, nil
 		}
@@ -170,12 +223,13 @@ func (p *endpoint) ask(ctx context.Context, address string, body []byte, read fu
 				}
 				return fresh, nil
 			}
-			again = true
+			var u unreadable
+			again = !(errors.As(err, &u) && u.final)
 		}
 		if ctx.Err() != nil {
 			return fresh, errors.New("stopped before it was judged")
 		}
-		if !again || try == p.Tries {
+		if !again || try >= p.most(ctx) {
 			if try > 1 {
 				return fresh, fmt.Errorf("%w (asked %d times)", err, try)
 			}
@@ -204,24 +258,49 @@ func (p *endpoint) once(ctx context.Context, address string, body []byte) (answe
 	}
 	response, err := p.http.Do(request)
 	if err != nil {
-		return nil, true, 0, errors.New(cause(err))
+		return nil, true, 0, unreached{cause(err)}
 	}
 	defer response.Body.Close()
 	answer, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch code := response.StatusCode; {
 	case err != nil:
-		return nil, true, 0, errors.New(cause(err))
+		return nil, true, 0, unreached{cause(err)}
 	case len(answer) > maxAnswer:
 		return nil, false, 0, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
 	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
-		if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
-			wait = time.Duration(min(seconds, 300)) * time.Second
+		return nil, true, retryAfter(response.Header.Get("Retry-After"), time.Now()), refused{code, response.Status, answer}
+	case keyRefused(code) && p.token != "" && p.KeyHeader == "" && p.named.CompareAndSwap(false, true):
+		if answer, again, wait, err = p.once(ctx, address, body); err != nil {
+			p.named.Store(false)
 		}
-		return nil, true, wait, errors.New("the endpoint says " + response.Status)
+		return answer, again, wait, err
 	case code != http.StatusOK:
-		return nil, false, 0, errors.New("the endpoint says " + response.Status + tail(answer))
+		return nil, false, 0, refused{code, response.Status, answer}
 	}
 	return answer, false, 0, nil
+}
+
+// keyRefused reports whether a status says that the key is not taken.
+func keyRefused(code int) bool {
+	return code == http.StatusUnauthorized || code == http.StatusForbidden
+}
+
+// longestWait is how long an endpoint may ask to be left alone.
+const longestWait = 5 * time.Minute
+
+// retryAfter is the pause that the header of that name asks for: seconds, which may have a fraction, or a date (RFC 9110, §10.2.3).
+func retryAfter(header string, now time.Time) time.Duration {
+	header = strings.TrimSpace(header)
+	var wait time.Duration
+	if seconds, err := strconv.ParseFloat(header, 64); err == nil {
+		if !(seconds > 0) {
+			return 0
+		}
+		wait = time.Duration(math.Ceil(min(seconds, longestWait.Seconds()) * float64(time.Second)))
+	} else if at, err := http.ParseTime(header); err == nil {
+		wait = at.Sub(now)
+	}
+	return max(0, min(wait, longestWait))
 }
 
 // cause is a network error without the address, which may hold what is nobody's business.

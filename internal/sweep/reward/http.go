@@ -1,48 +1,63 @@
 package reward
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"net/http"
+	"strings"
 
+	"realign/internal/decode"
 	"realign/internal/sweep"
 )
 
 // asked is what a program or an address of the user's is told about an answer.
 type asked struct {
-	Prompt    string  `json:"prompt"`
-	System    string  `json:"system,omitempty"`
-	Context   string  `json:"context,omitempty"`
-	Reference string  `json:"reference,omitempty"`
-	Category  string  `json:"category,omitempty"`
-	Answer    string  `json:"answer"`
-	Lambda    float64 `json:"lambda"`
-	Sample    int     `json:"sample"`
-	Tokens    int     `json:"tokens"`
+	Prompt    string           `json:"prompt"`
+	History   []decode.Message `json:"history,omitempty"`
+	System    string           `json:"system,omitempty"`
+	Context   string           `json:"context,omitempty"`
+	Reference string           `json:"reference,omitempty"`
+	Category  string           `json:"category,omitempty"`
+	Answer    string           `json:"answer"`
+	Lambda    float64          `json:"lambda"`
+	Sample    int              `json:"sample"`
+	Tokens    int              `json:"tokens"`
 }
 
 func question(row *sweep.Row, o *sweep.Output) asked {
-	return asked{row.Prompt, row.System, row.Context, row.Reference, row.Category, o.Text, o.Lambda, o.Sample, o.Tokens}
+	return asked{row.Text, row.History, row.System, row.Context, row.Reference, row.Category, o.Text, o.Lambda, o.Sample, o.Tokens}
 }
 
 // answered reads a reward: a number, {"value": number} or {"missing": reason}.
 func answered(text []byte) (sweep.Value, error) {
-	var number float64
-	if json.Unmarshal(text, &number) == nil && len(text) > 0 && text[0] != 'n' {
+	if number, ok := numeric(text); ok {
 		return sweep.Of(number), nil
 	}
 	var object struct {
-		Value   *float64 `json:"value"`
-		Missing string   `json:"missing"`
+		Value   json.RawMessage `json:"value"`
+		Missing string          `json:"missing"`
 	}
 	err := json.Unmarshal(text, &object)
+	number, ok := numeric(object.Value)
 	switch {
-	case err == nil && object.Value != nil:
-		return sweep.Of(*object.Value), nil
+	case err == nil && ok:
+		return sweep.Of(number), nil
 	case err == nil && object.Missing != "":
 		return sweep.Missing("%s", object.Missing), nil
 	}
-	return sweep.Value{}, unreadable{`the answer is neither a number nor {"value": number} nor {"missing": reason}`}
+	return sweep.Value{}, unreadable{reason: `the answer is neither a number nor {"value": number} nor {"missing": reason}` + tail(text)}
+}
+
+// numeric is a number in JSON, or a text that is one.
+func numeric(data []byte) (x float64, ok bool) {
+	var text string
+	if json.Unmarshal(data, &text) == nil && len(data) > 0 {
+		data = []byte(strings.TrimSpace(text))
+	}
+	if len(data) == 0 || bytes.ContainsAny(data[:1], "nN") || json.Unmarshal(data, &x) != nil {
+		return 0, false
+	}
+	return x, true
 }
 
 type overHTTP struct {
@@ -54,7 +69,7 @@ type overHTTP struct {
 func httpReward() maker {
 	info := Info{
 		Name: "http", Title: "HTTP endpoint", Direction: sweep.Higher, Remote: true,
-		About: "POSTs {prompt, system, context, reference, category, answer, lambda, sample, tokens} and takes a number, " +
+		About: "POSTs {prompt, history, system, context, reference, category, answer, lambda, sample, tokens} and takes a number, " +
 			"{\"value\": number} or {\"missing\": reason} for an answer.",
 		Schema: append(askingSchema(), directionParameter()),
 	}
@@ -85,19 +100,29 @@ func directionParameter() Parameter {
 
 func (r *overHTTP) Info() Info { return r.info }
 
-func (r *overHTTP) Check(ctx context.Context) error { return r.check(ctx, http.MethodOptions, r.URL) }
+// Check asks one question.
+func (r *overHTTP) Check(ctx context.Context) error {
+	row := sweep.Row{Text: "What is the capital of France?", Context: "Paris is the capital of France.", Reference: "Paris.", Category: "trial"}
+	_, err := r.judge(r.trial(ctx), &row, &sweep.Output{Cell: sweep.Cell{Lambda: 1}, Text: "It is Paris.", Tokens: 5, Finish: "stop"})
+	return r.tried(err)
+}
+
+// judge asks about one answer.
+func (r *overHTTP) judge(ctx context.Context, row *sweep.Row, o *sweep.Output) (value sweep.Value, err error) {
+	body, err := json.Marshal(question(row, o))
+	if err != nil {
+		return value, err
+	}
+	_, err = r.ask(ctx, r.key(r.URL, body), r.URL, body, func(answer []byte) (err error) {
+		value, err = answered(answer)
+		return err
+	})
+	return value, err
+}
 
 func (r *overHTTP) Judge(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	return together(len(outputs), func(i int) sweep.Value {
-		body, err := json.Marshal(question(&rows[i], &outputs[i]))
-		if err != nil {
-			return sweep.Missing("%v", err)
-		}
-		var value sweep.Value
-		_, err = r.ask(ctx, r.URL, body, func(answer []byte) (err error) {
-			value, err = answered(answer)
-			return err
-		})
+		value, err := r.judge(ctx, &rows[i], &outputs[i])
 		if err != nil {
 			return sweep.Missing("%v", err)
 		}

@@ -3,6 +3,7 @@ package reward
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -76,7 +77,7 @@ func (c *memory) Put(key string, answer []byte) {
 func openJudge(t *testing.T, s *server, parameters string, e Environment) *judge {
 	t.Helper()
 	e.Headless = true
-	r := open(t, "judge", fmt.Sprintf(`{"url":%q,"model":"m","price_in":10,"price_out":100%s}`, s.URL+"/v1", parameters), e, sweep.Row{Prompt: "p", Reference: "r"})
+	r := open(t, "judge", fmt.Sprintf(`{"url":%q,"model":"m","price_in":10,"price_out":100%s}`, s.URL+"/v1", parameters), e, sweep.Row{Text: "p", Reference: "r"})
 	j := r.(*judge)
 	j.pause = time.Millisecond
 	return j
@@ -96,7 +97,7 @@ func TestPointwise(t *testing.T) {
 	})
 	cache := &memory{m: map[string][]byte{}}
 	j := openJudge(t, s, "", Environment{Cache: cache})
-	rows := []sweep.Row{{Prompt: "what is λ?"}, {Prompt: "what is λ?"}}
+	rows := []sweep.Row{{Text: "what is λ?"}, {Text: "what is λ?"}}
 	outputs := []sweep.Output{{Text: "a strength"}, {Text: "no >>> idea"}}
 	for try := range 2 {
 		values := j.Judge(t.Context(), rows, outputs)
@@ -134,7 +135,7 @@ func TestPairwise(t *testing.T) {
 			say(w, fmt.Sprintf(`{"explanation":"","winner":%q}`, verdicts[name](answers)))
 		})
 		j := openJudge(t, s, `,"mode":"pairwise"`, Environment{})
-		row := sweep.Row{Prompt: "p"}
+		row := sweep.Row{Text: "p"}
 		outputs := []sweep.Output{
 			{Cell: sweep.Cell{Lambda: 0, Sample: 0}, Text: "good"}, {Cell: sweep.Cell{Lambda: 1, Sample: 0}, Text: "bad"},
 			{Cell: sweep.Cell{Lambda: 0, Sample: 1}, Text: "bad"}, {Cell: sweep.Cell{Lambda: 1, Sample: 1}, Text: "good"},
@@ -151,7 +152,7 @@ func TestPairwise(t *testing.T) {
 			t.Errorf("%s: %+v", name, lone)
 		}
 		j = openJudge(t, s, `,"mode":"pairwise","against":"reference"`, Environment{})
-		if v := value(t, j, sweep.Row{Prompt: "p", Reference: "bad"}, outputs[0]); v.Value != want[0] || !v.OK() {
+		if v := value(t, j, sweep.Row{Text: "p", Reference: "bad"}, outputs[0]); v.Value != want[0] || !v.OK() {
 			t.Errorf("%s against the reference: %+v", name, v)
 		}
 	}
@@ -194,12 +195,12 @@ func TestFailures(t *testing.T) {
 				}
 				say(w, `{"explanation":"","score":6}`)
 			})
-			v := value(t, openJudge(t, s, timeout, Environment{}), sweep.Row{Prompt: "p"}, sweep.Output{Text: "a"})
+			v := value(t, openJudge(t, s, timeout, Environment{}), sweep.Row{Text: "p"}, sweep.Output{Text: "a"})
 			if test.again && (!v.OK() || v.Value != 6 || s.asked.Load() != 3) {
 				t.Errorf("%+v after %d questions, want 6 at the third", v, s.asked.Load())
 			}
 			always := newServer(t, func(_ int, w http.ResponseWriter, q query) { test.fail(w, q.gone) })
-			v = value(t, openJudge(t, always, timeout+`,"tries":2`, Environment{}), sweep.Row{Prompt: "p"}, sweep.Output{Text: "a"})
+			v = value(t, openJudge(t, always, timeout+`,"tries":2`, Environment{}), sweep.Row{Text: "p"}, sweep.Output{Text: "a"})
 			if v.OK() || !strings.Contains(v.Missing, test.says) {
 				t.Errorf("%+v, want it missing for %q", v, test.says)
 			}
@@ -224,7 +225,7 @@ func TestPairwiseFailures(t *testing.T) {
 		says   string
 		cost   float64 // in completions
 	}{
-		"500":        {func(w http.ResponseWriter) { http.Error(w, "oops", http.StatusInternalServerError) }, "500 Internal Server Error (asked 2 times)", 1},
+		"500":        {func(w http.ResponseWriter) { http.Error(w, "oops", http.StatusInternalServerError) }, "500 Internal Server Error: oops (asked 2 times)", 1},
 		"no winner":  {func(w http.ResponseWriter) { say(w, `{"explanation":"","winner":"both"}`) }, "named none of A, B and tie", 3},
 		"not JSON":   {func(w http.ResponseWriter) { say(w, "A, I think") }, "verdict is not JSON", 3},
 		"no content": {func(w http.ResponseWriter) { io.WriteString(w, `{"choices":[{"message":{"content":null}}]}`) }, "verdict is not JSON", 1},
@@ -238,7 +239,7 @@ func TestPairwiseFailures(t *testing.T) {
 			test.second(w)
 		})
 		j := openJudge(t, s, `,"mode":"pairwise","against":"reference","tries":2`, Environment{})
-		v := value(t, j, sweep.Row{Prompt: "p", Reference: "r"}, sweep.Output{Text: "a"})
+		v := value(t, j, sweep.Row{Text: "p", Reference: "r"}, sweep.Output{Text: "a"})
 		if v.OK() || !strings.Contains(v.Missing, test.says) || math.Abs(v.Cost-test.cost*(100*10+10*100)/1e6) > 1e-12 {
 			t.Errorf("%s: %+v, want it missing for %q at the price of %g", name, v, test.says, test.cost)
 		}
@@ -259,7 +260,7 @@ func TestCacheKeepsNoFailures(t *testing.T) {
 	})
 	cache := &memory{m: map[string][]byte{}}
 	j := openJudge(t, s, `,"tries":3`, Environment{Cache: cache})
-	ask := func() sweep.Value { return value(t, j, sweep.Row{Prompt: "p"}, sweep.Output{Text: "a"}) }
+	ask := func() sweep.Value { return value(t, j, sweep.Row{Text: "p"}, sweep.Output{Text: "a"}) }
 	if v := ask(); v.OK() || len(cache.m) != 0 {
 		t.Fatalf("%+v, %d kept", v, len(cache.m))
 	}
@@ -330,7 +331,7 @@ func TestRetryAfter(t *testing.T) {
 		say(w, `{"explanation":"","score":6}`)
 	})
 	start := time.Now()
-	if v := value(t, openJudge(t, s, "", Environment{}), sweep.Row{Prompt: "p"}, sweep.Output{Text: "a"}); !v.OK() {
+	if v := value(t, openJudge(t, s, "", Environment{}), sweep.Row{Text: "p"}, sweep.Output{Text: "a"}); !v.OK() {
 		t.Fatalf("%+v", v)
 	}
 	if took := time.Since(start); took < time.Second {
@@ -343,11 +344,13 @@ func TestReachable(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if key = r.Header.Get("Authorization"); key != "Bearer right" {
 			w.WriteHeader(http.StatusUnauthorized)
+			return
 		}
+		say(w, `{"score":7}`)
 	}))
 	rewards := func(name, url, secret string) []Named {
 		r, err := Open(&sweep.Config{
-			Prompts: sweep.Prompts{Rows: []sweep.Row{{Prompt: "p"}}},
+			Prompts: sweep.Prompts{Rows: []sweep.Row{{Text: "p"}}},
 			Rewards: []sweep.Reward{{Reward: name, Name: "mine", Parameters: json.RawMessage(url)}},
 		}, Environment{Headless: true, Secret: func(string) string { return secret }})
 		if err != nil {
@@ -393,7 +396,7 @@ func TestHTTP(t *testing.T) {
 		}
 	}))
 	defer s.Close()
-	row := sweep.Row{Prompt: "p"}
+	row := sweep.Row{Text: "p"}
 	r := open(t, "http", fmt.Sprintf(`{"url":%q,"direction":"lower","tries":1}`, s.URL), Environment{Headless: true}, row)
 	if r.Info().Direction != sweep.Lower {
 		t.Error("the direction was not taken")
@@ -445,9 +448,9 @@ func TestHTTPFailures(t *testing.T) {
 				timeout = 0.25
 			}
 			judge := func() sweep.Value {
-				r := open(t, "http", fmt.Sprintf(`{"url":%q,"key":"KEY","tries":3,"timeout":%g}`, s.URL, timeout), Environment{Headless: true, Secret: func(string) string { return "secret" }}, sweep.Row{Prompt: "p"})
+				r := open(t, "http", fmt.Sprintf(`{"url":%q,"key":"KEY","tries":3,"timeout":%g}`, s.URL, timeout), Environment{Headless: true, Secret: func(string) string { return "secret" }}, sweep.Row{Text: "p"})
 				r.(*overHTTP).pause = time.Millisecond
-				return value(t, r, sweep.Row{Prompt: "p"}, sweep.Output{Text: "a"})
+				return value(t, r, sweep.Row{Text: "p"}, sweep.Output{Text: "a"})
 			}
 			if v := judge(); test.again && (!v.OK() || v.Value != 6 || asked.Load() != 3) {
 				t.Errorf("%+v after %d questions, want 6 at the third", v, asked.Load())
@@ -470,9 +473,12 @@ func FuzzVerdict(f *testing.F) {
 	f.Add([]byte(`{"choices":[{"message":{"content":"{\"score\":3}"}}]}`))
 	f.Add([]byte(`{"value":null}`))
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		if text, err := content(answer); err == nil {
-			var v verdict
-			_ = json.Unmarshal([]byte(object(text)), &v)
+		for _, check := range []func(v *verdict) error{
+			func(v *verdict) error { _, err := v.score(); return err }, func(v *verdict) error { _, err := v.share(); return err },
+		} {
+			if err := readVerdict(answer, check); err != nil && !errors.As(err, new(unreadable)) {
+				t.Errorf("%v", err)
+			}
 		}
 		if v, err := answered(answer); err == nil && !v.OK() && v.Missing == "" {
 			t.Errorf("%+v", v)

@@ -62,7 +62,7 @@ func TestOverlapAgreesWithPublishedImplementations(t *testing.T) {
 		t.Fatal(err, len(file.Pairs))
 	}
 	for _, p := range file.Pairs {
-		row, o := sweep.Row{Prompt: "p", Reference: p.Reference}, sweep.Output{Text: p.Answer}
+		row, o := sweep.Row{Text: "p", Reference: p.Reference}, sweep.Output{Text: p.Answer}
 		near(t, "ROUGE-L of "+p.Answer, value(t, open(t, "rouge-l", "{}", Environment{}, row), row, o).Value, p.Rouge, 1e-9)
 		near(t, "chrF of "+p.Answer, value(t, open(t, "chrf", "{}", Environment{}, row), row, o).Value, p.Chrf, 1e-9)
 		near(t, "chrF3 of "+p.Answer, value(t, open(t, "chrf", `{"order":3,"beta":1}`, Environment{}, row), row, o).Value, p.Chrf3, 1e-9)
@@ -70,7 +70,7 @@ func TestOverlapAgreesWithPublishedImplementations(t *testing.T) {
 }
 
 func TestReadability(t *testing.T) {
-	row := sweep.Row{Prompt: "p"}
+	row := sweep.Row{Text: "p"}
 	// One sentence of six words of one syllable.
 	o := sweep.Output{Text: "The cat sat on the mat."}
 	near(t, "ease", value(t, open(t, "readability", "{}", Environment{}, row), row, o).Value, 206.835-1.015*6-84.6, 1e-9)
@@ -101,7 +101,7 @@ func TestReadabilityAgreesWithTextstat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := sweep.Row{Prompt: "p"}
+	row := sweep.Row{Text: "p"}
 	ease, grade := open(t, "readability", "{}", Environment{}, row), open(t, "readability", `{"formula":"grade"}`, Environment{}, row)
 	compared := 0
 	for _, text := range file.Texts {
@@ -150,7 +150,7 @@ func TestClassifiersAgreeWithPython(t *testing.T) {
 	if len(words.Examples) < 20 {
 		t.Fatalf("%d examples", len(words.Examples))
 	}
-	row := sweep.Row{Prompt: "p"}
+	row := sweep.Row{Text: "p"}
 	reward := open(t, "sentiment", "", Environment{}, row)
 	for _, e := range words.Examples {
 		near(t, e.Text, words.logit(e.Text), e.Logit, 1e-6)
@@ -172,7 +172,7 @@ func TestClassifiersAgreeWithPython(t *testing.T) {
 // TestSimple checks rewards on answers whose values can be worked out by hand; want NaN is missing.
 func TestSimple(t *testing.T) {
 	missing := math.NaN()
-	rows := sweep.Row{Prompt: "p", Context: "Marie Curie was born in Warsaw in 1867. She won two prizes.", Reference: "r"}
+	rows := sweep.Row{Text: "p", Context: "Marie Curie was born in Warsaw in 1867. She won two prizes.", Reference: "r"}
 	for _, test := range []struct {
 		reward, parameters, text string
 		output                   sweep.Output
@@ -224,7 +224,7 @@ func TestSimple(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	row := sweep.Row{Prompt: "p"}
+	row := sweep.Row{Text: "p"}
 	for _, test := range []struct{ reward, parameters, field, says string }{
 		{"lenght", "", "rewards", `nearest is "length"`},
 		{"length", `{"lwo":3}`, "rewards.x.lwo", `nearest is "low"`},
@@ -275,7 +275,7 @@ func TestRegistry(t *testing.T) {
 }
 
 func TestCommand(t *testing.T) {
-	row := sweep.Row{Prompt: "p"}
+	row := sweep.Row{Text: "p"}
 	judge := func(parameters string, texts ...string) []sweep.Value {
 		var rows []sweep.Row
 		var outputs []sweep.Output
@@ -319,10 +319,10 @@ func TestCommand(t *testing.T) {
 func TestCommandEndsAsAWhole(t *testing.T) {
 	for name, timeout := range map[string]float64{"late": 0.5, "stopped": 60} {
 		pids := filepath.Join(t.TempDir(), "pid")
-		r := open(t, "command", fmt.Sprintf(`{"command":"sleep 300 & echo $! > %s; wait","timeout":%g}`, pids, timeout), Environment{Headless: true}, sweep.Row{Prompt: "p"})
+		r := open(t, "command", fmt.Sprintf(`{"command":"sleep 300 & echo $! > %s; wait","timeout":%g}`, pids, timeout), Environment{Headless: true}, sweep.Row{Text: "p"})
 		ctx, cancel := context.WithCancel(t.Context())
 		judged := make(chan sweep.Value, 1)
-		go func() { judged <- r.Judge(ctx, []sweep.Row{{Prompt: "p"}}, []sweep.Output{{Text: "a"}})[0] }()
+		go func() { judged <- r.Judge(ctx, []sweep.Row{{Text: "p"}}, []sweep.Output{{Text: "a"}})[0] }()
 		pid := 0
 		for late := time.Now().Add(30 * time.Second); pid == 0; time.Sleep(5 * time.Millisecond) {
 			data, _ := os.ReadFile(pids)

@@ -2,7 +2,7 @@
 
 import { all, make, one, tell } from "../dom/dom";
 import { turnsList } from "../lanes/lanes";
-import { parseLambda } from "../lambda/lambda";
+import { notNumber, parseLambda } from "../lambda/lambda";
 import type { LaneSpec, Limits, MapSpec, Message, PairStatus, Sampling, Spec } from "../protocol/protocol";
 import { stateWords } from "../pairs/pairs";
 
@@ -239,8 +239,9 @@ export class Compose {
   readMap(faults: Fault[]): MapSpec {
     const { lambda_min, lambda_max } = this.limits;
     const read = (name: "from" | "to") => {
-      const x = parseLambda(one<HTMLInputElement>(this.form, `[data-map-${name}]`).value);
-      if (Number.isNaN(x)) faults.push({ field: name, message: "A λ belongs here." });
+      const { value } = one<HTMLInputElement>(this.form, `[data-map-${name}]`);
+      const x = parseLambda(value);
+      if (Number.isNaN(x)) faults.push({ field: name, message: notNumber(value) });
       else if (x < lambda_min || x > lambda_max) faults.push({ field: name, message: `From ${lambda_min} to ${lambda_max}.` });
       return x;
     };

@@ -22,9 +22,9 @@ const fractions: Record<string, number> = {
   "½": 1 / 2, "⅓": 1 / 3, "⅔": 2 / 3, "¼": 1 / 4, "¾": 3 / 4, "⅕": 1 / 5, "⅙": 1 / 6, "⅚": 5 / 6, "⅛": 1 / 8,
 };
 
-/** Reads what people write for λ: "0.5", "0,5", "−1", "1/6", "1½". NaN if it is none of these. */
+/** Reads what people write for λ: "0.5", "−1", "1/6", "1½". NaN if it is none of these: notNumber says why. */
 export function parseLambda(text: string): number {
-  let s = text.trim().replace("−", "-").replace(",", ".");
+  let s = text.trim().replace("−", "-");
   let sign = 1;
   if (s.startsWith("-") || s.startsWith("+")) {
     if (s.startsWith("-")) sign = -1;
@@ -41,7 +41,15 @@ export function parseLambda(text: string): number {
     const by = Number(ratio[2]);
     return by === 0 ? Number.NaN : (sign * Number(ratio[1])) / by;
   }
-  return /^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(s) ? sign * Number(s) : Number.NaN;
+  const x = sign * Number(s);
+  return Number.isFinite(x) && /^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(s) ? x : Number.NaN;
+}
+
+/** What to say of a text that parseLambda does not read. A comma may stand for a point or between two numbers: it is not guessed. */
+export function notNumber(text: string): string {
+  const s = text.trim();
+  if (!/^[-+−]?\s*\d+,\d+(e[+-]?\d+)?$/i.test(s)) return "λ is a number, such as 0.5 or 1/6.";
+  return `“${s}” has a comma: write ${s.replace(",", ".").replace("−", "-")}.`;
 }
 
 export function total(v: readonly number[]): number {

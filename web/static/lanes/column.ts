@@ -2,7 +2,7 @@
 
 import { all, copyText, make, one, tell } from "../dom/dom";
 import {
-  effectiveBeta, formatLambda, formatNumber, hue, parseLambda, plain, ratioStep, same, words,
+  effectiveBeta, formatLambda, formatNumber, hue, notNumber, parseLambda, plain, ratioStep, same, words,
 } from "../lambda/lambda";
 import { type Lane, type Token, laneText, logRatio } from "../run/run";
 
@@ -185,7 +185,7 @@ export class Column {
       const x = parseLambda(input.value);
       const bad = Number.isNaN(x) || x < this.bounds.min || x > this.bounds.max;
       input.setAttribute("aria-invalid", String(bad));
-      if (Number.isNaN(x)) wrong = "λ is a number, such as 0.5 or 1/6.";
+      if (Number.isNaN(x)) wrong = notNumber(input.value);
       else if (bad) wrong = `λ is from ${formatNumber(this.bounds.min, 2)} to ${formatNumber(this.bounds.max, 2)}.`;
     }
     tell(one(this.element, "[data-lambda-error]"), wrong);

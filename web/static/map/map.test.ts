@@ -52,10 +52,10 @@ test("slider, number, steps and PageUp move along the map", () => {
   assert.equal(all(section, "[data-map-row][data-on]").length, 1);
   assert.equal(one(section, "[data-map-cursor]").getAttribute("x1"), "10.000%");
 
-  number.value = "0,7";
+  number.value = "0.70";
   number.dispatchEvent(event("input"));
   assert.equal(text(), "A good film, too long");
-  assert.equal(number.value, "0,7", "what is typed is left alone");
+  assert.equal(number.value, "0.70", "what is typed is left alone");
   number.value = "3";
   number.dispatchEvent(event("input"));
   assert.equal(text(), "A good film, too long", "what is no λ of the map changes nothing");

@@ -1,7 +1,7 @@
 // Moving along a λ-map that the server has drawn: the text follows λ at once, and forks say why they are there.
 
 import { all, make, one, tell } from "../dom/dom";
-import { effectiveBeta, formatNumber, parseLambda, plain } from "../lambda/lambda";
+import { effectiveBeta, formatNumber, notNumber, parseLambda, plain } from "../lambda/lambda";
 import { type Branch, type MapData, between, branchAt, ending, known, pieces, quoted } from "./along";
 
 /** A λ that was pointed at has few digits. */
@@ -108,7 +108,7 @@ export class MapSection {
     const x = parseLambda(this.number.value);
     const { from, to } = this.data;
     const sound = x >= from && x <= to;
-    tell(one(this.section, "[data-map-error]"), sound ? "" : `The map is of λ from ${lambdaText(from)} to ${lambdaText(to)}.`);
+    tell(one(this.section, "[data-map-error]"), sound ? "" : Number.isNaN(x) ? notNumber(this.number.value) : `The map is of λ from ${lambdaText(from)} to ${lambdaText(to)}.`);
     if (!sound) this.number.setAttribute("aria-invalid", "true");
     else this.move(x, settled ? undefined : this.number);
   }
