@@ -413,6 +413,7 @@ func (p *Pair) Close() error {
 		p.twin.Close()
 	}
 	p.reference.Close()
+	p.vocabulary.chat.Close()
 	p.weights.Close()
 	giveBack()
 	return nil
