@@ -3,6 +3,7 @@ package gguf_test
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +111,26 @@ func TestCheckModel(t *testing.T) {
 		"split":            {func(f *gguftest.File) { f.Set("split.count", uint32(3)) }, "3 parts"},
 		"no weights":       {func(f *gguftest.File) { f.Tensors = nil }, "no weights"},
 		"template":         {func(f *gguftest.File) { f.Set("tokenizer.chat_template", uint32(3)) }, "chat_template"},
+
+		// What llama.cpp ends the process on.
+		"alignment":            {func(f *gguftest.File) { f.Set("general.alignment", uint32(8)) }, "general.alignment is 8"},
+		"too many experts":     {func(f *gguftest.File) { f.Set("llama.expert_count", uint32(513)) }, "expert_count"},
+		"no expert used":       {func(f *gguftest.File) { f.Set("llama.expert_count", uint32(4)) }, "expert_used_count"},
+		"experts out of none":  {func(f *gguftest.File) { f.Set("llama.expert_used_count", uint32(2)) }, "expert_used_count"},
+		"groups of no experts": {func(f *gguftest.File) { f.Set("llama.expert_group_count", uint32(2)) }, "expert_group_count"},
+		"no tokenizer":         {func(f *gguftest.File) { f.Set("tokenizer.ggml.model", "none") }, "no vocabulary"},
+		"unknown tokenizer":    {func(f *gguftest.File) { f.Set("tokenizer.ggml.model", "gpt9") }, "tokenizer.ggml.model"},
+		"another's tokenizer":  {func(f *gguftest.File) { f.Set("tokenizer.ggml.model", "llama") }, "byte 0x00"},
+		"negative epsilon":     {func(f *gguftest.File) { f.Set("llama.attention.layer_norm_rms_epsilon", float32(-1)) }, "epsilon is -1"},
+		"epsilon not a number": {func(f *gguftest.File) {
+			f.Set("llama.attention.layer_norm_rms_epsilon", float32(math.NaN()))
+		}, "epsilon is NaN"},
+		"scaling":         {func(f *gguftest.File) { f.Set("llama.rope.scaling.type", "wide") }, "rope.scaling.type"},
+		"odd rope":        {func(f *gguftest.File) { f.Set("llama.rope.dimension_count", uint32(15)) }, "rope.dimension_count"},
+		"heads of floats": {func(f *gguftest.File) { f.Set("llama.attention.head_count", []float32{4, 4}) }, "head_count"},
+		"groups of heads": {func(f *gguftest.File) { f.Set("llama.attention.head_count_kv", uint32(3)) }, "head_count"},
+		"too many layers": {func(f *gguftest.File) { f.Set("llama.block_count", uint32(513)) }, "block_count"},
+		"characters":      {func(f *gguftest.File) { f.Set("tokenizer.ggml.precompiled_charsmap", uint32(1)) }, "precompiled_charsmap"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := gguftest.Model(1)

@@ -2,7 +2,6 @@ package gguf
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"realign/internal/fault"
@@ -63,11 +62,8 @@ func (f *File) CheckModel() error {
 	if n, ok := f.Integer("split.count"); ok && n > 1 {
 		return f.invalid("is one of %d parts: join them into one file first", n)
 	}
-	for _, key := range []string{"block_count", "embedding_length", "context_length", "attention.head_count"} {
-		key = f.Architecture() + "." + key
-		if n, ok := f.Integer(key); ok && (n <= 0 || n > math.MaxInt32/2) {
-			return f.invalid("%s is %d", key, n)
-		}
+	if err := f.checkNumbers(); err != nil {
+		return err
 	}
 	return f.checkVocabulary()
 }
@@ -77,8 +73,11 @@ func (f *File) CheckModel() error {
 func (f *File) checkVocabulary() error {
 	const prefix = "tokenizer.ggml."
 	tokens := f.tokens()
-	if f.String(prefix+"model") == "" || len(tokens) == 0 {
+	switch model := f.String(prefix + "model"); {
+	case model == "", len(tokens) == 0, model == "none", model == "no_vocab":
 		return f.invalid("has no vocabulary")
+	case !slices.Contains(tokenizers, model):
+		return f.invalid("%smodel is %.40q, none of %q", prefix, model, tokenizers)
 	}
 	first := make(map[string]int, len(tokens))
 	for i, token := range tokens {
@@ -89,6 +88,16 @@ func (f *File) checkVocabulary() error {
 			return f.invalid("tokens %d and %d are both %q", j, i, token)
 		}
 		first[token] = i
+	}
+	if err := f.checkBytes(first); err != nil {
+		return err
+	}
+	if value, ok := f.Metadata[prefix+"precompiled_charsmap"]; ok {
+		switch value.(type) {
+		case []uint8, []int8:
+		default:
+			return f.invalid("%sprecompiled_charsmap is not a list of bytes", prefix)
+		}
 	}
 	for key, n := range map[string]int{"token_type": len(f.types()), "scores": len(f.scores())} {
 		if _, ok := f.Metadata[prefix+key]; ok && n != len(tokens) {
@@ -113,6 +122,26 @@ func (f *File) checkVocabulary() error {
 		}
 		if id, whole := f.Integer(prefix + key); !whole || id < 0 || id >= int64(len(tokens)) {
 			return f.invalid("%s%s is %v, but there are %d tokens", prefix, key, value, len(tokens))
+		}
+	}
+	return nil
+}
+
+// tokenizers are those of llama.cpp, by tokenizer.ggml.model.
+var tokenizers = []string{"gpt2", "llama", "t5", "rwkv", "bert", "plamo2"}
+
+// checkBytes wants a token for every byte in a vocabulary of the tokenizers that write unknown characters in bytes: llama.cpp
+// ends the process where one is missing. A vocabulary of another tokenizer under their name has none.
+func (f *File) checkBytes(tokens map[string]int) error {
+	model := f.String("tokenizer.ggml.model")
+	if model != "llama" && model != "plamo2" {
+		return nil
+	}
+	for b := range 256 {
+		_, named := tokens[fmt.Sprintf("<0x%02X>", b)]
+		_, plain := tokens[string([]byte{byte(b)})]
+		if !named && (!plain || model == "plamo2") {
+			return f.invalid("tokenizer.ggml.model is %q, but no token stands for byte 0x%02X: the vocabulary is another tokenizer's", model, b)
 		}
 	}
 	return nil

@@ -28,7 +28,9 @@ const char *realign_open_library(const char *path) {
 #ifdef _WIN32
 	return "shared libraries are not opened on this system";
 #else
+	realign_enter();
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	realign_leave();
 	if (library == NULL) {
 		return dlerror();
 	}
@@ -47,6 +49,7 @@ static bool is_gpu(ggml_backend_dev_t device) {
 
 int32_t realign_devices(realign_device *out, int32_t capacity) {
 	int32_t n = 0;
+	realign_enter();
 	for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
 		ggml_backend_dev_t device = ggml_backend_dev_get(i);
 		if (!is_gpu(device)) {
@@ -67,6 +70,7 @@ int32_t realign_devices(realign_device *out, int32_t capacity) {
 		}
 		n++;
 	}
+	realign_leave();
 	return n;
 }
 
@@ -97,11 +101,20 @@ struct llama_model *realign_load(const char *path, const char **devices, int32_t
 		params.progress_callback = report_progress;
 		params.progress_callback_user_data = (void *) progress;
 	}
+	realign_enter();
 	model = llama_model_load_from_file(path, params);
+	realign_leave();
 end:
 	free(list);
 	free(split);
 	return model;
+}
+
+struct llama_adapter_lora *realign_load_adapter(struct llama_model *model, const char *path) {
+	realign_enter();
+	struct llama_adapter_lora *adapter = llama_adapter_lora_init(model, path);
+	realign_leave();
+	return adapter;
 }
 
 void realign_dissolve(void) {
@@ -143,7 +156,9 @@ realign_context *realign_open(struct llama_model *model, realign_options options
 		return NULL;
 	}
 	uint32_t n = options.batch;
+	realign_enter();
 	c->context = llama_init_from_model(model, params);
+	realign_leave();
 	c->token = calloc(n, sizeof *c->token);
 	c->position = calloc(n, sizeof *c->position);
 	c->sequence = calloc(n, sizeof *c->sequence);
@@ -195,11 +210,15 @@ int32_t realign_forward(realign_context *c, int32_t n) {
 		.seq_id = c->sequences,
 		.logits = c->want,
 	};
+	realign_enter();
 	int32_t result = llama_decode(c->context, batch);
+	if (result == 0) {
+		llama_synchronize(c->context);
+	}
+	realign_leave();
 	if (result != 0) {
 		return result;
 	}
-	llama_synchronize(c->context);
 	for (int32_t i = 0; i < n; i++) {
 		c->logits[i] = c->want[i] ? llama_get_logits_ith(c->context, i) : NULL;
 	}
@@ -226,6 +245,7 @@ bool realign_copy(realign_context *c, llama_seq_id dst, llama_seq_id src, int32_
 int64_t realign_pieces(const struct llama_vocab *vocab, char *buffer, int64_t size, int64_t *ends, bool *last) {
 	int64_t used = 0;
 	int32_t n = llama_vocab_n_tokens(vocab);
+	realign_enter();
 	for (llama_token t = 0; t < n; t++) {
 		int64_t room = used < size ? size - used : 0;
 		int32_t bytes = llama_token_to_piece(vocab, t, buffer + (size - room), (int32_t) (room < 1 << 20 ? room : 1 << 20), 0, false);
@@ -233,5 +253,6 @@ int64_t realign_pieces(const struct llama_vocab *vocab, char *buffer, int64_t si
 		ends[t] = used;
 		last[t] = llama_vocab_is_eog(vocab, t);
 	}
+	realign_leave();
 	return used;
 }

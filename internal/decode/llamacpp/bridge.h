@@ -52,6 +52,22 @@ typedef struct {
 	llama_seq_id **sequences; // pointers into sequence
 } realign_context;
 
+// REALIGN_ABORTED is the exit code of a process that llama.cpp ended.
+#define REALIGN_ABORTED 8
+
+// Makes what ends the process inside llama.cpp end it in one line, with the code REALIGN_ABORTED. Called once, after Go's
+// runtime has taken its signals.
+void realign_guard(void);
+
+// What is called between these two, on this thread, is llama.cpp.
+void realign_enter(void);
+void realign_leave(void);
+
+// Tokenises as llama_tokenize does. INT32_MIN is a text that the vocabulary cannot write.
+int32_t realign_tokenize(const struct llama_vocab *vocab, const char *text, int32_t length, llama_token *tokens, int32_t most, bool special);
+
+struct llama_adapter_lora *realign_load_adapter(struct llama_model *model, const char *path);
+
 void realign_set_log(void);
 
 // Opens a shared library, to stay, and makes ggml in it use our log. Returns NULL, or why it cannot be opened.

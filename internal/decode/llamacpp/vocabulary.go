@@ -7,6 +7,8 @@ import "C"
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 	"unsafe"
@@ -93,15 +95,20 @@ func (v *vocabulary) Encode(text string, special bool) ([]decode.Token, error) {
 	if !utf8.ValidString(text) {
 		text = strings.ToValidUTF8(text, "\uFFFD") // llama.cpp ends the process on some invalid sequences
 	}
-	ids, err := v.weights.model.Tokenize(text, false, special)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the text cannot be tokenised")
+	bytes := unsafe.StringData(text) // llama.cpp is told the length, and reads no zero at the end
+	tokens := make([]decode.Token, len(text)+2)
+	for range 2 {
+		n := C.realign_tokenize(v.weights.vocabulary(), (*C.char)(unsafe.Pointer(bytes)), C.int32_t(len(text)),
+			(*C.llama_token)(unsafe.Pointer(&tokens[0])), C.int32_t(len(tokens)), C.bool(special))
+		switch {
+		case n == math.MinInt32:
+			return nil, fault.New(fault.Invalid, "the model's vocabulary has no tokens for some of the text")
+		case n >= 0:
+			return slices.Clone(tokens[:n]), nil
+		}
+		tokens = make([]decode.Token, -n)
 	}
-	tokens := make([]decode.Token, len(ids))
-	for i, id := range ids {
-		tokens[i] = decode.Token(id)
-	}
-	return tokens, nil
+	return nil, fault.New(fault.Internal, "the text cannot be tokenised")
 }
 
 // EncodePlain tokenises a text to be completed.
