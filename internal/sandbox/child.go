@@ -121,21 +121,27 @@ func limit() {
 	}
 }
 
-// lastWords keeps the first line that a process writes to its standard error.
-type lastWords struct {
-	text [400]byte
-	n    int
-}
+// lastWords keeps the end of what a process writes to its standard error. A fatal error is short: traces are off.
+type lastWords struct{ text []byte }
 
 func (l *lastWords) Write(b []byte) (int, error) {
-	l.n += copy(l.text[l.n:], b)
+	const most = 4 << 10
+	l.text = append(l.text, b...)
+	l.text = l.text[max(0, len(l.text)-most):]
 	return len(b), nil
 }
 
 // reason is why a process ended, in words.
 func (l *lastWords) reason(limits Limits) string {
-	words := string(l.text[:l.n])
-	line, _, _ := strings.Cut(words, "\n")
+	words := strings.TrimSpace(strings.ToValidUTF8(string(l.text), "?"))
+	line := words
+	for l := range strings.Lines(words) {
+		for _, start := range []string{"realign: ", "fatal error: ", "panic: ", "runtime: ", "SIG"} {
+			if rest, ok := strings.CutPrefix(strings.TrimSpace(l), start); ok {
+				line = strings.TrimPrefix(start+rest, "realign: ")
+			}
+		}
+	}
 	switch {
 	case strings.Contains(words, "stack exceeds"), strings.Contains(words, "stack overflow"):
 		return "goes too deep: a call that calls itself without an end, or too many levels"
@@ -145,7 +151,10 @@ func (l *lastWords) reason(limits Limits) string {
 	case line == "":
 		return "ended its process without a word"
 	}
-	return "ended its process: " + strings.ToValidUTF8(line, "?")
+	if rest, ok := strings.CutPrefix(line, "llama.cpp ended the process: "); ok {
+		return "was ended by llama.cpp: " + rest
+	}
+	return fmt.Sprintf("ended its process: %.300s", strings.Join(strings.Fields(line), " "))
 }
 
 func writeFrame(w io.Writer, data []byte) error {

@@ -20,7 +20,20 @@ import (
 type Limits struct {
 	Time   time.Duration // of one call
 	Memory int64         // bytes of the process
+
+	// Environment gives the process the program's environment, which it has none of otherwise: for code of the program's own
+	// that may end its process, and not for what somebody else wrote.
+	Environment bool
 }
+
+// Death is the error of a call whose process ended by itself. It unwraps to an Invalid error with the same words.
+type Death struct {
+	Code int // exit code, or -1 after a signal
+	why  *fault.Error
+}
+
+func (d *Death) Error() string { return d.why.Error() }
+func (d *Death) Unwrap() error { return d.why }
 
 // maxFrame bounds a question and an answer, in bytes.
 const maxFrame = 64 << 20
@@ -148,7 +161,9 @@ func (p *Process) start() (*running, error) {
 	}
 	r := &running{cmd: exec.Command(program), words: &lastWords{}}
 	r.cmd.Args = arguments(p.name, p.limits)
-	r.cmd.Env = environment()
+	if !p.limits.Environment {
+		r.cmd.Env = environment()
+	}
 	r.cmd.Stderr = r.words
 	r.cmd.WaitDelay = time.Second
 	detach(r.cmd)
@@ -197,7 +212,11 @@ func (p *Process) end(r *running) {
 // died says why a process ended by itself: a fatal error of the runtime, which a limit of memory or stack leads to.
 func (p *Process) died(r *running) error {
 	p.end(r)
-	return fault.New(fault.Invalid, "%s %s", p.about, r.words.reason(p.limits))
+	d := &Death{Code: -1, why: fault.New(fault.Invalid, "%s %s", p.about, r.words.reason(p.limits))}
+	if r.cmd.ProcessState != nil {
+		d.Code = r.cmd.ProcessState.ExitCode()
+	}
+	return d
 }
 
 // result is what came back of a question.

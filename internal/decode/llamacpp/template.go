@@ -43,12 +43,17 @@ func (c *chat) Close() {
 
 // render writes the conversation and the opening of an assistant's turn.
 func (c *chat) render(messages []decode.Message) (string, error) {
-	text, err := c.renderer.Render(context.Background(), messages, c.now())
+	text, err := c.run(messages)
 	var broken *template.Broken
 	if errors.As(err, &broken) {
 		return c.wellKnown(messages, broken)
 	}
 	return text, err
+}
+
+// run renders with the template itself.
+func (c *chat) run(messages []decode.Message) (string, error) {
+	return c.renderer.Render(context.Background(), messages, c.now())
 }
 
 // wellKnown renders with llama.cpp's own idea of the template, after problem kept it from being run.
