@@ -181,7 +181,9 @@ realign_context *realign_open(struct llama_model *model, realign_options options
 
 void realign_close(realign_context *c) {
 	if (c->context != NULL) {
+		realign_enter();
 		llama_free(c->context);
+		realign_leave();
 	}
 	free(c->token);
 	free(c->position);
@@ -226,20 +228,22 @@ int32_t realign_forward(realign_context *c, int32_t n) {
 }
 
 bool realign_trim(realign_context *c, llama_seq_id sequence, int32_t n) {
-	return llama_memory_seq_rm(llama_get_memory(c->context), sequence, n == 0 ? -1 : n, -1);
+	realign_enter();
+	bool trimmed = llama_memory_seq_rm(llama_get_memory(c->context), sequence, n == 0 ? -1 : n, -1);
+	realign_leave();
+	return trimmed;
 }
 
 bool realign_copy(realign_context *c, llama_seq_id dst, llama_seq_id src, int32_t n, int32_t length) {
 	llama_memory_t memory = llama_get_memory(c->context);
+	bool copies = n > 0 && (c->forgets || n >= length);
+	realign_enter();
 	llama_memory_seq_rm(memory, dst, -1, -1);
-	if (n == 0) {
-		return true;
+	if (copies) {
+		llama_memory_seq_cp(memory, src, dst, 0, n == length ? -1 : n);
 	}
-	if (!c->forgets && n < length) {
-		return false;
-	}
-	llama_memory_seq_cp(memory, src, dst, 0, n == length ? -1 : n);
-	return true;
+	realign_leave();
+	return copies || n == 0;
 }
 
 int64_t realign_pieces(const struct llama_vocab *vocab, char *buffer, int64_t size, int64_t *ends, bool *last) {
@@ -255,4 +259,25 @@ int64_t realign_pieces(const struct llama_vocab *vocab, char *buffer, int64_t si
 	}
 	realign_leave();
 	return used;
+}
+
+const char *realign_spelling(const struct llama_vocab *vocab, llama_token token) {
+	realign_enter();
+	const char *text = llama_vocab_get_text(vocab, token);
+	realign_leave();
+	return text;
+}
+
+enum llama_token_attr realign_attributes(const struct llama_vocab *vocab, llama_token token) {
+	realign_enter();
+	enum llama_token_attr attributes = llama_vocab_get_attr(vocab, token);
+	realign_leave();
+	return attributes;
+}
+
+int32_t realign_known_chat(const char *source, const struct llama_chat_message *messages, size_t n, char *buffer, int32_t size) {
+	realign_enter();
+	int32_t written = llama_chat_apply_template(source, messages, n, true, buffer, size);
+	realign_leave();
+	return written;
 }

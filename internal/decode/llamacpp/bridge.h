@@ -68,6 +68,13 @@ int32_t realign_tokenize(const struct llama_vocab *vocab, const char *text, int3
 
 struct llama_adapter_lora *realign_load_adapter(struct llama_model *model, const char *path);
 
+// A token as it is written in the vocabulary, and what kind of token it is.
+const char *realign_spelling(const struct llama_vocab *vocab, llama_token token);
+enum llama_token_attr realign_attributes(const struct llama_vocab *vocab, llama_token token);
+
+// Renders a conversation by the layout of a well-known template, as llama_chat_apply_template does.
+int32_t realign_known_chat(const char *source, const struct llama_chat_message *messages, size_t n, char *buffer, int32_t size);
+
 void realign_set_log(void);
 
 // Opens a shared library, to stay, and makes ggml in it use our log. Returns NULL, or why it cannot be opened.

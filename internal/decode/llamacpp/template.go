@@ -76,7 +76,7 @@ func (c *chat) wellKnown(messages []decode.Message, problem error) (string, erro
 
 	for {
 		buffer := make([]byte, size)
-		n := int(C.llama_chat_apply_template(source, list, C.size_t(len(messages)), true, (*C.char)(unsafe.Pointer(&buffer[0])), C.int32_t(size)))
+		n := int(C.realign_known_chat(source, list, C.size_t(len(messages)), (*C.char)(unsafe.Pointer(&buffer[0])), C.int32_t(size)))
 		if n < 0 {
 			return "", fault.Wrap(problem, fault.Invalid, "the model's chat template can neither be run nor recognised: use a plain text to complete")
 		}

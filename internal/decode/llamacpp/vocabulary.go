@@ -56,7 +56,7 @@ func newVocabulary(w *weights, template string) *vocabulary {
 		if token := decode.Token(t); len(vocab.Piece(token)) == 0 {
 			vocab.names[token] = vocab.spelling(token)
 		}
-		if C.llama_vocab_get_attr(v, C.llama_token(t))&control != 0 {
+		if C.realign_attributes(v, C.llama_token(t))&control != 0 {
 			vocab.special = append(vocab.special, special{decode.Token(t), vocab.spelling(decode.Token(t))})
 		}
 	}
@@ -75,7 +75,7 @@ func (v *vocabulary) spell(t C.llama_token) string {
 
 // spelling is a token as it is written in the vocabulary.
 func (v *vocabulary) spelling(t decode.Token) string {
-	return C.GoString(C.llama_vocab_get_text(v.weights.vocabulary(), C.llama_token(t)))
+	return C.GoString(C.realign_spelling(v.weights.vocabulary(), C.llama_token(t)))
 }
 
 // Size is the number of tokens.
