@@ -346,7 +346,7 @@ func TestReachable(t *testing.T) {
 		}
 	}))
 	rewards := func(name, url, secret string) []Named {
-		r, err := Open(&sweep.Config{
+		r, err := Open(t.Context(), &sweep.Config{
 			Prompts: sweep.Prompts{Rows: []sweep.Row{{Prompt: "p"}}},
 			Rewards: []sweep.Reward{{Reward: name, Name: "mine", Parameters: json.RawMessage(url)}},
 		}, Environment{Headless: true, Secret: func(string) string { return secret }})
