@@ -41,7 +41,14 @@ func (c *pairsCheck) Run(ctx context.Context, h host) error {
 		}
 	}
 	for _, f := range p.Files() {
-		say(f.Role+" ("+filepath.Base(f.Path)+")", nil, p.CheckFile(ctx, f, sums))
+		err := p.CheckFile(ctx, f, sums)
+		var notes []string
+		if err == nil {
+			for _, finding := range p.Findings(f) {
+				notes = append(notes, finding.Text)
+			}
+		}
+		say(f.Role+" ("+filepath.Base(f.Path)+")", notes, err)
 	}
 	if first != nil {
 		return first

@@ -38,7 +38,7 @@ func check(t *testing.T, reference, aligned, adapter []byte) (code int, stdout, 
 
 func TestCheckOfAGoodPair(t *testing.T) {
 	code, out, bad := check(t, gguftest.Model(1).Bytes(), gguftest.Model(2).Bytes(), gguftest.Adapter(3).Bytes())
-	if code != 0 || strings.Contains(out, "note") || strings.Count(out, ": ok\n") != 7 {
+	if code != 0 || strings.Count(out, "note") != 1 || !strings.Contains(out, "note: rank 4, alpha 8: applied at 2") || strings.Count(out, ": ok\n") != 7 {
 		t.Errorf("code %d\n%s%s", code, out, bad)
 	}
 }

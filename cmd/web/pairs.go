@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 
 	"realign/internal/decode"
+	"realign/internal/decode/gguf"
 	"realign/internal/fault"
 	"realign/internal/offload"
 	"realign/internal/pair"
@@ -74,8 +75,14 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 	if c.JSON {
 		shown := struct {
 			*pair.Pair
-			Placement []offload.Placement `json:"placement,omitempty"`
-		}{Pair: p}
+			Placement []offload.Placement       `json:"placement,omitempty"`
+			Findings  map[string][]gguf.Finding `json:"findings,omitempty"` // by role
+		}{Pair: p, Findings: map[string][]gguf.Finding{}}
+		for _, f := range p.Files() {
+			if findings := p.Findings(f); p.Installed() == nil && len(findings) > 0 {
+				shown.Findings[f.Role] = findings
+			}
+		}
 		for _, m := range plan.Models {
 			shown.Placement = append(shown.Placement, m.Placement)
 		}

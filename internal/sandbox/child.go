@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -121,32 +123,52 @@ func limit() {
 	}
 }
 
-// lastWords keeps the end of what a process writes to its standard error. A fatal error is short: traces are off.
-type lastWords struct{ text []byte }
+// lastWords keeps the line of what a process writes to its standard error that tells why it ended: the first that only a
+// dying program writes, since traces follow it, or else the last.
+type lastWords struct {
+	line []byte // unfinished, cut at maxLine
+	why  string
+	last string
+}
+
+const maxLine = 1 << 10
+
+var dying = []string{"realign: ", "fatal error: ", "panic: ", "runtime: goroutine stack", "runtime: out of memory", "runtime: cannot allocate", "SIG"}
 
 func (l *lastWords) Write(b []byte) (int, error) {
-	const most = 4 << 10
-	l.text = append(l.text, b...)
-	l.text = l.text[max(0, len(l.text)-most):]
+	for rest := b; len(rest) > 0; {
+		part, after, whole := bytes.Cut(rest, []byte("\n"))
+		l.line = append(l.line, part[:min(len(part), maxLine-len(l.line))]...)
+		if rest = after; whole {
+			l.judge()
+		}
+	}
 	return len(b), nil
 }
 
-// reason is why a process ended, in words.
-func (l *lastWords) reason(limits Limits) string {
-	words := strings.TrimSpace(strings.ToValidUTF8(string(l.text), "?"))
-	line := words
-	for l := range strings.Lines(words) {
-		for _, start := range []string{"realign: ", "fatal error: ", "panic: ", "runtime: ", "SIG"} {
-			if rest, ok := strings.CutPrefix(strings.TrimSpace(l), start); ok {
-				line = strings.TrimPrefix(start+rest, "realign: ")
-			}
+func (l *lastWords) judge() {
+	line := strings.TrimSpace(strings.ToValidUTF8(string(l.line), "?"))
+	l.line = l.line[:0]
+	if line == "" {
+		return
+	}
+	l.last = line
+	for _, start := range dying {
+		if l.why == "" && strings.HasPrefix(line, start) {
+			l.why = line
 		}
 	}
+}
+
+// reason is why a process ended, in words. It is called when the process has ended.
+func (l *lastWords) reason(limits Limits) string {
+	l.judge()
+	line := strings.TrimPrefix(cmp.Or(l.why, l.last), "realign: ")
+	has := func(word string) bool { return strings.Contains(line, word) }
 	switch {
-	case strings.Contains(words, "stack exceeds"), strings.Contains(words, "stack overflow"):
+	case has("stack exceeds"), has("stack overflow"):
 		return "goes too deep: a call that calls itself without an end, or too many levels"
-	case strings.Contains(words, "out of memory"), strings.Contains(words, "cannot allocate"), strings.Contains(words, "failed to create new OS thread"),
-		line == "" && limits.Memory > 0:
+	case has("out of memory"), has("cannot allocate"), has("failed to create new OS thread"), line == "" && limits.Memory > 0:
 		return fmt.Sprintf("needs more than %d MB of memory", limits.Memory>>20)
 	case line == "":
 		return "ended its process without a word"

@@ -185,20 +185,16 @@ func (p *Process) rest() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r, calls := p.running, p.calls
-	p.timer = time.AfterFunc(idle, func() {
-		p.mu.Lock()
-		unused := p.calls == calls
-		p.mu.Unlock()
-		if unused {
-			p.end(r)
-		}
-	})
+	p.timer = time.AfterFunc(idle, func() { p.endIf(r, func() bool { return p.calls == calls }) })
 }
 
 // end kills a process and waits for it.
-func (p *Process) end(r *running) {
+func (p *Process) end(r *running) { p.endIf(r, func() bool { return true }) }
+
+// endIf ends a process if it is the one that runs and, under the mutex, the condition holds.
+func (p *Process) endIf(r *running, condition func() bool) {
 	p.mu.Lock()
-	if p.running != r || r == nil {
+	if r == nil || p.running != r || !condition() {
 		p.mu.Unlock()
 		return
 	}

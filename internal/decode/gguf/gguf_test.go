@@ -154,9 +154,7 @@ func TestCompatible(t *testing.T) {
 		want   []string
 	}{
 		"token": {func(f *gguftest.File) { list(f, "tokenizer.ggml.tokens")[100] = "xyz" }, []string{"token 100", `"xyz"`, `"a"`}},
-		"type":  {func(f *gguftest.File) { f.Get("tokenizer.ggml.token_type").([]int32)[2] = 1 }, []string{"token 2", "type 1", "3"}},
 		"merge": {func(f *gguftest.File) { list(f, "tokenizer.ggml.merges")[3] = "n i" }, []string{"merge 3", `"n i"`, `"i n"`}},
-		"end":   {func(f *gguftest.File) { f.Set("tokenizer.ggml.eos_token_id", uint32(0)) }, []string{"eos_token_id", "<|endoftext|>", "<|im_end|>"}},
 		"pre":   {func(f *gguftest.File) { f.Set("tokenizer.ggml.pre", "qwen2") }, []string{"tokenizer.ggml.pre", "qwen2", "smollm"}},
 		"larger": {func(f *gguftest.File) {
 			f.Set("tokenizer.ggml.tokens", append(list(f, "tokenizer.ggml.tokens"), "more"))
@@ -176,6 +174,42 @@ func TestCompatible(t *testing.T) {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("error %q does not say %q", err, want)
 				}
+			}
+		})
+	}
+}
+
+// What does not make mixing wrong is noted, and what is absent means what llama.cpp takes it for.
+func TestNotes(t *testing.T) {
+	reference := read(t, gguftest.Model(1))
+	for name, c := range map[string]struct {
+		change func(*gguftest.File)
+		want   string // "" is nothing to note
+	}{
+		"nothing":     {func(*gguftest.File) {}, ""},
+		"type":        {func(f *gguftest.File) { f.Get("tokenizer.ggml.token_type").([]int32)[2] = 1 }, "token 2"},
+		"end":         {func(f *gguftest.File) { f.Set("tokenizer.ggml.eos_token_id", uint32(0)) }, "a lane ends at either"},
+		"absent flag": {func(f *gguftest.File) { f.Remove("tokenizer.ggml.add_bos_token") }, ""},
+		"other flag":  {func(f *gguftest.File) { f.Set("tokenizer.ggml.add_bos_token", true) }, "add_bos_token is true, not false"},
+		"end of turn": {func(f *gguftest.File) { f.Set("tokenizer.ggml.eot_token_id", uint32(2)) }, ""},
+		"minus one":   {func(f *gguftest.File) { f.Set("tokenizer.ggml.eom_token_id", uint32(math.MaxUint32)) }, ""},
+		"template":    {func(f *gguftest.File) { f.Set("tokenizer.chat_template", "x") }, "chat template"},
+		"no template": {func(f *gguftest.File) { f.Remove("tokenizer.chat_template") }, "only the reference has a chat template"},
+		"context":     {func(f *gguftest.File) { f.Set("llama.context_length", uint32(1024)) }, "1024 tokens"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := gguftest.Model(2)
+			c.change(f)
+			aligned := read(t, f)
+			if err := aligned.CheckModel(); err != nil {
+				t.Fatal(err)
+			}
+			findings := gguf.Compare(reference, aligned)
+			if c.want == "" && len(findings) > 0 || c.want != "" && (len(findings) != 1 || findings[0].Level != gguf.Note || !strings.Contains(findings[0].Text, c.want)) {
+				t.Errorf("findings are %v, want %q", findings, c.want)
+			}
+			if err := gguf.Compatible(reference, aligned); err != nil {
+				t.Error(err)
 			}
 		})
 	}
