@@ -253,3 +253,19 @@ func TestHostileTemplate(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// A lane ends where any of its models would end.
+func TestEndsOfAllModels(t *testing.T) {
+	other := gguftest.Model(2)
+	other.Set("tokenizer.ggml.eos_token_id", uint32(50))
+	p, err := Open(Spec{
+		Reference: gguftest.Model(1).Write(t, "reference.gguf"), Aligned: []Aligned{{"other", other.Write(t, "other.gguf")}}, Options: small,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if v := p.Vocabulary(); !v.End(50) || !v.End(gguftest.MessageEnd) || v.End(51) {
+		t.Error("the wrong tokens end a generation")
+	}
+}
