@@ -11,9 +11,14 @@ import (
 // library. "x/..." stands for everything below x. Imports point one way: from the program to the domain.
 var allowed = map[string][]string{
 	// The domain: no storage, no HTTP, no processes.
-	"internal/fault":           {},
-	"internal/decode":          {"internal/fault"},
-	"internal/decode/gguf":     {"internal/fault"},                                                                                      // heads of model files
+	"internal/fault":       {},
+	"internal/decode":      {"internal/fault"},
+	"internal/decode/gguf": {"internal/fault"}, // heads of model files
+	"internal/sandbox":     {"internal/fault"}, // computations of others, in a process of their own
+	"internal/decode/template": {
+		"internal/fault", "internal/decode", "internal/sandbox",
+		"github.com/nikolalohinski/gonja/...", // chat templates
+	},
 	"internal/offload":         {"internal/fault", "internal/decode/gguf"},                                                              // sizes of tensors
 	"internal/backend":         {"internal/offload"},                                                                                    // libraries for GPUs
 	"internal/filecache":       {},                                                                                                      // what was computed from files, until they change
@@ -28,7 +33,7 @@ var allowed = map[string][]string{
 	"internal/sweep/config":    {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
 	"internal/spreadsheet":     {},                                                          // CSV that spreadsheets open
 	"internal/sweep/reward": {
-		"internal/fault", "internal/decode", "internal/sweep",
+		"internal/fault", "internal/decode", "internal/sweep", "internal/sandbox",
 		"models/demo", // the classifiers that the demo pair was trained and checked by
 		"github.com/santhosh-tekuri/jsonschema/...", // whether a text fits a schema
 	},
@@ -41,8 +46,7 @@ var allowed = map[string][]string{
 
 	// The only package with cgo, and the only one that knows llama.cpp.
 	"internal/decode/llamacpp": {
-		"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload", "github.com/ollama/ollama/...",
-		"github.com/nikolalohinski/gonja/...", // chat templates
+		"internal/fault", "internal/decode", "internal/decode/gguf", "internal/decode/template", "internal/offload", "github.com/ollama/ollama/...",
 	},
 
 	// What stands around the domain. None of these imports another of them.

@@ -26,9 +26,18 @@ type host struct {
 
 	// open loads a pair's models; tests put a table in its place.
 	open   func(ctx context.Context, p *pair.Pair, o modelFlags, progress func(float64)) (decode.Pair, error)
+	try    func(p *pair.Pair, o modelFlags) trial // tries out a pair's models apart; nil does it in this process, with open
 	gpu    gpu
 	engine func() string // what open runs on
 	kernel decode.Kernel // for vocabularies of the size of its models'; nil is plain Go
+}
+
+// trial tries out a pair's models.
+func (h host) trial(p *pair.Pair, o modelFlags) trial {
+	if h.try != nil {
+		return h.try(p, o)
+	}
+	return &opened{open: func(ctx context.Context) (decode.Pair, error) { return h.open(ctx, p, o, func(float64) {}) }}
 }
 
 // cli is the command line. Every flag has an environment variable REALIGN_….
@@ -105,10 +114,17 @@ var exitCodes = map[fault.Kind]int{
 // errInterrupted ends the program with 130, as shells expect after Ctrl-C, without another word.
 var errInterrupted = errors.New("interrupted")
 
+// exitAborted is the exit code where llama.cpp ended the process that loaded a model: no argument was wrong, nor this program.
+const exitAborted = 8
+
 // fail says in one line what went wrong and returns the exit code.
 func (h host) fail(err error) int {
 	if errors.Is(err, errInterrupted) {
 		return 130
+	}
+	if died(err) {
+		fmt.Fprintf(h.stderr, "realign: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+		return exitAborted
 	}
 	if err != nil {
 		fmt.Fprintf(h.stderr, "realign: %s\n", strings.Join(strings.Fields(err.Error()), " "))

@@ -46,7 +46,7 @@ func TestCoupledDifferences(t *testing.T) {
 			c := sweep.Default()
 			c.Prompts.Rows, c.Seed, c.Sampling.MaxTokens = rows, 1, 64
 			c.Rewards = []sweep.Reward{{Reward: test.reward, Name: test.reward}}
-			rewards, err := reward.Open(&c, reward.Environment{Beta: 0.1})
+			rewards, err := reward.Open(t.Context(), &c, reward.Environment{Beta: 0.1})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -13,7 +13,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := Run(ctx, os.Args[1:], host{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		terminal: isTerminal(os.Stdout), open: openModels, engine: engineVersion, gpu: gpus(), kernel: kernel(),
+		terminal: isTerminal(os.Stdout), open: openModels, try: tryApart(), engine: engineVersion, gpu: gpus(), kernel: kernel(),
 	})
 	stop()
 	os.Exit(code)

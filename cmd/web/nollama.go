@@ -15,6 +15,9 @@ func openModels(context.Context, *pair.Pair, modelFlags, func(float64)) (decode.
 	return nil, fault.New(fault.Unavailable, "this build of realign cannot load models: it was compiled without llama.cpp")
 }
 
+// tryApart is nothing: openModels says why at once.
+func tryApart() func(*pair.Pair, modelFlags) trial { return nil }
+
 // gpus is nothing: there are no models to put on one.
 func gpus() gpu { return gpu{} }
 

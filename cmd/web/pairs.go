@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"realign/internal/decode"
+	"realign/internal/decode/gguf"
 	"realign/internal/fault"
 	"realign/internal/offload"
 	"realign/internal/pair"
@@ -77,8 +77,14 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 	if c.JSON {
 		shown := struct {
 			*pair.Pair
-			Placement []offload.Placement `json:"placement,omitempty"`
-		}{Pair: p}
+			Placement []offload.Placement       `json:"placement,omitempty"`
+			Findings  map[string][]gguf.Finding `json:"findings,omitempty"` // by role
+		}{Pair: p, Findings: map[string][]gguf.Finding{}}
+		for _, f := range p.Files() {
+			if findings := p.Findings(f); p.Installed() == nil && len(findings) > 0 {
+				shown.Findings[f.Role] = findings
+			}
+		}
 		for _, m := range plan.Models {
 			shown.Placement = append(shown.Placement, m.Placement)
 		}
@@ -122,48 +128,6 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 	}
 	fmt.Fprintln(h.stdout)
 	return printDevices(h, devices)
-}
-
-type pairsCheck struct {
-	pairFlags
-	modelFlags
-	Name string `arg:"" help:"Pair."`
-}
-
-// Run reports on each file and fails with the first fault.
-func (c *pairsCheck) Run(ctx context.Context, h host) error {
-	p, err := installedPair(c.library(), c.Name)
-	if err != nil {
-		return err
-	}
-	sums, first := c.sums(), error(nil)
-	say := func(what string, err error) {
-		verdict := "ok"
-		if err != nil {
-			verdict = err.Error()
-		}
-		if first == nil {
-			first = err
-		}
-		fmt.Fprintf(h.stdout, "%s: %s\n", what, verdict)
-	}
-	for _, f := range p.Files() {
-		say(f.Role+" ("+filepath.Base(f.Path)+")", p.CheckFile(ctx, f, sums))
-	}
-	if first != nil {
-		return first
-	}
-	models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
-	say("load "+pair.RoleReference, err)
-	if err != nil {
-		return err
-	}
-	defer models.Close()
-	for _, name := range p.Names() {
-		_, err := models.Aligned(name)
-		say("load "+name, err)
-	}
-	return first
 }
 
 type pairsAdd struct {

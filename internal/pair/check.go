@@ -2,6 +2,7 @@ package pair
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 
 	"realign/internal/decode/gguf"
@@ -46,4 +47,38 @@ func (p *Pair) fits(aligned *gguf.File, adapter bool) error {
 		return err
 	}
 	return gguf.Compatible(reference, aligned)
+}
+
+// Findings lists in what a file differs from the reference, and what else people should know of it. It is empty for the
+// reference. A file that cannot be read, or does not fit at all, is one finding, a fault.
+func (p *Pair) Findings(f File) []gguf.Finding {
+	// Whoever sees the page of a pair is not told where files are on the server.
+	hide := strings.NewReplacer(f.Path, filepath.Base(f.Path), p.path(p.Reference.File), filepath.Base(p.Reference.File))
+	fault := func(err error) []gguf.Finding {
+		return []gguf.Finding{{Level: gguf.Fault, Text: hide.Replace(err.Error())}}
+	}
+	head, err := gguf.Open(f.Path)
+	if err != nil {
+		return fault(err)
+	}
+	if f.Role == RoleReference {
+		if err := head.CheckModel(); err != nil {
+			return fault(err)
+		}
+		return nil
+	}
+	reference, err := gguf.Open(p.path(p.Reference.File))
+	if err != nil {
+		return fault(err)
+	}
+	if f.Adapter {
+		if err := gguf.CheckAdapter(reference, head); err != nil {
+			return fault(err)
+		}
+		return gguf.CompareAdapter(reference, head)
+	}
+	if err := head.CheckModel(); err != nil {
+		return fault(err)
+	}
+	return gguf.Compare(reference, head)
 }

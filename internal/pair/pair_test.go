@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"realign/internal/decode"
+	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/fault"
 )
 
@@ -217,5 +218,33 @@ func put(t *testing.T, path, text string) {
 	}
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Findings are the same for the command and for the page: what is noted, what is a fault, and no path of this machine.
+func TestFindings(t *testing.T) {
+	reference := gguftest.Model(1).Write(t, "reference.gguf")
+	other := gguftest.Model(2)
+	other.Set("tokenizer.ggml.eos_token_id", uint32(0))
+	wrong := gguftest.Model(2)
+	wrong.Set("tokenizer.ggml.pre", "qwen2")
+	p := &Pair{Name: "x", Reference: Reference{File: reference}, Aligned: []Aligned{
+		{Name: "other", File: other.Write(t, "other.gguf")}, {Name: "wrong", File: wrong.Write(t, "wrong.gguf")},
+		{Name: "adapted", Adapter: gguftest.Adapter(3).Write(t, "adapted.gguf")}, {Name: "gone", File: filepath.Join(t.TempDir(), "gone.gguf")},
+	}}
+	want := map[string]string{
+		"other": "note: tokenizer.ggml.eos_token_id is 0", "wrong": "fault: tokenizer.ggml.pre", "adapted": "note: rank 4, alpha 8", "gone": "fault: gone.gguf: no such file",
+	}
+	for _, f := range p.Files() {
+		findings := p.Findings(f)
+		if want[f.Role] == "" {
+			if len(findings) > 0 {
+				t.Errorf("%s: %v", f.Role, findings)
+			}
+			continue
+		}
+		if len(findings) != 1 || !strings.HasPrefix(string(findings[0].Level)+": "+findings[0].Text, want[f.Role]) || strings.Contains(findings[0].Text, filepath.Dir(f.Path)) {
+			t.Errorf("%s: %v, want %q", f.Role, findings, want[f.Role])
+		}
 	}
 }

@@ -43,6 +43,12 @@ func (s *Server) showPair(c echo.Context) error {
 			size = info.Size()
 		}
 		v.Files = append(v.Files, templates.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: f.SHA256, Bytes: size})
+		if p.Installed() != nil {
+			continue
+		}
+		for _, finding := range p.Findings(f) {
+			v.Findings = append(v.Findings, templates.Fact{Name: f.Role, Value: string(finding.Level) + ": " + finding.Text})
+		}
 	}
 	for _, at := range s.states()[p.Name].Placement {
 		fact := templates.Fact{Name: at.Model, Value: at.Where()}

@@ -20,7 +20,7 @@ type lastWords struct {
 const maxLine = 1 << 10
 
 var dying = []string{
-	"GGML_ASSERT", "GGML_ABORT", "ggml_abort", "CUDA error", "terminate called", "panic:", "fatal error:", "SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT",
+	"llama.cpp ended the process", "GGML_ASSERT", "GGML_ABORT", "ggml_abort", "CUDA error", "terminate called", "panic:", "fatal error:", "SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT",
 }
 
 func (l *lastWords) Write(b []byte) (int, error) {

@@ -50,7 +50,8 @@ type Config struct {
 	Stderr io.Writer
 	Log    *slog.Logger
 
-	// Wait is how long Decode waits for a pair that is being loaded. Default a minute.
+	// Wait is how long Decode waits in all for the answer to a start: for a pair that is being loaded, and for a worker to
+	// admit the request. Default 30 s.
 	Wait time.Duration
 }
 
@@ -96,7 +97,7 @@ func NewPool(c Config) (*Pool, error) {
 		c.Stderr = os.Stderr
 	}
 	if c.Wait <= 0 {
-		c.Wait = time.Minute
+		c.Wait = 30 * time.Second
 	}
 	p := &Pool{
 		config: c, log: c.Log, id: nuid.Next(), url: c.URL, children: map[string]*child{}, peers: map[string]*peer{},

@@ -53,6 +53,8 @@ func childMain(name string) int {
 				fmt.Fprintln(os.Stderr, "a backtrace")
 				syscall.Kill(os.Getpid(), syscall.SIGABRT)
 				select {}
+			case "stuck":
+				return stuck{table(time.Millisecond)}, nil
 			}
 			return table(2 * time.Millisecond), nil
 		},

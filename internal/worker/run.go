@@ -60,7 +60,7 @@ type run struct {
 var _ session.Decoder = (*Pool)(nil)
 
 // Decode hands a request to a worker of the pair. It waits until the pair is loaded and a worker has
-// admitted the request, at most until ctx is done; from then on the run goes on until it ends or is
+// admitted the request, at most until ctx is done and no longer than Config.Wait; from then on the run goes on until it ends or is
 // stopped, whatever becomes of ctx. Events go to sink in order, from one goroutine; the last one is of type
 // stats, also when the worker dies, whose lanes then end as unavailable. A sink may block for a while: what
 // it has not taken is kept, up to a bound. Errors keep their kind and field.
@@ -73,7 +73,7 @@ func (p *Pool) Decode(ctx context.Context, name string, request decode.Request, 
 	var err error
 	for range tries {
 		var r *run
-		if r, err = p.decode(ctx, name, request, sink); err == nil {
+		if r, err = p.decode(waiting, name, request, sink); err == nil {
 			return &Run{r}, nil
 		}
 		if fault.KindOf(err) != fault.Busy || p.ready(name) < 2 {
@@ -128,7 +128,11 @@ func (p *Pool) decode(ctx context.Context, name string, request decode.Request, 
 	case <-r.admitted:
 		return r, r.refusal
 	case <-ctx.Done():
-		r.fail(fault.New(fault.Unavailable, "nobody waits for the run any more"))
+		why := fault.New(fault.Unavailable, "nobody waits for the run any more")
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			why = fault.New(fault.Unavailable, "the worker of pair %s did not answer in time: try again soon", name)
+		}
+		r.fail(why)
 		<-r.done
 		return r, r.refusal // none if it was admitted just now
 	}

@@ -300,6 +300,7 @@ type PairPage struct {
 	Description string // plain text, paragraphs parted by empty lines
 	Source      string // where it comes from, plain text or a URL
 	Files       []File
+	Findings    []Fact // in what its models differ, by model, with the level before the words
 	Facts       []Fact // architecture, vocabulary, context length and the like
 	Placement   []Fact // which layers of each model are on which devices; empty until it is loaded
 	Card        string // model card as plain text; "" if there is none

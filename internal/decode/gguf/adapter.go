@@ -1,6 +1,7 @@
 package gguf
 
 import (
+	"fmt"
 	"strings"
 
 	"realign/internal/fault"
@@ -78,4 +79,34 @@ func (f *File) checkPart(base *File, t Tensor) error {
 			f.name(), base.name(), weight, a, b, w.Shape)
 	}
 	return nil
+}
+
+// Rank is the largest rank of an adapter's factors, and the strength that they are applied with: alpha over the rank.
+// Without alpha llama.cpp applies them as they are.
+func (f *File) Rank() (rank uint64, scale float64) {
+	for _, t := range f.Tensors {
+		if strings.HasSuffix(t.Name, ".lora_b") {
+			rank = max(rank, t.Shape[0])
+		}
+	}
+	alpha, ok := f.Metadata["adapter.lora.alpha"].(float32)
+	if !ok || alpha == 0 || rank == 0 {
+		return rank, 1
+	}
+	return rank, float64(alpha) / float64(rank)
+}
+
+// CompareAdapter lists what people should know of an adapter that fits a base model.
+func CompareAdapter(base, adapter *File) []Finding {
+	rank, scale := adapter.Rank()
+	text := fmt.Sprintf("rank %d, no alpha: applied as it is", rank)
+	if alpha, ok := adapter.Metadata["adapter.lora.alpha"].(float32); ok && alpha != 0 {
+		text = fmt.Sprintf("rank %d, alpha %v: applied at %.4g", rank, alpha, scale)
+	}
+	findings := []Finding{{Note, text}}
+	of, name := adapter.String("general.base_model.0.name"), base.String("general.name")
+	if of != "" && name != "" && !strings.EqualFold(of, name) {
+		findings = append(findings, Finding{Note, fmt.Sprintf("it says that it was made for %.80q, and the reference is %.80q", of, name)})
+	}
+	return findings
 }

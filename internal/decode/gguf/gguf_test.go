@@ -3,6 +3,7 @@ package gguf_test
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +111,26 @@ func TestCheckModel(t *testing.T) {
 		"split":            {func(f *gguftest.File) { f.Set("split.count", uint32(3)) }, "3 parts"},
 		"no weights":       {func(f *gguftest.File) { f.Tensors = nil }, "no weights"},
 		"template":         {func(f *gguftest.File) { f.Set("tokenizer.chat_template", uint32(3)) }, "chat_template"},
+
+		// What llama.cpp ends the process on.
+		"alignment":            {func(f *gguftest.File) { f.Set("general.alignment", uint32(8)) }, "general.alignment is 8"},
+		"too many experts":     {func(f *gguftest.File) { f.Set("llama.expert_count", uint32(513)) }, "expert_count"},
+		"no expert used":       {func(f *gguftest.File) { f.Set("llama.expert_count", uint32(4)) }, "expert_used_count"},
+		"experts out of none":  {func(f *gguftest.File) { f.Set("llama.expert_used_count", uint32(2)) }, "expert_used_count"},
+		"groups of no experts": {func(f *gguftest.File) { f.Set("llama.expert_group_count", uint32(2)) }, "expert_group_count"},
+		"no tokenizer":         {func(f *gguftest.File) { f.Set("tokenizer.ggml.model", "none") }, "no vocabulary"},
+		"unknown tokenizer":    {func(f *gguftest.File) { f.Set("tokenizer.ggml.model", "gpt9") }, "tokenizer.ggml.model"},
+		"another's tokenizer":  {func(f *gguftest.File) { f.Set("tokenizer.ggml.model", "llama") }, "byte 0x00"},
+		"negative epsilon":     {func(f *gguftest.File) { f.Set("llama.attention.layer_norm_rms_epsilon", float32(-1)) }, "epsilon is -1"},
+		"epsilon not a number": {func(f *gguftest.File) {
+			f.Set("llama.attention.layer_norm_rms_epsilon", float32(math.NaN()))
+		}, "epsilon is NaN"},
+		"scaling":         {func(f *gguftest.File) { f.Set("llama.rope.scaling.type", "wide") }, "rope.scaling.type"},
+		"odd rope":        {func(f *gguftest.File) { f.Set("llama.rope.dimension_count", uint32(15)) }, "rope.dimension_count"},
+		"heads of floats": {func(f *gguftest.File) { f.Set("llama.attention.head_count", []float32{4, 4}) }, "head_count"},
+		"groups of heads": {func(f *gguftest.File) { f.Set("llama.attention.head_count_kv", uint32(3)) }, "head_count"},
+		"too many layers": {func(f *gguftest.File) { f.Set("llama.block_count", uint32(513)) }, "block_count"},
+		"characters":      {func(f *gguftest.File) { f.Set("tokenizer.ggml.precompiled_charsmap", uint32(1)) }, "precompiled_charsmap"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := gguftest.Model(1)
@@ -133,9 +154,7 @@ func TestCompatible(t *testing.T) {
 		want   []string
 	}{
 		"token": {func(f *gguftest.File) { list(f, "tokenizer.ggml.tokens")[100] = "xyz" }, []string{"token 100", `"xyz"`, `"a"`}},
-		"type":  {func(f *gguftest.File) { f.Get("tokenizer.ggml.token_type").([]int32)[2] = 1 }, []string{"token 2", "type 1", "3"}},
 		"merge": {func(f *gguftest.File) { list(f, "tokenizer.ggml.merges")[3] = "n i" }, []string{"merge 3", `"n i"`, `"i n"`}},
-		"end":   {func(f *gguftest.File) { f.Set("tokenizer.ggml.eos_token_id", uint32(0)) }, []string{"eos_token_id", "<|endoftext|>", "<|im_end|>"}},
 		"pre":   {func(f *gguftest.File) { f.Set("tokenizer.ggml.pre", "qwen2") }, []string{"tokenizer.ggml.pre", "qwen2", "smollm"}},
 		"larger": {func(f *gguftest.File) {
 			f.Set("tokenizer.ggml.tokens", append(list(f, "tokenizer.ggml.tokens"), "more"))
@@ -155,6 +174,42 @@ func TestCompatible(t *testing.T) {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("error %q does not say %q", err, want)
 				}
+			}
+		})
+	}
+}
+
+// What does not make mixing wrong is noted, and what is absent means what llama.cpp takes it for.
+func TestNotes(t *testing.T) {
+	reference := read(t, gguftest.Model(1))
+	for name, c := range map[string]struct {
+		change func(*gguftest.File)
+		want   string // "" is nothing to note
+	}{
+		"nothing":     {func(*gguftest.File) {}, ""},
+		"type":        {func(f *gguftest.File) { f.Get("tokenizer.ggml.token_type").([]int32)[2] = 1 }, "token 2"},
+		"end":         {func(f *gguftest.File) { f.Set("tokenizer.ggml.eos_token_id", uint32(0)) }, "a lane ends at either"},
+		"absent flag": {func(f *gguftest.File) { f.Remove("tokenizer.ggml.add_bos_token") }, ""},
+		"other flag":  {func(f *gguftest.File) { f.Set("tokenizer.ggml.add_bos_token", true) }, "add_bos_token is true, not false"},
+		"end of turn": {func(f *gguftest.File) { f.Set("tokenizer.ggml.eot_token_id", uint32(2)) }, ""},
+		"minus one":   {func(f *gguftest.File) { f.Set("tokenizer.ggml.eom_token_id", uint32(math.MaxUint32)) }, ""},
+		"template":    {func(f *gguftest.File) { f.Set("tokenizer.chat_template", "x") }, "chat template"},
+		"no template": {func(f *gguftest.File) { f.Remove("tokenizer.chat_template") }, "only the reference has a chat template"},
+		"context":     {func(f *gguftest.File) { f.Set("llama.context_length", uint32(1024)) }, "1024 tokens"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := gguftest.Model(2)
+			c.change(f)
+			aligned := read(t, f)
+			if err := aligned.CheckModel(); err != nil {
+				t.Fatal(err)
+			}
+			findings := gguf.Compare(reference, aligned)
+			if c.want == "" && len(findings) > 0 || c.want != "" && (len(findings) != 1 || findings[0].Level != gguf.Note || !strings.Contains(findings[0].Text, c.want)) {
+				t.Errorf("findings are %v, want %q", findings, c.want)
+			}
+			if err := gguf.Compatible(reference, aligned); err != nil {
+				t.Error(err)
 			}
 		})
 	}

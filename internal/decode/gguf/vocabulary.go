@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"realign/internal/fault"
 )
@@ -24,6 +25,9 @@ var special = []string{
 	"bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "unknown_token_id",
 	"add_bos_token", "add_eos_token", "add_space_prefix", "remove_extra_whitespaces",
 }
+
+// unset is the id that programs write for a special token that there is not: −1 in 32 bits.
+const unset = math.MaxUint32
 
 // tokens is the vocabulary's list of spellings.
 func (f *File) tokens() []string {
@@ -63,11 +67,8 @@ func (f *File) CheckModel() error {
 	if n, ok := f.Integer("split.count"); ok && n > 1 {
 		return f.invalid("is one of %d parts: join them into one file first", n)
 	}
-	for _, key := range []string{"block_count", "embedding_length", "context_length", "attention.head_count"} {
-		key = f.Architecture() + "." + key
-		if n, ok := f.Integer(key); ok && (n <= 0 || n > math.MaxInt32/2) {
-			return f.invalid("%s is %d", key, n)
-		}
+	if err := f.checkNumbers(); err != nil {
+		return err
 	}
 	return f.checkVocabulary()
 }
@@ -77,8 +78,11 @@ func (f *File) CheckModel() error {
 func (f *File) checkVocabulary() error {
 	const prefix = "tokenizer.ggml."
 	tokens := f.tokens()
-	if f.String(prefix+"model") == "" || len(tokens) == 0 {
+	switch model := f.String(prefix + "model"); {
+	case model == "", len(tokens) == 0, model == "none", model == "no_vocab":
 		return f.invalid("has no vocabulary")
+	case !slices.Contains(tokenizers, model):
+		return f.invalid("%smodel is %.40q, none of %q", prefix, model, tokenizers)
 	}
 	first := make(map[string]int, len(tokens))
 	for i, token := range tokens {
@@ -89,6 +93,16 @@ func (f *File) checkVocabulary() error {
 			return f.invalid("tokens %d and %d are both %q", j, i, token)
 		}
 		first[token] = i
+	}
+	if err := f.checkBytes(first); err != nil {
+		return err
+	}
+	if value, ok := f.Metadata[prefix+"precompiled_charsmap"]; ok {
+		switch value.(type) {
+		case []uint8, []int8:
+		default:
+			return f.invalid("%sprecompiled_charsmap is not a list of bytes", prefix)
+		}
 	}
 	for key, n := range map[string]int{"token_type": len(f.types()), "scores": len(f.scores())} {
 		if _, ok := f.Metadata[prefix+key]; ok && n != len(tokens) {
@@ -111,6 +125,9 @@ func (f *File) checkVocabulary() error {
 		if _, flag := value.(bool); flag {
 			continue
 		}
+		if value == uint32(unset) {
+			continue
+		}
 		if id, whole := f.Integer(prefix + key); !whole || id < 0 || id >= int64(len(tokens)) {
 			return f.invalid("%s%s is %v, but there are %d tokens", prefix, key, value, len(tokens))
 		}
@@ -118,54 +135,163 @@ func (f *File) checkVocabulary() error {
 	return nil
 }
 
-// Compatible reports why two models cannot be decoded as a pair: their logits must be over the same
-// tokens, and a text must become the same tokens for both. The error names the first token that differs.
-func Compatible(reference, aligned *File) error {
-	differ := func(format string, args ...any) error {
-		return fault.New(fault.Invalid, "%s does not fit %s: %s", aligned.name(), reference.name(), fmt.Sprintf(format, args...))
+// tokenizers are those of llama.cpp, by tokenizer.ggml.model.
+var tokenizers = []string{"gpt2", "llama", "t5", "rwkv", "bert", "plamo2"}
+
+// checkBytes wants a token for every byte in a vocabulary of the tokenizers that write unknown characters in bytes: llama.cpp
+// ends the process where one is missing. A vocabulary of another tokenizer under their name has none.
+func (f *File) checkBytes(tokens map[string]int) error {
+	model := f.String("tokenizer.ggml.model")
+	if model != "llama" && model != "plamo2" {
+		return nil
 	}
-	for _, key := range []string{"model", "pre"} {
-		key = "tokenizer.ggml." + key
-		if r, a := reference.String(key), aligned.String(key); r != a {
-			return differ("%s is %q, not %q as in the reference", key, a, r)
-		}
-	}
-	r, a := reference.tokens(), aligned.tokens()
-	for i := range min(len(r), len(a)) {
-		if r[i] != a[i] {
-			return differ("token %d is %q, not %q as in the reference", i, a[i], r[i])
-		}
-	}
-	if len(r) > len(a) {
-		return differ("it has %d tokens, the reference %d: token %d, %q, is missing", len(a), len(r), len(a), r[len(a)])
-	}
-	if len(r) < len(a) {
-		return differ("it has %d tokens, the reference %d: token %d, %q, is too many", len(a), len(r), len(r), a[len(r)])
-	}
-	if i, r, a, ok := difference(reference.types(), aligned.types()); ok {
-		return differ("token %d, %q, is of type %v, not %v as in the reference", i, reference.tokens()[i], a, r)
-	}
-	if reference.String("tokenizer.ggml.model") != "gpt2" { // byte-pair vocabularies have no use for scores
-		if i, r, a, ok := difference(reference.scores(), aligned.scores()); ok {
-			return differ("token %d, %q, has score %v, not %v as in the reference", i, reference.tokens()[i], a, r)
-		}
-	}
-	if i, r, a, ok := difference(reference.merges(), aligned.merges()); ok {
-		return differ("merge %d is %q, not %q as in the reference", i, a, r)
-	}
-	for _, key := range special {
-		key = "tokenizer.ggml." + key
-		if r, a := reference.special(key), aligned.special(key); r != a {
-			return differ("%s is %s, not %s as in the reference", key, a, r)
+	for b := range 256 {
+		_, named := tokens[fmt.Sprintf("<0x%02X>", b)]
+		_, plain := tokens[string([]byte{byte(b)})]
+		if !named && (!plain || model == "plamo2") {
+			return f.invalid("tokenizer.ggml.model is %q, but no token stands for byte 0x%02X: the vocabulary is another tokenizer's", model, b)
 		}
 	}
 	return nil
 }
 
+// Level says what a finding means.
+type Level string
+
+const (
+	Fault Level = "fault" // the models cannot be mixed
+	Note  Level = "note"  // they can, and people should know
+)
+
+// Finding is one way in which two models differ.
+type Finding struct {
+	Level Level  `json:"level"`
+	Text  string `json:"text"`
+}
+
+// Compatible reports why two models cannot be decoded as a pair: their logits must be over the same
+// tokens, and a text must become the same tokens for both. The error is the first fault that Compare finds.
+func Compatible(reference, aligned *File) error {
+	for _, f := range Compare(reference, aligned) {
+		if f.Level == Fault {
+			return fault.New(fault.Invalid, "%s does not fit %s: %s", aligned.name(), reference.name(), f.Text)
+		}
+	}
+	return nil
+}
+
+// Compare lists in what an aligned model differs from its reference, faults first. Of each kind the first token that differs
+// is named.
+func Compare(reference, aligned *File) []Finding {
+	findings := compareTokens(reference, aligned)
+	note := func(format string, args ...any) {
+		findings = append(findings, Finding{Note, fmt.Sprintf(format, args...)})
+	}
+	if i, r, a, ok := difference(reference.types(), aligned.types()); ok && i < len(reference.tokens()) {
+		note("token %d, %q, is of type %v, not %v as in the reference, whose types are used", i, reference.tokens()[i], a, r)
+	}
+	for _, key := range special {
+		name, flag := "tokenizer.ggml."+key, strings.HasPrefix(key, "add_") || strings.HasPrefix(key, "remove_")
+		r, a := reference.effective(key), aligned.effective(key)
+		switch {
+		case r == a:
+		case flag || key == "bos_token_id" || key == "unknown_token_id":
+			note("%s is %s, not %s as in the reference, whose value is used", name, a, r)
+		case reference.special(name) != "unset" && aligned.special(name) != "unset":
+			note("%s is %s, not %s as in the reference: a lane ends at either", name, a, r)
+		}
+	}
+	switch r, a := reference.ChatTemplate(), aligned.ChatTemplate(); {
+	case r == a:
+	case r == "":
+		note("only the aligned model has a chat template: it is used for both")
+	case a == "":
+		note("only the reference has a chat template: it is used for both")
+	default:
+		note("its chat template is another than the reference's, which is used for both")
+	}
+	r, _ := reference.Integer(reference.key("context_length"))
+	if a, ok := aligned.Integer(aligned.key("context_length")); ok && a != r {
+		note("its context has %d tokens, the reference's %d", a, r)
+	}
+	return findings
+}
+
+// compareTokens finds what makes mixing wrong: one id with two spellings, or a text that becomes other tokens.
+func compareTokens(reference, aligned *File) (findings []Finding) {
+	wrong := func(format string, args ...any) {
+		findings = append(findings, Finding{Fault, fmt.Sprintf(format, args...)})
+	}
+	for _, key := range []string{"model", "pre"} {
+		key = "tokenizer.ggml." + key
+		if r, a := reference.String(key), aligned.String(key); r != a {
+			wrong("%s is %q, not %q as in the reference", key, a, r)
+			return findings
+		}
+	}
+	r, a := reference.tokens(), aligned.tokens()
+	for i := range min(len(r), len(a)) {
+		if r[i] != a[i] {
+			wrong("token %d is %q, not %q as in the reference", i, a[i], r[i])
+			return findings
+		}
+	}
+	if len(r) > len(a) {
+		wrong("it has %d tokens, the reference %d: token %d, %q, is missing", len(a), len(r), len(a), r[len(a)])
+	}
+	if len(r) < len(a) {
+		wrong("it has %d tokens, the reference %d: token %d, %q, is too many", len(a), len(r), len(r), a[len(r)])
+	}
+	if reference.String("tokenizer.ggml.model") != "gpt2" && len(r) == len(a) { // byte-pair vocabularies have no use for scores
+		if i, r, a, ok := difference(reference.scores(), aligned.scores()); ok {
+			wrong("token %d, %q, has score %v, not %v as in the reference", i, reference.tokens()[i], a, r)
+		}
+	}
+	if i, r, a, ok := difference(reference.merges(), aligned.merges()); ok {
+		wrong("merge %d is %q, not %q as in the reference", i, a, r)
+	}
+	return findings
+}
+
+// startsByDefault are the byte-pair vocabularies (tokenizer.ggml.pre) for which llama.cpp adds a start token unless the file
+// says otherwise.
+var startsByDefault = []string{"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken", "chameleon"}
+
+// effective is a special token or a flag as llama.cpp takes it, absent ones included, as text.
+func (f *File) effective(key string) string {
+	name := "tokenizer.ggml." + key
+	if text := f.special(name); text != "unset" {
+		return text
+	}
+	model := f.String("tokenizer.ggml.model")
+	sentencePiece := model == "llama"
+	switch key {
+	case "add_bos_token":
+		return fmt.Sprint(sentencePiece || model == "bert" || slices.Contains(startsByDefault, f.String("tokenizer.ggml.pre")))
+	case "add_eos_token":
+		return fmt.Sprint(model == "t5")
+	case "add_space_prefix":
+		return fmt.Sprint(sentencePiece)
+	case "remove_extra_whitespaces":
+		return "false"
+	}
+	return "unset"
+}
+
+// Ends are the tokens that the file says end a generation.
+func (f *File) Ends() (ends []int) {
+	for _, key := range []string{"eos_token_id", "eot_token_id", "eom_token_id"} {
+		if id, ok := f.Integer("tokenizer.ggml." + key); ok && id >= 0 && id < int64(len(f.tokens())) {
+			ends = append(ends, int(id))
+		}
+	}
+	return ends
+}
+
 // special is a special token, with its spelling, or a flag, as an error shows it.
 func (f *File) special(key string) string {
 	value, ok := f.Metadata[key]
-	if !ok {
+	if !ok || value == uint32(unset) {
 		return "unset"
 	}
 	if id, whole := f.Integer(key); whole && id >= 0 && id < int64(len(f.tokens())) {

@@ -28,7 +28,9 @@ const char *realign_open_library(const char *path) {
 #ifdef _WIN32
 	return "shared libraries are not opened on this system";
 #else
+	realign_enter();
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	realign_leave();
 	if (library == NULL) {
 		return dlerror();
 	}
@@ -47,6 +49,7 @@ static bool is_gpu(ggml_backend_dev_t device) {
 
 int32_t realign_devices(realign_device *out, int32_t capacity) {
 	int32_t n = 0;
+	realign_enter();
 	for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
 		ggml_backend_dev_t device = ggml_backend_dev_get(i);
 		if (!is_gpu(device)) {
@@ -67,6 +70,7 @@ int32_t realign_devices(realign_device *out, int32_t capacity) {
 		}
 		n++;
 	}
+	realign_leave();
 	return n;
 }
 
@@ -97,11 +101,20 @@ struct llama_model *realign_load(const char *path, const char **devices, int32_t
 		params.progress_callback = report_progress;
 		params.progress_callback_user_data = (void *) progress;
 	}
+	realign_enter();
 	model = llama_model_load_from_file(path, params);
+	realign_leave();
 end:
 	free(list);
 	free(split);
 	return model;
+}
+
+struct llama_adapter_lora *realign_load_adapter(struct llama_model *model, const char *path) {
+	realign_enter();
+	struct llama_adapter_lora *adapter = llama_adapter_lora_init(model, path);
+	realign_leave();
+	return adapter;
 }
 
 void realign_dissolve(void) {
@@ -143,7 +156,9 @@ realign_context *realign_open(struct llama_model *model, realign_options options
 		return NULL;
 	}
 	uint32_t n = options.batch;
+	realign_enter();
 	c->context = llama_init_from_model(model, params);
+	realign_leave();
 	c->token = calloc(n, sizeof *c->token);
 	c->position = calloc(n, sizeof *c->position);
 	c->sequence = calloc(n, sizeof *c->sequence);
@@ -166,7 +181,9 @@ realign_context *realign_open(struct llama_model *model, realign_options options
 
 void realign_close(realign_context *c) {
 	if (c->context != NULL) {
+		realign_enter();
 		llama_free(c->context);
+		realign_leave();
 	}
 	free(c->token);
 	free(c->position);
@@ -195,11 +212,15 @@ int32_t realign_forward(realign_context *c, int32_t n) {
 		.seq_id = c->sequences,
 		.logits = c->want,
 	};
+	realign_enter();
 	int32_t result = llama_decode(c->context, batch);
+	if (result == 0) {
+		llama_synchronize(c->context);
+	}
+	realign_leave();
 	if (result != 0) {
 		return result;
 	}
-	llama_synchronize(c->context);
 	for (int32_t i = 0; i < n; i++) {
 		c->logits[i] = c->want[i] ? llama_get_logits_ith(c->context, i) : NULL;
 	}
@@ -207,25 +228,28 @@ int32_t realign_forward(realign_context *c, int32_t n) {
 }
 
 bool realign_trim(realign_context *c, llama_seq_id sequence, int32_t n) {
-	return llama_memory_seq_rm(llama_get_memory(c->context), sequence, n == 0 ? -1 : n, -1);
+	realign_enter();
+	bool trimmed = llama_memory_seq_rm(llama_get_memory(c->context), sequence, n == 0 ? -1 : n, -1);
+	realign_leave();
+	return trimmed;
 }
 
 bool realign_copy(realign_context *c, llama_seq_id dst, llama_seq_id src, int32_t n, int32_t length) {
 	llama_memory_t memory = llama_get_memory(c->context);
+	bool copies = n > 0 && (c->forgets || n >= length);
+	realign_enter();
 	llama_memory_seq_rm(memory, dst, -1, -1);
-	if (n == 0) {
-		return true;
+	if (copies) {
+		llama_memory_seq_cp(memory, src, dst, 0, n == length ? -1 : n);
 	}
-	if (!c->forgets && n < length) {
-		return false;
-	}
-	llama_memory_seq_cp(memory, src, dst, 0, n == length ? -1 : n);
-	return true;
+	realign_leave();
+	return copies || n == 0;
 }
 
 int64_t realign_pieces(const struct llama_vocab *vocab, char *buffer, int64_t size, int64_t *ends, bool *last) {
 	int64_t used = 0;
 	int32_t n = llama_vocab_n_tokens(vocab);
+	realign_enter();
 	for (llama_token t = 0; t < n; t++) {
 		int64_t room = used < size ? size - used : 0;
 		int32_t bytes = llama_token_to_piece(vocab, t, buffer + (size - room), (int32_t) (room < 1 << 20 ? room : 1 << 20), 0, false);
@@ -233,5 +257,27 @@ int64_t realign_pieces(const struct llama_vocab *vocab, char *buffer, int64_t si
 		ends[t] = used;
 		last[t] = llama_vocab_is_eog(vocab, t);
 	}
+	realign_leave();
 	return used;
+}
+
+const char *realign_spelling(const struct llama_vocab *vocab, llama_token token) {
+	realign_enter();
+	const char *text = llama_vocab_get_text(vocab, token);
+	realign_leave();
+	return text;
+}
+
+enum llama_token_attr realign_attributes(const struct llama_vocab *vocab, llama_token token) {
+	realign_enter();
+	enum llama_token_attr attributes = llama_vocab_get_attr(vocab, token);
+	realign_leave();
+	return attributes;
+}
+
+int32_t realign_known_chat(const char *source, const struct llama_chat_message *messages, size_t n, char *buffer, int32_t size) {
+	realign_enter();
+	int32_t written = llama_chat_apply_template(source, messages, n, true, buffer, size);
+	realign_leave();
+	return written;
 }

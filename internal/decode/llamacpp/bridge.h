@@ -52,6 +52,29 @@ typedef struct {
 	llama_seq_id **sequences; // pointers into sequence
 } realign_context;
 
+// REALIGN_ABORTED is the exit code of a process that llama.cpp ended.
+#define REALIGN_ABORTED 8
+
+// Makes what ends the process inside llama.cpp end it in one line, with the code REALIGN_ABORTED. Called once, after Go's
+// runtime has taken its signals.
+void realign_guard(void);
+
+// What is called between these two, on this thread, is llama.cpp.
+void realign_enter(void);
+void realign_leave(void);
+
+// Tokenises as llama_tokenize does. INT32_MIN is a text that the vocabulary cannot write.
+int32_t realign_tokenize(const struct llama_vocab *vocab, const char *text, int32_t length, llama_token *tokens, int32_t most, bool special);
+
+struct llama_adapter_lora *realign_load_adapter(struct llama_model *model, const char *path);
+
+// A token as it is written in the vocabulary, and what kind of token it is.
+const char *realign_spelling(const struct llama_vocab *vocab, llama_token token);
+enum llama_token_attr realign_attributes(const struct llama_vocab *vocab, llama_token token);
+
+// Renders a conversation by the layout of a well-known template, as llama_chat_apply_template does.
+int32_t realign_known_chat(const char *source, const struct llama_chat_message *messages, size_t n, char *buffer, int32_t size);
+
 void realign_set_log(void);
 
 // Opens a shared library, to stay, and makes ggml in it use our log. Returns NULL, or why it cannot be opened.

@@ -6,7 +6,7 @@
 //
 // llama.cpp ends the process on many errors. Files are therefore checked before it sees them (package
 // gguf), and rows of a pass before they are decoded; still, a program that must not die runs this package
-// in a child process.
+// in a child process. What ends the process says so in one line on its standard error and exits with Aborted.
 package llamacpp
 
 /*
@@ -32,10 +32,14 @@ import (
 	"realign/internal/offload"
 )
 
+// Aborted is the exit code of a process that llama.cpp ended.
+const Aborted = C.REALIGN_ABORTED
+
 // start prepares llama.cpp. GPU backends are looked for in the folders of OLLAMA_LIBRARY_PATH; why some cannot be used is
 // the error.
 var start = sync.OnceValue(func() (err error) {
 	C.realign_set_log()
+	C.realign_guard()
 	for _, folder := range filepath.SplitList(os.Getenv("OLLAMA_LIBRARY_PATH")) {
 		err = errors.Join(err, openLibraries(folder))
 	}
@@ -135,7 +139,7 @@ func loadAdapter(base *weights, path string) (*adapter, error) {
 	log.forget()
 	name := C.CString(path)
 	defer C.free(unsafe.Pointer(name))
-	a := C.llama_adapter_lora_init(base.pointer(), name)
+	a := C.realign_load_adapter(base.pointer(), name)
 	runtime.KeepAlive(base)
 	if a == nil {
 		return nil, fault.New(fault.Invalid, "%s: llama.cpp cannot load it%s", path, log.reason())

@@ -190,6 +190,13 @@ func Open(spec Spec) (*Pair, error) {
 	}
 	p.place(measured(p.plan.Models[0].Placement, p.weights))
 	p.vocabulary = newVocabulary(p.weights, template)
+	for _, a := range p.aligned { // a lane ends where any of its models would end
+		if !a.isAdapter {
+			for _, token := range a.head.Ends() {
+				p.vocabulary.last[token] = true
+			}
+		}
+	}
 	return p, nil
 }
 
@@ -413,6 +420,7 @@ func (p *Pair) Close() error {
 		p.twin.Close()
 	}
 	p.reference.Close()
+	p.vocabulary.chat.Close()
 	p.weights.Close()
 	giveBack()
 	return nil

@@ -7,6 +7,8 @@ import "C"
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 	"unsafe"
@@ -56,7 +58,7 @@ func newVocabulary(w *weights, template string) *vocabulary {
 		if token := decode.Token(t); len(vocab.Piece(token)) == 0 {
 			vocab.names[token] = vocab.spelling(token)
 		}
-		if C.llama_vocab_get_attr(v, C.llama_token(t))&control != 0 {
+		if C.realign_attributes(v, C.llama_token(t))&control != 0 {
 			vocab.special = append(vocab.special, special{decode.Token(t), vocab.spelling(decode.Token(t))})
 		}
 	}
@@ -75,7 +77,7 @@ func (v *vocabulary) spell(t C.llama_token) string {
 
 // spelling is a token as it is written in the vocabulary.
 func (v *vocabulary) spelling(t decode.Token) string {
-	return C.GoString(C.llama_vocab_get_text(v.weights.vocabulary(), C.llama_token(t)))
+	return C.GoString(C.realign_spelling(v.weights.vocabulary(), C.llama_token(t)))
 }
 
 // FirstSpace reports whether the vocabulary is SentencePiece's and puts a space before a text, so that a text's first word is spelled
@@ -99,15 +101,20 @@ func (v *vocabulary) Encode(text string, special bool) ([]decode.Token, error) {
 	if !utf8.ValidString(text) {
 		text = strings.ToValidUTF8(text, "\uFFFD") // llama.cpp ends the process on some invalid sequences
 	}
-	ids, err := v.weights.model.Tokenize(text, false, special)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the text cannot be tokenised")
+	bytes := unsafe.StringData(text) // llama.cpp is told the length, and reads no zero at the end
+	tokens := make([]decode.Token, len(text)+2)
+	for range 2 {
+		n := C.realign_tokenize(v.weights.vocabulary(), (*C.char)(unsafe.Pointer(bytes)), C.int32_t(len(text)),
+			(*C.llama_token)(unsafe.Pointer(&tokens[0])), C.int32_t(len(tokens)), C.bool(special))
+		switch {
+		case n == math.MinInt32:
+			return nil, fault.New(fault.Invalid, "the model's vocabulary has no tokens for some of the text")
+		case n >= 0:
+			return slices.Clone(tokens[:n]), nil
+		}
+		tokens = make([]decode.Token, -n)
 	}
-	tokens := make([]decode.Token, len(ids))
-	for i, id := range ids {
-		tokens[i] = decode.Token(id)
-	}
-	return tokens, nil
+	return nil, fault.New(fault.Internal, "the text cannot be tokenised")
 }
 
 // EncodePlain tokenises a text to be completed.

@@ -209,38 +209,23 @@ func TestSplitAgrees(t *testing.T) {
 	}
 }
 
+// What cannot be run but is well known still works; anything else that cannot be run is an error.
 func TestTemplates(t *testing.T) {
 	messages := []decode.Message{{Role: "user", Content: "hi"}}
 	render := func(source string) (string, error) {
 		c := newChat(source, "<s>", "</s>")
+		defer c.Close()
 		c.now = func() time.Time { return time.Date(2024, 7, 6, 15, 4, 5, 0, time.UTC) }
 		return c.render(messages)
 	}
-	for source, want := range map[string]string{
-		"{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m['content'] | trim }}{% endfor %}{{ eos_token }}":   "<s>[user]hi</s>",
-		"{{ strftime_now('%d %b %Y, %H:%M, 100%%') }}":                                                               "06 Jul 2024, 15:04, 100%",
-		"  {% if add_generation_prompt %}\n  yes\n  {% endif %}\n":                                                   "  yes\n",
-		"{%- set ns = namespace(n=0) %}{% for m in messages[::-1] %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}": "1",
-		"{{ 'a' if tools is defined else 'b' }}{{ messages[-1]['content'].startswith('h') }}":                        "bTrue",
-	} {
-		if got, err := render(source); err != nil || got != want {
-			t.Errorf("%q rendered %q, %v", source, got, err)
-		}
+	if got, err := render("{{ bos_token }}{{ messages[0].content }} {{ strftime_now('%Y') }}"); err != nil || got != "<s>hi 2024" {
+		t.Errorf("rendered %q, %v", got, err)
 	}
-	for source, want := range map[string]string{
-		"{{ raise_exception('No user may speak') }}": "No user may speak",
-		"{% if %}":                      "neither be run nor recognised",
-		"{% include '/etc/hostname' %}": "neither be run nor recognised",
-		"{{ messages[0]['content'] | no_such_filter }}":   "neither be run nor recognised",
-		"{% import 'os' as os %}{{ os.system('false') }}": "neither be run nor recognised",
-	} {
-		if got, err := render(source); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q rendered %q, %v", source, got, err)
-		}
-	}
-	// What cannot be run but is well known still works.
 	got, err := render("{% broken <|im_start|>")
 	if err != nil || got != "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n" {
+		t.Errorf("rendered %q, %v", got, err)
+	}
+	if got, err := render("{% include '/etc/hostname' %}"); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "neither be run nor recognised") {
 		t.Errorf("rendered %q, %v", got, err)
 	}
 	if none := newChat("", "", ""); none != nil {
@@ -287,5 +272,39 @@ func TestFirstSpace(t *testing.T) {
 		if name == "SentencePiece" && string(v.Piece(decode.Token(3+256))) != " aa" {
 			t.Errorf("the piece is %q", v.Piece(decode.Token(3+256)))
 		}
+	}
+}
+
+// A template that never ends, even one of a well-known layout, is an error, and other texts are tokenised meanwhile.
+func TestHostileTemplate(t *testing.T) {
+	v := openVocabulary(t, func(f *gguftest.File) {
+		f.Set("tokenizer.chat_template", "<|im_start|>{% for i in range(60000) %}{% for j in range(60000) %}{% endfor %}{% endfor %}")
+	})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := v.EncodeChat([]decode.Message{{Role: "user", Content: "hi"}})
+		ended <- err
+	}()
+	if _, err := v.EncodePlain("the hand"); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// A lane ends where any of its models would end.
+func TestEndsOfAllModels(t *testing.T) {
+	other := gguftest.Model(2)
+	other.Set("tokenizer.ggml.eos_token_id", uint32(50))
+	p, err := Open(Spec{
+		Reference: gguftest.Model(1).Write(t, "reference.gguf"), Aligned: []Aligned{{"other", other.Write(t, "other.gguf")}}, Options: small,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if v := p.Vocabulary(); !v.End(50) || !v.End(gguftest.MessageEnd) || v.End(51) {
+		t.Error("the wrong tokens end a generation")
 	}
 }

@@ -349,7 +349,7 @@ func TestReachable(t *testing.T) {
 		say(w, `{"score":7}`)
 	}))
 	rewards := func(name, url, secret string) []Named {
-		r, err := Open(&sweep.Config{
+		r, err := Open(t.Context(), &sweep.Config{
 			Prompts: sweep.Prompts{Rows: []sweep.Row{{Text: "p"}}},
 			Rewards: []sweep.Reward{{Reward: name, Name: "mine", Parameters: json.RawMessage(url)}},
 		}, Environment{Headless: true, Secret: func(string) string { return secret }})

@@ -14,7 +14,10 @@ type patternParameters struct {
 	Absent     bool     `json:"absent"`
 }
 
-// pattern is a regular expression (RE2, so that no text can make it slow) or keywords.
+// maxKeywords bounds a list of keywords.
+const maxKeywords = 1000
+
+// pattern is a regular expression (RE2, whose time is linear in the text) or keywords.
 func pattern() maker {
 	return simple(Info{
 		Name: "pattern", Title: "Pattern or keywords", Direction: sweep.Higher,
@@ -28,6 +31,9 @@ func pattern() maker {
 	}, patternParameters{IgnoreCase: true}, func(p *patternParameters, _ Environment, _ *Info) (func(*sweep.Row, *sweep.Output) sweep.Value, error) {
 		if (p.Pattern == "") == (len(p.Keywords) == 0) {
 			return nil, fault.Field("pattern", "either pattern or keywords is needed, and not both")
+		}
+		if len(p.Keywords) > maxKeywords {
+			return nil, fault.Field("keywords", "%d, at most %d", len(p.Keywords), maxKeywords)
 		}
 		sources, field := []string{p.Pattern}, "pattern"
 		if p.Pattern == "" {

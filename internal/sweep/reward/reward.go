@@ -99,7 +99,7 @@ type Named struct {
 // Open builds the rewards of a configuration whose prompts have been read. The error is Invalid and names the
 // reward: one that does not exist (with the nearest name), parameters that do not fit, a column of the
 // prompts that is missing, a reward that only the command line may use.
-func Open(c *sweep.Config, e Environment) ([]Named, error) {
+func Open(ctx context.Context, c *sweep.Config, e Environment) ([]Named, error) {
 	all := registry()
 	var names []string
 	for _, m := range all {
@@ -119,6 +119,12 @@ func Open(c *sweep.Config, e Environment) ([]Named, error) {
 			parameters = []byte("{}")
 		}
 		made, err := all[i].make(parameters, e)
+		if err != nil {
+			return nil, within("rewards."+r.Name, err)
+		}
+		if r, ok := made.(interface{ read(context.Context) error }); ok {
+			err = r.read(ctx)
+		}
 		if err != nil {
 			return nil, within("rewards."+r.Name, err)
 		}

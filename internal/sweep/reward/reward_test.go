@@ -20,7 +20,7 @@ import (
 // open builds a reward for one row.
 func open(t *testing.T, name, parameters string, e Environment, row sweep.Row) Reward {
 	t.Helper()
-	rewards, err := Open(&sweep.Config{
+	rewards, err := Open(t.Context(), &sweep.Config{
 		Prompts: sweep.Prompts{Rows: []sweep.Row{row}},
 		Rewards: []sweep.Reward{{Reward: name, Name: name, Parameters: json.RawMessage(parameters)}},
 	}, e)
@@ -244,7 +244,7 @@ func TestRefusals(t *testing.T) {
 		{"http", `{"url":"http://127.0.0.1:1"}`, "rewards.x.url", "asks no endpoints"},
 		{"judge", `{"url":"http://127.0.0.1:1"}`, "rewards.x.model", "needed"},
 	} {
-		_, err := Open(&sweep.Config{
+		_, err := Open(t.Context(), &sweep.Config{
 			Prompts: sweep.Prompts{Rows: []sweep.Row{row}},
 			Rewards: []sweep.Reward{{Reward: test.reward, Name: "x", Parameters: json.RawMessage(test.parameters)}},
 		}, Environment{})

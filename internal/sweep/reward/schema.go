@@ -23,6 +23,9 @@ func (nowhere) Load(url string) (any, error) {
 	return nil, errors.New("a schema may refer to itself only, not to " + url)
 }
 
+// where is the schema's own address: a relative one would become a path of this machine, and errors name it.
+const where = "schema:"
+
 // schema is whether an answer is JSON, and fits a JSON Schema where there is one.
 func schema() maker {
 	return simple(Info{
@@ -41,10 +44,10 @@ func schema() maker {
 			}
 			c := jsonschema.NewCompiler()
 			c.UseLoader(nowhere{})
-			if err := c.AddResource("schema.json", doc); err != nil {
+			if err := c.AddResource(where, doc); err != nil {
 				return nil, fault.Field("schema", "%v", err)
 			}
-			if compiled, err = c.Compile("schema.json"); err != nil {
+			if compiled, err = c.Compile(where); err != nil {
 				return nil, fault.Field("schema", "is no JSON Schema: %v", err)
 			}
 		}

@@ -19,7 +19,7 @@ import (
 type active struct {
 	runner  *Runner
 	sweep   sweep.Sweep
-	rewards []reward.Named
+	rewards []reward.Named // opened by run
 	ctx     context.Context
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when nothing of it runs any more
@@ -34,9 +34,9 @@ type active struct {
 	changed chan struct{}                // closed at the next change
 }
 
-func newActive(r *Runner, w sweep.Sweep, rewards []reward.Named) *active {
+func newActive(r *Runner, w sweep.Sweep) *active {
 	a := &active{
-		runner: r, sweep: w, rewards: rewards, done: make(chan struct{}), news: make(chan struct{}, 1),
+		runner: r, sweep: w, done: make(chan struct{}), news: make(chan struct{}, 1),
 		outputs: map[sweep.Cell]*sweep.Output{}, workers: map[string]int{}, changed: make(chan struct{}),
 	}
 	a.ctx, a.cancel = context.WithCancel(r.ctx)
@@ -56,6 +56,18 @@ func (a *active) run() {
 	var answers sync.WaitGroup
 	defer answers.Wait()
 	for a.try(a.load) {
+	}
+	if a.ctx.Err() != nil {
+		return
+	}
+	var err error
+	if a.rewards, err = a.runner.rewards(a.ctx, &a.sweep.Setup); a.ctx.Err() != nil {
+		return
+	} else if err != nil {
+		for a.try(func() error { return a.fail(err) }) {
+		}
+		a.cancel()
+		return
 	}
 	if err := a.runner.config.Queue.Start(a.sweep.Setup.Config.Pair); err != nil {
 		a.runner.log.Warn("the pair of a sweep cannot be started here", "sweep", a.sweep.ID, "error", err)
@@ -136,6 +148,9 @@ func (a *active) work() error {
 		if plan.Done {
 			return a.finish(plan.Reason)
 		}
+		if err := reward.GaveUp(a.rewards); err != nil {
+			return a.fail(err)
+		}
 		if err := a.judgeAgain(plan.Unjudged); err != nil {
 			return err
 		}
@@ -163,7 +178,7 @@ func (a *active) stage(items []sweep.Item) error {
 			}
 			items = items[1:]
 		}
-		if len(waiting) == 0 {
+		if len(waiting) == 0 || reward.GaveUp(a.rewards) != nil {
 			return nil
 		}
 		select {

@@ -114,12 +114,7 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 		if w.State != sweep.Running {
 			continue
 		}
-		if err := r.start(w); err != nil {
-			r.log.Error("a sweep cannot go on", "sweep", w.ID, "error", err)
-			if err := r.move(ctx, &w, sweep.Failed, fault.Of(err).Error(), nil); err != nil {
-				return nil, err
-			}
-		}
+		r.start(w)
 	}
 	return r, nil
 }
@@ -149,7 +144,7 @@ func NewID() string { return strings.ToLower(rand.Text()[:16]) }
 // The error is Invalid and names the field; Unavailable where a reward's endpoint does not answer; Busy where too many
 // sweeps are open.
 func (r *Runner) Create(ctx context.Context, owner, id string, c *sweep.Config) (sweep.Sweep, error) {
-	setup, rewards, err := r.setup(c)
+	setup, rewards, err := r.setup(ctx, c)
 	if err != nil {
 		return sweep.Sweep{}, err
 	}
@@ -175,13 +170,14 @@ func (r *Runner) Create(ctx context.Context, owner, id string, c *sweep.Config) 
 	if err := r.config.Store.CreateSweep(ctx, w); err != nil {
 		return w, err
 	}
-	return w, r.start(w)
+	r.start(w)
+	return w, nil
 }
 
 var errClosed = fault.New(fault.Unavailable, "the server is stopping")
 
 // setup looks up what a configuration leaves open, and opens its rewards.
-func (r *Runner) setup(c *sweep.Config) (sweep.Setup, []reward.Named, error) {
+func (r *Runner) setup(ctx context.Context, c *sweep.Config) (sweep.Setup, []reward.Named, error) {
 	s := sweep.Setup{Config: *c}
 	if err := c.Validate(); err != nil {
 		return s, nil, err
@@ -190,7 +186,7 @@ func (r *Runner) setup(c *sweep.Config) (sweep.Setup, []reward.Named, error) {
 	if s.Aligned, s.Beta, err = r.config.Pairs.Trained(c.Pair, c.Aligned); err != nil {
 		return s, nil, err
 	}
-	rewards, err := r.rewards(&s)
+	rewards, err := r.rewards(ctx, &s)
 	for _, named := range rewards {
 		info := named.Info()
 		s.Judges = append(s.Judges, sweep.Judge{Name: named.Name, Title: info.Title, Unit: info.Unit, Direction: info.Direction})
@@ -198,19 +194,16 @@ func (r *Runner) setup(c *sweep.Config) (sweep.Setup, []reward.Named, error) {
 	return s, rewards, err
 }
 
-func (r *Runner) rewards(s *sweep.Setup) ([]reward.Named, error) {
+func (r *Runner) rewards(ctx context.Context, s *sweep.Setup) ([]reward.Named, error) {
 	e := r.config.Rewards
 	e.Beta = s.Beta
-	return reward.Open(&s.Config, e)
+	return reward.Open(ctx, &s.Config, e)
 }
 
-// start runs a sweep whose stored state is Running.
-func (r *Runner) start(w sweep.Sweep) error {
-	rewards, err := r.rewards(&w.Setup)
-	if err != nil {
-		return err
-	}
-	a := newActive(r, w, rewards)
+// start runs a sweep whose stored state is Running. Its rewards are opened by its own goroutine: what is stored with one
+// sweep keeps neither the server from starting nor another sweep waiting.
+func (r *Runner) start(w sweep.Sweep) {
+	a := newActive(r, w)
 	r.mu.Lock()
 	r.active[w.ID] = a
 	r.mu.Unlock()
@@ -218,7 +211,6 @@ func (r *Runner) start(w sweep.Sweep) error {
 		defer close(a.done)
 		a.run()
 	}()
-	return nil
 }
 
 // stop ends the goroutines of a sweep, if it has some, and waits for them.
@@ -284,7 +276,8 @@ func (r *Runner) Resume(ctx context.Context, owner, id string) error {
 		if err := r.move(ctx, w, sweep.Running, "", nil); err != nil {
 			return err
 		}
-		return r.start(*w)
+		r.start(*w)
+		return nil
 	})
 }
 

@@ -76,6 +76,10 @@ func (f *File) Bytes() []byte {
 		put(uint64(len(s)))
 		b.WriteString(s)
 	}
+	alignment := 32
+	if a, ok := f.Get("general.alignment").(uint32); ok && a > 0 && a <= 4096 {
+		alignment = int(a)
+	}
 	b.WriteString("GGUF")
 	put(uint32(3))
 	put(uint64(len(f.Tensors)))
@@ -120,9 +124,9 @@ func (f *File) Bytes() []byte {
 		put(t.Shape)
 		put(uint32(0))
 		put(offset)
-		offset += (uint64(len(t.Values))*4 + 31) &^ 31
+		offset += uint64(len(t.Values)*4+alignment-1) / uint64(alignment) * uint64(alignment)
 	}
-	pad := func() { b.Write(make([]byte, -b.Len()&31)) }
+	pad := func() { b.Write(make([]byte, (alignment-b.Len()%alignment)%alignment)) }
 	pad()
 	for _, t := range f.Tensors {
 		put(t.Values)

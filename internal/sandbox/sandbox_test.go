@@ -1,0 +1,102 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"realign/internal/fault"
+)
+
+// init makes the tests their own sandbox.
+func init() {
+	Serve("test", func(what string) (string, error) {
+		switch what {
+		case "loop":
+			for time.Now().Year() > 0 {
+			}
+		case "sleep":
+			time.Sleep(time.Hour)
+		case "memory":
+			var all [][]byte
+			for {
+				all = append(all, make([]byte, 1<<20))
+				all[len(all)-1][len(all)%1000] = 1
+			}
+		case "large":
+			return string(make([]byte, 1<<34)), nil
+		case "stack":
+			return strconv.Itoa(deeper(1)), nil
+		case "panic":
+			panic("no")
+		case "field":
+			return "", fault.Field("here", "is wrong")
+		case "secret":
+			return os.Getenv("REALIGN_TEST_SECRET"), nil
+		}
+		return strings.ToUpper(what), nil
+	})
+}
+
+func deeper(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return deeper(n+1) + n
+}
+
+func TestCall(t *testing.T) {
+	t.Setenv("REALIGN_TEST_SECRET", "hidden")
+	p := New("test", "the sum", Limits{Time: 4 * time.Second, Memory: 256 << 20})
+	defer p.Close()
+	for _, c := range []struct{ ask, answer, fails string }{
+		{ask: "abc", answer: "ABC"}, {ask: "secret"},
+		{ask: "loop", fails: "the sum took longer than 4 s"}, {ask: "sleep", fails: "longer than"}, {ask: "memory", fails: "needs more than 256 MB"},
+		{ask: "large", fails: "the sum"}, {ask: "stack", fails: "goes too deep"}, {ask: "panic", fails: "no"}, {ask: "field", fails: "here: is wrong"},
+		{ask: "x", answer: "X"},
+	} {
+		var answer string
+		err := p.Call(t.Context(), c.ask, &answer)
+		if c.fails == "" && (err != nil || answer != c.answer) {
+			t.Errorf("%s: %q, %v", c.ask, answer, err)
+		}
+		if c.fails != "" && (fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), c.fails)) {
+			t.Errorf("%s: %q, %v", c.ask, answer, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if err := p.Call(ctx, "sleep", new(string)); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 3*time.Second {
+		t.Errorf("cancelled: %v after %v", err, time.Since(began))
+	}
+}
+
+// Calls take turns; one that cannot have its turn in time is told so.
+func TestTurns(t *testing.T) {
+	p := New("test", "the sum", Limits{Time: 3 * time.Second, Memory: 256 << 20})
+	defer p.Close()
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			var answer string
+			if err := p.Call(t.Context(), "abc", &answer); err != nil || answer != "ABC" {
+				t.Errorf("%q, %v", answer, err)
+			}
+		})
+	}
+	all.Wait()
+	all.Go(func() { _ = p.Call(t.Context(), "sleep", new(string)) })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	time.Sleep(100 * time.Millisecond)
+	if err := p.Call(ctx, "abc", new(string)); err == nil {
+		t.Error("two calls at once")
+	}
+	all.Wait()
+}
