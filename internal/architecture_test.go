@@ -17,9 +17,10 @@ var allowed = map[string][]string{
 	"internal/offload":      {"internal/fault", "internal/decode/gguf"},                                        // sizes of tensors
 	"internal/backend":      {"internal/offload"},                                                              // libraries for GPUs
 	"internal/pair":         {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload"}, // files and whether they fit
-	"internal/session":      {"internal/fault", "internal/decode", "gonum.org/..."},
-	"internal/prompt":       {"internal/fault"},                                                                            // files of prompts
-	"internal/study":        {"internal/fault", "internal/decode", "internal/session", "internal/prompt", "gonum.org/..."}, // outputs are decoded as runs are
+	"internal/intake":       {"internal/fault"},                                                                // limits on what comes in
+	"internal/session":      {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
+	"internal/prompt":       {"internal/fault"},                                                                                               // files of prompts
+	"internal/study":        {"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/prompt", "gonum.org/..."}, // outputs are decoded as runs are
 	"internal/sweep":        {"internal/fault", "internal/decode", "internal/prompt", "gonum.org/..."},
 	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
 	"internal/sweep/reward": {
@@ -48,7 +49,7 @@ var allowed = map[string][]string{
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/web": {
-		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep/...", "internal/pair",
+		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/study", "internal/sweep/...", "internal/pair",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

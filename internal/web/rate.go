@@ -128,9 +128,6 @@ func (s *Server) undoAnswer(c echo.Context) error {
 // settle does what a form of an annotator says and goes on to the next question: programs get it at once, people
 // by a redirect. What can no longer be (Conflict) is told to people beside the question that is there now.
 func (s *Server) settle(c echo.Context, do func(st *study.Study, who string) error) error {
-	if err := parseForm(c); err != nil {
-		return err
-	}
 	st, err := s.desk.Enter(c.Request().Context(), c.Param("token"))
 	if err != nil {
 		return err
