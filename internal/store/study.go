@@ -29,6 +29,7 @@ type studyRow struct {
 	UpdatedAt  int64   `bun:"updated_at"`
 	ClosedAt   *int64  `bun:"closed_at"`
 	InviteHash *string `bun:"invite_hash"`
+	Secret     string  `bun:"secret"`
 }
 
 func newStudyRow(s *study.Study) (*studyRow, error) {
@@ -42,7 +43,7 @@ func newStudyRow(s *study.Study) (*studyRow, error) {
 	}
 	return &studyRow{
 		ID: s.ID, Owner: s.Owner, Instance: s.Instance, Setup: setup, Status: string(s.Status), Beta: s.Beta,
-		Files: files, Build: s.Build, CreatedAt: s.CreatedAt.UnixMicro(), UpdatedAt: s.UpdatedAt.UnixMicro(), ClosedAt: micros(s.ClosedAt),
+		Files: files, Build: s.Build, Secret: s.Setup.Secret, CreatedAt: s.CreatedAt.UnixMicro(), UpdatedAt: s.UpdatedAt.UnixMicro(), ClosedAt: micros(s.ClosedAt),
 	}, nil
 }
 
@@ -55,6 +56,7 @@ func (r *studyRow) study() (study.Study, error) {
 	if err := fromJSON(r.Setup, &s.Setup); err != nil {
 		return s, err
 	}
+	s.Setup.Secret = r.Secret
 	return s, fromJSON(r.Files, &s.Files)
 }
 
@@ -299,7 +301,7 @@ func (s *Store) StudyPrompts(ctx context.Context, id string) ([]study.Prompt, er
 	return prompts, nil
 }
 
-// BeginStudy fixes a draft's outputs and begins its decoding: instance, files and build are those of st.
+// BeginStudy fixes a draft's outputs and begins its decoding: instance, files, build and secret are those of st.
 func (s *Store) BeginStudy(ctx context.Context, st study.Study, outputs []study.Output) error {
 	files, err := toJSON(st.Files)
 	if err != nil {
@@ -314,7 +316,7 @@ func (s *Store) BeginStudy(ctx context.Context, st study.Study, outputs []study.
 			return err
 		}
 		_, err := tx.NewUpdate().Model((*studyRow)(nil)).Set("instance = ?", st.Instance).Set("files = ?", files).
-			Set("build = ?", st.Build).Where("id = ?", st.ID).Exec(ctx)
+			Set("build = ?", st.Build).Set("secret = ?", st.Setup.Secret).Where("id = ?", st.ID).Exec(ctx)
 		if err != nil {
 			return err
 		}

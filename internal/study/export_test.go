@@ -548,7 +548,7 @@ func TestAnalystKeepsResults(t *testing.T) {
 	if two.Counts.Pairwise != one.Counts.Pairwise+1 || next == version {
 		t.Errorf("%+v after %+v", two.Counts, one.Counts)
 	}
-	if _, err := s.Undo(ctx, a.Annotators[0].ID, "", study.Assignment{ID: "again", AskedAt: later, Expires: later.Add(time.Hour)}); err != nil {
+	if _, err := s.Undo(ctx, a.Annotators[0].ID, "", study.Assignment{ID: "again", AskedAt: later, Expires: later.Add(time.Hour)}, 2); err != nil {
 		t.Fatal(err)
 	}
 	if three, v := results(); three.Counts != one.Counts || v == next {

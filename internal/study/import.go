@@ -3,6 +3,8 @@ package study
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -128,9 +130,13 @@ func (p *parser) head(h *exportedHead) error {
 	if err := checkTime("created_at", h.CreatedAt); err != nil {
 		return err
 	}
+	if b, err := hex.DecodeString(h.Secret); err != nil || len(b) != 0 && len(b) != sha256.Size {
+		return fault.Field("secret", "is not %d bytes in hexadecimal", sha256.Size)
+	}
 	if err := h.Setup.Validate(); err != nil {
 		return err
 	}
+	h.Setup.Secret = h.Secret
 	s := &p.archive.Study
 	s.ID, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt = session.NewID(), h.Setup, h.Beta, h.Files, h.Build, h.CreatedAt
 	return nil

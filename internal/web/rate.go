@@ -258,7 +258,7 @@ func (s *Server) rateView(c echo.Context, st *study.Study, path string, q *study
 		RateShell: s.rateShell(c, st), Path: path,
 		Question: templates.Question{
 			ID: q.Assignment.ID, Kind: string(q.Kind), System: q.Prompt.System, Prompt: q.Prompt.Text, Comments: st.Setup.Comments,
-			Number: q.Done.Answered + 1, Most: q.Done.Answered + 1 + q.Left, Undo: q.Undo,
+			Number: q.Number, Most: q.Most, Undo: q.Undo,
 		},
 	}
 	if !wantsJSON(c.Request()) { // the controller has them already

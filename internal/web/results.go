@@ -140,6 +140,7 @@ func (s *Server) exportStudy(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	study.HideSeeds(&st, ratings)
 	var buf bytes.Buffer
 	name, kind := c.Param("file"), "application/jsonl; charset=utf-8"
 	switch name {

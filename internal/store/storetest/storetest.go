@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"studies":     testStudies,
 		"ratings":     testRatings,
 		"undo":        testUndo,
+		"undo skips":  testUndoAfterSkips,
 		"overlap":     testOverlap,
 		"at once":     testReserveAtOnce,
 		"archive":     testImportStudy,

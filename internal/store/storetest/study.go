@@ -227,7 +227,7 @@ func testUndo(t *testing.T, s *store.Store) {
 	_, err := give(t, s, "q1", "i1", "x", t0, "o1", "o0")
 	must(t, err)
 	again := study.Assignment{ID: "q3", AskedAt: t0, Expires: t0.Add(study.ReserveFor)}
-	_, err = s.Undo(ctx, "x", "q1", again)
+	_, err = s.Undo(ctx, "x", "q1", again, 2)
 	wantKind(t, err, fault.Conflict) // nothing was answered
 	if a, err := s.Assignments(ctx, "x"); err != nil || a[0].State != study.Asked {
 		t.Errorf("%+v, %v", a, err)
@@ -235,11 +235,11 @@ func testUndo(t *testing.T, s *store.Store) {
 	must(t, settle(t, s, "q1", "x", study.Tie, t0))
 	_, err = give(t, s, "q2", "i2", "x", t0, "o1")
 	must(t, err)
-	got, err := s.Undo(ctx, "x", "q2", again)
+	got, err := s.Undo(ctx, "x", "q2", again, 2)
 	if err != nil || got.Item != "i1" || got.Place != 3 || !reflect.DeepEqual(got.Shown, []string{"o1", "o0"}) {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	_, err = s.Undo(ctx, "x", "q2", again)
+	_, err = s.Undo(ctx, "x", "q2", again, 2)
 	wantKind(t, err, fault.Conflict) // repeated
 	wantKind(t, settle(t, s, "q1", "x", study.Tie, t0), fault.Conflict)
 	wantKind(t, settle(t, s, "q2", "x", study.Tie, t0), fault.Conflict)
@@ -252,7 +252,7 @@ func testUndo(t *testing.T, s *store.Store) {
 	}
 	// The last answer can be taken back when nothing is left to ask.
 	again.ID = "q4"
-	_, err = s.Undo(ctx, "x", "", again)
+	_, err = s.Undo(ctx, "x", "", again, 2)
 	must(t, err)
 	if had, before, err := s.Had(ctx, "x"); err != nil || len(had) != 1 || before == nil || before.ID != "q4" || before.Item != "i1" {
 		t.Errorf("%+v, %+v, %v", had, before, err)
@@ -303,6 +303,64 @@ func testOverlap(t *testing.T, s *store.Store) {
 	}
 	_, err = give(t, s, "next", "i2", "y", later, "o1") // the one that was too late goes on
 	must(t, err)
+}
+
+// testUndoAfterSkips has many annotators skip an item, the places filled, and every skip taken back.
+func testUndoAfterSkips(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	openStudy(t, s)
+	const skipped, overlap = 6, 2
+	again := func(who string) study.Assignment {
+		return study.Assignment{ID: "again " + who, AskedAt: t0, Expires: t0.Add(study.ReserveFor)}
+	}
+	for i := range skipped {
+		name := fmt.Sprintf("s%d", i)
+		must(t, s.AddAnnotator(ctx, study.Annotator{ID: name, Study: "st1", Name: name, JoinedAt: t0}, "secret "+name, 100))
+		_, err := give(t, s, "q "+name, "i1", name, t0, "o0", "o1")
+		must(t, err)
+		must(t, s.Settle(ctx, study.Assignment{ID: "q " + name, Annotator: name, State: study.Skipped, At: t0, Answer: study.Answer{Skip: "later"}}, overlap))
+	}
+	for _, who := range []string{"x", "y"} {
+		_, err := give(t, s, "q "+who, "i1", who, t0, "o0", "o1")
+		must(t, err)
+		must(t, settle(t, s, "q "+who, who, study.Tie, t0))
+	}
+	back := 0
+	for i := range skipped {
+		name := fmt.Sprintf("s%d", i)
+		if _, err := s.Undo(ctx, name, "", again(name), overlap); err == nil {
+			back++
+			must(t, settle(t, s, "again "+name, name, study.Tie, t0))
+		} else {
+			wantKind(t, err, fault.Conflict)
+		}
+	}
+	if back != study.Slack {
+		t.Errorf("%d skips of %d were taken back, where there is one place more than asked for", back, skipped)
+	}
+	// An answer keeps its place when it is taken back, and the same click counts once.
+	var wait sync.WaitGroup
+	for i := range 4 {
+		wait.Go(func() {
+			a := again("x")
+			a.ID += fmt.Sprint(i)
+			if _, err := s.Undo(ctx, "x", "", a, overlap); err == nil {
+				must(t, settle(t, s, a.ID, "x", study.Tie, t0))
+			}
+		})
+	}
+	wait.Wait()
+	ratings, err := s.Ratings(ctx, "st1")
+	answered := 0
+	for _, r := range ratings {
+		if r.State == study.Answered {
+			answered++
+		}
+	}
+	items, _ := s.StudyItems(ctx, "st1")
+	if err != nil || answered != overlap+study.Slack || items[0].Answers+items[1].Answers+items[2].Answers != answered {
+		t.Errorf("%d answers, %v; counted %+v", answered, err, items)
+	}
 }
 
 // testReserveAtOnce has many annotators ask for the same item at the same time.
