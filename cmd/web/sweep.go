@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/intake"
 	"realign/internal/store"
 	"realign/internal/sweep"
 	"realign/internal/sweep/config"
@@ -135,6 +136,9 @@ func (c *sweepCommand) read() (*sweep.Config, error) {
 	if err != nil {
 		return nil, fault.Field("--config", "%v", err)
 	}
+	if err := intake.Config("--config", data); err != nil {
+		return nil, err
+	}
 	asked, err := config.Parse(data)
 	if err != nil {
 		return nil, err
@@ -145,6 +149,9 @@ func (c *sweepCommand) read() (*sweep.Config, error) {
 		}
 		if data, err = readFile(path, sweep.MaxPromptFile); err != nil {
 			return nil, fault.Field("prompts", "%v", err)
+		}
+		if err := intake.Prompts(path, data, sweep.MaxPrompts); err != nil {
+			return nil, err
 		}
 		if asked.Prompts.Rows, err = sweep.ReadPrompts(path, data); err != nil {
 			return nil, err

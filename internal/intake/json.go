@@ -11,7 +11,7 @@ import (
 type Shape struct {
 	Depth   int            // of arrays and objects in each other
 	Entries int            // of an array or object whose name is not in Named
-	Named   map[string]int // entries of the arrays and objects that are the value of the member with this name
+	Named   map[string]int // entries of the arrays and objects that are the value of the member with this name; "" is the outermost
 }
 
 // Check returns an Invalid error that names the first array or object with too many entries, or the depth. It allocates
@@ -63,6 +63,9 @@ func (s Shape) Check(data []byte) error {
 				return fault.New(fault.Invalid, "arrays and objects lie more than %d deep in each other", s.Depth)
 			}
 			o := open{object: c == '{', fresh: true, most: s.Entries}
+			if n, ok := s.Named[""]; ok && top < 0 {
+				o.most = n
+			}
 			if top >= 0 {
 				if o.name = stack[top].name; stack[top].object {
 					o.name = stack[top].key
@@ -99,21 +102,4 @@ func field(name []byte) string {
 		return "json"
 	}
 	return string(name)
-}
-
-// Text is how much a text of prompts may be cut into: readers keep tens of bytes for each line and cell.
-type Text struct {
-	Lines int
-	Cells int // of a table, by its separators
-}
-
-// Check returns an Invalid error of field "prompts" when there are more lines or cells.
-func (t Text) Check(data []byte) error {
-	if n := bytes.Count(data, []byte{'\n'}) + bytes.Count(data, []byte{'\r'}); n > t.Lines {
-		return fault.Field("prompts", "%d lines, at most %d", n, t.Lines)
-	}
-	if n := bytes.Count(data, []byte{','}); t.Cells > 0 && n > t.Cells {
-		return fault.Field("prompts", "%d commas, at most %d", n, t.Cells)
-	}
-	return nil
 }

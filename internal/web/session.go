@@ -215,15 +215,18 @@ func runs(n int) string {
 	return strconv.Itoa(n) + " runs"
 }
 
-// readPart is the content of a file in a form.
-func readPart(part *multipart.FileHeader) ([]byte, error) {
+// readPart is the content of a file in a form, of at most so many bytes.
+func readPart(part *multipart.FileHeader, most int64) ([]byte, error) {
+	if part.Size > most {
+		return nil, fault.Field("file", "%d bytes, at most %d", part.Size, most)
+	}
 	in, err := part.Open()
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
 	}
 	defer in.Close()
-	data, err := io.ReadAll(in)
-	if err != nil {
+	data := make([]byte, part.Size)
+	if _, err := io.ReadFull(in, data); err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the file cannot be read")
 	}
 	return data, nil

@@ -18,6 +18,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/intake"
 	"realign/internal/session"
 	"realign/internal/study"
 	"realign/web/templates"
@@ -299,14 +300,24 @@ func readPrompts(c echo.Context, v *templates.StudyForm) ([]study.Prompt, error)
 		if err == nil {
 			return nil, fault.Field("file", "%.60q is empty", part.Filename)
 		}
+		if err := intake.Prompts("."+v.Format, []byte(v.Prompts), study.MaxPrompts); err != nil {
+			return nil, err
+		}
 		return study.ParsePrompts([]byte(v.Prompts), study.Format(v.Format))
 	}
 	format, err := study.FormatOf(part.Filename)
 	if err != nil {
 		return nil, err
 	}
-	data, err := readPart(part)
+	data, err := readPart(part, study.MaxPromptFile)
 	if err != nil {
+		return nil, err
+	}
+	name := part.Filename
+	if format == study.JSONL { // whose file may be called .json
+		name = ".jsonl"
+	}
+	if err := intake.Prompts(name, data, study.MaxPrompts); err != nil {
 		return nil, err
 	}
 	prompts, err := study.ParsePrompts(data, format)

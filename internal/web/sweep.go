@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/fault"
+	"realign/internal/intake"
 	"realign/internal/session"
 	"realign/internal/sweep"
 	"realign/internal/sweep/config"
@@ -168,6 +169,8 @@ func askedSweep(c echo.Context, form url.Values) (*sweep.Config, error) {
 		if text, err = formConfig(form); err != nil {
 			return nil, err
 		}
+	} else if err := intake.Config("config", text); err != nil {
+		return nil, err
 	}
 	asked, err := config.Parse(text)
 	if err != nil {
@@ -191,8 +194,11 @@ func promptFile(c echo.Context) ([]sweep.Row, error) {
 	if err != nil || part.Size == 0 && part.Filename == "" {
 		return nil, nil
 	}
-	data, err := readPart(part)
+	data, err := readPart(part, sweep.MaxPromptFile)
 	if err != nil {
+		return nil, err
+	}
+	if err := intake.Prompts(part.Filename, data, sweep.MaxPrompts); err != nil {
 		return nil, err
 	}
 	return sweep.ReadPrompts(part.Filename, data)
@@ -238,6 +244,9 @@ func formConfig(form url.Values) ([]byte, error) {
 	pair, aligned, _ := strings.Cut(form.Get("pair"), ":")
 	all["name"], all["pair"], all["aligned"] = strings.TrimSpace(form.Get("name")), pair, aligned
 	prompts := []string{}
+	if err := intake.Text("prompts", []byte(form.Get("prompts"))); err != nil {
+		return nil, err
+	}
 	for line := range strings.Lines(form.Get("prompts")) {
 		if line = strings.TrimSpace(line); line != "" {
 			prompts = append(prompts, line)
