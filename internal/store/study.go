@@ -129,7 +129,7 @@ func (s *Store) CreateStudy(ctx context.Context, st study.Study, prompts []study
 		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
 			return err
 		}
-		return insertPrompts(ctx, tx, st.ID, prompts)
+		return insertPrompts(ctx, tx, st.ID, 0, prompts)
 	})
 	return wrap(err, "create study %s", st.ID)
 }
@@ -155,16 +155,17 @@ func (s *Store) ReviseStudy(ctx context.Context, st study.Study, prompts []study
 		if _, err = tx.NewDelete().Model((*studyPromptRow)(nil)).Where("study_id = ?", st.ID).Exec(ctx); err != nil {
 			return err
 		}
-		return insertPrompts(ctx, tx, st.ID, prompts)
+		return insertPrompts(ctx, tx, st.ID, 0, prompts)
 	})
 	return wrap(err, "revise study %s", st.ID)
 }
 
-func insertPrompts(ctx context.Context, tx bun.Tx, id string, prompts []study.Prompt) error {
+// insertPrompts adds prompts after so many others.
+func insertPrompts(ctx context.Context, tx bun.Tx, id string, after int, prompts []study.Prompt) error {
 	rows := make([]studyPromptRow, len(prompts))
 	for i, p := range prompts {
 		problem := p.Problem
-		p.Place, p.Problem = i+1, ""
+		p.Place, p.Problem = after+i+1, ""
 		body, err := toJSON(p)
 		if err != nil {
 			return err
@@ -398,64 +399,6 @@ func (s *Store) FinishStudy(ctx context.Context, owner, id string, broken []stud
 		return insertAll(ctx, tx, rows)
 	})
 	return wrap(err, "finish study %s", id)
-}
-
-// ImportStudy keeps a whole study from elsewhere, ratings and all, as it is given. Assignments refer to
-// items and annotators by their ids; no annotator can come back to it, since no cookie opens it.
-func (s *Store) ImportStudy(ctx context.Context, a study.Archive) error {
-	row, err := newStudyRow(&a.Study)
-	if err != nil {
-		return err
-	}
-	outputs, err := outputRows(a.Study.ID, a.Outputs)
-	if err != nil {
-		return err
-	}
-	items, err := itemRows(a.Study.ID, a.Items)
-	if err != nil {
-		return err
-	}
-	var annotators []annotatorRow
-	for _, one := range a.Annotators {
-		one.Study = a.Study.ID
-		annotators = append(annotators, newAnnotatorRow(one, "imported "+one.ID))
-	}
-	answers := map[string]int{}
-	var assignments []assignmentRow
-	for i := range a.Assignments {
-		one := a.Assignments[i]
-		one.Study = a.Study.ID
-		row, err := newAssignmentRow(&one)
-		if err != nil {
-			return err
-		}
-		if one.State == study.Answered {
-			answers[one.Item]++
-		}
-		assignments = append(assignments, *row)
-	}
-	for i := range items {
-		items[i].Answers = answers[items[i].ID]
-	}
-	err = s.tx(ctx, func(tx bun.Tx) error {
-		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
-			return err
-		}
-		if err := insertPrompts(ctx, tx, a.Study.ID, a.Prompts); err != nil {
-			return err
-		}
-		if err := insertAll(ctx, tx, outputs); err != nil {
-			return err
-		}
-		if err := insertAll(ctx, tx, items); err != nil {
-			return err
-		}
-		if err := insertAll(ctx, tx, annotators); err != nil {
-			return err
-		}
-		return insertAll(ctx, tx, assignments)
-	})
-	return wrap(err, "import study %s", a.Study.ID)
 }
 
 // toJSON is a value as it is kept in a column of text.

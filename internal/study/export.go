@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"realign/internal/fault"
 	"realign/internal/session"
 )
 
@@ -57,7 +58,7 @@ type (
 // the store; outputs that were not decoded are left out. While the study is not closed, its secret and the seeds of its
 // outputs stay where they are: with them the answers could be decoded at every λ and recognised.
 func Export(w io.Writer, s *Study, prompts []Prompt, outputs []Output, ratings []Rating) error {
-	j := json.NewEncoder(w)
+	j := json.NewEncoder(&limited{w: w, left: MaxImportBytes})
 	j.SetEscapeHTML(false)
 	head := exportedHead{"study", ExportFormat, ExportVersion, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt.UTC(), ""}
 	closed := s.Status == Closed
@@ -103,6 +104,19 @@ func Export(w io.Writer, s *Study, prompts []Prompt, outputs []Output, ratings [
 		}
 	}
 	return nil
+}
+
+// limited refuses to write more than ParseExport reads.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.left -= len(p); l.left < 0 {
+		return 0, fault.Field("file", "the study has more than %d MiB as a file, the most that can be imported: take its ratings as CSV", MaxImportBytes>>20)
+	}
+	return l.w.Write(p)
 }
 
 // HideSeeds takes the seeds of outputs off ratings that are exported while a study is not closed.

@@ -19,7 +19,7 @@ var questionOf = regexp.MustCompile(`Question\s+(\d+)\s+of\s+at\s+most\s+(\d+)`)
 func TestNumbersTellNoCatchTrial(t *testing.T) {
 	w := newWorld(t, setup{})
 	owner := w.person()
-	id, path := w.openStudy(owner, studyFields("overlap", "1", "same_every", "4", "broken_every", "5", "prompts", "abc\nbca\ncab\nacb\nbac\ncba"))
+	id, path := w.openStudy(owner, studyFields("overlap", "1", "same_every", "4", "broken_every", "5", "max_tokens", "24", "prompts", "abc\nbca\ncab\nacb\nbac\ncba"))
 	ann := w.annotator(path, "Ann")
 	st, err := w.store.Study(t.Context(), owner.ownerID(), id)
 	if err != nil {

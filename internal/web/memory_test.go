@@ -68,7 +68,7 @@ func TestMemoryWhateverComesIn(t *testing.T) {
 			b.upload(t, "/studies", "p.txt", repeated("", strings.Repeat("word ", 800)+"\n", 7<<20, ""), largeStudy)
 		}},
 		{"a study of ratings", func(t *testing.T, d *daemon, b *browser) {
-			b.upload(t, "/studies/import", "s.jsonl", manyRatings(60<<20), nil)
+			b.upload(t, "/studies/import", "s.jsonl", manyRatings(120<<20), nil)
 		}},
 		{"prompts of a sweep", func(t *testing.T, d *daemon, b *browser) {
 			b.upload(t, "/sweeps", "p.txt", repeated("", "a\n", 60<<20, ""), sweepFields)
@@ -77,7 +77,12 @@ func TestMemoryWhateverComesIn(t *testing.T) {
 			b.upload(t, "/sweeps", "p.json", repeated("[1", ",1", 60<<20, "]"), sweepFields)
 		}},
 		{"long prompts of a sweep", func(t *testing.T, d *daemon, b *browser) {
-			b.upload(t, "/sweeps", "p.txt", repeated("", strings.Repeat("word ", 40)+"\n", 15<<20, ""), sweepFields)
+			b.upload(t, "/sweeps", "p.txt", repeated("", strings.Repeat("word ", 40)+"\n", 7<<20, ""), sweepFields)
+		}},
+		{"sweeps of long prompts, one after the other", func(t *testing.T, d *daemon, b *browser) {
+			for range 6 {
+				b.upload(t, "/sweeps", "p.txt", repeated("", strings.Repeat("word ", 40)+"\n", 7<<20, ""), sweepFields)
+			}
 		}},
 		{"a configuration of dashes", func(t *testing.T, d *daemon, b *browser) {
 			b.upload(t, "/sweeps", "", "", map[string]string{"config": repeated("", strings.Repeat("- ", 4000)+"a\n", 9<<20, "")})
@@ -90,9 +95,9 @@ func TestMemoryWhateverComesIn(t *testing.T) {
 			for i := range 12 {
 				wait.Go(func() {
 					if i%2 == 0 {
-						b.upload(t, "/studies", "p.csv", repeated("prompt\n", strings.Repeat("words, ", 30)+"\n", 8<<20, ""), nil)
+						b.upload(t, "/studies", "p.csv", repeated("prompt\n", `"`+strings.Repeat("words, ", 600)+"\"\n", 7<<20, ""), nil)
 					} else {
-						b.upload(t, "/sweeps", "p.txt", repeated("", strings.Repeat("word ", 40)+"\n", 15<<20, ""), sweepFields)
+						b.upload(t, "/sweeps", "p.txt", repeated("", strings.Repeat("word ", 40)+"\n", 7<<20, ""), sweepFields)
 					}
 				})
 			}
@@ -129,7 +134,7 @@ const smallSession = `{"format":"realign-session","version":1,"title":"t","creat
 
 // sweepFields ask for a sweep, prompts apart.
 var sweepFields = map[string]string{
-	"name": "memory", "pair": "demo:warmth-b0.1", "from": "0", "to": "1", "points": "3", "samples": "1", "max_tokens": "8", "reward": "words", "objective": "words",
+	"name": "memory", "pair": "demo:warmth-b0.1", "from": "0", "to": "1", "points": "3", "samples": "1", "max_tokens": "8", "reward": "readability", "objective": "readability",
 }
 
 // largeStudy are the fields of a study, prompts apart.
@@ -148,8 +153,8 @@ func manyRatings(size int) string {
 {"type":"output","id":"2","prompt":1,"lambda":1,"sample":0,"seed":"1","text":"b"}
 `)
 	for n := 0; b.Len() < size; n++ {
-		fmt.Fprintf(&b, `{"type":"rating","item":"1","question":"pairwise","prompt":1,"shown":["1","2"],"lambda":[0,1],"annotator":"n%d",`+
-			`"asked_at":"2026-01-01T00:00:00Z","at":"2026-01-01T00:00:00Z","answer":{"choice":"a"}}`+"\n", n)
+		fmt.Fprintf(&b, `{"type":"rating","item":"%d","question":"pairwise","prompt":1,"shown":["1","2"],"lambda":[0,1],"annotator":"n%d",`+
+			`"asked_at":"2026-01-01T00:00:00Z","at":"2026-01-01T00:00:00Z","answer":{"choice":"a"}}`+"\n", n/1000, n%1000)
 	}
 	return b.String()
 }

@@ -174,7 +174,7 @@ func TestStudyFromSetupToAnswers(t *testing.T) {
 	}
 	owner.get("/studies/new", 200)
 	csv := "prompt,category\nabc,first\nbca,\"second,\none\"\ncab,first\n"
-	answer, page, id := owner.createStudy(studyFields("likert", "on", "ranking", "on", "same_every", "4", "broken_every", "6"), "prompts.csv", csv)
+	answer, page, id := owner.createStudy(studyFields("likert", "on", "ranking", "on", "same_every", "4", "broken_every", "6", "max_tokens", "24"), "prompts.csv", csv)
 	if answer.StatusCode != 303 {
 		t.Fatalf("%d\n%.3000s", answer.StatusCode, page)
 	}

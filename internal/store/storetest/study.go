@@ -12,6 +12,7 @@ import (
 	"realign/internal/session"
 	"realign/internal/store"
 	"realign/internal/study"
+	"realign/internal/study/studytest"
 )
 
 // NewStudy is a draft for tests: two prompts, two λ, two samples, every kind of question.
@@ -410,14 +411,14 @@ func testImportStudy(t *testing.T, s *store.Store) {
 	st.Status = study.Closed
 	st.ClosedAt = t0
 	at := t0.Add(time.Hour)
-	archive := study.Archive{
-		Study: st, Prompts: prompts,
+	archive := studytest.Archive{
+		Of: st, Prompts: prompts,
 		Outputs:     []study.Output{{ID: "o1", Prompt: 2, Done: true, Text: "x"}, {ID: "o2", Prompt: 2, Lambda: 1, Done: true, Text: "y"}},
 		Items:       []study.Item{{ID: "i", Kind: study.AskPairwise, Prompt: 2, Outputs: []string{"o1", "o2"}, High: 1}},
 		Annotators:  []study.Annotator{{ID: "r", Name: "Ray", JoinedAt: t0}},
 		Assignments: []study.Assignment{{ID: "q", Item: "i", Annotator: "r", Place: 1, Shown: []string{"o2", "o1"}, State: study.Answered, AskedAt: t0, Expires: t0, At: at, Answer: study.Answer{Choice: study.PreferA}}},
 	}
-	must(t, s.ImportStudy(ctx, archive))
+	must(t, s.ImportStudy(ctx, archive.Fill))
 	ratings, err := s.Ratings(ctx, "imp")
 	if err != nil || len(ratings) != 1 || ratings[0].Name != "Ray" || ratings[0].Outputs[0].Lambda != 1 || !ratings[0].At.Equal(at) {
 		t.Errorf("%+v, %v", ratings, err)
