@@ -22,6 +22,9 @@ type Verdict struct {
 	Tokens    int  `json:"tokens"`             // compared
 	Branches  int  `json:"branches,omitempty"` // of a map, compared
 
+	// Deviation is the most by which a number of a token was off, in nats, of those compared.
+	Deviation float64 `json:"deviation"`
+
 	// The first difference: what differs, where, and both sides as they are shown.
 	What    string `json:"what,omitempty"` // see the constants
 	Lane    int    `json:"lane"`           // or the branch of a map; -1 for what belongs to none
@@ -278,6 +281,9 @@ func (c *comparison) text(what, stored, decoded string) bool {
 // number compares within a tolerance. What JSON has no number for is equal to its like.
 func (c *comparison) number(name string, stored, decoded, tolerance float64) bool {
 	if stored == decoded || math.IsNaN(stored) && (math.IsNaN(decoded) || math.IsInf(decoded, 0)) || math.Abs(stored-decoded) <= tolerance {
+		if tolerance == Tolerance && stored != decoded && !math.IsNaN(stored) {
+			c.v.Deviation = max(c.v.Deviation, math.Abs(stored-decoded))
+		}
 		return false
 	}
 	return c.differ(DiffNumber, fmt.Sprintf("%s %.4f", name, stored), fmt.Sprintf("%s %.4f", name, decoded))

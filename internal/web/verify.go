@@ -72,7 +72,7 @@ func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templ
 		return templates.Verification{}, err
 	}
 	result := templates.Verification{
-		Identical: verdict.Identical, Tokens: verdict.Tokens, Branches: verdict.Branches, Tolerance: session.Tolerance,
+		Identical: verdict.Identical, Tokens: verdict.Tokens, Branches: verdict.Branches, Tolerance: session.Tolerance, Deviation: verdict.Deviation,
 		What: verdict.What, Lane: verdict.Lane, Index: verdict.Index, Stored: verdict.Stored, Decoded: verdict.Decoded,
 	}
 	for _, l := range snapshot.Lanes {

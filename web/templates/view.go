@@ -246,6 +246,7 @@ type Verification struct {
 	Tokens    int     `json:"tokens"`             // compared, all lanes
 	Branches  int     `json:"branches,omitempty"` // of a map, compared; Lane is then a branch
 	Tolerance float64 `json:"tolerance"`          // nats that numbers may be apart
+	Deviation float64 `json:"deviation"`          // the most by which one of a token was apart, in nats
 	What      string  `json:"what,omitempty"`     // the rest: the first difference, as session.Verdict has it
 	Lane      int     `json:"lane"`               // or text of a map, from 0; -1 for what belongs to none
 	Index     int     `json:"index"`              // of a token, from 0; -1 for what belongs to none
