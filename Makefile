@@ -5,6 +5,7 @@
 #   make build    bin/realign
 #   make lint     formatting, vet, staticcheck, generated code, known vulnerabilities
 #   make e2e      the browser tests
+#   make memory   the peak of the server's memory, whatever is sent to it (minutes; needs /proc)
 #   make bench    the engine against bare forward passes, shared work against separate runs, and Realign against
 #                 transformers, on both pairs (PYTHON=… names a Python with training/requirements.txt)
 #   make gpu-backend  llama.cpp for GPUs, BACKEND=vulkan (the default), cuda or hip: see docs/gpu.md
@@ -13,7 +14,7 @@
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 
-.PHONY: build run test test-go test-web lint generated web e2e bench gpu-backend gpu-test smollm2 setup clean
+.PHONY: build run test test-go test-web lint generated web e2e memory bench gpu-backend gpu-test smollm2 setup clean
 .DEFAULT_GOAL := build
 
 # llama.cpp is compiled with flags of its own: see scripts/cgo.
@@ -52,6 +53,9 @@ test-go: build
 	go test -timeout 20m -run 'Covered|Flat|Active' ./internal/study
 	go test -timeout 20m -run 'Coverage|Reweighting|Refinement' ./internal/sweep
 	$(cgo) go test -timeout 20m $(linked)
+
+memory: build
+	REALIGN_BIN=$(CURDIR)/bin/realign go test -count=1 -timeout 20m -run 'Memory' -v ./internal/web
 
 test-web:
 	@scripts/setup web

@@ -19,6 +19,7 @@ var allowed = map[string][]string{
 		"internal/fault", "internal/decode", "internal/sandbox",
 		"github.com/nikolalohinski/gonja/...", // chat templates
 	},
+	"internal/intake":          {"internal/fault"},                                                                                      // limits on what comes in
 	"internal/offload":         {"internal/fault", "internal/decode/gguf"},                                                              // sizes of tensors
 	"internal/backend":         {"internal/offload"},                                                                                    // libraries for GPUs
 	"internal/filecache":       {},                                                                                                      // what was computed from files, until they change
@@ -26,9 +27,9 @@ var allowed = map[string][]string{
 	"internal/pair/modelstore": {"internal/fault", "internal/decode/gguf", "internal/filecache", "internal/pair/catalogue"},             // where models are on a machine
 	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                   // public pairs by name
 	"internal/pair/fetch":      {"internal/fault", "internal/pair/modelstore", "golang.org/x/..."},                                      // downloads into the stores
-	"internal/session":         {"internal/fault", "internal/decode", "gonum.org/..."},
-	"internal/prompt":          {"internal/fault", "internal/decode", "internal/spreadsheet"},                                                         // files of prompts: what is decoded is a conversation
-	"internal/study":           {"internal/fault", "internal/decode", "internal/session", "internal/prompt", "gonum.org/...", "internal/spreadsheet"}, // outputs are decoded as runs are
+	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
+	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"},                                                         // files of prompts: what is decoded is a conversation
+	"internal/study":           {"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/prompt", "gonum.org/...", "internal/spreadsheet"}, // outputs are decoded as runs are
 	"internal/sweep":           {"internal/fault", "internal/decode", "internal/prompt", "gonum.org/..."},
 	"internal/sweep/config":    {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
 	"internal/spreadsheet":     {},                                                          // CSV that spreadsheets open
@@ -59,7 +60,7 @@ var allowed = map[string][]string{
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/web": {
-		"internal/fault", "internal/decode", "internal/session", "internal/study", "internal/sweep/...", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
+		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/study", "internal/sweep/...", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

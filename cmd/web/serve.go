@@ -71,6 +71,11 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 
+	signer, err := signingKey(ctx, db)
+	if err != nil {
+		return err
+	}
+
 	library := c.library()
 	models := catalogue{library, c.sums()}
 	config, err := c.pool(models, c.Data, h, log)
@@ -118,7 +123,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	})
 	defer func() { err = errors.Join(err, desk.Close()) }()
 	pages, err := web.New(web.Config{
-		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now}, Studies: db, Desk: desk, Decoder: pool, Models: models,
+		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
 		Secret: secret, PublicURL: c.PublicURL, TrustProxy: c.TrustProxy, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db, Keys: db,
@@ -242,4 +247,18 @@ func loginSecret(ctx context.Context, db *store.Store) ([]byte, error) {
 		return nil, err
 	}
 	return base64.StdEncoding.DecodeString(text)
+}
+
+// signingKey signs what this server decodes; it is made at the first start and kept in the database.
+func signingKey(ctx context.Context, db *store.Store) (*session.Signer, error) {
+	seed := make([]byte, session.SignerSeed)
+	rand.Read(seed)
+	text, err := db.MetaOnce(ctx, "signing_key", base64.StdEncoding.EncodeToString(seed))
+	if err != nil {
+		return nil, err
+	}
+	if seed, err = base64.StdEncoding.DecodeString(text); err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the signing key cannot be read")
+	}
+	return session.NewSigner(seed)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/intake"
 	"realign/internal/store"
 	"realign/internal/sweep"
 	"realign/internal/sweep/config"
@@ -134,6 +135,9 @@ func (c *sweepCommand) read(h host) (*sweep.Config, error) {
 	data, err := readFile(c.Config, config.MaxBytes)
 	if err != nil {
 		return nil, fault.Field("--config", "%v", err)
+	}
+	if err := intake.Config("--config", data); err != nil {
+		return nil, err
 	}
 	asked, err := config.Parse(data)
 	if err != nil {

@@ -29,6 +29,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/intake"
 )
 
 // field is what errors are about.
@@ -191,6 +192,9 @@ func Read(r io.Reader, name string, o Options) (*Set, error) {
 	if format == Auto {
 		format = detect(name, data)
 	}
+	if err := bounded(format, data, o.MaxPrompts); err != nil {
+		return nil, err
+	}
 	c := collector{most: o.MaxPrompts, set: Set{Format: format}}
 	read, known := readers[format]
 	if !known {
@@ -204,6 +208,18 @@ func Read(r io.Reader, name string, o Options) (*Set, error) {
 	}
 	c.notes()
 	return &c.set, nil
+}
+
+// bounded refuses, before anything is decoded, what may unfold to far more than its bytes. rows is how many prompts there may
+// be, 0 for no limit but that of lines.
+func bounded(format Format, data []byte, rows int) error {
+	if rows == 0 {
+		rows = intake.MaxLines
+	}
+	if format == JSON && !bytes.HasPrefix(bytes.TrimSpace(data), []byte("[")) { // one row, or one of Realign's files
+		rows = 0
+	}
+	return intake.Prompts("."+string(format), data, rows)
 }
 
 // Parse is Read of what is in memory.

@@ -25,7 +25,7 @@ func (s *Shelf) Share(ctx context.Context, owner, runID, title string, expires t
 	if err != nil {
 		return Link{}, "", err
 	}
-	snapshot, err := NewSnapshot(run, t, s.now())
+	snapshot, err := NewSnapshot(run, t, s.Signer, s.now())
 	if err != nil {
 		return Link{}, "", err
 	}
@@ -60,6 +60,12 @@ func (s *Shelf) Get(ctx context.Context, owner, id string) (Link, *Snapshot, err
 		return Link{}, nil, fault.New(fault.Internal, "comparison %s does not match its digest", l.ID)
 	}
 	return read(l, form)
+}
+
+// Verified notes that a comparison was decoded again and came out as it is shown.
+func (s *Shelf) Verified(ctx context.Context, l Link) error {
+	l.VerifiedAt = s.now()
+	return s.Store.UpdateLink(ctx, l)
 }
 
 func read(l Link, form []byte) (Link, *Snapshot, error) {

@@ -19,6 +19,9 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	if err := run.Spec.noMap("to which no lanes can be added"); err != nil {
 		return nil, err
 	}
+	if run.Imported != nil { // its seal is of the lanes that came
+		return nil, fault.New(fault.Conflict, "the run was imported: its lanes stay as they came; start a new one from its prompt")
+	}
 	if err := h.checkLanes(ctx, &run, lanes); err != nil {
 		return nil, err
 	}
@@ -150,7 +153,13 @@ func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v de
 		if err := l.run.Spec.noMap("which holds every λ already"); err != nil {
 			return err
 		}
-		return decode.CheckLambda("lambda", v, len(l.run.Spec.Aligned))
+		if err := decode.CheckLambda("lambda", v, len(l.run.Spec.Aligned)); err != nil {
+			return err
+		}
+		if l.lanes[lane].moves++; l.lanes[lane].moves > MaxMoves {
+			return fault.Field("lambda", "λ of this lane was moved %d times, the most there may be", MaxMoves)
+		}
+		return nil
 	})
 	if err != nil {
 		return err

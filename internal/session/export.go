@@ -1,8 +1,8 @@
 package session
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"strconv"
 	"time"
@@ -16,23 +16,26 @@ const (
 	ExportVersion = 1
 )
 
-// Export is a session as a file. Runs are called by their place ("1", "2", …), so that a file says nothing
-// of the server it came from, and importing and exporting it again gives the same bytes.
-type Export struct {
-	Format    string        `json:"format"`
-	Version   int           `json:"version"`
-	Title     string        `json:"title"`
-	CreatedAt time.Time     `json:"created_at"`
-	Runs      []ExportedRun `json:"runs"`
-}
+// MaxFileBytes is how large the file of a session may be, whether it is exported or imported.
+const MaxFileBytes = 256 << 20
 
-// ExportedRun is one run of it. Every lane has ended.
-type ExportedRun struct {
-	Spec      Spec              `json:"spec"` // Parent.Run is the place of a run before it
-	CreatedAt time.Time         `json:"created_at"`
-	EndedAt   time.Time         `json:"ended_at"`
-	Events    []json.RawMessage `json:"events"` // decode events, in order
-}
+// An exported session is one JSON object: exportHead's members and then "runs", of which each is an object: exportedRun's
+// members, then "events", the decode events in order, and "seal", where its server signs. Every lane has ended. Runs are
+// called by their place ("1", "2", …), so that a file says nothing of the server it came from, and importing and
+// exporting it again gives the same bytes.
+type (
+	exportHead struct {
+		Format    string    `json:"format"`
+		Version   int       `json:"version"`
+		Title     string    `json:"title"`
+		CreatedAt time.Time `json:"created_at"`
+	}
+	exportedRun struct {
+		Spec      Spec      `json:"spec"` // Parent.Run is the place of a run before it
+		CreatedAt time.Time `json:"created_at"`
+		EndedAt   time.Time `json:"ended_at"`
+	}
+)
 
 // Archive is what sessions are exported from and imported to.
 type Archive interface {
@@ -42,59 +45,180 @@ type Archive interface {
 	// Runs lists the runs of a session in order.
 	Runs(ctx context.Context, owner, session string) ([]Run, error)
 
-	// Import adds a session with its runs and their events, all or nothing.
-	Import(ctx context.Context, session Session, runs []Run, events []Event) error
+	// Import adds a session with what fill puts into it, all or nothing.
+	Import(ctx context.Context, session Session, fill func(Importing) error) error
 }
 
-// ExportSession reads a session as a file. Lanes that still run end there with an error that says so; a
-// parent in another session is left out.
-func ExportSession(ctx context.Context, a Archive, owner, id string) (*Export, error) {
+// Importing takes the runs of a session, in order, each followed by its events.
+type Importing interface {
+	Run(Run) error
+	Event(Event) error
+}
+
+// Part says which runs of a session are meant, by their places from 1, both ends included; 0 leaves an end open.
+type Part struct{ From, To int }
+
+func (p Part) has(place int) bool { return place >= p.From && (p.To == 0 || place <= p.To) }
+
+// ExportSession writes a session, or a part of it, as a file and returns its title. What was decoded here is sealed by
+// signer. Lanes that still run end there with an error that says so; a parent in another session or part is left out. It
+// is Invalid when the file would be larger than ImportSession reads.
+func ExportSession(ctx context.Context, a Archive, signer *Signer, owner, id string, part Part, w io.Writer) (string, error) {
 	s, err := a.Session(ctx, owner, id)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	runs, err := a.Runs(ctx, owner, id)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	out := &Export{Format: ExportFormat, Version: ExportVersion, Title: s.Title, CreatedAt: s.CreatedAt.UTC(), Runs: []ExportedRun{}}
-	places := make(map[string]string)
+	out := &exporter{w: w, signer: signer}
+	out.object(exportHead{ExportFormat, ExportVersion, s.Title, s.CreatedAt.UTC()})
+	out.text(`,"runs":[`)
+	places := map[string]string{}
 	for i, run := range runs {
-		places[run.ID] = strconv.Itoa(i + 1)
-		e, err := exportRun(ctx, a, run)
-		if err != nil {
-			return nil, err
+		if !part.has(i + 1) {
+			continue
 		}
-		if p := e.Spec.Parent; p != nil {
-			e.Spec.Parent = nil
-			if place := places[p.Run]; place != "" && p.Run != run.ID {
-				e.Spec.Parent = &Parent{Run: place, Lane: p.Lane}
+		if p := run.Spec.Parent; p != nil {
+			run.Spec.Parent = nil
+			if place := places[p.Run]; place != "" {
+				run.Spec.Parent = &Parent{Run: place, Lane: p.Lane}
 			}
 		}
-		out.Runs = append(out.Runs, e)
+		places[run.ID] = strconv.Itoa(len(places) + 1)
+		if len(places) > MaxImportRuns {
+			return "", fault.Field("runs", "the session has more than %d runs: export it in parts, with from and to", MaxImportRuns)
+		}
+		if len(places) > 1 {
+			out.text(",")
+		}
+		if err := out.run(ctx, a, run); err != nil {
+			return "", err
+		}
 	}
-	return out, nil
+	out.text("]}\n")
+	return s.Title, out.err
 }
 
-func exportRun(ctx context.Context, log Log, run Run) (ExportedRun, error) {
-	e := ExportedRun{Spec: run.Spec, CreatedAt: run.CreatedAt.UTC(), EndedAt: run.EndedAt.UTC()}
-	t := NewTranscript(&run.Spec)
-	if err := t.read(ctx, log, run, func(event Event) { e.Events = append(e.Events, event.Event) }); err != nil {
-		return e, err
+// exporter writes a file and keeps the first error.
+type exporter struct {
+	w      io.Writer
+	signer *Signer
+	size   int64
+	err    error
+}
+
+func (o *exporter) write(b []byte) {
+	if o.size += int64(len(b)); o.size > MaxFileBytes && o.err == nil {
+		o.err = fault.Field("file", "the session has more than %d MiB as a file: export it in parts, with from and to", MaxFileBytes>>20)
 	}
-	cause := fault.New(fault.Unavailable, "this was still being decoded when the session was exported")
-	for _, end := range t.missingEnds(cause) {
-		e.Events = append(e.Events, end.json)
+	if o.err == nil {
+		_, o.err = o.w.Write(b)
 	}
-	if e.EndedAt.IsZero() {
+}
+
+func (o *exporter) text(s string) { o.write([]byte(s)) }
+
+// object writes a value that is an object, but for its closing brace.
+func (o *exporter) object(v any) {
+	b, err := canonical(v)
+	if err != nil {
+		o.err = err
+		return
+	}
+	o.write(bytes.TrimSuffix(b, []byte("}")))
+}
+
+func (o *exporter) run(ctx context.Context, log Log, run Run) error {
+	e := exportedRun{Spec: run.Spec, CreatedAt: run.CreatedAt.UTC(), EndedAt: run.EndedAt.UTC()}
+	if run.EndedAt.IsZero() {
 		e.EndedAt = e.CreatedAt
 	}
-	return e, nil
+	o.object(e)
+	o.text(`,"events":[`)
+	t, n := newSealing(&run.Spec), 0
+	put := func(b []byte) {
+		if n++; n > 1 {
+			o.text(",")
+		}
+		o.write(b)
+	}
+	err := t.transcript.read(ctx, log, run, func(event Event) error {
+		put(event.Event)
+		if o.err != nil {
+			return o.err
+		}
+		return t.digest()
+	})
+	if err != nil {
+		return err
+	}
+	cause := fault.New(fault.Unavailable, "this was still being decoded when the session was exported")
+	for _, end := range t.transcript.missingEnds(cause) {
+		put(end.json)
+		t.transcript.Apply(end.event)
+	}
+	o.text("]")
+	seal := (*Seal)(nil)
+	if run.Imported != nil {
+		seal = run.Imported.Seal
+	} else if o.signer != nil {
+		digest, err := t.sealed()
+		if err != nil {
+			return err
+		}
+		seal = o.signer.seal(digest)
+	}
+	if seal != nil {
+		b, err := canonical(seal)
+		if err != nil {
+			return err
+		}
+		o.text(`,"seal":`)
+		o.write(b)
+	}
+	o.text("}")
+	return o.err
 }
 
-// Write writes the file.
-func (e *Export) Write(w io.Writer) error {
-	j := json.NewEncoder(w)
-	j.SetEscapeHTML(false)
-	return j.Encode(e)
+// sealing adds up a log for its seal. Tokens are digested as they come and then let go but for their number, so that a
+// long run takes little memory.
+type sealing struct {
+	transcript *Transcript
+	lanes      []laneDigest
+	done       []int // tokens digested, by lane
+	spec       *Spec
+}
+
+func newSealing(spec *Spec) *sealing { return &sealing{transcript: NewTranscript(spec), spec: spec} }
+
+// digest digests the tokens that the transcript has got since.
+func (s *sealing) digest() error {
+	for len(s.lanes) < len(s.transcript.Lanes) {
+		s.lanes, s.done = append(s.lanes, laneDigest{}), append(s.done, 0)
+	}
+	for i := range s.transcript.Lanes {
+		lane := &s.transcript.Lanes[i]
+		for ; s.done[i] < len(lane.Tokens); s.done[i]++ {
+			t := &lane.Tokens[s.done[i]]
+			if err := s.lanes[i].add(t); err != nil {
+				return err
+			}
+			*t = Token{}
+		}
+	}
+	return nil
+}
+
+// sealed is the digest of the run as it is now.
+func (s *sealing) sealed() (string, error) {
+	if err := s.digest(); err != nil {
+		return "", err
+	}
+	digests := make([]string, len(s.lanes))
+	for i := range s.lanes {
+		digests[i] = s.lanes[i].String()
+	}
+	return freeze(s.spec, s.transcript).sealed(digests)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -12,54 +13,363 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/intake"
 )
 
-// Limits on what is imported.
+// Limits on what is imported, beside MaxFileBytes. Only one value of the file is in memory at a time.
 const (
-	MaxImportBytes = 64 << 20
 	MaxImportRuns  = 1000
+	maxImportSpec  = 16 << 20 // bytes of a run's spec
+	maxImportValue = 4 << 20  // bytes of an event, or any other value
+	maxImportStats = 1024     // requests of a run: each adds a lane
 )
 
-// ParseExport reads a file and checks all of it. Every error is Invalid and names the place.
-func ParseExport(r io.Reader) (*Export, error) {
-	b, err := io.ReadAll(io.LimitReader(r, MaxImportBytes+1))
+// Shape is what the JSON of a run may unfold to: a spec, an event, or a frame with one.
+func Shape() intake.Shape {
+	return intake.Shape{Depth: 12, Entries: 64, Named: map[string]int{
+		"lanes": decode.MaxLanes, "prefix": decode.MaxTokensLimit, "changes": MaxMoves, "history": MaxHistory,
+		"tokens": decode.MaxPromptBytes, "pieces": decode.MaxTokensLimit, "bias": 1 << 18,
+	}}
+}
+
+// Import is what an import has found.
+type Import struct {
+	Session Session
+	Found   map[Origin]int // runs by where they are from
+}
+
+// ImportSession reads the file of a session twice: once to check all of it, once to add it as a new session of owner, under
+// new ids. Every error about the file is Invalid and names the place. signer is this server's.
+func ImportSession(ctx context.Context, a Archive, signer *Signer, owner string, file io.ReadSeeker, now time.Time) (Import, error) {
+	in := &importer{signer: signer, owner: owner, id: NewID()}
+	if err := in.read(file); err != nil {
+		return Import{}, err
+	}
+	s := Session{ID: in.id, Owner: owner, Title: in.head.Title, CreatedAt: in.head.CreatedAt, UpdatedAt: now, Runs: len(in.runs)}
+	found := Import{Session: s, Found: map[Origin]int{}}
+	for i := range in.runs {
+		found.Found[in.runs[i].imported.Found]++
+	}
+	return found, a.Import(ctx, s, func(to Importing) error {
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return fault.Wrap(err, fault.Internal, "the file cannot be read again")
+		}
+		in.to, in.place = to, 0
+		return in.read(file)
+	})
+}
+
+// importer reads the file: without to it checks, with to it hands on what was checked.
+type importer struct {
+	signer    *Signer
+	owner, id string
+	head      exportHead
+	runs      []importedRun // by place, as they were found
+	to        Importing
+	place     int // runs read
+
+	decoder *json.Decoder
+	reader  *intake.Allowance
+}
+
+// importedRun is what is known of a run once all of it was read.
+type importedRun struct {
+	id       string
+	seq      int
+	lanes    int
+	failed   bool
+	imported Imported
+}
+
+// inside is an error about a part of the file, with where that is before its field.
+func inside(where string, err error) error {
+	if err == nil {
+		return nil
+	}
+	f := fault.Of(err)
+	if f.Kind != fault.Invalid {
+		return err
+	}
+	if f.Field != "" {
+		where += "." + f.Field
+	}
+	return fault.Field(where, "%s", f.Message)
+}
+
+func (in *importer) read(file io.Reader) error {
+	in.reader = &intake.Allowance{R: &sizeLimit{r: file, left: MaxFileBytes}}
+	in.decoder = json.NewDecoder(in.reader)
+	known := map[string]bool{}
+	err := in.object("file", func(name string) error {
+		if known[name] {
+			return fault.Field(short(name), "is there twice")
+		}
+		known[name] = true
+		switch name {
+		case "format":
+			return in.value(&in.head.Format)
+		case "version":
+			return in.value(&in.head.Version)
+		case "title":
+			return in.value(&in.head.Title)
+		case "created_at":
+			return in.value(&in.head.CreatedAt)
+		case "runs":
+			return in.list("runs", in.run)
+		}
+		return in.value(new(json.RawMessage))
+	})
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the file cannot be read")
+		return err
 	}
-	if len(b) > MaxImportBytes {
-		return nil, fault.Field("file", "more than %d MiB", MaxImportBytes>>20)
+	in.reader.Allow(maxImportValue)
+	if _, err := in.decoder.Token(); !errors.Is(err, io.EOF) {
+		return fault.Field("file", "something follows the exported session")
 	}
-	var e Export
-	d := json.NewDecoder(bytes.NewReader(b))
-	if err := d.Decode(&e); err != nil {
-		return nil, fault.Field("file", "is not an exported session: %s", err)
+	return in.checkHead()
+}
+
+func (in *importer) checkHead() (err error) {
+	h := &in.head
+	if h.Format != ExportFormat {
+		return fault.Field("format", "%.40q, where %q is expected", h.Format, ExportFormat)
 	}
-	if d.More() {
-		return nil, fault.Field("file", "something follows the exported session")
+	if h.Version != ExportVersion {
+		return fault.Field("version", "%d, where this program reads %d", h.Version, ExportVersion)
 	}
-	if e.Format != ExportFormat {
-		return nil, fault.Field("format", "%.40q, where %q is expected", e.Format, ExportFormat)
+	if h.Title, err = CleanTitle(h.Title); err != nil {
+		return err
 	}
-	if e.Version != ExportVersion {
-		return nil, fault.Field("version", "%d, where this program reads %d", e.Version, ExportVersion)
+	return checkTime("created_at", h.CreatedAt)
+}
+
+// object reads an object, whose members the function reads by their names.
+func (in *importer) object(where string, member func(name string) error) error {
+	if err := in.delim(where, '{'); err != nil {
+		return err
 	}
-	if e.Title, err = CleanTitle(e.Title); err != nil {
+	for in.more() {
+		token, err := in.decoder.Token()
+		name, ok := token.(string)
+		if err != nil || !ok {
+			return in.bad(where, err)
+		}
+		if err := member(name); err != nil {
+			return err
+		}
+	}
+	return in.delim(where, '}')
+}
+
+// list reads an array, whose entries the function reads.
+func (in *importer) list(where string, entry func(i int) error) error {
+	if err := in.delim(where, '['); err != nil {
+		return err
+	}
+	for i := 0; in.more(); i++ {
+		if err := entry(i); err != nil {
+			return err
+		}
+	}
+	return in.delim(where, ']')
+}
+
+func (in *importer) more() bool {
+	in.reader.Allow(maxImportValue)
+	return in.decoder.More()
+}
+
+func (in *importer) delim(where string, want json.Delim) error {
+	in.reader.Allow(maxImportValue)
+	if token, err := in.decoder.Token(); err != nil || token != want {
+		return in.bad(where, err)
+	}
+	return nil
+}
+
+// value reads the next value.
+func (in *importer) value(v any) error {
+	raw, err := in.raw(maxImportValue)
+	if err == nil {
+		err = json.Unmarshal(raw, v)
+	}
+	return in.bad("file", err)
+}
+
+// raw is the next value as it is written, of at most so many bytes and of the shape of what a run has.
+func (in *importer) raw(most int64) (json.RawMessage, error) {
+	var raw json.RawMessage
+	in.reader.Allow(most)
+	if err := in.decoder.Decode(&raw); err != nil {
 		return nil, err
 	}
-	if n := len(e.Runs); n > MaxImportRuns {
-		return nil, fault.Field("runs", "%d, at most %d", n, MaxImportRuns)
+	return raw, Shape().Check(raw)
+}
+
+// bad is what is wrong with the file when a part of it cannot be read.
+func (in *importer) bad(where string, err error) error {
+	var known *fault.Error
+	switch {
+	case err == nil && where == "file":
+		return nil
+	case errors.As(err, &known):
+		return inside(where, err)
+	case err == nil:
+		return fault.Field(where, "is not an exported session: another kind of value belongs here")
 	}
+	return fault.Field(where, "is not an exported session: %s", err)
+}
+
+func short(name string) string {
+	if len(name) > 20 || !utf8.ValidString(name) {
+		return "file"
+	}
+	return name
+}
+
+// run reads a run.
+func (in *importer) run(i int) error {
+	if i >= MaxImportRuns {
+		return fault.Field("runs", "more than %d", MaxImportRuns)
+	}
+	in.place = i + 1
+	where := fmt.Sprintf("runs[%d]", i)
+	var (
+		e      exportedRun
+		log    *checkedLog
+		seal   *Seal
+		events int
+	)
+	err := in.object(where, func(name string) (err error) {
+		switch name {
+		case "spec":
+			return in.spec(&e.Spec)
+		case "created_at":
+			return in.value(&e.CreatedAt)
+		case "ended_at":
+			return in.value(&e.EndedAt)
+		case "seal":
+			return in.value(&seal)
+		case "events":
+			if e.Spec.Pair == "" || log != nil {
+				return fault.Field("events", "must come once, after the spec")
+			}
+			if log, err = in.begin(&e); err != nil {
+				return err
+			}
+			return in.list("events", func(int) error { events++; return in.event(log, i) })
+		}
+		return in.value(new(json.RawMessage))
+	})
+	if err == nil && log == nil {
+		err = fault.Field("events", "are missing")
+	}
+	if err == nil {
+		err = in.end(&e, log, seal, events)
+	}
+	return inside(where, err)
+}
+
+// spec reads and checks a run's spec.
+func (in *importer) spec(s *Spec) error {
+	raw, err := in.raw(maxImportSpec)
+	if err == nil {
+		err = json.Unmarshal(raw, s)
+	}
+	if err != nil {
+		return in.bad("spec", err)
+	}
+	if err := s.Validate(); err != nil {
+		return inside("spec", err)
+	}
+	if p := s.Parent; p != nil {
+		if n, err := strconv.Atoi(p.Run); err != nil || n < 1 || n >= in.place || strconv.Itoa(n) != p.Run {
+			return fault.Field("spec.parent", "%.20q is not the place of a run before this one", p.Run)
+		}
+	}
+	return nil
+}
+
+// begin begins the events of a run.
+func (in *importer) begin(e *exportedRun) (*checkedLog, error) {
 	if err := checkTime("created_at", e.CreatedAt); err != nil {
 		return nil, err
 	}
-	for i := range e.Runs {
-		if err := e.Runs[i].check(i); err != nil {
-			f := fault.Of(err)
-			f = fault.Field(fmt.Sprintf("runs[%d].%s", i, f.Field), "%s", f.Message)
-			return nil, f
-		}
+	if err := checkTime("ended_at", e.EndedAt); err != nil {
+		return nil, err
 	}
-	return &e, nil
+	if in.to == nil {
+		in.runs = append(in.runs, importedRun{id: NewID()})
+		return &checkedLog{spec: &e.Spec, sealing: newSealing(&e.Spec)}, nil
+	}
+	known := &in.runs[in.place-1]
+	run := Run{
+		ID: known.id, Session: in.id, Owner: in.owner, Spec: e.Spec, Status: Ended, Imported: &known.imported,
+		CreatedAt: e.CreatedAt, EndedAt: e.EndedAt, Seq: known.seq, Lanes: known.lanes,
+	}
+	if known.failed {
+		run.Status = Failed
+	}
+	if p := e.Spec.Parent; p != nil {
+		place, _ := strconv.Atoi(p.Run) // spec has seen to it
+		run.Spec.Parent = &Parent{Run: in.runs[place-1].id, Lane: p.Lane}
+	}
+	return &checkedLog{}, in.to.Run(run)
+}
+
+// event reads an event of the run at a place from 0.
+func (in *importer) event(log *checkedLog, place int) error {
+	raw, err := in.raw(maxImportValue)
+	where := fmt.Sprintf("events[%d]", log.seq)
+	if err != nil {
+		return in.bad(where, err)
+	}
+	log.seq++
+	if in.to == nil {
+		return log.add(where, raw)
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil {
+		return in.bad(where, err)
+	}
+	return in.to.Event(Event{Run: in.runs[place].id, Seq: log.seq, Event: b.Bytes()})
+}
+
+// end notes what was found of a run.
+func (in *importer) end(e *exportedRun, log *checkedLog, seal *Seal, events int) error {
+	if in.to != nil {
+		return nil
+	}
+	t := log.sealing.transcript
+	if !t.Done() {
+		return fault.Field("events", "a lane, or the map, has no end")
+	}
+	digest, err := log.sealing.sealed()
+	if err != nil {
+		return err
+	}
+	known := &in.runs[in.place-1]
+	known.seq, known.lanes, known.failed = events, t.streams(), t.Failed()
+	known.imported = Imported{Found: in.signer.origin(seal, digest), Seal: seal}
+	return nil
+}
+
+// sizeLimit refuses a file that is larger than MaxFileBytes.
+type sizeLimit struct {
+	r    io.Reader
+	left int64
+}
+
+func (l *sizeLimit) Read(p []byte) (int, error) {
+	if l.left <= 0 {
+		if n, err := l.r.Read(make([]byte, 1)); n == 0 {
+			return 0, err
+		}
+		return 0, fault.Field("file", "more than %d MiB", MaxFileBytes>>20)
+	}
+	n, err := l.r.Read(p[:min(int64(len(p)), l.left)])
+	l.left -= int64(n)
+	return n, err
 }
 
 func checkTime(field string, t time.Time) error {
@@ -69,77 +379,58 @@ func checkTime(field string, t time.Time) error {
 	return nil
 }
 
-func (r *ExportedRun) check(place int) error {
-	if err := checkTime("created_at", r.CreatedAt); err != nil {
-		return err
-	}
-	if err := checkTime("ended_at", r.EndedAt); err != nil {
-		return err
-	}
-	if err := r.Spec.Validate(); err != nil {
-		f := fault.Of(err)
-		return fault.Field("spec."+f.Field, "%s", f.Message)
-	}
-	if p := r.Spec.Parent; p != nil {
-		if n, err := strconv.Atoi(p.Run); err != nil || n < 1 || n > place || strconv.Itoa(n) != p.Run {
-			return fault.Field("spec.parent", "%.20q is not the place of a run before this one", p.Run)
-		}
-	}
-	_, err := checkLog(&r.Spec, r.Events)
-	return err
+// checkedLog checks, event by event, that a log is one that a run can have had.
+type checkedLog struct {
+	spec    *Spec
+	sealing *sealing
+	seq     int // events so far
 }
 
-// checkLog checks that events are a log that a run can have had, to its end.
-func checkLog(spec *Spec, events []json.RawMessage) (*Transcript, error) {
-	t := NewTranscript(spec)
-	for i, raw := range events {
-		bad := func(format string, args ...any) error {
-			return fault.Field(fmt.Sprintf("events[%d]", i), format, args...)
-		}
-		if !utf8.Valid(raw) {
-			return nil, bad("is not valid UTF-8")
-		}
-		var e decode.Event
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return nil, bad("is not an event: %s", err)
-		}
-		switch {
-		case t.Map == nil:
-		case e.Type == decode.EventStart, e.Type == decode.EventPrompt, e.Type == decode.EventStats:
-		default:
-			if err := t.checkMapEvent(spec, &e); err != nil {
-				return nil, bad("%s", err)
-			}
-			t.Apply(e)
-			continue
-		}
-		switch e.Type {
-		case decode.EventStart, decode.EventPrompt, decode.EventStats:
-		case decode.EventLanes:
-			lanes := append(lanesOf(t), e.Lanes...)
-			if len(e.Lanes) == 0 || len(lanes) > decode.MaxLanes {
-				return nil, bad("adds %d lanes to %d, where 1 to %d in all are allowed", len(e.Lanes), len(t.Lanes), decode.MaxLanes)
-			}
-			if err := decode.CheckLanes(renumber(e.Lanes, 0), len(spec.Aligned), spec.Sampling.MaxTokens); err != nil {
-				return nil, bad("%s", err)
-			}
-		case decode.EventToken, decode.EventLambda, decode.EventEnd:
-			lane := t.Lane(e.Lane)
-			if lane == nil || lane.Ended() {
-				return nil, bad("is of lane %d, which has ended or does not exist", e.Lane)
-			}
-			if err := checkLaneEvent(spec, lane, &e); err != nil {
-				return nil, bad("%s", err)
-			}
-		default:
-			return nil, bad("type %.20q is not known", e.Type)
-		}
-		t.Apply(e)
+// add takes the next event, which is at a place of the file.
+func (c *checkedLog) add(where string, raw json.RawMessage) error {
+	bad := func(format string, args ...any) error { return fault.Field(where, format, args...) }
+	if !utf8.Valid(raw) {
+		return bad("is not valid UTF-8")
 	}
-	if !t.Done() {
-		return nil, fault.Field("events", "a lane, or the map, has no end")
+	var e decode.Event
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return bad("is not an event: %s", err)
 	}
-	return t, nil
+	if err := c.check(&e); err != nil {
+		return bad("%s", err)
+	}
+	c.sealing.transcript.Apply(e)
+	return c.sealing.digest()
+}
+
+func (c *checkedLog) check(e *decode.Event) error {
+	t := c.sealing.transcript
+	switch e.Type {
+	case decode.EventStart, decode.EventPrompt:
+		return nil
+	case decode.EventStats:
+		if len(t.Stats) >= maxImportStats {
+			return fmt.Errorf("is one of more than %d of type stats", maxImportStats)
+		}
+		return nil
+	}
+	if t.Map != nil {
+		return t.checkMapEvent(c.spec, e)
+	}
+	switch e.Type {
+	case decode.EventLanes:
+		if n := len(t.Lanes) + len(e.Lanes); len(e.Lanes) == 0 || n > decode.MaxLanes {
+			return fmt.Errorf("adds %d lanes to %d, where 1 to %d in all are allowed", len(e.Lanes), len(t.Lanes), decode.MaxLanes)
+		}
+		return decode.CheckLanes(renumber(e.Lanes, 0), len(c.spec.Aligned), c.spec.Sampling.MaxTokens)
+	case decode.EventToken, decode.EventLambda, decode.EventEnd:
+		lane := t.Lane(e.Lane)
+		if lane == nil || lane.Ended() {
+			return fmt.Errorf("is of lane %d, which has ended or does not exist", e.Lane)
+		}
+		return checkLaneEvent(c.spec, lane, e)
+	}
+	return fmt.Errorf("type %.20q is not known", e.Type)
 }
 
 func checkLaneEvent(spec *Spec, lane *Lane, e *decode.Event) error {
@@ -153,54 +444,13 @@ func checkLaneEvent(spec *Spec, lane *Lane, e *decode.Event) error {
 		}
 		return decode.CheckLambda("lambda", e.Lambda, len(spec.Aligned))
 	case decode.EventLambda:
+		if len(lane.Changes) >= MaxMoves {
+			return fmt.Errorf("is one of more than %d moves of λ", MaxMoves)
+		}
 		return decode.CheckLambda("lambda", e.Lambda, len(spec.Aligned))
 	}
 	if !knownReason(e.Reason) {
 		return fmt.Errorf("reason %.20q is not known", e.Reason)
 	}
 	return nil
-}
-
-func lanesOf(t *Transcript) []decode.Lane {
-	lanes := make([]decode.Lane, len(t.Lanes))
-	for i := range t.Lanes {
-		lanes[i] = t.Lanes[i].Lane
-	}
-	return lanes
-}
-
-// ImportSession adds a parsed file as a new session of owner, under new ids.
-func ImportSession(ctx context.Context, a Archive, owner string, e *Export, now time.Time) (Session, error) {
-	s := Session{ID: NewID(), Owner: owner, Title: e.Title, CreatedAt: e.CreatedAt, UpdatedAt: now, Runs: len(e.Runs)}
-	runs := make([]Run, len(e.Runs))
-	var events []Event
-	for i, in := range e.Runs {
-		t, err := checkLog(&in.Spec, in.Events)
-		if err != nil {
-			return Session{}, err
-		}
-		run := Run{
-			ID: NewID(), Session: s.ID, Owner: owner, Spec: in.Spec, Status: Ended,
-			CreatedAt: in.CreatedAt, EndedAt: in.EndedAt, Seq: len(in.Events), Lanes: t.streams(),
-		}
-		if t.Failed() {
-			run.Status = Failed
-		}
-		if p := run.Spec.Parent; p != nil {
-			place, err := strconv.Atoi(p.Run)
-			if err != nil || place < 1 || place > i {
-				return Session{}, fault.Field("parent", "%.20q is not the place of a run before this one", p.Run)
-			}
-			run.Spec.Parent = &Parent{Run: runs[place-1].ID, Lane: p.Lane}
-		}
-		for j, raw := range in.Events {
-			var b bytes.Buffer
-			if err := json.Compact(&b, raw); err != nil {
-				return Session{}, err
-			}
-			events = append(events, Event{Run: run.ID, Seq: j + 1, Event: b.Bytes()})
-		}
-		runs[i] = run
-	}
-	return s, a.Import(ctx, s, runs, events)
 }

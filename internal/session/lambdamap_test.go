@@ -243,27 +243,41 @@ func TestMapIsSharedAndVerified(t *testing.T) {
 	n := len(branch.Tokens) - 1
 	branch.Tokens[n]++
 	v, err = session.Verify(ctx, d, d, snapshot)
-	if err != nil || v.Identical || v.Map.Branch != 1 || v.Index != n || *v.Expected != *v.Got+1 || v.Map.From != branch.From {
+	if err != nil || v.Identical || v.Lane != 1 || v.Index != n || v.What != session.DiffToken || v.Branches != 2 {
 		t.Errorf("another token: %+v, %v", v, err)
 	}
 	branch.Tokens[n]--
-	full := branch.Tokens
-	branch.Tokens = full[:n]
-	if v, err = session.Verify(ctx, d, d, snapshot); err != nil || v.Identical || v.Index != n || v.Expected != nil || *v.Got != full[n] {
+	full, pieces, reason := branch.Tokens, branch.Pieces, branch.Reason
+	branch.Tokens, branch.Pieces = full[:n], pieces[:n]
+	if v, err = session.Verify(ctx, d, d, snapshot); err != nil || v.Identical || v.Index != n || v.What != session.DiffToken || v.Stored != "" {
 		t.Errorf("a token less: %+v, %v", v, err)
 	}
 	branch.Reason = decode.EndCancelled // then nobody knows how it would have gone on
 	if v, err = session.Verify(ctx, d, d, snapshot); err != nil || !v.Identical {
 		t.Errorf("cut off: %+v, %v", v, err)
 	}
-	branch.Tokens, branch.Reason = full, decode.EndStop
+	branch.Tokens, branch.Pieces, branch.Reason = full, pieces, reason
+
+	for name, forge := range map[string]func(*session.Snapshot){
+		session.DiffText:   func(s *session.Snapshot) { s.Map.Continue[0].Pieces[0] = "forged" },
+		session.DiffFork:   func(s *session.Snapshot) { s.Map.Forks[0].Above.Name = "forged" },
+		session.DiffNumber: func(s *session.Snapshot) { s.Map.Forks[0].Below.Logp.Aligned -= 0.2 },
+		session.DiffPrompt: func(s *session.Snapshot) { s.PromptTokens[0]++ },
+		session.DiffEnd:    func(s *session.Snapshot) { s.Map.Forks = s.Map.Forks[1:] },
+	} {
+		forged := copied(t, snapshot)
+		forge(forged)
+		if v, err := session.Verify(ctx, d, d, forged); err != nil || v.What != name {
+			t.Errorf("%s: %+v, %v", name, v, err)
+		}
+	}
 
 	// A fork elsewhere.
 	edge := branch.To
 	branch.To += 0.001
 	snapshot.Map.Continue[2].From += 0.001
 	v, err = session.Verify(ctx, d, d, snapshot)
-	if err != nil || v.Identical || v.Map.Branch != 1 || v.Map.Fork == nil || v.Map.Fork.Decoded != edge || v.Expected != nil {
+	if err != nil || v.Identical || v.Lane != 1 || v.What != session.DiffLambda || v.Decoded != fmt.Sprint(edge) {
 		t.Errorf("another fork: %+v, %v", v, err)
 	}
 	branch.To, snapshot.Map.Continue[2].From = edge, edge
@@ -288,7 +302,7 @@ func TestMapWithinABudgetVerifies(t *testing.T) {
 	if c := tr.Map.Covered(); !cut || c <= 0 || c >= 1 || tr.Map.Reason != decode.EndStop {
 		t.Fatalf("%v covered, ended by %s", c, tr.Map.Reason)
 	}
-	snapshot, err := session.NewSnapshot(run, tr, now)
+	snapshot, err := session.NewSnapshot(run, tr, nil, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,14 +316,7 @@ func TestMapIsExportedAndImported(t *testing.T) {
 	s, d := openStore(t), newTables(t, 2)
 	run, tr := finishedMap(t, s, d, mapSpec())
 	file := exported(t, s, "ann", run.Session)
-	e, err := session.ParseExport(bytes.NewReader(file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	in, err := session.ImportSession(ctx, s, "bob", e, now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	in := imported(t, s, nil, file).Session
 	if again := exported(t, s, "bob", in.ID); !bytes.Equal(file, again) {
 		t.Errorf("exported again it differs")
 	}
@@ -335,7 +342,7 @@ func TestMapIsExportedAndImported(t *testing.T) {
 		if !bytes.Contains(file, []byte(c.from)) {
 			t.Errorf("the file lacks %s", c.from)
 		}
-		_, err := session.ParseExport(bytes.NewReader(bytes.Replace(file, []byte(c.from), []byte(c.to), 1)))
+		_, err := session.ImportSession(ctx, s, nil, "bob", bytes.NewReader(bytes.Replace(file, []byte(c.from), []byte(c.to), 1)), now)
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), c.words) {
 			t.Errorf("%s: %v, want one that says %q", c.to, err, c.words)
 		}

@@ -30,6 +30,9 @@ type Link struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time // zero is never
 	RevokedAt time.Time // zero unless revoked
+
+	// VerifiedAt is when the snapshot was last decoded again, by this server, and came out as it is shown; zero if never.
+	VerifiedAt time.Time
 }
 
 // Listed is a link in the list of its owner.
@@ -56,7 +59,7 @@ type Links interface {
 	// Links lists an owner's, newest first, those that no longer open included.
 	Links(ctx context.Context, owner string) ([]Listed, error)
 
-	// UpdateLink saves a link's title, expiry and revocation.
+	// UpdateLink saves a link's title, expiry and revocation, and when it was verified.
 	UpdateLink(ctx context.Context, l Link) error
 }
 
@@ -67,7 +70,8 @@ type Shelf struct {
 		Log
 		Runs
 	}
-	Now func() time.Time
+	Now    func() time.Time
+	Signer *Signer // this server's; nil leaves what it decodes unsigned
 }
 
 // Keep freezes a snapshot, in its canonical form, behind a new link and returns its token: 128 random bits, shown

@@ -28,6 +28,7 @@ type laneState struct {
 	sample int
 	task   *task // that decodes it
 
+	moves               int // of λ that were asked for
 	tokens, savedTokens int
 	ended, savedEnd     bool
 }

@@ -12,14 +12,15 @@ const readBatch = 2048
 // ReadTranscript adds up the stored log of a run.
 func ReadTranscript(ctx context.Context, log Log, run Run) (*Transcript, error) {
 	t := NewTranscript(&run.Spec)
-	if err := t.read(ctx, log, run, func(Event) {}); err != nil {
+	if err := t.read(ctx, log, run, func(Event) error { return nil }); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-// read adds up the stored log of a run from where the transcript is, and shows each event to keep.
-func (t *Transcript) read(ctx context.Context, log Log, run Run, keep func(Event)) error {
+// read adds up the stored log of a run from where the transcript is, and shows each event to keep, whose
+// error ends it.
+func (t *Transcript) read(ctx context.Context, log Log, run Run, keep func(Event) error) error {
 	for {
 		events, err := log.Events(ctx, run.Owner, run.ID, t.Seq, readBatch)
 		if err != nil {
@@ -29,7 +30,9 @@ func (t *Transcript) read(ctx context.Context, log Log, run Run, keep func(Event
 			if err := t.Add(e); err != nil {
 				return err
 			}
-			keep(e)
+			if err := keep(e); err != nil {
+				return err
+			}
 		}
 		if len(events) < readBatch {
 			return nil

@@ -41,6 +41,7 @@ type Run struct {
 	EndedAt   time.Time `json:"ended_at,omitzero"`
 	Seq       int       `json:"seq"`   // number of its last event
 	Lanes     int       `json:"lanes"` // how many it has, those added later included
+	Imported  *Imported `json:"-"`     // nil unless it came in a file
 }
 
 // Status of a run.

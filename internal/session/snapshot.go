@@ -1,10 +1,8 @@
 package session
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -34,7 +32,9 @@ type Snapshot struct {
 	Seed         uint64           `json:"seed,string"`
 	Alternatives int              `json:"alternatives"`
 	Lanes        []SnapshotLane   `json:"lanes"`
-	Map          *SnapshotMap     `json:"map,omitempty"` // instead of lanes
+	Map          *SnapshotMap     `json:"map,omitempty"`      // instead of lanes
+	Imported     bool             `json:"imported,omitempty"` // the run came in a file
+	Seal         *Seal            `json:"seal,omitempty"`     // of the server that decoded it
 }
 
 // SnapshotLane is a lane as it ended.
@@ -48,8 +48,9 @@ type SnapshotLane struct {
 	Tokens      []Token       `json:"tokens"`
 }
 
-// NewSnapshot freezes a run. It is a Conflict while a lane runs or when no token was decoded.
-func NewSnapshot(run Run, t *Transcript, now time.Time) (*Snapshot, error) {
+// NewSnapshot freezes a run, with the seal of the server that decoded it; signer is this server's. It is a Conflict while a
+// lane runs or when no token was decoded.
+func NewSnapshot(run Run, t *Transcript, signer *Signer, now time.Time) (*Snapshot, error) {
 	if !t.Done() {
 		return nil, fault.New(fault.Conflict, "the run is still being decoded: share it when it has ended")
 	}
@@ -60,9 +61,24 @@ func NewSnapshot(run Run, t *Transcript, now time.Time) (*Snapshot, error) {
 	} else if !slices.ContainsFunc(t.Lanes, func(l Lane) bool { return len(l.Tokens) > 0 }) {
 		return nil, fault.New(fault.Conflict, "no lane of this run has any token")
 	}
-	spec := run.Spec
+	s := freeze(&run.Spec, t)
+	s.CreatedAt = now.UTC().Truncate(time.Microsecond)
+	if run.Imported != nil {
+		s.Imported, s.Seal = true, run.Imported.Seal
+		return s, nil
+	}
+	digest, err := s.sealed(s.laneDigests())
+	if err != nil {
+		return nil, err
+	}
+	s.Seal = signer.seal(digest)
+	return s, nil
+}
+
+// freeze is what a run shows.
+func freeze(spec *Spec, t *Transcript) *Snapshot {
 	s := &Snapshot{
-		Version: SnapshotVersion, CreatedAt: now.UTC().Truncate(time.Microsecond), Build: spec.Build,
+		Version: SnapshotVersion, Build: spec.Build,
 		Pair: spec.Pair, Aligned: spec.Aligned, Files: spec.Files,
 		Mode: spec.Mode, System: spec.System, History: spec.History, Prompt: spec.Prompt, PromptTokens: t.Prompt,
 		Sampling: spec.Sampling, Seed: spec.Seed, Alternatives: spec.Alternatives,
@@ -76,18 +92,14 @@ func NewSnapshot(run Run, t *Transcript, now time.Time) (*Snapshot, error) {
 			KLReference: l.KLReference, KLAligned: l.KLAligned, Tokens: l.Tokens,
 		})
 	}
-	return s, nil
+	return s
 }
 
 // Canonical is the snapshot's canonical form and the hexadecimal SHA-256 of it.
 func (s *Snapshot) Canonical() (form []byte, digest string, err error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(s); err != nil {
-		return nil, "", fault.Wrap(err, fault.Internal, "the run cannot be written as JSON")
+	if form, err = canonical(s); err != nil {
+		return nil, "", err
 	}
-	form = bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	return form, Digest(form), nil
 }
 

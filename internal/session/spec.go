@@ -12,6 +12,9 @@ import (
 // MaxHistory is how many messages a conversation may have before its prompt.
 const MaxHistory = 256
 
+// MaxMoves is how often λ of a lane may be moved.
+const MaxMoves = 1 << 16
+
 // Spec is what a run was asked to do: enough to do it again.
 type Spec struct {
 	Pair         string          `json:"pair"`

@@ -186,13 +186,12 @@ func (l *Lane) token(e decode.Event) {
 
 // at is the λ in force at a token, as far as is known.
 func (l *Lane) at(index int) decode.Vector {
-	v := l.Lambda
-	for _, c := range l.Changes {
+	for _, c := range slices.Backward(l.Changes) {
 		if c.At <= index {
-			v = c.Lambda
+			return c.Lambda
 		}
 	}
-	return v
+	return l.Lambda
 }
 
 func (t *Transcript) add(lanes []decode.Lane) {

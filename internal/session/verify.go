@@ -1,8 +1,9 @@
 package session
 
 import (
-	"cmp"
 	"context"
+	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -10,193 +11,414 @@ import (
 	"realign/internal/fault"
 )
 
+// Tolerance is how far apart, in nats, a stored number and the one computed again may be: log-probabilities, KL and
+// log Z of a token; sums over a lane may be as far apart for each of its tokens. Models add up in another order when
+// other rows are decoded beside theirs, or on another processor.
+const Tolerance = 0.05
+
 // Verdict says whether a snapshot decoded again came out the same.
 type Verdict struct {
 	Identical bool `json:"identical"`
 	Tokens    int  `json:"tokens"`             // compared
 	Branches  int  `json:"branches,omitempty"` // of a map, compared
 
-	// The first difference, by lane: a nil token means that the lane had ended there.
-	Lane     int           `json:"lane"`
-	Index    int           `json:"index"`
-	Expected *decode.Token `json:"expected,omitempty"`
-	Got      *decode.Token `json:"got,omitempty"`
-	Name     string        `json:"name,omitempty"` // of the token got, as it is shown
+	// Deviation is the most by which a number of a token was off, in nats, of those compared.
+	Deviation float64 `json:"deviation"`
 
-	Map *MapDifference `json:"map,omitempty"` // of a map that differs: where, instead of Lane
+	// The first difference: what differs, where, and both sides as they are shown.
+	What    string `json:"what,omitempty"` // see the constants
+	Lane    int    `json:"lane"`           // or the branch of a map; -1 for what belongs to none
+	Index   int    `json:"index"`          // of the token, -1 for what belongs to none
+	Stored  string `json:"stored,omitempty"`
+	Decoded string `json:"decoded,omitempty"`
 }
 
-// Verify decodes a snapshot again, from its prompt tokens with the recorded moves of λ, and compares the
-// tokens. Lanes that were cut off are compared as far as they got. It is a Conflict when the pair's files
-// are others now, and NotFound or Unavailable when they are gone or no worker can be had.
+// What can differ.
+const (
+	DiffPrompt       = "prompt"       // its tokens are not what the models make of the texts
+	DiffFile         = "file"         // the name of a model's file
+	DiffToken        = "token"        // another token; "" on a side that had ended
+	DiffText         = "text"         // of a token, or of a whole lane
+	DiffName         = "name"         // of a token, as it is shown
+	DiffLambda       = "lambda"       // λ of a token, or an edge of a branch
+	DiffNumber       = "number"       // a log-probability, KL or log Z
+	DiffAlternatives = "alternatives" // the most probable tokens
+	DiffEnd          = "end"          // why a lane or map ended
+	DiffFork         = "fork"         // of a map
+)
+
+// Verify decodes a snapshot again, from its texts with the recorded moves of λ, and compares all that it shows of the
+// models: the tokens of the prompt, every token with its text, name, λ, numbers and alternatives, the texts and sums of
+// lanes, and why they ended. Lanes that were cut off are decoded as far as they got; why and with which words they were
+// is not compared, nor is when it was made and by which build. It is a Conflict when the pair's files are others now, and
+// NotFound or Unavailable when they are gone or no worker can be had.
 func Verify(ctx context.Context, d Decoder, pairs Pairs, s *Snapshot) (Verdict, error) {
-	if err := checkFiles(ctx, pairs, s); err != nil {
-		return Verdict{}, err
+	if v, err := checkFiles(ctx, pairs, s); err != nil || v.What != "" {
+		return v, err
 	}
-	v := &verification{want: make(map[int]*SnapshotLane), got: make(map[int]int), finished: make(map[int]bool), over: make(chan struct{})}
-	request := decode.Request{
-		Run: "verify-" + NewID(), Aligned: s.Aligned, Prompt: decode.Prompt{Tokens: s.PromptTokens},
-		Sampling: s.Sampling, Seed: s.Seed, Trace: decode.Trace{Alternatives: s.Alternatives},
+	spec := s.Fork()
+	if err := spec.noPart(); err != nil {
+		return Verdict{}, err
 	}
 	if s.Map != nil {
-		return verifyMap(ctx, d, s, request)
+		again, _, err := decodeAgain(ctx, d, &spec, nil)
+		if err != nil {
+			return Verdict{}, err
+		}
+		if v := s.comparePrompt(again.Prompt); v.What != "" {
+			return v, nil
+		}
+		return compareMaps(s.Map.State(), again.Map), nil
 	}
-	for i := range s.Lanes {
-		if lane := &s.Lanes[i]; len(lane.Tokens) > 0 {
-			v.want[lane.Index] = lane
-			request.Lanes = append(request.Lanes, lane.Lane)
+	v := Verdict{}
+	for i := range s.Lanes { // those that have no token to begin with
+		if lane := &s.Lanes[i]; lane.cut() && len(lane.Tokens) == 0 {
+			if compareLane(&v, lane, &Lane{}); v.What != "" {
+				v.Lane = lane.Index
+				return v, nil
+			}
 		}
 	}
-	if err := request.Validate(len(s.Aligned)); err != nil {
-		return Verdict{}, err
+	for _, request := range s.requests(&spec) {
+		stop := s.differsAt(request.lanes)
+		again, only, err := decodeAgain(ctx, d, &request.spec, stop)
+		if err != nil {
+			return Verdict{}, err
+		}
+		if v := s.comparePrompt(again.Prompt); v.What != "" {
+			return v, nil
+		}
+		for i, place := range request.lanes {
+			if only >= 0 && only != i {
+				continue
+			}
+			compareLane(&v, &s.Lanes[place], &again.Lanes[i])
+			if v.What != "" {
+				v.Lane = s.Lanes[place].Index
+				return v, nil
+			}
+		}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	job, err := d.Decode(ctx, s.Pair, request, v.sink)
-	if err != nil {
-		return Verdict{}, err
-	}
-	select {
-	case <-job.Done():
-	case <-v.over: // the rest no longer matters
-		_ = job.Stop(-1)
-		<-job.Done()
-	case <-ctx.Done():
-		_ = job.Stop(-1)
-		<-job.Done()
-		return Verdict{}, ctx.Err()
-	}
-	return v.verdict()
+	v.Identical = true
+	return v, nil
 }
 
-// verifyMap decodes a map again and compares the two.
-func verifyMap(ctx context.Context, d Decoder, s *Snapshot, request decode.Request) (Verdict, error) {
-	request.Map = &s.Map.Map
-	if err := request.Validate(len(s.Aligned)); err != nil {
-		return Verdict{}, err
+// noPart checks a forked spec as a run's is, but for lanes that are decoded apart.
+func (s *Spec) noPart() error {
+	spec := *s
+	spec.Lanes = renumber(spec.Lanes, 0)
+	return spec.Validate()
+}
+
+// partly is lanes that are decoded by one request: those that ended by themselves, or those that were cut off after as
+// many tokens.
+type partly struct {
+	spec  Spec
+	lanes []int // their places in the snapshot
+}
+
+// requests are what decodes the snapshot's lanes. A lane that was cut off is decoded to the same number of tokens, so
+// that it can be compared to its last character. Those without a token are left out.
+func (s *Snapshot) requests(spec *Spec) (list []partly) {
+	limits := map[int]int{} // places in list
+	for i := range s.Lanes {
+		lane := &s.Lanes[i]
+		limit := s.Sampling.MaxTokens
+		if lane.cut() {
+			limit = len(lane.Tokens)
+		}
+		if limit == 0 {
+			continue
+		}
+		at, ok := limits[limit]
+		if !ok {
+			at = len(list)
+			limits[limit] = at
+			p := partly{spec: *spec}
+			p.spec.Lanes, p.spec.Sampling.MaxTokens = nil, limit
+			list = append(list, p)
+		}
+		l := lane.Lane
+		l.Prefix = l.Prefix[:min(len(l.Prefix), limit)]
+		list[at].spec.Lanes = append(list[at].spec.Lanes, l)
+		list[at].lanes = append(list[at].lanes, i)
 	}
-	var mu sync.Mutex // guards again and failed; the sink is called by the decoder
-	again := &Map{From: s.Map.From, To: s.Map.To}
-	var failed *decode.Error
-	job, err := d.Decode(ctx, s.Pair, request, func(e decode.Event) {
+	for i := range list {
+		list[i].spec.Lanes = renumber(list[i].spec.Lanes, 0)
+	}
+	return list
+}
+
+// cut reports whether the lane was ended from outside.
+func (l *SnapshotLane) cut() bool {
+	return l.Reason == decode.EndCancelled || l.Reason == decode.EndError
+}
+
+// differsAt tells when decoding need not go on: a token of a lane is another one.
+func (s *Snapshot) differsAt(lanes []int) func(decode.Event) bool {
+	return func(e decode.Event) bool {
+		if e.Type != decode.EventToken || e.Lane >= len(lanes) {
+			return false
+		}
+		tokens := s.Lanes[lanes[e.Lane]].Tokens
+		return e.Index >= len(tokens) || tokens[e.Index].ID != e.ID
+	}
+}
+
+// decodeAgain decodes a spec and adds up what comes. Once enough says so of an event, the rest is not waited for, and
+// only that event's lane is to be compared; -1 is all.
+func decodeAgain(ctx context.Context, d Decoder, spec *Spec, enough func(decode.Event) bool) (t *Transcript, only int, err error) {
+	request := spec.Request("verify-"+NewID(), spec.Lanes)
+	if err := request.Validate(len(spec.Aligned)); err != nil {
+		return nil, 0, err
+	}
+	t, only = NewTranscript(spec), -1
+	var (
+		mu       sync.Mutex // guards t, over, only and failed; the sink is called by the decoder
+		failed   *decode.Error
+		over     bool
+		overDone = make(chan struct{})
+	)
+	job, err := d.Decode(ctx, spec.Pair, request, func(e decode.Event) {
 		mu.Lock()
 		defer mu.Unlock()
-		if e.Error != nil {
+		if over {
+			return
+		}
+		if e.Error != nil && failed == nil {
 			failed = e.Error
 		}
-		again.apply(e)
+		t.Apply(e)
+		if enough != nil && enough(e) {
+			over, only = true, e.Lane
+			close(overDone)
+		}
 	})
 	if err != nil {
-		return Verdict{}, err
+		return nil, 0, err
 	}
 	select {
 	case <-job.Done():
+	case <-overDone:
+		_ = job.Stop(-1)
+		<-job.Done()
 	case <-ctx.Done():
 		_ = job.Stop(-1)
 		<-job.Done()
-		return Verdict{}, ctx.Err()
+		return nil, 0, ctx.Err()
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if failed != nil {
-		return Verdict{}, fault.New(fault.Kind(failed.Code), "the map could not be decoded again: %s", failed.Message)
+	if failed != nil && !over {
+		return nil, 0, fault.New(fault.Kind(failed.Code), "it could not be decoded again: %s", failed.Message)
 	}
-	return compareMaps(s.Map.State(), again), nil
+	if t.Map == nil && !over && !t.Done() {
+		return nil, 0, fault.New(fault.Unavailable, "the decoder stopped before the end")
+	}
+	return t, only, nil
 }
 
-func checkFiles(ctx context.Context, pairs Pairs, s *Snapshot) error {
+// checkFiles compares the snapshot's files with the pair's: each model of the pair has one, and there are no others.
+func checkFiles(ctx context.Context, pairs Pairs, s *Snapshot) (Verdict, error) {
 	_, files, err := pairs.Models(ctx, s.Pair, s.Aligned)
 	if err != nil {
-		return err
+		return Verdict{}, err
 	}
 	for _, want := range s.Files {
 		i := slices.IndexFunc(files, func(f File) bool { return f.Role == want.Role })
 		if i < 0 {
-			return fault.New(fault.Conflict, "pair %s has no model %s any more", s.Pair, want.Role)
+			return Verdict{}, fault.New(fault.Conflict, "pair %s has no model %s any more", s.Pair, want.Role)
 		}
 		if files[i].SHA256 != want.SHA256 {
-			return fault.New(fault.Conflict, "the file of %s in pair %s is another one now: its sha256 is %.12s…, the comparison's %.12s…",
+			return Verdict{}, fault.New(fault.Conflict, "the file of %s in pair %s is another one now: its sha256 is %.12s…, the comparison's %.12s…",
 				want.Role, s.Pair, files[i].SHA256, want.SHA256)
 		}
-	}
-	return nil
-}
-
-// verification compares events as they come, until the first difference.
-type verification struct {
-	want map[int]*SnapshotLane
-	over chan struct{} // closed: there is nothing left to compare
-
-	mu       sync.Mutex // guards what follows; sink is called by the decoder
-	got      map[int]int
-	finished map[int]bool
-	compared int
-	diff     *Verdict
-	failed   error
-}
-
-func (v *verification) sink(e decode.Event) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	lane := v.want[e.Lane]
-	if lane == nil || v.finished[e.Lane] || v.settled() {
-		return
-	}
-	index := v.got[e.Lane]
-	var expected *decode.Token
-	if index < len(lane.Tokens) {
-		expected = &lane.Tokens[index].ID
-	}
-	switch e.Type {
-	case decode.EventToken:
-		v.got[e.Lane]++
-		v.compared++
-		if expected == nil || *expected != e.ID {
-			v.diff = &Verdict{Lane: e.Lane, Index: index, Expected: expected, Got: &e.ID, Name: cmp.Or(e.Name, e.Text)}
-		}
-		// How a lane that was cut off would have gone on is not known.
-		cut := lane.Reason == decode.EndCancelled || lane.Reason == decode.EndError
-		v.finished[e.Lane] = cut && index+1 == len(lane.Tokens)
-	case decode.EventEnd:
-		v.finished[e.Lane] = true
-		if e.Reason == decode.EndError {
-			v.failed = fault.New(fault.Unavailable, "lane %d could not be decoded again", e.Lane)
-			if e.Error != nil {
-				v.failed = fault.New(fault.Kind(e.Error.Code), "lane %d could not be decoded again: %s", e.Lane, e.Error.Message)
-			}
-		} else if expected != nil {
-			v.diff = &Verdict{Lane: e.Lane, Index: index, Expected: expected}
+		if files[i].Name != want.Name {
+			return Verdict{What: DiffFile, Lane: -1, Index: -1, Stored: want.Name, Decoded: files[i].Name}, nil
 		}
 	}
-	if v.settled() {
-		close(v.over)
+	if len(s.Files) != len(files) {
+		return Verdict{}, fault.New(fault.Conflict, "the comparison names %d files of models, where pair %s has %d", len(s.Files), s.Pair, len(files))
+	}
+	return Verdict{}, nil
+}
+
+// comparePrompt compares the tokens that the models make of the prompt.
+func (s *Snapshot) comparePrompt(again []decode.Token) Verdict {
+	if slices.Equal(s.PromptTokens, again) {
+		return Verdict{}
+	}
+	v := Verdict{What: DiffPrompt, Lane: -1}
+	for v.Index < min(len(s.PromptTokens), len(again)) && s.PromptTokens[v.Index] == again[v.Index] {
+		v.Index++
+	}
+	show := func(list []decode.Token) string {
+		if v.Index >= len(list) {
+			return ""
+		}
+		return fmt.Sprintf("token %d", list[v.Index])
+	}
+	v.Stored, v.Decoded = show(s.PromptTokens), show(again)
+	return v
+}
+
+// comparison notes the first difference.
+type comparison struct {
+	v     *Verdict
+	index int
+}
+
+func (c *comparison) differ(what string, stored, decoded any) bool {
+	c.v.What, c.v.Index, c.v.Stored, c.v.Decoded = what, c.index, fmt.Sprint(stored), fmt.Sprint(decoded)
+	return true
+}
+
+// text compares what must be equal.
+func (c *comparison) text(what, stored, decoded string) bool {
+	return stored != decoded && c.differ(what, stored, decoded)
+}
+
+// number compares within a tolerance. What JSON has no number for is equal to its like.
+func (c *comparison) number(name string, stored, decoded, tolerance float64) bool {
+	if stored == decoded || math.IsNaN(stored) && (math.IsNaN(decoded) || math.IsInf(decoded, 0)) || math.Abs(stored-decoded) <= tolerance {
+		if tolerance == Tolerance && stored != decoded && !math.IsNaN(stored) {
+			c.v.Deviation = max(c.v.Deviation, math.Abs(stored-decoded))
+		}
+		return false
+	}
+	return c.differ(DiffNumber, fmt.Sprintf("%s %.4f", name, stored), fmt.Sprintf("%s %.4f", name, decoded))
+}
+
+func (c *comparison) numbers(name string, stored, decoded []float64, tolerance float64) bool {
+	if len(stored) != len(decoded) {
+		return c.differ(DiffNumber, fmt.Sprintf("%s of %d models", name, len(stored)), fmt.Sprintf("%s of %d models", name, len(decoded)))
+	}
+	for i := range stored {
+		if c.number(name, stored[i], decoded[i], tolerance) {
+			return true
+		}
+	}
+	return false
+}
+
+// optional compares numbers that may be missing.
+func (c *comparison) optional(name string, stored, decoded *float64) bool {
+	if stored == nil || decoded == nil {
+		return (stored == nil) != (decoded == nil) && c.differ(DiffNumber, name+missing(stored == nil), name+missing(decoded == nil))
+	}
+	return c.number(name, *stored, *decoded, Tolerance)
+}
+
+func missing(is bool) string {
+	if is {
+		return " missing"
+	}
+	return ""
+}
+
+// compareLane finds the first difference of a lane decoded again. Verdict.Lane is the caller's.
+func compareLane(v *Verdict, stored *SnapshotLane, again *Lane) {
+	c := &comparison{v: v}
+	for n := range max(len(stored.Tokens), len(again.Tokens)) {
+		c.index = n
+		switch {
+		case n >= len(stored.Tokens):
+			c.differ(DiffToken, "", again.Tokens[n].shown())
+		case n >= len(again.Tokens):
+			c.differ(DiffToken, stored.Tokens[n].shown(), "")
+		default:
+			c.token(&stored.Tokens[n], &again.Tokens[n])
+		}
+		v.Tokens++
+		if v.What != "" {
+			return
+		}
+	}
+	c.index = -1
+	tokens := float64(max(1, len(stored.Tokens)))
+	switch {
+	case c.text(DiffText, stored.Text, again.Text):
+	case c.number("KL to the reference", stored.KLReference, again.KLReference, tokens*Tolerance):
+	case c.numbers("KL to the aligned model", stored.KLAligned, again.KLAligned, tokens*Tolerance):
+	case !stored.cut():
+		c.text(DiffEnd, stored.Reason, again.Reason)
 	}
 }
 
-// settled reports whether nothing is left to compare. The caller holds mu.
-func (v *verification) settled() bool {
-	if v.diff != nil || v.failed != nil {
-		return true
+// shown is the token as it is shown.
+func (t *Token) shown() string {
+	switch {
+	case t.Name != "":
+		return t.Name
+	case t.Text != "":
+		return t.Text
 	}
-	for index := range v.want {
-		if !v.finished[index] {
-			return false
-		}
+	return fmt.Sprintf("token %d", t.ID)
+}
+
+// token compares a token with its trace.
+func (c *comparison) token(stored, again *Token) bool {
+	switch {
+	case stored.ID != again.ID:
+		return c.differ(DiffToken, stored.shown(), again.shown())
+	case c.text(DiffText, stored.Text, again.Text), c.text(DiffName, stored.Name, again.Name):
+	case !stored.Lambda.Equal(again.Lambda):
+		return c.differ(DiffLambda, stored.Lambda, again.Lambda)
+	case c.logp(stored.Logp, again.Logp):
+	case c.optional("KL to the reference", stored.KLReference, again.KLReference):
+	case c.numbers("KL to the aligned model", stored.KLAligned, again.KLAligned, Tolerance):
+	case c.optional("log Z", stored.LogZ, again.LogZ):
+	default:
+		return c.top(stored.Top, again.Top)
 	}
 	return true
 }
 
-func (v *verification) verdict() (Verdict, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	switch {
-	case v.failed != nil:
-		return Verdict{}, v.failed
-	case v.diff != nil:
-		v.diff.Tokens = v.compared
-		return *v.diff, nil
-	case !v.settled():
-		return Verdict{}, fault.New(fault.Unavailable, "the decoder stopped before the end")
+func (c *comparison) logp(stored, again *decode.Logp) bool {
+	if stored == nil || again == nil {
+		return (stored == nil) != (again == nil) && c.differ(DiffNumber, "log p"+missing(stored == nil), "log p"+missing(again == nil))
 	}
-	return Verdict{Identical: true, Tokens: v.compared}, nil
+	return c.number("log p under the reference", stored.Reference, again.Reference, Tolerance) ||
+		c.numbers("log p under the aligned model", stored.Aligned, again.Aligned, Tolerance) ||
+		c.number("log p in the mixture", stored.Mixture, again.Mixture, Tolerance)
+}
+
+func (c *comparison) top(stored, again *decode.Top) bool {
+	if stored == nil || again == nil {
+		return (stored == nil) != (again == nil) && c.differ(DiffAlternatives, "alternatives"+missing(stored == nil), "alternatives"+missing(again == nil))
+	}
+	if len(stored.Aligned) != len(again.Aligned) {
+		return c.differ(DiffAlternatives, fmt.Sprint(len(stored.Aligned), " models"), fmt.Sprint(len(again.Aligned), " models"))
+	}
+	for i := range stored.Aligned {
+		if c.alternatives(stored.Aligned[i], again.Aligned[i]) {
+			return true
+		}
+	}
+	return c.alternatives(stored.Reference, again.Reference) || c.alternatives(stored.Mixture, again.Mixture)
+}
+
+// alternatives compares lists of the most probable tokens. Neighbours that are as good as tied may have changed places,
+// and the last may have been pushed out by one as probable.
+func (c *comparison) alternatives(stored, again []decode.Alternative) bool {
+	if len(stored) != len(again) {
+		return c.differ(DiffAlternatives, fmt.Sprint(len(stored), " tokens"), fmt.Sprint(len(again), " tokens"))
+	}
+	for i := range stored {
+		a := &stored[i]
+		if c.number("log p of rank "+fmt.Sprint(i+1), a.Logp, again[i].Logp, Tolerance) {
+			return true
+		}
+		j := slices.IndexFunc(again, func(b decode.Alternative) bool { return b.ID == a.ID })
+		if j < 0 {
+			if c.number("log p of “"+a.Name+"”", a.Logp, again[len(again)-1].Logp, Tolerance) {
+				return true
+			}
+			continue
+		}
+		if c.text(DiffAlternatives, a.Name, again[j].Name) || c.number("log p of “"+a.Name+"”", a.Logp, again[j].Logp, Tolerance) {
+			return true
+		}
+	}
+	return false
 }

@@ -169,33 +169,69 @@ func (s *Store) Events(ctx context.Context, owner, run string, after, limit int)
 	return events, wrap(rows.Err(), "read the events of run %s", run)
 }
 
-// Import adds a session with its runs and their events, all or nothing.
-func (s *Store) Import(ctx context.Context, in session.Session, runs []session.Run, events []session.Event) error {
-	list, err := chunks(events)
-	if err != nil {
-		return err
-	}
-	err = s.tx(ctx, func(tx bun.Tx) error {
+// Import adds a session with the runs and events that fill puts into it, all or nothing.
+func (s *Store) Import(ctx context.Context, in session.Session, fill func(session.Importing) error) error {
+	err := s.tx(ctx, func(tx bun.Tx) error {
 		if _, err := tx.NewInsert().Model(newSessionRow(in)).Exec(ctx); err != nil {
 			return err
 		}
-		for i, run := range runs {
-			row, err := newRunRow(run, i+1)
-			if err != nil {
-				return err
-			}
-			if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
-				return err
-			}
+		to := &importing{ctx: ctx, tx: tx, insert: tx.Tx.StmtContext(ctx, s.append.insert)}
+		if err := fill(to); err != nil {
+			return err
 		}
-		insert := tx.Tx.StmtContext(ctx, s.append.insert)
-		for _, c := range list {
-			c.payload.WriteByte(']')
-			if _, err := insert.ExecContext(ctx, c.run, c.last, c.first, c.payload.String()); err != nil {
-				return err
-			}
-		}
-		return nil
+		return to.flush()
 	})
 	return wrap(err, "import a session")
+}
+
+// importing takes what is imported in a transaction. Events are kept until they make a chunk.
+type importing struct {
+	ctx    context.Context
+	tx     bun.Tx
+	insert *sql.Stmt
+	runs   int
+	events []session.Event
+	bytes  int
+}
+
+// importBytes is how many bytes of events are kept, unless one alone has more.
+const importBytes = 1 << 20
+
+// Run implements session.Importing.
+func (i *importing) Run(run session.Run) error {
+	if err := i.flush(); err != nil {
+		return err
+	}
+	i.runs++
+	row, err := newRunRow(run, i.runs)
+	if err != nil {
+		return err
+	}
+	_, err = i.tx.NewInsert().Model(row).Exec(i.ctx)
+	return err
+}
+
+// Event implements session.Importing.
+func (i *importing) Event(e session.Event) error {
+	i.events = append(i.events, e)
+	if i.bytes += len(e.Event); len(i.events) >= maxChunk || i.bytes >= importBytes {
+		return i.flush()
+	}
+	return nil
+}
+
+func (i *importing) flush() error {
+	list, err := chunks(i.events)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		c.payload.WriteByte(']')
+		if _, err := i.insert.ExecContext(i.ctx, c.run, c.last, c.first, c.payload.String()); err != nil {
+			return err
+		}
+	}
+	clear(i.events)
+	i.events, i.bytes = i.events[:0], 0
+	return nil
 }

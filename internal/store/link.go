@@ -23,6 +23,7 @@ type linkRow struct {
 	CreatedAt int64  `bun:"created_at"`
 	ExpiresAt *int64 `bun:"expires_at"`
 	RevokedAt *int64 `bun:"revoked_at"`
+	Verified  *int64 `bun:"verified_at"`
 	SessionID string `bun:"session_id,scanonly"`
 }
 
@@ -30,6 +31,7 @@ func (r *linkRow) link() session.Link {
 	return session.Link{
 		ID: r.ID, Owner: r.Owner, Kind: session.LinkKind(r.Kind), Subject: r.Subject, Title: r.Title, Prompt: r.Prompt, Digest: r.Digest,
 		CreatedAt: fromMicros(&r.CreatedAt), ExpiresAt: fromMicros(r.ExpiresAt), RevokedAt: fromMicros(r.RevokedAt),
+		VerifiedAt: fromMicros(r.Verified),
 	}
 }
 
@@ -77,10 +79,11 @@ func (s *Store) Links(ctx context.Context, owner string) ([]session.Listed, erro
 	return list, nil
 }
 
-// UpdateLink saves a link's title, expiry and revocation.
+// UpdateLink saves a link's title, expiry and revocation, and when it was verified.
 func (s *Store) UpdateLink(ctx context.Context, l session.Link) error {
 	result, err := s.write.NewUpdate().Model((*linkRow)(nil)).Set("title = ?", l.Title).
 		Set("expires_at = ?", micros(l.ExpiresAt)).Set("revoked_at = ?", micros(l.RevokedAt)).
+		Set("verified_at = ?", micros(l.VerifiedAt)).
 		Where("id = ? AND owner = ?", l.ID, l.Owner).Exec(ctx)
 	return changed(result, err, "link")
 }

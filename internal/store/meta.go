@@ -30,6 +30,16 @@ func (s *Store) SetMeta(ctx context.Context, key, value string) error {
 	return wrap(err, "keep %s", key)
 }
 
+// MetaOnce keeps a value unless there is one, and returns what is kept: servers that share the database and start at the
+// same moment get the same.
+func (s *Store) MetaOnce(ctx context.Context, key, value string) (string, error) {
+	_, err := s.write.NewInsert().Model(&metaRow{Key: key, Value: value}).On("CONFLICT (key) DO NOTHING").Exec(ctx)
+	if err != nil {
+		return "", wrap(err, "keep %s", key)
+	}
+	return s.Meta(ctx, key)
+}
+
 // IntegrityCheck reads all of the database and lists what is wrong with it; nothing is wrong when the list is
 // empty.
 func (s *Store) IntegrityCheck(ctx context.Context) (problems []string, err error) {

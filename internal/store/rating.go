@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -435,38 +436,30 @@ func (s *Store) lockAssignment(ctx context.Context, tx bun.Tx, annotator, id str
 }
 
 // Undo takes back an annotator's last answer, the assignment before asked, which is given back, and asks it again
-// as again. Conflict when there is none, or it was taken back already.
-func (s *Store) Undo(ctx context.Context, annotator, asked string, again study.Assignment) (study.Assignment, error) {
+// as again. An answer has its place already; a skipped question needs one, which there may be one more of than the
+// overlap (study.Slack). Conflict when there is none, no answer, or it was taken back already.
+func (s *Store) Undo(ctx context.Context, annotator, asked string, again study.Assignment, overlap int) (study.Assignment, error) {
 	err := s.tx(ctx, func(tx bun.Tx) error {
-		var rows []assignmentRow
-		err := tx.NewSelect().Model(&rows).Where("a.annotator_id = ?", annotator).OrderExpr("a.place DESC").Limit(2).Scan(ctx)
+		last, err := s.lastAnswer(ctx, tx, annotator, asked)
 		if err != nil {
 			return err
 		}
-		if len(rows) > 0 && rows[0].State == string(study.Asked) {
-			if rows[0].ID != asked {
-				return fault.New(fault.Conflict, "only the last answer can be taken back")
-			}
-			_, err := tx.NewUpdate().Model((*assignmentRow)(nil)).Set("state = 'released'").Where("id = ?", asked).Exec(ctx)
-			if err != nil {
-				return err
-			}
-			rows = rows[1:]
-		} else if asked != "" {
-			return fault.New(fault.Conflict, "only the last answer can be taken back")
-		}
-		if len(rows) == 0 || rows[0].State != string(study.Answered) && rows[0].State != string(study.Skipped) {
-			return fault.New(fault.Conflict, "there is no answer to take back")
-		}
-		last := rows[0]
 		if err := s.mustBeOpen(ctx, tx, last.StudyID); err != nil {
 			return err
 		}
-		if _, err := s.lockItem(ctx, tx, last.ItemID, again.AskedAt, ""); err != nil {
+		item, err := s.lockItem(ctx, tx, last.ItemID, again.AskedAt, "")
+		if err != nil {
 			return err
 		}
-		if _, err := tx.NewUpdate().Model((*assignmentRow)(nil)).Set("state = 'undone'").Where("id = ?", last.ID).Exec(ctx); err != nil {
+		if last.State == string(study.Skipped) && item.Catch == "" && item.Taken >= overlap+study.Slack {
+			return fault.New(fault.Conflict, "others have answered the question that you skipped: it cannot be asked again")
+		}
+		result, err := tx.NewUpdate().Model((*assignmentRow)(nil)).Set("state = 'undone'").Where("id = ? AND state = ?", last.ID, last.State).Exec(ctx)
+		if err != nil {
 			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 { // the same click, twice at once
+			return cmp.Or(err, error(fault.New(fault.Conflict, "only the last answer can be taken back")))
 		}
 		if last.State == string(study.Answered) {
 			_, err := tx.NewUpdate().Model((*itemRow)(nil)).Set("answers = answers - 1").Where("id = ?", last.ItemID).Exec(ctx)
@@ -490,6 +483,31 @@ func (s *Store) Undo(ctx context.Context, annotator, asked string, again study.A
 		return err
 	})
 	return again, wrap(err, "take back an answer")
+}
+
+// lastAnswer is an annotator's last answer or skip, before the question asked, which it gives back.
+func (s *Store) lastAnswer(ctx context.Context, tx bun.Tx, annotator, asked string) (*assignmentRow, error) {
+	var rows []assignmentRow
+	err := tx.NewSelect().Model(&rows).Where("a.annotator_id = ?", annotator).OrderExpr("a.place DESC").Limit(2).Scan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) > 0 && rows[0].State == string(study.Asked) {
+		if rows[0].ID != asked {
+			return nil, fault.New(fault.Conflict, "only the last answer can be taken back")
+		}
+		_, err := tx.NewUpdate().Model((*assignmentRow)(nil)).Set("state = 'released'").Where("id = ? AND state = 'asked'", asked).Exec(ctx)
+		if err != nil {
+			return nil, err
+		}
+		rows = rows[1:]
+	} else if asked != "" {
+		return nil, fault.New(fault.Conflict, "only the last answer can be taken back")
+	}
+	if len(rows) == 0 || rows[0].State != string(study.Answered) && rows[0].State != string(study.Skipped) {
+		return nil, fault.New(fault.Conflict, "there is no answer to take back")
+	}
+	return &rows[0], nil
 }
 
 // Ratings are all answers and skips of a study in the order they were given, with all that they are about.

@@ -25,6 +25,8 @@ type runRow struct {
 	Seq        int    `bun:"seq"`
 	CreatedAt  int64  `bun:"created_at"`
 	EndedAt    *int64 `bun:"ended_at"`
+
+	Imported *string `bun:"imported"` // JSON; nil of what was decoded here
 }
 
 func newRunRow(r session.Run, place int) (*runRow, error) {
@@ -32,11 +34,19 @@ func newRunRow(r session.Run, place int) (*runRow, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "the run's spec cannot be written as JSON")
 	}
-	return &runRow{
+	row := &runRow{
 		ID: r.ID, SessionID: r.Session, Place: place, Owner: r.Owner, Instance: r.Instance, Spec: string(spec),
 		PromptFold: fold(r.Spec.Prompt), Status: string(r.Status), Lanes: r.Lanes, Seq: r.Seq,
 		CreatedAt: r.CreatedAt.UnixMicro(), EndedAt: micros(r.EndedAt),
-	}, nil
+	}
+	if r.Imported != nil {
+		text, err := toJSON(r.Imported)
+		if err != nil {
+			return nil, err
+		}
+		row.Imported = &text
+	}
+	return row, nil
 }
 
 func (r *runRow) run() (session.Run, error) {
@@ -46,6 +56,10 @@ func (r *runRow) run() (session.Run, error) {
 	}
 	if err := json.Unmarshal([]byte(r.Spec), &run.Spec); err != nil {
 		return run, fault.Wrap(err, fault.Internal, "run %s cannot be read", r.ID)
+	}
+	if r.Imported != nil {
+		run.Imported = new(session.Imported)
+		return run, fromJSON(*r.Imported, run.Imported)
 	}
 	return run, nil
 }

@@ -29,6 +29,7 @@ type studyRow struct {
 	UpdatedAt  int64   `bun:"updated_at"`
 	ClosedAt   *int64  `bun:"closed_at"`
 	InviteHash *string `bun:"invite_hash"`
+	Secret     string  `bun:"secret"`
 }
 
 func newStudyRow(s *study.Study) (*studyRow, error) {
@@ -42,7 +43,7 @@ func newStudyRow(s *study.Study) (*studyRow, error) {
 	}
 	return &studyRow{
 		ID: s.ID, Owner: s.Owner, Instance: s.Instance, Setup: setup, Status: string(s.Status), Beta: s.Beta,
-		Files: files, Build: s.Build, CreatedAt: s.CreatedAt.UnixMicro(), UpdatedAt: s.UpdatedAt.UnixMicro(), ClosedAt: micros(s.ClosedAt),
+		Files: files, Build: s.Build, Secret: s.Setup.Secret, CreatedAt: s.CreatedAt.UnixMicro(), UpdatedAt: s.UpdatedAt.UnixMicro(), ClosedAt: micros(s.ClosedAt),
 	}, nil
 }
 
@@ -55,6 +56,7 @@ func (r *studyRow) study() (study.Study, error) {
 	if err := fromJSON(r.Setup, &s.Setup); err != nil {
 		return s, err
 	}
+	s.Setup.Secret = r.Secret
 	return s, fromJSON(r.Files, &s.Files)
 }
 
@@ -127,7 +129,7 @@ func (s *Store) CreateStudy(ctx context.Context, st study.Study, prompts []study
 		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
 			return err
 		}
-		return insertPrompts(ctx, tx, st.ID, prompts)
+		return insertPrompts(ctx, tx, st.ID, 0, prompts)
 	})
 	return wrap(err, "create study %s", st.ID)
 }
@@ -153,16 +155,17 @@ func (s *Store) ReviseStudy(ctx context.Context, st study.Study, prompts []study
 		if _, err = tx.NewDelete().Model((*studyPromptRow)(nil)).Where("study_id = ?", st.ID).Exec(ctx); err != nil {
 			return err
 		}
-		return insertPrompts(ctx, tx, st.ID, prompts)
+		return insertPrompts(ctx, tx, st.ID, 0, prompts)
 	})
 	return wrap(err, "revise study %s", st.ID)
 }
 
-func insertPrompts(ctx context.Context, tx bun.Tx, id string, prompts []study.Prompt) error {
+// insertPrompts adds prompts after so many others.
+func insertPrompts(ctx context.Context, tx bun.Tx, id string, after int, prompts []study.Prompt) error {
 	rows := make([]studyPromptRow, len(prompts))
 	for i, p := range prompts {
 		problem := p.Problem
-		p.Place, p.Problem = i+1, ""
+		p.Place, p.Problem = after+i+1, ""
 		body, err := toJSON(p)
 		if err != nil {
 			return err
@@ -299,7 +302,7 @@ func (s *Store) StudyPrompts(ctx context.Context, id string) ([]study.Prompt, er
 	return prompts, nil
 }
 
-// BeginStudy fixes a draft's outputs and begins its decoding: instance, files and build are those of st.
+// BeginStudy fixes a draft's outputs and begins its decoding: instance, files, build and secret are those of st.
 func (s *Store) BeginStudy(ctx context.Context, st study.Study, outputs []study.Output) error {
 	files, err := toJSON(st.Files)
 	if err != nil {
@@ -314,7 +317,7 @@ func (s *Store) BeginStudy(ctx context.Context, st study.Study, outputs []study.
 			return err
 		}
 		_, err := tx.NewUpdate().Model((*studyRow)(nil)).Set("instance = ?", st.Instance).Set("files = ?", files).
-			Set("build = ?", st.Build).Where("id = ?", st.ID).Exec(ctx)
+			Set("build = ?", st.Build).Set("secret = ?", st.Setup.Secret).Where("id = ?", st.ID).Exec(ctx)
 		if err != nil {
 			return err
 		}
@@ -396,64 +399,6 @@ func (s *Store) FinishStudy(ctx context.Context, owner, id string, broken []stud
 		return insertAll(ctx, tx, rows)
 	})
 	return wrap(err, "finish study %s", id)
-}
-
-// ImportStudy keeps a whole study from elsewhere, ratings and all, as it is given. Assignments refer to
-// items and annotators by their ids; no annotator can come back to it, since no cookie opens it.
-func (s *Store) ImportStudy(ctx context.Context, a study.Archive) error {
-	row, err := newStudyRow(&a.Study)
-	if err != nil {
-		return err
-	}
-	outputs, err := outputRows(a.Study.ID, a.Outputs)
-	if err != nil {
-		return err
-	}
-	items, err := itemRows(a.Study.ID, a.Items)
-	if err != nil {
-		return err
-	}
-	var annotators []annotatorRow
-	for _, one := range a.Annotators {
-		one.Study = a.Study.ID
-		annotators = append(annotators, newAnnotatorRow(one, "imported "+one.ID))
-	}
-	answers := map[string]int{}
-	var assignments []assignmentRow
-	for i := range a.Assignments {
-		one := a.Assignments[i]
-		one.Study = a.Study.ID
-		row, err := newAssignmentRow(&one)
-		if err != nil {
-			return err
-		}
-		if one.State == study.Answered {
-			answers[one.Item]++
-		}
-		assignments = append(assignments, *row)
-	}
-	for i := range items {
-		items[i].Answers = answers[items[i].ID]
-	}
-	err = s.tx(ctx, func(tx bun.Tx) error {
-		if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
-			return err
-		}
-		if err := insertPrompts(ctx, tx, a.Study.ID, a.Prompts); err != nil {
-			return err
-		}
-		if err := insertAll(ctx, tx, outputs); err != nil {
-			return err
-		}
-		if err := insertAll(ctx, tx, items); err != nil {
-			return err
-		}
-		if err := insertAll(ctx, tx, annotators); err != nil {
-			return err
-		}
-		return insertAll(ctx, tx, assignments)
-	})
-	return wrap(err, "import study %s", a.Study.ID)
 }
 
 // toJSON is a value as it is kept in a column of text.

@@ -55,12 +55,13 @@ type Tallied struct {
 	Answers, Skips    int
 }
 
-// Archive is a whole study. Assignments that are neither answered nor skipped need not be there.
-type Archive struct {
-	Study       Study
-	Prompts     []Prompt
-	Outputs     []Output
-	Items       []Item
-	Annotators  []Annotator
-	Assignments []Assignment
+// Importing takes a whole study: the study itself, its prompts, its outputs, then items, annotators and assignments, each
+// after what it refers to. Assignments are answered or skipped.
+type Importing interface {
+	Study(Study) error
+	Prompt(Prompt) error
+	Output(Output) error
+	Item(Item) error
+	Annotator(Annotator) error
+	Assignment(Assignment) error
 }

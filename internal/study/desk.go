@@ -46,7 +46,7 @@ type Assignments interface {
 	AssignedItem(ctx context.Context, annotator, assignment string) (Item, error)
 	Reserve(ctx context.Context, a Assignment, overlap int) (Assignment, error)
 	Settle(ctx context.Context, a Assignment, overlap int) error
-	Undo(ctx context.Context, annotator, asked string, again Assignment) (Assignment, error)
+	Undo(ctx context.Context, annotator, asked string, again Assignment, overlap int) (Assignment, error)
 	Ratings(ctx context.Context, id string) ([]Rating, error)
 }
 
@@ -147,7 +147,7 @@ func (d *Desk) Begin(ctx context.Context, owner, id string) error {
 		if err := d.check(ctx, &s, prompts); err != nil {
 			return err
 		}
-		s.Instance, s.UpdatedAt = d.Instance, d.now()
+		s.Instance, s.UpdatedAt, s.Setup.Secret = d.Instance, d.now(), NewSecret()
 		if err := d.Store.BeginStudy(ctx, s, s.Setup.Outputs(prompts)); err != nil {
 			return err
 		}
@@ -264,7 +264,8 @@ type Question struct {
 	Prompt     Prompt
 	Outputs    []Output // in the order shown
 	Done       Done
-	Left       int  // questions that may follow this one, as things are
+	Number     int  // of this question, from 1: those answered and skipped come before it
+	Most       int  // at most so many there will be, as far as others leave them; see bound
 	Undo       bool // there is an answer to take back
 }
 
@@ -294,6 +295,7 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 	var candidates []Counted
 	pairs := map[Pair]int{}
 	scored := map[decodedAt]bool{} // by the annotator
+	ordinary, same, broken := 0, 0, 0
 	for i := range items {
 		if it := &items[i]; it.Kind == AskLikert && it.Catch == NoCatch && had[it.ID] == Answered {
 			scored[decodedAt{prompt: it.Prompt, lambda: it.Low}] = true
@@ -309,13 +311,18 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			if !regular && !apart || regular && count.Taken < s.Setup.Overlap {
 				candidates = append(candidates, Counted{*it, count})
 			}
-			if regular && count.Taken < s.Setup.Overlap {
-				q.Left++
-			}
 		case Answered:
 			q.Done.Answered++
 		case Skipped:
 			q.Done.Skipped++
+		}
+		switch {
+		case regular && (had[it.ID] != "" || count.Taken < s.Setup.Overlap):
+			ordinary++
+		case it.Catch == SameLambda:
+			same++
+		case it.Catch.Spoils():
+			broken++
 		}
 		if had[it.ID] != "" && it.Catch == SameLambda {
 			q.Done.Same++
@@ -334,17 +341,15 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 		}
 	}
 	q.Undo = q.Done.Answered+q.Done.Skipped > 0
-	if !q.Finished() {
-		return q.limit(&s.Setup), nil
-	}
-	if s.Setup.Cap > 0 && q.Done.Answered >= s.Setup.Cap {
-		return q.limit(&s.Setup), nil
+	q.Number = q.Done.Answered + q.Done.Skipped + 1
+	q.Most = max(q.Number, s.Setup.bound(ordinary, same, broken, q.Done.Skipped))
+	if !q.Finished() || s.Setup.Cap > 0 && q.Done.Answered >= s.Setup.Cap {
+		return q, nil
 	}
 	wanted := d.advisor.wanted(s, pairs)
 	for {
 		next := s.Setup.Next(annotator, q.Done, candidates, pairs, wanted)
 		if next == nil {
-			q.Left = 0
 			return q, nil
 		}
 		q.Assignment, err = d.Store.Reserve(ctx, Assignment{
@@ -352,12 +357,8 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			State: Asked, AskedAt: now, Expires: now.Add(ReserveFor),
 		}, s.Setup.Overlap)
 		if err == nil {
-			q.Left--
-			if next.Catch != NoCatch {
-				q.Left++
-			}
 			err = d.fill(ctx, s, &q, &next.Item)
-			return q.limit(&s.Setup), err
+			return q, err
 		}
 		q.Assignment = Assignment{}
 		if fault.KindOf(err) != fault.Conflict {
@@ -377,13 +378,27 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 	}
 }
 
-// limit is the question with no more left than an annotator may have.
-func (q Question) limit(s *Setup) Question {
-	if s.Cap > 0 {
-		q.Left = min(q.Left, s.Cap-q.Done.Answered-1)
+// bound is how many questions an annotator may get: ordinary ones, had or still to be had, with the catch trials that can
+// come among so many. It does not change when one is answered or skipped, whatever it is, so that it tells no catch trial
+// from others; it falls when others take places.
+func (s *Setup) bound(ordinary, same, broken, skipped int) int {
+	most := ordinary
+	for range 20 { // each trial may make place for another: at most half as many come each time
+		more := ordinary
+		for _, trial := range [][2]int{{same, s.SameEvery}, {broken, s.BrokenEvery}} {
+			if there, every := trial[0], trial[1]; every > 0 {
+				more += min(there, (most+every-1)/every)
+			}
+		}
+		if more == most {
+			break
+		}
+		most = more
 	}
-	q.Left = max(0, q.Left)
-	return q
+	if s.Cap > 0 {
+		most = min(most, s.Cap+skipped)
+	}
+	return most
 }
 
 // stillOpen is Conflict when a study that was open is so no more.
@@ -419,10 +434,11 @@ func (d *Desk) Answer(ctx context.Context, s *Study, annotator, assignment strin
 }
 
 // Undo takes back an annotator's last answer, given before the assignment asked ("" when there was none to
-// come), so that it is the question again. Conflict when there is no such answer.
+// come), so that it is the question again. Conflict when there is no such answer, or when others have taken the places of
+// a question that was skipped.
 func (d *Desk) Undo(ctx context.Context, s *Study, annotator, asked string) error {
 	now := d.now()
-	_, err := d.Store.Undo(ctx, annotator, asked, Assignment{ID: session.NewID(), AskedAt: now, Expires: now.Add(ReserveFor)})
+	_, err := d.Store.Undo(ctx, annotator, asked, Assignment{ID: session.NewID(), AskedAt: now, Expires: now.Add(ReserveFor)}, s.Setup.Overlap)
 	return err
 }
 
@@ -443,7 +459,7 @@ func (d *Desk) Preview(ctx context.Context, owner, id string, n int) (Question, 
 	// Kinds and prompts mixed, as an annotator would see them.
 	order := s.Setup.random(streamTurn, "preview").Perm(len(items))
 	it := items[order[((n%len(items))+len(items))%len(items)]].Item
-	q := Question{Assignment: Assignment{ID: "preview", Item: it.ID, Shown: s.Setup.Shown("preview", &it)}, Undo: n > 0, Left: len(items) - n - 1, Done: Done{Answered: n}}
+	q := Question{Assignment: Assignment{ID: "preview", Item: it.ID, Shown: s.Setup.Shown("preview", &it)}, Undo: n > 0, Number: n + 1, Most: len(items), Done: Done{Answered: n}}
 	return q, s, len(items), d.fill(ctx, &s, &q, &it)
 }
 

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"realign/internal/fault"
 	"realign/internal/session"
 )
 
@@ -28,6 +29,7 @@ type (
 		Files     []session.File `json:"files"`
 		Build     string         `json:"build"`
 		CreatedAt time.Time      `json:"created_at"`
+		Secret    string         `json:"secret,omitempty"` // of a study that is closed: Setup.Secret
 	}
 	exportedPrompt struct {
 		Type string `json:"type"` // "prompt"
@@ -53,11 +55,16 @@ type (
 )
 
 // Export writes a study as JSON lines: the raw ratings with all that they are about. Ratings are in the order of
-// the store; outputs that were not decoded are left out.
+// the store; outputs that were not decoded are left out. While the study is not closed, its secret and the seeds of its
+// outputs stay where they are: with them the answers could be decoded at every λ and recognised.
 func Export(w io.Writer, s *Study, prompts []Prompt, outputs []Output, ratings []Rating) error {
-	j := json.NewEncoder(w)
+	j := json.NewEncoder(&limited{w: w, left: MaxImportBytes})
 	j.SetEscapeHTML(false)
-	head := exportedHead{"study", ExportFormat, ExportVersion, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt.UTC()}
+	head := exportedHead{"study", ExportFormat, ExportVersion, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt.UTC(), ""}
+	closed := s.Status == Closed
+	if closed {
+		head.Secret = s.Setup.Secret
+	}
 	if head.Files == nil {
 		head.Files = []session.File{}
 	}
@@ -75,7 +82,9 @@ func Export(w io.Writer, s *Study, prompts []Prompt, outputs []Output, ratings [
 			continue
 		}
 		places[o.ID] = strconv.Itoa(len(places) + 1)
-		o.ID = places[o.ID]
+		if o.ID = places[o.ID]; !closed {
+			o.Seed = 0
+		}
 		if err := j.Encode(exportedOutput{"output", o}); err != nil {
 			return err
 		}
@@ -95,4 +104,29 @@ func Export(w io.Writer, s *Study, prompts []Prompt, outputs []Output, ratings [
 		}
 	}
 	return nil
+}
+
+// limited refuses to write more than ParseExport reads.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.left -= len(p); l.left < 0 {
+		return 0, fault.Field("file", "the study has more than %d MiB as a file, the most that can be imported: take its ratings as CSV", MaxImportBytes>>20)
+	}
+	return l.w.Write(p)
+}
+
+// HideSeeds takes the seeds of outputs off ratings that are exported while a study is not closed.
+func HideSeeds(s *Study, ratings []Rating) {
+	if s.Status == Closed {
+		return
+	}
+	for i := range ratings {
+		for k := range ratings[i].Outputs {
+			ratings[i].Outputs[k].Seed = 0
+		}
+	}
 }

@@ -23,6 +23,7 @@ import (
 	"realign/internal/session"
 	"realign/internal/store"
 	"realign/internal/study"
+	"realign/internal/study/studytest"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -41,9 +42,9 @@ func openStore(t testing.TB) *store.Store {
 var odd = []string{"plain", "two\nlines\r\n", `quote " and \ slash`, "=1+1", "é 🙂 \u2028 end", " spaces ", "<script>alert(1)</script>", "a,b;c\td", "nul \x00 byte"}
 
 // rated is a random study with every kind of question, answered by a few annotators.
-func rated(r *rand.Rand, id string) study.Archive {
+func rated(r *rand.Rand, id string) studytest.Archive {
 	grid := []float64{0, 0.5, 1, 1.5, 2}
-	a := study.Archive{Study: study.Study{
+	a := studytest.Archive{Of: study.Study{
 		ID: id, Owner: "ann", Status: study.Closed, Beta: 0.1, Build: "v1", CreatedAt: noon, UpdatedAt: noon, ClosedAt: noon,
 		Files: []session.File{{Role: "reference", Name: "r.gguf", SHA256: "5a"}},
 		Setup: study.Setup{
@@ -192,28 +193,29 @@ func TestExportedStudiesComeBack(t *testing.T) {
 	for n := range 6 {
 		r := rand.New(rand.NewPCG(uint64(n), 91))
 		a := rated(r, fmt.Sprintf("st%d", n))
-		if err := s.ImportStudy(t.Context(), a); err != nil {
+		if err := s.ImportStudy(t.Context(), a.Fill); err != nil {
 			t.Fatal(err)
 		}
-		file, results := exported(t, s, a.Study.ID)
-		back, err := study.ParseExport(bytes.NewReader(file), "ann", noon.Add(time.Hour))
+		file, results := exported(t, s, a.Of.ID)
+		var back studytest.Archive
+		err := study.ParseExport(bytes.NewReader(file), "ann", noon.Add(time.Hour), &back)
 		if err != nil {
 			t.Fatalf("study %d: %v\n%s", n, err, file)
 		}
-		if back.Study.ID == a.Study.ID || back.Study.Status != study.Closed || len(back.Assignments) != len(a.Assignments) {
-			t.Errorf("study %d came back as %+v with %d of %d ratings", n, back.Study, len(back.Assignments), len(a.Assignments))
+		if back.Of.ID == a.Of.ID || back.Of.Status != study.Closed || len(back.Assignments) != len(a.Assignments) {
+			t.Errorf("study %d came back as %+v with %d of %d ratings", n, back.Of, len(back.Assignments), len(a.Assignments))
 		}
-		if err := s.ImportStudy(t.Context(), back); err != nil {
+		if err := s.ImportStudy(t.Context(), back.Fill); err != nil {
 			t.Fatal(err)
 		}
-		again, same := exported(t, s, back.Study.ID)
+		again, same := exported(t, s, back.Of.ID)
 		if !bytes.Equal(file, again) {
 			t.Errorf("study %d exports to other bytes:\n%s\n%s", n, file, again)
 		}
 		if results != same {
 			t.Errorf("study %d has other results:\n%s\n%s", n, results, same)
 		}
-		if bytes.Contains(file, []byte(a.Study.ID)) || bytes.Contains(file, []byte(`"ann"`)) {
+		if bytes.Contains(file, []byte(a.Of.ID)) || bytes.Contains(file, []byte(`"ann"`)) {
 			t.Errorf("study %d: the file tells an id of the store, or whose study it is", n)
 		}
 	}
@@ -224,19 +226,19 @@ func file(t testing.TB) []string {
 	t.Helper()
 	a := rated(rand.New(rand.NewPCG(1, 91)), "st")
 	var b bytes.Buffer
-	if err := study.Export(&b, &a.Study, a.Prompts, a.Outputs, ratings(a)); err != nil {
+	if err := study.Export(&b, &a.Of, a.Prompts, a.Outputs, ratings(a)); err != nil {
 		t.Fatal(err)
 	}
 	return slices.Collect(strings.Lines(b.String()))
 }
 
 // ratings joins an archive as the store does.
-func ratings(a study.Archive) []study.Rating {
+func ratings(a studytest.Archive) []study.Rating {
 	var list []study.Rating
 	for _, one := range a.Assignments {
 		r := study.Rating{Assignment: one}
-		if a.Study.Setup.Likert != nil {
-			r.Points = a.Study.Setup.Likert.Points
+		if a.Of.Setup.Likert != nil {
+			r.Points = a.Of.Setup.Likert.Points
 		}
 		for _, it := range a.Items {
 			if it.ID == one.Item {
@@ -300,7 +302,7 @@ func TestImportNamesTheLine(t *testing.T) {
 		if spoilt[c.line] == lines[c.line] {
 			t.Fatalf("%s: line %d has no %s:\n%s", name, c.line+1, c.old, lines[c.line])
 		}
-		_, err := study.ParseExport(strings.NewReader(strings.Join(spoilt, "")), "ann", noon)
+		err := study.ParseExport(strings.NewReader(strings.Join(spoilt, "")), "ann", noon, nil)
 		f := fault.Of(err)
 		line := c.line + 1
 		if name == "no such kind" {
@@ -314,7 +316,7 @@ func TestImportNamesTheLine(t *testing.T) {
 		"nothing": "", "a head alone": lines[0], "a session": `{"format":"realign-session","version":1}`, "binary": "\xff\xfe",
 		"a long line": `{"type":"study","x":"` + strings.Repeat("x", 5<<20) + `"}`,
 	} {
-		if _, err := study.ParseExport(strings.NewReader(text), "ann", noon); fault.KindOf(err) != fault.Invalid || fault.Of(err).Field != "file" {
+		if err := study.ParseExport(strings.NewReader(text), "ann", noon, nil); fault.KindOf(err) != fault.Invalid || fault.Of(err).Field != "file" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -326,7 +328,8 @@ func FuzzParseExport(f *testing.F) {
 	f.Add(strings.Join(lines[:8], ""))
 	f.Add(lines[0] + lines[1])
 	f.Fuzz(func(t *testing.T, text string) {
-		a, err := study.ParseExport(strings.NewReader(text), "ann", noon)
+		var a studytest.Archive
+		err := study.ParseExport(strings.NewReader(text), "ann", noon, &a)
 		if err != nil {
 			if fault.KindOf(err) != fault.Invalid {
 				t.Fatal(err)
@@ -334,15 +337,16 @@ func FuzzParseExport(f *testing.F) {
 			return
 		}
 		// What was taken says the same again.
-		write := func(a study.Archive) []byte {
+		write := func(a studytest.Archive) []byte {
 			var b bytes.Buffer
-			if err := study.Export(&b, &a.Study, a.Prompts, a.Outputs, ratings(a)); err != nil {
+			if err := study.Export(&b, &a.Of, a.Prompts, a.Outputs, ratings(a)); err != nil {
 				t.Fatal(err)
 			}
 			return b.Bytes()
 		}
 		one := write(a)
-		back, err := study.ParseExport(bytes.NewReader(one), "ann", noon)
+		var back studytest.Archive
+		err = study.ParseExport(bytes.NewReader(one), "ann", noon, &back)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, one)
 		}
@@ -491,10 +495,10 @@ func TestPublicationTellsNothing(t *testing.T) {
 	for i := range a.Outputs {
 		a.Outputs[i].Text = "secret output"
 	}
-	if err := s.ImportStudy(t.Context(), a); err != nil {
+	if err := s.ImportStudy(t.Context(), a.Fill); err != nil {
 		t.Fatal(err)
 	}
-	form, err := (&study.Analyst{Store: s}).Publish(t.Context(), &a.Study, noon)
+	form, err := (&study.Analyst{Store: s}).Publish(t.Context(), &a.Of, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -504,7 +508,7 @@ func TestPublicationTellsNothing(t *testing.T) {
 		}
 	}
 	p, err := study.ReadPublication(form)
-	if err != nil || len(p.Results.Annotators) != 3 || p.Results.Annotators[0].Name != "Annotator 01" || p.Title != a.Study.Setup.Title {
+	if err != nil || len(p.Results.Annotators) != 3 || p.Results.Annotators[0].Name != "Annotator 01" || p.Title != a.Of.Setup.Title {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if _, err := study.ReadPublication([]byte(`{}`)); err == nil {
@@ -517,14 +521,14 @@ func TestAnalystKeepsResults(t *testing.T) {
 	ctx := t.Context()
 	s := openStore(t)
 	a := rated(rand.New(rand.NewPCG(3, 91)), "st")
-	a.Study.Status = study.Open
-	if err := s.ImportStudy(ctx, a); err != nil {
+	a.Of.Status = study.Open
+	if err := s.ImportStudy(ctx, a.Fill); err != nil {
 		t.Fatal(err)
 	}
 	analyst := &study.Analyst{Store: s}
 	results := func() (*study.Results, string) {
 		t.Helper()
-		r, version, err := analyst.Results(ctx, &a.Study)
+		r, version, err := analyst.Results(ctx, &a.Of)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -556,7 +560,7 @@ func TestAnalystKeepsResults(t *testing.T) {
 	if two.Counts.Pairwise != one.Counts.Pairwise+1 || next == version {
 		t.Errorf("%+v after %+v", two.Counts, one.Counts)
 	}
-	if _, err := s.Undo(ctx, a.Annotators[0].ID, "", study.Assignment{ID: "again", AskedAt: later, Expires: later.Add(time.Hour)}); err != nil {
+	if _, err := s.Undo(ctx, a.Annotators[0].ID, "", study.Assignment{ID: "again", AskedAt: later, Expires: later.Add(time.Hour)}, 2); err != nil {
 		t.Fatal(err)
 	}
 	if three, v := results(); three.Counts != one.Counts || v == next {

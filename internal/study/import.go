@@ -3,10 +3,12 @@ package study
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -15,20 +17,86 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/intake"
 	"realign/internal/session"
 )
 
-// Limits on what is imported.
+// MaxImportBytes is how large the file of a study may be, whether it is exported or imported.
+const MaxImportBytes = 128 << 20
+
+// Limits on what is imported, beside that.
 const (
-	MaxImportBytes = 64 << 20
-	maxImportLine  = 4 << 20
-	maxOutputText  = 1 << 20
+	maxImportLine = 4 << 20
+	maxOutputText = 1 << 20
+
+	maxImportItems = 2 * MaxItems // catch trials among them
 )
 
-// ParseExport reads an exported study and checks all of it. What it returns is closed, belongs to owner and has
-// ids of its own; Store.ImportStudy keeps it. Every error is Invalid and names the line.
-func ParseExport(r io.Reader, owner string, now time.Time) (Archive, error) {
-	p := newParser(owner, now)
+// lineShape is what a line may unfold to.
+func lineShape() intake.Shape {
+	return intake.Shape{Depth: 8, Entries: 64, Named: map[string]int{"bias": 1 << 18, "history": 1000, "turns": 1000, "other": 1000}}
+}
+
+// Import reads an exported study twice: once to check all of it, once to hand it to the store, within which the second
+// reading takes place. It is closed, belongs to owner and has ids of its own. It returns the study and how many ratings it
+// has. Every error about the file is Invalid and names the line.
+func Import(file io.ReadSeeker, owner string, now time.Time, keep func(fill func(Importing) error) error) (Study, int, error) {
+	checked := newParser(owner, now, nil)
+	if err := checked.read(file); err != nil {
+		return Study{}, 0, err
+	}
+	p := checked
+	err := keep(func(to Importing) error {
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return fault.Wrap(err, fault.Internal, "the file cannot be read again")
+		}
+		p = newParser(owner, now, to)
+		return p.read(file)
+	})
+	return p.study, p.ratings, err
+}
+
+// ParseExport reads an exported study, checks all of it, and puts it into to as it goes, unless that is nil.
+func ParseExport(r io.Reader, owner string, now time.Time, to Importing) error {
+	return newParser(owner, now, to).read(r)
+}
+
+// parser takes a study apart, line by line. Names of the file lead to places in the lists. It keeps what later lines are
+// checked by: no texts.
+type parser struct {
+	to         Importing // nil: only checks
+	study      Study
+	prompts    int
+	outputs    []Output // without texts
+	items      []Item
+	annotators []rater
+	ratings    int
+	last       time.Time // when the last rating was made
+
+	outputOf    map[string]int
+	decoded     map[[4]float64]bool // prompt, λ, sample, broken
+	itemOf      map[string]int
+	annotatorOf map[string]int // by folded name
+	rated       map[[2]int]bool
+	prefix      string // of the ids of ratings, which go on in order
+}
+
+// rater is an annotator with how many ratings there were.
+type rater struct {
+	Annotator
+	places int
+}
+
+func newParser(owner string, now time.Time, to Importing) *parser {
+	return &parser{
+		to: to, study: Study{Owner: owner, Status: Closed, UpdatedAt: now, ClosedAt: now}, prefix: session.NewID()[:8],
+		outputOf: map[string]int{}, decoded: map[[4]float64]bool{}, itemOf: map[string]int{},
+		annotatorOf: map[string]int{}, rated: map[[2]int]bool{},
+	}
+}
+
+// read reads a file to its end.
+func (p *parser) read(r io.Reader) error {
 	lines := bufio.NewScanner(io.LimitReader(r, MaxImportBytes+1))
 	lines.Buffer(nil, maxImportLine)
 	read, line := 0, 0
@@ -36,48 +104,39 @@ func ParseExport(r io.Reader, owner string, now time.Time) (Archive, error) {
 		line++
 		read += len(lines.Bytes()) + 1
 		if read > MaxImportBytes+1 {
-			return Archive{}, fault.Field("file", "more than %d MiB", MaxImportBytes>>20)
+			return fault.Field("file", "more than %d MiB", MaxImportBytes>>20)
 		}
 		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
 		if err := p.line(lines.Bytes()); err != nil {
-			f := fault.Of(err)
-			return Archive{}, fault.Field("file", "line %d: %s", line, f.Error())
+			if fault.KindOf(err) != fault.Invalid {
+				return err
+			}
+			return fault.Field("file", "line %d: %s", line, fault.Of(err).Error())
 		}
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return Archive{}, fault.Field("file", "line %d: longer than %d MiB", line+1, maxImportLine>>20)
+		return fault.Field("file", "line %d: longer than %d MiB", line+1, maxImportLine>>20)
 	}
 	if err := lines.Err(); err != nil {
-		return Archive{}, fault.Wrap(err, fault.Invalid, "the file cannot be read")
+		return fault.Wrap(err, fault.Invalid, "the file cannot be read")
 	}
-	if p.archive.Study.ID == "" {
-		return Archive{}, fault.Field("file", "is empty, where an exported study is expected")
+	if p.study.ID == "" {
+		return fault.Field("file", "is empty, where an exported study is expected")
 	}
-	if len(p.archive.Prompts) == 0 {
-		return Archive{}, fault.Field("file", "has no prompts")
+	if p.prompts == 0 {
+		return fault.Field("file", "has no prompts")
 	}
-	p.number()
-	return p.archive, nil
+	return nil
 }
 
-// parser puts an archive together, line by line. Names of the file lead to places in the archive.
-type parser struct {
-	archive    Archive
-	outputs    map[string]int
-	decoded    map[[4]float64]bool // prompt, λ, sample, broken
-	items      map[string]int
-	annotators map[string]int // by folded name
-	rated      map[[2]int]bool
-}
-
-func newParser(owner string, now time.Time) *parser {
-	return &parser{
-		archive: Archive{Study: Study{Owner: owner, Status: Closed, UpdatedAt: now, ClosedAt: now}},
-		outputs: map[string]int{}, decoded: map[[4]float64]bool{}, items: map[string]int{},
-		annotators: map[string]int{}, rated: map[[2]int]bool{},
+// put hands something on, unless this only checks.
+func put[T any](p *parser, to func(Importing, T) error, v T) error {
+	if p.to == nil {
+		return nil
 	}
+	return to(p.to, v)
 }
 
 // line takes one line. Errors name the field.
@@ -88,10 +147,13 @@ func (p *parser) line(b []byte) error {
 	var kind struct {
 		Type string `json:"type"`
 	}
+	if err := lineShape().Check(b); err != nil {
+		return err
+	}
 	if err := json.Unmarshal(b, &kind); err != nil {
 		return fault.New(fault.Invalid, "is not a JSON object: %s", err)
 	}
-	if (kind.Type == "study") != (p.archive.Study.ID == "") {
+	if (kind.Type == "study") != (p.study.ID == "") {
 		return fault.Field("type", "%.20q, where a study begins with one line of type \"study\"", kind.Type)
 	}
 	switch kind.Type {
@@ -128,12 +190,16 @@ func (p *parser) head(h *exportedHead) error {
 	if err := checkTime("created_at", h.CreatedAt); err != nil {
 		return err
 	}
+	if b, err := hex.DecodeString(h.Secret); err != nil || len(b) != 0 && len(b) != sha256.Size {
+		return fault.Field("secret", "is not %d bytes in hexadecimal", sha256.Size)
+	}
 	if err := h.Setup.Validate(); err != nil {
 		return err
 	}
-	s := &p.archive.Study
+	h.Setup.Secret = h.Secret
+	s := &p.study
 	s.ID, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt = session.NewID(), h.Setup, h.Beta, h.Files, h.Build, h.CreatedAt
-	return nil
+	return put(p, Importing.Study, *s)
 }
 
 func checkTime(field string, t time.Time) error {
@@ -145,10 +211,10 @@ func checkTime(field string, t time.Time) error {
 
 func (p *parser) prompt(line *exportedPrompt) error {
 	q := line.Prompt
-	if len(p.archive.Outputs)+len(p.archive.Assignments) > 0 {
+	if len(p.outputs)+p.ratings > 0 {
 		return fault.Field("type", "a prompt after outputs or ratings")
 	}
-	if want := len(p.archive.Prompts) + 1; q.Place != want || want > MaxPrompts {
+	if want := p.prompts + 1; q.Place != want || want > MaxPrompts {
 		return fault.Field("place", "%d, where %d is expected and at most %d", q.Place, want, MaxPrompts)
 	}
 	if q.Text == "" {
@@ -160,28 +226,28 @@ func (p *parser) prompt(line *exportedPrompt) error {
 		}
 	}
 	if len(q.History) > 0 { // roles and size
-		spec := p.archive.Study.Setup.spec(&q)
-		spec.Lanes = []decode.Lane{{Lambda: decode.Vector{p.archive.Study.Setup.Grid[0]}}}
+		spec := p.study.Setup.spec(&q)
+		spec.Lanes = []decode.Lane{{Lambda: decode.Vector{p.study.Setup.Grid[0]}}}
 		if err := spec.Validate(); err != nil {
 			return err
 		}
 	}
-	p.archive.Prompts = append(p.archive.Prompts, q)
-	return nil
+	p.prompts++
+	return put(p, Importing.Prompt, q)
 }
 
 func (p *parser) output(line *exportedOutput) error {
 	o := line.Output
-	if len(p.archive.Assignments) > 0 {
+	if p.ratings > 0 {
 		return fault.Field("type", "an output after ratings")
 	}
-	if _, ok := p.outputs[o.ID]; ok || o.ID == "" {
+	if _, ok := p.outputOf[o.ID]; ok || o.ID == "" {
 		return fault.Field("id", "%.20q is empty or there twice", o.ID)
 	}
-	if o.Prompt < 1 || o.Prompt > len(p.archive.Prompts) {
+	if o.Prompt < 1 || o.Prompt > p.prompts {
 		return fault.Field("prompt", "there is no prompt %d", o.Prompt)
 	}
-	if !slices.Contains(p.archive.Study.Setup.Grid, o.Lambda) {
+	if !slices.Contains(p.study.Setup.Grid, o.Lambda) {
 		return fault.Field("lambda", "%g is not in the grid", o.Lambda)
 	}
 	if o.Sample < 0 || o.Sample > MaxSamples { // same-λ trials show one more than the setup asks for
@@ -200,14 +266,16 @@ func (p *parser) output(line *exportedOutput) error {
 	if p.decoded[key] {
 		return fault.Field("sample", "prompt %d has sample %d at λ %g twice", o.Prompt, o.Sample, o.Lambda)
 	}
-	if len(p.archive.Outputs) >= 2*MaxOutputs {
+	if len(p.outputs) >= 2*MaxOutputs {
 		return fault.Field("id", "more than %d outputs", 2*MaxOutputs)
 	}
 	p.decoded[key] = true
-	p.outputs[o.ID] = len(p.archive.Outputs)
+	p.outputOf[o.ID] = len(p.outputs)
 	o.ID, o.Done = session.NewID(), true
-	p.archive.Outputs = append(p.archive.Outputs, o)
-	return nil
+	slim := o
+	slim.Text, slim.Reason = "", ""
+	p.outputs = append(p.outputs, slim)
+	return put(p, Importing.Output, o)
 }
 
 func (p *parser) rating(r *exportedRating) error {
@@ -224,25 +292,28 @@ func (p *parser) rating(r *exportedRating) error {
 			return err
 		}
 	}
-	if n := len(p.archive.Assignments); n > 0 && r.At.Before(p.archive.Assignments[n-1].At) {
+	if p.ratings > 0 && r.At.Before(p.last) {
 		return fault.Field("at", "is before the rating above it")
 	}
-	if err := r.Answer.Check(&p.archive.Study.Setup, &p.archive.Items[item]); err != nil {
+	if err := r.Answer.Check(&p.study.Setup, &p.items[item]); err != nil {
 		return err
 	}
 	if p.rated[[2]int{item, annotator}] {
 		return fault.Field("annotator", "%s rated item %.20s twice", r.Annotator, r.Item)
 	}
 	p.rated[[2]int{item, annotator}] = true
+	p.ratings++
+	p.last = r.At
+	who := &p.annotators[annotator]
+	who.places++
 	a := Assignment{
-		Study: p.archive.Study.ID, Item: p.archive.Items[item].ID, Annotator: p.archive.Annotators[annotator].ID,
+		ID: fmt.Sprintf("%s%08d", p.prefix, p.ratings), Place: who.places, Study: p.study.ID, Item: p.items[item].ID, Annotator: who.ID,
 		Shown: shown, State: Answered, AskedAt: r.AskedAt, Expires: r.At, At: r.At, Answer: r.Answer,
 	}
 	if r.Answer.Skip != "" {
 		a.State = Skipped
 	}
-	p.archive.Assignments = append(p.archive.Assignments, a)
-	return nil
+	return put(p, Importing.Assignment, a)
 }
 
 // item finds or makes the item that a rating is about, and the ids of what was shown.
@@ -254,34 +325,34 @@ func (p *parser) item(r *exportedRating) (int, []string, error) {
 		return 0, nil, fault.Field("lambda", "%d values for %d outputs", len(r.Lambda), len(r.Shown))
 	}
 	for i, name := range r.Shown {
-		k, ok := p.outputs[name]
+		k, ok := p.outputOf[name]
 		if !ok {
 			return 0, nil, fault.Field("shown", "there is no output %.20q", name)
 		}
-		o := &p.archive.Outputs[k]
+		o := &p.outputs[k]
 		if o.Prompt != r.Prompt || o.Lambda != r.Lambda[i] || slices.Contains(shown, o.ID) {
 			return 0, nil, fault.Field("shown", "output %.20s is of another prompt or λ, or there twice", name)
 		}
 		shown, sides = append(shown, o.ID), append(sides, o)
 	}
-	if err := it.fill(sides, &p.archive.Study.Setup); err != nil {
+	if err := it.fill(sides, &p.study.Setup); err != nil {
 		return 0, nil, err
 	}
-	if k, ok := p.items[r.Item]; ok {
-		known := p.archive.Items[k]
+	if k, ok := p.itemOf[r.Item]; ok {
+		known := p.items[k]
 		it.ID = known.ID
 		if known.Kind != it.Kind || known.Prompt != it.Prompt || known.Catch != it.Catch || !slices.Equal(known.Outputs, it.Outputs) {
 			return 0, nil, fault.Field("item", "item %.20s was another question above", r.Item)
 		}
 		return k, shown, nil
 	}
-	if r.Item == "" || len(p.items) >= MaxItems {
-		return 0, nil, fault.Field("item", "is empty, or there are more than %d", MaxItems)
+	if r.Item == "" || len(p.items) >= maxImportItems {
+		return 0, nil, fault.Field("item", "is empty, or there are more than %d", maxImportItems)
 	}
 	it.ID = session.NewID()
-	p.items[r.Item] = len(p.archive.Items)
-	p.archive.Items = append(p.archive.Items, it)
-	return p.items[r.Item], shown, nil
+	p.itemOf[r.Item] = len(p.items)
+	p.items = append(p.items, it)
+	return p.itemOf[r.Item], shown, put(p, Importing.Item, it)
 }
 
 // fill gives an item the outputs that a rating shows, in the item's own order, and checks that they are a
@@ -368,28 +439,17 @@ func (p *parser) annotator(name string, at time.Time) (int, error) {
 		return 0, fault.Field("annotator", "%.70q is not a display name of 1 to %d characters", name, MaxName)
 	}
 	key := strings.ToLower(name)
-	if k, ok := p.annotators[key]; ok {
-		if p.archive.Annotators[k].Name != name {
-			return 0, fault.Field("annotator", "%q and %q differ only in their letters' case", name, p.archive.Annotators[k].Name)
+	if k, ok := p.annotatorOf[key]; ok {
+		if p.annotators[k].Name != name {
+			return 0, fault.Field("annotator", "%q and %q differ only in their letters' case", name, p.annotators[k].Name)
 		}
 		return k, nil
 	}
-	p.annotators[key] = len(p.archive.Annotators)
-	p.archive.Annotators = append(p.archive.Annotators, Annotator{ID: session.NewID(), Study: p.archive.Study.ID, Name: name, JoinedAt: at})
-	return p.annotators[key], nil
-}
-
-// number gives the ratings ids and places that keep their order.
-func (p *parser) number() {
-	ids := map[string]bool{}
-	for len(ids) < len(p.archive.Assignments) {
-		ids[session.NewID()] = true
+	if len(p.annotators) >= MaxAnnotators {
+		return 0, fault.Field("annotator", "%.70q is one of more than %d annotators", name, MaxAnnotators)
 	}
-	sorted := slices.Sorted(maps.Keys(ids))
-	places := map[string]int{}
-	for i := range p.archive.Assignments {
-		a := &p.archive.Assignments[i]
-		places[a.Annotator]++
-		a.ID, a.Place = sorted[i], places[a.Annotator]
-	}
+	a := Annotator{ID: session.NewID(), Study: p.study.ID, Name: name, JoinedAt: at}
+	p.annotatorOf[key] = len(p.annotators)
+	p.annotators = append(p.annotators, rater{Annotator: a})
+	return p.annotatorOf[key], put(p, Importing.Annotator, a)
 }

@@ -19,8 +19,8 @@ const kindRun = 5
 
 // Next chooses the next item among an annotator's candidates; nil when there is none. asked counts the
 // answers of each pair of λ over the whole study, wanted are pairs in the order in which active choice
-// wants them (none: balanced). The choice depends on nothing that others cannot repeat: the study's
-// seed, the annotator and what was answered.
+// wants them (none: balanced). The choice depends on nothing that cannot be repeated once the study is closed: its
+// seed and secret, the annotator and what was answered.
 func (s *Setup) Next(annotator string, done Done, candidates []Counted, asked map[Pair]int, wanted []Pair) *Counted {
 	turn := done.Answered + done.Skipped
 	sorted := map[Kind][]*Counted{}
@@ -120,7 +120,7 @@ func (s *Setup) pair(list []*Counted, asked map[Pair]int, wanted []Pair) Pair {
 	for _, n := range counts {
 		total += n
 	}
-	return Balanced(pairs, counts, 1, mix(mix(s.Seed, streamPair), uint64(total)))[0]
+	return Balanced(pairs, counts, 1, mix(mix(s.secretSeed("order"), streamPair), uint64(total)))[0]
 }
 
 func ofPair(list []*Counted, p Pair) []*Counted {

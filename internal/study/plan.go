@@ -21,14 +21,14 @@ const (
 	streamPair
 )
 
-// random is a generator that depends on the study's seed, a stream and names.
+// random is a generator that depends on the study's seed and secret, a stream and names.
 func (s *Setup) random(stream uint64, names ...string) *rand.Rand {
 	h := fnv.New64a()
 	for _, name := range names {
 		_, _ = h.Write([]byte(name))
 		_, _ = h.Write([]byte{0})
 	}
-	return rand.New(rand.NewPCG(mix(s.Seed, stream), h.Sum64()))
+	return rand.New(rand.NewPCG(mix(s.secretSeed("order"), stream), h.Sum64()))
 }
 
 // Outputs are what a study has to decode, by prompt, sample and λ: the grid for every prompt and sample, and
@@ -156,7 +156,7 @@ func (s *Setup) windows(place, sample int) [][]float64 {
 		return nil
 	}
 	order := slices.Clone(s.Grid)
-	random := rand.New(rand.NewPCG(mix(s.Seed, streamWindows), mix(uint64(place), uint64(sample))))
+	random := rand.New(rand.NewPCG(mix(s.secretSeed("order"), streamWindows), mix(uint64(place), uint64(sample))))
 	random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	var windows [][]float64
 	for from := 0; from < len(order); from += s.Ranked {

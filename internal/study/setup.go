@@ -1,6 +1,11 @@
 package study
 
 import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -58,6 +63,11 @@ type Setup struct {
 	Samples  int             `json:"samples"` // per prompt and λ
 	Sampling decode.Sampling `json:"sampling"`
 	Seed     uint64          `json:"seed,string"` // of outputs, orders and catch trials
+
+	// Secret is 32 random bytes in hexadecimal that the study makes for itself when its decoding begins. With it in the
+	// noise and in all orders, nobody who knows the seed can decode the answers at each λ and compare them with what they
+	// are shown. It is kept beside the setup and told to nobody before the study is closed. "" for studies without one.
+	Secret string `json:"-"`
 
 	Pairwise bool   `json:"pairwise,omitempty"`
 	Likert   *Scale `json:"likert,omitempty"`
@@ -301,7 +311,24 @@ func (o *Output) Side() Side { return Side{Lambda: o.Lambda, Output: o.ID} }
 
 // PromptSeed is the seed of a prompt's outputs. All λ of a prompt share it, so that they differ because
 // of λ alone; prompts do not, so that no two are answered under the same noise.
-func (s *Setup) PromptSeed(place int) uint64 { return mix(s.Seed, uint64(place)) }
+func (s *Setup) PromptSeed(place int) uint64 { return mix(s.secretSeed("noise"), uint64(place)) }
+
+// NewSecret is a study's Secret.
+func NewSecret() string {
+	b := make([]byte, sha256.Size)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// secretSeed is the seed for a use of it, by the secret: the first bytes of an HMAC (RFC 2104) of both.
+func (s *Setup) secretSeed(use string) uint64 {
+	if s.Secret == "" {
+		return s.Seed
+	}
+	h := hmac.New(sha256.New, []byte(s.Secret))
+	_, _ = h.Write(binary.BigEndian.AppendUint64([]byte(use), s.Seed)) // never fails
+	return binary.BigEndian.Uint64(h.Sum(nil))
+}
 
 // mix hashes two numbers (SplitMix64's finaliser; Steele, Lea & Flood 2014).
 func mix(a, b uint64) uint64 {

@@ -14,7 +14,7 @@ import (
 )
 
 // MaxPromptFile is how many bytes a file of prompts may have.
-const MaxPromptFile = 64 << 20
+const MaxPromptFile = 8 << 20
 
 // Row is one prompt of the validation set, with what rewards may need to judge answers to it.
 type Row = prompt.Prompt

@@ -59,6 +59,10 @@ func (s *Server) comparisonView(c echo.Context, token string, found session.Link
 			lambdaText(decode.Vector{run.Map.From}), lambdaText(decode.Vector{run.Map.To}), len(run.Map.Branches), snapshot.Pair)
 		alt = "The prompt and the first words of its texts along λ"
 	}
+	if v.Run.Origin, err = s.originView(snapshot); err != nil {
+		return templates.Comparison{}, err
+	}
+	v.Verified = found.VerifiedAt
 	if me := owner(c); me != "" && me == found.Owner {
 		v.ShareID = found.ID
 	}
@@ -70,6 +74,21 @@ func (s *Server) comparisonView(c echo.Context, token string, found session.Link
 		ImageAlt: alt,
 	}
 	return v, nil
+}
+
+// originView is what a page says of where a snapshot was decoded.
+func (s *Server) originView(snapshot *session.Snapshot) (templates.Origin, error) {
+	origin, err := snapshot.Origin(s.shelf.Signer)
+	v := templates.Origin{Kind: string(origin)}
+	if snapshot.Seal != nil {
+		v.Digest, v.Key = snapshot.Seal.Digest, snapshot.Seal.Key
+	}
+	return v, err
+}
+
+// showKey is GET /key: the public key that this server signs what it decodes with.
+func (s *Server) showKey(c echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]string{"algorithm": "ed25519", "key": s.shelf.Signer.Key()})
 }
 
 // snapshotView shows a snapshot the way a run is shown.

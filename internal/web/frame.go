@@ -33,6 +33,20 @@ type clientFrame struct {
 	Lanes   []decode.Lane `json:"lanes"`
 	Lane    *int          `json:"lane"`
 	Lambda  decode.Vector `json:"lambda"`
+
+	release func() // gives back what the frame takes of the sockets' budget; nil once it was given or kept
+}
+
+// done gives back what the frame takes, unless somebody keeps it.
+func (f *clientFrame) done() { f.keep()() }
+
+// keep leaves it to the caller to give back what the frame takes.
+func (f *clientFrame) keep() func() {
+	release := f.release
+	if f.release = nil; release == nil {
+		return func() {}
+	}
+	return release
 }
 
 const mostRefBytes = 128
@@ -43,7 +57,11 @@ func parseFrame(data []byte) (clientFrame, error) {
 	if data = bytes.TrimSpace(data); len(data) == 0 || data[0] != '{' {
 		return f, fault.New(fault.Invalid, "a frame is one JSON object")
 	}
-	if err := json.Unmarshal(data, &f); err != nil {
+	err := session.Shape().Check(data)
+	if err == nil {
+		err = json.Unmarshal(data, &f)
+	}
+	if err != nil {
 		var only struct {
 			Ref json.RawMessage `json:"ref"`
 		}

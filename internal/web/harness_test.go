@@ -84,12 +84,16 @@ func newWorld(t testing.TB, s setup) *world {
 	w.desk = study.NewDesk(study.DeskConfig{
 		Store: w.store, Pairs: w.models, Press: w.press, Now: w.clock.now, Logger: log, Instance: "test", Build: "test",
 	})
+	signer, err := session.NewSigner(make([]byte, session.SignerSeed))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var public *url.URL
 	if s.public != "" {
 		public, _ = url.Parse(s.public)
 	}
 	w.Server, err = New(Config{
-		Hub: w.hub, Sessions: w.store, Shelf: &session.Shelf{Store: w.store, Now: w.clock.now}, Studies: w.store, Desk: w.desk,
+		Hub: w.hub, Sessions: w.store, Shelf: &session.Shelf{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, Desk: w.desk,
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
 		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse",
 		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store,

@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"net/http"
 	"time"
 
@@ -109,9 +108,6 @@ func checkForm(next echo.HandlerFunc) echo.HandlerFunc {
 		want := csrfToken(c)
 		got := c.Request().Header.Get(csrfHeader)
 		if got == "" {
-			if err := parseForm(c); err != nil {
-				return err
-			}
 			got = c.FormValue(csrfField)
 		}
 		if want == "" || subtle.ConstantTimeCompare([]byte(got), []byte(want)) != 1 {
@@ -119,18 +115,4 @@ func checkForm(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return next(c)
 	}
-}
-
-// parseForm reads a form, so that what is wrong with it is not taken for a missing token.
-func parseForm(c echo.Context) error {
-	_, err := c.FormParams()
-	var he *echo.HTTPError
-	var tooLarge *http.MaxBytesError
-	switch {
-	case err == nil, errors.Is(err, http.ErrNotMultipart):
-		return nil
-	case errors.As(err, &he), errors.As(err, &tooLarge):
-		return err
-	}
-	return fault.Wrap(err, fault.Invalid, "the form cannot be read")
 }

@@ -128,9 +128,6 @@ func (s *Server) undoAnswer(c echo.Context) error {
 // settle does what a form of an annotator says and goes on to the next question: programs get it at once, people
 // by a redirect. What can no longer be (Conflict) is told to people beside the question that is there now.
 func (s *Server) settle(c echo.Context, do func(st *study.Study, who string) error) error {
-	if err := parseForm(c); err != nil {
-		return err
-	}
 	st, err := s.desk.Enter(c.Request().Context(), c.Param("token"))
 	if err != nil {
 		return err
@@ -261,7 +258,7 @@ func (s *Server) rateView(c echo.Context, st *study.Study, path string, q *study
 		RateShell: s.rateShell(c, st), Path: path,
 		Question: templates.Question{
 			ID: q.Assignment.ID, Kind: string(q.Kind), System: q.Prompt.System, Prompt: q.Prompt.Text, History: messageViews(q.Prompt.History), Comments: st.Setup.Comments,
-			Number: q.Done.Answered + 1, Most: q.Done.Answered + 1 + q.Left, Undo: q.Undo,
+			Number: q.Number, Most: q.Most, Undo: q.Undo,
 		},
 	}
 	if !wantsJSON(c.Request()) { // the controller has them already

@@ -20,7 +20,7 @@ import (
 type Ratings interface {
 	Ratings(ctx context.Context, id string) ([]study.Rating, error)
 	StudyOutputs(ctx context.Context, id string) ([]study.Output, error)
-	ImportStudy(ctx context.Context, a study.Archive) error
+	ImportStudy(ctx context.Context, fill func(study.Importing) error) error
 }
 
 // showResults is GET /studies/{id}/results.
@@ -140,6 +140,7 @@ func (s *Server) exportStudy(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	study.HideSeeds(&st, ratings)
 	var buf bytes.Buffer
 	name, kind := c.Param("file"), "application/jsonl; charset=utf-8"
 	switch name {
@@ -186,18 +187,17 @@ func (s *Server) importStudy(c echo.Context) error {
 		return err
 	}
 	defer in.Close()
-	archive, err := study.ParseExport(in, owner(c), s.now())
+	made, ratings, err := study.Import(in, owner(c), s.now(), func(fill func(study.Importing) error) error {
+		return s.studies.ImportStudy(c.Request().Context(), fill)
+	})
 	if err != nil {
 		return err
 	}
-	if err := s.studies.ImportStudy(c.Request().Context(), archive); err != nil {
-		return err
-	}
-	next := "/studies/" + archive.Study.ID + "/results"
+	next := "/studies/" + made.ID + "/results"
 	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusCreated, map[string]string{"study": archive.Study.ID, "url": next})
+		return c.JSON(http.StatusCreated, map[string]string{"study": made.ID, "url": next})
 	}
-	s.leaveToast(c, toast{Text: fmt.Sprintf("Imported %d ratings.", len(archive.Assignments))})
+	s.leaveToast(c, toast{Text: fmt.Sprintf("Imported %d ratings.", ratings)})
 	return c.Redirect(http.StatusSeeOther, next)
 }
 

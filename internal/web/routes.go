@@ -5,16 +5,8 @@ import (
 	"net/http"
 
 	"github.com/labstack/echo/v4"
-	"github.com/labstack/echo/v4/middleware"
 
 	"realign/internal/fault"
-)
-
-// Largest bodies of requests.
-const (
-	mostFormBytes   = "1M"
-	mostImportBytes = "65M" // session.MaxImportBytes and what a form adds
-	mostStudyBytes  = "17M" // study.MaxPromptFile in a file, in a field, and what a form adds
 )
 
 // routes is the whole HTTP surface.
@@ -32,8 +24,7 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 		return nil, err
 	}
 
-	form := middleware.BodyLimit(mostFormBytes)
-	upload := middleware.BodyLimit(mostImportBytes)
+	form := s.body(mostFormBytes, formCost)
 
 	// For everybody.
 	e.GET("/healthz", s.healthz)
@@ -42,6 +33,7 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.HEAD("/readyz", s.readyz)
 	e.GET("/static/*", files)
 	e.HEAD("/static/*", files)
+	e.GET("/key", s.showKey)
 	e.GET("/login", s.showLogin)
 	e.POST("/login", s.login, form)
 	e.POST("/logout", s.logout, form)
@@ -90,17 +82,17 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 
 	change := []echo.MiddlewareFunc{in, form, checkForm}
 	if s.sweeper != nil {
-		s.sweepRoutes(e, page, change, []echo.MiddlewareFunc{in, upload, checkForm})
+		s.sweepRoutes(e, page, change, []echo.MiddlewareFunc{in, s.body(mostSweepBytes, promptCost), checkForm})
 	}
 	e.POST("/sessions/:id/rename", s.renameSession, change...)
 	e.POST("/sessions/:id/delete", s.deleteSession, change...)
 	e.POST("/sessions/:id/restore", s.restoreSession, change...)
-	e.POST("/sessions/import", s.importSession, in, upload, checkForm)
+	e.POST("/sessions/import", s.importSession, in, s.body(mostSessionBytes, fileCost), checkForm)
 	e.POST("/runs/:id/share", s.share, change...)
 	e.POST("/shares/:id/revoke", s.revokeShare, change...)
 	e.POST("/shares/:id/expire", s.expireShare, change...)
 
-	sets := middleware.BodyLimit(mostStudyBytes)
+	sets := s.body(mostStudyBytes, promptCost)
 	e.POST("/studies", s.createStudy, in, sets, checkForm)
 	e.POST("/studies/:id/edit", s.reviseStudy, in, sets, checkForm)
 	e.POST("/studies/:id/status", s.moveStudy, change...)
@@ -108,7 +100,7 @@ func (s *Server) routes(trustProxy bool) (http.Handler, error) {
 	e.POST("/studies/:id/revoke", s.revokeInvite, change...)
 	e.POST("/studies/:id/delete", s.deleteStudy, change...)
 	e.POST("/studies/:id/results/share", s.shareResults, change...)
-	e.POST("/studies/import", s.importStudy, in, upload, checkForm)
+	e.POST("/studies/import", s.importStudy, in, s.body(mostStudyFile, fileCost), checkForm)
 	return e, nil
 }
 

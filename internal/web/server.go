@@ -107,6 +107,8 @@ type Server struct {
 
 	verifying chan struct{} // places for verifications at once
 
+	budgets budgets
+
 	handler http.Handler
 
 	patience time.Duration // how long a client may take for a frame
@@ -158,6 +160,7 @@ func New(c Config) (*Server, error) {
 		ctx:      ctx, cancel: cancel,
 		verifying: make(chan struct{}, 2),
 		sockets:   map[string]int{},
+		budgets:   newBudgets(),
 	}
 	s.metrics.registry.MustRegister(gauges{c.Hub, c.Pairs})
 	if s.handler, err = s.routes(c.TrustProxy); err != nil {

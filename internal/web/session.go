@@ -1,12 +1,14 @@
 package web
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -95,20 +97,53 @@ func (s *Server) restoreSession(c echo.Context) error {
 	return s.done(c, "The session is back.", "", "/sessions")
 }
 
-// exportSession is GET /sessions/{id}/export: the session as a file.
+// exportSession is GET /sessions/{id}/export: the session as a file; with "from" and "to" the runs from one place to
+// another. It is written to disk first, so that what is wrong is told before anything is sent.
 func (s *Server) exportSession(c echo.Context) error {
-	file, err := session.ExportSession(c.Request().Context(), s.sessions, owner(c), c.Param("id"))
+	part, err := asPart(c)
 	if err != nil {
 		return err
 	}
-	var buf bytes.Buffer
-	if err := file.Write(&buf); err != nil {
+	f, err := os.CreateTemp("", "realign-export-*")
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the file cannot be written")
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // the system's folder for such files
+	defer f.Close()
+	out := bufio.NewWriterSize(f, 256<<10)
+	title, err := session.ExportSession(c.Request().Context(), s.sessions, s.shelf.Signer, owner(c), c.Param("id"), part, out)
+	if err != nil {
 		return err
+	}
+	if err := out.Flush(); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the file cannot be written")
+	}
+	size, err := f.Seek(0, io.SeekCurrent)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return fault.Wrap(err, fault.Internal, "the file cannot be read")
 	}
 	h := c.Response().Header()
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": fileName(file.Title, "session", ".json")}))
-	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, buf.Bytes())
+	h.Set("Content-Length", strconv.FormatInt(size, 10))
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": fileName(title, "session", ".json")}))
+	return c.Stream(http.StatusOK, echo.MIMEApplicationJSON, f)
+}
+
+// asPart reads "from" and "to", places of runs from 1; neither is all.
+func asPart(c echo.Context) (part session.Part, err error) {
+	for name, to := range map[string]*int{"from": &part.From, "to": &part.To} {
+		text := c.QueryParam(name)
+		if text == "" {
+			continue
+		}
+		if *to, err = strconv.Atoi(text); err != nil || *to < 1 {
+			return part, fault.Field(name, "%.20q is not the place of a run, counted from 1", text)
+		}
+	}
+	return part, nil
 }
 
 // fileName is a title as the name of a file on any system; instead is the name of what has no title.
@@ -142,28 +177,47 @@ func (s *Server) importSession(c echo.Context) error {
 		return err
 	}
 	defer in.Close()
-	file, err := session.ParseExport(in)
-	if err != nil {
-		return err
-	}
-	made, err := session.ImportSession(c.Request().Context(), s.sessions, owner(c), file, s.now())
+	made, err := session.ImportSession(c.Request().Context(), s.sessions, s.shelf.Signer, owner(c), in, s.now())
 	if err != nil {
 		return err
 	}
 	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusCreated, map[string]string{"session": made.ID, "url": "/s/" + made.ID})
+		return c.JSON(http.StatusCreated, map[string]any{"session": made.Session.ID, "url": "/s/" + made.Session.ID, "found": made.Found})
 	}
-	s.leaveToast(c, toast{Text: fmt.Sprintf("Imported %d runs.", len(file.Runs))})
-	return c.Redirect(http.StatusSeeOther, "/s/"+made.ID)
+	s.leaveToast(c, toast{Text: importWords(&made)})
+	return c.Redirect(http.StatusSeeOther, "/s/"+made.Session.ID)
+}
+
+// importWords say what an import has found.
+func importWords(made *session.Import) string {
+	words := []string{"Imported " + runs(made.Session.Runs) + "."}
+	for _, one := range []struct {
+		found session.Origin
+		words string
+	}{
+		{session.DecodedHere, "signed by this server"},
+		{session.Signed, "signed by another server, and unchanged since"},
+		{session.Unsigned, "without a signature: nobody vouches for what they show"},
+		{session.Altered, "changed after they were signed"},
+	} {
+		if n := made.Found[one.found]; n > 0 {
+			words = append(words, fmt.Sprintf("%s: %s.", upperFirst(runs(n)), one.words))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func runs(n int) string {
+	if n == 1 {
+		return "1 run"
+	}
+	return strconv.Itoa(n) + " runs"
 }
 
 // upload is the file of a request, and what it is asked for.
-func upload(c echo.Context, what string) (io.ReadCloser, error) {
-	if strings.HasPrefix(c.Request().Header.Get("Content-Type"), echo.MIMEApplicationJSON) {
-		return c.Request().Body, nil
-	}
-	if err := parseForm(c); err != nil {
-		return nil, err
+func upload(c echo.Context, what string) (io.ReadSeekCloser, error) {
+	if b, ok := c.Request().Body.(*received); ok && strings.HasPrefix(c.Request().Header.Get("Content-Type"), echo.MIMEApplicationJSON) {
+		return b, nil
 	}
 	part, err := c.FormFile("file")
 	if err != nil {

@@ -1,7 +1,10 @@
 package web
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"io"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -18,7 +21,7 @@ func (k *socket) read() {
 		return
 	}
 	for {
-		kind, data, err := k.conn.ReadMessage()
+		kind, r, err := k.conn.NextReader()
 		if err != nil || alive() != nil {
 			return
 		}
@@ -26,22 +29,72 @@ func (k *socket) read() {
 		if k.pace.Wait(k.ctx) != nil {
 			return
 		}
+		data, release, err := k.receive(r)
+		if fault.KindOf(err) == fault.Busy {
+			k.refuse(clientFrame{}, err)
+			continue // the next reader passes over what is left
+		}
+		if err != nil || alive() != nil {
+			release()
+			return
+		}
 		if kind != websocket.TextMessage {
+			release()
 			k.refuse(clientFrame{}, fault.New(fault.Invalid, "a frame is text, not binary"))
 			continue
 		}
 		f, err := parseFrame(data)
+		f.release = release
 		if err == nil {
-			err = k.act(f)
+			err = k.act(&f)
 		}
+		f.done()
 		if err != nil {
 			k.refuse(f, err)
 		}
 	}
 }
 
+// Frames up to smallFrame bytes are read as they come. What a larger one unfolds to, frameCost times its bytes at most, is
+// taken from a budget that all sockets share, until it has been acted on.
+const (
+	smallFrame = 16 << 10
+	frameCost  = 4
+)
+
+// receive reads a frame. The caller owes release, whatever the error.
+func (k *socket) receive(r io.Reader) (data []byte, release func(), err error) {
+	small := make([]byte, smallFrame+1)
+	n, err := io.ReadFull(r, small)
+	if n <= smallFrame {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = nil
+		}
+		return small[:n], func() {}, err
+	}
+	if release, err = k.server.budgets.frames.Take(k.ctx, frameCost*mostFrameBytes, uploadWait); err != nil {
+		return nil, func() {}, err
+	}
+	// It must come at once: while it does, others may wait for its share.
+	if err := k.conn.SetReadDeadline(time.Now().Add(k.server.patience)); err != nil {
+		return nil, release, err
+	}
+	all := make([]byte, n, mostFrameBytes+1)
+	copy(all, small)
+	for {
+		m, err := r.Read(all[len(all):cap(all)])
+		all = all[:len(all)+m]
+		if errors.Is(err, io.EOF) {
+			return all, release, nil
+		}
+		if err != nil || len(all) == cap(all) {
+			return nil, release, cmp.Or(err, error(websocket.ErrReadLimit))
+		}
+	}
+}
+
 // act does what a frame asks for.
-func (k *socket) act(f clientFrame) error {
+func (k *socket) act(f *clientFrame) error {
 	switch f.Type {
 	case "start":
 		return k.later(f, k.start)
@@ -72,14 +125,17 @@ func (k *socket) act(f clientFrame) error {
 }
 
 // later does what may take long, up to loading a pair, beside the reader.
-func (k *socket) later(f clientFrame, do func(clientFrame) error) error {
+func (k *socket) later(frame *clientFrame, do func(clientFrame) error) error {
+	f := *frame
 	select {
 	case k.slots <- struct{}{}:
 	default:
 		return fault.New(fault.Busy, "%d requests of this socket are waiting already", mostStarts)
 	}
+	release := frame.keep()
 	k.tasks.Go(func() {
 		defer func() { <-k.slots }()
+		defer release()
 		if err := do(f); err != nil {
 			k.refuse(f, err)
 		}

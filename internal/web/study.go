@@ -189,9 +189,6 @@ func (s *Server) reviseStudy(c echo.Context) error {
 
 // saveStudy reads the form and saves it. What is wrong is told in the form, with all that was typed.
 func (s *Server) saveStudy(c echo.Context, id, done string, save func(context.Context, study.Setup, []study.Prompt, float64) (string, error)) error {
-	if err := parseForm(c); err != nil {
-		return err
-	}
 	v := typedStudy(c)
 	v.ID = id
 	setup, prompts, err := s.readStudy(c, &v)

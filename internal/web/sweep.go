@@ -17,6 +17,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/intake"
 	"realign/internal/prompt"
 	"realign/internal/session"
 	"realign/internal/sweep"
@@ -170,6 +171,8 @@ func askedSweep(c echo.Context, form url.Values) (*sweep.Config, error) {
 		if text, err = formConfig(form); err != nil {
 			return nil, err
 		}
+	} else if err := intake.Config("config", text); err != nil {
+		return nil, err
 	}
 	asked, err := config.Parse(text)
 	if err != nil {

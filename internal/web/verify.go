@@ -1,12 +1,10 @@
 package web
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -34,6 +32,12 @@ func (s *Server) verify(c echo.Context) error {
 	result, err := s.verification(c, snapshot)
 	if err != nil && (wantsJSON(c.Request()) || fault.KindOf(err) == fault.Internal) {
 		return err
+	}
+	if result.Identical {
+		if err := s.shelf.Verified(ctx, found); err != nil {
+			return err
+		}
+		found.VerifiedAt = s.now()
 	}
 	status := http.StatusOK
 	if err != nil {
@@ -67,45 +71,23 @@ func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templ
 		}
 		return templates.Verification{}, err
 	}
-	result := templates.Verification{Identical: verdict.Identical, Tokens: verdict.Tokens, Branches: verdict.Branches, Lane: verdict.Lane, Index: verdict.Index}
+	result := templates.Verification{
+		Identical: verdict.Identical, Tokens: verdict.Tokens, Branches: verdict.Branches, Tolerance: session.Tolerance, Deviation: verdict.Deviation,
+		What: verdict.What, Lane: verdict.Lane, Index: verdict.Index, Stored: verdict.Stored, Decoded: verdict.Decoded,
+	}
 	for _, l := range snapshot.Lanes {
 		if len(l.Tokens) > 0 {
 			result.Lanes++
 		}
 	}
-	if !verdict.Identical {
-		result.Stored = storedToken(snapshot, verdict)
-		if d := verdict.Map; d != nil {
-			result.Lane = d.Branch
-			if f := d.Fork; f != nil {
-				result.Fork, result.Stored, result.Decoded = true, plainLambda(f.Stored), plainLambda(f.Decoded)
-			}
-		}
-		if verdict.Got != nil {
-			result.Decoded = cmp.Or(verdict.Name, fmt.Sprintf("token %d", *verdict.Got))
-		}
+	if verdict.Identical {
+		return result, nil
+	}
+	if verdict.What == session.DiffPrompt {
+		result.Note = "A chat template that writes the date makes other tokens every day."
 	}
 	if snapshot.Build != s.build {
-		result.Note = fmt.Sprintf("It was decoded by build %s; this is %s.", snapshot.Build, s.build)
+		result.Note += fmt.Sprintf(" It was decoded by build %s; this is %s.", snapshot.Build, s.build)
 	}
 	return result, nil
 }
-
-// storedToken is the snapshot's token at the first difference, as it is shown.
-func storedToken(snapshot *session.Snapshot, v session.Verdict) string {
-	if v.Expected == nil {
-		return ""
-	}
-	if v.Map != nil {
-		return cmp.Or(snapshot.Map.Continue[v.Map.Branch].Pieces[v.Index], fmt.Sprintf("token %d", *v.Expected))
-	}
-	for _, l := range snapshot.Lanes {
-		if l.Index == v.Lane && v.Index < len(l.Tokens) {
-			return cmp.Or(l.Tokens[v.Index].Name, l.Tokens[v.Index].Text, fmt.Sprintf("token %d", *v.Expected))
-		}
-	}
-	return fmt.Sprintf("token %d", *v.Expected)
-}
-
-// plainLambda is λ with all its digits.
-func plainLambda(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }

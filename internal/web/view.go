@@ -82,7 +82,13 @@ func (s *Server) runView(run session.Run, t *session.Transcript) (templates.Run,
 		ID: run.ID, Status: string(run.Status), Seq: run.Seq, SpecJSON: string(j),
 		Pair: spec.Pair, Aligned: s.alignedView(spec.Pair, spec.Aligned), Mode: string(spec.Mode),
 		System: spec.System, Prompt: spec.Prompt, Sampling: samplingView(spec.Sampling), Seed: seedText(spec.Seed),
-		Build: spec.Build, At: run.CreatedAt,
+		Build: spec.Build, At: run.CreatedAt, Origin: templates.Origin{Kind: string(session.DecodedHere)},
+	}
+	if in := run.Imported; in != nil {
+		v.Origin.Kind = string(in.Found)
+		if in.Seal != nil {
+			v.Origin.Key, v.Origin.Digest = in.Seal.Key, in.Seal.Digest
+		}
 	}
 	for _, m := range spec.History {
 		v.History = append(v.History, templates.Message{Role: m.Role, Content: m.Content})

@@ -158,6 +158,8 @@ type Run struct {
 	At       time.Time
 
 	PromptTokens []int32 // empty until known
+
+	Origin Origin
 }
 
 // Message is one turn of a conversation.
@@ -232,23 +234,34 @@ type Comparison struct {
 	Run     Run
 	ShareID string // set for its owner, who may revoke it; "" for others
 
+	Verified time.Time // when it was last decoded again and came out the same; zero if never
+
 	Verification *Verification // what the Verify form found, or nil
+}
+
+// Origin is where what a page shows was decoded, as far as signatures tell.
+type Origin struct {
+	Kind   string // here, signed, unsigned, altered, unknown, as session.Origin has it
+	Digest string // SHA-256 over all that is shown; "" without a signature
+	Key    string // of the server that signed it
 }
 
 // Verification is what decoding a comparison again showed. It is also the JSON answer of
 // POST /c/{token}/verify.
 type Verification struct {
-	Identical bool   `json:"identical"`
-	Lanes     int    `json:"lanes"`              // compared
-	Tokens    int    `json:"tokens"`             // compared, all lanes
-	Branches  int    `json:"branches,omitempty"` // of a map, compared; Lane is then a branch
-	Lane      int    `json:"lane"`               // the rest: first difference, if not identical
-	Index     int    `json:"index"`
-	Stored    string `json:"stored"`          // token in the snapshot; "" where it had ended
-	Decoded   string `json:"decoded"`         // token decoded now; "" where it ended
-	Fork      bool   `json:"fork,omitempty"`  // a fork moved: Stored and Decoded are λ
-	Note      string `json:"note,omitempty"`  // a reason to expect a difference, such as other files or another build
-	Error     string `json:"error,omitempty"` // why it could not be decoded again; the rest is then empty
+	Identical bool    `json:"identical"`
+	Lanes     int     `json:"lanes"`              // compared
+	Tokens    int     `json:"tokens"`             // compared, all lanes
+	Branches  int     `json:"branches,omitempty"` // of a map, compared; Lane is then a branch
+	Tolerance float64 `json:"tolerance"`          // nats that numbers may be apart
+	Deviation float64 `json:"deviation"`          // the most by which one of a token was apart, in nats
+	What      string  `json:"what,omitempty"`     // the rest: the first difference, as session.Verdict has it
+	Lane      int     `json:"lane"`               // or text of a map, from 0; -1 for what belongs to none
+	Index     int     `json:"index"`              // of a token, from 0; -1 for what belongs to none
+	Stored    string  `json:"stored"`             // as the comparison shows it; of a token "" where the lane had ended
+	Decoded   string  `json:"decoded"`            // as it was decoded now
+	Note      string  `json:"note,omitempty"`     // a reason to expect a difference, such as other files or another build
+	Error     string  `json:"error,omitempty"`    // why it could not be decoded again; the rest is then empty
 }
 
 // ShareList is "/shares": the links that the viewer made.

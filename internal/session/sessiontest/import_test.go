@@ -18,15 +18,16 @@ var now = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
 func exported(t testing.TB, m *memory) []byte {
 	t.Helper()
-	e, err := session.ExportSession(t.Context(), m, "ann", m.session.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var b bytes.Buffer
-	if err := e.Write(&b); err != nil {
+	if _, err := session.ExportSession(t.Context(), m, nil, "ann", m.session.ID, session.Part{}, &b); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+func put(m *memory, file []byte) error {
+	_, err := session.ImportSession(context.Background(), m, nil, "ann", bytes.NewReader(file), now)
+	return err
 }
 
 // tiny is the smallest file with everything in it.
@@ -38,7 +39,7 @@ const tiny = `{"format":"realign-session","version":1,"title":"t","created_at":"
 {"type":"lanes","lanes":[{"lane":1,"lambda":0}]},{"type":"end","lane":0,"reason":"stop"},{"type":"end","lane":1,"reason":"error","error":{"code":"x","message":"y"}}]}]}`
 
 func TestImportRefusals(t *testing.T) {
-	if _, err := session.ParseExport(bytes.NewReader([]byte(tiny))); err != nil {
+	if err := put(&memory{}, []byte(tiny)); err != nil {
 		t.Fatal(err)
 	}
 	for i, c := range []struct{ from, to, words string }{
@@ -58,7 +59,7 @@ func TestImportRefusals(t *testing.T) {
 		{`{"format"`, `["format"`, "not an exported session"},
 	} {
 		changed := bytes.Replace([]byte(tiny), []byte(c.from), []byte(c.to), 1)
-		_, err := session.ParseExport(bytes.NewReader(changed))
+		err := put(&memory{}, changed)
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), c.words) {
 			t.Errorf("%d: %v, want one that says %q", i, err, c.words)
 		}
@@ -70,24 +71,16 @@ func FuzzImport(f *testing.F) {
 	f.Add([]byte(tiny))
 	f.Add([]byte(`{}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		e, err := session.ParseExport(bytes.NewReader(b))
-		if err != nil {
+		mem := &memory{}
+		if err := put(mem, b); err != nil {
 			if fault.KindOf(err) != fault.Invalid {
 				t.Fatalf("kind %q of %v", fault.KindOf(err), err)
 			}
 			return
 		}
-		mem := &memory{}
-		if _, err := session.ImportSession(t.Context(), mem, "ann", e, now); err != nil {
-			t.Fatalf("parsed but not imported: %v", err)
-		}
 		first := exported(t, mem)
-		e, err = session.ParseExport(bytes.NewReader(first))
-		if err != nil {
+		if err := put(mem, first); err != nil {
 			t.Fatalf("its export is refused: %v\n%s", err, first)
-		}
-		if _, err := session.ImportSession(t.Context(), mem, "ann", e, now); err != nil {
-			t.Fatal(err)
 		}
 		if second := exported(t, mem); !bytes.Equal(first, second) {
 			t.Fatalf("differs:\n%s\n%s", first, second)
@@ -117,17 +110,22 @@ func (m *memory) Events(_ context.Context, _, run string, after, limit int) (lis
 	return list, nil
 }
 
-func (m *memory) Import(_ context.Context, s session.Session, runs []session.Run, events []session.Event) error {
-	for i := range runs {
-		b, err := json.Marshal(runs[i].Spec)
-		if err != nil {
-			return err
-		}
-		runs[i].Spec = session.Spec{}
-		if err := json.Unmarshal(b, &runs[i].Spec); err != nil {
-			return err
-		}
+func (m *memory) Import(_ context.Context, s session.Session, fill func(session.Importing) error) error {
+	*m = memory{session: s}
+	return fill(m)
+}
+
+func (m *memory) Run(run session.Run) error {
+	b, err := json.Marshal(run.Spec)
+	if err != nil {
+		return err
 	}
-	m.session, m.runs, m.events = s, runs, events
+	run.Spec = session.Spec{}
+	m.runs = append(m.runs, run)
+	return json.Unmarshal(b, &m.runs[len(m.runs)-1].Spec)
+}
+
+func (m *memory) Event(e session.Event) error {
+	m.events = append(m.events, e)
 	return nil
 }

@@ -3,6 +3,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"studies":     testStudies,
 		"ratings":     testRatings,
 		"undo":        testUndo,
+		"undo skips":  testUndoAfterSkips,
 		"overlap":     testOverlap,
 		"at once":     testReserveAtOnce,
 		"archive":     testImportStudy,
@@ -417,7 +419,7 @@ func testComparisons(t *testing.T, s *store.Store) {
 	}
 	_, _, err = s.LinkByToken(ctx, "hash3")
 	wantKind(t, err, fault.NotFound)
-	c.RevokedAt, c.Title = t0.Add(5e9), "renamed"
+	c.RevokedAt, c.Title, c.VerifiedAt = t0.Add(5e9), "renamed", t0.Add(4e9)
 	if err := s.UpdateLink(ctx, c); err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +456,17 @@ func testImport(t *testing.T, s *store.Store) {
 	run := NewRun("r1", "s1", "ann", "p", t0)
 	run.Status, run.Seq, run.EndedAt = session.Ended, 600, t0
 	events := Events("r1", 1, 600)
-	if err := s.Import(ctx, in, []session.Run{run}, events); err != nil {
+	run.Imported = &session.Imported{Found: session.Signed, Seal: &session.Seal{Digest: "d", Key: "k", Signature: "s"}}
+	all := func(to session.Importing) error {
+		for _, e := range events {
+			if err := to.Event(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := s.Import(ctx, in, func(to session.Importing) error { return errors.Join(to.Run(run), all(to)) })
+	if err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.Events(ctx, "ann", "r1", 599, 10)
@@ -462,7 +474,15 @@ func testImport(t *testing.T, s *store.Store) {
 		t.Errorf("%v, %v", got, err)
 	}
 	in.ID = "s2"
-	wantKind(t, s.Import(ctx, in, []session.Run{run}, nil), fault.Conflict)
+	wantKind(t, s.Import(ctx, in, func(to session.Importing) error { return to.Run(run) }), fault.Conflict)
+	broken := errors.New("the file ends")
+	err = s.Import(ctx, in, func(session.Importing) error { return broken })
+	if !errors.Is(err, broken) {
+		t.Errorf("a broken file: %v", err)
+	}
+	if back, err := s.Run(ctx, "ann", "r1"); err != nil || back.Imported == nil || *back.Imported.Seal != *run.Imported.Seal || back.Imported.Found != session.Signed {
+		t.Errorf("what was found is not kept: %+v, %v", back.Imported, err)
+	}
 	_, err = s.Session(ctx, "ann", "s2")
 	wantKind(t, err, fault.NotFound)
 }
@@ -477,6 +497,11 @@ func testMeta(t *testing.T, s *store.Store) {
 		}
 		if got, err := s.Meta(ctx, "k"); got != v || err != nil {
 			t.Errorf("%q, %v", got, err)
+		}
+	}
+	for _, value := range []string{"first", "second"} {
+		if got, err := s.MetaOnce(ctx, "once", value); err != nil || got != "first" {
+			t.Errorf("kept once: %q, %v", got, err)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"realign/internal/session"
 	"realign/internal/store"
 	"realign/internal/study"
+	"realign/internal/study/studytest"
 )
 
 // NewStudy is a draft for tests: two prompts, two λ, two samples, every kind of question.
@@ -227,7 +228,7 @@ func testUndo(t *testing.T, s *store.Store) {
 	_, err := give(t, s, "q1", "i1", "x", t0, "o1", "o0")
 	must(t, err)
 	again := study.Assignment{ID: "q3", AskedAt: t0, Expires: t0.Add(study.ReserveFor)}
-	_, err = s.Undo(ctx, "x", "q1", again)
+	_, err = s.Undo(ctx, "x", "q1", again, 2)
 	wantKind(t, err, fault.Conflict) // nothing was answered
 	if a, err := s.Assignments(ctx, "x"); err != nil || a[0].State != study.Asked {
 		t.Errorf("%+v, %v", a, err)
@@ -235,11 +236,11 @@ func testUndo(t *testing.T, s *store.Store) {
 	must(t, settle(t, s, "q1", "x", study.Tie, t0))
 	_, err = give(t, s, "q2", "i2", "x", t0, "o1")
 	must(t, err)
-	got, err := s.Undo(ctx, "x", "q2", again)
+	got, err := s.Undo(ctx, "x", "q2", again, 2)
 	if err != nil || got.Item != "i1" || got.Place != 3 || !reflect.DeepEqual(got.Shown, []string{"o1", "o0"}) {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	_, err = s.Undo(ctx, "x", "q2", again)
+	_, err = s.Undo(ctx, "x", "q2", again, 2)
 	wantKind(t, err, fault.Conflict) // repeated
 	wantKind(t, settle(t, s, "q1", "x", study.Tie, t0), fault.Conflict)
 	wantKind(t, settle(t, s, "q2", "x", study.Tie, t0), fault.Conflict)
@@ -252,7 +253,7 @@ func testUndo(t *testing.T, s *store.Store) {
 	}
 	// The last answer can be taken back when nothing is left to ask.
 	again.ID = "q4"
-	_, err = s.Undo(ctx, "x", "", again)
+	_, err = s.Undo(ctx, "x", "", again, 2)
 	must(t, err)
 	if had, before, err := s.Had(ctx, "x"); err != nil || len(had) != 1 || before == nil || before.ID != "q4" || before.Item != "i1" {
 		t.Errorf("%+v, %+v, %v", had, before, err)
@@ -305,6 +306,64 @@ func testOverlap(t *testing.T, s *store.Store) {
 	must(t, err)
 }
 
+// testUndoAfterSkips has many annotators skip an item, the places filled, and every skip taken back.
+func testUndoAfterSkips(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	openStudy(t, s)
+	const skipped, overlap = 6, 2
+	again := func(who string) study.Assignment {
+		return study.Assignment{ID: "again " + who, AskedAt: t0, Expires: t0.Add(study.ReserveFor)}
+	}
+	for i := range skipped {
+		name := fmt.Sprintf("s%d", i)
+		must(t, s.AddAnnotator(ctx, study.Annotator{ID: name, Study: "st1", Name: name, JoinedAt: t0}, "secret "+name, 100))
+		_, err := give(t, s, "q "+name, "i1", name, t0, "o0", "o1")
+		must(t, err)
+		must(t, s.Settle(ctx, study.Assignment{ID: "q " + name, Annotator: name, State: study.Skipped, At: t0, Answer: study.Answer{Skip: "later"}}, overlap))
+	}
+	for _, who := range []string{"x", "y"} {
+		_, err := give(t, s, "q "+who, "i1", who, t0, "o0", "o1")
+		must(t, err)
+		must(t, settle(t, s, "q "+who, who, study.Tie, t0))
+	}
+	back := 0
+	for i := range skipped {
+		name := fmt.Sprintf("s%d", i)
+		if _, err := s.Undo(ctx, name, "", again(name), overlap); err == nil {
+			back++
+			must(t, settle(t, s, "again "+name, name, study.Tie, t0))
+		} else {
+			wantKind(t, err, fault.Conflict)
+		}
+	}
+	if back != study.Slack {
+		t.Errorf("%d skips of %d were taken back, where there is one place more than asked for", back, skipped)
+	}
+	// An answer keeps its place when it is taken back, and the same click counts once.
+	var wait sync.WaitGroup
+	for i := range 4 {
+		wait.Go(func() {
+			a := again("x")
+			a.ID += fmt.Sprint(i)
+			if _, err := s.Undo(ctx, "x", "", a, overlap); err == nil {
+				must(t, settle(t, s, a.ID, "x", study.Tie, t0))
+			}
+		})
+	}
+	wait.Wait()
+	ratings, err := s.Ratings(ctx, "st1")
+	answered := 0
+	for _, r := range ratings {
+		if r.State == study.Answered {
+			answered++
+		}
+	}
+	items, _ := s.StudyItems(ctx, "st1")
+	if err != nil || answered != overlap+study.Slack || items[0].Answers+items[1].Answers+items[2].Answers != answered {
+		t.Errorf("%d answers, %v; counted %+v", answered, err, items)
+	}
+}
+
 // testReserveAtOnce has many annotators ask for the same item at the same time.
 func testReserveAtOnce(t *testing.T, s *store.Store) {
 	ctx := t.Context()
@@ -352,14 +411,14 @@ func testImportStudy(t *testing.T, s *store.Store) {
 	st.Status = study.Closed
 	st.ClosedAt = t0
 	at := t0.Add(time.Hour)
-	archive := study.Archive{
-		Study: st, Prompts: prompts,
+	archive := studytest.Archive{
+		Of: st, Prompts: prompts,
 		Outputs:     []study.Output{{ID: "o1", Prompt: 2, Done: true, Text: "x"}, {ID: "o2", Prompt: 2, Lambda: 1, Done: true, Text: "y"}},
 		Items:       []study.Item{{ID: "i", Kind: study.AskPairwise, Prompt: 2, Outputs: []string{"o1", "o2"}, High: 1}},
 		Annotators:  []study.Annotator{{ID: "r", Name: "Ray", JoinedAt: t0}},
 		Assignments: []study.Assignment{{ID: "q", Item: "i", Annotator: "r", Place: 1, Shown: []string{"o2", "o1"}, State: study.Answered, AskedAt: t0, Expires: t0, At: at, Answer: study.Answer{Choice: study.PreferA}}},
 	}
-	must(t, s.ImportStudy(ctx, archive))
+	must(t, s.ImportStudy(ctx, archive.Fill))
 	ratings, err := s.Ratings(ctx, "imp")
 	if err != nil || len(ratings) != 1 || ratings[0].Name != "Ray" || ratings[0].Outputs[0].Lambda != 1 || !ratings[0].At.Equal(at) {
 		t.Errorf("%+v, %v", ratings, err)

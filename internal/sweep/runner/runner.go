@@ -67,6 +67,7 @@ type Config struct {
 	Log      *slog.Logger       // slog.Default()
 	Instance string             // name of this server among those that share the store
 	MaxOpen  int                // sweeps that have not ended; 32
+	MaxBytes int                // of their prompts together, which are in memory; 16 MiB
 	Window   int                // items of a sweep in the queue at once; 48
 	Judging  int                // items of a sweep that are judged at once; 4
 	Retry    time.Duration      // after a failure of the store or of the queue; 2 s
@@ -95,7 +96,7 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 		c.Log = slog.Default()
 	}
 	for _, number := range []struct{ p, to *int }{
-		{&c.MaxOpen, new(32)}, {&c.Window, new(48)}, {&c.Judging, new(4)},
+		{&c.MaxOpen, new(32)}, {&c.MaxBytes, new(16 << 20)}, {&c.Window, new(48)}, {&c.Judging, new(4)},
 	} {
 		if *number.p == 0 {
 			*number.p = *number.to
@@ -167,11 +168,38 @@ func (r *Runner) Create(ctx context.Context, owner, id string, c *sweep.Config) 
 	if len(open) >= r.config.MaxOpen {
 		return w, fault.New(fault.Busy, "%d sweeps have not ended yet: cancel one, or wait", len(open))
 	}
+	size := promptBytes(&w.Setup.Config)
+	for i := range open {
+		size += promptBytes(&open[i].Setup.Config)
+	}
+	if len(open) > 0 && size > r.config.MaxBytes {
+		return w, fault.New(fault.Busy, "the prompts of the %d sweeps that have not ended and of this one have %d MiB, at most %d: cancel one, or wait",
+			len(open), size>>20, r.config.MaxBytes>>20)
+	}
 	if err := r.config.Store.CreateSweep(ctx, w); err != nil {
 		return w, err
 	}
 	r.start(w)
 	return w, nil
+}
+
+// promptBytes is about how much a sweep's prompts have, in bytes.
+func promptBytes(c *sweep.Config) (size int) {
+	const row = 100 // beside its texts
+	for i := range c.Prompts.Rows {
+		p := &c.Prompts.Rows[i]
+		size += row + len(p.Text) + len(p.System) + len(p.Context) + len(p.Reference) + len(p.Category)
+		for _, m := range p.History {
+			size += row + len(m.Content)
+		}
+		for _, t := range p.Turns {
+			size += len(t)
+		}
+		for name, x := range p.Other {
+			size += row + len(name) + len(x)
+		}
+	}
+	return size
 }
 
 var errClosed = fault.New(fault.Unavailable, "the server is stopping")

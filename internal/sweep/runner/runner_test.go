@@ -433,6 +433,25 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestPromptsOfOpenSweepsAreBounded: they are all in memory.
+func TestPromptsOfOpenSweepsAreBounded(t *testing.T) {
+	db, d := open(t, t.TempDir()), newDesk(t)
+	r := start(t, db, d, func(c *runner.Config) { c.MaxBytes = 5000 })
+	long := func(c map[string]any) { c["prompts"] = []any{strings.Repeat("long ", 800)} }
+	if _, err := r.Create(t.Context(), "ann", "one", config(t, long)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Create(t.Context(), "ann", "two", config(t, long)); fault.KindOf(err) != fault.Busy {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := r.Cancel(t.Context(), "ann", "one"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Create(t.Context(), "ann", "two", config(t, long)); err != nil {
+		t.Errorf("once the first has ended: %v", err)
+	}
+}
+
 // broken fails now and then.
 type broken struct {
 	*store.Store

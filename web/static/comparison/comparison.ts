@@ -37,9 +37,10 @@ interface Verdict {
   lanes: number;
   tokens: number;
   branches?: number; // of a map: lane is then one of its texts
-  fork?: boolean; // it is a fork that moved: stored and decoded are λ
-  lane: number;
-  index: number;
+  tolerance: number; // nats that numbers may be apart
+  what?: string; // the rest: the first difference
+  lane: number; // -1 for what belongs to none
+  index: number; // -1 for what belongs to no token
   stored: string;
   decoded: string;
   note?: string;
@@ -66,22 +67,23 @@ function verifies(page: HTMLElement, path: string): void {
   });
 }
 
+const parts: Record<string, string> = {
+  prompt: "in the tokens of the prompt", file: "in the name of a model's file", text: "in the text", name: "in the name of a token",
+  lambda: "in λ", number: "in a number", alternatives: "in the most probable tokens", end: "in how it ended", fork: "in a fork",
+};
+
 export function verdict(v: Verdict): HTMLElement {
   const many = (n: number, noun: string) => `${n} ${noun}${n === 1 ? "" : "s"}`;
   if (v.error) return make("p", { class: "verdict verdict-bad" }, `Not verified: ${v.error}`);
-  if (v.identical && v.branches) {
-    return make("p", { class: "verdict verdict-good" }, make("strong", {}, "Identical."),
-      ` ${many(v.tokens, "token")} of ${many(v.branches, "text")} decoded again, each the same, and every fork at the same λ.`);
-  }
   if (v.identical) {
+    const compared = v.branches ? `${many(v.tokens, "token")} of ${many(v.branches, "text")} and every fork,` : `${many(v.tokens, "token")} on ${many(v.lanes, "lane")},`;
     return make("p", { class: "verdict verdict-good" }, make("strong", {}, "Identical."),
-      ` ${many(v.tokens, "token")} on ${many(v.lanes, "lane")} decoded again, each the same.`);
+      ` ${compared} decoded again from the prompt: each token, text and name is the same, and each number within ${v.tolerance} nats.`);
   }
-  if (v.fork) {
-    return make("p", { class: "verdict verdict-bad" }, make("strong", {}, "Differs"),
-      ` in text ${v.lane + 1}: it ends at λ ${v.stored} as stored, at λ ${v.decoded} decoded now. ${v.note ?? ""}`);
-  }
+  const words = [parts[v.what ?? ""] ?? ""];
+  if (v.lane >= 0) words.push(`in ${v.branches ? "text" : "lane"} ${v.lane + 1}`);
+  if (v.index >= 0 && v.what !== "file") words.push(`at token ${v.index + 1}`);
   return make("p", { class: "verdict verdict-bad" }, make("strong", {}, "Differs"),
-    ` in ${v.branches ? "text" : "lane"} ${v.lane + 1} at token ${v.index + 1}: stored `, make("q", {}, v.stored || "its end"),
+    ` ${words.filter(Boolean).join(" ")}: stored `, make("q", {}, v.stored || "its end"),
     ", decoded now ", make("q", {}, v.decoded || "its end"), `. ${v.note ?? ""}`);
 }

@@ -1,0 +1,132 @@
+package store
+
+import (
+	"context"
+
+	"github.com/uptrace/bun"
+
+	"realign/internal/study"
+)
+
+// ImportStudy keeps a whole study from elsewhere, ratings and all, as fill gives it, all or nothing. No annotator can come
+// back to it, since no cookie opens it.
+func (s *Store) ImportStudy(ctx context.Context, fill func(study.Importing) error) error {
+	err := s.tx(ctx, func(tx bun.Tx) error {
+		i := &studyImport{ctx: ctx, tx: tx, answers: map[string]int{}}
+		if err := fill(i); err != nil {
+			return err
+		}
+		if err := i.flush(); err != nil {
+			return err
+		}
+		for id, n := range i.answers {
+			if _, err := tx.NewUpdate().Model((*itemRow)(nil)).Set("answers = ?", n).Where("id = ?", id).Exec(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return wrap(err, "import a study")
+}
+
+// studyImport keeps rows until there are enough of them for a statement.
+type studyImport struct {
+	ctx context.Context
+	tx  bun.Tx
+	id  string
+
+	before      int // prompts that were written
+	prompts     []study.Prompt
+	outputs     []study.Output
+	items       []study.Item
+	annotators  []annotatorRow
+	assignments []assignmentRow
+	kept, bytes int
+	answers     map[string]int // by item
+}
+
+// Rows, and bytes of texts, that are kept.
+const (
+	importRows  = 500
+	importTexts = 4 << 20
+)
+
+// more counts a row with so many bytes of text, and writes what there is when it is enough.
+func (i *studyImport) more(texts int) error {
+	i.kept, i.bytes = i.kept+1, i.bytes+texts
+	if i.kept < importRows && i.bytes < importTexts {
+		return nil
+	}
+	return i.flush()
+}
+
+// Study implements study.Importing, as do the methods below.
+func (i *studyImport) Study(s study.Study) error {
+	i.id = s.ID
+	row, err := newStudyRow(&s)
+	if err == nil {
+		_, err = i.tx.NewInsert().Model(row).Exec(i.ctx)
+	}
+	return err
+}
+
+func (i *studyImport) Prompt(p study.Prompt) error {
+	i.prompts = append(i.prompts, p)
+	return i.more(len(p.Text) + len(p.System))
+}
+
+func (i *studyImport) Output(o study.Output) error {
+	i.outputs = append(i.outputs, o)
+	return i.more(len(o.Text))
+}
+
+func (i *studyImport) Item(it study.Item) error {
+	i.items = append(i.items, it)
+	return i.more(0)
+}
+
+func (i *studyImport) Annotator(a study.Annotator) error {
+	a.Study = i.id
+	i.annotators = append(i.annotators, newAnnotatorRow(a, "imported "+a.ID))
+	return i.more(0)
+}
+
+func (i *studyImport) Assignment(a study.Assignment) error {
+	a.Study = i.id
+	row, err := newAssignmentRow(&a)
+	if err != nil {
+		return err
+	}
+	if a.State == study.Answered {
+		i.answers[a.Item]++
+	}
+	i.assignments = append(i.assignments, *row)
+	return i.more(len(row.Answer))
+}
+
+// flush writes what is kept, in the order in which rows refer to each other.
+func (i *studyImport) flush() error {
+	if err := insertPrompts(i.ctx, i.tx, i.id, i.before, i.prompts); err != nil {
+		return err
+	}
+	i.before += len(i.prompts)
+	outputs, err := outputRows(i.id, i.outputs)
+	if err != nil {
+		return err
+	}
+	items, err := itemRows(i.id, i.items)
+	if err != nil {
+		return err
+	}
+	for _, part := range []func() error{
+		func() error { return insertAll(i.ctx, i.tx, outputs) }, func() error { return insertAll(i.ctx, i.tx, items) },
+		func() error { return insertAll(i.ctx, i.tx, i.annotators) }, func() error { return insertAll(i.ctx, i.tx, i.assignments) },
+	} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	i.prompts, i.outputs, i.items, i.annotators, i.assignments = nil, nil, nil, nil, nil
+	i.kept, i.bytes = 0, 0
+	return nil
+}
