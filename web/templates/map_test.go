@@ -208,8 +208,8 @@ func TestMapPageHoldsEverythingWithoutScripts(t *testing.T) {
 		}
 	}
 	shared := render(t, Comparison{Layout: Layout{CSRF: "token"}, Path: "/c/abc", Title: "Hello", Created: noon, Run: *aMapRun(),
-		Verification: &Verification{Lane: 2, Branches: 3, Fork: true, Stored: "0.8", Decoded: "0.81"}}.Page())
-	for _, want := range []string{"in text 3: it ends at λ 0.8 as stored, at λ 0.81 decoded now", "λ 0.6 to 0.8, 5 tokens", "Texts in the order of λ"} {
+		Verification: &Verification{What: "lambda", Lane: 2, Index: -1, Branches: 3, Stored: "0.8", Decoded: "0.81"}}.Page())
+	for _, want := range []string{"in λ in text 3: stored <q>0.8</q>, decoded now <q>0.81</q>", "λ 0.6 to 0.8, 5 tokens", "Texts in the order of λ"} {
 		if !strings.Contains(shared, want) {
 			t.Errorf("the shared page lacks %s", want)
 		}

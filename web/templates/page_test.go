@@ -43,7 +43,7 @@ func aRun() *Run {
 		Aligned:      []AlignedModel{{Name: "warm", Beta: 0.1}},
 		Sampling:     Sampling{MaxTokens: 32, Temperature: 0.7, TopP: 1},
 		Files:        []File{{Role: "reference", Name: "reference.gguf", SHA256: strings.Repeat("ab", 32)}},
-		PromptTokens: []int32{1, 2, 3},
+		Origin: Origin{Kind: "here", Digest: "ab12", Key: "a2V5"}, PromptTokens: []int32{1, 2, 3},
 		Lanes: []Lane{
 			{Index: 0, Lambda: []float64{0}, Reason: "stop", Tokens: []Token{
 				traced(10, "Hi", -1, -0.8, 0, 0), traced(11, " there", -2, -4, 0, 0),
