@@ -68,8 +68,14 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return flagged(err)
 	}
 	defer listener.Close()
+	keepPrivate()
 	if err := checkFolder(c.Data); err != nil {
 		return err
+	}
+	if n, err := store.Protect(c.Data); err != nil {
+		return flagged(err)
+	} else if n > 0 {
+		log.Warn("files in the data folder could be read by other users of this machine, and are closed to them now", "files", n)
 	}
 
 	db, err := store.Open(ctx, store.Config{Data: c.Data, DSN: c.DB, Exclusive: true})

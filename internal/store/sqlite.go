@@ -34,6 +34,12 @@ func openSQLite(ctx context.Context, config Config) (*Store, error) {
 			return nil, err
 		}
 	}
+	if err := closeFile(path); err != nil {
+		if s.lock != nil {
+			_ = s.lock.Close()
+		}
+		return nil, fault.Field("db", "cannot open %s: %s", path, reason(err))
+	}
 	write, err := sql.Open("sqlite", dsn(path, "_txlock=immediate"))
 	if err != nil {
 		return nil, fault.Field("db", "%s", err)

@@ -716,6 +716,10 @@ func TestEveryKindHasAStatus(t *testing.T) {
 	if status != 500 || f.Message != "internal error" {
 		t.Errorf("%d %q", status, f.Message)
 	}
+	f, status = outside(fault.Field("reference", "/srv/realign/pairs/mine/base.gguf is not a file"))
+	if status != 400 || f.Message != "base.gguf is not a file" {
+		t.Errorf("a path of the server is told: %d %q", status, f.Message)
+	}
 }
 
 func TestLaneTextIsWhole(t *testing.T) {

@@ -233,13 +233,13 @@ func (p *Pool) Status() ([]pair.Status, <-chan struct{}) {
 	for i, name := range names {
 		all[i] = p.status(name)
 		if why, ok := absent[name]; ok && all[i].State == pair.Idle {
-			all[i].State, all[i].Message = pair.Absent, why
+			all[i].State, all[i].Message = pair.Absent, fault.WithoutPaths(why)
 		}
 	}
 	return all, p.changed
 }
 
-// status is the state of one pair; p.mu is held. Any ready worker makes the pair ready.
+// status is the state of one pair, in words for people outside; p.mu is held. Any ready worker makes the pair ready.
 func (p *Pool) status(name string) pair.Status {
 	s := pair.Status{Name: name, State: pair.Idle}
 	if c := p.children[name]; c != nil {
@@ -262,6 +262,7 @@ func (p *Pool) status(name string) pair.Status {
 			s.State, s.Progress, s.Message = peer.beat.State, peer.beat.Progress, peer.beat.Message
 		}
 	}
+	s.Message = fault.WithoutPaths(s.Message)
 	return s
 }
 

@@ -212,7 +212,7 @@ func (r *run) deliver() {
 			gone = nil
 			silence = time.After(quiet)
 		case <-silence:
-			r.fail(fault.New(fault.Unavailable, "the worker died: %s", r.peer.why))
+			r.fail(fault.New(fault.Unavailable, "the worker died: %s", fault.WithoutPaths(r.peer.why)))
 		}
 		r.mu.Lock()
 		backlog, failure := r.backlog, r.failure

@@ -80,7 +80,7 @@ func (a *active) try(f func() error) bool {
 	a.mu.Lock()
 	a.trouble = ""
 	if err != nil {
-		a.trouble = fault.Of(err).Error()
+		a.trouble = fault.Of(err).Outside()
 	}
 	a.mu.Unlock()
 	a.tell()
@@ -332,7 +332,7 @@ func (a *active) finish(reason string) error {
 // fail ends a sweep that cannot go on.
 func (a *active) fail(err error) error {
 	a.runner.log.Error("a sweep failed", "sweep", a.sweep.ID, "error", err)
-	return a.end(sweep.Failed, fault.Of(err).Error())
+	return a.end(sweep.Failed, fault.Of(err).Outside())
 }
 
 func (a *active) end(state sweep.State, reason string) error {

@@ -116,7 +116,7 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 		}
 		if err := r.start(w); err != nil {
 			r.log.Error("a sweep cannot go on", "sweep", w.ID, "error", err)
-			if err := r.move(ctx, &w, sweep.Failed, fault.Of(err).Error(), nil); err != nil {
+			if err := r.move(ctx, &w, sweep.Failed, fault.Of(err).Outside(), nil); err != nil {
 				return nil, err
 			}
 		}
