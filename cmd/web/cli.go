@@ -43,6 +43,7 @@ type cli struct {
 	Pairs   pairsCommand   `cmd:"" help:"List, show, add and check pairs of models."`
 	Devices devicesCommand `cmd:"" help:"List the GPUs that models can be put on."`
 	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`
+	Token   tokenCommand   `cmd:"" help:"Print the token that workers show to join the server of a data folder, for all pairs or for one."`
 	Logits  logitsCommand  `cmd:"" hidden:"" help:"${logits_help}"`
 	Bench   benchCommand   `cmd:"" help:"Time the engine against bare forward passes of the same shapes."`
 	Version versionCommand `cmd:"" help:"Show the version of this program and of what it decodes with."`

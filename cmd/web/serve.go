@@ -144,7 +144,11 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return flagged(err)
 	}
 	if c.NATSListen != "" {
-		log.Info("workers may join", "nats", c.NATSListen)
+		path, err := keepToken(c.Data, pool)
+		if err != nil {
+			return err
+		}
+		log.Info("workers may join", "nats", c.NATSListen, "token", path)
 	}
 	scheme := "http://"
 	if c.TLSCert != "" {
