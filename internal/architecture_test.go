@@ -11,15 +11,18 @@ import (
 // library. "x/..." stands for everything below x. Imports point one way: from the program to the domain.
 var allowed = map[string][]string{
 	// The domain: no storage, no HTTP, no processes.
-	"internal/fault":        {},
-	"internal/decode":       {"internal/fault"},
-	"internal/decode/gguf":  {"internal/fault"},                                                                // heads of model files
-	"internal/offload":      {"internal/fault", "internal/decode/gguf"},                                        // sizes of tensors
-	"internal/backend":      {"internal/offload"},                                                              // libraries for GPUs
-	"internal/pair":         {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload"}, // files and whether they fit
-	"internal/session":      {"internal/fault", "internal/decode", "gonum.org/..."},
-	"internal/prompt":       {"internal/fault"},                                                                            // files of prompts
-	"internal/study":        {"internal/fault", "internal/decode", "internal/session", "internal/prompt", "gonum.org/..."}, // outputs are decoded as runs are
+	"internal/fault":       {},
+	"internal/decode":      {"internal/fault"},
+	"internal/decode/gguf": {"internal/fault"},                                                                // heads of model files
+	"internal/offload":     {"internal/fault", "internal/decode/gguf"},                                        // sizes of tensors
+	"internal/backend":     {"internal/offload"},                                                              // libraries for GPUs
+	"internal/pair":        {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload"}, // files and whether they fit
+	"internal/session":     {"internal/fault", "internal/decode", "gonum.org/..."},
+	"internal/prompt":      {"internal/fault"}, // files of prompts
+	"internal/study": {
+		"internal/fault", "internal/decode", "internal/session", "internal/prompt", "gonum.org/...", // outputs are decoded as runs are
+		"golang.org/x/text/...", // names of annotators that look alike
+	},
 	"internal/sweep":        {"internal/fault", "internal/decode", "internal/prompt", "gonum.org/..."},
 	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
 	"internal/sweep/reward": {

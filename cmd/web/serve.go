@@ -137,7 +137,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	pages, err := web.New(web.Config{
 		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now}, Studies: db, Desk: desk, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
-		Secret: secret, PublicURL: c.PublicURL, Proxies: trusted, Logins: db, Queue: c.Queue,
+		Secret: secret, PublicURL: c.PublicURL, Proxies: trusted, Logins: db, Database: db, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db,
 	})
 	if err != nil {

@@ -21,45 +21,53 @@ const others fs.FileMode = 0o077
 // folder that cannot be the program's alone: a home, or one like /tmp. Symbolic links are not followed. It returns how many
 // files and folders it has changed.
 func Protect(dir string) (changed int, err error) {
-	close := func(path string, info fs.FileInfo) error {
-		if info.Mode()&fs.ModeSymlink != 0 || info.Mode().Perm()&others == 0 {
-			return nil
-		}
+	err = eachOpen(dir, func(path string, mode fs.FileMode) error {
 		changed++
-		return os.Chmod(path, info.Mode().Perm()&^others)
-	}
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		if err != nil {
-			break
-		}
-		if !ours(e.Name()) {
-			continue
-		}
-		err = filepath.WalkDir(filepath.Join(dir, e.Name()), func(path string, d fs.DirEntry, err error) error {
-			var info fs.FileInfo
-			if err == nil {
-				info, err = d.Info()
-			}
-			if err == nil {
-				err = close(path, info)
-			}
-			if errors.Is(err, fs.ErrNotExist) { // SQLite removes files of its own at any time
-				return nil
-			}
-			return err
-		})
-	}
-	if err == nil && alone(dir) {
-		var info fs.FileInfo
-		if info, err = os.Stat(dir); err == nil {
-			err = close(dir, info)
-		}
-	}
+		return os.Chmod(path, mode&^others)
+	})
 	if err != nil {
 		return changed, fault.Field("data", "the files in the folder cannot be closed to other users: %v", err)
 	}
 	return changed, nil
+}
+
+// eachOpen calls f for each file and folder of the program's that others than the owner have permissions on.
+func eachOpen(dir string, f func(path string, mode fs.FileMode) error) error {
+	look := func(path string, info fs.FileInfo, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // SQLite removes files of its own at any time
+			return nil
+		case err != nil:
+			return err
+		case info.Mode()&fs.ModeSymlink != 0 || info.Mode().Perm()&others == 0:
+			return nil
+		}
+		return f(path, info.Mode().Perm())
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !ours(e.Name()) {
+			continue
+		}
+		err := filepath.WalkDir(filepath.Join(dir, e.Name()), func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return look(path, nil, err)
+			}
+			info, err := d.Info()
+			return look(path, info, err)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if !alone(dir) {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	return look(dir, info, err)
 }
 
 func ours(name string) bool {

@@ -98,6 +98,11 @@ func checkForm(next echo.HandlerFunc) echo.HandlerFunc {
 			}
 			got = c.FormValue(csrfField)
 		}
+		if r := c.Request(); r.Form != nil { // else the handler reads it piece by piece
+			if err := checkTexts(r.Form); err != nil {
+				return err
+			}
+		}
 		if want == "" || subtle.ConstantTimeCompare([]byte(got), []byte(want)) != 1 {
 			return fault.New(fault.Forbidden, "the form has expired: load the page again and repeat what you did")
 		}

@@ -363,6 +363,11 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 	}
 	w.person().post("/shares/"+id+"/revoke", http.StatusNotFound)
 	p.post("/shares/"+id+"/expire", http.StatusBadRequest, "expires_at", "2020-01-01")
+	for _, never := range []string{"0001-01-01", "0001-01-01T00:00", "0001-01-01T00:00:00Z", "0001-01-01T01:00:00+01:00"} {
+		if _, body := p.post("/shares/"+id+"/expire", http.StatusBadRequest, "expires_at", never); !strings.Contains(body, "in the past") {
+			t.Errorf("%s: %.200s", never, body)
+		}
+	}
 	p.post("/shares/"+id+"/expire", http.StatusBadRequest, "days", "-1")
 	p.post("/shares/"+id+"/expire", http.StatusSeeOther, "days", "1")
 	p.get("/c/"+token, 200)
@@ -727,4 +732,17 @@ func TestLaneTextIsWhole(t *testing.T) {
 	if l.Tokens[1].Text != "b" || l.Tail != "…" {
 		t.Errorf("%+v, then %q", l.Tokens, l.Tail)
 	}
+}
+
+func TestReadyKnowsTheDatabase(t *testing.T) {
+	w := newWorld(t, setup{})
+	p := w.person()
+	p.get("/readyz", 200)
+	if err := w.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if body := p.get("/readyz", http.StatusServiceUnavailable); !strings.Contains(body, "database") {
+		t.Error(body)
+	}
+	p.get("/healthz", 200)
 }

@@ -23,13 +23,14 @@ func (s *Server) routes() (http.Handler, error) {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.handleError
 	e.IPExtractor = s.proxies.extractor()
-	e.Use(s.record, s.rescue, s.headers, s.noteProxy, s.checkHost, s.checkCrossOrigin, s.identify)
+	e.Use(s.record, s.rescue, s.headers, s.noteProxy, s.checkHost, s.checkCrossOrigin, textAddress, s.identify)
 	files, err := s.staticFiles()
 	if err != nil {
 		return nil, err
 	}
 
-	form := middleware.BodyLimit(mostFormBytes)
+	small := middleware.BodyLimit(mostFormBytes)
+	form := func(next echo.HandlerFunc) echo.HandlerFunc { return small(textForm(next)) }
 	upload := middleware.BodyLimit(mostImportBytes)
 
 	// For everybody.

@@ -1,0 +1,33 @@
+package decode_test
+
+import (
+	"testing"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+)
+
+// TestRefusedBeforeAnyModel: what no model could make right is refused at its field before one is asked.
+func TestRefusedBeforeAnyModel(t *testing.T) {
+	for name, c := range map[string]struct {
+		field string
+		edit  func(*decode.Request)
+	}{
+		"an aligned model twice": {"aligned", func(r *decode.Request) { r.Aligned = []string{"warm", "terse", "warm"} }},
+		"a prompt's token":       {"prompt", func(r *decode.Request) { r.Prompt = decode.Prompt{Tokens: []decode.Token{4, -1}} }},
+		"a prefix's token":       {"prefix", func(r *decode.Request) { r.Lanes[0].Prefix = []decode.Token{1, -7} }},
+		"a bias's token":         {"bias", func(r *decode.Request) { r.Sampling.Bias = map[decode.Token]float64{-1: 1} }},
+	} {
+		r := decode.Request{
+			Prompt: decode.Prompt{Text: "abc"}, Sampling: decode.DefaultSampling(),
+			Lanes: []decode.Lane{{Lambda: decode.Vector{0.5, 0, 0}}},
+		}
+		if err := r.Validate(3); err != nil {
+			t.Fatal(err)
+		}
+		c.edit(&r)
+		if f := fault.Of(r.Validate(3)); f == nil || f.Kind != fault.Invalid || f.Field != c.field {
+			t.Errorf("%s: %v, want an invalid %s", name, f, c.field)
+		}
+	}
+}
