@@ -5,6 +5,7 @@
 #   make build    bin/realign
 #   make lint     formatting, vet, staticcheck, generated code, known vulnerabilities
 #   make e2e      the browser tests
+#   make soak     a server and its workers killed, cut off, out of disk and told to stop, again and again (not in CI)
 #   make bench    the engine against bare forward passes, shared work against separate runs, and Realign against
 #                 transformers, on both pairs (PYTHON=… names a Python with training/requirements.txt)
 #   make gpu-backend  llama.cpp for GPUs, BACKEND=vulkan (the default), cuda or hip: see docs/gpu.md
@@ -13,7 +14,7 @@
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 
-.PHONY: build run test test-go test-web lint generated web e2e bench gpu-backend gpu-test smollm2 setup clean
+.PHONY: build run soak test test-go test-web lint generated web e2e bench gpu-backend gpu-test smollm2 setup clean
 .DEFAULT_GOAL := build
 
 # llama.cpp is compiled with flags of its own: see scripts/cgo.
@@ -47,7 +48,8 @@ test: test-go test-web
 # and of large tables, and simulated studies and sweeps are about time, other processes and numbers, and run without the race detector.
 test-go: build
 	$(cgo) go vet ./...
-	go test -race -timeout 20m $(others)
+	@scripts/setup postgres
+	scripts/postgres go test -race -timeout 20m $(others)
 	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable' ./internal/web
 	go test -timeout 20m -run 'Covered|Flat|Active' ./internal/study
 	go test -timeout 20m -run 'Coverage|Reweighting|Refinement' ./internal/sweep

@@ -99,7 +99,7 @@ func (s *Store) Close() error {
 // Ping reports whether the database answers and can be read.
 func (s *Store) Ping(ctx context.Context) error {
 	var n int
-	return wrap(s.read.NewRaw("SELECT COUNT(*) FROM (SELECT 1 FROM meta LIMIT 1) AS some").Scan(ctx, &n), "ping")
+	return wrap(s.read.NewRaw("SELECT COUNT(*) FROM (SELECT 1 FROM meta LIMIT 1) AS probe").Scan(ctx, &n), "ping")
 }
 
 // tx runs f in one writing transaction.
