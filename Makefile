@@ -76,6 +76,12 @@ web:
 generated: web
 	git diff --exit-code -- web
 
+# The tests of crashes with more rounds, and a proxy that misbehaves, a full disk and SIGTERM in every state: about a minute a round.
+ROUNDS ?= 10
+
+soak: build
+	REALIGN_SOAK=$(ROUNDS) REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 3h -v -run 'Soak|Crash|SomebodyElse' ./internal/web
+
 e2e: build
 	@scripts/setup web e2e
 	npm run e2e --silent

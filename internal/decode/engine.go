@@ -238,7 +238,7 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 	if err := e.checkTokens(&req); err != nil {
 		return nil, err
 	}
-	j := &Job{engine: e, request: req, prompt: prompt, emit: emit, done: make(chan struct{})}
+	j := &Job{engine: e, request: req, prompt: prompt, emit: emit, done: make(chan struct{}), stops: stopTokens(e.vocab, req.Sampling.Stop)}
 	if !e.do(func() { err = e.enqueue(j) }) {
 		return nil, fault.New(fault.Unavailable, "the engine is closed")
 	}

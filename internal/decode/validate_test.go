@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"realign/internal/decode"
+	"realign/internal/decode/decodetest"
 	"realign/internal/fault"
 )
 
@@ -28,6 +29,28 @@ func TestRefusedBeforeAnyModel(t *testing.T) {
 		c.edit(&r)
 		if f := fault.Of(r.Validate(3)); f == nil || f.Kind != fault.Invalid || f.Field != c.field {
 			t.Errorf("%s: %v, want an invalid %s", name, f, c.field)
+		}
+	}
+}
+
+// TestStopThatIsAControlToken: a stop string ends a reply also where it spells a token that has no text.
+func TestStopThatIsAControlToken(t *testing.T) {
+	e := decode.NewEngine(decodetest.New(decodetest.Options{Seed: 3}), decode.Config{})
+	defer e.Close()
+	for _, mapped := range []bool{false, true} {
+		r := request(0.5)
+		r.Sampling.MaxTokens, r.Sampling.IgnoreEnd = 40, true
+		r.Sampling.Bias = map[decode.Token]float64{decodetest.Turn: 60}
+		if mapped {
+			r.Lanes, r.Map = nil, &decode.Map{From: 0, To: 1, Branches: 8}
+		}
+		if end := run(t, e, r).end(0); end.Reason != decode.EndLength {
+			t.Errorf("without the stop string: %s", end.Reason)
+		}
+		r.Sampling.Stop = []string{"x y z", "|"}
+		got := run(t, e, r)
+		if end := got.end(0); end.Reason != decode.EndStop {
+			t.Errorf("map %v: the reply ends with %q after %d tokens", mapped, end.Reason, len(got.tokens(0)))
 		}
 	}
 }

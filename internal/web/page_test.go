@@ -746,3 +746,32 @@ func TestReadyKnowsTheDatabase(t *testing.T) {
 	}
 	p.get("/healthz", 200)
 }
+
+// TestRightToLeft: texts of people and models have the direction that they are written in.
+func TestRightToLeft(t *testing.T) {
+	w := newWorld(t, setup{})
+	p := w.person()
+	const said = "ما رأيك في الفيلم؟"
+	made := p.ran(func(s map[string]any) { s["prompt"] = said })
+	_, token := p.shared(made)
+	id, path := w.openStudy(p, studyFields("prompts", said, "title", said))
+	rater := w.annotator(path, "Sara")
+	around := regexp.MustCompile(`<(\w+)([^<>]*)>\s*` + regexp.QuoteMeta(said))
+	for page, body := range map[string]string{
+		"a run": p.get("/s/"+made.Session, 200), "a comparison": p.get("/c/"+token, 200), "sessions": p.get("/sessions", 200), "studies": p.get("/studies", 200),
+		"a study": p.get("/studies/"+id, 200), "a question": rater.get(path, 200), "the playground": p.get("/?run="+made.Run, 200),
+	} {
+		found := around.FindAllStringSubmatch(body, -1)
+		if len(found) == 0 {
+			t.Errorf("%s does not show it", page)
+		}
+		for _, m := range found {
+			if m[1] != "title" && m[1] != "span" && !strings.Contains(m[2], `dir="auto"`) {
+				t.Errorf("%s: %.200s", page, m[0])
+			}
+		}
+		if m := regexp.MustCompile(`<(\w+)([^<>]*data-text[^<>]*)>`).FindStringSubmatch(body); m != nil && !strings.Contains(m[2], `dir="auto"`) {
+			t.Errorf("%s: %s", page, m[0])
+		}
+	}
+}

@@ -24,7 +24,8 @@ import (
 // annotators answer, and checks that every answer that was acknowledged is stored, as it was given and once, and
 // that decoding goes on where it stopped. It needs the program: REALIGN_BIN=$PWD/bin/realign go test -run CrashLosesNoRating ./internal/web
 func TestCrashLosesNoRating(t *testing.T) {
-	const rounds, annotators = 3, 20
+	const annotators = 20
+	rounds := soakRounds(t, 3)
 	d := newDaemon(t)
 	d.start()
 	defer func() { d.kill() }()
@@ -94,7 +95,7 @@ func TestCrashLosesNoRating(t *testing.T) {
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
-		t.Logf("round %d: %d answers acknowledged, %d stored", round, len(c.kept), len(stored))
+		t.Logf("soak: kill -9 while people rate, round %d: %d answers acknowledged, %d stored", round, len(c.kept), len(stored))
 		if len(c.kept) == 0 {
 			t.Error("nothing was acknowledged before the kill")
 		}
