@@ -44,13 +44,24 @@ func TestStopThatIsAControlToken(t *testing.T) {
 		if mapped {
 			r.Lanes, r.Map = nil, &decode.Map{From: 0, To: 1, Branches: 8}
 		}
-		if end := run(t, e, r).end(0); end.Reason != decode.EndLength {
-			t.Errorf("without the stop string: %s", end.Reason)
-		}
-		r.Sampling.Stop = []string{"x y z", "|"}
-		got := run(t, e, r)
-		if end := got.end(0); end.Reason != decode.EndStop {
-			t.Errorf("map %v: the reply ends with %q after %d tokens", mapped, end.Reason, len(got.tokens(0)))
+		for _, stop := range [][]string{nil, {"x y z", "|"}} {
+			r.Sampling.Stop = stop
+			var reasons []string
+			for _, event := range run(t, e, r).all {
+				if event.Type == decode.EventEnd && event.Reason != "" {
+					reasons = append(reasons, event.Reason)
+				}
+				if event.Branch != nil {
+					reasons = append(reasons, event.Branch.Reason)
+				}
+			}
+			want := decode.EndLength
+			if stop != nil {
+				want = decode.EndStop
+			}
+			if len(reasons) == 0 || reasons[0] != want {
+				t.Errorf("map %v, stop %q: replies end with %q, want %q", mapped, stop, reasons, want)
+			}
 		}
 	}
 }
