@@ -80,7 +80,7 @@ generated: web
 ROUNDS ?= 10
 
 soak: build
-	REALIGN_SOAK=$(ROUNDS) REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 3h -v -run 'Soak|Crash|SomebodyElse' ./internal/web
+	REALIGN_SOAK_ROUNDS=$(ROUNDS) REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 3h -v -run 'Soak|Crash|SomebodyElse' ./internal/web
 
 e2e: build
 	@scripts/setup web e2e

@@ -23,21 +23,21 @@ import (
 )
 
 // The soak is what make soak runs: the tests of crashes with more rounds, and those below, against the real program. Its
-// length is the number of rounds in REALIGN_SOAK.
+// length is the number of rounds in REALIGN_SOAK_ROUNDS.
 
 // soakRounds is how often a test repeats what it does: usual, or as the soak says.
 func soakRounds(t *testing.T, usual int) int {
 	t.Helper()
-	text := os.Getenv("REALIGN_SOAK")
+	text := os.Getenv("REALIGN_SOAK_ROUNDS")
 	if text == "" {
 		if usual == 0 {
-			t.Skip("REALIGN_SOAK is not set: see make soak")
+			t.Skip("REALIGN_SOAK_ROUNDS is not set: see make soak")
 		}
 		return usual
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		t.Fatalf("REALIGN_SOAK is %q, where a number of rounds belongs", text)
+		t.Fatalf("REALIGN_SOAK_ROUNDS is %q, where a number of rounds belongs", text)
 	}
 	return n
 }

@@ -109,10 +109,10 @@ func (q *Queue) next(m *nats.Msg) {
 		return
 	}
 	if _, asks := q.asking.LoadOrStore(worker, true); asks {
-		return // one piece at a time
+		_ = m.Respond(nil) // one piece at a time
+		return
 	}
 	q.do(func() {
-		defer q.asking.Delete(worker)
 		if err := q.give(consumer.(jetstream.Consumer), worker, m); err != nil && q.pool.ctx.Err() == nil {
 			q.pool.log.Warn("hand out work", "worker", worker, "error", err)
 		}
@@ -124,13 +124,15 @@ func (q *Queue) give(consumer jetstream.Consumer, worker string, m *nats.Msg) er
 	ctx, cancel := context.WithTimeout(q.pool.ctx, nextWait)
 	defer cancel()
 	batch, err := consumer.Fetch(1, jetstream.FetchContext(ctx))
-	if err != nil {
-		return errors.Join(err, m.Respond(nil))
+	var message jetstream.Msg
+	if err == nil {
+		message = <-batch.Messages() // nil when it is closed without any
+		err = batch.Error()
 	}
-	for message := range batch.Messages() {
+	q.asking.Delete(worker) // it may ask again as soon as it has this answer
+	if message != nil {
 		return q.hand(message, worker, m)
 	}
-	err = batch.Error()
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, nats.ErrTimeout) {
 		err = nil
 	}
