@@ -440,7 +440,7 @@ func TestLinksLeadBackToTheirRun(t *testing.T) {
 	short := p.ran(func(s map[string]any) { s["prompt"] = "abcabc" })
 	p.shared(short)
 	back := func(run message) string {
-		return `<a class="item-title" href="/s/` + run.Session + "?run=" + run.Run + `">`
+		return `<a class="item-title" dir="auto" href="/s/` + run.Session + "?run=" + run.Run + `">`
 	}
 	words := regexp.MustCompile(`<p class="item-words">([^<]*)</p>`)
 	body := p.get("/shares", 200)
@@ -455,7 +455,7 @@ func TestLinksLeadBackToTheirRun(t *testing.T) {
 	// Without its session a link stays, and leads nowhere until the session is back.
 	p.post("/sessions/"+made.Session+"/delete", http.StatusSeeOther)
 	body = p.get("/shares", 200)
-	if strings.Contains(body, back(made)) || !strings.Contains(body, `<span class="item-title">A title</span>`) || !words.MatchString(body) {
+	if strings.Contains(body, back(made)) || !strings.Contains(body, `<span class="item-title" dir="auto">A title</span>`) || !words.MatchString(body) {
 		t.Errorf("a link of a deleted session\n%s", body)
 	}
 	p.post("/sessions/"+made.Session+"/restore", http.StatusSeeOther)
