@@ -6,6 +6,7 @@
 #   make lint     formatting, vet, staticcheck, generated code, known vulnerabilities
 #   make e2e      the browser tests
 #   make memory   the peak of the server's memory, whatever is sent to it (minutes; needs /proc)
+#   make soak     a server and its workers killed, cut off, out of disk and told to stop, again and again (not in CI)
 #   make bench    the engine against bare forward passes, shared work against separate runs, and Realign against
 #                 transformers, on both pairs (PYTHON=… names a Python with training/requirements.txt)
 #   make gpu-backend  llama.cpp for GPUs, BACKEND=vulkan (the default), cuda or hip: see docs/gpu.md
@@ -14,7 +15,7 @@
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 
-.PHONY: build run test test-go test-web lint generated web e2e memory bench gpu-backend gpu-test smollm2 setup clean
+.PHONY: build run test test-go test-web lint generated web e2e memory soak bench gpu-backend gpu-test smollm2 setup clean
 .DEFAULT_GOAL := build
 
 # llama.cpp is compiled with flags of its own: see scripts/cgo.
@@ -48,7 +49,8 @@ test: test-go test-web
 # and of large tables, and simulated studies and sweeps are about time, other processes and numbers, and run without the race detector.
 test-go: build
 	$(cgo) go vet ./...
-	go test -race -timeout 20m $(others)
+	@scripts/setup postgres
+	scripts/postgres go test -race -timeout 20m $(others)
 	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable' ./internal/web
 	go test -timeout 20m -run 'Covered|Flat|Active' ./internal/study
 	go test -timeout 20m -run 'Coverage|Reweighting|Refinement' ./internal/sweep
@@ -77,6 +79,12 @@ web:
 # What is committed is what the sources make.
 generated: web
 	git diff --exit-code -- web
+
+# The tests of crashes with more rounds, and a proxy that misbehaves, a full disk and SIGTERM in every state: about a minute a round.
+ROUNDS ?= 10
+
+soak: build
+	REALIGN_SOAK_ROUNDS=$(ROUNDS) REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 3h -v -run 'Soak|Crash|SomebodyElse' ./internal/web
 
 e2e: build
 	@scripts/setup web e2e

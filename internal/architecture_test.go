@@ -28,11 +28,14 @@ var allowed = map[string][]string{
 	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                   // public pairs by name
 	"internal/pair/fetch":      {"internal/fault", "internal/pair/modelstore", "golang.org/x/..."},                                      // downloads into the stores
 	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
-	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"},                                                         // files of prompts: what is decoded is a conversation
-	"internal/study":           {"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/prompt", "gonum.org/...", "internal/spreadsheet"}, // outputs are decoded as runs are
-	"internal/sweep":           {"internal/fault", "internal/decode", "internal/prompt", "gonum.org/..."},
-	"internal/sweep/config":    {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
-	"internal/spreadsheet":     {},                                                          // CSV that spreadsheets open
+	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"}, // files of prompts: what is decoded is a conversation
+	"internal/study": {
+		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/prompt", "gonum.org/...", "internal/spreadsheet", // outputs are decoded as runs are
+		"golang.org/x/text/...", // names of annotators that look alike
+	},
+	"internal/sweep":        {"internal/fault", "internal/decode", "internal/prompt", "gonum.org/..."},
+	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
+	"internal/spreadsheet":  {},                                                          // CSV that spreadsheets open
 	"internal/sweep/reward": {
 		"internal/fault", "internal/decode", "internal/sweep", "internal/sandbox",
 		"models/demo", // the classifiers that the demo pair was trained and checked by

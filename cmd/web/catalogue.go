@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"realign/internal/fault"
@@ -36,7 +37,10 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 	}
 	files := p.Files()
 	wanted := files[:1:1]
-	for _, name := range aligned {
+	for i, name := range aligned {
+		if slices.Contains(aligned[:i], name) {
+			return nil, nil, fault.Field("aligned", "%.80q is named twice", name)
+		}
 		found := false
 		for _, f := range files[1:] {
 			if f.Role == name {

@@ -53,6 +53,8 @@ type cli struct {
 	Keys    keysCommand    `cmd:"" help:"Make, list and revoke the keys of programs that use the API."`
 	Devices devicesCommand `cmd:"" help:"List the GPUs that models can be put on."`
 	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`
+	Doctor  doctorCommand  `cmd:"" help:"Look whether the database, the data folder, the disk, the pairs and NATS are as a server needs them."`
+	Token   tokenCommand   `cmd:"" help:"Print the token that workers show to join the server of a data folder, for all pairs or for one."`
 	Logits  logitsCommand  `cmd:"" hidden:"" help:"${logits_help}"`
 	Bench   benchCommand   `cmd:"" help:"Time the engine against bare forward passes of the same shapes."`
 	Version versionCommand `cmd:"" help:"Show the version of this program and of what it decodes with."`
@@ -78,6 +80,11 @@ func Run(ctx context.Context, args []string, h host) int {
 	}
 	if err != nil {
 		return h.fail(fault.New(fault.Invalid, "%v", err))
+	}
+	for _, f := range k.Flags() {
+		if f.Name == "data" && f.Target.String() == "" {
+			return h.fail(fault.Field("--data", "HOME is not set, so there is no folder to keep things in: name one"))
+		}
 	}
 	log := slog.New(c.logHandler(h.stderr, k.Command()))
 	slog.SetDefault(log) // the llama package logs by itself
@@ -168,6 +175,7 @@ func (f pairFlags) registered() string { return filepath.Join(f.Data, "pairs") }
 // sums remembers the SHA-256 of model files in the data folder, if there is one.
 func (f pairFlags) sums() *pair.Sums { return pair.OpenSums(filepath.Join(f.Data, "checksums.json")) }
 
+// dataFolder is where things are kept by default; "" where the environment names no home.
 func dataFolder() string {
 	if base := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(base) {
 		return filepath.Join(base, "realign")
@@ -175,7 +183,7 @@ func dataFolder() string {
 	if home, err := os.UserHomeDir(); err == nil {
 		return filepath.Join(home, ".local", "share", "realign")
 	}
-	return "realign-data"
+	return ""
 }
 
 // modelFlags are the sizes of the models' contexts.

@@ -25,18 +25,31 @@ func TestWorkerRefused(t *testing.T) {
 	}
 	defer pool.Close()
 	addr := pool.URL()[strings.LastIndex(pool.URL(), "@")+1:]
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(right+"\n"), 0o600); err != nil {
+	data := t.TempDir()
+	file, err := keepToken(data, pool)
+	if err != nil {
 		t.Fatal(err)
 	}
+	shown := func(args ...string) string {
+		code, out, bad := run(t, "", append([]string{"token", "--data", data}, args...)...)
+		if code != 0 || bad != "" || strings.Contains(out, right) != (len(args) == 0) {
+			t.Fatalf("token %v: %d %q %q", args, code, out, bad)
+		}
+		return strings.TrimSpace(out)
+	}
+	all, forPair, forOther := shown(), shown("--pair", "demo"), shown("--pair", "other")
+	_, pin, _ := strings.Cut(all, right)
 	for name, test := range map[string]struct {
 		models string
 		args   []string
 		code   int
 		say    string
 	}{
-		"no token":      {here, []string{"--nats", addr}, 6, addr + " does not take the token"},
-		"another token": {here, []string{"--nats", addr, "--nats-token", wrong}, 6, "does not take the token"},
+		"no token":      {here, []string{"--nats", addr, "--nats-token", "x" + pin}, 6, addr + " does not take the token"},
+		"unknown":       {here, []string{"--nats", addr, "--nats-token", right}, 6, "does not trust the certificate"},
+		"its token":     {elsewhere, []string{"--nats", addr, "--nats-token", forPair}, 4, "another file of warm"},
+		"of another":    {here, []string{"--nats", addr, "--nats-token", forOther}, 6, "does not take the token"},
+		"another token": {here, []string{"--nats", addr, "--nats-token", wrong + pin}, 6, "does not take the token"},
 		"another file":  {elsewhere, []string{"--nats", addr, "--nats-token-file", file}, 4, "another file of warm"},
 		"nobody there":  {here, []string{"--nats", "nats://" + right + "@127.0.0.1:1", "--wait", "10ms"}, 7, "no NATS server answers at 127.0.0.1:1"},
 		"no such pair":  {here, []string{"--nats", addr, "--nats-token", right, "--pair", "nobody"}, 2, "--pair"},

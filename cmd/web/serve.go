@@ -34,10 +34,14 @@ type serveCommand struct {
 	DB   string `name:"db" placeholder:"DSN" help:"Database: postgres://… or sqlite:PATH. Default: realign.db in the data folder."`
 	Pair string `default:"demo" placeholder:"NAME" help:"Pair to load at once."`
 
-	Auth       string   `enum:"none,password" default:"none" help:"Who may use the server: whoever reaches it (none), or who knows the password."`
-	Password   string   `placeholder:"TEXT" help:"The password; better given as REALIGN_PASSWORD."`
-	PublicURL  *url.URL `name:"public-url" placeholder:"URL" help:"Address that people use, when a proxy stands before the server."`
-	TrustProxy bool     `name:"trust-proxy" help:"Believe a proxy's X-Forwarded-For."`
+	Auth      string   `enum:"none,password" default:"none" help:"Who may use the server: whoever reaches it (none), or who knows the password."`
+	Password  string   `placeholder:"TEXT" help:"The password; better given as REALIGN_PASSWORD."`
+	PublicURL *url.URL `name:"public-url" placeholder:"URL" help:"Address that people use, when a proxy stands before the server."`
+	TLSCert   string   `name:"tls-cert" placeholder:"FILE" help:"Serve over TLS with this certificate (PEM, with its chain)."`
+	TLSKey    string   `name:"tls-key" placeholder:"FILE" help:"The certificate's private key (PEM)."`
+
+	TrustedProxy []string `name:"trusted-proxy" sep:"," placeholder:"CIDR,…" help:"Addresses or networks of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed. Default: none."`
+	TrustProxy   bool     `name:"trust-proxy" hidden:"" help:"Was replaced by --trusted-proxy."`
 
 	Endpoints []string `sep:"," placeholder:"URL,…" help:"Addresses that rewards of sweeps may ask, each with all below it. Default: none. Keys that they send are environment variables named REALIGN_KEY_…."`
 
@@ -52,13 +56,26 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	if err := web.CheckBind(c.Addr, mode); err != nil {
 		return flagged(err)
 	}
-	listener, err := web.Listen(c.Addr)
+	if c.TrustProxy {
+		return fault.Field("--trust-proxy", "is no longer there, since anybody's X-Forwarded-For was believed: name the proxies with --trusted-proxy")
+	}
+	trusted, err := web.ParseProxies(c.TrustedProxy)
+	if err != nil {
+		return flagged(err)
+	}
+	listener, err := web.Listen(c.Addr, web.Certificate{CertFile: c.TLSCert, KeyFile: c.TLSKey})
 	if err != nil {
 		return flagged(err)
 	}
 	defer listener.Close()
+	keepPrivate()
 	if err := checkFolder(c.Data); err != nil {
 		return err
+	}
+	if n, err := store.Protect(c.Data); err != nil {
+		return flagged(err)
+	} else if n > 0 {
+		log.Warn("files in the data folder could be read by other users of this machine, and are closed to them now", "files", n)
 	}
 
 	db, err := store.Open(ctx, store.Config{Data: c.Data, DSN: c.DB, Exclusive: true})
@@ -125,16 +142,24 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	pages, err := web.New(web.Config{
 		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
-		Secret: secret, PublicURL: c.PublicURL, TrustProxy: c.TrustProxy, Queue: c.Queue,
+		Secret: secret, PublicURL: c.PublicURL, Proxies: trusted, Logins: db, Database: db, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db, Keys: db,
 	})
 	if err != nil {
 		return flagged(err)
 	}
 	if c.NATSListen != "" {
-		log.Info("workers may join", "nats", c.NATSListen)
+		path, err := keepToken(c.Data, pool)
+		if err != nil {
+			return err
+		}
+		log.Info("workers may join", "nats", c.NATSListen, "token", path)
 	}
-	log.Info("serving", "url", "http://"+listener.Addr().String(), "build", build())
+	scheme := "http://"
+	if c.TLSCert != "" {
+		scheme = "https://"
+	}
+	log.Info("serving", "url", scheme+listener.Addr().String(), "build", build())
 	err = pages.Serve(ctx, listener)
 	log.Info("stopping")
 	// The hub first: runs that wait for their pair to load are refused, so that no socket waits for them.

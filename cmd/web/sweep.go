@@ -99,6 +99,11 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return flagged(err)
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
+	if c.NATSListen != "" {
+		if _, err := keepToken(c.Out, pool); err != nil {
+			return err
+		}
+	}
 	queue, err := pool.Queue(ctx)
 	if err != nil {
 		return err

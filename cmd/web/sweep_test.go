@@ -3,9 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -131,8 +137,34 @@ func TestSweepBadInput(t *testing.T) {
 	}
 }
 
+// certificate makes a certificate for this machine, and its key, as files.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	signed, err := x509.CreateCertificate(rand.Reader, &about, &about, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for name, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: signed}, key: {Type: "PRIVATE KEY", Bytes: der}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
 // TestSweepOverTwoWorkers: two workers, processes of their own that were there first and joined over NATS, share a sweep; one is
-// killed in the middle. Every cell is there once, and the ticket is the one of a single worker.
+// killed in the middle. They trust the server's certificate because the system does. Every cell is there once, and the ticket is the one of a single worker.
 func TestSweepOverTwoWorkers(t *testing.T) {
 	t.Setenv("REALIGN_MODELS", models(t))
 	t.Setenv("REALIGN_DATA", t.TempDir())
@@ -147,9 +179,11 @@ func TestSweepOverTwoWorkers(t *testing.T) {
 	}
 	at := free.Addr().String()
 	free.Close()
+	cert, key := certificate(t)
 	var workers []*exec.Cmd
 	for range 2 {
 		w := exec.Command(os.Args[0], "worker", "--pair=demo", "--nats="+at)
+		w.Env = append(os.Environ(), "SSL_CERT_FILE="+cert)
 		if err := w.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +195,7 @@ func TestSweepOverTwoWorkers(t *testing.T) {
 	bad := &lines{news: make(chan struct{}, 1)}
 	ended := make(chan int, 1)
 	go func() {
-		ended <- Run(t.Context(), []string{"sweep", "--config", file, "--out", out, "--nats-listen", at, "--no-workers"},
+		ended <- Run(t.Context(), []string{"sweep", "--config", file, "--out", out, "--nats-listen", at, "--nats-tls-cert", cert, "--nats-tls-key", key, "--no-workers"},
 			host{stdin: strings.NewReader(""), stdout: &said, stderr: bad, open: openTable})
 	}()
 	bad.until(t, "results in ") // from then on the database is there

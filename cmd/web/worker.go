@@ -21,7 +21,7 @@ type workerCommand struct {
 
 	Wait  time.Duration `default:"30s" placeholder:"TIME" help:"How long to wait at first for a NATS server that does not answer."`
 	Queue int           `default:"64" help:"Requests that may wait for room."`
-	ID    string        `name:"worker-id" hidden:"" help:"Given by the server that started it."`
+	ID    string        `name:"worker-id" placeholder:"NAME" help:"Name of this worker, unlike all others'. Default: one is made up."`
 	Child bool          `hidden:"" help:"End when the standard input does."`
 }
 

@@ -241,7 +241,7 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 	if req.SeedByPrompt {
 		req.Seed = promptSeed(req.Seed, prompt)
 	}
-	j := &Job{engine: e, request: req, prompt: prompt, emit: emit, done: make(chan struct{})}
+	j := &Job{engine: e, request: req, prompt: prompt, emit: emit, done: make(chan struct{}), stops: stopTokens(e.vocab, req.Sampling.Stop)}
 	if req.Encode {
 		return j, j.encoded(e.vocab, e.config.Now())
 	}

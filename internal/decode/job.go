@@ -14,6 +14,7 @@ type Job struct {
 	prompt  []Token
 	emit    func(Event)
 	done    chan struct{}
+	stops   map[Token]bool // stop strings that are control tokens, which have no text to be found in
 
 	// The rest belongs to the engine's loop.
 	slots    []*slot   // reference, then the request's aligned models
@@ -170,11 +171,25 @@ func (j *Job) takeSeq() Seq {
 	return s
 }
 
-// ending is the reason to end a stream after a token (an end token?), or "". generated and length count its own tokens and those of
-// its history, this one included.
-func (j *Job) ending(end bool, s *speller, generated, length int) string {
+const noToken Token = -1
+
+// stopTokens are the stop strings that are the spelling of one control token each.
+func stopTokens(vocab Vocabulary, stops []string) map[Token]bool {
+	found := map[Token]bool{}
+	for _, stop := range stops {
+		tokens, err := vocab.Encode(stop, true)
+		if err == nil && len(tokens) == 1 && len(vocab.Piece(tokens[0])) == 0 {
+			found[tokens[0]] = true
+		}
+	}
+	return found
+}
+
+// ending is the reason to end a stream after a token that it chose (noToken: one that it was given), or "". generated and length
+// count its own tokens and those of its history, this one included.
+func (j *Job) ending(chosen Token, s *speller, generated, length int) string {
 	switch {
-	case end && !j.request.Sampling.IgnoreEnd, s.stop():
+	case chosen != noToken && j.engine.vocab.End(chosen) && !j.request.Sampling.IgnoreEnd, j.stops[chosen], s.stop():
 		return EndStop
 	case generated >= j.request.Sampling.MaxTokens, length > j.context:
 		return EndLength

@@ -171,8 +171,11 @@ func (l *lane) follow(vocab Vocabulary, length int) bool {
 		event.Bytes = piece
 	}
 	l.speller.add(event, piece)
-	forced := event.Index < len(l.spec.Prefix)
-	if reason := l.job.ending(vocab.End(event.ID) && !forced, &l.speller, len(l.generated), length); reason != "" {
+	chosen := event.ID
+	if event.Index < len(l.spec.Prefix) {
+		chosen = noToken
+	}
+	if reason := l.job.ending(chosen, &l.speller, len(l.generated), length); reason != "" {
 		l.end(reason, nil)
 	} else {
 		l.speller.release(false, l.job.emit)

@@ -132,7 +132,7 @@ func (s *span) follow(t Token, vocab Vocabulary, length int) bool {
 	s.generated = append(s.generated, t)
 	s.job.tokens++
 	s.speller.add(Event{Type: EventToken}, vocab.Piece(t))
-	if reason := s.job.ending(vocab.End(t), &s.speller, len(s.generated), length); reason != "" {
+	if reason := s.job.ending(t, &s.speller, len(s.generated), length); reason != "" {
 		s.end(reason, nil)
 	} else {
 		s.speller.release(false, s.spell)

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -13,6 +14,11 @@ import (
 func (r *Request) Validate(n int) error {
 	if n < 1 || n > MaxAligned {
 		return fault.Field("aligned", "%d aligned models, where 1 to %d can be mixed", n, MaxAligned)
+	}
+	for i, name := range r.Aligned {
+		if slices.Contains(r.Aligned[:i], name) {
+			return fault.Field("aligned", "%.80q is named twice: its λ would be the sum of both", name)
+		}
 	}
 	if err := r.Prompt.validate(); err != nil {
 		return err
@@ -67,6 +73,9 @@ func (p *Prompt) validate() error {
 	}
 	if len(p.Tokens) > 0 {
 		set++
+		if slices.Min(p.Tokens) < 0 {
+			return fault.Field("prompt", "token %d is negative", slices.Min(p.Tokens))
+		}
 	}
 	switch {
 	case set == 0:
@@ -101,6 +110,9 @@ func CheckLanes(lanes []Lane, n, maxTokens int) error {
 		}
 		if len(l.Prefix) > maxTokens {
 			return fault.Field("prefix", "%d tokens, more than max_tokens (%d)", len(l.Prefix), maxTokens)
+		}
+		if len(l.Prefix) > 0 && slices.Min(l.Prefix) < 0 {
+			return fault.Field("prefix", "token %d is negative", slices.Min(l.Prefix))
 		}
 		last := -1
 		for _, c := range l.Changes {
@@ -152,7 +164,10 @@ func (s *Sampling) Validate() error {
 			return fault.Field("stop", "a stop string of %d bytes, where 1 to %d are allowed", len(stop), MaxStopBytes)
 		}
 	}
-	for _, b := range s.Bias {
+	for t, b := range s.Bias {
+		if t < 0 {
+			return fault.Field("bias", "token %d is negative", t)
+		}
 		if math.IsNaN(b) || math.IsInf(b, 1) {
 			return fault.Field("bias", "%v is not a finite number", b)
 		}

@@ -68,6 +68,8 @@ func wrapPostgres(err error, state string) error {
 	switch {
 	case state == "53100":
 		return fault.Wrap(err, fault.Unavailable, "the disk is full")
+	case state == "22021", state == "22P05":
+		return fault.Wrap(err, fault.Invalid, "a text has characters that the database cannot keep")
 	case state == "25006":
 		return fault.Wrap(err, fault.Unavailable, "the database is read-only")
 	case strings.HasPrefix(state, "23"):

@@ -7,6 +7,8 @@ import (
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"realign/internal/fault"
 )
 
 //go:embed migrations
@@ -20,12 +22,24 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	current, known, err := steps.GetVersions(ctx)
+	if err != nil {
+		return err
+	}
+	if current > known {
+		return newer(current, known)
+	}
 	for range len(steps.ListSources()) + 1 {
 		if _, err = steps.Up(ctx); err == nil || !s.sqlite || ctx.Err() != nil {
 			break
 		}
 	}
 	return err
+}
+
+// newer refuses a database that a later program has changed: what this one does not know of it would be lost or damaged.
+func newer(current, known int64) error {
+	return fault.New(fault.Conflict, "the database is of version %d and this program knows versions up to %d: run the newer realign that made it, or restore a backup from before", current, known)
 }
 
 func (s *Store) steps() (*goose.Provider, error) {

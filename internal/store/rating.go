@@ -57,7 +57,7 @@ type annotatorRow struct {
 }
 
 func newAnnotatorRow(a study.Annotator, secretHash string) annotatorRow {
-	return annotatorRow{ID: a.ID, StudyID: a.Study, Name: a.Name, NameFold: fold(a.Name), SecretHash: secretHash, JoinedAt: a.JoinedAt.UnixMicro()}
+	return annotatorRow{ID: a.ID, StudyID: a.Study, Name: a.Name, NameFold: study.FoldName(a.Name), SecretHash: secretHash, JoinedAt: a.JoinedAt.UnixMicro()}
 }
 
 func (r *annotatorRow) annotator() study.Annotator {

@@ -16,14 +16,31 @@ import (
 	"realign/internal/fault"
 )
 
-func openSQLite(ctx context.Context, config Config) (*Store, error) {
+// sqlitePath is the file of a SQLite database.
+func sqlitePath(config Config) (string, error) {
 	path := strings.TrimPrefix(config.DSN, "sqlite:")
 	if path == "" {
 		path = filepath.Join(config.Data, "realign.db")
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
+		return "", fault.Field("db", "%s", err)
+	}
+	return path, nil
+}
+
+func openFile(path string, more ...string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", dsn(path, more...))
+	if err != nil {
 		return nil, fault.Field("db", "%s", err)
+	}
+	return db, nil
+}
+
+func openSQLite(ctx context.Context, config Config) (*Store, error) {
+	path, err := sqlitePath(config)
+	if err != nil {
+		return nil, err
 	}
 	if err := checkFolder(filepath.Dir(path)); err != nil {
 		return nil, err
@@ -34,14 +51,20 @@ func openSQLite(ctx context.Context, config Config) (*Store, error) {
 			return nil, err
 		}
 	}
-	write, err := sql.Open("sqlite", dsn(path, "_txlock=immediate"))
+	if err := closeFile(path); err != nil {
+		if s.lock != nil {
+			_ = s.lock.Close()
+		}
+		return nil, fault.Field("db", "cannot open %s: %s", path, reason(err))
+	}
+	write, err := openFile(path, "_txlock=immediate")
 	if err != nil {
-		return nil, fault.Field("db", "%s", err)
+		return nil, err
 	}
 	write.SetMaxOpenConns(1)
-	read, err := sql.Open("sqlite", dsn(path, "_pragma=query_only(1)"))
+	read, err := openFile(path, "_pragma=query_only(1)")
 	if err != nil {
-		return nil, fault.Field("db", "%s", err)
+		return nil, err
 	}
 	read.SetMaxOpenConns(max(4, runtime.NumCPU()))
 	read.SetMaxIdleConns(max(4, runtime.NumCPU()))
@@ -56,8 +79,8 @@ func openSQLite(ctx context.Context, config Config) (*Store, error) {
 
 // dsn names the file and how every connection to it behaves. Waiting for locks comes first, since setting
 // the others may need one. With synchronous=FULL a commit is on the disk when it returns.
-func dsn(path, more string) string {
-	pragmas := []string{
+func dsn(path string, more ...string) string {
+	pragmas := append([]string{
 		"_pragma=busy_timeout(5000)",
 		"_pragma=journal_mode(WAL)",
 		"_pragma=synchronous(FULL)",
@@ -65,8 +88,7 @@ func dsn(path, more string) string {
 		"_pragma=temp_store(MEMORY)",
 		"_pragma=cache_size(-16000)", // KiB
 		"_pragma=journal_size_limit(67108864)",
-		more,
-	}
+	}, more...)
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: strings.Join(pragmas, "&")}).String()
 }
 

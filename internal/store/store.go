@@ -51,7 +51,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	var s *Store
 	var err error
 	switch {
-	case strings.HasPrefix(config.DSN, "postgres://"), strings.HasPrefix(config.DSN, "postgresql://"):
+	case postgresDSN(config.DSN):
 		s, err = openPostgres(config.DSN)
 	case config.DSN == "", strings.HasPrefix(config.DSN, "sqlite:"):
 		s, err = openSQLite(ctx, config)
@@ -60,6 +60,12 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if config.Exclusive {
+		if err := s.quickCheck(ctx); err != nil {
+			_ = s.Close()
+			return nil, err
+		}
 	}
 	if err := s.migrate(ctx); err != nil {
 		_ = s.Close()
@@ -70,6 +76,10 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		return nil, wrap(err, "prepare")
 	}
 	return s, nil
+}
+
+func postgresDSN(dsn string) bool {
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
 }
 
 // Close closes the database. It is safe to call twice.
@@ -86,9 +96,10 @@ func (s *Store) Close() error {
 	return err
 }
 
-// Ping reports whether the database answers.
+// Ping reports whether the database answers and can be read.
 func (s *Store) Ping(ctx context.Context) error {
-	return wrap(s.read.PingContext(ctx), "ping")
+	var n int
+	return wrap(s.read.NewRaw("SELECT COUNT(*) FROM (SELECT 1 FROM meta LIMIT 1) AS probe").Scan(ctx, &n), "ping")
 }
 
 // tx runs f in one writing transaction.

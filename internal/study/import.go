@@ -435,10 +435,11 @@ func (s *Setup) caught(kind Kind, shown []*Output) (Catch, error) {
 // annotator finds or makes an annotator.
 func (p *parser) annotator(name string, at time.Time) (int, error) {
 	clean, err := CleanName(name)
-	if err != nil || clean != name {
+	if err != nil || len(strings.Fields(name)) != len(strings.Split(name, " ")) {
 		return 0, fault.Field("annotator", "%.70q is not a display name of 1 to %d characters", name, MaxName)
 	}
-	key := strings.ToLower(name)
+	name = clean // exports of earlier versions were not normalised
+	key := FoldName(name)
 	if k, ok := p.annotatorOf[key]; ok {
 		if p.annotators[k].Name != name {
 			return 0, fault.Field("annotator", "%q and %q differ only in their letters' case", name, p.annotators[k].Name)

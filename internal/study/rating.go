@@ -4,7 +4,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 
 	"realign/internal/fault"
 )
@@ -44,16 +48,37 @@ type Annotator struct {
 	JoinedAt time.Time
 }
 
-// CleanName is a display name as it is kept: one line. It is Invalid when empty or longer than MaxName.
+// CleanName is a display name as it is kept: one line, in Unicode's normal form KC, so that what looks alike is alike. It is
+// Invalid when empty, longer than MaxName, or with characters that cannot be seen or change how what stands around is read.
 func CleanName(name string) (string, error) {
-	name = strings.Join(strings.Fields(strings.ToValidUTF8(name, "")), " ")
+	if !utf8.ValidString(name) {
+		return "", fault.Field("name", "is not valid UTF-8")
+	}
+	name = strings.Join(strings.Fields(norm.NFKC.String(name)), " ")
 	if n := utf8.RuneCountInString(name); n == 0 || n > MaxName {
 		return "", fault.Field("name", "has %d characters, where 1 to %d are needed", n, MaxName)
 	}
-	if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", fault.Field("name", "has control characters")
+	if strings.ContainsFunc(name, hidden) {
+		return "", fault.Field("name", "has characters that cannot be seen, such as controls or marks of the direction of writing: leave them out")
 	}
 	return name, nil
+}
+
+// Characters that join letters of some scripts: they belong to names, and do not tell them apart.
+const (
+	nonJoiner = '\u200c'
+	joiner    = '\u200d'
+)
+
+// hidden reports whether a character shows nothing itself.
+func hidden(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) && r != joiner && r != nonJoiner || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Co)
+}
+
+// FoldName is the same for names that a person would take for one: of clean names, without regard to case.
+func FoldName(name string) string {
+	name = strings.NewReplacer(string(joiner), "", string(nonJoiner), "").Replace(name)
+	return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(name)))
 }
 
 // State of an assignment.

@@ -101,7 +101,7 @@ func (s *Setup) Outputs(item Item, answer decode.Answer) []Output {
 		o.Cell, o.Finish = cell, decode.EndError
 		switch {
 		case answer.Fault != nil:
-			o.Error = answer.Fault.Error()
+			o.Error = answer.Fault.Outside()
 			continue
 		case i >= len(answer.Replies):
 			o.Error = "the worker did not answer for this sample"

@@ -27,7 +27,8 @@ import (
 // what a browser had received is there after the restart, byte for byte, that every run that was cut off
 // says so, and that the database is whole. It needs the program: REALIGN_BIN=$PWD/bin/realign go test -run Crash ./internal/web
 func TestCrash(t *testing.T) {
-	const rounds, browsers, runsEach = 3, 25, 8
+	const browsers, runsEach = 25, 8
+	rounds := soakRounds(t, 3)
 	d := newDaemon(t)
 	var all []*browser
 	for range browsers {
@@ -52,7 +53,7 @@ func TestCrash(t *testing.T) {
 			received, cut = received+n, cut+c
 			b.conn.Close()
 		}
-		t.Logf("round %d: %d runs, %d events had been received, %d lanes were cut off", round, browsers*runsEach, received, cut)
+		t.Logf("soak: kill -9, round %d: %d runs, %d events had been received, %d lanes were cut off", round, browsers*runsEach, received, cut)
 		d.kill()
 		for _, b := range all {
 			b.runs = map[string]*track{}
@@ -101,14 +102,7 @@ func freeAddr(t *testing.T) string {
 
 func (d *daemon) start(more ...string) {
 	d.t.Helper()
-	d.log.Reset()
-	d.cmd = exec.Command(d.program, append([]string{"serve", "--data=" + d.data, "--addr=" + d.addr, "--queue=256"}, more...)...)
-	d.cmd.Dir = filepath.Dir(filepath.Dir(d.program))
-	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
-	d.cmd.WaitDelay = 5 * time.Second
-	if err := d.cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
+	d.launch(more...)
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		answer, err := http.Get("http://" + d.addr + "/readyz")
 		if err == nil {
@@ -121,6 +115,19 @@ func (d *daemon) start(more ...string) {
 			d.kill()
 			d.t.Fatalf("not ready:\n%s", d.log.String())
 		}
+	}
+}
+
+// launch starts the process without waiting for it.
+func (d *daemon) launch(more ...string) {
+	d.t.Helper()
+	d.log.Reset()
+	d.cmd = exec.Command(d.program, append([]string{"serve", "--data=" + d.data, "--addr=" + d.addr, "--queue=256"}, more...)...)
+	d.cmd.Dir = filepath.Dir(filepath.Dir(d.program))
+	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
+	d.cmd.WaitDelay = 5 * time.Second
+	if err := d.cmd.Start(); err != nil {
+		d.t.Fatal(err)
 	}
 }
 

@@ -53,9 +53,17 @@ func (s *Server) handleError(err error, c echo.Context) {
 	}
 }
 
-// outside is an error as people outside may see it, with its status. Echo's own errors (no such route,
+// outside is an error as people outside may see it, without paths of the server, with its status. Echo's own errors (no such route,
 // method not allowed, body too large) keep their status.
 func outside(err error) (*fault.Error, int) {
+	f, status := classify(err)
+	told := *f
+	told.Message = fault.WithoutPaths(f.Message)
+	return &told, status
+}
+
+// classify is an error of a known kind, with its status.
+func classify(err error) (*fault.Error, int) {
 	var known *fault.Error
 	var he *echo.HTTPError
 	if !errors.As(err, &known) && errors.As(err, &he) {
@@ -96,7 +104,7 @@ type wireError struct {
 }
 
 func errorBody(f *fault.Error) wireError {
-	e := wireError{Code: f.Kind, Field: f.Field, Message: f.Message}
+	e := wireError{Code: f.Kind, Field: f.Field, Message: fault.WithoutPaths(f.Message)}
 	if f.Kind == fault.Busy {
 		e.RetryAfter = retryAfter
 	}

@@ -71,6 +71,9 @@ func parseFrame(data []byte) (clientFrame, error) {
 		}
 		return f.trimmed(), badJSON(err)
 	}
+	if zeroInJSON(data) {
+		return f.trimmed(), fault.New(fault.Invalid, "a text has a zero character (U+0000)")
+	}
 	if len(f.Ref) > mostRefBytes {
 		return f.trimmed(), fault.Field("ref", "%d bytes, at most %d", len(f.Ref), mostRefBytes)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -47,10 +48,11 @@ type world struct {
 }
 
 type setup struct {
-	delay  time.Duration // of every pass
-	auth   AuthMode
-	public string
-	tune   func(*session.Config)
+	delay   time.Duration // of every pass
+	auth    AuthMode
+	public  string
+	proxies []netip.Prefix
+	tune    func(*session.Config)
 }
 
 func newWorld(t testing.TB, s setup) *world {
@@ -95,7 +97,7 @@ func newWorld(t testing.TB, s setup) *world {
 	w.Server, err = New(Config{
 		Hub: w.hub, Sessions: w.store, Shelf: &session.Shelf{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, Desk: w.desk,
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
-		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse",
+		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse", Logins: w.store, Database: w.store, Proxies: s.proxies,
 		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store,
 	})
 	if err != nil {

@@ -1,7 +1,9 @@
 package web
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -14,8 +16,19 @@ func (s *Server) healthz(c echo.Context) error {
 	return c.String(http.StatusOK, "ok\n")
 }
 
-// readyz is 200 while the default pair can decode.
+// pingTime is how long the database may take to answer /readyz.
+const pingTime = 2 * time.Second
+
+// readyz is 200 while the database answers and the default pair can decode.
 func (s *Server) readyz(c echo.Context) error {
+	if s.database != nil {
+		ctx, cancel := context.WithTimeout(c.Request().Context(), pingTime)
+		defer cancel()
+		if err := s.database.Ping(ctx); err != nil {
+			s.log.WarnContext(ctx, "not ready", "error", err)
+			return c.String(http.StatusServiceUnavailable, "the database does not answer\n")
+		}
+	}
 	status, _ := s.pairs.Status()
 	for _, p := range status {
 		if p.Name == s.defaultPair && p.State == pair.Ready {

@@ -6,7 +6,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
-	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -26,9 +25,9 @@ const (
 // stored or logged; the owner's id is its hash.
 
 // identify puts the owner of a request, if its cookie names one, into the context.
-func identify(next echo.HandlerFunc) echo.HandlerFunc {
+func (s *Server) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if secret := ownerSecret(c.Request()); secret != "" {
+		if secret := ownerSecret(s.kept(c.Request(), ownerCookie)); secret != "" {
 			c.Set(ownerCookie, secret)
 		}
 		return next(c)
@@ -52,29 +51,13 @@ func (s *Server) ensureOwner(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// cookie is a cookie that scripts cannot read and other sites cannot send along with a form.
-func (s *Server) cookie(c echo.Context, name, value string, age time.Duration) *http.Cookie {
-	return &http.Cookie{
-		Name: name, Value: value, Path: "/", MaxAge: int(age / time.Second),
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: s.secure(c.Request()),
-	}
-}
-
-// secure reports whether the browser reached us over TLS.
-func (s *Server) secure(r *http.Request) bool {
-	return r.TLS != nil || s.public != nil && s.public.Scheme == "https"
-}
-
-func ownerSecret(r *http.Request) string {
-	k, err := r.Cookie(ownerCookie)
-	if err != nil {
-		return ""
-	}
-	b, err := base64.RawURLEncoding.DecodeString(k.Value)
+// ownerSecret is the value of an owner's cookie, or "" if it is none.
+func ownerSecret(value string) string {
+	b, err := base64.RawURLEncoding.DecodeString(value)
 	if err != nil || len(b) != ownerBytes {
 		return ""
 	}
-	return k.Value
+	return value
 }
 
 // owner is the id under which a visitor's things are kept; "" for a visitor without the cookie.
@@ -109,6 +92,11 @@ func checkForm(next echo.HandlerFunc) echo.HandlerFunc {
 		got := c.Request().Header.Get(csrfHeader)
 		if got == "" {
 			got = c.FormValue(csrfField)
+		}
+		if r := c.Request(); r.Form != nil { // else the handler reads it piece by piece
+			if err := checkTexts(r.Form); err != nil {
+				return err
+			}
 		}
 		if want == "" || subtle.ConstantTimeCompare([]byte(got), []byte(want)) != 1 {
 			return fault.New(fault.Forbidden, "the form has expired: load the page again and repeat what you did")

@@ -363,6 +363,11 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 	}
 	w.person().post("/shares/"+id+"/revoke", http.StatusNotFound)
 	p.post("/shares/"+id+"/expire", http.StatusBadRequest, "expires_at", "2020-01-01")
+	for _, never := range []string{"0001-01-01", "0001-01-01T00:00", "0001-01-01T00:00:00Z", "0001-01-01T01:00:00+01:00"} {
+		if _, body := p.post("/shares/"+id+"/expire", http.StatusBadRequest, "expires_at", never); !strings.Contains(body, "in the past") {
+			t.Errorf("%s: %.200s", never, body)
+		}
+	}
 	p.post("/shares/"+id+"/expire", http.StatusBadRequest, "days", "-1")
 	p.post("/shares/"+id+"/expire", http.StatusSeeOther, "days", "1")
 	p.get("/c/"+token, 200)
@@ -435,7 +440,7 @@ func TestLinksLeadBackToTheirRun(t *testing.T) {
 	short := p.ran(func(s map[string]any) { s["prompt"] = "abcabc" })
 	p.shared(short)
 	back := func(run message) string {
-		return `<a class="item-title" href="/s/` + run.Session + "?run=" + run.Run + `">`
+		return `<a class="item-title" dir="auto" href="/s/` + run.Session + "?run=" + run.Run + `">`
 	}
 	words := regexp.MustCompile(`<p class="item-words">([^<]*)</p>`)
 	body := p.get("/shares", 200)
@@ -450,7 +455,7 @@ func TestLinksLeadBackToTheirRun(t *testing.T) {
 	// Without its session a link stays, and leads nowhere until the session is back.
 	p.post("/sessions/"+made.Session+"/delete", http.StatusSeeOther)
 	body = p.get("/shares", 200)
-	if strings.Contains(body, back(made)) || !strings.Contains(body, `<span class="item-title">A title</span>`) || !words.MatchString(body) {
+	if strings.Contains(body, back(made)) || !strings.Contains(body, `<span class="item-title" dir="auto">A title</span>`) || !words.MatchString(body) {
 		t.Errorf("a link of a deleted session\n%s", body)
 	}
 	p.post("/sessions/"+made.Session+"/restore", http.StatusSeeOther)
@@ -716,11 +721,57 @@ func TestEveryKindHasAStatus(t *testing.T) {
 	if status != 500 || f.Message != "internal error" {
 		t.Errorf("%d %q", status, f.Message)
 	}
+	f, status = outside(fault.Field("reference", "/srv/realign/pairs/mine/base.gguf is not a file"))
+	if status != 400 || f.Message != "base.gguf is not a file" {
+		t.Errorf("a path of the server is told: %d %q", status, f.Message)
+	}
 }
 
 func TestLaneTextIsWhole(t *testing.T) {
 	l := laneView(&session.Lane{Text: "ab…", Tokens: []session.Token{{Text: "a"}, {Text: "b"}}, Lane: decode.Lane{Lambda: decode.Vector{1}}})
 	if l.Tokens[1].Text != "b" || l.Tail != "…" {
 		t.Errorf("%+v, then %q", l.Tokens, l.Tail)
+	}
+}
+
+func TestReadyKnowsTheDatabase(t *testing.T) {
+	w := newWorld(t, setup{})
+	p := w.person()
+	p.get("/readyz", 200)
+	if err := w.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if body := p.get("/readyz", http.StatusServiceUnavailable); !strings.Contains(body, "database") {
+		t.Error(body)
+	}
+	p.get("/healthz", 200)
+}
+
+// TestRightToLeft: texts of people and models have the direction that they are written in.
+func TestRightToLeft(t *testing.T) {
+	w := newWorld(t, setup{})
+	p := w.person()
+	const said = "ما رأيك في الفيلم؟"
+	made := p.ran(func(s map[string]any) { s["prompt"] = said })
+	_, token := p.shared(made)
+	id, path := w.openStudy(p, studyFields("prompts", said, "title", said))
+	rater := w.annotator(path, "Sara")
+	around := regexp.MustCompile(`<(\w+)([^<>]*)>\s*` + regexp.QuoteMeta(said))
+	for page, body := range map[string]string{
+		"a run": p.get("/s/"+made.Session, 200), "a comparison": p.get("/c/"+token, 200), "sessions": p.get("/sessions", 200), "studies": p.get("/studies", 200),
+		"a study": p.get("/studies/"+id, 200), "a question": rater.get(path, 200), "the playground": p.get("/?run="+made.Run, 200),
+	} {
+		found := around.FindAllStringSubmatch(body, -1)
+		if len(found) == 0 {
+			t.Errorf("%s does not show it", page)
+		}
+		for _, m := range found {
+			if m[1] != "title" && m[1] != "span" && !strings.Contains(m[2], `dir="auto"`) {
+				t.Errorf("%s: %.200s", page, m[0])
+			}
+		}
+		if m := regexp.MustCompile(`<(\w+)([^<>]*data-text[^<>]*)>`).FindStringSubmatch(body); m != nil && !strings.Contains(m[2], `dir="auto"`) {
+			t.Errorf("%s: %s", page, m[0])
+		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"realign/web/templates"
 )
 
-// raterCookie holds an annotator's secret, one cookie for each study. It is sent to /rate/ only.
+// raterCookie holds an annotator's secret, one cookie for each study. Without TLS it is sent to /rate/ only.
 const raterCookie = "realign_rater_"
 
 // What annotators get is held back to what they need: their pages carry texts, the random id of the question, and
@@ -38,11 +38,11 @@ func (s *Server) showRate(c echo.Context) error {
 
 // rater is the annotator that a request's cookie names.
 func (s *Server) rater(c echo.Context, st *study.Study) (study.Annotator, bool, error) {
-	k, err := c.Cookie(raterCookie + st.ID)
-	if err != nil {
+	secret := s.kept(c.Request(), raterCookie+st.ID)
+	if secret == "" {
 		return study.Annotator{}, false, nil
 	}
-	who, err := s.desk.Known(c.Request().Context(), st, k.Value)
+	who, err := s.desk.Known(c.Request().Context(), st, secret)
 	if fault.KindOf(err) == fault.NotFound {
 		return study.Annotator{}, false, nil
 	}
@@ -63,7 +63,7 @@ func (s *Server) rateJoin(c echo.Context, status int, st *study.Study, name, tro
 // joinStudy is POST /rate/{token}/join: "name".
 func (s *Server) joinStudy(c echo.Context) error {
 	ctx := c.Request().Context()
-	if err := s.joins.allow(c.RealIP(), "people joined from this address"); err != nil {
+	if err := s.joins.allow(network(c), "people joined from this address"); err != nil {
 		return err
 	}
 	st, err := s.desk.Enter(ctx, c.Param("token"))
@@ -85,7 +85,9 @@ func (s *Server) joinStudy(c echo.Context) error {
 		return s.rateJoin(c, status, &st, c.FormValue("name"), f.Message)
 	}
 	k := s.cookie(c, raterCookie+st.ID, secret, ownerAge)
-	k.Path = "/rate/"
+	if !k.Secure { // hostPrefix allows no other path than /
+		k.Path = "/rate/"
+	}
 	c.SetCookie(k)
 	return c.Redirect(http.StatusSeeOther, ratePath(c))
 }

@@ -24,7 +24,8 @@ import (
 // annotators answer, and checks that every answer that was acknowledged is stored, as it was given and once, and
 // that decoding goes on where it stopped. It needs the program: REALIGN_BIN=$PWD/bin/realign go test -run CrashLosesNoRating ./internal/web
 func TestCrashLosesNoRating(t *testing.T) {
-	const rounds, annotators = 3, 20
+	const annotators = 20
+	rounds := soakRounds(t, 3)
 	d := newDaemon(t)
 	d.start()
 	defer func() { d.kill() }()
@@ -65,7 +66,11 @@ func TestCrashLosesNoRating(t *testing.T) {
 				_ = c.rate(context.Background(), fmt.Sprintf("annotator %d of round %d", i, round), random, 20*time.Millisecond)
 			})
 		}
-		time.Sleep(time.Duration(500+rand.IntN(1500)) * time.Millisecond) // any moment will do
+		before := c.acknowledged()
+		for deadline := time.Now().Add(time.Minute); c.acknowledged() == before && time.Now().Before(deadline); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond) // any moment will do
 		d.kill()
 		wait.Wait()
 		db, err := store.Open(t.Context(), store.Config{Data: d.data})
@@ -94,8 +99,8 @@ func TestCrashLosesNoRating(t *testing.T) {
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
-		t.Logf("round %d: %d answers acknowledged, %d stored", round, len(c.kept), len(stored))
-		if len(c.kept) == 0 {
+		t.Logf("soak: kill -9 while people rate, round %d: %d answers acknowledged, %d stored", round, len(c.kept), len(stored))
+		if len(c.kept) == before {
 			t.Error("nothing was acknowledged before the kill")
 		}
 		d.start()

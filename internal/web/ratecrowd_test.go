@@ -31,6 +31,13 @@ type crowd struct {
 	again int
 }
 
+// acknowledged counts the answers that the server said it has.
+func (c *crowd) acknowledged() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.kept)
+}
+
 func newCrowd(t testing.TB, base, path string) *crowd {
 	return &crowd{t: t, base: base, path: path, said: map[string]study.Choice{}, kept: map[string]bool{}}
 }

@@ -10,21 +10,19 @@ import (
 )
 
 // routes is the whole HTTP surface.
-func (s *Server) routes(trustProxy bool) (http.Handler, error) {
+func (s *Server) routes() (http.Handler, error) {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.handleError
-	e.IPExtractor = echo.ExtractIPDirect()
-	if trustProxy {
-		e.IPExtractor = echo.ExtractIPFromXFFHeader()
-	}
-	e.Use(s.record, s.rescue, headers, s.checkHost, s.checkCrossOrigin, identify)
+	e.IPExtractor = s.proxies.extractor()
+	e.Use(s.record, s.rescue, s.headers, s.noteProxy, s.checkHost, s.checkCrossOrigin, textAddress, s.identify)
 	files, err := s.staticFiles()
 	if err != nil {
 		return nil, err
 	}
 
-	form := s.body(mostFormBytes, formCost)
+	small := s.body(mostFormBytes, formCost)
+	form := func(next echo.HandlerFunc) echo.HandlerFunc { return small(textForm(next)) }
 
 	// For everybody.
 	e.GET("/healthz", s.healthz)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -21,14 +22,38 @@ const (
 	shutdownWait = 5 * time.Second
 )
 
-// Listen opens the address to serve on. The error says what is wrong with it.
-func Listen(addr string) (net.Listener, error) {
+// Certificate names the files of a certificate and its private key, both PEM. The zero value is no TLS.
+type Certificate struct{ CertFile, KeyFile string }
+
+func (c Certificate) config() (*tls.Config, error) {
+	if c == (Certificate{}) {
+		return nil, nil
+	}
+	if c.CertFile == "" || c.KeyFile == "" {
+		return nil, fault.Field("tls-cert", "goes with --tls-key: give both or neither")
+	}
+	pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+	if err != nil {
+		return nil, fault.Field("tls-cert", "cannot be used with its key: %v", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// Listen opens the address to serve on, over TLS if there is a certificate. The error says what is wrong with it.
+func Listen(addr string, certificate Certificate) (net.Listener, error) {
+	config, err := certificate.config()
+	if err != nil {
+		return nil, err
+	}
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fault.New(fault.Unavailable, "another program listens at %s already: stop it, or choose another address with --addr", addr)
 	}
 	if err != nil {
 		return nil, fault.Field("addr", "cannot listen at %s: %v", addr, err)
+	}
+	if config != nil {
+		l = tls.NewListener(l, config)
 	}
 	return l, nil
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"time"
@@ -50,20 +51,24 @@ type Config struct {
 	Sweeper  Sweeper      // nil: there are no sweeps
 	Sweeps   Sweeps
 
+	// Database is what /readyz asks; nil is not asked.
+	Database interface{ Ping(context.Context) error }
+
 	DefaultPair string // the pair that /readyz waits for
 	Build       string // version of the program
 	Log         *slog.Logger
 
 	Auth     AuthMode // "" is none
 	Password string   // with AuthPassword
-	Secret   []byte   // signs logins; nil: they end with the process
+	Secret   []byte   // part of the key of logins; nil: they end with the process
+	Logins   Logins   // with AuthPassword: who has logged in
 
 	// PublicURL is the address that people use when a proxy stands before the server: it makes links
 	// absolute, cookies Secure, and its Origin and Host our own. nil: the request's own host.
 	PublicURL *url.URL
 
-	// TrustProxy believes X-Forwarded-For of a proxy on this machine or a private network.
-	TrustProxy bool
+	// Proxies are the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none by default.
+	Proxies []netip.Prefix
 
 	Queue int              // runs that may wait, for the socket's hello; 0 says nothing
 	Now   func() time.Time // the clock; nil is time.Now
@@ -84,11 +89,14 @@ type Server struct {
 	sweeper  Sweeper
 	sweeps   Sweeps
 
+	database    interface{ Ping(context.Context) error }
 	defaultPair string
 	build       string
 	log         *slog.Logger
 	auth        *auth
 	public      *url.URL
+	proxies     proxies
+	unnamed     sync.Once // a proxy that is not among them was told of
 	queue       int
 	now         func() time.Time
 	metrics     *metrics
@@ -136,7 +144,7 @@ func New(c Config) (*Server, error) {
 	if u := c.PublicURL; u != nil && (u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || len(u.Path) > 1) {
 		return nil, fault.Field("public-url", "%q is not like https://realign.example", u.String())
 	}
-	a, err := newAuth(c.Auth, c.Password, c.Secret, c.Now)
+	a, err := newAuth(&c)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +156,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
 		sweeper: c.Sweeper, sweeps: c.Sweeps,
-		defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL,
+		database: c.Database, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, proxies: c.Proxies,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,
 		starts:   newLimiter(time.Second/2, 120, 10_000, c.Now),
 		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),
@@ -163,7 +171,7 @@ func New(c Config) (*Server, error) {
 		budgets:   newBudgets(),
 	}
 	s.metrics.registry.MustRegister(gauges{c.Hub, c.Pairs})
-	if s.handler, err = s.routes(c.TrustProxy); err != nil {
+	if s.handler, err = s.routes(); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -39,6 +39,9 @@ func (s *Server) expiry(c echo.Context) (time.Time, error) {
 	if text := c.FormValue("expires_at"); text != "" {
 		for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", time.DateOnly} {
 			if at, err := time.Parse(layout, text); err == nil {
+				if at.IsZero() { // which is never, elsewhere
+					return at, fault.Field("expires_at", "%s is in the past", text)
+				}
 				return at.UTC(), nil
 			}
 		}

@@ -36,6 +36,7 @@ type socket struct {
 	server *Server
 	conn   *websocket.Conn
 	owner  string
+	login  string // of auth; "" where nobody has to log in, and for programs that sent the password
 	log    *slog.Logger
 	pace   *rate.Limiter
 
@@ -57,6 +58,8 @@ var (
 	errShutdown = errors.New("the server is stopping")
 	errGone     = errors.New("the client has gone")
 	errSlow     = errors.New("the client did not take a frame in time")
+
+	errLoggedOut = errors.New("the login has ended")
 )
 
 // serveSocket is GET /ws.
@@ -95,8 +98,10 @@ func (s *Server) serveSocket(c echo.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	defer cancel(nil)
+	login, _ := c.Get(loginCookie).(string)
+	defer s.auth.follow(login, cancel)()
 	k := &socket{
-		server: s, conn: conn, owner: id,
+		server: s, conn: conn, owner: id, login: login,
 		log:  s.log.With(requestKey, requestID(c)),
 		pace: rate.NewLimiter(framesPerSecond, framesBurst),
 		ctx:  ctx, cancel: cancel,
@@ -151,6 +156,10 @@ func (k *socket) write() {
 		case <-changed:
 			changed, err = k.sendPairs()
 		case <-ping.C:
+			if !k.server.auth.still(k.ctx, k.login) { // another server may have been told
+				k.cancel(errLoggedOut)
+				continue
+			}
 			err = k.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeWait))
 		}
 	}
@@ -189,6 +198,8 @@ func (k *socket) sayGoodbye() {
 	switch cause := context.Cause(k.ctx); {
 	case errors.Is(cause, errShutdown):
 		k.closeWith(websocket.CloseGoingAway, "the server is stopping")
+	case errors.Is(cause, errLoggedOut):
+		k.closeWith(websocket.ClosePolicyViolation, "logged out")
 	case !errors.Is(cause, errGone):
 		k.closeWith(websocket.CloseNormalClosure, "")
 	}

@@ -142,7 +142,7 @@ type asked struct {
 var (
 	questionID   = regexp.MustCompile(`name="question" value="([^"]*)"`)
 	questionKind = regexp.MustCompile(`data-rate-question="(\w+)"`)
-	answerText   = regexp.MustCompile(`(?s)<article class="rate-answer".*?<div class="rate-text">(.*?)</div>`)
+	answerText   = regexp.MustCompile(`(?s)<article class="rate-answer".*?<div class="rate-text" dir="auto">(.*?)</div>`)
 )
 
 func (a *annotator) question() asked {

@@ -35,9 +35,8 @@ func TestSweepCrashOfAWorkerThatJoined(t *testing.T) {
 	}
 	shared.start("--nats-listen="+at, "--nats-token-file="+secret)
 	defer func() { shared.kill() }()
-	join := exec.Command(shared.program, "worker", "--pair=demo", "--nats="+at, "--worker-id=joined", "--data="+t.TempDir())
+	join := exec.Command(shared.program, "worker", "--pair=demo", "--nats="+at, "--nats-token-file="+filepath.Join(shared.data, "worker-token"), "--worker-id=joined", "--data="+t.TempDir())
 	join.Dir = shared.cmd.Dir
-	join.Env = append(os.Environ(), "REALIGN_NATS_TOKEN="+token)
 	var said bytes.Buffer
 	join.Stderr = &said
 	join.WaitDelay = 5 * time.Second

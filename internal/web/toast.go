@@ -42,12 +42,12 @@ func (s *Server) readToast(c echo.Context) (toast, bool) {
 	if t, ok := c.Get(toastCookie).(toast); ok {
 		return t, true
 	}
-	k, err := c.Cookie(toastCookie)
-	if err != nil {
+	value := s.cookieValue(c.Request(), toastCookie)
+	if value == "" {
 		return toast{}, false
 	}
 	var t toast
-	b, err := base64.RawURLEncoding.DecodeString(k.Value)
+	b, err := base64.RawURLEncoding.DecodeString(value)
 	if err != nil || json.Unmarshal(b, &t) != nil {
 		return toast{}, false
 	}

@@ -26,7 +26,7 @@ func (s *Server) verify(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.verifies.allow(c.RealIP(), "verifications"); err != nil {
+	if err := s.verifies.allow(network(c), "verifications"); err != nil {
 		return err
 	}
 	result, err := s.verification(c, snapshot)

@@ -34,8 +34,8 @@ func (s *Server) page(c echo.Context, status int, v view) error {
 // layout is what every page has.
 func (s *Server) layout(c echo.Context, title, nav string) templates.Layout {
 	l := templates.Layout{Title: title, Nav: nav, CSRF: csrfToken(c), Build: s.build, Toast: s.takeToast(c)}
-	if k, err := c.Cookie(loginCookie); err == nil && s.auth.mode == AuthPassword {
-		l.LoggedIn = s.auth.valid(k.Value)
+	if login, err := s.auth.holds(c.Request().Context(), s.cookieValue(c.Request(), loginCookie)); err == nil {
+		l.LoggedIn = login != ""
 	}
 	if k, err := c.Cookie("theme"); err == nil && (k.Value == "light" || k.Value == "dark") {
 		l.Theme = k.Value

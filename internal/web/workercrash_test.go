@@ -27,7 +27,8 @@ func TestWorkerCrash(t *testing.T) {
 	b.open(t)
 	k := &wire{t: t, conn: b.conn}
 	var slowest time.Duration
-	for i := range 20 {
+	kills := 20 * soakRounds(t, 1)
+	for i := range kills {
 		k.send(map[string]any{"type": "start", "spec": map[string]any{
 			"pair": "demo", "prompt": "Hello?", "mode": "chat", "seed": fmt.Sprint(i), "lanes": []any{map[string]any{"lambda": 0.5}},
 			"sampling": map[string]any{"max_tokens": 200, "temperature": 1, "top_p": 1, "ignore_end": true},
@@ -70,7 +71,7 @@ func TestWorkerCrash(t *testing.T) {
 			t.Errorf("round %d: ready again after %v, where loading takes %v", i, took, load)
 		}
 	}
-	t.Logf("loading takes %v; ready again within %v", load, slowest)
+	t.Logf("soak: worker killed %d times: loading takes %v; ready again within %v", kills, load, slowest)
 }
 
 func (k *wire) take(tr *track) {

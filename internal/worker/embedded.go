@@ -3,12 +3,13 @@ package worker
 import (
 	"crypto/rand"
 	"crypto/subtle"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,48 +19,70 @@ import (
 )
 
 const (
-	ownUser  = "realign" // of our children, with a password made up at each start
+	ownUser  = "realign" // of our children, with a password made up at each start, and permissions like other workers
 	minToken = 16        // bytes
 )
 
-// embed starts a NATS server in this process: on a port of the loopback interface, for our own children, or at the address
-// that others may join at with the token. With a data folder it has JetStream too. The URL is our children's and holds
-// their password.
-func embed(c *Config) (*server.Server, string, error) {
+// embedded is a NATS server in this process.
+type embedded struct {
+	server *server.Server
+	own    string // URL of our pool, which may do everything
+	child  string // URL of our children, with the fingerprint of the certificate if there is one
+	pin    string // fingerprint of a certificate that it has signed itself; "" for another's, or none
+}
+
+// embed starts a NATS server: on a port of the loopback interface, for our own children, or, over TLS, at the address that
+// others may join at with the token. With a data folder it has JetStream too.
+func embed(c *Config) (*embedded, error) {
 	host, port, err := c.listen()
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	keys := door{password: rand.Text(), log: c.Log}
-	if c.Listen != "" {
-		keys.token = c.Token
-	}
+	known := authenticator{server: rand.Text(), child: rand.Text(), log: c.Log}
 	options := &server.Options{
 		ServerName: "realign-" + rand.Text()[:8], Host: host, Port: port,
-		CustomClientAuthentication: keys, NoSigs: true, NoLog: true, MaxPayload: maxPayload,
-		MaxPending: 256 << 20,
+		NoSigs: true, NoLog: true, MaxPayload: maxPayload, MaxPending: 256 << 20,
 	}
+	e, childPassword := &embedded{}, known.child
+	if c.Listen != "" {
+		shown, err := c.certificate()
+		if err != nil {
+			return nil, err
+		}
+		options.TLS, options.TLSTimeout = true, 5 // seconds
+		options.TLSConfig = &tls.Config{Certificates: []tls.Certificate{shown}, MinVersion: tls.VersionTLS12}
+		pin := fingerprint(shown.Certificate[0])
+		childPassword += pinMark + pin
+		if c.TLSCert == "" {
+			e.pin = pin
+		}
+		known.token = c.Token
+	}
+	options.CustomClientAuthentication = known
 	if c.Data != "" {
 		options.JetStream = true
 		options.StoreDir = filepath.Join(c.Data, "nats")
 		options.JetStreamMaxMemory = 64 << 20
 		options.JetStreamMaxStore = 4 << 30
 	}
-	s, err := server.NewServer(options)
-	if err != nil {
-		return nil, "", fmt.Errorf("embedded NATS server: %w", err)
+	if e.server, err = server.NewServer(options); err != nil {
+		return nil, fmt.Errorf("embedded NATS server: %w", err)
 	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		s.Shutdown()
-		return nil, "", fault.New(fault.Unavailable, "the embedded NATS server does not start (its data is in %s)", options.StoreDir)
+	e.server.Start()
+	if !e.server.ReadyForConnections(10 * time.Second) {
+		e.server.Shutdown()
+		return nil, fault.New(fault.Unavailable, "the embedded NATS server does not start (its data is in %s)", options.StoreDir)
 	}
-	at := s.Addr().(*net.TCPAddr)
+	at := e.server.Addr().(*net.TCPAddr)
 	if at.IP.IsUnspecified() {
 		at.IP = net.IPv4(127, 0, 0, 1)
 	}
-	where := url.URL{Scheme: "nats", User: url.UserPassword(ownUser, keys.password), Host: at.String()}
-	return s, where.String(), nil
+	as := func(user, password string) string {
+		where := url.URL{Scheme: "nats", User: url.UserPassword(user, password), Host: at.String()}
+		return where.String()
+	}
+	e.own, e.child = as(serverUser, known.server), as(ownUser, childPassword)
+	return e, nil
 }
 
 // listen is where the embedded server listens. Whoever may join shows a token that is no word.
@@ -70,6 +93,8 @@ func (c *Config) listen() (host string, port int, err error) {
 	switch n := len(c.Token); {
 	case n == 0:
 		return "", 0, fault.Field("nats_listen", "needs a token that workers show: REALIGN_NATS_TOKEN, or --nats-token-file")
+	case strings.Contains(c.Token, pinMark):
+		return "", 0, fault.Field("nats_token", "is one that was made for workers: the server needs the secret before %s", pinMark)
 	case n < minToken:
 		return "", 0, fault.Field("nats_token", "has %d bytes, at least %d are needed", n, minToken)
 	}
@@ -87,22 +112,6 @@ func (c *Config) listen() (host string, port int, err error) {
 		host = "0.0.0.0"
 	}
 	return host, l.Addr().(*net.TCPAddr).Port, err
-}
-
-// door lets in our children, who know the password, and others, who know the token. Without a token there are no others.
-type door struct {
-	password, token string
-	log             *slog.Logger
-}
-
-// Check implements server.Authentication.
-func (d door) Check(c server.ClientAuthentication) bool {
-	shown := c.GetOpts()
-	if shown.Username == ownUser && same(shown.Password, d.password) || d.token != "" && same(shown.Token, d.token) {
-		return true
-	}
-	d.log.Warn("a worker was turned away: its token is another", "from", c.RemoteAddress())
-	return false
 }
 
 // same compares secrets without telling by its time where they differ.

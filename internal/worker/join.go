@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,7 +21,7 @@ import (
 // that it does not know: a server of another protocol, or with other files under the pair's name, refuses it.
 const (
 	greetings   = "realign.hello" // without a version: this is where versions are compared
-	protocol    = 1               // of all messages below prefix
+	protocol    = 2               // of all messages below prefix
 	maxWelcome  = 2 * time.Minute // a server may have to read large files first
 	moreWelcome = time.Second     // on a cluster with servers of several versions another one may be ours
 	forgotten   = time.Minute     // since a server was heard
@@ -55,9 +56,58 @@ func (h *hello) check() error {
 
 func (w *welcome) check() error { return nil }
 
-// address is the URL of one NATS server or several, separated by commas, with a token for those that have no credentials
-// of their own, and the same without any, for people to read.
-func address(text, token string) (full, plain string, err error) {
+// place is where NATS servers are and how they are known.
+type place struct {
+	full  string   // URLs, separated by commas, with credentials
+	plain string   // the same without any, for people to read
+	token string   // that is shown where a URL has no credentials; "" for none
+	pins  []string // fingerprints of the servers' certificates; none trusts whom this machine trusts
+}
+
+// options are those of a connection there.
+func (p *place) options() []nats.Option {
+	var o []nats.Option
+	if p.token != "" { // also for servers of a cluster that only the first one tells of
+		o = append(o, nats.Token(p.token))
+	}
+	if len(p.pins) > 0 {
+		o = append(o, nats.Secure(pinned(p.pins)))
+	}
+	return o
+}
+
+// children is the URL for our own processes, which have no other way to hear of fingerprints.
+func (p *place) children() string {
+	if len(p.pins) == 0 {
+		return p.full
+	}
+	var all []string
+	for part := range strings.SplitSeq(p.full, ",") {
+		if u, err := url.Parse(part); err == nil && u.User != nil {
+			if password, ok := u.User.Password(); ok {
+				u.User = url.UserPassword(u.User.Username(), password+pinMark+p.pins[0])
+			} else {
+				u.User = url.User(u.User.Username() + pinMark + p.pins[0])
+			}
+			part = u.String()
+		}
+		all = append(all, part)
+	}
+	return strings.Join(all, ",")
+}
+
+// address reads the URL of one NATS server or several, separated by commas, with a token for those that have no credentials
+// of their own. Tokens and passwords may have a fingerprint.
+func address(text, shown string) (place, error) {
+	var at place
+	var pin string
+	at.token, pin = unpin(shown)
+	add := func(pin string) {
+		if pin != "" {
+			at.pins = append(at.pins, pin)
+		}
+	}
+	add(pin)
 	var with, without []string
 	for part := range strings.SplitSeq(text, ",") {
 		if part = strings.TrimSpace(part); !strings.Contains(part, "://") {
@@ -65,14 +115,25 @@ func address(text, token string) (full, plain string, err error) {
 		}
 		u, err := url.Parse(part) // whose error would repeat what may be a secret
 		if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-			return "", "", fault.Field("nats", "is not an address like nats://HOST:4222")
+			return at, fault.Field("nats", "is not an address like nats://HOST:4222")
 		}
-		if u.User == nil && token != "" {
-			u.User = url.User(token)
+		if u.User == nil && at.token != "" {
+			u.User = url.User(at.token)
+		} else if u.User != nil {
+			name, pin := unpin(u.User.Username())
+			add(pin)
+			if password, ok := u.User.Password(); ok {
+				password, pin = unpin(password)
+				add(pin)
+				u.User = url.UserPassword(name, password)
+			} else {
+				u.User = url.User(name)
+			}
 		}
 		with, without = append(with, u.String()), append(without, u.Host)
 	}
-	return strings.Join(with, ","), strings.Join(without, ","), nil
+	at.full, at.plain = strings.Join(with, ","), strings.Join(without, ",")
+	return at, nil
 }
 
 // reach says in words why a NATS server cannot be used.
@@ -80,17 +141,27 @@ func reach(err error, plain string) error {
 	if errors.Is(err, nats.ErrAuthorization) {
 		return fault.New(fault.Forbidden, "the NATS server at %s does not take the token", plain)
 	}
+	var unknown *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, errPin):
+		return fault.New(fault.Forbidden, "the NATS server at %s has another certificate than the one in the token: is it the server that made the token?", plain)
+	case errors.As(err, &unknown):
+		return fault.New(fault.Forbidden, "this machine does not trust the certificate of the NATS server at %s: show a token with its fingerprint, as the server keeps it in worker-token (%v)", plain, unknown.Err)
+	case errors.Is(err, nats.ErrSecureConnWanted):
+		return fault.New(fault.Forbidden, "the NATS server at %s does not speak TLS, and the token is for one that does", plain)
+	}
 	return fault.Wrap(err, fault.Unavailable, "no NATS server answers at %s", plain)
 }
 
 // connect waits for a server that is not there yet, for as long as the configuration says; a child does not wait.
-func (s *service) connect(ctx context.Context, full, plain string, options []nats.Option) (err error) {
+func (s *service) connect(ctx context.Context, at *place, options []nats.Option) (err error) {
+	options = append(options, at.options()...)
 	began, told := time.Now(), false
 	for {
-		if s.conn, err = nats.Connect(full, options...); err == nil {
+		if s.conn, err = nats.Connect(at.full, options...); err == nil {
 			return nil
 		}
-		err = reach(err, plain)
+		err = reach(err, at.plain)
 		if s.config.Parent != nil || fault.KindOf(err) != fault.Unavailable || time.Since(began) > s.config.Wait {
 			return err
 		}
@@ -116,11 +187,11 @@ func (s *service) join(ctx context.Context, pool string) error {
 			return err
 		}
 	}
-	inbox := nats.NewInbox()
-	sub, err := s.conn.SubscribeSync(inbox)
+	answers := s.conn.NewInbox()
+	sub, err := s.conn.SubscribeSync(answers)
 	if err == nil {
 		defer sub.Unsubscribe()
-		err = s.conn.PublishRequest(greetings, inbox, encoded(h))
+		err = s.conn.PublishRequest(greetings, answers, encoded(h))
 	}
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the NATS server cannot be asked")
@@ -199,6 +270,11 @@ func (p *Pool) greet(m *nats.Msg) {
 	var h hello
 	if err := read(m.Data, &h); err != nil {
 		p.log.Warn("bad hello", "error", err)
+		return
+	}
+	// What a pool says may go anywhere: a worker must not choose another place than its own inbox.
+	if !strings.HasPrefix(m.Reply, inbox(workerInbox, h.Worker)+".") && !strings.HasPrefix(m.Reply, oldInbox) {
+		p.log.Warn("hello with the address of somebody else", "worker", h.Worker)
 		return
 	}
 	p.mu.Lock()

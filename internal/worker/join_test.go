@@ -73,12 +73,6 @@ func sums(of string) func(context.Context, string) (map[string]string, error) {
 	}
 }
 
-// open is a pool that others may join.
-func open(t *testing.T, addr, token, build, warm string) *Pool {
-	t.Helper()
-	return newPool(t, Config{Listen: addr, Token: token, Build: build, Files: sums(warm)})
-}
-
 // joined runs a worker that wants to join at an address; its end comes on the channel.
 func joined(t *testing.T, url, token, warm string) (*notes, <-chan error) {
 	t.Helper()
@@ -114,21 +108,30 @@ func refused(t *testing.T, name string, log *notes, ended <-chan error, kind fau
 
 func TestJoin(t *testing.T) {
 	addr := freeAddr(t)
+	data := t.TempDir() // where the certificate is kept
+	open := func(t *testing.T, addr, token, build, warm string) *Pool {
+		t.Helper()
+		return newPool(t, Config{Listen: addr, Token: token, Build: build, Files: sums(warm), Data: data})
+	}
 	p := open(t, addr, rightToken, "b1", "bb")
+	right, pin := p.JoinToken(), pinMark+p.own.pin
 	for name, test := range map[string]struct {
 		url, token, warm string
 		kind             fault.Kind
 		says             string
 	}{
-		"no token":         {addr, "", "bb", fault.Forbidden, addr + " does not take the token"},
-		"another token":    {addr, otherToken, "bb", fault.Forbidden, "does not take the token"},
-		"a token as user":  {"nats://" + otherToken + "@" + addr, "", "bb", fault.Forbidden, "does not take the token"},
-		"a password":       {"nats://realign:" + rightToken + "@" + addr, "", "bb", fault.Forbidden, "does not take the token"},
+		"no token":         {addr, pin, "bb", fault.Forbidden, addr + " does not take the token"},
+		"no fingerprint":   {addr, rightToken, "bb", fault.Forbidden, "this machine does not trust the certificate of the NATS server at " + addr},
+		"another server":   {addr, rightToken + pinMark + strings.Repeat("0", 64), "bb", fault.Forbidden, addr + " has another certificate than the one in the token"},
+		"another pair":     {addr, PairToken(right, "other"), "bb", fault.Forbidden, "does not take the token"},
+		"another token":    {addr, otherToken + pin, "bb", fault.Forbidden, "does not take the token"},
+		"a token as user":  {"nats://" + otherToken + pin + "@" + addr, "", "bb", fault.Forbidden, "does not take the token"},
+		"a password":       {"nats://realign:" + right + "@" + addr, "", "bb", fault.Forbidden, "does not take the token"},
 		"nobody there":     {"nats://" + rightToken + "@127.0.0.1:1", "", "bb", fault.Unavailable, "no NATS server answers at 127.0.0.1:1"},
 		"no such host":     {"nats://nowhere.invalid:4222", rightToken, "bb", fault.Unavailable, "no NATS server answers at nowhere.invalid:4222"},
 		"no address":       {"nats://" + rightToken + "@:%zz", "", "bb", fault.Invalid, "nats: is not an address like"},
 		"another protocol": {"http://" + addr, rightToken, "bb", fault.Invalid, "nats: is not an address like"},
-		"another file":     {addr, rightToken, "cc", fault.Conflict, "pair demo has another file of warm than the server's"},
+		"another file":     {addr, right, "cc", fault.Conflict, "pair demo has another file of warm than the server's"},
 	} {
 		log, ended := joined(t, test.url, test.token, test.warm)
 		refused(t, name, log, ended, test.kind, test.says)
@@ -136,7 +139,7 @@ func TestJoin(t *testing.T) {
 	if n := len(p.Workers()); n > 0 {
 		t.Errorf("%d workers have joined", n)
 	}
-	log, ended := joined(t, addr, rightToken, "bb")
+	log, ended := joined(t, addr, PairToken(right, "demo"), "bb")
 	awaitWorkers(t, p, 1)
 	l := newLog()
 	r, err := p.Decode(t.Context(), "demo", request(2, 5), l.sink)
@@ -156,7 +159,7 @@ func TestJoin(t *testing.T) {
 	p = open(t, addr, rightToken, "b1", "cc")
 	refused(t, "another file later", log, ended, fault.Conflict, "another file of warm")
 
-	log, ended = joined(t, addr, rightToken, "cc")
+	log, ended = joined(t, addr, right, "cc")
 	awaitWorkers(t, p, 1)
 	p.Close()
 	open(t, addr, otherToken, "b1", "cc")
@@ -166,18 +169,18 @@ func TestJoin(t *testing.T) {
 // TestJoinOtherVersion: a server of another protocol is refused, but not where one of ours is on the same cluster.
 func TestJoinOtherVersion(t *testing.T) {
 	central := newPool(t, Config{Build: "b1"})
-	future := nats.MsgHandler(func(m *nats.Msg) { m.Respond([]byte(`{"pool":"f","protocol":2,"build":"b9","more":[1]}`)) })
+	future := nats.MsgHandler(func(m *nats.Msg) { m.Respond([]byte(`{"pool":"f","protocol":9,"build":"b9","more":[1]}`)) })
 	for _, alone := range []bool{true, false} {
-		cluster := central.URL()
+		cluster, all := central.URL(), central.own.own
 		if alone {
-			s, url, err := embed(&Config{Log: central.log})
+			e, err := embed(&Config{Log: central.log})
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer s.Shutdown()
-			cluster = url
+			defer e.server.Shutdown()
+			cluster, all = e.child, e.own
 		}
-		conn, err := nats.Connect(cluster)
+		conn, err := nats.Connect(all)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,13 +193,13 @@ func TestJoinOtherVersion(t *testing.T) {
 		}
 		log, ended := joined(t, cluster, "", "bb")
 		if alone {
-			refused(t, "another version", log, ended, fault.Conflict, "the worker is realign b1 (protocol 1) and the server realign b9 (protocol 2)")
+			refused(t, "another version", log, ended, fault.Conflict, "the worker is realign b1 (protocol 2) and the server realign b9 (protocol 9)")
 		} else {
 			awaitWorkers(t, central, 1)
 		}
 	}
 	// A worker of the future is told, too.
-	if f := central.refuse(&hello{Protocol: 2, Build: "b9", Worker: "w", Pair: "demo"}); f == nil || f.Kind != fault.Conflict {
+	if f := central.refuse(&hello{Protocol: 9, Build: "b9", Worker: "w", Pair: "demo"}); f == nil || f.Kind != fault.Conflict {
 		t.Errorf("%v", f)
 	}
 }
@@ -206,7 +209,7 @@ func TestJoinMoreServers(t *testing.T) {
 	central := newPool(t, Config{})
 	log, ended := joined(t, central.URL(), "", "bb")
 	awaitWorkers(t, central, 1)
-	newPool(t, Config{URL: central.URL(), Files: sums("cc")})
+	newPool(t, Config{URL: central.own.own, Files: sums("cc")})
 	refused(t, "a server that came later", log, ended, fault.Conflict, "another file of warm")
 }
 
@@ -222,6 +225,9 @@ func TestPoolRefuses(t *testing.T) {
 		field string
 	}{
 		"no token":      {Config{Listen: "127.0.0.1:0"}, fault.Invalid, "nats_listen"},
+		"for workers":   {Config{Listen: "127.0.0.1:0", Token: rightToken + pinMark + "00"}, fault.Invalid, "nats_token"},
+		"half a cert":   {Config{Listen: "127.0.0.1:0", Token: rightToken, TLSCert: "x"}, fault.Invalid, "nats_tls_cert"},
+		"no such cert":  {Config{Listen: "127.0.0.1:0", Token: rightToken, TLSCert: "/x", TLSKey: "/y"}, fault.Invalid, "nats_tls_cert"},
 		"a short token": {Config{Listen: "127.0.0.1:0", Token: "short"}, fault.Invalid, "nats_token"},
 		"a taken port":  {Config{Listen: taken.Addr().String(), Token: rightToken}, fault.Unavailable, ""},
 		"no address":    {Config{Listen: "nonsense", Token: rightToken}, fault.Invalid, "nats_listen"},

@@ -7,82 +7,96 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
 )
 
-// labour takes work from the queue of the pair, piece by piece, until ctx is done. A NATS server without JetStream has none.
+// labour takes work of the pair from the pools, piece by piece, until ctx is done. Pools without JetStream have none.
 //
 // One piece at a time: where two share the cache, the order in which attention sums depends on how they happened to be mixed,
 // and eight-bit layers after it round differently. A piece that is alone is decoded to the same numbers whenever it is.
 func (s *service) labour(ctx context.Context) {
-	stream, err := jetstream.New(s.conn)
-	if err != nil {
-		s.log.Warn("no work is taken", "error", err)
-		return
-	}
-	var consumer jetstream.Consumer
-	for told := false; consumer == nil; {
-		consumer, err = stream.CreateOrUpdateConsumer(ctx, workStream, takers(s.config.Pair))
-		if ctx.Err() != nil {
-			return
+	for ctx.Err() == nil {
+		began := time.Now()
+		asking, cancel := context.WithTimeout(ctx, handTimeout)
+		m, err := s.conn.RequestWithContext(asking, nextOf(s.config.Pair, s.config.ID), nil)
+		cancel()
+		switch {
+		case err == nil && len(m.Data) > 0:
+			s.work(ctx, m)
+			continue
+		case err != nil && ctx.Err() == nil && !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, context.DeadlineExceeded):
+			s.log.Warn("ask for work", "error", err)
 		}
-		if err == nil {
-			break
+		if time.Since(began) >= workRetry {
+			continue // it was waited for
 		}
-		consumer = nil
-		if !told && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			s.log.Info("no work can be taken yet", "error", err)
-			told = true
-		}
-		select { // the server makes the stream when it needs it
+		select {
 		case <-time.After(workRetry):
 		case <-ctx.Done():
-			return
 		}
 	}
-	pull(ctx, consumer, func(m jetstream.Msg) { s.work(ctx, stream, m) }, func(err error) { s.log.Warn("take work", "error", err) })
 }
 
 const workRetry = time.Second
 
-// work decodes one piece of work and keeps its answer, or gives it back.
-func (s *service) work(ctx context.Context, stream jetstream.JetStream, m jetstream.Msg) {
+// work decodes one piece of work and sends its answer, or gives it back.
+func (s *service) work(ctx context.Context, m *nats.Msg) {
 	var t task
-	if err := read(m.Data(), &t); err != nil {
+	if err := read(m.Data, &t); err != nil || m.Reply == "" {
 		s.log.Error("bad work", "error", err)
-		_ = m.Term() // a failure to say so gives it again, to the same end
 		return
 	}
 	log := s.log.With("batch", t.Batch, "work", t.ID)
-	err := holding(ctx, m, workBeat, func() error {
-		answer, err := s.answer(ctx, t, deliveries(m))
+	err := holding(func() { s.tell(m.Reply, progress{Hold: true}) }, workBeat, func() error {
+		answer, err := s.answer(ctx, t, t.Delivered)
 		if err != nil {
 			return err
 		}
-		data, err := json.Marshal(answer)
+		data, err := json.Marshal(progress{Answer: &said{answer}})
 		if err == nil && len(data) > maxAnswer {
 			err = fmt.Errorf("the answer takes %d bytes, at most %d", len(data), maxAnswer)
 		}
 		if err != nil { // of no use to try again
-			data = encoded(decode.Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID, Fault: fault.Wrap(err, fault.Internal, "the answer cannot be sent")})
+			f := fault.Wrap(err, fault.Internal, "the answer cannot be sent")
+			data = encoded(progress{Answer: &said{decode.Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID, Fault: f}}})
 		}
-		return publish(context.WithoutCancel(ctx), stream, answerSubject(t.Batch, t.ID), data)
+		return s.deliver(context.WithoutCancel(ctx), m.Reply, data)
 	})
-	switch {
-	case err == nil:
-		err = m.DoubleAck(context.WithoutCancel(ctx)) // if it is lost the work is done once more, and its answer dropped
-	case ctx.Err() != nil:
-		err = m.Nak()
-	default:
-		log.Info("work given back", "why", err)
-		err = m.NakWithDelay(workRetry)
+	if err != nil {
+		s.tell(m.Reply, progress{Back: true})
+		if ctx.Err() == nil {
+			log.Info("work given back", "why", err)
+		}
 	}
-	if err != nil && ctx.Err() == nil {
-		log.Warn("acknowledge work", "error", err)
+}
+
+// tell says something of a piece of work; a word that is lost is as good as silence.
+func (s *service) tell(address string, p progress) {
+	if err := s.conn.Publish(address, encoded(p)); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		s.log.Warn("tell of work", "error", err)
 	}
+}
+
+// deliver sends an answer and waits until it is kept.
+func (s *service) deliver(ctx context.Context, address string, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
+	m, err := s.conn.RequestWithContext(ctx, address, data)
+	if err != nil {
+		return err
+	}
+	var kept reply
+	if err := read(m.Data, &kept); err != nil {
+		return err
+	}
+	if kept.Fault != nil {
+		return kept.Fault
+	}
+	return nil
 }
 
 // deliveries is how often a message was given to somebody.

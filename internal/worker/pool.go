@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 
@@ -41,8 +40,11 @@ type Config struct {
 	URL    string // of an external NATS cluster; "" starts a server in this process
 	Listen string // HOST:PORT where others may join the server in this process; "" for nobody but our children
 	Token  string // that others show at Listen, or that we show at URL
-	Data   string // folder for the embedded server's own files; "" for none
-	Build  string // of the program, for comparing with that of workers that join
+
+	TLSCert, TLSKey string // files, PEM, for Listen; "" is a certificate of our own
+
+	Data  string // folder for the embedded server's own files; "" for none
+	Build string // of the program, for comparing with that of workers that join
 
 	// Files are the SHA-256 sums of a pair's files by role, for comparing with those of workers that join. Nil compares none.
 	Files func(ctx context.Context, pair string) (map[string]string, error)
@@ -61,8 +63,8 @@ type Pool struct {
 	config Config
 	log    *slog.Logger
 	id     string
-	url    string
-	server *server.Server // nil with an external cluster
+	url    string    // of children
+	own    *embedded // nil with an external cluster
 	conn   *nats.Conn
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -104,33 +106,33 @@ func NewPool(c Config) (*Pool, error) {
 		runs: map[string]*run{}, retired: map[string]decode.Counters{}, changed: make(chan struct{}),
 	}
 	options := []nats.Option{
-		nats.Name("realign pool"), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
+		nats.Name("realign pool"), nats.CustomInboxPrefix(inbox(poolInbox, p.id)), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { p.log.Warn("nats", "error", err) }),
 	}
 	var err error
-	plain := "this process"
+	at := place{plain: "this process"}
 	switch {
 	case c.URL != "" && c.Listen != "":
 		return nil, fault.Field("nats_listen", "there is no server here to listen: --nats names one elsewhere")
 	case c.URL != "":
-		if p.url, plain, err = address(c.URL, c.Token); err != nil {
+		if at, err = address(c.URL, c.Token); err != nil {
 			return nil, err
 		}
-		if c.Token != "" {
-			options = append(options, nats.Token(c.Token))
-		}
+		p.url = at.children()
+		options = append(options, at.options()...)
 	default:
-		if p.server, p.url, err = embed(&p.config); err != nil {
+		if p.own, err = embed(&p.config); err != nil {
 			return nil, err
 		}
-		options = append(options, nats.InProcessServer(p.server))
+		p.url, at.full = p.own.child, p.own.own
+		options = append(options, nats.InProcessServer(p.own.server))
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	if p.conn, err = nats.Connect(p.url, options...); err != nil {
+	if p.conn, err = nats.Connect(at.full, options...); err != nil {
 		p.shutdown()
-		return nil, reach(err, plain)
+		return nil, reach(err, at.plain)
 	}
-	for subject, handle := range map[string]nats.MsgHandler{workerBeats: p.hear, greetings: p.greet, events(p.id, "*"): p.dispatch} {
+	for subject, handle := range map[string]nats.MsgHandler{workerBeats: p.hear, greetings: p.greet, events(p.id, "*", "*"): p.dispatch} {
 		sub, err := p.conn.Subscribe(subject, handle)
 		if err == nil {
 			err = sub.SetPendingLimits(-1, maxPending) // dispatch hands on at once; a run's own bound is lower
@@ -171,14 +173,23 @@ func (p *Pool) shutdown() {
 	if p.conn != nil {
 		p.conn.Close()
 	}
-	if p.server != nil {
-		p.server.Shutdown()
-		p.server.WaitForShutdown()
+	if p.own != nil {
+		p.own.server.Shutdown()
+		p.own.server.WaitForShutdown()
 	}
 }
 
-// URL is where workers and the pool meet. It holds a password.
+// URL is where children meet the pool. It holds a password.
 func (p *Pool) URL() string { return p.url }
+
+// JoinToken is what workers show that join the server in this process: the configured token, with the fingerprint of the
+// certificate where nobody else has signed it.
+func (p *Pool) JoinToken() string {
+	if p.own == nil || p.own.pin == "" {
+		return p.config.Token
+	}
+	return p.config.Token + pinMark + p.own.pin
+}
 
 // Start begins to load a pair without waiting for it. A pair that failed is tried again.
 func (p *Pool) Start(name string) error {
@@ -234,13 +245,13 @@ func (p *Pool) Status() ([]pair.Status, <-chan struct{}) {
 	for i, name := range names {
 		all[i] = p.status(name)
 		if why, ok := absent[name]; ok && all[i].State == pair.Idle {
-			all[i].State, all[i].Message = pair.Absent, why
+			all[i].State, all[i].Message = pair.Absent, fault.WithoutPaths(why)
 		}
 	}
 	return all, p.changed
 }
 
-// status is the state of one pair; p.mu is held. Any ready worker makes the pair ready.
+// status is the state of one pair, in words for people outside; p.mu is held. Any ready worker makes the pair ready.
 func (p *Pool) status(name string) pair.Status {
 	s := pair.Status{Name: name, State: pair.Idle}
 	if c := p.children[name]; c != nil {
@@ -263,6 +274,7 @@ func (p *Pool) status(name string) pair.Status {
 			s.State, s.Progress, s.Message = peer.beat.State, peer.beat.Progress, peer.beat.Message
 		}
 	}
+	s.Message = fault.WithoutPaths(s.Message)
 	return s
 }
 
@@ -366,6 +378,10 @@ func (p *Pool) hear(m *nats.Msg) {
 		p.log.Warn("bad beat", "error", err)
 		return
 	}
+	if m.Subject != beatOf(escape(b.Pair), b.Worker) {
+		p.log.Warn("a worker speaks for another", "subject", m.Subject, "worker", b.Worker)
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.children[b.Pair]
@@ -422,7 +438,7 @@ func (p *Pool) watch() {
 		p.mu.Lock()
 		beat := poolBeat{Pool: p.id, Runs: make([]string, 0, len(p.runs))}
 		for id := range p.runs {
-			beat.Runs = append(beat.Runs, id)
+			beat.Runs = append(beat.Runs, mark(id))
 		}
 		for id, w := range p.peers {
 			silent := time.Since(w.seen)

@@ -521,7 +521,7 @@ func TestCautious(t *testing.T) {
 // TestRemoteWorkers: workers of their own join, share the load, leave in order and die.
 func TestRemoteWorkers(t *testing.T) {
 	central := newPool(t, Config{}) // stands for a NATS cluster elsewhere
-	p := newPool(t, Config{URL: central.URL()})
+	p := newPool(t, Config{URL: central.own.own})
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	if err := p.Ready(ctx, "demo"); fault.KindOf(err) != fault.Unavailable {

@@ -19,6 +19,11 @@ import (
 type Queue struct {
 	pool   *Pool
 	stream jetstream.JetStream
+	served sync.Map // jetstream.Consumer by pair (escaped)
+	asking sync.Map // workers that wait for work
+
+	mu     sync.Mutex // guards pieces
+	pieces map[string]*piece
 }
 
 // Queue opens the work queues, which outlive the server.
@@ -35,7 +40,34 @@ func (p *Pool) Queue(ctx context.Context) (*Queue, error) {
 			return nil, fault.Wrap(err, fault.Unavailable, "the work queue %s cannot be opened: the NATS server needs JetStream", config.Name)
 		}
 	}
-	return &Queue{p, stream}, nil
+	q := &Queue{pool: p, stream: stream, pieces: map[string]*piece{}}
+	pairs, _ := p.config.Pairs.List() // a broken manifest is told of where pairs are listed
+	for _, known := range pairs {
+		if err := q.serve(ctx, known.Name); err != nil {
+			return nil, err
+		}
+	}
+	if p.own != nil { // what older programs queued is offered again under the names of today
+		for _, old := range oldStreams {
+			if err := stream.DeleteStream(ctx, old); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+				p.log.Warn("an old work queue is not removed", "name", old, "error", err)
+			}
+		}
+	}
+	return q, q.hands()
+}
+
+// serve makes the consumer of the work of a pair.
+func (q *Queue) serve(ctx context.Context, pair string) error {
+	if _, done := q.served.Load(escape(pair)); done {
+		return nil
+	}
+	consumer, err := q.stream.CreateOrUpdateConsumer(ctx, workStream, takers(pair))
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "work for pair %s cannot be queued", pair)
+	}
+	q.served.Store(escape(pair), consumer)
+	return nil
 }
 
 const openTimeout = time.Minute
@@ -45,7 +77,7 @@ func (q *Queue) Start(pair string) error { return q.pool.Start(pair) }
 
 // Offer puts work into the queue, unless it, or its answer, is there already.
 func (q *Queue) Offer(ctx context.Context, w decode.Work) error {
-	data, err := json.Marshal(task{w.Batch, w.ID, w.Request})
+	data, err := json.Marshal(task{Batch: w.Batch, ID: w.ID, Request: w.Request})
 	if err != nil {
 		return fault.Wrap(err, fault.Invalid, "the request cannot be sent")
 	}
@@ -58,6 +90,9 @@ func (q *Queue) Offer(ctx context.Context, w decode.Work) error {
 			return nil
 		}
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			if err = q.serve(ctx, w.Pair); err != nil {
+				return err
+			}
 			err = publish(ctx, q.stream, workSubject(w.Pair, w.Batch, w.ID), data)
 		}
 	}
@@ -129,7 +164,7 @@ func (q *Queue) Answers(ctx context.Context, batch string, atOnce int, take func
 					_ = m.Term() // a failure to say so gives it again, to the same end
 					return
 				}
-				err := holding(ctx, m, answerTimeout/3, func() error { return take(ctx, a.Answer) })
+				err := holding(func() { _ = m.InProgress() }, answerTimeout/3, func() error { return take(ctx, a.Answer) })
 				switch {
 				case err == nil:
 					err = m.DoubleAck(context.WithoutCancel(ctx))
@@ -175,17 +210,17 @@ func pull(ctx context.Context, consumer jetstream.Consumer, handle func(jetstrea
 
 const pullWait = 30 * time.Second
 
-// holding runs f and says every now and then that the message is being worked on, so that nobody else gets it.
-func holding(ctx context.Context, m jetstream.Msg, every time.Duration, f func() error) error {
+// holding runs f and calls hold, at once and every now and then until f returns.
+func holding(hold func(), every time.Duration, f func() error) error {
 	done := make(chan struct{})
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
+			hold()
 			select {
 			case <-tick.C:
-				_ = m.InProgress() // one that is lost is followed by others
 			case <-done:
 				return
 			}

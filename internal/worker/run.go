@@ -2,15 +2,16 @@ package worker
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
@@ -30,7 +31,7 @@ const (
 type run struct {
 	pool    *Pool
 	log     *slog.Logger
-	id      string // of this request; a run of the user may be several
+	id      string // of this request, unguessable; a run of the user may be several
 	request decode.Request
 	sink    func(decode.Event)
 	began   time.Time
@@ -44,7 +45,7 @@ type run struct {
 	wake chan struct{} // has room for one
 
 	mu      sync.Mutex // guards what follows
-	backlog [][]byte
+	backlog []parcel
 	size    int
 	failure *fault.Error // ends the run; the first one counts
 
@@ -55,6 +56,12 @@ type run struct {
 	tokens   map[int]int  // decoded, by lane
 	lambda   map[int]decode.Vector
 	prompt   int
+}
+
+// parcel is a message of events and the worker under whose ID it was sent.
+type parcel struct {
+	worker string
+	data   []byte
 }
 
 var _ session.Decoder = (*Pool)(nil)
@@ -99,7 +106,7 @@ func (p *Pool) ready(name string) int {
 // decode asks one worker.
 func (p *Pool) decode(ctx context.Context, name string, request decode.Request, sink func(decode.Event)) (*run, error) {
 	r := &run{
-		pool: p, id: nuid.Next(), request: request, sink: sink, began: time.Now(),
+		pool: p, id: rand.Text(), request: request, sink: sink, began: time.Now(),
 		log:      p.log.With("pair", name, "run", request.Run),
 		admitted: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1),
 		next: 1, ended: map[int]bool{}, tokens: map[int]int{}, lambda: map[int]decode.Vector{},
@@ -160,7 +167,7 @@ func (p *Pool) ask(ctx context.Context, name string, order []byte) (string, *pee
 
 // dispatch hands a message to its run. It never blocks.
 func (p *Pool) dispatch(m *nats.Msg) {
-	id := m.Subject[len(events(p.id, "")):]
+	worker, id, _ := strings.Cut(m.Subject[len(prefix+"events."+p.id+"."):], ".")
 	p.mu.Lock()
 	r := p.runs[id]
 	p.mu.Unlock()
@@ -172,7 +179,7 @@ func (p *Pool) dispatch(m *nats.Msg) {
 	if r.size > maxBacklog {
 		r.set(fault.New(fault.Unavailable, "the events of the run could not be kept as fast as they came"))
 	} else {
-		r.backlog = append(r.backlog, m.Data)
+		r.backlog = append(r.backlog, parcel{worker, m.Data})
 	}
 	r.mu.Unlock()
 	r.nudge()
@@ -216,15 +223,17 @@ func (r *run) deliver() {
 			gone = nil
 			silence = time.After(quiet)
 		case <-silence:
-			r.fail(fault.New(fault.Unavailable, "the worker died: %s", r.peer.why))
+			r.fail(fault.New(fault.Unavailable, "the worker died: %s", fault.WithoutPaths(r.peer.why)))
 		}
 		r.mu.Lock()
 		backlog, failure := r.backlog, r.failure
 		r.backlog, r.size = nil, 0
 		r.mu.Unlock()
-		for _, data := range backlog {
-			if failure == nil {
-				failure = r.take(data)
+		for _, from := range backlog {
+			if from.worker != r.worker {
+				r.log.Warn("events of a run from a worker that has not taken it", "worker", from.worker)
+			} else if failure == nil {
+				failure = r.take(from.data)
 			}
 		}
 		if failure != nil && !r.finished {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,9 +62,12 @@ func Serve(ctx context.Context, c ServeConfig) error {
 	if c.Wait <= 0 {
 		c.Wait = firstWait
 	}
-	full, plain, err := address(c.URL, c.Token)
+	at, err := address(c.URL, c.Token)
 	if err != nil {
 		return err
+	}
+	if !token(c.ID) {
+		return fault.Field("worker_id", "%.80q is not a name: up to 64 characters without spaces, dots and wildcards", c.ID)
 	}
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
@@ -74,7 +78,7 @@ func Serve(ctx context.Context, c ServeConfig) error {
 		leaving: ctx, leave: leave, servers: map[string]time.Time{},
 	}
 	options := []nats.Option{
-		nats.Name("realign worker " + c.Pair), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
+		nats.Name(nameOf(c.Pair, c.ID)), nats.CustomInboxPrefix(inbox(workerInbox, c.ID)), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { s.log.Warn("nats", "error", err) }),
 	}
 	if c.Parent != nil {
@@ -94,12 +98,9 @@ func Serve(ctx context.Context, c ServeConfig) error {
 				s.log.Info("the NATS server is back")
 				s.rejoin("") // it may be of another version now
 			}),
-			nats.ClosedHandler(func(n *nats.Conn) { leave(reach(n.LastError(), plain)) }))
+			nats.ClosedHandler(func(n *nats.Conn) { leave(reach(n.LastError(), at.plain)) }))
 	}
-	if c.Token != "" { // also for servers of a cluster that only the first one tells of
-		options = append(options, nats.Token(c.Token))
-	}
-	if err = s.connect(ctx, full, plain, options); err == nil {
+	if err = s.connect(ctx, &at, options); err == nil {
 		defer s.conn.Close()
 		if c.Parent == nil {
 			err = s.join(ctx, "")
@@ -272,7 +273,7 @@ func (s *service) take(m *nats.Msg) {
 // decode runs one order to its end.
 func (s *service) decode(o order) {
 	log := s.log.With("run", o.Request.Run)
-	subject := events(o.Pool, o.Run)
+	subject := events(o.Pool, s.config.ID, o.Run)
 	publish := func(data []byte) error { return s.conn.Publish(subject, data) }
 	f := newFeed(publish, s.quit)
 	j, err := s.engine.Start(o.Request, f.emit)
@@ -343,8 +344,8 @@ func (s *service) hear(m *nats.Msg) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, run := range b.Runs {
-		if r := s.runs[run]; r != nil {
+	for id, r := range s.runs {
+		if slices.Contains(b.Runs, mark(id)) {
 			r.seen = now
 		}
 	}
@@ -427,7 +428,7 @@ func (s *service) say() {
 	s.mu.Lock()
 	data := encoded(s.beat)
 	s.mu.Unlock()
-	if err := s.conn.Publish(workerBeats, data); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	if err := s.conn.Publish(beatOf(escape(s.config.Pair), s.config.ID), data); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		s.log.Warn("beat", "error", err)
 	}
 }

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -15,9 +17,10 @@ import (
 // Subjects. The version, which is protocol, changes when a message does, so that programs of different age do not
 // misunderstand each other on one NATS cluster.
 const (
-	prefix       = "realign.v1."
-	workerBeats  = prefix + "beat.worker"
+	prefix       = "realign.v2."
+	workerBeats  = prefix + "beat.worker.*.*" // by pair and worker
 	poolBeats    = prefix + "beat.pool"
+	orderPrefix  = prefix + "decode."
 	queueGroup   = "workers"
 	maxBatch     = 512 << 10 // bytes of one message of events
 	maxOrder     = 7 << 20   // bytes of one request to our own server
@@ -28,9 +31,21 @@ const (
 	hangTimeout  = 20 * time.Second // our own child is killed: its exit would be seen at once, so silence means it hangs
 )
 
-func orders(pair string) string      { return prefix + "decode." + escape(pair) }
-func controls(worker string) string  { return prefix + "control." + worker }
-func events(pool, run string) string { return prefix + "events." + pool + "." + run }
+func orders(pair string) string     { return orderPrefix + escape(pair) }
+func controls(worker string) string { return prefix + "control." + worker }
+
+// beatOf is where a worker of a pair (escaped) tells that it is alive, and events where it sends those of a run that it took. The
+// worker is part of both because the server lets it send under its own ID only.
+func beatOf(pair, worker string) string { return prefix + "beat.worker." + pair + "." + worker }
+func events(pool, worker, run string) string {
+	return prefix + "events." + pool + "." + worker + "." + run
+}
+
+// mark names a run to those who have it: its ID is a secret between the pool and the worker that took it.
+func mark(run string) string {
+	sum := sha256.Sum256([]byte(run))
+	return hex.EncodeToString(sum[:16])
+}
 
 // escape makes a pair's name one token of a subject.
 func escape(name string) string { return strings.ReplaceAll(name, ".", "%2E") }
@@ -85,7 +100,7 @@ type workerBeat struct {
 // poolBeat tells that a pool is alive and which runs it still wants.
 type poolBeat struct {
 	Pool string   `json:"pool"`
-	Runs []string `json:"runs"`
+	Runs []string `json:"runs"` // their marks
 }
 
 func (o *order) check() error {

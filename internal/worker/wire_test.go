@@ -65,12 +65,12 @@ func TestBusy(t *testing.T) {
 func TestRunThatNobodyWants(t *testing.T) {
 	p := newPool(t, Config{})
 	inside(t, p, ServeConfig{Open: opens(30 * time.Millisecond)})
-	conn, err := nats.Connect(p.URL())
+	conn, err := nats.Connect(p.own.own)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	sub, err := conn.SubscribeSync(events("deadpool", "orphan"))
+	sub, err := conn.SubscribeSync(events("deadpool", "*", "orphan"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestMisbehavingWorker(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPool(t, Config{})
-			conn, err := nats.Connect(p.URL())
+			conn, err := nats.Connect(p.own.own)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,11 +152,11 @@ func TestMisbehavingWorker(t *testing.T) {
 				}
 				m.Respond(encoded(receipt{Worker: "liar"}))
 				for _, text := range test.send {
-					conn.Publish(events(o.Pool, o.Run), []byte(text))
+					conn.Publish(events(o.Pool, "liar", o.Run), []byte(text))
 				}
 			})
-			conn.Publish(workerBeats, []byte("{"))
-			conn.Publish(workerBeats, encoded(workerBeat{Worker: "liar", Pair: "demo", State: pair.Ready}))
+			conn.Publish(beatOf("demo", "liar"), []byte("{"))
+			conn.Publish(beatOf("demo", "liar"), encoded(workerBeat{Worker: "liar", Pair: "demo", State: pair.Ready}))
 			awaitWorkers(t, p, 1)
 			l := newLog()
 			r, err := p.Decode(context.Background(), "demo", request(2, 5), l.sink)

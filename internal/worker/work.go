@@ -12,12 +12,12 @@ import (
 )
 
 // Work that nobody waits for goes through two JetStream work queues on disk: orders to decode, which any worker of
-// their pair takes and acknowledges when its answer is kept, and the answers, which the server acknowledges when they
+// their pair is handed and which are acknowledged when its answer is kept, and the answers, which the server acknowledges when they
 // are stored. Whoever dies in between leaves a message that is delivered again. A subject holds one message, so what is
 // offered or answered twice is there once.
 const (
-	workStream    = "REALIGN_WORK_V1"
-	answerStream  = "REALIGN_ANSWERS_V1"
+	workStream    = "REALIGN_WORK_V2"
+	answerStream  = "REALIGN_ANSWERS_V2"
 	workPrefix    = prefix + "work."
 	answerPrefix  = prefix + "answer."
 	workTimeout   = 12 * time.Second // silence of a worker after which its work is given to another
@@ -28,11 +28,16 @@ const (
 	maxWait       = 30 * 24 * time.Hour
 )
 
+// oldStreams are the names of earlier protocols.
+var oldStreams = [...]string{"REALIGN_WORK_V1", "REALIGN_ANSWERS_V1"}
+
 // task is Work on the wire.
 type task struct {
 	Batch   string         `json:"batch"`
 	ID      string         `json:"id"`
 	Request decode.Request `json:"request"`
+
+	Delivered int `json:"delivered,omitempty"` // how often it was given to a worker, this time included
 }
 
 func (t *task) check() error {
@@ -54,12 +59,12 @@ func (a *said) check() error {
 	return nil
 }
 
-// workSubject is where one piece of work waits: realign.v1.work.PAIR.BATCH.KEY.
+// workSubject is where one piece of work waits: realign.v2.work.PAIR.BATCH.KEY.
 func workSubject(pair, batch, id string) string {
 	return workPrefix + escape(pair) + "." + batch + "." + key(id)
 }
 
-// answerSubject is where its answer waits: realign.v1.answer.BATCH.KEY.
+// answerSubject is where its answer waits: realign.v2.answer.BATCH.KEY.
 func answerSubject(batch, id string) string { return answerPrefix + batch + "." + key(id) }
 
 // key is an ID as one token of a subject.

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"comparisons": testComparisons,
 		"import":      testImport,
 		"meta":        testMeta,
+		"logins":      testLogins,
 		"studies":     testStudies,
 		"ratings":     testRatings,
 		"undo":        testUndo,

@@ -92,7 +92,7 @@ func (a *active) try(f func() error) bool {
 	a.mu.Lock()
 	a.trouble = ""
 	if err != nil {
-		a.trouble = fault.Of(err).Error()
+		a.trouble = fault.Of(err).Outside()
 	}
 	a.mu.Unlock()
 	a.tell()
@@ -347,7 +347,7 @@ func (a *active) finish(reason string) error {
 // fail ends a sweep that cannot go on.
 func (a *active) fail(err error) error {
 	a.runner.log.Error("a sweep failed", "sweep", a.sweep.ID, "error", err)
-	return a.end(sweep.Failed, fault.Of(err).Error())
+	return a.end(sweep.Failed, fault.Of(err).Outside())
 }
 
 func (a *active) end(state sweep.State, reason string) error {

@@ -262,7 +262,7 @@ export function turnsList(messages: readonly { role: string; content: string }[]
     { class: "turns" },
     ...messages.map((m) =>
       make("li", { class: "turn-of", "data-role": m.role },
-        make("span", { class: "turn-role" }, m.role), make("p", { class: "turn-text" }, m.content)),
+        make("span", { class: "turn-role" }, m.role), make("p", { class: "turn-text", dir: "auto" }, m.content)),
     ),
   );
 }

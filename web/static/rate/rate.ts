@@ -20,6 +20,14 @@ export function pick(picked: number[], choice: number): number[] {
   return [...picked, choice];
 }
 
+/** The body of a question as the server renders it; null for anything else that was answered in its place, such as the login page
+ * of a proxy, which is not shown: it is not ours. */
+export function question(html: string): DocumentFragment | null {
+  const sent = document.createElement("template");
+  sent.innerHTML = html;
+  return sent.content.querySelector("[data-rate-heading]") ? sent.content : null;
+}
+
 type Way = "done" | "refused";
 
 export class Rating {
@@ -65,10 +73,17 @@ export class Rating {
   private async deliver(url: string, fields: URLSearchParams): Promise<Way> {
     for (let attempt = 0; ; attempt++) {
       const answer = await this.ask(url, { method: "POST", body: fields });
-      if (answer?.ok) {
-        this.show(await answer.text());
+      const next = answer?.ok ? question(await answer.text().catch(() => "")) : null;
+      if (next) {
+        this.show(next);
         this.say("");
         return "done";
+      }
+      if (answer?.ok || answer?.redirected) {
+        // Who signs in again in another tab has this tab's answer sent by the next try.
+        this.say("Not saved: sign in again, in another tab. Something on the way to the server asks for it. The answer is kept, and sent then.");
+        await this.wait(pause(attempt));
+        continue;
       }
       if (answer && !worthAnother(answer.status)) {
         const said = (await answer.json().catch(() => null)) as { message?: string } | null;
@@ -92,12 +107,13 @@ export class Rating {
   private async look(): Promise<void> {
     const url = this.root.dataset.rate;
     const answer = url ? await this.ask(url, {}) : null;
-    if (answer?.ok) this.show(await answer.text());
+    const next = answer?.ok ? question(await answer.text()) : null;
+    if (next) this.show(next);
   }
 
-  private show(html: string): void {
+  private show(next: DocumentFragment): void {
     // The server rendered it, as it renders whole pages: texts are escaped there.
-    this.body.innerHTML = html;
+    this.body.replaceChildren(next);
     window.scrollTo(0, 0);
     one(this.body, "[data-rate-heading]").focus();
   }
