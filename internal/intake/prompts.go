@@ -63,7 +63,7 @@ func Prompts(name string, data []byte, rows int) error {
 			}
 		}
 	case ".json":
-		row.Named = map[string]int{"": rows}
+		row.Named = map[string]int{"": max(rows, rowEntries)} // a list may be one conversation, too
 		if rows == 0 {
 			row = Shape{Depth: 32, Entries: fileEntries}
 		}
