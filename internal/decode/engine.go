@@ -89,53 +89,6 @@ type turn struct {
 	lane   *lane
 }
 
-// slot is one model of the pair with the rows of its next pass.
-type slot struct {
-	name  string
-	model Model
-	rows  []Row
-	err   error
-
-	said    []said   // of each row of the pass
-	readers []reader // whose row it is
-	threads int      // of the model's passes; 0: what it was opened with
-}
-
-// reader is a model of a branch.
-type reader struct {
-	branch *branch
-	model  int
-}
-
-// said is what a model says after one row, in sum.
-type said struct {
-	traced       bool // whether the rest is asked for
-	alternatives int
-	logSum       float64
-	top          []Alternative
-	err          error // logits that no distribution has
-}
-
-// pass decodes the planned rows and sums up the traced ones: work that runs for all models at the same
-// time.
-func (s *slot) pass(k Kernel, vocab Vocabulary) {
-	if s.err = s.model.Forward(s.rows); s.err != nil {
-		return
-	}
-	for i := range s.said {
-		r := &s.said[i]
-		if !r.traced {
-			continue
-		}
-		row := s.model.Logits(i)
-		var top float64
-		top, r.logSum = k.Sum(row)
-		if r.err = usable(top); r.err == nil {
-			r.top = mostProbable(row, r.logSum, r.alternatives, vocab)
-		}
-	}
-}
-
 // Counters are totals since the engine started, but for the gauges.
 type Counters struct {
 	Requests int64            `json:"requests"`
@@ -239,8 +192,11 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 		return nil, err
 	}
 	j := &Job{engine: e, request: req, prompt: prompt, emit: emit, done: make(chan struct{})}
+	if err := e.prepare(req.Aligned, req.wants()); err != nil {
+		return nil, err
+	}
 	if !e.do(func() { err = e.enqueue(j) }) {
-		return nil, fault.New(fault.Unavailable, "the engine is closed")
+		return nil, errClosed
 	}
 	if err != nil {
 		return nil, err
@@ -282,15 +238,11 @@ func (e *Engine) checkTokens(r *Request) error {
 	return nil
 }
 
-// enqueue opens the models a job needs, checks that it fits at all, and puts it in the queue.
+// enqueue checks that a job fits at all, and puts it in the queue.
 func (e *Engine) enqueue(j *Job) error {
 	j.slots = []*slot{e.slots[0]}
 	for _, name := range j.request.Aligned {
-		s, err := e.slot(name)
-		if err != nil {
-			return err
-		}
-		j.slots = append(j.slots, s)
+		j.slots = append(j.slots, e.slot(name))
 	}
 	limits := e.limits
 	j.context = min(limits.Train, limits.Cells)
@@ -326,26 +278,6 @@ func (e *Engine) enqueue(j *Job) error {
 	e.wait(j)
 	e.admit()
 	return nil
-}
-
-// slot finds the slot of an aligned model, opening the model at its first use.
-func (e *Engine) slot(name string) (*slot, error) {
-	for _, s := range e.slots[1:] {
-		if s.name == name {
-			return s, nil
-		}
-	}
-	m, err := e.pair.Aligned(name)
-	if err != nil {
-		return nil, err
-	}
-	if v := m.Limits().Vocab; v != e.vocab.Size() {
-		m.Close()
-		return nil, fault.Field("aligned", "%s has %d tokens, the reference %d", name, v, e.vocab.Size())
-	}
-	s := &slot{name: name, model: m}
-	e.slots = append(e.slots, s)
-	return s, nil
 }
 
 // admit starts queued jobs in order while there are cells and sequences for the first.

@@ -59,6 +59,13 @@ func (j *Job) SetLambda(index int, v Vector) error {
 	if err := CheckLambda("lambda", v, len(j.request.Aligned)); err != nil {
 		return err
 	}
+	moved := make([]bool, len(v)) // a model of weight 0 may not be open yet
+	for i, x := range v {
+		moved[i] = x != 0
+	}
+	if err := j.engine.prepare(j.request.Aligned, moved); err != nil {
+		return err
+	}
 	err := error(fault.New(fault.Conflict, "the run has ended"))
 	j.engine.do(func() {
 		err = fault.New(fault.NotFound, "there is no lane %d", index)
