@@ -173,13 +173,14 @@ func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 		}
 		return job.Stop(lane)
 	}
-	if _, err := h.config.Store.Run(ctx, owner, runID); err != nil {
+	l, err := h.find(ctx, owner, runID)
+	if err != nil {
 		return err
 	}
 	h.mu.Lock()
 	var jobs []Job
-	if l := h.live[runID]; l != nil {
-		for _, t := range l.tasks {
+	if l.live != nil {
+		for _, t := range l.live.tasks {
 			jobs = append(jobs, t.job)
 		}
 	}
@@ -207,16 +208,34 @@ func (h *Hub) StopSession(owner, session string) {
 	stopAll(jobs)
 }
 
+// found is a run that somebody asks for: a live one, or how many lanes it has.
+type found struct {
+	live  *live
+	lanes int
+}
+
+// find finds an owner's run. Of one that is live, all that is needed is in memory: controls come often, and are not to wait
+// for the store.
+func (h *Hub) find(ctx context.Context, owner, runID string) (found, error) {
+	h.mu.Lock()
+	l := h.live[runID]
+	h.mu.Unlock()
+	if l != nil && l.run.Owner == owner { // neither changes
+		return found{live: l}, nil
+	}
+	run, err := h.config.Store.Run(ctx, owner, runID)
+	return found{lanes: run.Lanes}, err
+}
+
 // job is what decodes a lane; nil when the lane has ended.
 func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func(*live) error) (Job, error) {
-	run, err := h.config.Store.Run(ctx, owner, runID)
+	found, err := h.find(ctx, owner, runID)
 	if err != nil {
 		return nil, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l := h.live[runID]
-	lanes := run.Lanes
+	l, lanes := found.live, found.lanes
 	if l != nil {
 		lanes = len(l.lanes)
 	}

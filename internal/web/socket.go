@@ -20,11 +20,15 @@ const (
 	writeWait       = 10 * time.Second
 	pingEvery       = 20 * time.Second
 	pongWait        = 60 * time.Second
-	framesPerSecond = 50  // of a client, over time; a faster one is read more slowly
-	framesBurst     = 200 // and at once
-	mostWatches     = 256 // runs watched on one socket
-	mostSockets     = 64  // of one owner
-	mostStarts      = 16  // runs and lanes of one socket that are being admitted
+	framesPerSecond = 50   // of a client, over time; a faster one is read more slowly
+	framesBurst     = 200  // and at once
+	movesPerSecond  = 400  // of λ, over all lanes of a socket; of faster ones the last of each lane counts
+	readsPerSecond  = 2000 // frames of any kind
+	mostMoves       = 1024 // lanes whose λ is being moved at once
+	mostRunBytes    = 64   // of a run's id
+	mostWatches     = 256  // runs watched on one socket
+	mostSockets     = 64   // of one owner
+	mostStarts      = 16   // runs and lanes of one socket that are being admitted
 )
 
 // socket is one connection. Its reader (read) acts on the client's frames, its writer (write) alone sends.
@@ -37,7 +41,11 @@ type socket struct {
 	conn   *websocket.Conn
 	owner  string
 	log    *slog.Logger
-	pace   *rate.Limiter
+	pace   *rate.Limiter // of frames that start or watch something
+	moves  *rate.Limiter // of λ
+	reads  *rate.Limiter // of all frames
+
+	steering steering
 
 	ctx     context.Context // ends with the socket
 	cancel  context.CancelCauseFunc
@@ -97,9 +105,11 @@ func (s *Server) serveSocket(c echo.Context) error {
 	defer cancel(nil)
 	k := &socket{
 		server: s, conn: conn, owner: id,
-		log:  s.log.With(requestKey, requestID(c)),
-		pace: rate.NewLimiter(framesPerSecond, framesBurst),
-		ctx:  ctx, cancel: cancel,
+		log:   s.log.With(requestKey, requestID(c)),
+		pace:  rate.NewLimiter(framesPerSecond, framesBurst),
+		moves: rate.NewLimiter(movesPerSecond, movesPerSecond), reads: rate.NewLimiter(readsPerSecond, readsPerSecond),
+		steering: steering{wanted: map[laneKey]*clientFrame{}},
+		ctx:      ctx, cancel: cancel,
 		answers: make(chan any), frames: make(chan []byte), turn: make(chan struct{}, 1),
 		slots:   make(chan struct{}, mostStarts),
 		watches: map[string]*watch{},

@@ -9,7 +9,8 @@ import (
 	"realign/internal/fault"
 )
 
-// read is the reader: it acts on the client's frames, one after the other, until the socket ends.
+// read is the reader: it acts on the client's frames, one after the other, until the socket ends. What λ is moved to, and
+// stops, wait for none of the others.
 func (k *socket) read() {
 	k.conn.SetReadLimit(mostFrameBytes)
 	alive := func() error { return k.conn.SetReadDeadline(time.Now().Add(pongWait)) }
@@ -23,7 +24,7 @@ func (k *socket) read() {
 			return
 		}
 		k.server.metrics.frames.WithLabelValues("in").Inc()
-		if k.pace.Wait(k.ctx) != nil {
+		if k.reads.Wait(k.ctx) != nil {
 			return
 		}
 		if kind != websocket.TextMessage {
@@ -31,6 +32,9 @@ func (k *socket) read() {
 			continue
 		}
 		f, err := parseFrame(data)
+		if err == nil && f.Type != "lambda" && f.Type != "stop" && k.pace.Wait(k.ctx) != nil {
+			return
+		}
 		if err == nil {
 			err = k.act(f)
 		}
@@ -53,18 +57,9 @@ func (k *socket) act(f clientFrame) error {
 	case "lanes":
 		return k.later(f, k.addLanes)
 	case "lambda":
-		if f.Lane == nil {
-			return fault.Field("lane", "is missing")
-		}
-		return k.server.hub.SetLambda(k.ctx, k.owner, f.Run, *f.Lane, f.Lambda)
+		return k.move(f)
 	case "stop":
-		lane := -1
-		if f.Lane != nil {
-			if lane = *f.Lane; lane < 0 {
-				return fault.Field("lane", "%d is negative", lane)
-			}
-		}
-		return k.server.hub.Stop(k.ctx, k.owner, f.Run, lane)
+		return k.halt(k.ctx, f)
 	case "":
 		return fault.Field("type", "is missing")
 	}
