@@ -303,10 +303,15 @@ func (e *Engine) settleJob(j *Job) {
 			e.settle(b)
 		}
 	}
+	e.leaveQueue(j)
+	e.admit() // the next one may have waited for this one only
+}
+
+// leaveQueue takes a job without lanes out of the queue, if it is there.
+func (e *Engine) leaveQueue(j *Job) {
 	if i := slices.Index(e.queue, j); i >= 0 && j.live == 0 {
 		e.queue = slices.Delete(e.queue, i, i+1)
 		j.finish(e.config.Now())
-		e.admit() // the next one may have waited for this one only
 	}
 }
 

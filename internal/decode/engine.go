@@ -57,14 +57,17 @@ type Engine struct {
 	limits Limits // of the reference, and of every other model but for what it was trained for
 
 	commands chan func() // run by the loop between steps
+	controls chan func() // of lanes: run by the loop between steps, and while models make a pass
 	quit     chan struct{}
 	done     chan struct{}
 	close    sync.Once
+	opened   sync.Map // names of the aligned models that the loop knows to be open
 
 	// The rest belongs to the loop.
 	slots       []*slot // models in use: the reference, then aligned ones in the order of first use
 	jobs        []*Job  // requests being decoded
 	queue       []*Job  // waiting for room
+	stopped     []*Job  // whose lanes were ended while models made a pass, and that are to be settled
 	branches    []*branch
 	freeSeqs    []Seq
 	cells       int         // cache cells promised to jobs
@@ -77,6 +80,7 @@ type Engine struct {
 	mixers      []mixer // one for each lane that may be mixed at the same time as others
 
 	// Of one step.
+	passed  chan struct{} // gets one for every pass that was made
 	need    []bool
 	turns   []turn
 	ready   []*branch // branches whose logits this step's passes give
@@ -106,7 +110,7 @@ func NewEngine(p Pair, c Config) *Engine {
 	c.fill()
 	e := &Engine{
 		pair: p, config: c, vocab: p.Vocabulary(),
-		commands: make(chan func()), quit: make(chan struct{}), done: make(chan struct{}),
+		commands: make(chan func()), controls: make(chan func()), quit: make(chan struct{}), done: make(chan struct{}),
 		counters: Counters{Rows: map[string]int64{}, Passes: map[string]int64{}},
 		threads:  threads{},
 	}
@@ -126,6 +130,7 @@ func NewEngine(p Pair, c Config) *Engine {
 	for s := e.limits.Sequences - 1; s >= 0; s-- {
 		e.freeSeqs = append(e.freeSeqs, Seq(s))
 	}
+	e.passed = make(chan struct{})
 	go e.loop()
 	return e
 }
@@ -172,6 +177,40 @@ func (e *Engine) do(f func()) bool {
 	case <-e.done:
 		return false
 	}
+}
+
+// control runs f on the loop and waits, and does not wait for a pass that models are making: f uses no model and settles
+// no job. It reports false if the engine is closed, and then f did not run.
+func (e *Engine) control(f func()) bool {
+	ran := make(chan struct{})
+	select {
+	case e.controls <- func() { defer close(ran); f() }:
+		<-ran
+		return true
+	case <-e.done:
+		return false
+	}
+}
+
+// steer does a control while no model makes a pass.
+func (e *Engine) steer(f func()) {
+	f()
+	e.settleStopped()
+}
+
+// settleStopped settles the jobs some of whose lanes were ended by controls. Those that waited go first: the room that others
+// leave is not for them.
+func (e *Engine) settleStopped() {
+	if len(e.stopped) == 0 {
+		return
+	}
+	for _, j := range e.stopped {
+		e.leaveQueue(j)
+	}
+	for _, j := range e.stopped {
+		e.settleJob(j)
+	}
+	e.stopped = e.stopped[:0]
 }
 
 // Start admits a request, or queues it if there is no room now. Events go to emit in order from one
@@ -331,6 +370,9 @@ func (e *Engine) loop() {
 			case f := <-e.commands:
 				f()
 				continue
+			case f := <-e.controls:
+				e.steer(f)
+				continue
 			case <-e.quit:
 			}
 		}
@@ -338,6 +380,8 @@ func (e *Engine) loop() {
 			select {
 			case f := <-e.commands:
 				f()
+			case f := <-e.controls:
+				e.steer(f)
 			case <-e.quit:
 				e.abandon()
 				return
@@ -389,10 +433,10 @@ func (e *Engine) step() {
 	e.speculation.measure(e, spent)
 }
 
-// forward runs the planned passes, at the same time where that wins.
+// forward runs the planned passes, at the same time where that wins, and does what is asked of lanes meanwhile.
 func (e *Engine) forward() {
 	var wait sync.WaitGroup
-	var mine *slot
+	passes := 0
 	measure := e.divide()
 	began := e.config.Now()
 	for _, s := range e.slots {
@@ -401,20 +445,24 @@ func (e *Engine) forward() {
 		}
 		e.counters.Rows[s.name] += int64(len(s.rows))
 		e.counters.Passes[s.name]++
-		switch {
-		case e.config.Serial:
+		if e.config.Serial {
 			s.pass(e.config.Kernel, e.vocab)
-		case mine == nil:
-			mine = s
-		default:
-			wait.Go(func() { s.pass(e.config.Kernel, e.vocab) })
+			continue
 		}
+		passes++
+		wait.Go(func() { s.pass(e.config.Kernel, e.vocab); e.passed <- struct{}{} })
 	}
-	if mine != nil {
-		mine.pass(e.config.Kernel, e.vocab)
+	for passes > 0 {
+		select {
+		case <-e.passed:
+			passes--
+		case f := <-e.controls:
+			f()
+		}
 	}
 	wait.Wait()
 	measure(e.config.Now().Sub(began).Seconds())
+	e.settleStopped()
 	for _, s := range e.slots {
 		if s.err != nil {
 			e.fail(s)

@@ -136,3 +136,82 @@ func TestAnUnknownModelIsRefusedEvenWithoutWeight(t *testing.T) {
 		t.Errorf("error %v, want not found", err)
 	}
 }
+
+// gated is a table pair whose reference makes no pass while the test holds it.
+type gated struct {
+	*decodetest.Pair
+	hold  atomic.Bool
+	begun chan struct{} // gets one when a pass is held
+	let   chan struct{} // closed by the test
+}
+
+type gatedModel struct {
+	decode.Model
+	pair *gated
+}
+
+func (p *gated) Reference() decode.Model { return gatedModel{p.Pair.Reference(), p} }
+
+func (m gatedModel) Forward(rows []decode.Row) error {
+	if m.pair.hold.Swap(false) {
+		m.pair.begun <- struct{}{}
+		<-m.pair.let
+	}
+	return m.Model.Forward(rows)
+}
+
+// Controls are answered while a pass is made, which takes long where models are large; what was stopped meanwhile, whether it
+// was decoded or waited, leaves its room to what waits behind it.
+func TestControlsDoNotWaitForAPass(t *testing.T) {
+	p := &gated{
+		Pair:  decodetest.New(decodetest.Options{EndLogit: -30, Cells: 320, Delay: time.Millisecond}),
+		begun: make(chan struct{}), let: make(chan struct{}),
+	}
+	e := decode.NewEngine(p, decode.Config{})
+	defer e.Close()
+	var jobs []*decode.Job
+	events := make(chan decode.Event, 1<<10) // of the first
+	for i, tokens := range []int{300, 300, 3} {
+		r := request(0.5)
+		r.Sampling.MaxTokens = tokens
+		j, err := e.Start(r, func(ev decode.Event) {
+			if i == 0 {
+				events <- ev
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs = append(jobs, j)
+	}
+	until := func(typ string) (ev decode.Event) {
+		for ev.Type != typ {
+			ev = <-events
+		}
+		return ev
+	}
+	until(decode.EventToken)
+	p.hold.Store(true)
+	<-p.begun
+	if err := jobs[0].SetLambda(0, decode.Vector{0.75}); err != nil {
+		t.Fatal(err)
+	}
+	if ev := until(decode.EventLambda); ev.Lambda[0] != 0.75 {
+		t.Errorf("λ moved to %v", ev.Lambda)
+	}
+	for _, j := range jobs[:2] {
+		if err := j.Stop(-1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ev := until(decode.EventEnd); ev.Reason != decode.EndCancelled {
+		t.Errorf("the lane ended by %q", ev.Reason)
+	}
+	close(p.let)
+	for _, j := range jobs {
+		<-j.Done()
+	}
+	if c := e.Counters(); c.Lanes != 0 || c.Queue != 0 {
+		t.Errorf("%d lanes and %d waiting are left", c.Lanes, c.Queue)
+	}
+}

@@ -96,12 +96,7 @@ func (e *Engine) prepare(names []string, wanted []bool) error {
 
 // open opens an aligned model unless it is open.
 func (e *Engine) open(name string) error {
-	var opened bool
-	look := func() { _, closed := e.slot(name).model.(unopened); opened = !closed }
-	if !e.do(look) {
-		return errClosed
-	}
-	if opened {
+	if _, open := e.opened.Load(name); open {
 		return nil
 	}
 	m, err := e.pair.Aligned(name)
@@ -115,6 +110,7 @@ func (e *Engine) open(name string) error {
 	if !e.do(func() { e.slot(name).model = m }) { // the same one if two callers opened it
 		return errClosed
 	}
+	e.opened.Store(name, true)
 	return nil
 }
 
