@@ -86,16 +86,18 @@ func (e *Engine) plan() {
 	e.reading = e.reading[:0]
 	e.steps++
 	e.speculation.plan(e)
-	budget := e.config.PrefillChunk
+	e.share()
+	budget := map[string]int{} // of prompt tokens, by client
 	for _, prefill := range []bool{false, true} {
 		for i := range e.branches {
-			b := e.branches[i]
 			if prefill {
-				b = e.branches[(e.steps+i)%len(e.branches)]
+				i = (e.steps + i) % len(e.branches)
 			}
+			b := e.branches[i]
+			client := b.job.request.Client
 			e.need = b.needs(e.need)
 			lag := b.lag(e.need)
-			if e.rests(b) {
+			if e.rests(b) || !prefill && e.resting[i] {
 				continue
 			}
 			if prefill != (lag > 1) {
@@ -111,8 +113,8 @@ func (e *Engine) plan() {
 				}
 			}
 			if prefill {
-				n = min(n, budget)
-				budget -= n
+				n = min(n, e.prefill(b)-budget[client])
+				budget[client] += n
 			}
 			if n <= 0 {
 				continue

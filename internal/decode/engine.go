@@ -67,6 +67,8 @@ type Engine struct {
 	slots       []*slot // models in use: the reference, then aligned ones in the order of first use
 	jobs        []*Job  // requests being decoded
 	queue       []*Job  // waiting for room
+	resting     []bool  // by branch: left out of this step, so that other clients' are not late
+	clients     int     // whose branches are in this step
 	stopped     []*Job  // whose lanes were ended while models made a pass, and that are to be settled
 	branches    []*branch
 	freeSeqs    []Seq
@@ -309,7 +311,10 @@ func (e *Engine) enqueue(j *Job) error {
 		return fault.Field("max_tokens", "%d %s of %d tokens need %d cache cells, and there are %d",
 			lanes, kind, j.request.Sampling.MaxTokens, j.cells, limits.Cells)
 	}
-	if len(e.queue) >= e.config.Queue {
+	if err := e.guestRoom(j); err != nil {
+		return err
+	}
+	if len(e.queue) >= e.config.Queue && !e.pushOut(j) {
 		return fault.New(fault.Busy, "%d requests are waiting already", len(e.queue))
 	}
 	e.counters.Requests++
@@ -319,17 +324,10 @@ func (e *Engine) enqueue(j *Job) error {
 	return nil
 }
 
-// admit starts queued jobs in order while there are cells and sequences for the first.
-func (e *Engine) admit() {
-	for len(e.queue) > 0 && e.begin(e.queue[0]) {
-		e.queue = e.queue[1:]
-	}
-}
-
 // begin gives a job its sequences, if there is room: one branch for all its lanes, or, plain, one for each. What it
 // shares with keepsakes it takes before they make room.
 func (e *Engine) begin(j *Job) bool {
-	if e.cells+j.cells > e.limits.Cells || !e.room(j.streams, 0) {
+	if !e.mayHold(j) || e.cells+j.cells > e.limits.Cells || !e.room(j.streams, 0) {
 		return false
 	}
 	e.jobs = append(e.jobs, j)

@@ -38,7 +38,7 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	t := &task{live: l}
 	var job Job
 	if err == nil {
-		job, err = h.decode(t, lanes)
+		job, err = h.decode(ctx, t, lanes)
 	}
 
 	h.mu.Lock()
@@ -102,12 +102,13 @@ func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.reserve(run.Owner); err != nil {
+	client := clientOf(ctx)
+	if err := h.reserve(run.Owner, client); err != nil {
 		return nil, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l = &live{run: run, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
+	l = &live{run: run, client: client, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
 	if other := h.live[run.ID]; other != nil {
 		h.free(l)
 		h.jobs.Done()

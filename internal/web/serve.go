@@ -18,7 +18,7 @@ const (
 	requestWait  = 2 * time.Minute
 	answerWait   = verifyTime + time.Minute
 	idleWait     = 2 * time.Minute
-	shutdownWait = 5 * time.Second
+	shutdownWait = 2 * time.Second
 )
 
 // Listen opens the address to serve on. The error says what is wrong with it.

@@ -108,7 +108,7 @@ type Server struct {
 
 	mu      sync.Mutex // guards closing and sockets
 	closing bool
-	sockets map[string]int // open ones by owner
+	sockets map[string]*seats // with open ones
 }
 
 // New makes a server. The error is Invalid and names the setting that is wrong.
@@ -146,7 +146,7 @@ func New(c Config) (*Server, error) {
 		patience: writeWait,
 		ctx:      ctx, cancel: cancel,
 		verifying: make(chan struct{}, 2),
-		sockets:   map[string]int{},
+		sockets:   map[string]*seats{},
 	}
 	s.metrics.registry.MustRegister(gauges{c.Hub, c.Pairs})
 	if s.handler, err = s.routes(c.TrustProxy); err != nil {

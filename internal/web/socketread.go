@@ -7,6 +7,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"realign/internal/fault"
+	"realign/internal/session"
 )
 
 // read is the reader: it acts on the client's frames, one after the other, until the socket ends. What λ is moved to, and
@@ -82,15 +83,24 @@ func (k *socket) later(f clientFrame, do func(clientFrame) error) error {
 	return nil
 }
 
+// starting is what a start goes on under. It is made even if the socket closes meanwhile: whoever pressed the button finds it
+// saved. A guest's ends with the socket, since nobody could find it.
+func (k *socket) starting() context.Context {
+	ctx := k.ctx
+	if !k.client.Guest {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return session.WithClient(ctx, k.client)
+}
+
 func (k *socket) start(f clientFrame) error {
 	if f.Spec == nil {
 		return fault.Field("spec", "is missing")
 	}
-	if err := k.server.mayStart(k.owner); err != nil {
+	if err := k.server.mayStart(k.seat); err != nil {
 		return err
 	}
-	// The run is made even if the socket closes meanwhile: whoever pressed the button finds it saved.
-	run, err := k.server.hub.Start(context.WithoutCancel(k.ctx), k.owner, f.Session, *f.Spec)
+	run, err := k.server.hub.Start(k.starting(), k.owner, f.Session, *f.Spec)
 	if err != nil {
 		return err
 	}
@@ -100,10 +110,10 @@ func (k *socket) start(f clientFrame) error {
 }
 
 func (k *socket) addLanes(f clientFrame) error {
-	if err := k.server.mayStart(k.owner); err != nil {
+	if err := k.server.mayStart(k.seat); err != nil {
 		return err
 	}
-	lanes, err := k.server.hub.AddLanes(context.WithoutCancel(k.ctx), k.owner, f.Run, f.Lanes)
+	lanes, err := k.server.hub.AddLanes(k.starting(), k.owner, f.Run, f.Lanes)
 	if err != nil {
 		return err
 	}
