@@ -34,8 +34,10 @@ func TestPurger(t *testing.T) {
 	if got, want := <-store.asked, time.Date(2030, 1, 31, 0, 0, 0, 0, time.UTC); !got.Equal(want) {
 		t.Errorf("a day later before %v, want %v", got, want)
 	}
-	if p.Close() != nil || p.Close() != nil {
-		t.Error("not closed")
+	for range 2 {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 	if text := out.String(); strings.Count(text, "sessions=2 links=1") < 1 || !strings.Contains(text, "before=2030-01-30T00:00:00Z") {
 		t.Errorf("log: %s", text)
