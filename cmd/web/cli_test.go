@@ -219,6 +219,43 @@ func TestDecodeText(t *testing.T) {
 	}
 }
 
+// Text shows no trace, so lanes at λ = 0 and 1 cost one model.
+func TestDecodeTextPaysForOneModel(t *testing.T) {
+	dir := models(t)
+	for lambda, both := range map[string]bool{"0": false, "1": false, "0.5": true} {
+		table := &counted{Pair: decodetest.New(decodetest.Options{Seed: 5, EndLogit: -3})}
+		var out, bad bytes.Buffer
+		code := Run(t.Context(), []string{"decode", "--models", dir, "--lambda", lambda, "--prompt", "abc", "--max-tokens", "4"}, host{
+			stdout: &out, stderr: &bad,
+			open: func(context.Context, *pair.Pair, modelFlags, func(float64)) (decode.Pair, error) { return table, nil },
+		})
+		if code != 0 {
+			t.Fatal(bad.String())
+		}
+		if used := table.Table().Passes() > 0; used != (both || lambda == "0") {
+			t.Errorf("λ = %s: %d passes of the reference", lambda, table.Table().Passes())
+		}
+		if used := table.opened > 0; used != (both || lambda == "1") {
+			t.Errorf("λ = %s: %d aligned models were opened", lambda, table.opened)
+		}
+		_, traced, _ := run(t, "", "decode", "--models", dir, "--lambda", lambda, "--prompt", "abc", "--max-tokens", "4", "--json")
+		if !strings.Contains(traced, `"logp"`) {
+			t.Errorf("λ = %s: no trace with --json", lambda)
+		}
+	}
+}
+
+// counted is a table pair that counts which models are opened.
+type counted struct {
+	*decodetest.Pair
+	opened int
+}
+
+func (p *counted) Aligned(name string) (decode.Model, error) {
+	p.opened++
+	return p.Pair.Aligned(name)
+}
+
 func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -24,7 +24,7 @@ type decodeCommand struct {
 
 	JSON         bool `name:"json" help:"Print one JSON object per event, with --prompts too."`
 	Alternatives int  `default:"0" help:"Most probable tokens to list for each distribution, with --json."`
-	Trace        bool `default:"true" negatable:"" help:"Compute log-probabilities and KL divergences; without, lanes at λ 0 and 1 run one model only."`
+	Trace        bool `default:"true" negatable:"" help:"With --json or --prompts, compute log-probabilities and KL divergences; without, lanes at λ 0 and 1 run one model only."`
 	Plain        bool `help:"Without lane sharing, vector instructions and anything at the same time: slower, the same output."`
 }
 
@@ -117,6 +117,6 @@ func (c *decodeCommand) request(ctx context.Context) (*pair.Pair, decode.Request
 		}
 	}
 	r.Plain = c.Plain
-	r.Trace = decode.Trace{Off: !c.Trace, Alternatives: c.Alternatives}
+	r.Trace = decode.Trace{Off: !c.Trace || !c.JSON && c.Prompts == "", Alternatives: c.Alternatives}
 	return p, r, nil
 }

@@ -111,6 +111,8 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		log.Warn("the default pair cannot be started", "error", err)
 	}
 
+	purger := session.NewPurger(session.PurgeConfig{Store: db, Now: time.Now, Logger: log})
+	defer func() { err = errors.Join(err, purger.Close()) }()
 	hub, err := session.New(ctx, session.Config{
 		Store: db, Decoder: pool, Pairs: models, Logger: log, Instance: c.Instance, Build: build(),
 	})

@@ -96,16 +96,18 @@ func (e *Engine) plan() {
 	e.reading = e.reading[:0]
 	e.steps++
 	e.speculation.plan(e)
-	budget := e.config.PrefillChunk
+	e.share()
+	budget := map[string]int{} // of prompt tokens, by client
 	for _, prefill := range []bool{false, true} {
 		for i := range e.branches {
-			b := e.branches[i]
 			if prefill {
-				b = e.branches[(e.steps+i)%len(e.branches)]
+				i = (e.steps + i) % len(e.branches)
 			}
+			b := e.branches[i]
+			client := b.job.request.Client
 			e.need = b.needs(e.need)
 			lag := b.lag(e.need)
-			if e.rests(b) {
+			if e.rests(b) || !prefill && e.resting[i] {
 				continue
 			}
 			if prefill != (lag > 1 || b.scoring != nil) {
@@ -121,8 +123,8 @@ func (e *Engine) plan() {
 				}
 			}
 			if prefill {
-				n = min(n, budget)
-				budget -= n
+				n = min(n, e.prefill(b)-budget[client])
+				budget[client] += n
 			}
 			if n <= 0 {
 				continue
@@ -317,10 +319,15 @@ func (e *Engine) settleJob(j *Job) {
 			e.settle(b)
 		}
 	}
+	e.leaveQueue(j)
+	e.admit() // the next one may have waited for this one only
+}
+
+// leaveQueue takes a job without lanes out of the queue, if it is there.
+func (e *Engine) leaveQueue(j *Job) {
 	if i := slices.Index(e.queue, j); i >= 0 && j.live == 0 {
 		e.queue = slices.Delete(e.queue, i, i+1)
 		j.finish(e.config.Now())
-		e.admit() // the next one may have waited for this one only
 	}
 }
 

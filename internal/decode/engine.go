@@ -57,14 +57,19 @@ type Engine struct {
 	limits Limits // of the reference, and of every other model but for what it was trained for
 
 	commands chan func() // run by the loop between steps
+	controls chan func() // of lanes: run by the loop between steps, and while models make a pass
 	quit     chan struct{}
 	done     chan struct{}
 	close    sync.Once
+	opened   sync.Map // names of the aligned models that the loop knows to be open
 
 	// The rest belongs to the loop.
 	slots       []*slot // models in use: the reference, then aligned ones in the order of first use
 	jobs        []*Job  // requests being decoded
 	queue       []*Job  // waiting for room
+	resting     []bool  // by branch: left out of this step, so that other clients' are not late
+	clients     int     // whose branches are in this step
+	stopped     []*Job  // whose lanes were ended while models made a pass, and that are to be settled
 	branches    []*branch
 	freeSeqs    []Seq
 	cells       int         // cache cells promised to jobs
@@ -77,6 +82,7 @@ type Engine struct {
 	mixers      []mixer // one for each lane that may be mixed at the same time as others
 
 	// Of one step.
+	passed  chan struct{} // gets one for every pass that was made
 	need    []bool
 	turns   []turn
 	ready   []*branch // branches whose logits this step's passes give
@@ -87,53 +93,6 @@ type Engine struct {
 type turn struct {
 	branch *branch
 	lane   *lane
-}
-
-// slot is one model of the pair with the rows of its next pass.
-type slot struct {
-	name  string
-	model Model
-	rows  []Row
-	err   error
-
-	said    []said   // of each row of the pass
-	readers []reader // whose row it is
-	threads int      // of the model's passes; 0: what it was opened with
-}
-
-// reader is a model of a branch.
-type reader struct {
-	branch *branch
-	model  int
-}
-
-// said is what a model says after one row, in sum.
-type said struct {
-	traced       bool // whether the rest is asked for
-	alternatives int
-	logSum       float64
-	top          []Alternative
-	err          error // logits that no distribution has
-}
-
-// pass decodes the planned rows and sums up the traced ones: work that runs for all models at the same
-// time.
-func (s *slot) pass(k Kernel, vocab Vocabulary) {
-	if s.err = s.model.Forward(s.rows); s.err != nil {
-		return
-	}
-	for i := range s.said {
-		r := &s.said[i]
-		if !r.traced {
-			continue
-		}
-		row := s.model.Logits(i)
-		var top float64
-		top, r.logSum = k.Sum(row)
-		if r.err = usable(top); r.err == nil {
-			r.top = mostProbable(row, r.logSum, r.alternatives, vocab)
-		}
-	}
 }
 
 // Counters are totals since the engine started, but for the gauges.
@@ -153,7 +112,7 @@ func NewEngine(p Pair, c Config) *Engine {
 	c.fill()
 	e := &Engine{
 		pair: p, config: c, vocab: p.Vocabulary(),
-		commands: make(chan func()), quit: make(chan struct{}), done: make(chan struct{}),
+		commands: make(chan func()), controls: make(chan func()), quit: make(chan struct{}), done: make(chan struct{}),
 		counters: Counters{Rows: map[string]int64{}, Passes: map[string]int64{}},
 		threads:  threads{},
 	}
@@ -173,6 +132,7 @@ func NewEngine(p Pair, c Config) *Engine {
 	for s := e.limits.Sequences - 1; s >= 0; s-- {
 		e.freeSeqs = append(e.freeSeqs, Seq(s))
 	}
+	e.passed = make(chan struct{})
 	go e.loop()
 	return e
 }
@@ -221,6 +181,40 @@ func (e *Engine) do(f func()) bool {
 	}
 }
 
+// control runs f on the loop and waits, and does not wait for a pass that models are making: f uses no model and settles
+// no job. It reports false if the engine is closed, and then f did not run.
+func (e *Engine) control(f func()) bool {
+	ran := make(chan struct{})
+	select {
+	case e.controls <- func() { defer close(ran); f() }:
+		<-ran
+		return true
+	case <-e.done:
+		return false
+	}
+}
+
+// steer does a control while no model makes a pass.
+func (e *Engine) steer(f func()) {
+	f()
+	e.settleStopped()
+}
+
+// settleStopped settles the jobs some of whose lanes were ended by controls. Those that waited go first: the room that others
+// leave is not for them.
+func (e *Engine) settleStopped() {
+	if len(e.stopped) == 0 {
+		return
+	}
+	for _, j := range e.stopped {
+		e.leaveQueue(j)
+	}
+	for _, j := range e.stopped {
+		e.settleJob(j)
+	}
+	e.stopped = e.stopped[:0]
+}
+
 // Start admits a request, or queues it if there is no room now. Events go to emit in order from one
 // goroutine, the last one being EventStats; emit must not block for long, as every other request waits for
 // it. Errors are of kind Invalid (with the field), NotFound (an aligned model), Busy, or Unavailable.
@@ -245,8 +239,11 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 	if req.Encode {
 		return j, j.encoded(e.vocab, e.config.Now())
 	}
+	if err := e.prepare(req.Aligned, req.wants()); err != nil {
+		return nil, err
+	}
 	if !e.do(func() { err = e.enqueue(j) }) {
-		return nil, fault.New(fault.Unavailable, "the engine is closed")
+		return nil, errClosed
 	}
 	if err != nil {
 		return nil, err
@@ -300,15 +297,11 @@ func (e *Engine) checkTokens(r *Request) error {
 	return nil
 }
 
-// enqueue opens the models a job needs, checks that it fits at all, and puts it in the queue.
+// enqueue checks that a job fits at all, and puts it in the queue.
 func (e *Engine) enqueue(j *Job) error {
 	j.slots = []*slot{e.slots[0]}
 	for _, name := range j.request.Aligned {
-		s, err := e.slot(name)
-		if err != nil {
-			return err
-		}
-		j.slots = append(j.slots, s)
+		j.slots = append(j.slots, e.slot(name))
 	}
 	limits := e.limits
 	j.context = min(limits.Train, limits.Cells)
@@ -341,7 +334,10 @@ func (e *Engine) enqueue(j *Job) error {
 		return fault.Field("max_tokens", "%d %s of %d tokens need %d cache cells, and there are %d",
 			lanes, kind, j.request.Sampling.MaxTokens, j.cells, limits.Cells)
 	}
-	if len(e.queue) >= e.config.Queue {
+	if err := e.guestRoom(j); err != nil {
+		return err
+	}
+	if len(e.queue) >= e.config.Queue && !e.pushOut(j) {
 		return fault.New(fault.Busy, "%d requests are waiting already", len(e.queue))
 	}
 	e.counters.Requests++
@@ -351,37 +347,10 @@ func (e *Engine) enqueue(j *Job) error {
 	return nil
 }
 
-// slot finds the slot of an aligned model, opening the model at its first use.
-func (e *Engine) slot(name string) (*slot, error) {
-	for _, s := range e.slots[1:] {
-		if s.name == name {
-			return s, nil
-		}
-	}
-	m, err := e.pair.Aligned(name)
-	if err != nil {
-		return nil, err
-	}
-	if v := m.Limits().Vocab; v != e.vocab.Size() {
-		m.Close()
-		return nil, fault.Field("aligned", "%s has %d tokens, the reference %d", name, v, e.vocab.Size())
-	}
-	s := &slot{name: name, model: m}
-	e.slots = append(e.slots, s)
-	return s, nil
-}
-
-// admit starts queued jobs in order while there are cells and sequences for the first.
-func (e *Engine) admit() {
-	for len(e.queue) > 0 && e.begin(e.queue[0]) {
-		e.queue = e.queue[1:]
-	}
-}
-
 // begin gives a job its sequences, if there is room: one branch for all its lanes, or, plain, one for each. What it
 // shares with keepsakes it takes before they make room.
 func (e *Engine) begin(j *Job) bool {
-	if e.cells+j.cells > e.limits.Cells || !e.room(j.streams, 0) {
+	if !e.mayHold(j) || e.cells+j.cells > e.limits.Cells || !e.room(j.streams, 0) {
 		return false
 	}
 	e.jobs = append(e.jobs, j)
@@ -425,6 +394,9 @@ func (e *Engine) loop() {
 			case f := <-e.commands:
 				f()
 				continue
+			case f := <-e.controls:
+				e.steer(f)
+				continue
 			case <-e.quit:
 			}
 		}
@@ -432,6 +404,8 @@ func (e *Engine) loop() {
 			select {
 			case f := <-e.commands:
 				f()
+			case f := <-e.controls:
+				e.steer(f)
 			case <-e.quit:
 				e.abandon()
 				return
@@ -484,10 +458,10 @@ func (e *Engine) step() {
 	e.speculation.measure(e, spent)
 }
 
-// forward runs the planned passes, at the same time where that wins.
+// forward runs the planned passes, at the same time where that wins, and does what is asked of lanes meanwhile.
 func (e *Engine) forward() {
 	var wait sync.WaitGroup
-	var mine *slot
+	passes := 0
 	measure := e.divide()
 	began := e.config.Now()
 	for _, s := range e.slots {
@@ -496,20 +470,24 @@ func (e *Engine) forward() {
 		}
 		e.counters.Rows[s.name] += int64(len(s.rows))
 		e.counters.Passes[s.name]++
-		switch {
-		case e.config.Serial:
+		if e.config.Serial {
 			s.pass(e.config.Kernel, e.vocab)
-		case mine == nil:
-			mine = s
-		default:
-			wait.Go(func() { s.pass(e.config.Kernel, e.vocab) })
+			continue
 		}
+		passes++
+		wait.Go(func() { s.pass(e.config.Kernel, e.vocab); e.passed <- struct{}{} })
 	}
-	if mine != nil {
-		mine.pass(e.config.Kernel, e.vocab)
+	for passes > 0 {
+		select {
+		case <-e.passed:
+			passes--
+		case f := <-e.controls:
+			f()
+		}
 	}
 	wait.Wait()
 	measure(e.config.Now().Sub(began).Seconds())
+	e.settleStopped()
 	for _, s := range e.slots {
 		if s.err != nil {
 			e.fail(s)

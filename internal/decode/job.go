@@ -55,14 +55,22 @@ type lane struct {
 // Done is closed after the last event.
 func (j *Job) Done() <-chan struct{} { return j.done }
 
-// SetLambda moves a lane's λ from the next token on, also while the request waits for room. A lane that has
+// SetLambda moves a lane's λ from the next token on, also while the request waits for room. It does not wait for a pass of the
+// models. A lane that has
 // ended, or is not of this job, is a Conflict or NotFound.
 func (j *Job) SetLambda(index int, v Vector) error {
 	if err := CheckLambda("lambda", v, len(j.request.Aligned)); err != nil {
 		return err
 	}
+	moved := make([]bool, len(v)) // a model of weight 0 may not be open yet
+	for i, x := range v {
+		moved[i] = x != 0
+	}
+	if err := j.engine.prepare(j.request.Aligned, moved); err != nil {
+		return err
+	}
 	err := error(fault.New(fault.Conflict, "the run has ended"))
-	j.engine.do(func() {
+	j.engine.control(func() {
 		err = fault.New(fault.NotFound, "there is no lane %d", index)
 		for _, l := range j.lanes {
 			switch {
@@ -78,11 +86,11 @@ func (j *Job) SetLambda(index int, v Vector) error {
 	return err
 }
 
-// Stop ends a lane, or all lanes for -1, before the next token. Stopping what has ended does nothing.
+// Stop ends a lane, or all lanes for -1, before the next token, and does not wait for a pass of the models. Stopping what has ended does nothing.
 func (j *Job) Stop(index int) error {
-	j.engine.do(func() {
+	j.engine.control(func() {
 		j.endLanes(index, EndCancelled, nil)
-		j.engine.settleJob(j)
+		j.engine.stopped = append(j.engine.stopped, j)
 	})
 	return nil
 }

@@ -37,8 +37,8 @@ func (r *Request) Validate(n int) error {
 	} else if err := CheckLanes(r.Lanes, n, r.Sampling.MaxTokens); err != nil {
 		return err
 	}
-	if a := r.Trace.Alternatives; a < 0 || a > MaxAlternatives {
-		return fault.Field("alternatives", "%d is outside 0 to %d", a, MaxAlternatives)
+	if err := checkBound("alternatives", float64(r.Trace.Alternatives)); err != nil {
+		return err
 	}
 	if err := r.Sampling.Validate(); err != nil {
 		return err
@@ -128,26 +128,50 @@ func CheckLanes(lanes []Lane, n, maxTokens int) error {
 	return nil
 }
 
+// Bound is the range of a number that a request holds.
+type Bound struct {
+	Field     string // as in JSON
+	Low, High float64
+	Whole     bool // it has no fraction
+}
+
+// Bounds is the one table of such ranges: requests are checked by it, and pages and their scripts take it from here.
+func Bounds() []Bound {
+	return []Bound{
+		{"max_tokens", 1, MaxTokensLimit, true},
+		{"temperature", 0, 100, false},
+		{"top_k", 0, 1 << 20, true},
+		{"top_p", 0, 1, false},
+		{"min_p", 0, 1, false},
+		{"repeat_penalty", 0, 10, false},
+		{"presence_penalty", -10, 10, false},
+		{"frequency_penalty", -10, 10, false},
+		{"penalty_window", 0, MaxTokensLimit, true},
+		{"alternatives", 0, MaxAlternatives, true},
+	}
+}
+
+func checkBound(field string, x float64) error {
+	for _, b := range Bounds() {
+		if b.Field == field && !(x >= b.Low && x <= b.High) {
+			return fault.Field(field, "%v is outside %v to %v", x, b.Low, b.High)
+		}
+	}
+	return nil
+}
+
 // Validate checks sampling parameters.
 func (s *Sampling) Validate() error {
-	ranges := []struct {
-		field     string
-		x         float64
-		low, high float64
+	for _, n := range []struct {
+		field string
+		x     float64
 	}{
-		{"max_tokens", float64(s.MaxTokens), 1, MaxTokensLimit},
-		{"temperature", s.Temperature, 0, 100},
-		{"top_k", float64(s.TopK), 0, 1 << 20},
-		{"top_p", s.TopP, 0, 1},
-		{"min_p", s.MinP, 0, 1},
-		{"repeat_penalty", s.RepeatPenalty, 0, 10},
-		{"presence_penalty", s.PresencePenalty, -10, 10},
-		{"frequency_penalty", s.FrequencyPenalty, -10, 10},
-		{"penalty_window", float64(s.PenaltyWindow), 0, MaxTokensLimit},
-	}
-	for _, r := range ranges {
-		if math.IsNaN(r.x) || r.x < r.low || r.x > r.high {
-			return fault.Field(r.field, "%v is outside %v to %v", r.x, r.low, r.high)
+		{"max_tokens", float64(s.MaxTokens)}, {"temperature", s.Temperature}, {"top_k", float64(s.TopK)}, {"top_p", s.TopP}, {"min_p", s.MinP},
+		{"repeat_penalty", s.RepeatPenalty}, {"presence_penalty", s.PresencePenalty}, {"frequency_penalty", s.FrequencyPenalty},
+		{"penalty_window", float64(s.PenaltyWindow)},
+	} {
+		if err := checkBound(n.field, n.x); err != nil {
+			return err
 		}
 	}
 	if s.TopP == 0 {

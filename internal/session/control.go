@@ -41,7 +41,7 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	t := &task{live: l}
 	var job Job
 	if err == nil {
-		job, err = h.decode(t, lanes)
+		job, err = h.decode(ctx, t, lanes)
 	}
 
 	h.mu.Lock()
@@ -105,12 +105,13 @@ func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.reserve(run.Owner); err != nil {
+	client := clientOf(ctx)
+	if err := h.reserve(run.Owner, client); err != nil {
 		return nil, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l = &live{run: run, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
+	l = &live{run: run, client: client, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
 	if other := h.live[run.ID]; other != nil {
 		h.free(l)
 		h.jobs.Done()
@@ -182,13 +183,14 @@ func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 		}
 		return job.Stop(lane)
 	}
-	if _, err := h.config.Store.Run(ctx, owner, runID); err != nil {
+	l, err := h.find(ctx, owner, runID)
+	if err != nil {
 		return err
 	}
 	h.mu.Lock()
 	var jobs []Job
-	if l := h.live[runID]; l != nil {
-		for _, t := range l.tasks {
+	if l.live != nil {
+		for _, t := range l.live.tasks {
 			jobs = append(jobs, t.job)
 		}
 	}
@@ -216,16 +218,34 @@ func (h *Hub) StopSession(owner, session string) {
 	stopAll(jobs)
 }
 
+// found is a run that somebody asks for: a live one, or how many lanes it has.
+type found struct {
+	live  *live
+	lanes int
+}
+
+// find finds an owner's run. Of one that is live, all that is needed is in memory: controls come often, and are not to wait
+// for the store.
+func (h *Hub) find(ctx context.Context, owner, runID string) (found, error) {
+	h.mu.Lock()
+	l := h.live[runID]
+	h.mu.Unlock()
+	if l != nil && l.run.Owner == owner { // neither changes
+		return found{live: l}, nil
+	}
+	run, err := h.config.Store.Run(ctx, owner, runID)
+	return found{lanes: run.Lanes}, err
+}
+
 // job is what decodes a lane; nil when the lane has ended.
 func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func(*live) error) (Job, error) {
-	run, err := h.config.Store.Run(ctx, owner, runID)
+	found, err := h.find(ctx, owner, runID)
 	if err != nil {
 		return nil, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l := h.live[runID]
-	lanes := run.Lanes
+	l, lanes := found.live, found.lanes
 	if l != nil {
 		lanes = len(l.lanes)
 	}

@@ -14,7 +14,7 @@ type Decoder interface {
 	// also when the worker dies: unfinished lanes then end with reason error and code unavailable. A map has an `end`,
 	// of lane 0, only then. sink
 	// returns within Config.Patience. It may be called before Decode returns, and is not called after a
-	// refusal. ctx ends when the hub is closed, not when whoever asked goes away.
+	// refusal. ctx ends when the hub is closed, when it was waited too long, or when whoever asked for it gave it up.
 	Decode(ctx context.Context, pair string, request decode.Request, sink func(decode.Event)) (Job, error)
 }
 

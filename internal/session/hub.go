@@ -20,15 +20,21 @@ type Config struct {
 	Instance string // name of this server among those that share the store
 	Build    string // recorded with every run
 
-	MaxRuns      int           // runs at once; 256
-	MaxOwnerRuns int           // runs at once for one owner; 8
-	QueueEvents  int           // events of one run waiting to be saved; 4096
-	QueueBytes   int           // bytes of events waiting to be saved; 64 MiB
-	Recent       int           // events of a live run kept in memory for its watchers; 256
-	Interval     time.Duration // least time from one commit to the next; 10 ms, negative is none
-	Patience     time.Duration // how long a decoder's call may wait for a slow store; 2 s
-	Retry        time.Duration // between attempts to save how a run ended; 1 s
-	Grace        time.Duration // how long Close waits for decoders; 5 s
+	MaxRuns      int // runs at once; 256
+	MaxOwnerRuns int // runs at once for one owner; 8
+
+	MaxClientRuns int // runs at once for one client; half of MaxRuns
+	MaxGuestRuns  int // and for the guests of one place; an eighth of MaxRuns
+
+	StartWait time.Duration // how long a start may wait for a worker to take it; 25 s
+
+	QueueEvents int           // events of one run waiting to be saved; 4096
+	QueueBytes  int           // bytes of events waiting to be saved; 64 MiB
+	Recent      int           // events of a live run kept in memory for its watchers; 256
+	Interval    time.Duration // least time from one commit to the next; 10 ms, negative is none
+	Patience    time.Duration // how long a decoder's call may wait for a slow store; 2 s
+	Retry       time.Duration // between attempts to save how a run ended; 1 s
+	Grace       time.Duration // how long Close waits for decoders; 3 s
 }
 
 // Hub runs runs. Their events pass through one queue to one writer, which numbers are given in and which
@@ -58,6 +64,7 @@ type Hub struct {
 	live     map[string]*live
 	slots    int            // runs at once
 	owners   map[string]int // and of each owner
+	clients  map[string]int // and of each client
 	feeds    map[string]*feed
 	pending  []item
 	bytes    int           // in pending, and being saved
@@ -89,6 +96,7 @@ func New(ctx context.Context, config Config) (*Hub, error) {
 		abandon: make(chan struct{}),
 		live:    make(map[string]*live),
 		owners:  make(map[string]int),
+		clients: make(map[string]int),
 		feeds:   make(map[string]*feed),
 		room:    make(chan struct{}),
 		broken:  make(map[*live][]item),
@@ -114,13 +122,16 @@ func (c Config) withDefaults() Config {
 	}
 	number(&c.MaxRuns, 256)
 	number(&c.MaxOwnerRuns, 8)
+	number(&c.MaxClientRuns, max(1, c.MaxRuns/2))
+	number(&c.MaxGuestRuns, max(1, c.MaxRuns/8))
 	number(&c.QueueEvents, 4096)
 	number(&c.QueueBytes, 64<<20)
 	number(&c.Recent, 256)
 	duration(&c.Interval, 10*time.Millisecond)
 	duration(&c.Patience, 2*time.Second)
 	duration(&c.Retry, time.Second)
-	duration(&c.Grace, 5*time.Second)
+	duration(&c.Grace, 3*time.Second)
+	duration(&c.StartWait, 25*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

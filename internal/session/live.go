@@ -9,10 +9,11 @@ import (
 
 // live is a run that is being decoded, or whose end is not saved yet.
 type live struct {
-	run   Run
-	feed  *feed
-	lanes []laneState
-	known int // lanes that the stored run has
+	run    Run
+	client Client
+	feed   *feed
+	lanes  []laneState
+	known  int // lanes that the stored run has
 
 	tasks  []*task // unfinished decode requests
 	busy   bool    // lanes are being added
@@ -200,6 +201,9 @@ func (h *Hub) free(l *live) {
 	h.slots--
 	if h.owners[l.run.Owner]--; h.owners[l.run.Owner] == 0 {
 		delete(h.owners, l.run.Owner)
+	}
+	if h.clients[l.client.name()]--; h.clients[l.client.name()] == 0 {
+		delete(h.clients, l.client.name())
 	}
 }
 

@@ -20,7 +20,8 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 	if err := h.resolve(ctx, owner, &spec); err != nil {
 		return Run{}, err
 	}
-	if err := h.reserve(owner); err != nil {
+	client := clientOf(ctx)
+	if err := h.reserve(owner, client); err != nil {
 		return Run{}, err
 	}
 	defer h.jobs.Done()
@@ -35,9 +36,9 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 		created = &Session{ID: NewID(), Owner: owner, Title: TitleOf(spec.Prompt), CreatedAt: now, UpdatedAt: now, Runs: 1}
 		run.Session = created.ID
 	}
-	l := &live{run: run, open: true, slot: true, known: spec.streams()}
+	l := &live{run: run, client: client, open: true, slot: true, known: spec.streams()}
 	t := h.task(l, spec.Lanes)
-	job, err := h.decode(t, spec.Lanes)
+	job, err := h.decode(ctx, t, spec.Lanes)
 	if err == nil {
 		if err = h.config.Store.CreateRun(ctx, run, created); err != nil {
 			_ = job.Stop(-1)
@@ -103,7 +104,7 @@ func (h *Hub) resolveParent(ctx context.Context, owner string, spec *Spec) error
 
 // reserve takes a place among the runs at once. On success the caller owes h.jobs.Done, and h.free for the
 // live it makes.
-func (h *Hub) reserve(owner string) error {
+func (h *Hub) reserve(owner string, client Client) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -117,8 +118,13 @@ func (h *Hub) reserve(owner string) error {
 		h.counters.Refused++
 		return fault.New(fault.Busy, "%d of your runs are being decoded, the most you may have", n)
 	}
+	if n := h.clients[client.name()]; n >= h.config.most(client) {
+		h.counters.Refused++
+		return fault.New(fault.Busy, "%d runs of your address are being decoded, the most there may be", n)
+	}
 	h.slots++
 	h.owners[owner]++
+	h.clients[client.name()]++
 	h.jobs.Add(1)
 	return nil
 }
@@ -136,12 +142,20 @@ func (h *Hub) task(l *live, lanes []decode.Lane) *task {
 	return t
 }
 
-// decode makes the request of a task. Its events are held until take.
-func (h *Hub) decode(t *task, lanes []decode.Lane) (Job, error) {
+// decode makes the request of a task. Its events are held until take. It is given up when ctx ends, when the hub is closed, and
+// when no worker has taken it in time.
+func (h *Hub) decode(ctx context.Context, t *task, lanes []decode.Lane) (Job, error) {
+	waiting, cancel := context.WithTimeout(h.ctx, h.config.StartWait)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
 	spec := &t.live.run.Spec
 	request := spec.Request(t.live.run.ID, slices.Clone(lanes))
-	request.Owner = t.live.run.Owner
-	return h.config.Decoder.Decode(h.ctx, spec.Pair, request, func(e decode.Event) { h.sink(t, e) })
+	t.live.client.sign(&request, t.live.run.Owner)
+	job, err := h.config.Decoder.Decode(waiting, spec.Pair, request, func(e decode.Event) { h.sink(t, e) })
+	if fault.KindOf(err) == fault.Unavailable && waiting.Err() == context.DeadlineExceeded {
+		err = errLate
+	}
+	return job, err
 }
 
 // take begins to log the events of a task whose job was taken. The caller holds mu.

@@ -11,7 +11,7 @@ import (
 )
 
 // kept are the beginnings of the names of what the program keeps in its data folder.
-var kept = []string{"realign.db", "nats", "pairs", "sha256.json", "worker-token"}
+var kept = []string{"realign.db", "nats", "pairs", "sha256.json", "checksums.json", "heads.json", "worker-token"}
 
 // others are the permissions of everybody but the owner.
 const others fs.FileMode = 0o077

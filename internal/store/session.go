@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/base64"
 	"fmt"
 	"strconv"
@@ -156,11 +157,20 @@ func (s *Store) RestoreSession(ctx context.Context, owner, id string) error {
 	return changed(result, err, "session")
 }
 
-// Purge removes, for good, sessions that were deleted before a time. It returns how many.
-func (s *Store) Purge(ctx context.Context, before time.Time) (int, error) {
-	result, err := s.write.NewDelete().Model((*sessionRow)(nil)).Where("deleted_at < ?", before.UnixMicro()).Exec(ctx)
+// Purge removes, for good, sessions that were deleted and links that were revoked before a time.
+func (s *Store) Purge(ctx context.Context, before time.Time) (n session.Purged, err error) {
+	at := before.UnixMicro()
+	if n.Sessions, err = removed(s.write.NewDelete().Model((*sessionRow)(nil)).Where("deleted_at < ?", at).Exec(ctx)); err != nil {
+		return n, wrap(err, "purge sessions")
+	}
+	n.Links, err = removed(s.write.NewDelete().Model((*linkRow)(nil)).Where("revoked_at < ?", at).Exec(ctx))
+	return n, wrap(err, "purge links")
+}
+
+// removed is how many rows a statement removed.
+func removed(result sql.Result, err error) (int, error) {
 	if err != nil {
-		return 0, wrap(err, "purge sessions")
+		return 0, err
 	}
 	n, err := result.RowsAffected()
 	return int(n), err

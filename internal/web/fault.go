@@ -30,8 +30,12 @@ var statuses = map[fault.Kind]int{
 func (s *Server) handleError(err error, c echo.Context) {
 	f, status := outside(err)
 	if status >= http.StatusInternalServerError && f.Kind == fault.Internal {
-		s.log.ErrorContext(c.Request().Context(), "request failed",
-			"request_id", requestID(c), "route", c.Path(), "error", err)
+		about := []any{"request_id", requestID(c), "route", c.Path(), "error", err}
+		var panicked *panicError
+		if errors.As(err, &panicked) {
+			about = append(about, "stack", string(panicked.stack))
+		}
+		s.log.ErrorContext(c.Request().Context(), "request failed", about...)
 	}
 	if c.Response().Committed {
 		return

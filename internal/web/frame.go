@@ -10,6 +10,7 @@ import (
 	"realign/internal/fault"
 	"realign/internal/pair"
 	"realign/internal/session"
+	"realign/web/templates"
 )
 
 // protocolVersion of docs/protocol.md.
@@ -123,6 +124,8 @@ type limits struct {
 	LambdaMin   float64 `json:"lambda_min"`
 	LambdaMax   float64 `json:"lambda_max"`
 	Queue       int     `json:"queue"`
+
+	Fields []templates.Bound `json:"fields"` // of a spec's sampling, and alternatives
 }
 
 type pairsFrame struct {

@@ -359,7 +359,7 @@ type message struct {
 	Events                                               []json.RawMessage
 	Lanes                                                []int
 	Pairs                                                []pair.Status
-	Limits                                               map[string]float64
+	Limits                                               map[string]any
 }
 
 func (k *wire) next() (message, error) {

@@ -221,16 +221,9 @@ func (s *Server) rateNotice(c echo.Context, st *study.Study, err error, undo boo
 		Heading: "Thank you: that was all", Words: "You have answered every question there is for you. If there are more later, you find them here.",
 	}
 	if err != nil {
-		v.Heading, v.Words = "Not now", upperFirst(fault.Of(err).Message)+"."
+		v.Heading, v.Words = "Not now", templates.Capital(fault.Of(err).Message)+"."
 	}
 	return s.ratePage(c, v)
-}
-
-func upperFirst(text string) string {
-	if text == "" {
-		return text
-	}
-	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 // ratePage sends a whole page, or to the controller what changes of it.

@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"runtime/debug"
 
 	"github.com/labstack/echo/v4"
 
@@ -111,12 +112,20 @@ func (s *Server) rescue(next echo.HandlerFunc) echo.HandlerFunc {
 			case http.ErrAbortHandler:
 				panic(r)
 			default:
-				err = fault.Wrap(fmt.Errorf("panic: %v", r), fault.Internal, "internal error")
+				err = fault.Wrap(&panicError{r, debug.Stack()}, fault.Internal, "internal error")
 			}
 		}()
 		return next(c)
 	}
 }
+
+// panicError is a panic of a handler, with the stack that it happened on.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // noReferrer keeps share tokens out of other sites' logs.
 func noReferrer(next echo.HandlerFunc) echo.HandlerFunc {

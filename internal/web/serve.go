@@ -19,7 +19,7 @@ const (
 	requestWait  = 2 * time.Minute
 	answerWait   = verifyTime + time.Minute
 	idleWait     = 2 * time.Minute
-	shutdownWait = 5 * time.Second
+	shutdownWait = 2 * time.Second
 )
 
 // Certificate names the files of a certificate and its private key, both PEM. The zero value is no TLS.

@@ -127,7 +127,7 @@ type Server struct {
 
 	mu      sync.Mutex // guards closing and sockets
 	closing bool
-	sockets map[string]int // open ones by owner
+	sockets map[string]*seats // with open ones
 }
 
 // New makes a server. The error is Invalid and names the setting that is wrong.
@@ -167,7 +167,7 @@ func New(c Config) (*Server, error) {
 		patience: writeWait,
 		ctx:      ctx, cancel: cancel,
 		verifying: make(chan struct{}, 2),
-		sockets:   map[string]int{},
+		sockets:   map[string]*seats{},
 		budgets:   newBudgets(),
 	}
 	s.metrics.registry.MustRegister(gauges{c.Hub, c.Pairs})
@@ -197,6 +197,6 @@ func (s *Server) mayStart(owner string) error { return s.starts.allow(owner, "ru
 func (s *Server) limits() limits {
 	return limits{
 		Lanes: decode.MaxLanes, PromptBytes: decode.MaxPromptBytes, MaxTokens: decode.MaxTokensLimit,
-		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda, Queue: s.queue,
+		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda, Queue: s.queue, Fields: boundsView(),
 	}
 }

@@ -201,7 +201,7 @@ func importWords(made *session.Import) string {
 		{session.Altered, "changed after they were signed"},
 	} {
 		if n := made.Found[one.found]; n > 0 {
-			words = append(words, fmt.Sprintf("%s: %s.", upperFirst(runs(n)), one.words))
+			words = append(words, fmt.Sprintf("%s: %s.", templates.Capital(runs(n)), one.words))
 		}
 	}
 	return strings.Join(words, " ")

@@ -13,18 +13,24 @@ import (
 	"golang.org/x/time/rate"
 
 	"realign/internal/fault"
+	"realign/internal/session"
 )
 
 // Times and bounds of a socket, as docs/protocol.md states them.
 const (
-	writeWait       = 10 * time.Second
-	pingEvery       = 20 * time.Second
-	pongWait        = 60 * time.Second
-	framesPerSecond = 50  // of a client, over time; a faster one is read more slowly
-	framesBurst     = 200 // and at once
-	mostWatches     = 256 // runs watched on one socket
-	mostSockets     = 64  // of one owner
-	mostStarts      = 16  // runs and lanes of one socket that are being admitted
+	writeWait           = 10 * time.Second
+	pingEvery           = 20 * time.Second
+	pongWait            = 60 * time.Second
+	framesPerSecond     = 50   // of a client, over time; a faster one is read more slowly
+	framesBurst         = 200  // and at once
+	movesPerSecond      = 400  // of λ, over all lanes of a socket; of faster ones the last of each lane counts
+	readsPerSecond      = 2000 // frames of any kind
+	guestReadsPerSecond = 200  // and of all sockets without cookies from one address
+	mostMoves           = 1024 // lanes whose λ is being moved at once
+	mostRunBytes        = 64   // of a run's id
+	mostWatches         = 256  // runs watched on one socket
+	mostSockets         = 64   // of one owner
+	mostStarts          = 16   // runs and lanes of one socket that are being admitted
 )
 
 // socket is one connection. Its reader (read) acts on the client's frames, its writer (write) alone sends.
@@ -37,8 +43,14 @@ type socket struct {
 	conn   *websocket.Conn
 	owner  string
 	login  string // of auth; "" where nobody has to log in, and for programs that sent the password
+	client session.Client
+	seat   string // what its place among the sockets, and its starts, count for: the owner, or the guests of an address
 	log    *slog.Logger
-	pace   *rate.Limiter
+	pace   *rate.Limiter // of frames that start or watch something
+	moves  *rate.Limiter // of λ
+	reads  *rate.Limiter // of all frames; the guests of an address share one
+
+	steering steering
 
 	ctx     context.Context // ends with the socket
 	cancel  context.CancelCauseFunc
@@ -76,14 +88,17 @@ func (s *Server) serveSocket(c echo.Context) error {
 	} else if !s.ownOrigin(r) {
 		return fault.New(fault.Forbidden, "the socket was opened by another site")
 	}
-	id := owner(c)
-	if id == "" {
+	id, client := owner(c), session.Client{Key: c.RealIP()}
+	seat := id
+	if client.Guest = id == ""; client.Guest {
 		id = "socket:" + requestID(c) // a program: owns what it makes until the socket closes
+		seat = "guest " + client.Key  // those of one address count as one
 	}
-	if err := s.enter(id); err != nil {
+	pace, err := s.enter(seat, client.Guest)
+	if err != nil {
 		return err
 	}
-	defer s.leave(id)
+	defer s.leave(seat)
 
 	upgrader := websocket.Upgrader{
 		HandshakeTimeout: writeWait,
@@ -101,10 +116,12 @@ func (s *Server) serveSocket(c echo.Context) error {
 	login, _ := c.Get(loginCookie).(string)
 	defer s.auth.follow(login, cancel)()
 	k := &socket{
-		server: s, conn: conn, owner: id, login: login,
-		log:  s.log.With(requestKey, requestID(c)),
-		pace: rate.NewLimiter(framesPerSecond, framesBurst),
-		ctx:  ctx, cancel: cancel,
+		server: s, conn: conn, owner: id, login: login, client: client, seat: seat,
+		log:   s.log.With(requestKey, requestID(c)),
+		pace:  rate.NewLimiter(framesPerSecond, framesBurst),
+		moves: rate.NewLimiter(movesPerSecond, movesPerSecond), reads: pace,
+		steering: steering{wanted: map[laneKey]*clientFrame{}},
+		ctx:      ctx, cancel: cancel,
 		answers: make(chan any), frames: make(chan []byte), turn: make(chan struct{}, 1),
 		slots:   make(chan struct{}, mostStarts),
 		watches: map[string]*watch{},
@@ -130,6 +147,9 @@ func (k *socket) serve() {
 	k.cancel(errGone)
 	<-done
 	k.tasks.Wait()
+	if k.client.Guest { // nobody can see its runs any more
+		k.server.hub.StopOwner(k.owner)
+	}
 	k.server.metrics.sockets.Dec()
 	k.log.Info("socket closed", "cause", context.Cause(k.ctx), "took", k.server.now().Sub(start).Round(time.Millisecond))
 }
@@ -226,26 +246,40 @@ func (k *socket) refuse(f clientFrame, err error) {
 	k.answer(errorFrame{Type: "error", Ref: f.Ref, Run: f.Run, wireError: errorBody(out)})
 }
 
-// enter counts a socket in, up to a limit per owner, unless the server is stopping.
-func (s *Server) enter(owner string) error {
+// seats are the open sockets of an owner, or of the guests of an address.
+type seats struct {
+	taken int
+	reads *rate.Limiter // of what guests send, together
+}
+
+// enter counts a socket in, up to a limit per seat, unless the server is stopping. It returns what limits the reading of its frames.
+func (s *Server) enter(seat string, guest bool) (*rate.Limiter, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
-		return fault.New(fault.Unavailable, "the server is stopping")
+		return nil, fault.New(fault.Unavailable, "the server is stopping")
 	}
-	if s.sockets[owner] >= mostSockets {
-		return fault.New(fault.Busy, "%d sockets are open already", mostSockets)
+	x := s.sockets[seat]
+	if x == nil {
+		x = &seats{reads: rate.NewLimiter(guestReadsPerSecond, guestReadsPerSecond)}
+		s.sockets[seat] = x
 	}
-	s.sockets[owner]++
+	if x.taken >= mostSockets {
+		return nil, fault.New(fault.Busy, "%d sockets are open already", mostSockets)
+	}
+	x.taken++
 	s.open.Add(1)
-	return nil
+	if guest {
+		return x.reads, nil
+	}
+	return rate.NewLimiter(readsPerSecond, readsPerSecond), nil
 }
 
-func (s *Server) leave(owner string) {
+func (s *Server) leave(seat string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sockets[owner]--; s.sockets[owner] == 0 {
-		delete(s.sockets, owner)
+	if s.sockets[seat].taken--; s.sockets[seat].taken == 0 {
+		delete(s.sockets, seat)
 	}
 	s.open.Done()
 }

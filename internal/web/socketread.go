@@ -10,9 +10,11 @@ import (
 	"github.com/gorilla/websocket"
 
 	"realign/internal/fault"
+	"realign/internal/session"
 )
 
-// read is the reader: it acts on the client's frames, one after the other, until the socket ends.
+// read is the reader: it acts on the client's frames, one after the other, until the socket ends. What λ is moved to, and
+// stops, wait for none of the others.
 func (k *socket) read() {
 	k.conn.SetReadLimit(mostFrameBytes)
 	alive := func() error { return k.conn.SetReadDeadline(time.Now().Add(pongWait)) }
@@ -26,7 +28,7 @@ func (k *socket) read() {
 			return
 		}
 		k.server.metrics.frames.WithLabelValues("in").Inc()
-		if k.pace.Wait(k.ctx) != nil {
+		if k.reads.Wait(k.ctx) != nil {
 			return
 		}
 		data, release, err := k.receive(r)
@@ -45,6 +47,9 @@ func (k *socket) read() {
 		}
 		f, err := parseFrame(data)
 		f.release = release
+		if err == nil && f.Type != "lambda" && f.Type != "stop" && k.pace.Wait(k.ctx) != nil {
+			return
+		}
 		if err == nil {
 			err = k.act(&f)
 		}
@@ -106,18 +111,9 @@ func (k *socket) act(f *clientFrame) error {
 	case "lanes":
 		return k.later(f, k.addLanes)
 	case "lambda":
-		if f.Lane == nil {
-			return fault.Field("lane", "is missing")
-		}
-		return k.server.hub.SetLambda(k.ctx, k.owner, f.Run, *f.Lane, f.Lambda)
+		return k.move(*f)
 	case "stop":
-		lane := -1
-		if f.Lane != nil {
-			if lane = *f.Lane; lane < 0 {
-				return fault.Field("lane", "%d is negative", lane)
-			}
-		}
-		return k.server.hub.Stop(k.ctx, k.owner, f.Run, lane)
+		return k.halt(k.ctx, *f)
 	case "":
 		return fault.Field("type", "is missing")
 	}
@@ -143,15 +139,24 @@ func (k *socket) later(frame *clientFrame, do func(clientFrame) error) error {
 	return nil
 }
 
+// starting is what a start goes on under. It is made even if the socket closes meanwhile: whoever pressed the button finds it
+// saved. A guest's ends with the socket, since nobody could find it.
+func (k *socket) starting() context.Context {
+	ctx := k.ctx
+	if !k.client.Guest {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return session.WithClient(ctx, k.client)
+}
+
 func (k *socket) start(f clientFrame) error {
 	if f.Spec == nil {
 		return fault.Field("spec", "is missing")
 	}
-	if err := k.server.mayStart(k.owner); err != nil {
+	if err := k.server.mayStart(k.seat); err != nil {
 		return err
 	}
-	// The run is made even if the socket closes meanwhile: whoever pressed the button finds it saved.
-	run, err := k.server.hub.Start(context.WithoutCancel(k.ctx), k.owner, f.Session, *f.Spec)
+	run, err := k.server.hub.Start(k.starting(), k.owner, f.Session, *f.Spec)
 	if err != nil {
 		return err
 	}
@@ -161,10 +166,10 @@ func (k *socket) start(f clientFrame) error {
 }
 
 func (k *socket) addLanes(f clientFrame) error {
-	if err := k.server.mayStart(k.owner); err != nil {
+	if err := k.server.mayStart(k.seat); err != nil {
 		return err
 	}
-	lanes, err := k.server.hub.AddLanes(context.WithoutCancel(k.ctx), k.owner, f.Run, f.Lanes)
+	lanes, err := k.server.hub.AddLanes(k.starting(), k.owner, f.Run, f.Lanes)
 	if err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func (s *Server) progressView(v *templates.SweepLive, w *sweep.Sweep, report *sw
 	if w.State != sweep.Running {
 		v.Words = fmt.Sprintf("%d tokens decoded.", report.Tokens)
 		if w.Reason != "" {
-			v.Words = capital(w.Reason) + ". " + v.Words
+			v.Words = templates.Capital(w.Reason) + ". " + v.Words
 		}
 		return
 	}
@@ -97,7 +97,7 @@ func (s *Server) progressView(v *templates.SweepLive, w *sweep.Sweep, report *sw
 	if p.Plan.Expected > 0 {
 		v.Part = min(1, float64(p.Tokens)/float64(p.Plan.Expected))
 	}
-	parts := []string{capital(p.Plan.Reason)}
+	parts := []string{templates.Capital(p.Plan.Reason)}
 	if p.Plan.Reason == "" {
 		parts[0] = "Starting"
 	}
@@ -129,13 +129,6 @@ func wait(seconds float64) string {
 		return fmt.Sprintf("%.0f min", seconds/60)
 	}
 	return fmt.Sprintf("%.1f h", seconds/3600)
-}
-
-func capital(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 // interval writes an estimate with its interval.
@@ -219,7 +212,7 @@ func axis(j sweep.Judge) string {
 
 // curvePlot draws a reward over λ: the curve where it is known, with gaps where it is not, and what was measured.
 func curvePlot(r *sweep.Report, w *sweep.Rewarded) templates.Plot {
-	p := templates.Plot{Title: capital(w.Name) + " over λ", X: "λ", Y: axis(w.Judge)}
+	p := templates.Plot{Title: templates.Capital(w.Name) + " over λ", X: "λ", Y: axis(w.Judge)}
 	var band templates.PlotBand
 	var line templates.PlotLine
 	end := func() {
@@ -257,7 +250,7 @@ func curvePlot(r *sweep.Report, w *sweep.Rewarded) templates.Plot {
 // paretoPlot draws a reward over KL to the reference, a point for each λ. The first λ, the last, λ = 1 and those on the
 // front are labelled; where the curve surely turns is marked.
 func paretoPlot(r *sweep.Report, w *sweep.Rewarded) templates.Plot {
-	p := templates.Plot{Title: capital(w.Name) + " against KL", X: "KL to the reference, nats per reply", Y: axis(w.Judge)}
+	p := templates.Plot{Title: templates.Capital(w.Name) + " against KL", X: "KL to the reference, nats per reply", Y: axis(w.Judge)}
 	zero := 0.0
 	p.FromX = &zero
 	var line templates.PlotLine

@@ -58,8 +58,15 @@ func (s *Server) errorView(c echo.Context, status int, f *fault.Error) view {
 func limitsView() templates.Limits {
 	return templates.Limits{
 		Lanes: decode.MaxLanes, PromptBytes: decode.MaxPromptBytes, MaxTokens: decode.MaxTokensLimit,
-		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda,
+		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda, Fields: boundsView(),
 	}
+}
+
+func boundsView() (fields []templates.Bound) {
+	for _, b := range decode.Bounds() {
+		fields = append(fields, templates.Bound(b))
+	}
+	return fields
 }
 
 func samplingView(s decode.Sampling) templates.Sampling {

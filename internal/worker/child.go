@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	stopTimeout = 5 * time.Second  // a child may take to end by itself
+	stopTimeout = 3 * time.Second  // a child may take to end by itself
 	healthy     = 30 * time.Second // a child that was ready for this long had nothing wrong with it
 	slowest     = time.Second      // longest wait before a restart of a pair that has loaded before
 	maxFailures = 5                // deaths in a row while loading, before we give up

@@ -45,6 +45,8 @@ func childMain(name string) int {
 			switch name {
 			case "broken":
 				return nil, fault.Field("reference", "is not a GGUF file")
+			case "stuck":
+				return stuck{table(time.Millisecond)}, nil
 			case "abort":
 				if os.Getenv("WORKER_TEST_CAUTIOUS") != "" {
 					return onDevice{table(time.Millisecond)}, nil
@@ -53,8 +55,6 @@ func childMain(name string) int {
 				fmt.Fprintln(os.Stderr, "a backtrace")
 				syscall.Kill(os.Getpid(), syscall.SIGABRT)
 				select {}
-			case "stuck":
-				return stuck{table(time.Millisecond)}, nil
 			}
 			return table(2 * time.Millisecond), nil
 		},

@@ -155,8 +155,9 @@ func (s *service) placement() []offload.Placement {
 
 // job is one run of a worker.
 type job struct {
-	job  *decode.Job // nil until the engine has admitted it
-	seen time.Time   // when a pool last said that it wants the run
+	job   *decode.Job // nil until the engine has admitted it
+	seen  time.Time   // when a pool last said that it wants the run
+	steer steering
 }
 
 func (s *service) serve(ctx context.Context) error {
@@ -288,7 +289,11 @@ func (s *service) decode(o order) {
 	}
 	s.mu.Lock()
 	s.runs[o.Run].job = j
+	stopped := s.runs[o.Run].steer.stopped
 	s.mu.Unlock()
+	if stopped {
+		_ = j.Stop(-1) // it was stopped while the engine admitted it
+	}
 	if err := f.run(); err != nil {
 		log.Error("run broken off", "error", err)
 		_ = j.Stop(-1) // stopping what has ended does nothing
@@ -300,35 +305,6 @@ func (s *service) decode(o order) {
 		}
 	}
 	<-j.Done()
-}
-
-// steer moves a λ or stops lanes.
-func (s *service) steer(m *nats.Msg) {
-	var c control
-	if err := read(m.Data, &c); err != nil {
-		s.log.Warn("bad control", "error", err)
-		return
-	}
-	s.mu.Lock()
-	r := s.runs[c.Run]
-	var j *decode.Job
-	if r != nil {
-		j = r.job
-	}
-	s.mu.Unlock()
-	err := error(fault.New(fault.Conflict, "the run has ended"))
-	switch {
-	case j == nil:
-	case c.Lambda != nil:
-		err = j.SetLambda(c.Lane, c.Lambda)
-	default:
-		err = j.Stop(c.Lane)
-	}
-	if m.Reply != "" {
-		if err := m.Respond(encoded(reply{Fault: fault.Of(err)})); err != nil {
-			s.log.Warn("answer control", "error", err)
-		}
-	}
 }
 
 // hear notes which runs a pool wants.

@@ -10,7 +10,7 @@ import (
 	"realign/internal/fault"
 )
 
-// stuck is a table that never ends tokenising the text "stuck".
+// stuck is a table that never ends tokenising the text "stuck", and whose chat template never ends.
 type stuck struct{ decode.Pair }
 
 func (p stuck) Vocabulary() decode.Vocabulary { return stuckVocabulary{p.Pair.Vocabulary()} }
@@ -23,6 +23,8 @@ func (v stuckVocabulary) EncodePlain(text string) ([]decode.Token, error) {
 	}
 	return v.Vocabulary.EncodePlain(text)
 }
+
+func (stuckVocabulary) EncodeChat([]decode.Message) ([]decode.Token, error) { select {} }
 
 // A start that the worker never answers ends, and others are served beside it.
 func TestStartWithoutAnswer(t *testing.T) {

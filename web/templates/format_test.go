@@ -6,6 +6,19 @@ import (
 	"testing"
 )
 
+func TestCapital(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "the end": "The end", "ärger": "Ärger", "λ moved": "Λ moved", "élan": "Élan", "ж": "Ж", "1 λ": "1 λ", "\xff": "\xff", "日本": "日本",
+	} {
+		if got := Capital(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := sentence("ärger"); got != "Ärger." {
+		t.Errorf("%q", got)
+	}
+}
+
 // The controllers write λ the same way: web/static/lambda/lambda.test.ts reads the same table.
 func TestLambdaTable(t *testing.T) {
 	data, err := os.ReadFile("testdata/lambda.json")

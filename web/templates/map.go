@@ -268,7 +268,7 @@ func sentence(s string) string {
 	if s == "" || strings.HasSuffix(s, ".") {
 		return s
 	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	return Capital(s) + "."
 }
 
 // reasonWhy is a fork in numbers: how much each side speaks for the token above.

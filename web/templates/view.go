@@ -2,7 +2,12 @@
 // nothing of the store, the decoder or HTTP; handlers fill the structs in this file.
 package templates
 
-import "time"
+import (
+	"strconv"
+	"time"
+
+	"github.com/a-h/templ"
+)
 
 // Layout is what every page has around its content.
 type Layout struct {
@@ -55,6 +60,30 @@ type Limits struct {
 	MaxTokens   int     `json:"max_tokens"`
 	LambdaMin   float64 `json:"lambda_min"`
 	LambdaMax   float64 `json:"lambda_max"`
+	Fields      []Bound `json:"fields"`
+}
+
+// Bound is the range of a number field, as the server checks it.
+type Bound struct {
+	Field string  `json:"field"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
+	Whole bool    `json:"whole,omitempty"`
+}
+
+// bounds are the attributes of a number field that hold its range.
+func (l *Limits) bounds(field string) templ.Attributes {
+	for _, b := range l.Fields {
+		if b.Field == field {
+			step := "any"
+			if b.Whole {
+				step = "1"
+			}
+			text := func(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
+			return templ.Attributes{"min": text(b.Low), "max": text(b.High), "step": step}
+		}
+	}
+	return templ.Attributes{"step": "any"}
 }
 
 // PairOption is a pair in the chooser.

@@ -131,12 +131,14 @@ type Pair struct {
 	vocabulary *vocabulary
 	names      []string
 
-	mu      sync.Mutex // guards what follows
+	loading sync.Mutex // held while a model is opened; guards what follows
 	aligned map[string]*aligned
-	plan    offload.Plan        // of the reference and the first aligned model
-	twin    *weights            // the reference's once more, where adapters are to be on another device; or nil
-	placed  []offload.Placement // of all weights, planned or loaded
+	plan    offload.Plan // of the reference and the first aligned model
+	twin    *weights     // the reference's once more, where adapters are to be on another device; or nil
 	closed  bool
+
+	placing sync.Mutex          // guards placed, which is read while a model is opened
+	placed  []offload.Placement // of all weights, planned or loaded
 }
 
 // aligned is an aligned model, opened on first use.
@@ -227,6 +229,8 @@ func (p *Pair) shared() offload.Placement {
 
 // place notes where a model is, in place of what was planned.
 func (p *Pair) place(at offload.Placement) {
+	p.placing.Lock()
+	defer p.placing.Unlock()
 	for i := range p.placed {
 		if p.placed[i].Model == at.Model {
 			p.placed[i] = at
@@ -238,8 +242,8 @@ func (p *Pair) place(at offload.Placement) {
 
 // Placements tells where the pair's weights are, and where those that are not loaded yet are planned to go.
 func (p *Pair) Placements() []offload.Placement {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.placing.Lock()
+	defer p.placing.Unlock()
 	return slices.Clone(p.placed)
 }
 
@@ -296,10 +300,11 @@ func (p *Pair) Reference() decode.Model { return p.reference }
 // AlignedNames lists the aligned models in the manifest's order. The caller does not change the list.
 func (p *Pair) AlignedNames() []string { return p.names }
 
-// Aligned opens an aligned model on its first use, which takes as long as loading its file.
+// Aligned opens an aligned model on its first use, which takes as long as loading its file. The pair's other models may
+// decode meanwhile.
 func (p *Pair) Aligned(name string) (decode.Model, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.loading.Lock()
+	defer p.loading.Unlock()
 	if p.closed {
 		return nil, fault.New(fault.Unavailable, "the pair is closed")
 	}
@@ -316,7 +321,7 @@ func (p *Pair) Aligned(name string) (decode.Model, error) {
 	return a.model, nil
 }
 
-// open loads an aligned model; p.mu is held.
+// open loads an aligned model; p.loading is held.
 func (p *Pair) open(name string, a *aligned) error {
 	if !a.isAdapter {
 		on, err := p.planned(name, a)
@@ -351,7 +356,7 @@ func (p *Pair) open(name string, a *aligned) error {
 	return err
 }
 
-// planned is where an aligned model with weights of its own goes; p.mu is held.
+// planned is where an aligned model with weights of its own goes; p.loading is held.
 func (p *Pair) planned(name string, a *aligned) (offload.Model, error) {
 	if len(p.plan.Models) > 1 && p.plan.Models[1].Model == name {
 		return p.plan.Models[1], nil
@@ -367,7 +372,7 @@ func (p *Pair) planned(name string, a *aligned) (offload.Model, error) {
 	return plan.Models[0], nil
 }
 
-// base is the weights that adapters are laid over: the reference's, or the same once more on another device. p.mu is held.
+// base is the weights that adapters are laid over: the reference's, or the same once more on another device. p.loading is held.
 func (p *Pair) base() (*weights, error) {
 	if len(p.plan.Models) < 2 || p.plan.Models[1].Model != adapters || p.shares(p.plan.Models[1]) {
 		return p.weights, nil
@@ -407,8 +412,8 @@ func (a *aligned) Close() {
 
 // Close frees the pair, its models included. It is safe to call twice.
 func (p *Pair) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.loading.Lock()
+	defer p.loading.Unlock()
 	if p.closed {
 		return nil
 	}

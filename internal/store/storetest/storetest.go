@@ -239,11 +239,11 @@ func testDelete(t *testing.T, s *store.Store) {
 	if err := s.DeleteSession(ctx, "ann", "s1", t0); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.Purge(ctx, t0); n != 0 || err != nil {
-		t.Errorf("purged %d too early, %v", n, err)
+	if n, err := s.Purge(ctx, t0); n != (session.Purged{}) || err != nil {
+		t.Errorf("purged %+v too early, %v", n, err)
 	}
-	if n, err := s.Purge(ctx, t0.Add(1e3)); n != 1 || err != nil {
-		t.Errorf("purged %d, %v", n, err)
+	if n, err := s.Purge(ctx, t0.Add(1e3)); n != (session.Purged{Sessions: 1}) || err != nil {
+		t.Errorf("purged %+v, %v", n, err)
 	}
 	if events, err := s.Events(ctx, "ann", "s1-run1", 0, 10); err != nil || len(events) != 0 {
 		t.Errorf("%d events after purge, %v", len(events), err)
@@ -448,6 +448,19 @@ func testComparisons(t *testing.T, s *store.Store) {
 		if list, err := s.Links(ctx, "ann"); err != nil || len(list) != 2 || list[1].Session != change.want {
 			t.Errorf("want session %q: %+v, %v", change.want, list, err)
 		}
+	}
+	for _, purge := range []struct {
+		before time.Time
+		want   int
+	}{{c.RevokedAt, 0}, {c.RevokedAt.Add(time.Millisecond), 1}} {
+		if n, err := s.Purge(ctx, purge.before); err != nil || n != (session.Purged{Links: purge.want}) {
+			t.Errorf("purged before %v: %+v, %v", purge.before, n, err)
+		}
+	}
+	_, _, err = s.LinkByToken(ctx, "hash1")
+	wantKind(t, err, fault.NotFound)
+	if _, _, err := s.LinkByToken(ctx, "hash2"); err != nil {
+		t.Errorf("a link that was not revoked: %v", err)
 	}
 }
 

@@ -37,13 +37,6 @@ export interface Fault {
   message: string;
 }
 
-const numbers: readonly [keyof Sampling | "alternatives", number, number, boolean][] = [
-  ["max_tokens", 1, Number.POSITIVE_INFINITY, true], ["temperature", 0, 10, false], ["top_k", 0, 1e9, true],
-  ["top_p", 0, 1, false], ["min_p", 0, 1, false], ["repeat_penalty", 0, 10, false],
-  ["presence_penalty", -10, 10, false], ["frequency_penalty", -10, 10, false], ["penalty_window", 0, 1e9, true],
-  ["alternatives", 0, 10, true],
-];
-
 /** A recommended number, as its field shows it: a repeat penalty of 0 is off, as 1 is. */
 const shown = (name: keyof Sampling, s: Sampling): number => (name === "repeat_penalty" && !s[name] ? 1 : Number(s[name] ?? 0));
 
@@ -201,12 +194,11 @@ export class Compose {
     const faults: Fault[] = [];
     const sampling: Record<string, number | boolean | string[]> = {};
     let alternatives = 0;
-    for (const [name, low, high, whole] of numbers) {
+    for (const { field: name, low, high, whole } of this.limits.fields) {
       const input = one<HTMLInputElement>(this.form, `[data-sampling="${name}"]`);
       const x = Number(input.value);
-      const top = name === "max_tokens" ? this.limits.max_tokens : high;
       if (input.value.trim() === "" || !Number.isFinite(x)) faults.push({ field: name, message: "A number belongs here." });
-      else if (x < low || x > top) faults.push({ field: name, message: `From ${low} to ${top}.` });
+      else if (x < low || x > high) faults.push({ field: name, message: `From ${low} to ${high}.` });
       else if (whole && !Number.isInteger(x)) faults.push({ field: name, message: "A whole number belongs here." });
       if (name === "alternatives") alternatives = x;
       else sampling[name] = x;
@@ -323,7 +315,7 @@ export class Compose {
     const before = this.recommended;
     const now = this.option?.sampling;
     if (before && now) {
-      for (const [name] of numbers) {
+      for (const { field: name } of this.limits.fields) {
         if (name === "alternatives") continue;
         const input = one<HTMLInputElement>(this.form, `[data-sampling="${name}"]`);
         if (Number(input.value) === shown(name, before)) input.value = String(shown(name, now));

@@ -104,6 +104,15 @@ export interface Limits {
   max_tokens: number;
   lambda_min: number;
   lambda_max: number;
+  fields: readonly Bound[];
+}
+
+/** The range of a number field, as the server checks it. */
+export interface Bound {
+  field: keyof Sampling | "alternatives";
+  low: number;
+  high: number;
+  whole?: boolean;
 }
 
 export interface PairStatus {

@@ -1,0 +1,139 @@
+package decode
+
+import (
+	"fmt"
+	"slices"
+
+	"realign/internal/fault"
+)
+
+// slot is one model of the pair with the rows of its next pass.
+type slot struct {
+	name  string
+	model Model // unopened until it is used
+	rows  []Row
+	err   error
+
+	said    []said   // of each row of the pass
+	readers []reader // whose row it is
+	threads int      // of the model's passes; 0: what it was opened with
+}
+
+// reader is a model of a branch.
+type reader struct {
+	branch *branch
+	model  int
+}
+
+// said is what a model says after one row, in sum.
+type said struct {
+	traced       bool // whether the rest is asked for
+	alternatives int
+	logSum       float64
+	top          []Alternative
+	err          error // logits that no distribution has
+}
+
+// pass decodes the planned rows and sums up the traced ones: work that runs for all models at the same
+// time.
+func (s *slot) pass(k Kernel, vocab Vocabulary) {
+	if s.err = s.model.Forward(s.rows); s.err != nil {
+		return
+	}
+	for i := range s.said {
+		r := &s.said[i]
+		if !r.traced {
+			continue
+		}
+		row := s.model.Logits(i)
+		var top float64
+		top, r.logSum = k.Sum(row)
+		if r.err = usable(top); r.err == nil {
+			r.top = mostProbable(row, r.logSum, r.alternatives, vocab)
+		}
+	}
+}
+
+// unopened stands for a model that nothing has been decoded with yet: it reads nothing, and holds nothing.
+type unopened struct{ limits Limits }
+
+func (u unopened) Limits() Limits         { return u.limits }
+func (unopened) Forward([]Row) error      { return fmt.Errorf("the model is not open") }
+func (unopened) Logits(int) []float32     { return nil }
+func (unopened) Copy(_, _ Seq, _ int) int { return 0 }
+func (unopened) Trim(Seq, int) bool       { return true }
+func (unopened) SetThreads(int)           {}
+func (unopened) Close() error             { return nil }
+
+// slot finds or makes the slot of an aligned model. The loop calls it.
+func (e *Engine) slot(name string) *slot {
+	for _, s := range e.slots[1:] {
+		if s.name == name {
+			return s
+		}
+	}
+	s := &slot{name: name, model: unopened{e.limits}}
+	e.slots = append(e.slots, s)
+	return s
+}
+
+// prepare opens the wanted ones of some aligned models, on the goroutine of its caller: that can take as long as reading a
+// large file, and whatever else is decoded goes on meanwhile. A name that the pair does not have is an error, wanted or not.
+func (e *Engine) prepare(names []string, wanted []bool) error {
+	for i, name := range names {
+		if !slices.Contains(e.pair.AlignedNames(), name) {
+			return fault.New(fault.NotFound, "the pair has no aligned model %q", name)
+		}
+		if !wanted[i] {
+			continue
+		}
+		if err := e.open(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open opens an aligned model unless it is open.
+func (e *Engine) open(name string) error {
+	if _, open := e.opened.Load(name); open {
+		return nil
+	}
+	m, err := e.pair.Aligned(name)
+	if err != nil {
+		return err
+	}
+	if v := m.Limits().Vocab; v != e.vocab.Size() {
+		m.Close()
+		return fault.Field("aligned", "%s has %d tokens, the reference %d", name, v, e.vocab.Size())
+	}
+	if !e.do(func() { e.slot(name).model = m }) { // the same one if two callers opened it
+		return errClosed
+	}
+	e.opened.Store(name, true)
+	return nil
+}
+
+var errClosed = fault.New(fault.Unavailable, "the engine is closed")
+
+// wants reports for each aligned model of a request whether its answer depends on it: a trace, a map and an evaluation depend on all,
+// lanes and scores on those that λ gives a weight.
+func (r *Request) wants() []bool {
+	wanted := make([]bool, len(r.Aligned))
+	all := !r.Trace.Off || r.Map != nil || len(r.Evaluate) > 0
+	for i := range wanted {
+		wanted[i] = all
+		for _, l := range r.Lanes {
+			wanted[i] = wanted[i] || l.Lambda[i] != 0
+			for _, c := range l.Changes {
+				wanted[i] = wanted[i] || c.Lambda[i] != 0
+			}
+		}
+		if r.Score != nil {
+			for _, v := range r.Score.Lambda {
+				wanted[i] = wanted[i] || v[i] != 0
+			}
+		}
+	}
+	return wanted
+}
