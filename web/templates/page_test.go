@@ -40,10 +40,10 @@ func aRun() *Run {
 		SpecJSON: `{"pair":"demo","aligned":["warm"],"prompt":"Say <b>hello</b>.","mode":"chat",` +
 			`"lanes":[{"lane":0,"lambda":0,"sample":0},{"lane":1,"lambda":0.5,"sample":0}],` +
 			`"sampling":{"max_tokens":32,"temperature":0.7,"top_k":0,"top_p":1,"min_p":0},"seed":"7","alternatives":5}`,
-		Aligned:      []AlignedModel{{Name: "warm", Beta: 0.1}},
-		Sampling:     Sampling{MaxTokens: 32, Temperature: 0.7, TopP: 1},
-		Files:        []File{{Role: "reference", Name: "reference.gguf", SHA256: strings.Repeat("ab", 32)}},
-		Origin: Origin{Kind: "here", Digest: "ab12", Key: "a2V5"}, PromptTokens: []int32{1, 2, 3},
+		Aligned:  []AlignedModel{{Name: "warm", Beta: 0.1}},
+		Sampling: Sampling{MaxTokens: 32, Temperature: 0.7, TopP: 1},
+		Files:    []File{{Role: "reference", Name: "reference.gguf", SHA256: strings.Repeat("ab", 32)}},
+		Origin:   Origin{Kind: "here", Digest: "ab12", Key: "a2V5"}, PromptTokens: []int32{1, 2, 3},
 		Lanes: []Lane{
 			{Index: 0, Lambda: []float64{0}, Reason: "stop", Tokens: []Token{
 				traced(10, "Hi", -1, -0.8, 0, 0), traced(11, " there", -2, -4, 0, 0),
