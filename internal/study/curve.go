@@ -7,6 +7,7 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/stat"
+	"gonum.org/v1/gonum/stat/distuv"
 
 	"realign/internal/fault"
 )
@@ -26,8 +27,8 @@ type Options struct {
 type Curve struct {
 	Lambda []float64 `json:"lambda"`
 	Mean   []float64 `json:"mean"`
-	Low    []float64 `json:"low"`  // pointwise: mean − 1.96 posterior standard deviations
-	High   []float64 `json:"high"` // and mean + 1.96
+	Low    []float64 `json:"low"`  // pointwise: mean − 1.96 posterior standard deviations, or more as of Student's t (see steps),
+	High   []float64 `json:"high"` // and mean + as many
 
 	// Preference says whether flatness was rejected; PValue is the test's (see FitCurve). Without it Best
 	// and Beta are nil, and Reason says so: a place of the top is not a finding when there is no top.
@@ -221,24 +222,26 @@ func (c *Curve) sample(count int) error {
 			}
 		}
 	}
-	n := float64(len(c.samples))
+	n, steps := float64(len(c.samples)), steps(c.Scope, c.plans)
 	for p := range c.Mean {
 		sd := math.Sqrt(max(0, squares[p]/n-sum[p]/n*sum[p]/n))
-		c.Low = append(c.Low, c.Mean[p]-z95*sd)
-		c.High = append(c.High, c.Mean[p]+z95*sd)
+		c.Low = append(c.Low, c.Mean[p]-steps*sd)
+		c.High = append(c.High, c.Mean[p]+steps*sd)
 	}
 	tops := make([]float64, len(c.samples))
 	for i := range c.samples {
 		tops[i] = c.samples[i].top
 	}
-	c.best = quantiles(tops)
+	c.best = quantiles(tops, steps)
 	return nil
 }
 
-// quantiles is the median and the central 95%, without interpolating: a value between two modes, or
-// between the end of the range and the inside, is not where anything was.
-func quantiles(x []float64) Interval {
+// quantiles is the median and what lies between the quantiles that are so many standard deviations of a normal
+// distribution to each side, 95% for 1.96, without interpolating: a value between two modes, or between the
+// end of the range and the inside, is not where anything was.
+func quantiles(x []float64, steps float64) Interval {
 	slices.Sort(x)
+	tail := distuv.UnitNormal.CDF(-steps)
 	q := func(p float64) float64 { return stat.Quantile(p, stat.Empirical, x, nil) }
-	return Interval{q(0.5), q(0.025), q(0.975)}
+	return Interval{q(0.5), q(tail), q(1 - tail)}
 }

@@ -262,7 +262,7 @@ func (c *Curve) future(part *component, times float64) (float64, error) {
 			f.curve(u, z.RawVector().Data, rest)
 			tops[s] = top(c.Lambda, u)
 		}
-		width += quantiles(tops).Width() / outer
+		width += quantiles(tops, z95).Width() / outer
 	}
 	return width, nil
 }

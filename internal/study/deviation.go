@@ -13,10 +13,10 @@ func deviationShape() [deviationRank]float64 { return [deviationRank]float64{1, 
 // probability.
 type size struct{ sd, prior float64 }
 
-// sizes that annotators' and prompts' deviations are averaged over. People who answer questions of taste do differ: that
-// they do not is one possibility of five, and few annotators do not rule the others out.
+// sizes that annotators' and prompts' deviations are averaged over: a half-Cauchy distribution of scale 2 in steps of a
+// factor of 2 (Gelman 2006), which few annotators do not rule out, beside the possibility that all are alike.
 func sizes() []size {
-	return []size{{0, 0.2}, {0.5, 0.25}, {1, 0.25}, {2, 0.2}, {4, 0.1}}
+	return []size{{0, 0.15}, {0.5, 0.12}, {1, 0.19}, {2, 0.24}, {4, 0.19}, {8, 0.11}}
 }
 
 // deviations are the values of the polynomials at the levels, k × deviationRank, row by row.

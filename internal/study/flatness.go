@@ -316,26 +316,37 @@ func (c *clustered) test(root *mat.Dense, shrink float64, random *rand.Rand) flo
 		}
 		return q
 	}
+	if n < leastAnnotators {
+		return rotate(statistic, n, shrink, random)
+	}
+	return flip(statistic, n, shrink, random)
+}
+
+// rotate is how often random rotations of n clusters make a statistic at least shrink times the observed one.
+func rotate(statistic func(weight func(i int) float64) float64, n int, shrink float64, random *rand.Rand) float64 {
+	observed := statistic(func(int) float64 { return 1 }) * shrink * (1 - 1e-9)
+	above := 1
+	weights := make([]float64, n)
+	for range flips {
+		norm := 0.0
+		for i := range weights {
+			weights[i] = random.NormFloat64()
+			norm += weights[i] * weights[i]
+		}
+		norm = math.Sqrt(float64(n) / norm)
+		if statistic(func(i int) float64 { return weights[i] * norm }) >= observed {
+			above++
+		}
+	}
+	return float64(above) / (flips + 1)
+}
+
+// flip is how often changes of sign of n clusters do: all of them where they are few.
+func flip(statistic func(weight func(i int) float64) float64, n int, shrink float64, random *rand.Rand) float64 {
 	// Rounding must not tell a statistic from its own mirror image.
 	observed := statistic(func(int) float64 { return 1 }) * shrink * (1 - 1e-9)
-	switch {
-	case n < leastAnnotators:
-		above := 1
-		weights := make([]float64, n)
-		for range flips {
-			norm := 0.0
-			for i := range weights {
-				weights[i] = random.NormFloat64()
-				norm += weights[i] * weights[i]
-			}
-			norm = math.Sqrt(float64(n) / norm)
-			if statistic(func(i int) float64 { return weights[i] * norm }) >= observed {
-				above++
-			}
-		}
-		return float64(above) / (flips + 1)
-	case n <= 10:
-		above, patterns := 0, 1<<(n-1)
+	if n <= 10 {
+		above, patterns := 0, 1<<max(0, n-1)
 		for p := range patterns {
 			if statistic(func(i int) float64 { return float64(1 - 2*(p>>i&1)) }) >= observed {
 				above++

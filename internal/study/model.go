@@ -435,7 +435,7 @@ func (m *model) climb(lower *mat.TriDense) (quadratic, error) {
 		du := mat.NewVecDense(k, nil)
 		du.MulVec(lower, dz)
 		inner, outer, eta, delta := m.step(du.RawVector().Data)
-		most := max(math.Abs(eta), math.Abs(delta), mat.Norm(dz, math.Inf(1)))
+		most := max(math.Abs(eta), math.Abs(delta), mat.Norm(du, math.Inf(1)))
 		for _, x := range [][]float64{inner, outer} {
 			for _, x := range x {
 				most = max(most, math.Abs(x))
