@@ -40,7 +40,8 @@ type Curve struct {
 	AtEdge bool       `json:"at_edge,omitempty"` // the interval reaches an end of the λ that were rated: the best may lie beyond it
 	Beta   *BetaRange `json:"beta,omitempty"`
 
-	Scope Scope `json:"scope"` // whom Preference, Best and the band speak for
+	Scope Scope  `json:"scope"` // whom Preference, Best and the band speak for
+	For   string `json:"for"`   // the same in words
 
 	Nu           float64 `json:"nu"`            // Davidson's ν at the posterior mode
 	Answers      float64 `json:"answers"`       // sum of weights of the answers that count
@@ -115,7 +116,7 @@ func FitCurve(answers []Pairwise, o Options) (*Curve, error) {
 	if k < 2 {
 		return nil, fault.New(fault.Conflict, "a preference curve needs answers at two λ or more")
 	}
-	c := &Curve{tally: t, Answers: t.weight, DesignEffect: 1, Scope: t.scope(), seed: o.Seed}
+	c := &Curve{tally: t, Answers: t.weight, DesignEffect: 1, Scope: t.scope(), For: t.scope().String(), seed: o.Seed}
 	low, width := t.lambdas[0], t.lambdas[k-1]-t.lambdas[0]
 	for p := range curvePoints {
 		c.Lambda = append(c.Lambda, low+width*float64(p)/(curvePoints-1))
@@ -181,7 +182,7 @@ func (c *Curve) sample(count int) error {
 	done, due := 0, random.Float64()
 	for i := range c.parts {
 		part := &c.parts[i]
-		if part.weight < 1e-6 {
+		if part.weight < 1e-4 {
 			break
 		}
 		f := c.factors[part.shape]
@@ -193,7 +194,9 @@ func (c *Curve) sample(count int) error {
 		if err != nil {
 			return err
 		}
+		shape := &c.levels[part.shape]
 		f.curve(u, center.RawVector().Data, nil)
+		shape.add(u, c.Lambda, 1)
 		mean := stat.Mean(u, nil)
 		for p := range u {
 			c.Mean[p] += part.weight * (u[p] - mean)
@@ -212,8 +215,10 @@ func (c *Curve) sample(count int) error {
 			}
 			z.AddVec(z, center)
 			f.curve(u, z.RawVector().Data, rest)
+			shape.add(u, c.Lambda, 1)
 			level := mat.NewVecDense(k, nil)
 			level.MulVec(part.lower, z)
+			shape.add(level.RawVector().Data, c.tally.lambdas, 1)
 			c.samples = append(c.samples, draw{u: level.RawVector().Data, top: top(c.Lambda, u)})
 			mean := stat.Mean(u, nil)
 			for p := range u {

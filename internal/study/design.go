@@ -260,6 +260,7 @@ func (c *Curve) future(part *component, times float64) (float64, error) {
 			}
 			z.AddVec(z, next)
 			f.curve(u, z.RawVector().Data, rest)
+			c.levels[part.shape].add(u, c.Lambda, 1)
 			tops[s] = top(c.Lambda, u)
 		}
 		width += quantiles(tops, z95).Width() / outer

@@ -16,7 +16,7 @@ type size struct{ sd, prior float64 }
 // sizes that annotators' and prompts' deviations are averaged over: a half-Cauchy distribution of scale 2 in steps of a
 // factor of 2 (Gelman 2006), which few annotators do not rule out, beside the possibility that all are alike.
 func sizes() []size {
-	return []size{{0, 0.15}, {0.5, 0.12}, {1, 0.19}, {2, 0.24}, {4, 0.19}, {8, 0.11}}
+	return []size{{0, 0.25}, {0.5, 0.1}, {1, 0.17}, {2, 0.21}, {4, 0.17}, {8, 0.1}}
 }
 
 // deviations are the values of the polynomials at the levels, k × deviationRank, row by row.

@@ -16,18 +16,25 @@ import (
 // weigh. A shape then costs one small factorisation.
 func (c *Curve) fit() error {
 	t := c.tally
+	m := newModel(t, 1/c.DesignEffect)
 	c.levels = shapes(t.lambdas)
 	covs, lowers, weights := make([]*mat.SymDense, len(c.levels)), make([]*mat.TriDense, len(c.levels)), make([]float64, len(c.levels))
-	for i, s := range c.levels {
+	means := make([][]float64, len(c.levels))
+	for i := range c.levels {
+		s := &c.levels[i]
 		covs[i], weights[i] = s.of.at(t.lambdas), s.prior
 		var err error
 		if lowers[i], err = triangle(covs[i]); err != nil {
 			return err
 		}
+		if s.mean != nil {
+			means[i] = make([]float64, m.k)
+			s.add(means[i], t.lambdas, 1)
+			covs[i].SymRankOne(covs[i], 1, mat.NewVecDense(m.k, means[i])) // for the mean of all shapes, second moments
+		}
 	}
-	m := newModel(t, 1/c.DesignEffect)
 	plans := t.plans()
-	if err := roughly(m, plans, covs, weights, c.levels, lowers); err != nil {
+	if err := roughly(m, plans, covs, weights, c.levels, lowers, means); err != nil {
 		return err
 	}
 	middle, err := triangle(meanCovariance(covs, weights))
@@ -37,7 +44,7 @@ func (c *Curve) fit() error {
 	c.parts = c.parts[:0]
 	var logs []float64
 	for i := range plans {
-		if plans[i].weight < 1e-3 {
+		if plans[i].weight < 2e-3 {
 			continue
 		}
 		plans[i].apply(m)
@@ -46,7 +53,7 @@ func (c *Curve) fit() error {
 			return err
 		}
 		for s := range c.levels {
-			part := component{shape: s, plan: i, lower: lowers[s], like: &like}
+			part := component{shape: s, plan: i, lower: lowers[s], mean: means[s], like: &like}
 			_, _, evidence, err := part.posterior()
 			if err != nil {
 				return err
@@ -69,7 +76,7 @@ func (c *Curve) fit() error {
 }
 
 // roughly weighs the plans with the shapes' mean, and the shapes with the likeliest plan.
-func roughly(m *model, plans []plan, covs []*mat.SymDense, weights []float64, levels []shape, lowers []*mat.TriDense) error {
+func roughly(m *model, plans []plan, covs []*mat.SymDense, weights []float64, levels []shape, lowers []*mat.TriDense, means [][]float64) error {
 	middle, err := triangle(meanCovariance(covs, weights))
 	if err != nil {
 		return err
@@ -97,7 +104,7 @@ func roughly(m *model, plans []plan, covs []*mat.SymDense, weights []float64, le
 	}
 	logs = logs[:0]
 	for s := range levels {
-		part := component{lower: lowers[s], like: &best}
+		part := component{lower: lowers[s], mean: means[s], like: &best}
 		_, _, evidence, err := part.posterior()
 		if err != nil {
 			return err

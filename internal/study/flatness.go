@@ -66,9 +66,18 @@ func (c *Curve) flatness(level float64) error {
 	for i, g := range []*clustered{one, two} {
 		c.PValue = max(c.PValue, g.test(root, min(1, own[i]/max(total, 1e-300)), random))
 	}
-	if c.Preference = c.PValue <= level; c.Preference {
+	c.Preference = c.PValue <= level
+	these := 1.0
+	if c.Scope.People && !c.Preference {
+		these = others.test(root, 1, random)
+	}
+	switch {
+	case c.Preference:
 		c.Reason = fmt.Sprintf("answers that favour no λ would look like this in %.3g of studies", c.PValue)
-	} else {
+	case these <= level:
+		c.Reason = fmt.Sprintf("no preference found: these %d annotators favour some λ (p = %.2g), but differ so much among each other that people like them may not (p = %.2g, which is more than %g)",
+			c.Scope.Annotators, these, c.PValue, level)
+	default:
 		c.Reason = fmt.Sprintf("no preference found: answers that favour no λ would look like this or clearer in %.2g of studies, which is more than %g", c.PValue, level)
 	}
 	return nil
@@ -316,7 +325,7 @@ func (c *clustered) test(root *mat.Dense, shrink float64, random *rand.Rand) flo
 		}
 		return q
 	}
-	if n < leastAnnotators {
+	if n < LeastAnnotators {
 		return rotate(statistic, n, shrink, random)
 	}
 	return flip(statistic, n, shrink, random)

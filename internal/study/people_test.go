@@ -11,7 +11,7 @@ import (
 // rows is how many studies a row of docs/studies.md rests on, or the few of a normal run.
 func rows(few int) int {
 	if simulations() {
-		return 400
+		return 200
 	}
 	return few
 }

@@ -11,15 +11,15 @@ type Scope struct {
 	AnyPrompts bool `json:"any_prompts"` // speaks for prompts like them
 }
 
-// The fewest annotators and prompts that a result generalises from. The exact test of flatness has 2^(n−1) different
+// LeastAnnotators and LeastPrompts are the fewest annotators and prompts that a result generalises from. The exact test of flatness has 2^(n−1) different
 // patterns of signs of n annotators: with 5 its least p-value is 1/16.
 const (
-	leastAnnotators = 6
-	leastPrompts    = 5
+	LeastAnnotators = 6
+	LeastPrompts    = 5
 )
 
 func (t *tally) scope() Scope {
-	return Scope{t.annotators, t.annotators >= leastAnnotators, t.prompts, t.prompts >= leastPrompts}
+	return Scope{t.annotators, t.annotators >= LeastAnnotators, t.prompts, t.prompts >= LeastPrompts}
 }
 
 // String is the scope in words: "people like these 12 annotators, prompts like these 40".

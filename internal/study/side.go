@@ -89,7 +89,7 @@ func (s *Sides) judge(list []sided, annotators, low int) {
 	}
 	n := float64(s.Decisive)
 	clusters := sums
-	if annotators < leastAnnotators {
+	if annotators < LeastAnnotators {
 		clusters = make([]float64, len(list))
 		for i, a := range list {
 			clusters[i] = a.y
@@ -106,14 +106,14 @@ func (s *Sides) judge(list []sided, annotators, low int) {
 		}
 		for i, x := range clusters {
 			c.scores = append(c.scores, []float64{x})
-			if annotators >= leastAnnotators {
+			if annotators >= LeastAnnotators {
 				x -= mean * counts[i]
 			} else {
 				x -= mean
 			}
 			spread += x * x
 		}
-		if own := n * (1 - mean*mean); annotators >= leastAnnotators && own > 0 && spread > own {
+		if own := n * (1 - mean*mean); annotators >= LeastAnnotators && own > 0 && spread > own {
 			s.First = Wilson(first*own/spread, n*own/spread)
 		}
 		s.PValue = c.signs(rand.New(rand.NewPCG(uint64(s.Decisive), 7)))

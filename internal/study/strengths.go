@@ -141,3 +141,55 @@ func steps(scope Scope, plans []plan) float64 {
 	}
 	return most
 }
+
+// WinRates are those of the answers that the curve rests on, with intervals for whom the curve speaks for. Where annotators
+// or prompts differ by the curve's model, answers of each agree: that takes Kish's design effect 1 + (m − 1)ρ, with m
+// the mean number of answers of the cluster that an answer belongs to, and ρ = pqσ²/(1 + pqσ²) the correlation of two
+// of its answers, σ² being the variance of what the source adds to the difference of the two λ.
+func (c *Curve) WinRates() []WinRate {
+	t := c.tally
+	basis := deviations(t.lambdas)
+	squares := [2]float64{} // mean squares of the sizes of annotators' and prompts' deviations
+	for i := range c.plans {
+		for s, size := range c.plans[i].size {
+			squares[s] += c.plans[i].weight * size * size
+		}
+	}
+	counts := map[[2]int]*[2]map[int]float64{}
+	for i := range t.votes {
+		v := &t.votes[i]
+		at := [2]int{v.i, v.j}
+		if counts[at] == nil {
+			counts[at] = &[2]map[int]float64{{}, {}}
+		}
+		if v.y != 0 {
+			counts[at][0][v.annotator] += v.weight
+			counts[at][1][v.prompt] += v.weight
+		}
+	}
+	rates := t.winRates()
+	for k, cell := range t.cells {
+		r := &rates[k]
+		if r.Undecided {
+			continue
+		}
+		varies := 0.0
+		for q := range deviationRank {
+			d := basis[cell.i*deviationRank+q] - basis[cell.j*deviationRank+q]
+			varies += d * d
+		}
+		share := (r.HighWins + 1) / (r.Comparable + 2)
+		for s, of := range counts[[2]int{cell.i, cell.j}] {
+			m := 0.0
+			for _, n := range of {
+				m += n * n / r.Comparable
+			}
+			between := share * (1 - share) * squares[s] * varies
+			r.DesignEffect += max(0, m-1) * between / (1 + between)
+		}
+		estimate := r.Rate.Estimate
+		r.Rate = Wilson(r.HighWins/r.DesignEffect, r.Comparable/r.DesignEffect)
+		r.Rate.Estimate = estimate
+	}
+	return rates
+}

@@ -149,26 +149,34 @@ type WinRate struct {
 	Rate       Interval `json:"rate"`                // share of HighWins in the answers that prefer one, in [0, 1]
 	Undecided  bool     `json:"undecided,omitempty"` // no answer preferred one: Rate says nothing and is (½, 0, 1)
 	Comparable float64  `json:"comparable"`          // LowWins + HighWins
+
+	// DesignEffect: each answer counts 1/DesignEffect in the interval, because answers of an annotator and about a prompt
+	// agree with themselves.
+	DesignEffect float64 `json:"design_effect"`
 }
 
 // WinRates is the share of answers that prefer the higher λ, for each pair of λ that was compared,
 // ascending, with Wilson's 95% score interval (Wilson 1927; Brown, Cai & DasGupta 2001, eq. 4). Ties
 // are counted beside it, not split: an interval for half wins has no binomial behind it. Answers are
-// taken as independent. No answers give an empty list; an answer that Check refuses is an error.
+// taken as independent: see Curve.WinRates. No answers give an empty list; an answer that Check refuses is an error.
 func WinRates(answers []Pairwise) ([]WinRate, error) {
 	t, err := newTally(answers, nil, ByItem)
 	if err != nil {
 		return nil, err
 	}
+	return t.winRates(), nil
+}
+
+func (t *tally) winRates() []WinRate {
 	rates := make([]WinRate, len(t.cells))
 	for k, c := range t.cells {
 		n := c.first + c.second
 		rates[k] = WinRate{
 			Low: t.lambdas[c.i], High: t.lambdas[c.j], LowWins: c.first, HighWins: c.second, Ties: c.ties,
-			Rate: Wilson(c.second, n), Undecided: n == 0, Comparable: n,
+			Rate: Wilson(c.second, n), Undecided: n == 0, Comparable: n, DesignEffect: 1,
 		}
 	}
-	return rates, nil
+	return rates
 }
 
 // z95 is the 97.5% quantile of the standard normal distribution.
