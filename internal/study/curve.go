@@ -76,25 +76,25 @@ type draw struct {
 
 const curvePoints = 81
 
-// FitCurve fits the preference curve. The prior of u is a Gaussian process with mean 0 and a Matérn-5/2
-// kernel over λ itself, not its logarithm: logits are linear in λ, and λ = 0 and below are allowed. The
-// likelihood of an answer is Davidson's (1970) with d = u(λ_A) − u(λ_B), log ν having a normal prior. For
-// each of 2 lengths × 3 scales the posterior is Laplace's approximation (Chu & Ghahramani 2005;
-// Rasmussen & Williams 2006, §3.4), and these are averaged by their marginal likelihoods (their eq. 3.32,
-// equal priors) instead of trusting the best one, so that the band and the interval also say how little is
-// known about the smoothness. The top's interval is taken from joint samples of whole curves.
+// FitCurve fits the preference curve of the public. The prior of u is a mixture of Gaussian processes over λ itself (see
+// shapes), not over its logarithm: logits are linear in λ, and λ = 0 and below are allowed. The likelihood of an answer is
+// Davidson's (1970) with d = u(λ_A) − u(λ_B) + δ, δ being the order effect and log ν and δ having normal priors.
 //
-// Answers of one cluster may agree beyond the model. The design effect is the sum of squared residual
+// Annotators and prompts are samples of the people and prompts that the curve is about. Each deviates from it by a slope and
+// a curvature of its own, drawn from normal distributions of unknown size, so that answers of one agree. Of fewer than
+// LeastAnnotators annotators or LeastPrompts prompts nothing is said but of themselves: then they do not deviate. Scope says so.
+//
+// The deviations are integrated out by Laplace's approximation (Chu & Ghahramani 2005; Rasmussen & Williams 2006, §3.4), and
+// shapes and sizes averaged by prior times marginal likelihood (their eq. 3.32) instead of trusting the best, so that
+// the band and the interval also say how little is known about them. The top's interval is taken from joint samples of whole
+// curves. Where annotators or prompts surely differ, both reach as much further as Student's t does than the normal.
+//
+// Answers of one cluster (Options.Cluster) may agree beyond this. The design effect is the sum of squared residual
 // scores of clusters over that of single answers, G/(G−1) of it for G clusters; above 1, each answer
 // counts for 1/effect (a composite likelihood with adjusted weight: Pauli, Racugno & Ventura 2011).
 //
-// Flatness is the null hypothesis that the answers favour no λ, tested at 5%: the statistic gᵀ(K⁻¹ + I)⁻¹g, with g
-// the score and I the information at u = 0 and K the process's covariance, averaged over lengths and scales, against
-// 999 random changes of sign, whole clusters at once. For normal g it is twice the log evidence of the
-// process over a flat curve, but for a constant. (The score statistic gᵀKg of Liu, Lin & Ghosh 2007 is its limit
-// for small scales; there pairs that are asked about often drown the others, and active choice asks most often
-// about λ that are alike.) Where pairs were chosen by earlier answers the test is not exact and errs too often, so it
-// is at 2.5%; docs/studies.md has how often it errs then.
+// Flatness is the null hypothesis that the public favours no λ, tested at 5% (see flatness). Where pairs were chosen by
+// earlier answers the test is not exact and errs too often, so it is at 2.5%; docs/studies.md has how often it errs then.
 //
 // No answers give the prior, with no preference. Fewer than two λ in grid and answers together is
 // fault.Conflict; an answer or option that is no such thing is fault.Invalid.
