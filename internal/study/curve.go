@@ -87,7 +87,7 @@ const curvePoints = 81
 // The deviations are integrated out by Laplace's approximation (Chu & Ghahramani 2005; Rasmussen & Williams 2006, §3.4), and
 // shapes and sizes averaged by prior times marginal likelihood (their eq. 3.32) instead of trusting the best, so that
 // the band and the interval also say how little is known about them. The top's interval is taken from joint samples of whole
-// curves. Where annotators or prompts surely differ, both reach as much further as Student's t does than the normal.
+// curves. Where annotators or prompts surely differ, both reach further (see steps).
 //
 // Answers of one cluster (Options.Cluster) may agree beyond this. The design effect is the sum of squared residual
 // scores of clusters over that of single answers, G/(G−1) of it for G clusters; above 1, each answer
@@ -179,18 +179,19 @@ func (c *Curve) sample(count int) error {
 	c.Mean = make([]float64, m)
 	u := make([]float64, m)
 	c.samples = make([]draw, 0, count)
-	done, due := 0, random.Float64()
+	done, due, left := 0, random.Float64(), 1.0
 	for i := range c.parts {
 		part := &c.parts[i]
-		if part.weight < 1e-4 {
+		if left < 2e-3 {
 			break
 		}
+		left -= part.weight
 		f := c.factors[part.shape]
 		if f == nil {
 			f = newFactor(c.tally.lambdas, c.Lambda, c.levels[part.shape].of, part.lower)
 			c.factors[part.shape] = f
 		}
-		center, chol, _, err := part.posterior()
+		center, chol, err := part.posterior()
 		if err != nil {
 			return err
 		}

@@ -215,7 +215,7 @@ func (c *Curve) future(part *component, times float64) (float64, error) {
 			precision.SetSym(i, j, before.At(i, j)+times*(before.At(i, j)-prior))
 		}
 	}
-	center, now, _, err := part.posterior()
+	center, now, err := part.posterior()
 	if err != nil {
 		return 0, err
 	}

@@ -26,7 +26,7 @@ func falling() []world {
 func TestFallingCurvesAreCovered(t *testing.T) {
 	simulated(t)
 	for i, w := range falling() {
-		name := []string{"2λ to 1.2, then −6 a λ", "1.5λ − 4·logistic((λ − 1.4)/0.1)", "1.5λ − 4·logistic((λ − 1.4)/0.05)"}[i]
+		name := []string{"2λ to 1.2, then −6 a λ", "a step of width 0.1", "a step of width 0.05"}[i]
 		for _, answers := range []int{100, 300, 1000} {
 			if answers == 100 && !simulations() {
 				continue

@@ -54,12 +54,8 @@ func (c *Curve) fit() error {
 		}
 		for s := range c.levels {
 			part := component{shape: s, plan: i, lower: lowers[s], mean: means[s], like: &like}
-			_, _, evidence, err := part.posterior()
-			if err != nil {
-				return err
-			}
 			c.parts = append(c.parts, part)
-			logs = append(logs, evidence+math.Log(plans[i].prior*c.levels[s].prior))
+			logs = append(logs, part.evidence()+math.Log(plans[i].prior*c.levels[s].prior))
 		}
 	}
 	for i := range plans {
@@ -90,11 +86,7 @@ func roughly(m *model, plans []plan, covs []*mat.SymDense, weights []float64, le
 			return err
 		}
 		part := component{lower: middle, like: &like}
-		_, _, evidence, err := part.posterior()
-		if err != nil {
-			return err
-		}
-		logs[i] = evidence + math.Log(plans[i].prior)
+		logs[i] = part.evidence() + math.Log(plans[i].prior)
 		if i == 0 || logs[i] >= slices.Max(logs[:i]) {
 			best = like
 		}
@@ -105,11 +97,7 @@ func roughly(m *model, plans []plan, covs []*mat.SymDense, weights []float64, le
 	logs = logs[:0]
 	for s := range levels {
 		part := component{lower: lowers[s], mean: means[s], like: &best}
-		_, _, evidence, err := part.posterior()
-		if err != nil {
-			return err
-		}
-		logs = append(logs, evidence+math.Log(levels[s].prior))
+		logs = append(logs, part.evidence()+math.Log(levels[s].prior))
 	}
 	copy(weights, shares(logs))
 	return nil

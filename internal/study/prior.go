@@ -1,6 +1,7 @@
 package study
 
 import (
+	"math"
 	"slices"
 
 	"gonum.org/v1/gonum/mat"
@@ -149,28 +150,61 @@ type component struct {
 	like        *quadratic
 }
 
-// posterior is the mean of z and the Cholesky factor of its precision, u being mean + lower·z, and the logarithm of the
-// marginal likelihood.
-func (c *component) posterior() (at *mat.VecDense, chol *mat.Cholesky, evidence float64, err error) {
+// rest is what the likelihood pulls z by at z = 0, and its logarithm there.
+func (c *component) rest() ([]float64, float64) {
 	k := len(c.like.pull)
-	chol = &mat.Cholesky{}
-	if !chol.Factorize(within(c.lower, c.like.info)) {
-		return nil, nil, 0, fault.New(fault.Internal, "the precision of %d λ is not positive definite", k)
-	}
-	value, rest := c.like.value, slices.Clone(c.like.pull)
+	value, u := c.like.value, slices.Clone(c.like.pull)
 	if c.mean != nil {
 		for i := range k {
 			for j := range k {
-				rest[i] -= c.like.info.At(i, j) * c.mean[j]
+				u[i] -= c.like.info.At(i, j) * c.mean[j]
 			}
-			value += c.mean[i] * (c.like.pull[i] + rest[i]) / 2
+			value += c.mean[i] * (c.like.pull[i] + u[i]) / 2
 		}
 	}
-	pull := mat.NewVecDense(k, nil)
-	pull.MulVec(c.lower.T(), mat.NewVecDense(k, rest))
-	at = mat.NewVecDense(k, nil)
-	if err := chol.SolveVecTo(at, pull); err != nil {
-		return nil, nil, 0, fault.Wrap(err, fault.Internal, "the mean of %d λ", k)
+	l := c.lower.RawTriangular()
+	pull := make([]float64, k)
+	for j := range k {
+		for i := j; i < k; i++ {
+			pull[j] += l.Data[i*l.Stride+j] * u[i]
+		}
 	}
-	return at, chol, value + mat.Dot(at, pull)/2 - chol.LogDet()/2, nil
+	return pull, value
+}
+
+// posterior is the mean of z and the Cholesky factor of its precision, u being mean + lower·z.
+func (c *component) posterior() (*mat.VecDense, *mat.Cholesky, error) {
+	pull, _ := c.rest()
+	var chol mat.Cholesky
+	if !chol.Factorize(within(c.lower, c.like.info)) {
+		return nil, nil, fault.New(fault.Internal, "the precision of %d λ is not positive definite", len(pull))
+	}
+	at := mat.NewVecDense(len(pull), nil)
+	if err := chol.SolveVecTo(at, mat.NewVecDense(len(pull), pull)); err != nil {
+		return nil, nil, fault.Wrap(err, fault.Internal, "the mean of %d λ", len(pull))
+	}
+	return at, &chol, nil
+}
+
+// evidence is the logarithm of the marginal likelihood.
+func (c *component) evidence() float64 {
+	pull, value := c.rest()
+	p := within(c.lower, c.like.info).RawSymmetric() // the upper triangle; at least 1 along the diagonal
+	k := len(pull)
+	for i := range k {
+		for s := range i {
+			f := p.Data[s*p.Stride+i]
+			for j := i; j < k; j++ {
+				p.Data[i*p.Stride+j] -= f * p.Data[s*p.Stride+j]
+			}
+			pull[i] -= f * pull[s]
+		}
+		root := math.Sqrt(p.Data[i*p.Stride+i])
+		for j := i; j < k; j++ {
+			p.Data[i*p.Stride+j] /= root
+		}
+		pull[i] /= root
+		value += pull[i]*pull[i]/2 - math.Log(root)
+	}
+	return value
 }

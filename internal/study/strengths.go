@@ -38,11 +38,7 @@ func (s *Strengths) between(t *tally, plans []plan, order bool) error {
 			return err
 		}
 		part := component{lower: prior(RidgeSD), like: &like}
-		_, _, evidence, err := part.posterior()
-		if err != nil {
-			return err
-		}
-		logs[i] = evidence + math.Log(plans[i].prior)
+		logs[i] = part.evidence() + math.Log(plans[i].prior)
 	}
 	mean, second := make([]float64, k), mat.NewSymDense(k, nil)
 	nu, effect := 0.0, 0.0
@@ -57,7 +53,7 @@ func (s *Strengths) between(t *tally, plans []plan, order bool) error {
 			return err
 		}
 		part := component{lower: prior(sd), like: &like}
-		z, chol, _, err := part.posterior()
+		z, chol, err := part.posterior()
 		if err != nil {
 			return err
 		}
@@ -121,8 +117,10 @@ func centered(z *mat.VecDense, cov *mat.SymDense, sd float64) []float64 {
 	return at
 }
 
-// steps is by how many standard errors an interval reaches to each side: 1.96 where nobody differs, and Student's t with one
-// degree of freedom less than annotators or prompts where they surely do; between, by the probability that they do.
+// steps is by how many standard deviations an interval reaches to each side: 1.96 where nobody differs. Where annotators or
+// prompts surely do, it is half way to Student's t with one degree of freedom less than there are of them, and between by
+// the probability that they do. The average over sizes already has longer tails than the normal, but its prior draws
+// sizes of few to small ones: docs/studies.md has what remains.
 func steps(scope Scope, plans []plan) float64 {
 	differ := [2]float64{}
 	for i := range plans {
@@ -136,7 +134,7 @@ func steps(scope Scope, plans []plan) float64 {
 	for s, n := range []int{scope.Annotators, scope.Prompts} {
 		if differ[s] > 0 {
 			t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}.Quantile(0.975)
-			most = max(most, z95+differ[s]*(t-z95))
+			most = max(most, z95+differ[s]*(t-z95)/2)
 		}
 	}
 	return most

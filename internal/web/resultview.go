@@ -41,6 +41,9 @@ func resultView(r *study.Results, pair, aligned string) templates.Result {
 	}
 	if m := o.More; m != nil {
 		v.More = moreWords(*m)
+		if s := o.Curve.Scope; m.Answers > 0 && !m.AtLeast && (s.People || s.AnyPrompts) {
+			v.More += ", and " + alsoMore(s) + " in proportion"
+		}
 	}
 	v.Sides = sidesView(&r.Sides)
 	records := map[string]study.Record{}
@@ -185,5 +188,17 @@ func moreWords(m study.More) string {
 	case m.AtLeast:
 		return "more than " + strconv.Itoa(m.Answers) + " further ratings of these λ: ratings of λ in between would tell more"
 	}
-	return "about " + strconv.Itoa(m.Answers) + " further ratings, with as many more annotators and prompts in proportion"
+	return "about " + strconv.Itoa(m.Answers) + " further ratings"
+}
+
+// alsoMore is what there has to be more of beside ratings: what annotators or prompts differ by does not shrink with
+// ratings by or about the same.
+func alsoMore(s study.Scope) string {
+	switch {
+	case s.People && s.AnyPrompts:
+		return "more annotators and prompts"
+	case s.People:
+		return "more annotators"
+	}
+	return "more prompts"
 }
