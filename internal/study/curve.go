@@ -7,7 +7,6 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distuv"
 
 	"realign/internal/fault"
 )
@@ -87,7 +86,7 @@ const curvePoints = 81
 // The deviations are integrated out by Laplace's approximation (Chu & Ghahramani 2005; Rasmussen & Williams 2006, §3.4), and
 // shapes and sizes averaged by prior times marginal likelihood (their eq. 3.32) instead of trusting the best, so that
 // the band and the interval also say how little is known about them. The top's interval is taken from joint samples of whole
-// curves. Where annotators or prompts surely differ, both reach further (see steps).
+// curves. Where annotators or prompts surely differ, the band reaches further (see steps).
 //
 // Answers of one cluster (Options.Cluster) may agree beyond this. The design effect is the sum of squared residual
 // scores of clusters over that of single answers, G/(G−1) of it for G clusters; above 1, each answer
@@ -238,16 +237,14 @@ func (c *Curve) sample(count int) error {
 	for i := range c.samples {
 		tops[i] = c.samples[i].top
 	}
-	c.best = quantiles(tops, steps)
+	c.best = quantiles(tops)
 	return nil
 }
 
-// quantiles is the median and what lies between the quantiles that are so many standard deviations of a normal
-// distribution to each side, 95% for 1.96, without interpolating: a value between two modes, or between the
-// end of the range and the inside, is not where anything was.
-func quantiles(x []float64, steps float64) Interval {
+// quantiles is the median and the central 95%, without interpolating: a value between two modes, or
+// between the end of the range and the inside, is not where anything was.
+func quantiles(x []float64) Interval {
 	slices.Sort(x)
-	tail := distuv.UnitNormal.CDF(-steps)
 	q := func(p float64) float64 { return stat.Quantile(p, stat.Empirical, x, nil) }
-	return Interval{q(0.5), q(tail), q(1 - tail)}
+	return Interval{q(0.5), q(0.025), q(0.975)}
 }

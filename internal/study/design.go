@@ -263,7 +263,7 @@ func (c *Curve) future(part *component, times float64) (float64, error) {
 			c.levels[part.shape].add(u, c.Lambda, 1)
 			tops[s] = top(c.Lambda, u)
 		}
-		width += quantiles(tops, z95).Width() / outer
+		width += quantiles(tops).Width() / outer
 	}
 	return width, nil
 }
