@@ -69,6 +69,13 @@ type Strengths struct {
 	// log ν, which is all that holds some strengths where they are.
 	Regularised bool   `json:"regularised,omitempty"`
 	Note        string `json:"note,omitempty"`
+
+	Scope Scope `json:"scope"` // whom the intervals speak for
+
+	// Order is the order effect: log-odds of the first of two equals over the second. 0 where no such effect is fitted.
+	Order float64 `json:"order,omitempty"`
+	// Steps is by how many standard errors an interval reaches to each side.
+	Steps float64 `json:"steps"`
 }
 
 // RidgeSD is the standard deviation, in log-odds, of the prior that FitStrengths falls back on.
@@ -89,7 +96,7 @@ func FitStrengths(answers []Pairwise) (*Strengths, error) {
 	if k < 2 {
 		return nil, fault.New(fault.Conflict, "strengths need answers that compare two different λ: there are none yet")
 	}
-	s := &Strengths{Lambda: t.lambdas, Answers: t.weight}
+	s := &Strengths{Lambda: t.lambdas, Answers: t.weight, Scope: t.scope(), Steps: z95}
 	s.Note = t.unbounded()
 	s.Regularised = s.Note != ""
 	ties := t.tied() > 0
@@ -148,14 +155,18 @@ func FitStrengths(answers []Pairwise) (*Strengths, error) {
 	if ties {
 		s.Nu, s.NuSE = math.Exp(x[k]), math.Sqrt(cov.At(k, k))
 	}
+	plans, order := t.plans(), t.sides().Matter
+	if len(plans) > 1 || order {
+		return s, s.between(t, plans, order)
+	}
 	return s, nil
 }
 
 // Difference is the strength of λ number i less that of number j, with its 95% Wald interval.
 func (s *Strengths) Difference(i, j int) Interval {
 	d := s.Strength[i].Estimate - s.Strength[j].Estimate
-	se := math.Sqrt(max(0, s.Cov[i][i]+s.Cov[j][j]-2*s.Cov[i][j]))
-	return Interval{d, d - z95*se, d + z95*se}
+	half := s.Steps * math.Sqrt(max(0, s.Cov[i][i]+s.Cov[j][j]-2*s.Cov[i][j]))
+	return Interval{d, d - half, d + half}
 }
 
 // unbounded says why the likelihood has no maximum, or is empty when it has one. Along a direction in

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"gonum.org/v1/gonum/mat"
+
+	"realign/internal/fault"
 )
 
 // Pair is two λ to be compared, Low < High.
@@ -157,8 +159,9 @@ type More struct {
 // moreLimit is how many times the present answers More looks ahead.
 const moreLimit = 64
 
-// Halving is how many further answers, spread over pairs as the present ones are, would halve the
-// interval of the most preferred λ. It is found by simulation from the posterior, not by a 1/√n law,
+// Halving is how many further answers, spread over pairs, annotators and prompts as the present ones are, would halve the
+// interval of the most preferred λ: with further annotators and prompts, since what these differ by does not shrink
+// with answers of the same. It is found by simulation from the posterior, not by a 1/√n law,
 // which holds for neither a top at the end of the range nor a prior that still matters: for each number
 // of answers, possible future posteriors are drawn (of the likeliest component, as Gaussians: the mean's
 // spread is what the variance will have lost) and their intervals averaged.
@@ -169,36 +172,22 @@ func (c *Curve) Halving() More {
 	if c.best.Width() < c.Lambda[1]-c.Lambda[0] {
 		return More{Reason: "no number: the interval is as narrow as the λ that the curve tells apart"}
 	}
-	part := c.likeliest()
-	k := part.f.k
-	// now and extra are precisions of z: of the posterior, and of what the present answers gave.
-	var lower, now mat.Dense
-	lower.CloneFrom(&part.lower)
-	now.Mul(&lower, lower.T())
-	extra := mat.NewSymDense(k+1, nil)
-	for i := range k + 1 {
-		for j := i; j <= k; j++ {
-			extra.SetSym(i, j, now.At(i, j))
-			if i == j {
-				prior := 1.0
-				if i == k {
-					prior = 1 / float64(etaSD*etaSD)
-				}
-				extra.SetSym(i, i, extra.At(i, i)-prior)
-			}
-		}
-	}
-	present := c.future(part, extra, 0)
-	if !(present > 0) {
+	part := &c.parts[0]
+	present, err := c.future(part, 0)
+	if err != nil || !(present > 0) {
 		return More{Reason: "no number: the likeliest curve alone already puts the top at one point"}
 	}
+	wide := func(times float64) bool {
+		width, err := c.future(part, times)
+		return err != nil || width > present/2
+	}
 	low, high := 0.0, math.Log(1+moreLimit)
-	if c.future(part, extra, moreLimit) > present/2 {
+	if wide(moreLimit) {
 		return More{Answers: int(moreLimit * c.Answers), AtLeast: true, Reason: "simulated from the posterior"}
 	}
 	for range 8 {
 		mid := (low + high) / 2
-		if c.future(part, extra, math.Exp(mid)-1) > present/2 {
+		if wide(math.Exp(mid) - 1) {
 			low = mid
 		} else {
 			high = mid
@@ -209,28 +198,32 @@ func (c *Curve) Halving() More {
 
 // future is the mean width of the interval after times as many answers again, with the same random
 // numbers for every times.
-func (c *Curve) future(part *component, extra *mat.SymDense, times float64) float64 {
+func (c *Curve) future(part *component, times float64) (float64, error) {
 	const outer, inner = 24, 160
-	k := part.f.k
+	f := c.factors[part.shape]
+	k := f.k
 	random := rand.New(rand.NewPCG(c.seed, 6))
-	// Posterior precision P; after: P + times·extra. The mean moves with covariance P⁻¹ − after⁻¹.
-	precision := mat.NewSymDense(k+1, nil)
-	var full, lower mat.Dense
-	lower.CloneFrom(&part.lower)
-	full.Mul(&lower, lower.T())
-	for i := range k + 1 {
-		for j := i; j <= k; j++ {
-			precision.SetSym(i, j, full.At(i, j)+times*extra.At(i, j))
+	// Posterior precision P; after: P + times·(P − 1). The mean moves with covariance P⁻¹ − after⁻¹.
+	before := within(part.lower, part.like.info)
+	precision := mat.NewSymDense(k, nil)
+	for i := range k {
+		for j := i; j < k; j++ {
+			prior := 0.0
+			if i == j {
+				prior = 1
+			}
+			precision.SetSym(i, j, before.At(i, j)+times*(before.At(i, j)-prior))
 		}
 	}
-	var chol, before mat.Cholesky
-	if !chol.Factorize(precision) {
-		return math.Inf(1)
+	center, now, err := part.posterior()
+	if err != nil {
+		return 0, err
 	}
-	before.SetFromU(part.lower.TTri())
+	var after, move mat.Cholesky
 	var covBefore, covAfter mat.SymDense
-	if before.InverseTo(&covBefore) != nil || chol.InverseTo(&covAfter) != nil {
-		return math.Inf(1)
+	singular := fault.New(fault.Internal, "the precision of %d λ is not positive definite", k)
+	if !after.Factorize(precision) || now.InverseTo(&covBefore) != nil || after.InverseTo(&covAfter) != nil {
+		return 0, singular
 	}
 	moved := mat.NewSymDense(k, nil)
 	for i := range k {
@@ -239,39 +232,38 @@ func (c *Curve) future(part *component, extra *mat.SymDense, times float64) floa
 		}
 		moved.SetSym(i, i, moved.At(i, i)+1e-10)
 	}
-	var move mat.Cholesky
 	if !move.Factorize(moved) {
-		return math.Inf(1)
+		return 0, singular
 	}
-	var moveL, after mat.TriDense
-	move.LTo(&moveL)
-	chol.LTo(&after)
-	next := component{f: part.f, scale: part.scale, z: make([]float64, k), lower: after}
-	z, e, rest, u := make([]float64, k), make([]float64, k+1), make([]float64, part.f.r), make([]float64, curvePoints)
-	tops := make([]float64, inner)
-	width := 0.0
-	for range outer {
-		for j := range z {
-			z[j] = random.NormFloat64()
-		}
+	var lower mat.TriDense
+	move.LTo(&lower)
+	normal := func() *mat.VecDense {
+		v := mat.NewVecDense(k, nil)
 		for i := range k {
-			next.z[i] = part.z[i]
-			for j := range i + 1 {
-				next.z[i] += moveL.At(i, j) * z[j]
-			}
+			v.SetVec(i, random.NormFloat64())
 		}
+		return v
+	}
+	u, tops, rest := make([]float64, curvePoints), make([]float64, inner), make([]float64, f.r)
+	width := 0.0
+	next := mat.NewVecDense(k, nil)
+	for range outer {
+		next.MulVec(&lower, normal())
+		next.AddVec(next, center)
 		for s := range tops {
-			for j := range e {
-				e[j] = random.NormFloat64()
-			}
+			z := normal()
 			for j := range rest {
 				rest[j] = random.NormFloat64()
 			}
-			next.draw(z, e)
-			part.f.curve(u, z, rest, part.scale)
+			if err := z.SolveVec(after.RawU(), z); err != nil {
+				return 0, fault.Wrap(err, fault.Internal, "a sample of a future curve")
+			}
+			z.AddVec(z, next)
+			f.curve(u, z.RawVector().Data, rest)
+			c.levels[part.shape].add(u, c.Lambda, 1)
 			tops[s] = top(c.Lambda, u)
 		}
 		width += quantiles(tops).Width() / outer
 	}
-	return width
+	return width, nil
 }

@@ -4,8 +4,6 @@ import (
 	"math"
 
 	"gonum.org/v1/gonum/mat"
-
-	"realign/internal/fault"
 )
 
 // matern is the Matérn kernel of smoothness 5/2 and variance 1 (Rasmussen & Williams 2006, eq. 4.17). Its
@@ -16,30 +14,23 @@ func matern(distance, length float64) float64 {
 	return (1 + r + r*r/3) * math.Exp(-r)
 }
 
-// factor draws a Gaussian process of variance 1 and one length: with independent standard normal z and e,
-// L·z is the process at the K rated λ and A·z + B·e at the M points of the curve, jointly.
+// matern3 is the kernel of smoothness 3/2: its functions have one derivative.
+func matern3(distance, length float64) float64 {
+	r := math.Sqrt(3) * math.Abs(distance) / length
+	return (1 + r) * math.Exp(-r)
+}
+
+// factor draws a Gaussian process: with independent standard normal z and e, L·z is the process at the K rated λ and
+// A·z + B·e at the M points of the curve, jointly.
 type factor struct {
-	length  float64 // in λ
+	of      covariance
 	k, m, r int
 	l, a, b []float64 // k×k (lower), m×k, m×r, row by row
 }
 
-func newFactor(rated, points []float64, length float64) (*factor, error) {
+func newFactor(rated, points []float64, of covariance, lower *mat.TriDense) *factor {
 	k, m := len(rated), len(points)
-	f := &factor{length: length, k: k, m: m, l: make([]float64, k*k), a: make([]float64, m*k)}
-	cov := mat.NewSymDense(k, nil)
-	for i := range k {
-		for j := i; j < k; j++ {
-			cov.SetSym(i, j, matern(rated[i]-rated[j], length))
-		}
-		cov.SetSym(i, i, 1+1e-8)
-	}
-	var chol mat.Cholesky
-	if !chol.Factorize(cov) {
-		return nil, fault.New(fault.Internal, "the covariance of %d rated λ is not positive definite", k)
-	}
-	var lower mat.TriDense
-	chol.LTo(&lower)
+	f := &factor{of: of, k: k, m: m, l: make([]float64, k*k), a: make([]float64, m*k)}
 	for i := range k {
 		for j := range i + 1 {
 			f.l[i*k+j] = lower.At(i, j)
@@ -48,7 +39,7 @@ func newFactor(rated, points []float64, length float64) (*factor, error) {
 	for p, x := range points {
 		row := f.a[p*k : (p+1)*k]
 		for i := range k { // L·row = the covariance with the rated λ
-			sum := matern(x-rated[i], length)
+			sum := of(x, rated[i])
 			for j := range i {
 				sum -= f.l[i*k+j] * row[j]
 			}
@@ -56,7 +47,7 @@ func newFactor(rated, points []float64, length float64) (*factor, error) {
 		}
 	}
 	f.residual(points)
-	return f, nil
+	return f
 }
 
 // residual factors what the rated λ leave open, by Cholesky with pivoting until no point's variance left
@@ -64,8 +55,10 @@ func newFactor(rated, points []float64, length float64) (*factor, error) {
 func (f *factor) residual(points []float64) {
 	const tolerance = 1e-5
 	rest := make([]float64, f.m)
+	least := 0.0
 	for p := range rest {
-		rest[p] = 1
+		rest[p] = f.of(points[p], points[p])
+		least = max(least, tolerance*rest[p])
 		for j := range f.k {
 			rest[p] -= f.a[p*f.k+j] * f.a[p*f.k+j]
 		}
@@ -78,12 +71,12 @@ func (f *factor) residual(points []float64) {
 				top = p
 			}
 		}
-		if rest[top] < tolerance {
+		if rest[top] < least {
 			break
 		}
 		column, root := make([]float64, f.m), math.Sqrt(rest[top])
 		for p := range column {
-			sum := matern(points[p]-points[top], f.length)
+			sum := f.of(points[p], points[top])
 			for j := range f.k {
 				sum -= f.a[p*f.k+j] * f.a[top*f.k+j]
 			}
@@ -105,19 +98,8 @@ func (f *factor) residual(points []float64) {
 	}
 }
 
-// rated is scale·L·z into u.
-func (f *factor) rated(u, z []float64, scale float64) {
-	for i := range u {
-		sum := 0.0
-		for j := range i + 1 {
-			sum += f.l[i*f.k+j] * z[j]
-		}
-		u[i] = scale * sum
-	}
-}
-
-// curve is scale·(A·z + B·e) into u; nil e leaves the mean given z.
-func (f *factor) curve(u, z, e []float64, scale float64) {
+// curve is A·z + B·e into u; nil e leaves the mean given z.
+func (f *factor) curve(u, z, e []float64) {
 	for p := range u {
 		sum := 0.0
 		for j, x := range f.a[p*f.k : (p+1)*f.k] {
@@ -128,7 +110,7 @@ func (f *factor) curve(u, z, e []float64, scale float64) {
 				sum += x * e[j]
 			}
 		}
-		u[p] = scale * sum
+		u[p] = sum
 	}
 }
 

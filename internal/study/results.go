@@ -20,6 +20,7 @@ type Results struct {
 
 	Agreement []Reliability `json:"agreement"`
 	Records   []Record      `json:"records"` // of the annotators, by name
+	Sides     Sides         `json:"sides"`   // what standing first did
 	JND       JND           `json:"jnd"`
 }
 
@@ -102,6 +103,9 @@ func Compute(a Answers, o Options) (*Results, error) {
 	if r.Records, err = Records(a); err != nil {
 		return nil, err
 	}
+	if r.Sides, err = SidesOf(a.Pairwise); err != nil {
+		return nil, err
+	}
 	r.JND, err = NoticeableDifference(a.Pairwise)
 	return r, err
 }
@@ -138,8 +142,14 @@ func (a Answers) part(o Options, by Cluster) (Part, error) {
 	if len(compared) == 0 && len(a.Scores) > 0 {
 		return p, nil // a study of scores alone has no curve
 	}
-	if p.Curve, err = FitCurve(compared, o); err != nil && fault.KindOf(err) != fault.Conflict {
+	if p.Curve, err = FitCurve(compared, o); err != nil {
+		if fault.KindOf(err) == fault.Conflict {
+			return p, nil
+		}
 		return p, err
+	}
+	if len(p.Wins) > 0 {
+		p.Wins = p.Curve.WinRates()
 	}
 	return p, nil
 }

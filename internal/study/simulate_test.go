@@ -17,6 +17,12 @@ type world struct {
 	nu         float64 // of Davidson's model
 	overlap    int     // answers per item
 	item       float64 // standard deviation of what an item's texts add to d, shared by its answers
+	prompts    int     // that items are about, at random; 0: each about one of its own
+
+	// What annotators and prompts add to u, by number; nil: nothing.
+	own, ofPrompt []func(lambda float64) float64
+	first         float64 // order effect: what standing first adds to d
+	lowFirst      bool    // the lower λ stands first, always
 }
 
 // narrow is λ from 0 to 2, and wide twice as far, most of it beyond the tops of peaked worlds.
@@ -76,12 +82,22 @@ func (w world) noisy() world {
 }
 
 // answer is what an annotator says about a pair, shown in random order.
-func (w world) answer(r *rand.Rand, annotator int, item string, p Pair, texts float64) Pairwise {
+func (w world) answer(r *rand.Rand, annotator, prompt int, item string, p Pair, texts float64) Pairwise {
 	a := Pairwise{Item: item, Annotator: fmt.Sprint(annotator), A: Side{Lambda: p.Low}, B: Side{Lambda: p.High}}
 	d := w.u(p.Low) - w.u(p.High) + texts
-	if r.IntN(2) == 0 {
+	if w.own != nil {
+		d += w.own[annotator](p.Low) - w.own[annotator](p.High)
+	}
+	if w.prompts > 0 {
+		a.Prompt = fmt.Sprint(prompt)
+	}
+	if w.ofPrompt != nil {
+		d += w.ofPrompt[prompt](p.Low) - w.ofPrompt[prompt](p.High)
+	}
+	if r.IntN(2) == 0 && !w.lowFirst {
 		a.A, a.B, d = a.B, a.A, -d
 	}
+	d += w.first
 	first, second, _, _ := outcome(d, math.Log(w.nu))
 	if annotator < w.random {
 		first, second = 1./3, 1./3
@@ -102,8 +118,12 @@ func (w world) ask(r *rand.Rand, pairs []Pair, from int) []Pairwise {
 	var answers []Pairwise
 	for k, p := range pairs {
 		texts := w.item * r.NormFloat64()
+		prompt := 0
+		if w.prompts > 0 {
+			prompt = r.IntN(w.prompts)
+		}
 		for _, annotator := range r.Perm(w.annotators)[:w.overlap] {
-			answers = append(answers, w.answer(r, annotator, fmt.Sprint(from+k), p, texts))
+			answers = append(answers, w.answer(r, annotator, prompt, fmt.Sprint(from+k), p, texts))
 		}
 	}
 	return answers

@@ -11,6 +11,8 @@ type tally struct {
 	cells   []cell    // of pairs that were compared, by (i, j)
 	votes   []vote    // the answers themselves
 	weight  float64   // sum of all weights
+
+	annotators, prompts int // that the votes are of
 }
 
 // cell counts the answers about one pair of λ; i < j are indices into lambdas.
@@ -21,10 +23,13 @@ type cell struct {
 
 // vote is one answer: y is 1 when λᵢ was preferred, −1 when λⱼ was, 0 for neither.
 type vote struct {
-	i, j    int
-	y       float64
-	weight  float64
-	cluster int
+	i, j      int
+	y         float64
+	first     float64 // 1 when λᵢ was shown first, −1 when λⱼ was
+	weight    float64
+	cluster   int
+	annotator int // number of the annotator
+	prompt    int // and of the prompt, or of the item where no prompt is named
 }
 
 // newTally counts answers that compare two different λ; catch trials are left out. The λ of grid are
@@ -50,14 +55,14 @@ func newTally(answers []Pairwise, grid []float64, by Cluster) (*tally, error) {
 	slices.Sort(t.lambdas)
 	t.lambdas = slices.Compact(t.lambdas)
 	cells := map[[2]int]*cell{}
-	clusters := map[string]int{}
+	clusters, annotators, prompts := numbers{}, numbers{}, numbers{}
 	for _, r := range answers {
 		if !r.counts() {
 			continue
 		}
 		i, _ := slices.BinarySearch(t.lambdas, r.A.Lambda)
 		j, _ := slices.BinarySearch(t.lambdas, r.B.Lambda)
-		v := vote{i: i, j: j, weight: r.weight()}
+		v := vote{i: i, j: j, weight: r.weight(), first: 1}
 		switch r.Choice {
 		case PreferA:
 			v.y = 1
@@ -65,13 +70,11 @@ func newTally(answers []Pairwise, grid []float64, by Cluster) (*tally, error) {
 			v.y = -1
 		}
 		if i > j {
-			v.i, v.j, v.y = j, i, -v.y
+			v.i, v.j, v.y, v.first = j, i, -v.y, -1
 		}
-		key := by.key(r.Item, r.Prompt, r.Annotator)
-		if _, ok := clusters[key]; !ok {
-			clusters[key] = len(clusters)
-		}
-		v.cluster = clusters[key]
+		v.cluster = clusters.of(by.key(r.Item, r.Prompt, r.Annotator))
+		v.annotator = annotators.of(r.Annotator)
+		v.prompt = prompts.of(ByPrompt.key(r.Item, r.Prompt, r.Annotator))
 		t.votes = append(t.votes, v)
 		t.weight += v.weight
 		c := cells[[2]int{v.i, v.j}]
@@ -88,6 +91,7 @@ func newTally(answers []Pairwise, grid []float64, by Cluster) (*tally, error) {
 			c.ties += v.weight
 		}
 	}
+	t.annotators, t.prompts = len(annotators), len(prompts)
 	for _, c := range cells {
 		t.cells = append(t.cells, *c)
 	}
@@ -100,7 +104,25 @@ func newTally(answers []Pairwise, grid []float64, by Cluster) (*tally, error) {
 	return t, nil
 }
 
+// numbers are given to names in the order in which they come.
+type numbers map[string]int
+
+func (n numbers) of(name string) int {
+	if _, ok := n[name]; !ok {
+		n[name] = len(n)
+	}
+	return n[name]
+}
+
 func (r Pairwise) counts() bool { return r.Catch == NoCatch && r.A.Lambda != r.B.Lambda }
+
+// clusters is how many clusters the votes are of.
+func (t *tally) clusters() (n int) {
+	for i := range t.votes {
+		n = max(n, t.votes[i].cluster+1)
+	}
+	return n
+}
 
 // decisive and tied are the total weights of answers that prefer one side, and neither.
 func (t *tally) decisive() (sum float64) {
@@ -127,26 +149,34 @@ type WinRate struct {
 	Rate       Interval `json:"rate"`                // share of HighWins in the answers that prefer one, in [0, 1]
 	Undecided  bool     `json:"undecided,omitempty"` // no answer preferred one: Rate says nothing and is (½, 0, 1)
 	Comparable float64  `json:"comparable"`          // LowWins + HighWins
+
+	// DesignEffect: each answer counts 1/DesignEffect in the interval, because answers of an annotator and about a prompt
+	// agree with themselves.
+	DesignEffect float64 `json:"design_effect"`
 }
 
 // WinRates is the share of answers that prefer the higher λ, for each pair of λ that was compared,
 // ascending, with Wilson's 95% score interval (Wilson 1927; Brown, Cai & DasGupta 2001, eq. 4). Ties
 // are counted beside it, not split: an interval for half wins has no binomial behind it. Answers are
-// taken as independent. No answers give an empty list; an answer that Check refuses is an error.
+// taken as independent: see Curve.WinRates. No answers give an empty list; an answer that Check refuses is an error.
 func WinRates(answers []Pairwise) ([]WinRate, error) {
 	t, err := newTally(answers, nil, ByItem)
 	if err != nil {
 		return nil, err
 	}
+	return t.winRates(), nil
+}
+
+func (t *tally) winRates() []WinRate {
 	rates := make([]WinRate, len(t.cells))
 	for k, c := range t.cells {
 		n := c.first + c.second
 		rates[k] = WinRate{
 			Low: t.lambdas[c.i], High: t.lambdas[c.j], LowWins: c.first, HighWins: c.second, Ties: c.ties,
-			Rate: Wilson(c.second, n), Undecided: n == 0, Comparable: n,
+			Rate: Wilson(c.second, n), Undecided: n == 0, Comparable: n, DesignEffect: 1,
 		}
 	}
-	return rates, nil
+	return rates
 }
 
 // z95 is the 97.5% quantile of the standard normal distribution.

@@ -84,8 +84,23 @@ func TestResultsAreWhatWasClicked(t *testing.T) {
 			t.Errorf("the page lacks %s", want)
 		}
 	}
-	if !strings.Contains(owner.get(at+"/results/report", 200), `<body class="report">`) {
+	report := owner.get(at+"/results/report", 200)
+	if !strings.Contains(report, `<body class="report">`) {
 		t.Error("there is no report")
+	}
+	// Two annotators speak for themselves only, and page, report and JSON say so; and what stood first.
+	if c := results.Overall.Curve; c.Scope != (study.Scope{Annotators: 2, Prompts: 10, AnyPrompts: true}) || c.For != "these 2 annotators, prompts like these 10" {
+		t.Errorf("%+v: %s", c.Scope, c.For)
+	}
+	if s := results.Sides; s.Decisive != higher+lower || s.Compared != higher+lower {
+		t.Errorf("%+v, where %d answers prefer a side", s, higher+lower)
+	}
+	for name, text := range map[string]string{"page": page, "report": report} {
+		for _, want := range []string{"these 2 annotators, prompts like these 10", "says nothing about people in general: that takes 6 annotators", "data-sides", "What stood first was preferred in"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the %s lacks %q", name, want)
+			}
+		}
 	}
 	answer, body := owner.do("GET", at+"/results/report?download=1", nil)
 	if !strings.HasPrefix(answer.Header.Get("Content-Disposition"), `attachment; filename="realign-Which-is-warmer-report.html"`) || !strings.Contains(body, "<style>") {

@@ -27,6 +27,10 @@ func resultView(r *study.Results, pair, aligned string) templates.Result {
 		v.Reason, v.AtEdge = c.Reason, c.AtEdge
 		v.Best = maybe(c.Best)
 		v.Beta = betaWords(c.Beta)
+		v.For = scopeView(c.Scope)
+		if v.For != nil {
+			v.Facts = append(v.Facts, templates.Fact{Name: "Speaks for", Value: v.For.Words})
+		}
 		for _, lambda := range rated(r.Grid, strengths) {
 			row := templates.Strength{Lambda: lambda, Curve: known(c.At(lambda))}
 			if s, ok := strengths[lambda]; ok {
@@ -37,7 +41,11 @@ func resultView(r *study.Results, pair, aligned string) templates.Result {
 	}
 	if m := o.More; m != nil {
 		v.More = moreWords(*m)
+		if s := o.Curve.Scope; m.Answers > 0 && !m.AtLeast && (s.People || s.AnyPrompts) {
+			v.More += ", and " + alsoMore(s) + " in proportion"
+		}
 	}
+	v.Sides = sidesView(&r.Sides)
 	records := map[string]study.Record{}
 	for _, record := range r.Records {
 		records[record.Annotator] = record
@@ -63,6 +71,26 @@ func resultView(r *study.Results, pair, aligned string) templates.Result {
 		v.Noticeable.Difference = known(r.JND.Difference)
 	}
 	return v
+}
+
+// scopeView is whom results speak for; nil where nothing is compared, and in results that were published before it was
+// known.
+func scopeView(s study.Scope) *templates.ResultScope {
+	if s.Annotators == 0 {
+		return nil
+	}
+	return &templates.ResultScope{Words: s.String(), People: s.People, Annotators: s.Annotators, Least: study.LeastAnnotators}
+}
+
+// sidesView is what standing first did; nil where no answer prefers a side.
+func sidesView(s *study.Sides) *templates.Sides {
+	if s.Decisive == 0 {
+		return nil
+	}
+	return &templates.Sides{
+		Decisive: s.Decisive, First: *known(s.First), PValue: s.PValue, Compared: s.Compared, LowFirst: *known(s.LowFirst),
+		Unbalanced: s.Unbalanced, Note: s.Note,
+	}
 }
 
 // rated are the λ of the grid and those with a strength, ascending.
@@ -161,4 +189,16 @@ func moreWords(m study.More) string {
 		return "more than " + strconv.Itoa(m.Answers) + " further ratings of these λ: ratings of λ in between would tell more"
 	}
 	return "about " + strconv.Itoa(m.Answers) + " further ratings"
+}
+
+// alsoMore is what there has to be more of beside ratings: what annotators or prompts differ by does not shrink with
+// ratings by or about the same.
+func alsoMore(s study.Scope) string {
+	switch {
+	case s.People && s.AnyPrompts:
+		return "more annotators and prompts"
+	case s.People:
+		return "more annotators"
+	}
+	return "more prompts"
 }

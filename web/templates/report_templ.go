@@ -156,7 +156,7 @@ func (v StudyReport) Page() templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, "<footer class=\"faint\"><p>Preference: a Gaussian process over λ with Davidson’s likelihood of pairwise answers; 95% band and interval. Strengths: Davidson’s model by maximum likelihood, Wald intervals. Shares: Wilson’s intervals. Mean scores: bootstrap over annotators. α: Krippendorff’s, bootstrap over questions. Made with Realign, which mixes the logits of a reference and an aligned model by λ (Liu et al., ICML 2024, arXiv 2402.02992).</p></footer></main></body></html>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, "<footer class=\"faint\"><p>Preference: a Gaussian process over λ with Davidson’s likelihood of pairwise answers, from which annotators and prompts deviate; 95% band and interval. Strengths: Davidson’s model, with the same deviations. Shares: Wilson’s intervals, wider where answers of an annotator or about a prompt agree. Mean scores: bootstrap over annotators. α: Krippendorff’s, bootstrap over questions. Made with Realign, which mixes the logits of a reference and an aligned model by λ (Liu et al., ICML 2024, arXiv 2402.02992).</p></footer></main></body></html>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -234,6 +234,12 @@ func (r Result) short() templ.Component {
 				}
 			}
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 17, "</div>")
+			if templ_7745c5c3_Err != nil {
+				return templ_7745c5c3_Err
+			}
+		}
+		if r.Sides != nil {
+			templ_7745c5c3_Err = r.Sides.section().Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -39,6 +39,8 @@ type Result struct {
 	Best    *Estimate
 	AtEdge  bool   // the best may lie beyond the λ that were rated
 	Beta    string // the effective β of the best, in words; "" when unknown
+	For     *ResultScope
+	Sides   *Sides // nil where no answer prefers a side
 	More    string // how many more ratings would halve the interval, in words
 
 	Pairs      []PairRate
@@ -49,6 +51,25 @@ type Result struct {
 	Annotators []PartResult
 	Agreement  []AgreementRow
 	Noticeable Noticeable
+}
+
+// ResultScope is whom the results speak for.
+type ResultScope struct {
+	Words      string // "people like these 12 annotators, prompts like these 40"
+	People     bool   // for people like the annotators, not only for them
+	Annotators int
+	Least      int // annotators from which on results speak for people like them
+}
+
+// Sides is what standing first did, over all annotators.
+type Sides struct {
+	Decisive   int      // answers that prefer a side
+	First      Estimate // share of those for what stood first
+	PValue     float64  // of the test that annotators favour neither side
+	Compared   int
+	LowFirst   Estimate // share of comparisons in which the lower λ stood first
+	Unbalanced bool
+	Note       string // a warning, or ""
 }
 
 // Estimate is a number with the ends of its 95% interval, if it has one.
@@ -173,7 +194,31 @@ func (r Result) headline() string {
 	case r.Best == nil:
 		return "No preference found"
 	}
-	return "λ = " + fixed2(r.Best.Value) + " is preferred most"
+	text := "λ = " + fixed2(r.Best.Value) + " is preferred most"
+	if f := r.For; f != nil && !f.People {
+		text += " by " + f.these()
+	}
+	return text
+}
+
+// these are the annotators that results speak for where they speak for nobody else.
+func (f *ResultScope) these() string {
+	if f.Annotators == 1 {
+		return "this one annotator"
+	}
+	return "these " + strconv.Itoa(f.Annotators) + " annotators"
+}
+
+// speaks says whom the finding is for; "" where that is not known.
+func (r Result) speaks() string {
+	f := r.For
+	switch {
+	case f == nil || r.Answers == 0:
+		return ""
+	case f.People:
+		return "It speaks for " + f.Words + "."
+	}
+	return "It speaks for " + f.Words + ", and says nothing about people in general: that takes " + strconv.Itoa(f.Least) + " annotators."
 }
 
 // detail is the sentence under it.

@@ -50,6 +50,37 @@ func aStudyResult() StudyResults {
 	}
 }
 
+// TestFindingSaysWhomItSpeaksFor: the headline of few annotators is about them, and a habit or an order that is not random
+// stands beside it.
+func TestFindingSaysWhomItSpeaksFor(t *testing.T) {
+	r := aResult()
+	if r.speaks() != "" || strings.Contains(r.headline(), "annotator") {
+		t.Errorf("%q, %q: without a scope", r.headline(), r.speaks())
+	}
+	r.For = &ResultScope{Words: "people like these 12 annotators, prompts like these 40", People: true, Annotators: 12, Least: 6}
+	if r.headline() != "λ = 0.87 is preferred most" || r.speaks() != "It speaks for people like these 12 annotators, prompts like these 40." {
+		t.Errorf("%q, %q", r.headline(), r.speaks())
+	}
+	r.For = &ResultScope{Words: "these 3 annotators, prompts like these 40", Annotators: 3, Least: 6}
+	r.Sides = &Sides{Decisive: 40, Compared: 60, First: Estimate{Value: 0.65, Low: 0.6, High: 0.7}, LowFirst: Estimate{Value: 1}, PValue: 0.001, Unbalanced: true, Note: "the lower λ stood first"}
+	if r.headline() != "λ = 0.87 is preferred most by these 3 annotators" {
+		t.Error(r.headline())
+	}
+	var b strings.Builder
+	if err := r.Sections().Render(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"these 3 annotators, prompts like these 40, and says nothing about people in general: that takes 6 annotators.", "data-sides-warning", "The lower λ stood first.", "preferred in 65% of 40 answers", "The lower λ stood first in 100% of 60 comparisons."} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the results lack %q", want)
+		}
+	}
+	r.For.Annotators = 1
+	if r.headline() != "λ = 0.87 is preferred most by this one annotator" {
+		t.Error(r.headline())
+	}
+}
+
 func TestPlotFitsItsBox(t *testing.T) {
 	r := aResult()
 	p := r.plot()
