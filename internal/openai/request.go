@@ -23,6 +23,7 @@ type Call struct {
 	Sampling decode.Sampling
 	Seed     *uint64 // nil: any
 	Owner    string  // whose call it is, for the models' cache of prompts
+	Client   string  // where it comes from, for serving clients in turn
 
 	Stream bool
 	Usage  bool // a stream ends with a chunk that has the usage
@@ -397,7 +398,7 @@ func (c *Call) Scores(others []decode.Vector) []decode.Request {
 
 // request is what runs and scores of a prompt share.
 func (c *Call) request(p decode.Prompt) decode.Request {
-	r := decode.Request{Aligned: c.Aligned, Owner: c.Owner, Prompt: p}
+	r := decode.Request{Aligned: c.Aligned, Owner: c.Owner, Client: c.Client, Prompt: p}
 	if c.Seed != nil {
 		r.Seed = *c.Seed
 	}

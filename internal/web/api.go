@@ -70,6 +70,7 @@ func (s *Server) apiErrors(next echo.HandlerFunc) echo.HandlerFunc {
 // client is who makes a call of the API.
 type client struct {
 	owner string      // under whom its prompts are cached
+	place string      // where it comes from: its network, or its key
 	key   *apikey.Key // nil where none is asked for
 }
 
@@ -80,7 +81,7 @@ func (s *Server) requireKey(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		secret := apikey.Secret(c.Request().Header.Get("Authorization"))
 		if s.keys == nil || s.auth.mode == AuthNone && !hasKeyForm(secret) {
-			c.Set(clientKey, &client{owner: "api"})
+			c.Set(clientKey, &client{owner: "api", place: network(c)})
 			return next(c)
 		}
 		if secret == "" {
@@ -89,7 +90,7 @@ func (s *Server) requireKey(next echo.HandlerFunc) echo.HandlerFunc {
 		ctx := c.Request().Context()
 		k, err := s.keys.KeyByHash(ctx, apikey.Hash(secret))
 		if fault.KindOf(err) == fault.NotFound {
-			if err := s.keyTries.allow(c.RealIP(), "wrong API keys"); err != nil {
+			if err := s.keyTries.allow(network(c), "wrong API keys"); err != nil {
 				return err
 			}
 			return fault.New(fault.Forbidden, "the API key is not known")
@@ -109,7 +110,7 @@ func (s *Server) requireKey(next echo.HandlerFunc) echo.HandlerFunc {
 		if k.Requests > 0 && !s.keyRequests.take(k.ID, k.Requests, 1) {
 			return fault.New(fault.Busy, "the API key %s may make %d requests a minute: wait a little and try again", k.Name, k.Requests)
 		}
-		c.Set(clientKey, &client{owner: "key:" + k.ID, key: &k})
+		c.Set(clientKey, &client{owner: "key:" + k.ID, place: "key:" + k.ID, key: &k})
 		return next(c)
 	}
 }
@@ -190,7 +191,7 @@ func (s *Server) complete(c echo.Context, parse func([]byte, openai.Resolve) (*o
 		return err
 	}
 	who := apiClient(c)
-	call.Owner = who.owner
+	call.Owner, call.Client = who.owner, who.place
 	if call.Seed == nil {
 		seed := rand.Uint64()
 		call.Seed = &seed

@@ -221,7 +221,7 @@ func (s *Server) scorePrompts(c echo.Context) error {
 		return err
 	}
 	who := apiClient(c)
-	asked.Call.Owner = who.owner
+	asked.Call.Owner, asked.Call.Client = who.owner, who.place
 	done, err := s.admitCall(who, asked.Call)
 	if err != nil {
 		return err
