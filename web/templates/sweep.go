@@ -233,6 +233,7 @@ type SweepTicket struct {
 	Sweep    SweepItem
 	Answer   string
 	Facts    []Fact
+	Warnings []string // what is to be known before the answer is believed
 	Sections []TicketSection
 }
 
