@@ -112,7 +112,7 @@ func (c *curve) report(decoded []float64) *Best {
 // turned is an interval of better and worse in the reward's own direction.
 func (c *curve) turned(i Interval) Interval {
 	if c.sign < 0 {
-		return Interval{-i.Estimate, -i.High, -i.Low}
+		return Interval{0 - i.Estimate, 0 - i.High, 0 - i.Low}
 	}
 	return i
 }

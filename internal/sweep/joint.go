@@ -251,20 +251,26 @@ func (j *joint) best(estimate, spacing float64) Interval {
 
 // difference is how much better point a is than b, where a was chosen by the data and b was not.
 func (j *joint) difference(a, b int) Interval {
-	return j.around(j.value[a]-j.value[b], limit(len(j.apart), func(d int) float64 { return j.apart[d][b] })*j.error(a, b))
+	return j.around(j.value[a]-j.value[b], limit(len(j.apart), func(d int) float64 { return j.apart[d][b] }), j.error(a, b))
 }
 
 // chosen is how much better point a is than b, where both were chosen by the data.
 func (j *joint) chosen(a, b int) Interval {
-	return j.around(j.value[a]-j.value[b], overall(j.all)*j.error(a, b))
+	return j.around(j.value[a]-j.value[b], overall(j.all), j.error(a, b))
 }
 
 // at is the value of a point that was chosen by the data.
 func (j *joint) at(a int) Interval {
-	return j.around(j.value[a], overall(j.off)*j.errors[a*len(j.lambdas)+a])
+	return j.around(j.value[a], overall(j.off), j.errors[a*len(j.lambdas)+a])
 }
 
-func (j *joint) around(estimate, half float64) Interval {
+// around is an interval about an estimate, of so many standard errors, which are no fewer than those of one quantity alone.
+// Where all prompts agree there is no error to speak of, and no interval.
+func (j *joint) around(estimate, errors, each float64) Interval {
+	half := max(errors, student(j.prompts)) * each
+	if half == 0 {
+		return without(estimate)
+	}
 	return Interval{estimate, estimate - half, estimate + half}
 }
 

@@ -129,6 +129,10 @@ func (t *table) contrasts(m measure) influences {
 			continue
 		}
 		row := make([]float64, len(basis))
+		rows = append(rows, row)
+		if equal(values, known) {
+			continue // what rounding leaves would be a statistic like any other
+		}
 		for d, b := range basis {
 			for k := range grid {
 				if known[k] {
@@ -136,9 +140,19 @@ func (t *table) contrasts(m measure) influences {
 				}
 			}
 		}
-		rows = append(rows, row)
 	}
 	return rows
+}
+
+// equal reports whether the values that are known are equal but for rounding.
+func equal(values []float64, known []bool) bool {
+	r := nowhere()
+	for k, x := range values {
+		if known[k] {
+			r.add(x)
+		}
+	}
+	return r.high-r.low <= 1e-12*max(math.Abs(r.low), math.Abs(r.high))
 }
 
 // polynomials are orthonormal on the points, of degree 1 up to the given one.

@@ -175,7 +175,10 @@ func (w *world) best(low, high float64) float64 {
 // decode is what the engine does with an item: coupled sampling at every λ with the noise of the prompt's seed.
 func (w *world) decode(c *Config, item Item) []Output {
 	n := w.pair.Size()
-	fine := c.Evaluate()
+	var fine []float64
+	if c.Reweights() {
+		fine = c.Evaluate()
+	}
 	seed := c.PromptSeed(item.Prompt)
 	var outputs []Output
 	reference, aligned := w.logp(0), w.logp(1)

@@ -395,7 +395,7 @@ func TestMissing(t *testing.T) {
 			t.Errorf("%+v was decoded", o.Cell)
 		}
 	}
-	if objective := report.Reward("length"); objective.Best == nil || objective.Points[0].Values != 24 {
+	if objective := report.Reward("length"); objective.Points[0].Mean == nil || objective.Points[0].Values != 24 {
 		t.Errorf("the other reward suffers: %+v", objective.Points[0])
 	}
 }
