@@ -223,8 +223,8 @@ func (j *joint) excess() []float64 {
 
 // best is the interval of the best λ around an estimate: from the lowest to the highest that may be best. A λ is out where
 // another is better by more than chance allows, which inverts a test for every λ, so that on a plateau all of it is in.
-// Between two points the end is where the excess crosses zero, and at least half-way where the points are farther apart
-// than spacing, so that nothing is known between them but what a parabola makes of it.
+// Between two points the end is where the excess crosses zero, and at least half-way from the top itself, and where the points
+// are farther apart than spacing, so that nothing is known between them but what a parabola makes of it.
 func (j *joint) best(estimate, spacing float64) Interval {
 	excess := j.excess()
 	first, last := -1, -1
@@ -235,13 +235,14 @@ func (j *joint) best(estimate, spacing float64) Interval {
 			}
 		}
 	}
+	top := j.place(estimate)
 	end := func(in, out int) float64 {
 		if out < 0 || out >= len(j.lambdas) {
 			return j.lambdas[in]
 		}
 		part := -excess[in] / (excess[out] - excess[in])
 		gap := j.lambdas[out] - j.lambdas[in]
-		if math.Abs(gap) > 1.5*spacing {
+		if math.Abs(gap) > 1.5*spacing || in == top {
 			part = max(part, 0.5)
 		}
 		return j.lambdas[in] + part*gap
