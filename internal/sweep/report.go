@@ -130,13 +130,17 @@ const notableFew = 10
 
 // notes is what is to be known of the objective's numbers.
 func notes(r *Report) (all []string) {
-	switch n := r.Prompts; {
+	o, n := r.Reward(r.Objective), r.Prompts
+	if o != nil && o.Movement.Prompts > 0 {
+		n = o.Movement.Prompts // with values
+	}
+	switch {
 	case n == 1:
 		all = append(all, "One prompt has estimates and no intervals: how much prompts differ cannot be told from one, and nothing is said of others.")
 	case n > 1 && n < notableFew:
 		all = append(all, fmt.Sprintf("%d prompts are few. Intervals are as wide as Student's t asks for so many, and hold as often as they say only if prompts differ about as the normal distribution has it; one unusual prompt can move everything.", n))
 	}
-	if o := r.Reward(r.Objective); o != nil {
+	if o != nil {
 		if o.Gaps != nil {
 			all = append(all, o.Gaps.words(o.Name)...)
 		}

@@ -113,7 +113,7 @@ func newTicket(s *Setup, r *Report) *Ticket {
 	}
 	if r.Best == nil {
 		t.NoBest = NoBest(r)
-		t.Evidence = append([]string{rests(r)}, objective.unjudged()...)
+		t.Evidence = append(rests(r), objective.unjudged()...)
 		t.Assumptions = sampling(r)
 		return t
 	}
@@ -158,21 +158,21 @@ func NoBest(r *Report) string {
 	return fmt.Sprintf("No best λ found: %s.", o.Movement.Reason)
 }
 
-// rests is what a report rests on.
-func rests(r *Report) string {
-	return fmt.Sprintf("%d answers to %d prompts at %d λ, %d tokens; intervals are 95%%, by resampling prompts.", r.Outputs, r.Prompts, len(r.Lambdas), r.Tokens)
+// rests is what a report rests on, and what that cost.
+func rests(r *Report) []string {
+	list := []string{fmt.Sprintf("%d answers to %d prompts at %d λ, %d tokens; intervals are 95%%, by resampling prompts.", r.Outputs, r.Prompts, len(r.Lambdas), r.Tokens)}
+	if r.Cost > 0 {
+		list = append(list, fmt.Sprintf("Judging cost %s, at the prices that the rewards' parameters state.", number(r.Cost)))
+	}
+	return list
 }
 
 func evidence(r *Report, objective *Rewarded) []string {
 	best := r.Best
-	list := []string{
-		rests(r),
+	list := append(rests(r),
 		fmt.Sprintf("λ moves %s: differences as large come by chance in fewer than %s of 100 sweeps in which λ does nothing.", objective.Name, number(math.Ceil(1000*objective.Movement.P)/10)),
 		fmt.Sprintf("%s at the best λ: %v; KL to the reference %s nats per answer.", objective.Name, best.Value, number(best.KL)),
-	}
-	if r.Cost > 0 {
-		list = append(list, fmt.Sprintf("Judging cost %s, at the prices that the rewards' parameters state.", number(r.Cost)))
-	}
+	)
 	if g := best.Gain; g != nil {
 		text := fmt.Sprintf("Against λ = 1 it is better by %v.", *g)
 		if !(g.Low > 0) {
