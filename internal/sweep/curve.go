@@ -47,10 +47,11 @@ const (
 
 // newCurve measures a curve from a table.
 func newCurve(t *table, m measure, sign float64) *curve {
-	c := newPlain(t, m, sign)
+	measured := newPlain
 	if t.setup.Config.Reweights() {
-		c = newReweighted(t, m, sign)
+		measured = newReweighted
 	}
+	c := measured(t, m, sign)
 	c.reach = t.reach(m)
 	c.together = c.study(t.setup.Config.Seed)
 	return c

@@ -24,7 +24,7 @@ type Movement struct {
 const (
 	movementDegree = 4
 	movementHalf   = 0.5
-	movementSize   = 0.04
+	movementSize   = 0.03
 	movementDraws  = 2000
 	leastFlipped   = 6   // prompts, from which on their signs can be so unusual as the size asks for
 	telling        = 3.0 // standard errors that a contrast must be for four tests in five to find it
