@@ -250,7 +250,7 @@ func (c *sweepCommand) write(ctx context.Context, h host, db *store.Store, w *sw
 		return err
 	}
 	if report.Ticket == nil {
-		return fault.New(fault.Unavailable, "the sweep found no best λ: no value of %s is there", report.Objective)
+		return fault.New(fault.Unavailable, "No best λ found: no answer has a value of %s", report.Objective)
 	}
 	markdown := report.Ticket.Markdown()
 	ticket, err := json.MarshalIndent(report.Ticket, "", "  ")

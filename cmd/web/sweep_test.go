@@ -77,6 +77,21 @@ func TestSweepCommand(t *testing.T) {
 	}
 }
 
+// TestSweepWithoutBest: where nothing is known of a best λ the ticket says so, with exit code 0, and recommends nothing.
+func TestSweepWithoutBest(t *testing.T) {
+	t.Setenv("REALIGN_MODELS", models(t))
+	t.Setenv("REALIGN_DATA", t.TempDir())
+	for name, c := range map[string]struct{ config, want string }{
+		"one prompt":   {strings.Replace(smallSweep, "abc, bcd, cde, {prompt: dea, category: x}", "abc", 1), "one prompt says nothing about others"},
+		"equal values": {strings.Replace(smallSweep, "{reward: length, parameters: {low: 4, high: 6}}", "{reward: pattern, parameters: {pattern: never said}}", 1), "the reward does not differ"},
+	} {
+		code, said, bad := run(t, "", "sweep", "--config", sweepFile(t, c.config), "--out", filepath.Join(t.TempDir(), "results"))
+		if code != 0 || !strings.Contains(said, "No best λ found") || !strings.Contains(said, c.want) || strings.Contains(said, "DPOConfig") || strings.Contains(said, "effective β") {
+			t.Errorf("%s: code %d, %q, %s", name, code, bad, said)
+		}
+	}
+}
+
 // TestSweepInterrupted: Ctrl-C ends with 130 and a word about it, and the same command goes on to the ticket of a sweep that
 // was not interrupted.
 func TestSweepInterrupted(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/stat"
+	"gonum.org/v1/gonum/stat/distuv"
 )
 
 // resamples is how many times n prompts are drawn anew for an interval: fewer where there are very many, which take long
@@ -20,8 +21,9 @@ func resamples(n int) int { return min(max(4_000_000/n, 400), 1000) }
 // the Bootstrap, 1993, ch. 6 and 13). Every estimate of a sweep is a function of such totals, and its interval
 // comes from the same function of the resampled ones. All sums of one sweep see the same resamples.
 type sums struct {
-	total []float64
-	draws [][]float64
+	prompts int // rows that were added up
+	total   []float64
+	draws   [][]float64
 }
 
 // block is how many rows are added to all resamples before the next ones: they stay in the cache meanwhile.
@@ -35,7 +37,7 @@ func (t *table) sumOver(rows [][]float64) sums {
 	}
 	columns, n := len(rows[0]), len(rows)
 	drawn := t.resample(n)
-	s := sums{total: make([]float64, columns), draws: make([][]float64, len(drawn))}
+	s := sums{prompts: n, total: make([]float64, columns), draws: make([][]float64, len(drawn))}
 	for _, row := range rows {
 		floats.Add(s.total, row)
 	}
@@ -81,9 +83,27 @@ func (t *table) resample(n int) [][]uint16 {
 	return drawn
 }
 
-// interval is an estimate with its percentile interval. Resamples in which it is undefined are left out; ok is false
-// where the estimate itself is, or where nearly half of the resamples are.
-func (s sums) interval(f func(total []float64) float64) (i Interval, ok bool) {
+// reach is the least and the most that a quantity was anywhere in the sweep.
+type reach struct{ low, high float64 }
+
+// nowhere is a reach before anything was seen.
+func nowhere() reach { return reach{math.Inf(1), math.Inf(-1)} }
+
+func (r *reach) add(x float64) { r.low, r.high = min(r.low, x), max(r.high, x) }
+
+// interval is an estimate with its interval, over all prompts. See intervalOf.
+func (s sums) interval(r reach, f func(total []float64) float64) (Interval, bool) {
+	return s.intervalOf(s.prompts, r, f)
+}
+
+// intervalOf is an estimate from n of the prompts with its percentile interval, widened as few prompts need: resamples of n
+// spread less than n prompts do, by √((n−1)/n), and the spread of few is itself uncertain, as Student's t says (Hesterberg
+// 2015, "What teachers should know about the bootstrap", §4.5). With few prompts it is at least Student's interval with the
+// resamples' standard deviation. Where all resamples agree, every prompt said the same: then it reaches as far as the share of
+// prompts goes that may say otherwise and be missed by n with a probability of 2.5%, were they at the ends of the reach.
+// One prompt has no interval. Resamples in which the estimate is undefined are left out; ok is false where the estimate
+// itself is, or where nearly half of the resamples are.
+func (s sums) intervalOf(n int, r reach, f func(total []float64) float64) (i Interval, ok bool) {
 	if s.total == nil {
 		return i, false
 	}
@@ -97,8 +117,36 @@ func (s sums) interval(f func(total []float64) float64) (i Interval, ok bool) {
 	if math.IsNaN(i.Estimate) || len(values) <= len(s.draws)/2 {
 		return Interval{}, false
 	}
-	i.Low, i.High = central(values)
+	if n < 2 {
+		return without(i.Estimate), true
+	}
+	low, high := central(values)
+	if high-low <= 1e-12*math.Abs(i.Estimate) {
+		return i.unseen(n, r), true
+	}
+	t, small := student(n), math.Sqrt(float64(n)/float64(n-1))
+	k := small * t / distuv.UnitNormal.Quantile(0.975)
+	i.Low, i.High = i.Estimate-k*(i.Estimate-low), i.Estimate+k*(high-i.Estimate)
+	if n <= fewPrompts {
+		half := t * small * stat.StdDev(values, nil)
+		i.Low, i.High = min(i.Low, i.Estimate-half), max(i.High, i.Estimate+half)
+	}
 	return i, true
+}
+
+// unseen is the interval of an estimate that n prompts agree on.
+func (i Interval) unseen(n int, r reach) Interval {
+	if !(r.low < r.high) {
+		return without(i.Estimate)
+	}
+	share := 1 - math.Pow(0.025, 1/float64(n))
+	i.Low, i.High = i.Estimate-share*max(0, i.Estimate-r.low), i.Estimate+share*max(0, r.high-i.Estimate)
+	return i
+}
+
+// student is the 97.5% quantile of Student's t for the mean of n, 2 or more.
+func student(n int) float64 {
+	return distuv.StudentsT{Sigma: 1, Nu: float64(n - 1)}.Quantile(0.975)
 }
 
 // central is the 2.5% and 97.5% quantiles. It sorts values.

@@ -38,15 +38,20 @@ func band(count, _ int) float64 {
 
 func nine() []float64 { return []float64{0, 0.375, 0.75, 1.125, 1.5, 1.875, 2.25, 2.625, 3} }
 
-// TestCoverage: the interval of the best λ must hold the true one in 90% to 99% of simulated sweeps, without refinement, with
-// two rounds of it, and with as many as an interval takes to get narrow. Few simulations only find gross mistakes.
+// TestCoverage: the interval of the best λ must hold the true one in 90% of simulated sweeps or more, without refinement, with
+// two rounds of it, and with as many as an interval takes to get narrow, and must not be so wide as to say little. It holds
+// more often than 95% where the top is sharp, as it is made to hold all of a plateau. Few simulations only find gross mistakes.
 func TestCoverage(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		reward func(count, length int) float64
 		rounds int
-		width  float64
-	}{{"square", square, 2, 0}, {"band", band, 2, 0}, {"band", band, 0, 0}, {"square", square, MaxRounds, 0.3}, {"band", band, MaxRounds, 0.4}} {
+		width  float64 // that refinement stops at
+		widest float64 // on average
+	}{
+		{"square", square, 2, 0, 0.65}, {"band", band, 2, 0, 0.85}, {"band", band, 0, 0, 1.15},
+		{"square", square, MaxRounds, 0.4, 0.4}, {"band", band, MaxRounds, 0.5, 0.5},
+	} {
 		t.Run(test.name+strconv.Itoa(test.rounds), func(t *testing.T) {
 			n := simulations(t, 12)
 			w := newWorld(9, 12, test.reward)
@@ -69,8 +74,11 @@ func TestCoverage(t *testing.T) {
 			if n >= 300 {
 				slack = 0
 			}
-			if share < 0.90-slack || share > 0.99+slack {
-				t.Errorf("%.1f%% of intervals hold the best λ, want 90%% to 99%%", 100*share)
+			if share < 0.90-slack {
+				t.Errorf("%.1f%% of intervals hold the best λ, want 90%% or more", 100*share)
+			}
+			if width > test.widest {
+				t.Errorf("the mean width is %.3f, want at most %g", width, test.widest)
 			}
 		})
 	}
@@ -163,8 +171,8 @@ func TestRefinementIsCheaper(t *testing.T) {
 		reward func(count, length int) float64
 		width  float64
 	}{
-		"square": {square, 0.3},
-		"band":   {band, 0.25}, // its top is flat
+		"square": {square, 0.4},
+		"band":   {band, 0.35}, // its top is flat
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(9, 12, test.reward)

@@ -25,14 +25,17 @@ import (
 //
 // Refinement chooses λ by outcomes of earlier stages, which leaves a bias that falls with the size of those.
 type curve struct {
-	lambdas []float64
-	ok      []bool    // enough is known to read it there
-	ess     []float64 // effective number of outputs, (Σ w)² / Σ w² (Kong 1992); without reweighting, their number
-	sums    sums
-	mis     bool
-	overall float64   // with reweighting: the mean of all outputs, which f and m are taken from, for the sake of rounding
-	b       []float64 // and the coefficients of the control variate
-	sign    float64   // −1 turns a curve whose lowest point is its best upside down, for top only
+	lambdas  []float64
+	ok       []bool      // enough is known to read it there
+	ess      []float64   // effective number of outputs, (Σ w)² / Σ w² (Kong 1992); without reweighting, their number
+	rows     [][]float64 // by prompt, what sums adds up
+	sums     sums
+	together *joint // of the points that can be read; nil with one prompt
+	reach    reach  // of the values
+	mis      bool
+	overall  float64   // with reweighting: the mean of all outputs, which f and m are taken from, for the sake of rounding
+	b        []float64 // and the coefficients of the control variate
+	sign     float64   // −1 turns a curve whose lowest point is its best upside down, for top only
 }
 
 // leastESS is the share of the outputs at one decoded λ that reweighting must be worth for a curve to be drawn, and the
@@ -44,22 +47,34 @@ const (
 
 // newCurve measures a curve from a table.
 func newCurve(t *table, m measure, sign float64) *curve {
+	measured := newPlain
 	if t.setup.Config.Reweights() {
-		return newReweighted(t, m, sign)
+		measured = newReweighted
 	}
+	c := measured(t, m, sign)
+	c.reach = t.reach(m)
+	c.together = c.study(t.setup.Config.Seed)
+	return c
+}
+
+// newPlain is a curve at the decoded λ alone.
+func newPlain(t *table, m measure, sign float64) *curve {
 	c := &curve{lambdas: t.lambdas, sign: sign, ok: make([]bool, len(t.lambdas)), ess: make([]float64, len(t.lambdas))}
-	rows := make([][]float64, len(t.prompts))
+	rows := make([][]float64, 0, len(t.prompts))
 	for p := range t.prompts {
-		rows[p] = make([]float64, 2*len(c.lambdas))
+		row, some := make([]float64, 2*len(c.lambdas)), false
 		for k := range c.lambdas {
 			if mean, n := m.mean(t.cells[p][k]); n > 0 {
-				rows[p][2*k], rows[p][2*k+1] = mean, 1
+				row[2*k], row[2*k+1] = mean, 1
 				c.ess[k] += float64(n)
-				c.ok[k] = true
+				c.ok[k], some = true, true
 			}
 		}
+		if some {
+			rows = append(rows, row)
+		}
 	}
-	c.sums = t.sumOver(rows)
+	c.rows, c.sums = rows, t.sumOver(rows)
 	return c
 }
 
@@ -68,10 +83,7 @@ func newReweighted(t *table, m measure, sign float64) *curve {
 	c := &curve{lambdas: config.Evaluate(), mis: true, sign: sign}
 	e := len(c.lambdas)
 	c.ok, c.ess = make([]bool, e), make([]float64, e)
-	places := make([]int, len(t.lambdas)) // of decoded λ on the fine grid
-	for k, l := range t.lambdas {
-		places[k] = nearest(c.lambdas, l)
-	}
+	places := t.places(c.lambdas)
 	squares := make([]float64, e)
 	rows := make([][]float64, 0, len(t.prompts))
 	counted := make([]int, len(t.lambdas))
@@ -87,11 +99,11 @@ func newReweighted(t *table, m measure, sign float64) *curve {
 	overall /= float64(max(n, 1))
 	c.overall = overall
 	for p := range t.prompts {
-		if row := reweigh(t.cells[p], places, m, overall, config.Samples, squares); row != nil {
+		if row := reweigh(gather(t.cells[p], places, m, e), overall, config.Samples, squares); row != nil {
 			rows = append(rows, row)
 		}
 	}
-	c.sums = t.sumOver(rows)
+	c.rows, c.sums = rows, t.sumOver(rows)
 	if len(rows) == 0 {
 		return c
 	}
@@ -113,47 +125,96 @@ func newReweighted(t *table, m measure, sign float64) *curve {
 		c.ess[i] = weight * weight / squares[i]
 		c.ok[i] = c.ess[i] >= max(leastESS*typical, leastESSCount)
 	}
-	for k := range t.lambdas {
-		c.ok[places[k]] = c.ok[places[k]] || counted[k] > 0
-	}
+	c.forget(places, counted)
 	return c
 }
 
-// reweigh is the row of one prompt: for each λ of the fine grid Σ w, Σ w·f and V. It adds Σ w² to squares. Nil where no output of the prompt has a value.
-func reweigh(cells [][]*Output, places []int, m measure, overall float64, first int, squares []float64) []float64 {
-	e := len(squares)
-	type drawn struct {
-		logQ   []float64
-		f      float64
-		sample int
-	}
-	var outputs []drawn
-	count := make([]int, e) // of outputs by the place of their λ
-	level := make([]float64, first)
-	levels := make([]int, first)
-	for k, list := range cells {
-		for _, o := range list {
-			x, ok := m(o)
-			if !ok || len(o.LogQ) != e {
-				continue
-			}
-			outputs = append(outputs, drawn{o.LogQ, x, o.Sample})
-			count[places[k]]++
-			if o.Sample < first {
-				level[o.Sample] += x
-				levels[o.Sample]++
+// forget makes a gap in the curve where λ were decoded and nothing was judged, as far as the next λ at which something was:
+// values that are missing may be missing because of what they would be, and reweighting knows nothing of that. Where
+// something was judged the curve is always drawn.
+func (c *curve) forget(places, counted []int) {
+	for k, at := range places {
+		if counted[k] > 0 {
+			c.ok[at] = true
+			continue
+		}
+		from, to := 0, len(c.ok)-1
+		for i := k - 1; i >= 0; i-- {
+			if counted[i] > 0 {
+				from = places[i] + 1
+				break
 			}
 		}
+		for i := k + 1; i < len(places); i++ {
+			if counted[i] > 0 {
+				to = places[i] - 1
+				break
+			}
+		}
+		for i := from; i <= to; i++ {
+			c.ok[i] = false
+		}
 	}
-	if len(outputs) == 0 {
-		return nil
+}
+
+// influence is how much prompt p moves the curve at its point i: the error of the curve is about the mean of these.
+func (c *curve) influence(p, i int) float64 {
+	n, row, total := float64(len(c.rows)), c.rows[p], c.sums.total
+	if c.mis {
+		relative := c.at(total, i) - c.overall
+		return n * (row[3*i+1] - c.b[i]*row[3*i+2] - relative*row[3*i]) / total[3*i]
 	}
-	sum, n, filled := 0.0, 0, 0
-	for s := range level {
-		sum += level[s]
-		n += levels[s]
-		if levels[s] > 0 {
-			filled++
+	return n * (row[2*i] - c.at(total, i)*row[2*i+1]) / total[2*i+1]
+}
+
+// study looks at all points together.
+func (c *curve) study(seed uint64) *joint {
+	var at []int
+	var lambdas, value []float64
+	for i, ok := range c.ok {
+		if ok {
+			at, lambdas, value = append(at, i), append(lambdas, c.lambdas[i]), append(value, c.sign*c.at(c.sums.total, i))
+		}
+	}
+	psi := make(influences, len(c.rows))
+	for p := range psi {
+		psi[p] = make([]float64, len(at))
+		for k, i := range at {
+			psi[p][k] = c.sign * c.influence(p, i)
+		}
+	}
+	return newJoint(seed, lambdas, value, psi, len(c.sums.draws), func(d int, x []float64) {
+		for k, i := range at {
+			x[k] = c.sign*c.at(c.sums.draws[d], i) - value[k]
+		}
+	})
+}
+
+// draw is an output that has a value, as reweighting sees it.
+type draw struct {
+	logQ      []float64 // under each λ of the fine grid
+	mixture   float64   // log Σ n_k·q_{λ_k}, the sum over the λ that its prompt was decoded at
+	reference float64   // log π_ref
+	aligned   float64   // log π_al
+	f         float64   // its value
+	sample    int
+}
+
+// sequence is the log-probability of the output under whole-reply realignment, up to a constant of its prompt.
+func (y *draw) sequence(l float64) float64 { return (1-l)*y.reference + l*y.aligned }
+
+// gathered are the outputs of a prompt that have values.
+type gathered []draw
+
+// gather finds the outputs of a prompt that have values.
+func gather(cells [][]*Output, places []int, m measure, e int) (outputs gathered) {
+	count := make([]int, e) // of outputs by the place of their λ
+	for k, list := range cells {
+		for _, o := range list {
+			if x, ok := m(o); ok && len(o.LogQ) == e {
+				outputs = append(outputs, draw{logQ: o.LogQ, reference: o.LogpReference, aligned: o.LogpAligned, f: x, sample: o.Sample})
+				count[places[k]]++
+			}
 		}
 	}
 	type part struct {
@@ -166,6 +227,42 @@ func reweigh(cells [][]*Output, places []int, m measure, overall float64, first 
 			mixed = append(mixed, part{i, math.Log(float64(times))})
 		}
 	}
+	for i := range outputs {
+		y := &outputs[i]
+		most, mixture := math.Inf(-1), 0.0
+		for _, k := range mixed {
+			most = max(most, k.logN+y.logQ[k.at])
+		}
+		for _, k := range mixed {
+			mixture += math.Exp(k.logN + y.logQ[k.at] - most)
+		}
+		y.mixture = most + math.Log(mixture)
+	}
+	return outputs
+}
+
+// reweigh is the row of one prompt: for each λ of the fine grid Σ w, Σ w·f and V. It adds Σ w² to squares. Nil where no output of the prompt has a value.
+func reweigh(outputs gathered, overall float64, first int, squares []float64) []float64 {
+	if len(outputs) == 0 {
+		return nil
+	}
+	e := len(squares)
+	level := make([]float64, first)
+	levels := make([]int, first)
+	for _, y := range outputs {
+		if y.sample < first {
+			level[y.sample] += y.f
+			levels[y.sample]++
+		}
+	}
+	sum, n, filled := 0.0, 0, 0
+	for s := range level {
+		sum += level[s]
+		n += levels[s]
+		if levels[s] > 0 {
+			filled++
+		}
+	}
 	row := make([]float64, 3*e)
 	for _, y := range outputs {
 		control := 0.0
@@ -176,16 +273,8 @@ func reweigh(cells [][]*Output, places []int, m measure, overall float64, first 
 				control = sum/float64(n) - overall
 			}
 		}
-		most, mixture := math.Inf(-1), 0.0
-		for _, k := range mixed {
-			most = max(most, k.logN+y.logQ[k.at])
-		}
-		for _, k := range mixed {
-			mixture += math.Exp(k.logN + y.logQ[k.at] - most)
-		}
-		mixture = most + math.Log(mixture)
 		for i := range e {
-			w := math.Exp(y.logQ[i] - mixture)
+			w := math.Exp(y.logQ[i] - y.mixture)
 			row[3*i] += w
 			row[3*i+1] += w * (y.f - overall)
 			row[3*i+2] += w * control
@@ -211,6 +300,9 @@ func (c *curve) at(total []float64, i int) float64 {
 // top is the λ where the curve is best, among the points that may be read, and how good it is there. Between points it
 // is the vertex of the parabola through the best one and its neighbours. NaN where there is no point to read.
 func (c *curve) top(total []float64) (lambda, value float64) {
+	if total == nil {
+		return math.NaN(), math.NaN()
+	}
 	best, most := -1, math.Inf(-1)
 	for i, ok := range c.ok {
 		if !ok {
@@ -263,10 +355,35 @@ func (c *curve) tops() []float64 {
 
 // best is the best λ with its interval; ok is false where nothing is known.
 func (c *curve) best() (Interval, bool) {
-	return c.sums.interval(func(total []float64) float64 {
-		l, _ := c.top(total)
-		return l
-	})
+	estimate, _ := c.top(c.sums.total)
+	if math.IsNaN(estimate) {
+		return Interval{}, false
+	}
+	if c.together == nil {
+		return without(estimate), true
+	}
+	return c.together.best(estimate, c.spacing()), true
+}
+
+// spacing is how far apart points are between which the curve is known by its points: 0 without reweighting.
+func (c *curve) spacing() float64 {
+	if !c.mis {
+		return 0
+	}
+	widest := 0.0
+	for i := 1; i < len(c.lambdas); i++ {
+		widest = max(widest, c.lambdas[i]-c.lambdas[i-1])
+	}
+	return widest
+}
+
+// places are where the decoded λ are on the fine grid.
+func (t *table) places(fine []float64) []int {
+	places := make([]int, len(t.lambdas))
+	for k, l := range t.lambdas {
+		places[k] = nearest(fine, l)
+	}
+	return places
 }
 
 // nearest is the place of the value that is nearest to x.

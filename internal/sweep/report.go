@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"realign/internal/decode"
 )
 
 // Report is what a sweep has found so far. It is a function of the setup and the outputs, in whatever order they
-// came. Intervals are 95%, by resampling prompts; what is nil is not known.
+// came. Intervals are 95%, by resampling prompts; what is nil is not known, and an end of an interval that is not known is
+// infinite.
 type Report struct {
 	Name       string     `json:"name,omitempty"`
 	Pair       string     `json:"pair"`
@@ -27,7 +26,8 @@ type Report struct {
 	Lambdas    []Strength `json:"lambdas"`
 	Rewards    []Rewarded `json:"rewards"` // in the order of the configuration
 
-	Best    *Best    `json:"best,omitempty"`    // λ by the objective
+	Notes   []string `json:"notes,omitempty"`   // what is to be known of the objective's numbers before they are believed
+	Best    *Best    `json:"best,omitempty"`    // λ by the objective; nil unless λ surely moves it
 	Checked *Checked `json:"checked,omitempty"` // by the evaluation reward
 	Ticket  *Ticket  `json:"ticket,omitempty"`
 }
@@ -47,8 +47,12 @@ type Rewarded struct {
 	Judge
 	Points   []Point      `json:"points"` // one per decoded λ
 	Curve    []CurvePoint `json:"curve"`
-	Best     *Best        `json:"best,omitempty"`
-	Turn     *Turn        `json:"turn,omitempty"` // where more λ stops paying
+	Movement Movement     `json:"movement"`        // whether λ moves it at all
+	Best     *Best        `json:"best,omitempty"`  // nil unless it surely does
+	Turn     *Turn        `json:"turn,omitempty"`  // where more λ stops paying
+	Whole    *Whole       `json:"whole,omitempty"` // what whole replies would say; nil unless the temperature is 1 without truncation
+	Gaps     *Gaps        `json:"gaps,omitempty"`  // values that are missing at some λ more than at others
+	Outliers *Outliers    `json:"outliers,omitempty"`
 	Missing  []Reason     `json:"missing,omitempty"`
 	Coupling []Coupling   `json:"coupling,omitempty"` // of neighbouring λ
 }
@@ -69,35 +73,6 @@ type CurvePoint struct {
 	Value  *Interval `json:"value"`
 	ESS    float64   `json:"ess"` // effective number of outputs that it rests on
 	KL     float64   `json:"kl"`  // to the reference, between decoded λ by linear interpolation
-}
-
-// Best is where a reward is best in the range of λ that was decoded.
-type Best struct {
-	Lambda Interval  `json:"lambda"`
-	Value  Interval  `json:"value"`           // there
-	Gain   *Interval `json:"gain,omitempty"`  // over λ = 1; above 0 is better, whatever the reward's direction
-	AtLow  bool      `json:"at_low"`          // the interval reaches the lowest λ: the best may lie below
-	AtHigh bool      `json:"at_high"`         // the highest: it may lie above
-	Wider  *Span     `json:"wider,omitempty"` // the range to look at next, if it does
-	KL     float64   `json:"kl"`
-	LogZ   float64   `json:"log_z"` // mean |log Z| per token
-}
-
-// Turn is a λ above which a reward gets worse: with an evaluation reward the sign of over-optimisation (Gao, Schulman &
-// Hilton 2023).
-type Turn struct {
-	Lambda Interval `json:"lambda"`
-	KL     float64  `json:"kl"`
-	Loss   Interval `json:"loss"` // from there to the highest λ; above 0 is worse, whatever the direction
-	Sure   bool     `json:"sure"` // Loss is clear of 0
-}
-
-// Checked is what the evaluation reward says of the λ that is best by the objective.
-type Checked struct {
-	At            Interval  `json:"at"`             // the evaluation reward there
-	Gain          *Interval `json:"gain,omitempty"` // over λ = 1; above 0 is better
-	Loss          Interval  `json:"loss"`           // against its own best λ; above 0 is worse
-	Overoptimised bool      `json:"overoptimised"`  // its own best λ is surely below the objective's, and Loss is clear of 0
 }
 
 // Reason is why values are missing, and how many.
@@ -145,8 +120,39 @@ func Analyse(s *Setup, outputs []Output) *Report {
 	if e := curves[c.Evaluation]; e != nil && r.Best != nil {
 		r.Checked = check(e, r.Best, r.Reward(c.Evaluation).Best)
 	}
+	r.Notes = notes(r)
 	r.Ticket = newTicket(s, r)
 	return r
+}
+
+// notableFew is below how many prompts a note says what so few mean.
+const notableFew = 10
+
+// notes is what is to be known of the objective's numbers.
+func notes(r *Report) (all []string) {
+	o, n := r.Reward(r.Objective), r.Prompts
+	if o != nil && o.Movement.Prompts > 0 {
+		n = o.Movement.Prompts // with values
+	}
+	switch {
+	case n == 1:
+		all = append(all, "One prompt has estimates and no intervals: how much prompts differ cannot be told from one, and nothing is said of others.")
+	case n > 1 && n < notableFew:
+		all = append(all, fmt.Sprintf("%d prompts are few. Intervals are as wide as Student's t asks for so many, and hold as often as they say only if prompts differ about as the normal distribution has it; one unusual prompt can move everything.", n))
+	}
+	if o != nil {
+		if o.Gaps != nil {
+			all = append(all, o.Gaps.words(o.Name)...)
+		}
+		if o.Outliers != nil {
+			var mean *Interval
+			if o.Best != nil {
+				mean = &o.Best.Lambda
+			}
+			all = append(all, o.Outliers.words(o.Name, mean)...)
+		}
+	}
+	return all
 }
 
 // Reward is the part of the report on a reward, nil where there is none of the name.
@@ -181,10 +187,11 @@ func (t *table) strengths() []Strength {
 			list[k].Failed++
 		}
 	})
-	kl := t.means(decoded(func(o *Output) float64 { return o.KL }))
-	length := t.means(decoded(func(o *Output) float64 { return float64(o.Tokens) }))
+	reference := func(l float64) bool { return l == 0 }
+	kl := t.means(decoded(func(o *Output) float64 { return o.KL }), reference)
+	length := t.means(decoded(func(o *Output) float64 { return float64(o.Tokens) }), never)
 	// The λ of a lane is constant, so its log Z all have one sign and |Σ log Z| = Σ |log Z|.
-	logZ := t.ratios(func(o *Output) (float64, float64) { return math.Abs(o.LogZ), float64(o.Tokens) })
+	logZ := t.ratios(func(o *Output) (float64, float64) { return math.Abs(o.LogZ), float64(o.Tokens) }, func(l float64) bool { return l == 0 || l == 1 })
 	for k := range list {
 		list[k].KL, list[k].Length, list[k].LogZ = kl[k], length[k], logZ[k]
 	}
@@ -192,7 +199,7 @@ func (t *table) strengths() []Strength {
 }
 
 // means is the mean of a measure at each λ: over prompts of the mean over samples.
-func (t *table) means(m measure) []*Interval {
+func (t *table) means(m measure, zero func(lambda float64) bool) []*Interval {
 	rows := make([][]float64, len(t.cells))
 	for p, row := range t.cells {
 		rows[p] = make([]float64, 2*len(row))
@@ -202,12 +209,12 @@ func (t *table) means(m measure) []*Interval {
 			}
 		}
 	}
-	return t.quotients(rows)
+	return t.quotients(rows, t.reach(m), zero)
 }
 
 // ratios is the quotient of two totals at each λ.
-func (t *table) ratios(f func(o *Output) (above, below float64)) []*Interval {
-	rows := make([][]float64, len(t.cells))
+func (t *table) ratios(f func(o *Output) (above, below float64), zero func(lambda float64) bool) []*Interval {
+	rows, r := make([][]float64, len(t.cells)), nowhere()
 	for p, row := range t.cells {
 		rows[p] = make([]float64, 2*len(row))
 		for k := range row {
@@ -216,11 +223,12 @@ func (t *table) ratios(f func(o *Output) (above, below float64)) []*Interval {
 					above, below := f(o)
 					rows[p][2*k] += above
 					rows[p][2*k+1] += below
+					r.add(above / below)
 				}
 			}
 		}
 	}
-	return t.quotients(rows)
+	return t.quotients(rows, r, zero)
 }
 
 // differences is the mean difference of a measure to λ = 1 at each other λ; nil without λ = 1.
@@ -229,26 +237,41 @@ func (t *table) differences(m measure) []*Interval {
 	if !ok {
 		return make([]*Interval, len(t.lambdas))
 	}
-	rows := make([][]float64, len(t.cells))
+	rows, r := make([][]float64, len(t.cells)), nowhere()
 	for p, row := range t.cells {
 		rows[p] = make([]float64, 2*len(row))
 		for k := range row {
 			if d, ok := m.difference(row[k], row[one]); ok && k != one {
 				rows[p][2*k], rows[p][2*k+1] = d, 1
+				r.add(d)
 			}
 		}
 	}
-	return t.quotients(rows)
+	return t.quotients(rows, r, never)
 }
 
-// quotients reads pairs of columns as fractions, one for each λ.
-func (t *table) quotients(rows [][]float64) []*Interval {
+// never is of λ at which nothing is known to be 0.
+func never(float64) bool { return false }
+
+// quotients reads pairs of columns as fractions, one for each λ. r is what a fraction can be; at some λ it is known to be 0.
+func (t *table) quotients(rows [][]float64, r reach, zero func(lambda float64) bool) []*Interval {
 	sums := t.sumOver(rows)
 	list := make([]*Interval, len(t.lambdas))
-	for k := range list {
-		if i, ok := sums.interval(func(total []float64) float64 { return total[2*k] / total[2*k+1] }); ok {
-			list[k] = &i
+	for k, l := range t.lambdas {
+		n := 0
+		for _, row := range rows {
+			if row[2*k+1] != 0 {
+				n++
+			}
 		}
+		i, ok := sums.intervalOf(n, r, func(total []float64) float64 { return total[2*k] / total[2*k+1] })
+		if !ok {
+			continue
+		}
+		if zero(l) && i.Estimate == 0 {
+			i.Low, i.High = i.Estimate, i.Estimate
+		}
+		list[k] = &i
 	}
 	return list
 }
@@ -257,7 +280,7 @@ func (t *table) quotients(rows [][]float64) []*Interval {
 func (t *table) rewarded(judge Judge, c *curve, strengths []Strength) Rewarded {
 	m := rewarded(judge.Name)
 	r := Rewarded{Judge: judge, Points: make([]Point, len(t.lambdas)), Curve: make([]CurvePoint, len(c.lambdas))}
-	means, differences := t.means(m), t.differences(m)
+	means, differences := t.means(m, never), t.differences(m)
 	for k, l := range t.lambdas {
 		r.Points[k] = Point{Lambda: l, Mean: means[k], Difference: differences[k]}
 	}
@@ -289,11 +312,19 @@ func (t *table) rewarded(judge Judge, c *curve, strengths []Strength) Rewarded {
 			r.Curve[i].ESS = 0
 		}
 	}
-	if r.Best = c.report(); r.Best != nil {
+	if r.Movement = t.movement(m); r.Movement.Moves {
+		r.Best = c.report(t.lambdas)
+	}
+	if highest, _ := c.top(c.sums.total); !math.IsNaN(highest) {
+		r.Movement.Highest = highest
+	}
+	if r.Best != nil {
 		r.Best.KL = kl(r.Best.Lambda.Estimate)
 		r.Best.LogZ = between(strengths, r.Best.Lambda.Estimate, func(s Strength) *Interval { return s.LogZ })
 		r.Turn = c.turn(r.Best)
 	}
+	r.Whole = t.whole(c, m, r.Movement.Moves)
+	r.Gaps, r.Outliers = t.gaps(judge.Name), t.outliers(m, judge.sign())
 	for k := 1; k < len(t.lambdas); k++ {
 		if ratio, ok := t.coupling(m, k-1, k); ok {
 			r.Coupling = append(r.Coupling, Coupling{t.lambdas[k-1], t.lambdas[k], ratio})
@@ -354,116 +385,10 @@ func (c *curve) value(i int) *Interval {
 	if !c.ok[i] {
 		return nil
 	}
-	if value, ok := c.sums.interval(func(total []float64) float64 { return c.at(total, i) }); ok {
+	if value, ok := c.sums.interval(c.reach, func(total []float64) float64 { return c.at(total, i) }); ok {
 		return &value
 	}
 	return nil
-}
-
-// less is how much better the curve is at point i than at j.
-func (c *curve) less(i, j int) (Interval, bool) {
-	return c.sums.interval(func(total []float64) float64 { return c.sign * (c.at(total, i) - c.at(total, j)) })
-}
-
-// readable is the place of the point nearest to a λ among those that may be read, −1 without any.
-func (c *curve) readable(l float64) int {
-	best := -1
-	for i, ok := range c.ok {
-		if ok && (best < 0 || math.Abs(c.lambdas[i]-l) < math.Abs(c.lambdas[best]-l)) {
-			best = i
-		}
-	}
-	return best
-}
-
-// Span is a range of λ.
-type Span struct {
-	From float64 `json:"from"`
-	To   float64 `json:"to"`
-}
-
-// Edges says for people where the interval reaches an end of the range, and which range would tell more.
-func (b *Best) Edges() (list []string) {
-	if b.AtLow {
-		list = append(list, "The interval reaches the lowest λ that was decoded: the best may lie below it.")
-	}
-	if b.AtHigh {
-		list = append(list, "The interval reaches the highest λ that was decoded: the best may lie above it.")
-	}
-	if b.Wider != nil && len(list) > 0 {
-		list[len(list)-1] += fmt.Sprintf(" A sweep from %s to %s would tell.", number(b.Wider.From), number(b.Wider.To))
-	}
-	return list
-}
-
-// widen sets Wider for a sweep from low to high: half as far again beyond an end that is reached, but not beyond the
-// reference or what can be decoded.
-func (b *Best) widen(low, high float64) {
-	wider := Span{low, high}
-	if b.AtLow && low > 0 {
-		wider.From = tidy(max(0, low-(high-low)/2))
-	}
-	if b.AtHigh {
-		wider.To = tidy(min(decode.MaxLambda, high+(high-low)/2))
-	}
-	if wider != (Span{low, high}) {
-		b.Wider = &wider
-	}
-}
-
-// report is the best λ, without what strengths know of it. Nil where nothing is known.
-func (c *curve) report() *Best {
-	lambda, ok := c.best()
-	if !ok {
-		return nil
-	}
-	at := c.readable(lambda.Estimate)
-	value := c.value(at)
-	if value == nil {
-		return nil
-	}
-	first, last := c.neighbour(-1, 1), c.neighbour(len(c.ok), -1)
-	b := &Best{Lambda: lambda, Value: *value, AtLow: lambda.Low <= c.lambdas[first], AtHigh: lambda.High >= c.lambdas[last]}
-	b.widen(c.lambdas[first], c.lambdas[last])
-	if one := c.readable(1); c.lambdas[one] == 1 {
-		if gain, ok := c.less(at, one); ok {
-			b.Gain = &gain
-		}
-	}
-	return b
-}
-
-// turn is where the curve turns, nil where its best point is the last one.
-func (c *curve) turn(best *Best) *Turn {
-	at, last := c.readable(best.Lambda.Estimate), c.neighbour(len(c.ok), -1)
-	if at == last {
-		return nil
-	}
-	loss, ok := c.less(at, last)
-	if !ok {
-		return nil
-	}
-	return &Turn{Lambda: best.Lambda, KL: best.KL, Loss: loss, Sure: loss.Low > 0}
-}
-
-// check reads the evaluation's curve at the objective's best λ.
-func check(e *curve, best, own *Best) *Checked {
-	at := e.readable(best.Lambda.Estimate)
-	if at < 0 || own == nil {
-		return nil
-	}
-	value := e.value(at)
-	loss, ok := e.less(e.readable(own.Lambda.Estimate), at)
-	if value == nil || !ok {
-		return nil
-	}
-	c := &Checked{At: *value, Loss: loss, Overoptimised: own.Lambda.High < best.Lambda.Low && loss.Low > 0}
-	if one := e.readable(1); e.lambdas[one] == 1 {
-		if gain, ok := e.less(at, one); ok {
-			c.Gain = &gain
-		}
-	}
-	return c
 }
 
 // coupling is the ratio of variances for two λ; false where no prompt has two samples of both.

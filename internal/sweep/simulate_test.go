@@ -19,6 +19,7 @@ type world struct {
 	reward    func(counts int, length int) float64
 	counted   decode.Token // of which the reward counts the occurrences
 	logits    map[float64][][]float64
+	judge     func(o *Output) float64 // instead of reward, where it is set
 }
 
 func newWorld(seed uint64, tokens int, reward func(counts, length int) float64) *world {
@@ -112,6 +113,48 @@ func (w *world) truth(lambda float64) float64 {
 	return mean
 }
 
+// whole is the mean reward at a λ over all prompts of whole replies drawn from π_ref^{1−λ}·π_al^λ, exactly: what truth
+// carries forward without the normalisers of tokens, and divided by its sum for each prompt.
+func (w *world) whole(lambda float64) float64 {
+	reference, aligned := w.logp(0), w.logp(1)
+	n, all, width, mean := w.pair.Size(), w.prompts(), w.tokens+1, 0.0
+	mass, next := make([]float64, n*n*width), make([]float64, n*n*width)
+	known := map[int]float64{} // by state: prompts that leave the model in one state are one
+	for _, p := range all {
+		first := w.state(p)
+		if _, ok := known[first]; !ok {
+			clear(mass)
+			mass[first*width] = 1
+			total, sum := 0.0, 0.0
+			for length := 1; length <= w.tokens; length++ {
+				clear(next)
+				for at, p := range mass {
+					if p == 0 {
+						continue
+					}
+					state, count := at/width, at%width
+					for v := range reference[state] {
+						q, count := p*math.Exp((1-lambda)*reference[state][v]+lambda*aligned[state][v]), count
+						if decode.Token(v) == w.counted {
+							count++
+						}
+						if decode.Token(v) == decodetest.End || length == w.tokens {
+							sum += q * w.reward(count, length)
+							total += q
+						} else {
+							next[(state%n*n+v)*width+count] += q
+						}
+					}
+				}
+				mass, next = next, mass
+			}
+			known[first] = sum / total
+		}
+		mean += known[first] / float64(len(all))
+	}
+	return mean
+}
+
 // best is the λ in the range with the highest true reward, to a thousandth: a coarse look and then a fine one.
 func (w *world) best(low, high float64) float64 {
 	look := func(low, high float64, steps int) (best float64) {
@@ -132,7 +175,10 @@ func (w *world) best(low, high float64) float64 {
 // decode is what the engine does with an item: coupled sampling at every λ with the noise of the prompt's seed.
 func (w *world) decode(c *Config, item Item) []Output {
 	n := w.pair.Size()
-	fine := c.Evaluate()
+	var fine []float64
+	if c.Reweights() {
+		fine = c.Evaluate()
+	}
 	seed := c.PromptSeed(item.Prompt)
 	var outputs []Output
 	reference, aligned := w.logp(0), w.logp(1)
@@ -174,7 +220,11 @@ func (w *world) decode(c *Config, item Item) []Output {
 			state = state%n*n + best
 		}
 		o.Text = text.String()
-		o.Rewards = map[string]Value{"toy": Of(w.reward(count, o.Tokens))}
+		if w.judge != nil {
+			o.Rewards = map[string]Value{"toy": Of(w.judge(&o))}
+		} else {
+			o.Rewards = map[string]Value{"toy": Of(w.reward(count, o.Tokens))}
+		}
 		outputs = append(outputs, o)
 	}
 	return outputs

@@ -163,22 +163,6 @@ const (
 	Lower  Direction = "lower"
 )
 
-// Interval is an estimate with the ends of its 95% interval.
-type Interval struct {
-	Estimate float64 `json:"estimate"`
-	Low      float64 `json:"low"`
-	High     float64 `json:"high"`
-}
-
-// Width is High − Low.
-func (i Interval) Width() float64 { return i.High - i.Low }
-
-// Clear reports whether the interval leaves out zero.
-func (i Interval) Clear() bool { return i.Low > 0 || i.High < 0 }
-
-// Holds reports whether x is inside the interval.
-func (i Interval) Holds(x float64) bool { return i.Low <= x && x <= i.High }
-
 // State is how far a sweep or an item is.
 type State string
 

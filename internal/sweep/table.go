@@ -38,6 +38,17 @@ func newTable(s *Setup, outputs []Output) *table {
 	return t
 }
 
+// reach is the least and the most that a measure is of any output.
+func (t *table) reach(m measure) reach {
+	r := nowhere()
+	t.each(func(_ int, o *Output) {
+		if x, ok := m(o); ok {
+			r.add(x)
+		}
+	})
+	return r
+}
+
 // measure is a number of an output, and whether it has one.
 type measure func(o *Output) (float64, bool)
 

@@ -2,21 +2,25 @@ package sweep
 
 import (
 	"fmt"
-	"strconv"
+	"math"
 	"strings"
 )
 
-// Ticket is what a sweep recommends: the β to train with next, the evidence for it, and what was assumed.
+// Ticket is what a sweep recommends: the β to train with next, the evidence for it, and what was assumed. Where λ does not
+// surely move the reward it recommends nothing, and NoBest says why.
 type Ticket struct {
-	Sweep   string   `json:"sweep,omitempty"`
-	Pair    string   `json:"pair"`
-	Aligned string   `json:"aligned"`
-	Reward  Judge    `json:"reward"`
-	Lambda  Interval `json:"lambda"`          // the best one
-	Beta0   float64  `json:"beta0,omitempty"` // that the aligned model was trained with
-	Beta    *Beta    `json:"beta,omitempty"`  // the effective one: nil where β₀ is unknown or λ is 0 or below
+	Sweep     string    `json:"sweep,omitempty"`
+	Pair      string    `json:"pair"`
+	Aligned   string    `json:"aligned"`
+	Reward    Judge     `json:"reward"`
+	NoBest    string    `json:"no_best,omitempty"` // why no best λ was found
+	Lambda    *Interval `json:"lambda,omitempty"`  // the best one
+	Beta0     float64   `json:"beta0,omitempty"`   // that the aligned model was trained with
+	Beta      *Beta     `json:"beta,omitempty"`    // the effective one: nil where β₀ is unknown or λ is 0 or below
+	Reference bool      `json:"reference"`         // the best λ is 0 or below: the reference is best, and no β stands for that
 
-	Best       Best       `json:"best"`
+	Movement   Movement   `json:"movement"`
+	Best       *Best      `json:"best,omitempty"`
 	Checked    *Checked   `json:"checked,omitempty"`
 	Evaluation string     `json:"evaluation,omitempty"`
 	Prompts    int        `json:"prompts"`
@@ -24,7 +28,9 @@ type Ticket struct {
 	Tokens     int        `json:"tokens"`
 	Points     []Point    `json:"points"`
 	Strengths  []Strength `json:"strengths"`
+	Whole      *Whole     `json:"whole,omitempty"` // what whole replies would say
 
+	Notes       []string `json:"notes,omitempty"`
 	Evidence    []string `json:"evidence"`
 	Assumptions []string `json:"assumptions"`
 	TRL         string   `json:"trl,omitempty"` // Python: the parameter of the next training
@@ -35,48 +41,84 @@ type Beta struct {
 	Estimate float64 `json:"estimate"`
 	Low      float64 `json:"low"`
 	High     float64 `json:"high"`
-	NoHigh   bool    `json:"no_high"` // the lower end of λ is 0 or below, where no β corresponds to it: High means nothing
+	NoLow    bool    `json:"no_low"`          // the interval of λ reaches the end of what is known above: Low means nothing
+	NoHigh   bool    `json:"no_high"`         // it reaches the end below, or 0, where no β corresponds to λ: High means nothing
+	Bound    string  `json:"bound,omitempty"` // "or less" or "or more": the best λ is at an end of what is known, and the estimate is a bound
 }
 
+// The bounds.
+const (
+	orLess = "or less"
+	orMore = "or more"
+)
+
 // EffectiveBeta is β₀/λ (Liu et al. 2024, §3.2), nil where β₀ is unknown or λ is 0 or below.
-func EffectiveBeta(beta0 float64, lambda Interval) *Beta {
-	if beta0 <= 0 || lambda.Estimate <= 0 || lambda.High <= 0 {
+func EffectiveBeta(beta0 float64, best *Best) *Beta {
+	lambda := best.Lambda
+	if beta0 <= 0 || best.Reference() || lambda.High <= 0 {
 		return nil
 	}
-	b := &Beta{Estimate: beta0 / lambda.Estimate, Low: beta0 / lambda.High, NoHigh: lambda.Low <= 0}
+	b := &Beta{
+		Estimate: beta0 / lambda.Estimate,
+		NoLow:    best.AtHigh || best.BlindHigh, NoHigh: lambda.Low <= 0 || best.AtLow || best.BlindLow,
+	}
+	if !b.NoLow {
+		b.Low = beta0 / lambda.High
+	}
 	if !b.NoHigh {
 		b.High = beta0 / lambda.Low
+	}
+	switch best.End {
+	case HighEnd:
+		b.Bound = orLess
+	case LowEnd:
+		b.Bound = orMore
 	}
 	return b
 }
 
 // String is the β with its interval, for people.
 func (b *Beta) String() string {
-	high := "no upper end"
-	if !b.NoHigh {
-		high = number(b.High)
+	text := number(b.Estimate)
+	if b.Bound != "" {
+		text += " " + b.Bound
 	}
-	return fmt.Sprintf("%s [%s, %s]", number(b.Estimate), number(b.Low), high)
+	return fmt.Sprintf("%s [%s, %s]", text, b.low(), b.high())
 }
 
-// String is the estimate with its interval, for people.
-func (i Interval) String() string {
-	return fmt.Sprintf("%s [%s, %s]", number(i.Estimate), number(i.Low), number(i.High))
+func (b *Beta) low() string {
+	if b.NoLow {
+		return "no lower end"
+	}
+	return number(b.Low)
 }
 
-func number(x float64) string { return strconv.FormatFloat(x, 'g', 3, 64) }
+func (b *Beta) high() string {
+	if b.NoHigh {
+		return "no upper end"
+	}
+	return number(b.High)
+}
 
-// newTicket draws the conclusion of a report, nil where there is no best λ.
+// newTicket draws the conclusion of a report, nil where the objective has no value.
 func newTicket(s *Setup, r *Report) *Ticket {
-	if r.Best == nil {
+	objective := r.Reward(r.Objective)
+	if objective == nil || !objective.judged() {
 		return nil
 	}
-	objective := r.Reward(r.Objective)
 	t := &Ticket{
-		Sweep: r.Name, Pair: r.Pair, Aligned: r.Aligned, Reward: objective.Judge, Lambda: r.Best.Lambda, Beta0: s.Beta,
-		Beta: EffectiveBeta(s.Beta, r.Best.Lambda), Best: *r.Best, Checked: r.Checked, Evaluation: r.Evaluation,
-		Prompts: r.Prompts, Outputs: r.Outputs, Tokens: r.Tokens, Points: objective.Points, Strengths: r.Lambdas,
+		Sweep: r.Name, Pair: r.Pair, Aligned: r.Aligned, Reward: objective.Judge, Beta0: s.Beta, Movement: objective.Movement,
+		Evaluation: r.Evaluation, Prompts: r.Prompts, Outputs: r.Outputs, Tokens: r.Tokens, Points: objective.Points,
+		Strengths: r.Lambdas, Whole: objective.Whole, Notes: r.Notes,
 	}
+	if r.Best == nil {
+		t.NoBest = NoBest(r)
+		t.Evidence = append(rests(r), objective.unjudged()...)
+		t.Assumptions = sampling(r)
+		return t
+	}
+	t.Lambda, t.Best, t.Checked, t.Reference = &r.Best.Lambda, r.Best, r.Checked, r.Best.Reference()
+	t.Beta = EffectiveBeta(s.Beta, r.Best)
 	t.Evidence = evidence(r, objective)
 	t.Assumptions = assumptions(s, r)
 	if t.Beta != nil {
@@ -85,35 +127,72 @@ func newTicket(s *Setup, r *Report) *Ticket {
 	return t
 }
 
-func evidence(r *Report, objective *Rewarded) []string {
-	best := r.Best
-	list := []string{
-		fmt.Sprintf("%d answers to %d prompts at %d λ, %d tokens; intervals are 95%%, by resampling prompts.", r.Outputs, r.Prompts, len(r.Lambdas), r.Tokens),
-		fmt.Sprintf("%s at the best λ: %v; KL to the reference %s nats per answer.", objective.Name, best.Value, number(best.KL)),
+// judged reports whether any answer has a value.
+func (r *Rewarded) judged() bool {
+	for _, p := range r.Points {
+		if p.Values > 0 {
+			return true
+		}
 	}
+	return false
+}
+
+// unjudged says how many answers have no value, and why.
+func (r *Rewarded) unjudged() []string {
+	missing := 0
+	for _, reason := range r.Missing {
+		missing += reason.Cells
+	}
+	if missing == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d answers have no value of %s, most often: %s.", missing, r.Name, r.Missing[0].Reason)}
+}
+
+// NoBest is why a report names no best λ by its objective, for people.
+func NoBest(r *Report) string {
+	o := r.Reward(r.Objective)
+	if o == nil || !o.judged() {
+		return "No best λ found: no answer has a value of " + r.Objective + "."
+	}
+	return fmt.Sprintf("No best λ found: %s.", o.Movement.Reason)
+}
+
+// rests is what a report rests on, and what that cost.
+func rests(r *Report) []string {
+	list := []string{fmt.Sprintf("%d answers to %d prompts at %d λ, %d tokens; intervals are 95%%, by resampling prompts.", r.Outputs, r.Prompts, len(r.Lambdas), r.Tokens)}
 	if r.Cost > 0 {
 		list = append(list, fmt.Sprintf("Judging cost %s, at the prices that the rewards' parameters state.", number(r.Cost)))
 	}
-	if best.Gain != nil {
-		list = append(list, fmt.Sprintf("It is better than at λ = 1 by %v.", *best.Gain))
+	return list
+}
+
+func evidence(r *Report, objective *Rewarded) []string {
+	best := r.Best
+	list := append(rests(r),
+		fmt.Sprintf("λ moves %s: differences as large come by chance in fewer than %s of 100 sweeps in which λ does nothing.", objective.Name, number(math.Ceil(1000*objective.Movement.P)/10)),
+		fmt.Sprintf("%s at the best λ: %v; KL to the reference %s nats per answer.", objective.Name, best.Value, number(best.KL)),
+	)
+	if g := best.Gain; g != nil {
+		text := fmt.Sprintf("Against λ = 1 it is better by %v.", *g)
+		if !(g.Low > 0) {
+			text += " That it is better at all is not shown."
+		}
+		list = append(list, text)
 	}
 	if turn := objective.Turn; turn != nil && turn.Sure {
 		list = append(list, fmt.Sprintf("More λ makes it worse: by %v up to the highest λ.", turn.Loss))
 	}
 	if c := r.Checked; c != nil {
-		list = append(list, fmt.Sprintf("%s, which was not optimised, is %v there, short of its own best by %v.", r.Evaluation, c.At, c.Loss))
+		list = append(list, r.checkedWords())
 		if c.Overoptimised {
 			list = append(list, "The two disagree: by the independent reward the best λ is surely lower. The objective is over-optimised at its own best λ.")
 		}
 	}
-	missing := 0
-	for _, reason := range objective.Missing {
-		missing += reason.Cells
+	if w := objective.Whole; w != nil {
+		list = append(list, w.words(objective.Name, best)...)
 	}
-	if missing > 0 {
-		list = append(list, fmt.Sprintf("%d answers have no value of %s, most often: %s.", missing, objective.Name, objective.Missing[0].Reason))
-	}
-	return list
+	return append(list, objective.unjudged()...)
 }
 
 func assumptions(s *Setup, r *Report) []string {
@@ -129,31 +208,47 @@ func assumptions(s *Setup, r *Report) []string {
 	if best.Lambda.High > 1 {
 		list = append(list, "λ above 1 extrapolates beyond the aligned model: what was decoded there no trained model has said.")
 	}
-	if best.Lambda.Low <= 0 {
+	if best.Reference() {
+		list = append(list, "The reference itself is best: no β stands for λ = 0 or below, and there is nothing to train.")
+	} else if best.Lambda.Low <= 0 {
 		list = append(list, "The interval reaches λ = 0, the reference itself: that alignment helps at all is not shown.")
 	}
 	list = append(list, best.Edges()...)
-	if r.Reweighted {
-		list = append(list, "Between the λ that were decoded, samples are reweighted, where their effective number allows.")
-	} else {
-		list = append(list, "The sampling is greedy, truncated or penalised, so samples at one λ say nothing about another: between the λ that were decoded the best is interpolated.")
-	}
+	list = append(list, sampling(r)...)
 	if s.Config.Refine.Rounds > 0 {
 		list = append(list, "Refinement chose λ by earlier outcomes; intervals take the choice as given.")
 	}
 	return list
 }
 
+// sampling is what is assumed between the λ that were decoded.
+func sampling(r *Report) []string {
+	if r.Reweighted {
+		return []string{"Between the λ that were decoded, samples are reweighted, where their effective number allows."}
+	}
+	return []string{"The sampling is greedy, truncated or penalised, so samples at one λ say nothing about another: between the λ that were decoded the best is interpolated."}
+}
+
+// checkedWords is what the evaluation reward says, for people.
+func (r *Report) checkedWords() string {
+	c := r.Checked
+	text := fmt.Sprintf("%s, which was not optimised, is %v there", r.Evaluation, c.At)
+	if c.Loss == nil {
+		return text + "; λ is not shown to move it."
+	}
+	return text + fmt.Sprintf(", short of its own best by %v.", *c.Loss)
+}
+
 // snippet is the training command's parameter. In TRL the strength is called beta by all of these.
 func (t *Ticket) snippet() string {
 	var b strings.Builder
-	high := "no upper end"
-	if !t.Beta.NoHigh {
-		high = number(t.Beta.High)
-	}
-	fmt.Fprintf(&b, "# effective β = β₀/λ = %s/%s; 95%% interval %s to %s\n", number(t.Beta0), number(t.Lambda.Estimate), number(t.Beta.Low), high)
+	fmt.Fprintf(&b, "# effective β = β₀/λ = %s/%s; 95%% interval %s to %s\n", number(t.Beta0), number(t.Lambda.Estimate), t.Beta.low(), t.Beta.high())
 	fmt.Fprintf(&b, "from trl import DPOConfig  # or GRPOConfig, RLOOConfig, KTOConfig: the method that the aligned model was trained by\n\n")
-	fmt.Fprintf(&b, "args = DPOConfig(output_dir=%q, beta=%s)\n", "b"+number(t.Beta.Estimate), number(t.Beta.Estimate))
+	bound := ""
+	if t.Beta.Bound != "" {
+		bound = fmt.Sprintf("  # %s: the best λ is at an end of what was judged", t.Beta.Bound)
+	}
+	fmt.Fprintf(&b, "args = DPOConfig(output_dir=%q, beta=%s)%s\n", "b"+number(t.Beta.Estimate), number(t.Beta.Estimate), bound)
 	return b.String()
 }
 
@@ -165,8 +260,8 @@ func (t *Ticket) Markdown() string {
 		name = t.Reward.Name
 	}
 	fmt.Fprintf(&b, "# β ticket: %s\n\n", escape(name))
-	fmt.Fprintf(&b, "| | |\n| --- | --- |\n| pair | %s, %s |\n| reward | %s, %s is better |\n| best λ | %v |\n",
-		escape(t.Pair), escape(t.Aligned), escape(t.Reward.Name), t.Reward.Direction, t.Lambda)
+	fmt.Fprintf(&b, "| | |\n| --- | --- |\n| pair | %s, %s |\n| reward | %s, %s is better |\n| best λ | %s |\n",
+		escape(t.Pair), escape(t.Aligned), escape(t.Reward.Name), t.Reward.Direction, show(t.Lambda))
 	if t.Beta != nil {
 		fmt.Fprintf(&b, "| **effective β = β₀/λ** | **%v** (β₀ = %s) |\n", t.Beta, number(t.Beta0))
 	}
@@ -175,6 +270,15 @@ func (t *Ticket) Markdown() string {
 		for _, line := range lines {
 			fmt.Fprintf(&b, "- %s\n", escape(line))
 		}
+	}
+	if t.NoBest != "" {
+		fmt.Fprintf(&b, "\n**%s**\n", escape(t.NoBest))
+	}
+	if t.Reference {
+		b.WriteString("\n**The reference is best: no β exists.**\n")
+	}
+	if len(t.Notes) > 0 {
+		section("Before you believe it", t.Notes)
 	}
 	section("Evidence", t.Evidence)
 	fmt.Fprintf(&b, "\n| λ | %s | against λ = 1 | KL, nats | mean \\|log Z\\| | answers |\n| --: | --: | --: | --: | --: | --: |\n", escape(t.Reward.Name))

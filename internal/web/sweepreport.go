@@ -59,7 +59,7 @@ func (s *Server) liveView(c echo.Context, w *sweep.Sweep) (templates.SweepLive, 
 	s.progressView(&v, w, report)
 	v.Answer, v.Facts, v.Warnings = answer(report), answerFacts(report), warnings(report)
 	if objective := report.Reward(report.Objective); objective != nil && report.Outputs > 0 {
-		curve, pareto := curvePlot(report, objective), paretoPlot(report, objective)
+		curve, pareto := withWhole(curvePlot(report, objective), objective), paretoPlot(report, objective)
 		v.Curve, v.Pareto = &curve, &pareto
 		if len(report.Rewards) > 1 {
 			for i := range report.Rewards {
@@ -136,6 +136,9 @@ func interval(i *sweep.Interval) string {
 	if i == nil {
 		return "–"
 	}
+	if !i.Known() {
+		return significant(i.Estimate) + " (no interval)"
+	}
 	return fmt.Sprintf("%s [%s, %s]", significant(i.Estimate), significant(i.Low), significant(i.High))
 }
 
@@ -154,20 +157,30 @@ func answer(r *sweep.Report) string {
 	case r.Outputs == 0:
 		return "Nothing is decoded yet"
 	case r.Best == nil:
-		return "No best λ: too little is known of " + r.Objective
+		return "No best λ found"
 	}
 	text := "Best λ for " + r.Objective + ": " + interval(&r.Best.Lambda)
-	if r.Ticket != nil && r.Ticket.Beta != nil {
+	switch {
+	case r.Best.Reference():
+		text += ": the reference is best, and no β exists"
+	case r.Ticket != nil && r.Ticket.Beta != nil:
 		text += ", effective β " + strings.ReplaceAll(r.Ticket.Beta.String(), "-", "−")
 	}
 	return text
 }
 
 func answerFacts(r *sweep.Report) (all []templates.Fact) {
-	if r.Best == nil {
-		return nil
-	}
 	add := func(name, value string) { all = append(all, templates.Fact{Name: name, Value: value}) }
+	if r.Best == nil {
+		if o := r.Reward(r.Objective); o != nil && o.Movement.Prompts > 1 {
+			add("Chance of differences as large, if λ does nothing", significant(o.Movement.P))
+			if n := o.Movement.Needed; n > 0 {
+				add("Prompts that would tell, if they are what they look like", strconv.Itoa(n))
+			}
+			add("Rests on", fmt.Sprintf("%d samples of %d prompts", r.Outputs, r.Prompts))
+		}
+		return all
+	}
 	add(r.Objective+" there", interval(&r.Best.Value))
 	if r.Best.Gain != nil {
 		add("Better than λ = 1 by", interval(r.Best.Gain))
@@ -176,6 +189,9 @@ func answerFacts(r *sweep.Report) (all []templates.Fact) {
 	add("Mean |log Z| per token", significant(r.Best.LogZ)+" nats")
 	if r.Beta > 0 {
 		add("β₀ of the aligned model", significant(r.Beta))
+	}
+	if o := r.Reward(r.Objective); o.Whole != nil && o.Whole.Best != nil {
+		add("Best λ by whole replies", interval(o.Whole.Best))
 	}
 	if c := r.Checked; c != nil {
 		add(r.Evaluation+" there (not optimised)", interval(&c.At))
@@ -187,102 +203,24 @@ func answerFacts(r *sweep.Report) (all []templates.Fact) {
 	return all
 }
 
+// warnings is what is to be known before the answer is believed.
 func warnings(r *sweep.Report) (all []string) {
+	if r.Outputs > 0 && r.Best == nil {
+		all = append(all, sweep.NoBest(r))
+	}
+	all = append(all, r.Notes...)
 	if r.Best == nil {
-		return nil
+		return all
 	}
 	all = append(all, r.Best.Edges()...)
 	if c := r.Checked; c != nil && c.Overoptimised {
 		all = append(all, fmt.Sprintf("Over-optimised: by %s, which was not optimised, the best λ is surely lower.", r.Evaluation))
 	}
+	if w := r.Reward(r.Objective).Whole; w != nil && w.Differs {
+		all = append(all, fmt.Sprintf("β₀/λ is not what decoding token by token shows: at λ = %s whole replies differ surely, by %s.",
+			significant(w.Clearest.Lambda), interval(w.Clearest.Difference)))
+	}
 	return all
-}
-
-// axis names a reward with its unit.
-func axis(j sweep.Judge) string {
-	name := judgeTitle(j)
-	if j.Name != "" && j.Name != j.Title {
-		name = j.Name
-	}
-	if j.Unit != "" {
-		name += ", " + j.Unit
-	}
-	return fmt.Sprintf("%s (%s is better)", name, j.Direction)
-}
-
-// curvePlot draws a reward over λ: the curve where it is known, with gaps where it is not, and what was measured.
-func curvePlot(r *sweep.Report, w *sweep.Rewarded) templates.Plot {
-	p := templates.Plot{Title: templates.Capital(w.Name) + " over λ", X: "λ", Y: axis(w.Judge)}
-	var band templates.PlotBand
-	var line templates.PlotLine
-	end := func() {
-		if len(line.X) > 1 {
-			p.Bands, p.Lines = append(p.Bands, band), append(p.Lines, line)
-		}
-		band, line = templates.PlotBand{}, templates.PlotLine{}
-	}
-	for _, point := range w.Curve {
-		if point.Value == nil {
-			end()
-			continue
-		}
-		band.X, band.Low, band.High = append(band.X, point.Lambda), append(band.Low, point.Value.Low), append(band.High, point.Value.High)
-		line.X, line.Y = append(line.X, point.Lambda), append(line.Y, point.Value.Estimate)
-	}
-	end()
-	for _, point := range w.Points {
-		if m := point.Mean; m != nil {
-			p.Points = append(p.Points, templates.PlotPoint{
-				X: point.Lambda, LowX: point.Lambda, HighX: point.Lambda, Y: m.Estimate, LowY: m.Low, HighY: m.High, Lambda: point.Lambda,
-				Tip: fmt.Sprintf("λ = %s: %s from %d samples", significant(point.Lambda), interval(m), point.Values),
-			})
-		}
-	}
-	if w.Best != nil {
-		p.Marks = append(p.Marks, templates.PlotMark{From: w.Best.Lambda.Low, To: w.Best.Lambda.High, Kind: "best", Label: "best λ " + interval(&w.Best.Lambda)})
-	}
-	if n := len(r.Lambdas); n > 0 && r.Lambdas[0].Lambda <= 1 && r.Lambdas[n-1].Lambda >= 1 {
-		p.Marks = append(p.Marks, templates.PlotMark{From: 1, To: 1, Kind: "here", Label: "λ = 1: the aligned model"})
-	}
-	return p
-}
-
-// paretoPlot draws a reward over KL to the reference, a point for each λ. The first λ, the last, λ = 1 and those on the
-// front are labelled; where the curve surely turns is marked.
-func paretoPlot(r *sweep.Report, w *sweep.Rewarded) templates.Plot {
-	p := templates.Plot{Title: templates.Capital(w.Name) + " against KL", X: "KL to the reference, nats per reply", Y: axis(w.Judge)}
-	zero := 0.0
-	p.FromX = &zero
-	var line templates.PlotLine
-	line.Kind = "faint"
-	best := nearestPoint(w)
-	for i, point := range w.Points {
-		m, kl := point.Mean, r.Lambdas[i].KL
-		if m == nil || kl == nil {
-			continue
-		}
-		d := templates.PlotPoint{
-			X: kl.Estimate, LowX: kl.Low, HighX: kl.High, Y: m.Estimate, LowY: m.Low, HighY: m.High, Lambda: point.Lambda,
-			Tip: fmt.Sprintf("λ = %s: %s at KL %s", significant(point.Lambda), interval(m), interval(kl)),
-		}
-		if i == 0 || i == len(w.Points)-1 || point.Lambda == 1 || i == best {
-			d.Label = "λ " + significant(point.Lambda)
-		}
-		if i == best {
-			d.Kind = "best"
-		} else if !point.Efficient {
-			d.Kind = "second"
-		}
-		line.X, line.Y = append(line.X, d.X), append(line.Y, d.Y)
-		p.Points = append(p.Points, d)
-	}
-	if len(line.X) > 1 {
-		p.Lines = append(p.Lines, line)
-	}
-	if w.Turn != nil && w.Turn.Sure {
-		p.Marks = append(p.Marks, templates.PlotMark{From: w.Turn.KL, To: w.Turn.KL, Kind: "here", Label: "the curve turns here: more KL makes it worse"})
-	}
-	return p
 }
 
 // nearestPoint is the decoded λ nearest to the best one; −1 without.
@@ -303,6 +241,11 @@ func numbersView(r *sweep.Report) *templates.SweepNumbers {
 	for _, w := range r.Rewards {
 		t.Columns = append(t.Columns, w.Name, w.Name+" less λ = 1")
 	}
+	var whole *sweep.Whole
+	if objective := r.Reward(r.Objective); objective != nil && objective.Whole != nil {
+		whole = objective.Whole
+		t.Columns = append(t.Columns, r.Objective+", whole replies", "less token by token", "effective replies")
+	}
 	t.Columns = append(t.Columns, "KL, nats", "mean |log Z|", "tokens", "samples")
 	best := -1
 	if objective := r.Reward(r.Objective); objective != nil {
@@ -313,10 +256,23 @@ func numbersView(r *sweep.Report) *templates.SweepNumbers {
 		for _, w := range r.Rewards {
 			row.Cells = append(row.Cells, interval(w.Points[i].Mean), interval(w.Points[i].Difference))
 		}
+		if whole != nil {
+			row.Cells = append(row.Cells, wholeCells(whole, l.Lambda)...)
+		}
 		row.Cells = append(row.Cells, interval(l.KL), interval(l.LogZ), interval(l.Length), strconv.Itoa(l.Outputs))
 		t.Rows = append(t.Rows, row)
 	}
 	return t
+}
+
+// wholeCells are what whole replies would say at a decoded λ.
+func wholeCells(w *sweep.Whole, l float64) []string {
+	for _, p := range w.Points {
+		if p.Lambda == l {
+			return []string{interval(p.Value), interval(p.Difference), fmt.Sprintf("%s (%.0f%%)", significant(p.ESS), 100*p.Share)}
+		}
+	}
+	return []string{"–", "–", "–"}
 }
 
 // ticket is the ticket of a request's sweep, nil while there is none.
@@ -335,7 +291,7 @@ func (s *Server) showTicket(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	v := templates.SweepTicket{Layout: s.layout(c, w.Title()+": ticket", "sweeps"), Sweep: sweepItem(w), Answer: answer(r), Facts: answerFacts(r)}
+	v := templates.SweepTicket{Layout: s.layout(c, w.Title()+": ticket", "sweeps"), Sweep: sweepItem(w), Answer: answer(r), Facts: answerFacts(r), Warnings: warnings(r)}
 	if t := r.Ticket; t != nil {
 		v.Sections = []templates.TicketSection{{Title: "Evidence", Items: t.Evidence}, {Title: "Assumed", Items: t.Assumptions}}
 		if t.TRL != "" {
@@ -345,7 +301,7 @@ func (s *Server) showTicket(c echo.Context) error {
 	return s.page(c, http.StatusOK, v)
 }
 
-var errNoTicket = fault.New(fault.NotFound, "the sweep has no ticket yet: no best λ is known")
+var errNoTicket = fault.New(fault.NotFound, "the sweep has no ticket yet: the objective has no value")
 
 // ticketMarkdown is GET /sweeps/{id}/ticket.md.
 func (s *Server) ticketMarkdown(c echo.Context) error {
@@ -385,7 +341,8 @@ func (s *Server) compareSweeps(c echo.Context) error {
 	}
 	v := templates.SweepCompare{Layout: s.layout(c, "Comparison of sweeps", "sweeps")}
 	var reports []*sweep.Report
-	for _, id := range ids {
+	var sides [2]sweep.Side
+	for i, id := range ids {
 		w, err := s.sweeps.Sweep(c.Request().Context(), owner(c), id)
 		if err != nil {
 			return err
@@ -394,11 +351,18 @@ func (s *Server) compareSweeps(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		reports = append(reports, r)
+		outputs, err := s.sweeps.Outputs(c.Request().Context(), id, nil, false)
+		if err != nil {
+			return err
+		}
+		reports, sides[i] = append(reports, r), sweep.Side{Setup: &w.Setup, Report: r, Outputs: outputs}
 		v.Sides = append(v.Sides, templates.SweepSide{Sweep: sweepItem(&w), Answer: answer(r)})
 	}
-	compared := sweep.Compare(reports[0], reports[1])
+	compared := sweep.Compare(sides[0], sides[1])
 	v.Warnings = compared.Warning
+	if compared.Paired > 0 {
+		v.Facts = append(v.Facts, templates.Fact{Name: "Compared in pairs", Value: fmt.Sprintf("%d prompts that both have", compared.Paired)})
+	}
 	v.Facts = append(v.Facts, templates.Fact{Name: "Best λ, second less first", Value: interval(compared.Lambda)})
 	for _, both := range compared.Rewards {
 		v.Facts = append(v.Facts, templates.Fact{Name: both.Name + " at its best, second less first", Value: interval(both.Best)})
@@ -407,27 +371,10 @@ func (s *Server) compareSweeps(c echo.Context) error {
 		for _, p := range both.Points {
 			table.Rows = append(table.Rows, templates.CompareRow{
 				Lambda: p.Lambda, First: interval(p.First), Second: interval(p.Second), Difference: interval(p.Difference),
-				Clear: p.Difference != nil && p.Difference.Clear(),
+				Clear: p.Sure,
 			})
 		}
 		v.Tables = append(v.Tables, table)
 	}
 	return s.page(c, http.StatusOK, v)
-}
-
-// bothPlot draws a reward of two sweeps over λ, the second one dashed.
-func bothPlot(reports []*sweep.Report, name string) templates.Plot {
-	p := curvePlot(reports[0], reports[0].Reward(name))
-	second := curvePlot(reports[1], reports[1].Reward(name))
-	p.Marks = p.Marks[:0]
-	for _, l := range second.Lines {
-		l.Kind = "second"
-		p.Lines = append(p.Lines, l)
-	}
-	p.Bands = append(p.Bands, second.Bands...)
-	for _, d := range second.Points {
-		d.Kind = "second"
-		p.Points = append(p.Points, d)
-	}
-	return p
 }

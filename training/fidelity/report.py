@@ -283,7 +283,8 @@ What can be the reason for a difference is told apart in three ways. *Decoding*:
 records; with it as a weight the same replies estimate, roughly with so few to a prompt, what mixing whole replies would give, and the rest of the difference is *training*: the models are
 not the optima for their β, which is all that the theory asks of them. The optimum for β has log π/π_ref = r/β − log Z, so the slope of a model's log-ratio
 on the reward, over replies to one prompt, says which β it stands for. And no model can have a larger E[r] − β KL than the optimum for β. For exact optima and
-whole replies the theory is an identity: it leaves nothing to be the reason.
+whole replies the theory is an identity: it leaves nothing to be the reason. Sweeps draw the curve of whole replies beside their own
+([Whole replies](sweeps.md#what-a-sweep-says-about-itself)): "of which decoding" below is the difference of the two.
 
 ## Reward against λ
 

@@ -11,6 +11,7 @@ import (
 type Plot struct {
 	Title   string // names the plot to those who do not see it
 	X, Y    string // what the axes show
+	Key     string // what the lines are, if there are several
 	Bands   []PlotBand
 	Lines   []PlotLine
 	Points  []PlotPoint

@@ -234,6 +234,7 @@ type SweepTicket struct {
 	Sweep    SweepItem
 	Answer   string
 	Facts    []Fact
+	Warnings []string // what is to be known before the answer is believed
 	Sections []TicketSection
 }
 
