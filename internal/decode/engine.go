@@ -239,7 +239,7 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 		return nil, err
 	}
 	if req.SeedByPrompt {
-		req.Seed = promptSeed(req.Seed, prompt)
+		req.Seed = PromptSeed(req.Seed, prompt)
 	}
 	j := &Job{engine: e, request: req, prompt: prompt, emit: emit, done: make(chan struct{})}
 	if req.Encode {

@@ -201,12 +201,17 @@ func (s *Server) complete(c echo.Context, parse func([]byte, openai.Resolve) (*o
 	}
 	reply := openai.NewReply(call, prefix+requestID(c), s.now().Unix(), s.build)
 	defer func() { done(reply.Usage().Total) }()
-	if call.Stream {
-		return s.streamCompletion(c, reply)
-	}
-	if err := s.gather(c.Request().Context(), reply); err != nil {
+	runs, err := s.callRuns(who, call)
+	if err != nil {
 		return err
 	}
+	if call.Stream {
+		return s.streamCompletion(c, reply, runs)
+	}
+	if err := s.gather(c.Request().Context(), reply, runs); err != nil {
+		return err
+	}
+	runs.tell(c)
 	if call.Chat {
 		return c.JSON(http.StatusOK, reply.ChatCompletion(s.beta(call)))
 	}
@@ -236,19 +241,18 @@ func (s *Server) admitCall(who *client, call *openai.Call) (done func(tokens int
 }
 
 // gather decodes a call to its end.
-func (s *Server) gather(ctx context.Context, reply *openai.Reply) error {
+func (s *Server) gather(ctx context.Context, reply *openai.Reply, runs callRuns) error {
 	call := reply.Call
 	if err := s.scoreCall(ctx, reply); err != nil {
 		return err
 	}
-	if call.GreedyNext() {
+	if call.GreedyNext() && !call.Store {
 		reply.Next(func(t decode.Token) bool { return s.endsReply(ctx, call, t) })
 		return nil
 	}
 	var mu sync.Mutex // guards reply
-	requests := call.Requests()
-	err := s.eachPrompt(ctx, len(requests), func(ctx context.Context, i int) error {
-		return s.decodeAll(ctx, call.Pair, requests[i], func(e decode.Event) {
+	err := s.eachPrompt(ctx, runs.len(), func(ctx context.Context, i int) error {
+		return runs.decode(ctx, i, func(e decode.Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			reply.Event(i, e)
@@ -313,11 +317,10 @@ func (s *Server) await(ctx context.Context, job session.Job) error {
 }
 
 // streamCompletion sends a call's chunks as they come.
-func (s *Server) streamCompletion(c echo.Context, reply *openai.Reply) error {
+func (s *Server) streamCompletion(c echo.Context, reply *openai.Reply, runs callRuns) error {
 	ctx, cancel := context.WithCancel(c.Request().Context())
 	defer cancel()
 	call := reply.Call
-	requests := call.Requests()
 	type told struct {
 		prompt int
 		event  decode.Event
@@ -327,8 +330,8 @@ func (s *Server) streamCompletion(c echo.Context, reply *openai.Reply) error {
 	started := make(chan struct{}) // once the first run was admitted, or all have failed
 	var once sync.Once
 	go func() {
-		ended <- s.eachPrompt(ctx, len(requests), func(ctx context.Context, i int) error {
-			return s.decodeAll(ctx, call.Pair, requests[i], func(e decode.Event) {
+		ended <- s.eachPrompt(ctx, runs.len(), func(ctx context.Context, i int) error {
+			return runs.decode(ctx, i, func(e decode.Event) {
 				once.Do(func() { close(started) })
 				select {
 				case events <- told{i, e}:
@@ -347,6 +350,7 @@ func (s *Server) streamCompletion(c echo.Context, reply *openai.Reply) error {
 		}
 		ended <- nil
 	}
+	runs.tell(c)
 	out := newEventStream(c, s.patience)
 	beta := s.beta(call)
 	if call.Chat {

@@ -332,8 +332,6 @@ func TestAPIErrors(t *testing.T) {
 
 func TestAPIKeys(t *testing.T) {
 	w := newWorld(t, setup{auth: AuthPassword})
-	// The world has no keys unless it is told to.
-	w.Server.keys = w.store
 	make := func(name string, expires time.Time, limits apikey.Limits) string {
 		k, secret, err := apikey.New(name, "", expires, limits, w.clock.now())
 		if err != nil {
@@ -383,26 +381,36 @@ func TestAPIClientsThatLeave(t *testing.T) {
 	w := newWorld(t, setup{delay: 5 * time.Millisecond})
 	before := runtime.NumGoroutine()
 	for _, more := range []string{`,"stream":true`, ""} {
-		ctx, cancel := context.WithCancel(t.Context())
-		r, err := http.NewRequestWithContext(ctx, "POST", w.http.URL+"/v1/completions", strings.NewReader(`{"model":"table","prompt":"abc","max_tokens":1000,"n":4,"logit_bias":{"1":-100,"2":-100,"0":-100}`+more+`}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		left := make(chan struct{})
-		go func() {
-			defer close(left)
-			if answer, err := http.DefaultClient.Do(r); err == nil {
-				_, _ = io.Copy(io.Discard, answer.Body)
-				answer.Body.Close()
-			}
-		}()
-		w.until(func() bool { return w.models.engine.Counters().Lanes == 4 })
-		cancel()
-		<-left
-		w.until(func() bool { return w.models.engine.Counters().Lanes == 0 })
+		w.leave(`{"model":"table","prompt":"abc","max_tokens":1000,"n":4,"logit_bias":{"1":-100,"2":-100,"0":-100}`+more+`}`, 4)
 	}
 	http.DefaultClient.CloseIdleConnections()
 	w.until(func() bool { return runtime.NumGoroutine() <= before+5 })
+}
+
+// leave posts a body to /v1/completions, goes away once so many lanes are being decoded, and waits until there are none.
+func (w *world) leave(body string, lanes int, header ...string) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, "POST", w.http.URL+"/v1/completions", strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		if answer, err := http.DefaultClient.Do(r); err == nil {
+			_, _ = io.Copy(io.Discard, answer.Body)
+			answer.Body.Close()
+		}
+	}()
+	w.until(func() bool { return w.models.engine.Counters().Lanes == lanes })
+	cancel()
+	<-left
+	w.until(func() bool { return w.models.engine.Counters().Lanes == 0 })
 }
 
 // until waits for something to become true.
