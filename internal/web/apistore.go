@@ -130,7 +130,10 @@ func (r *keptRuns) spec(ctx context.Context, i int) (session.Spec, error) {
 	if err != nil {
 		return spec, err
 	}
-	spec.Seed = decode.PromptSeed(request.Seed, given.Tokens)
+	spec.Seed = request.Seed
+	if request.SeedByPrompt {
+		spec.Seed = decode.PromptSeed(request.Seed, given.Tokens)
+	}
 	kept, err := keptPrompt(&spec, request.Prompt, given.Pieces)
 	if err != nil {
 		return spec, err
