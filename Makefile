@@ -5,6 +5,7 @@
 #   make build    bin/realign
 #   make lint     formatting, vet, staticcheck, generated code, known vulnerabilities
 #   make e2e      the browser tests
+#   make clients  real clients of the API, the two smallest, from their registries
 #   make bench    the engine against bare forward passes, shared work against separate runs, and Realign against
 #                 transformers, on both pairs (PYTHON=… names a Python with training/requirements.txt)
 #   make gpu-backend  llama.cpp for GPUs, BACKEND=vulkan (the default), cuda or hip: see docs/gpu.md
@@ -13,7 +14,7 @@
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 
-.PHONY: build run test test-go test-web lint generated web e2e bench gpu-backend gpu-test smollm2 setup clean
+.PHONY: build run test test-go test-web lint generated web e2e clients bench gpu-backend gpu-test smollm2 setup clean
 .DEFAULT_GOAL := build
 
 # llama.cpp is compiled with flags of its own: see scripts/cgo.
@@ -48,7 +49,7 @@ test: test-go test-web
 test-go: build
 	$(cgo) go vet ./...
 	go test -race -timeout 20m $(others)
-	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable' ./internal/web
+	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable|EqualsDecode' ./internal/web
 	go test -timeout 20m -run 'Covered|Flat|Active' ./internal/study
 	go test -timeout 20m -run 'Coverage|Reweighting|Refinement' ./internal/sweep
 	$(cgo) go test -timeout 20m $(linked)
@@ -77,6 +78,9 @@ generated: web
 e2e: build
 	@scripts/setup web e2e
 	npm run e2e --silent
+
+clients: build
+	scripts/clients/run openai-python openai-node
 
 PYTHON ?= python3
 larger = $(wildcard models/smollm2/base/*.gguf)
