@@ -66,6 +66,7 @@ func (w *world) lanes(r decode.Request) (texts []string) {
 func TestAPIEqualsTheEngine(t *testing.T) {
 	w := newWorld(t, setup{})
 	var a openai.ChatCompletion
+	var b openai.Completion
 	w.call("/v1/chat/completions", `{"model":"table:warm","messages":[{"role":"user","content":"abcab"}],"lambda":[0,0.5,1,2],"n":2,"seed":5,"max_tokens":20,"temperature":0.9,"realign":true,"return_token_ids":true,"logprobs":true,"top_logprobs":2}`, 200, &a)
 	if len(a.Choices) != 8 || a.Object != "chat.completion" || a.Usage.Completion == 0 || a.Usage.Total != a.Usage.Prompt+a.Usage.Completion {
 		t.Fatalf("%+v", a)
@@ -82,6 +83,15 @@ func TestAPIEqualsTheEngine(t *testing.T) {
 		if len(c.TokenIDs) != len(c.Logprobs.Content) || len(c.Realign.Tokens) != len(c.TokenIDs) || c.Realign.Totals == nil || len(c.Logprobs.Content[0].Top) != 2 {
 			t.Errorf("choice %d: %+v", i, c)
 		}
+	}
+	// The seed itself, as the playground takes it.
+	w.call("/v1/completions", `{"model":"table:warm@0.5","prompt":"abcab","seed":5,"seed_by_prompt":false,"max_tokens":20,"temperature":0.9,"repeat_penalty":1.2,"penalty_window":3,"ignore_eos":true,"realign":true}`, 200, &b)
+	plain := decode.Request{
+		Aligned: []string{"warm"}, Prompt: decode.Prompt{Text: "abcab"}, Seed: 5, Lanes: []decode.Lane{{Lambda: decode.Vector{0.5}}},
+		Sampling: decode.Sampling{MaxTokens: 20, Temperature: 0.9, TopP: 1, RepeatPenalty: 1.2, PenaltyWindow: 3, IgnoreEnd: true},
+	}
+	if texts := w.lanes(plain); b.Choices[0].Text != texts[0] || *b.Choices[0].Realign.Seed != 5 || len(b.Choices[0].Realign.Tokens) != 20 {
+		t.Errorf("%+v, the engine says %q", b.Choices[0], texts)
 	}
 	if b := a.Choices[2].Realign.Beta; b == nil || *b != 0.2 {
 		t.Errorf("effective β at 0.5: %v", b)

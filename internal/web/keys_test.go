@@ -146,6 +146,12 @@ func TestAPIStore(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 
+	// With the seed as it is, the session has that seed.
+	h = w.call("/v1/completions", `{"model":"table@0.5","prompt":"abcab","max_tokens":3,"seed":77,"seed_by_prompt":false,"store":true}`, 200, nil, "Authorization", "Bearer "+secret)
+	if runs, err = w.store.Runs(ctx, p.id(), h.Get(sessionHeader)); err != nil || len(runs) != 1 || runs[0].Spec.Seed != 77 {
+		t.Errorf("%+v, %v", runs, err)
+	}
+
 	// What no session can be made of is refused at the field, and nothing is kept of it.
 	k, plain, err := apikey.New("shell", "", time.Time{}, apikey.Limits{}, w.clock.now())
 	if err == nil {
@@ -169,7 +175,7 @@ func TestAPIStore(t *testing.T) {
 			t.Errorf("%s: %+v", test.name, e.Error)
 		}
 	}
-	if n := len(sessions()); n != 4 {
+	if n := len(sessions()); n != 5 {
 		t.Errorf("%d sessions after refusals", n)
 	}
 	for _, text := range []string{"bacbab", "acbbca", "abcab", passing.Choices[0].Message.Content, secret} {
