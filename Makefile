@@ -7,6 +7,7 @@
 #   make e2e      the browser tests
 #   make memory   the peak of the server's memory, whatever is sent to it (minutes; needs /proc)
 #   make soak     a server and its workers killed, cut off, out of disk and told to stop, again and again (not in CI)
+#   make clients  real clients of the API, the two smallest, from their registries
 #   make bench    the engine against bare forward passes, shared work against separate runs, and Realign against
 #                 transformers, on both pairs (PYTHON=… names a Python with training/requirements.txt)
 #   make gpu-backend  llama.cpp for GPUs, BACKEND=vulkan (the default), cuda or hip: see docs/gpu.md
@@ -15,7 +16,7 @@
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 
-.PHONY: build run test test-go test-web lint generated web e2e memory soak bench gpu-backend gpu-test smollm2 setup clean
+.PHONY: build run test test-go test-web lint generated web e2e clients memory soak bench gpu-backend gpu-test smollm2 setup clean
 .DEFAULT_GOAL := build
 
 # llama.cpp is compiled with flags of its own: see scripts/cgo.
@@ -51,7 +52,7 @@ test-go: build
 	$(cgo) go vet ./...
 	@scripts/setup postgres
 	scripts/postgres go test -race -timeout 20m $(others)
-	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable|Latency|Hostile' ./internal/web
+	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable|Latency|Hostile|EqualsDecode' ./internal/web
 	go test -timeout 20m -run 'Covered|Flat|Active' ./internal/study
 	go test -timeout 20m -run 'Coverage|Reweighting|Refinement' ./internal/sweep
 	$(cgo) go test -timeout 20m $(linked)
@@ -89,6 +90,9 @@ soak: build
 e2e: build
 	@scripts/setup web e2e
 	npm run e2e --silent
+
+clients: build
+	scripts/clients/run openai-python openai-node
 
 PYTHON ?= python3
 larger = $(wildcard models/smollm2/base/*.gguf)

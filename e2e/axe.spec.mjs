@@ -31,7 +31,7 @@ before(async () => {
   const drafted = await draftStudy(page, "A draft");
   cookies = await context.cookies();
   addresses = {
-    playground: "/", session, comparison, sessions: "/sessions", "sessions-none": "/sessions?q=nothing", shares: "/shares", pairs: "/pairs", pair: "/pairs/demo",
+    playground: "/", session, comparison, sessions: "/sessions", "sessions-none": "/sessions?q=nothing", shares: "/shares", keys: "/keys", pairs: "/pairs", pair: "/pairs/demo",
     studies: "/studies", "study-new": "/studies/new", "study-draft": drafted, "study-open": study.page, "study-edit": `${drafted}/edit`,
     "rate-join": study.invite, ...study.previews,
     sweeps: "/sweeps", "sweep-new": "/sweeps/new", sweep: swept[0], "sweep-table": `${swept[0]}/table?sort=1`, "sweep-prompt": `${swept[0]}/prompts/1`,

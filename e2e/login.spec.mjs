@@ -10,7 +10,7 @@ const login = (page) => new URL(page.url()).pathname === "/login";
 
 test("nothing but the login page is shown to who has not logged in", async () => {
   const { page, context, troubles } = await freshPage(browser);
-  for (const path of ["/", "/sessions", "/shares", "/pairs", "/pairs/demo", "/s/none"]) {
+  for (const path of ["/", "/sessions", "/shares", "/keys", "/pairs", "/pairs/demo", "/s/none"]) {
     await page.goto(server.base + path);
     assert.ok(login(page), `${path} leads to ${page.url()}`);
   }

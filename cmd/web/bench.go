@@ -25,7 +25,7 @@ type benchCommand struct {
 	Pair   string   `default:"demo" placeholder:"NAME" help:"Pair of models."`
 	Pairs  int      `default:"20" help:"Times that each of two things is timed, in turns."`
 	Tokens int      `default:"100" help:"Tokens of a lane; maps have 40."`
-	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,guesses,lanes,prefix,map,busy" help:"Tables to print: ${enum}. Default: all."`
+	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,guesses,lanes,prefix,map,busy,api" help:"Tables to print: ${enum}. Default: all."`
 }
 
 var (
@@ -77,10 +77,7 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 	never := r // on the same models: one of the two is always idle
 	never.engine = decode.NewEngine(models, decode.Config{Kernel: h.kernel, Speculation: decode.Never})
 	defer never.engine.Close()
-	tables := []struct {
-		name, head, a, b string
-		rows             []timed
-	}{
+	tables := []table{
 		{"rows", "κ(n): a pass of n rows ÷ a pass of one, on all threads", "this", "one row", passes(models.Reference(), aligned)},
 		{"models", "two models ÷ one", "two", "one", r.models(&never)},
 		{"guesses", "guesses where they pay ÷ none", "guesses", "none", r.guesses(&never)},
@@ -88,6 +85,14 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 		{"prefix", "first token of a repeated prompt of 400 tokens ÷ of a new one", "repeated", "new", r.repeated()},
 		{"map", "λ-map of [0, 2] to 40 tokens ÷ 21 runs", "map", "runs", r.mapped()},
 		{"busy", "time beside a busy program on every processor ÷ without", "beside", "without", r.busy()},
+	}
+	if c.prints("api") {
+		s, err := c.startServer(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.stop()
+		tables = append(tables, table{"api", "the API of a server ÷ the engine alone, as realign decode has it", "API", "engine", r.api(s, p.Name)})
 	}
 	for _, t := range tables {
 		if !c.prints(t.name) {
@@ -103,6 +108,12 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 		}
 	}
 	return nil
+}
+
+// table is what is timed for one table of the output.
+type table struct {
+	name, head, a, b string
+	rows             []timed
 }
 
 // bare prints how the engine compares with its bare passes.

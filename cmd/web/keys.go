@@ -104,14 +104,7 @@ func (c *keysList) Run(ctx context.Context, h host) error {
 	w := tabwriter.NewWriter(h.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tSTATE\tMADE\tLAST USED\tEXPIRES\tREQUESTS/MIN\tTOKENS/MIN\tLANES")
 	for _, k := range keys {
-		state := "good"
-		switch {
-		case !k.RevokedAt.IsZero():
-			state = "revoked"
-		case k.Check(now) != nil:
-			state = "expired"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.Name, state, day(k.CreatedAt, ""), day(k.UsedAt, "never"), day(k.ExpiresAt, "never"), limit(k.Requests), limit(k.Tokens), limit(k.Lanes))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.Name, k.State(now), day(k.CreatedAt, ""), day(k.UsedAt, "never"), day(k.ExpiresAt, "never"), limit(k.Requests), limit(k.Tokens), limit(k.Lanes))
 	}
 	return w.Flush()
 }

@@ -86,12 +86,23 @@ func (k *Key) Check(now time.Time) error {
 	return nil
 }
 
+// State is "good", or why a key may not be used: "revoked" or "expired".
+func (k *Key) State(now time.Time) string {
+	switch {
+	case !k.RevokedAt.IsZero():
+		return "revoked"
+	case k.Check(now) != nil:
+		return "expired"
+	}
+	return "good"
+}
+
 // Store keeps keys. What does not exist is NotFound.
 type Store interface {
 	// CreateKey keeps a key under its secret's hash. A name that is in use is Conflict.
 	CreateKey(ctx context.Context, k Key, hash string) error
 	KeyByHash(ctx context.Context, hash string) (Key, error)
-	Keys(ctx context.Context) ([]Key, error) // newest first
-	RevokeKey(ctx context.Context, name string, now time.Time) error
+	KeysOf(ctx context.Context, owner string) ([]Key, error) // one owner's, newest first
+	RevokeKeyOf(ctx context.Context, owner, id string, now time.Time) error
 	UseKey(ctx context.Context, id string, now time.Time) error
 }

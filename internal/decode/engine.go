@@ -233,7 +233,7 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 		return nil, err
 	}
 	if req.SeedByPrompt {
-		req.Seed = promptSeed(req.Seed, prompt)
+		req.Seed = PromptSeed(req.Seed, prompt)
 	}
 	j := &Job{engine: e, request: req, prompt: prompt, emit: emit, done: make(chan struct{}), stops: stopTokens(e.vocab, req.Sampling.Stop)}
 	if req.Encode {

@@ -53,8 +53,8 @@ var boundTable = func() (t [64]float64) {
 	return t
 }()
 
-// promptSeed is a seed for one prompt, made from the seed that many prompts share.
-func promptSeed(seed uint64, prompt []Token) uint64 {
+// PromptSeed is a seed for one prompt, made from the seed that many prompts share: what Request.SeedByPrompt decodes with.
+func PromptSeed(seed uint64, prompt []Token) uint64 {
 	k := splitMix(seed + golden)
 	for _, t := range prompt {
 		k = splitMix(k ^ (uint64(uint32(t))+1)*0xd1342543de82ef95)

@@ -195,3 +195,25 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A name that is taken is written so that it is read again, and never leads outside of the pairs' folder.
+func FuzzModel(f *testing.F) {
+	for _, name := range []string{"demo@1/6", "demo:warm@0.5+short@-1", "a:b@1e1", "../x@1", "a@0x1p3"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		m, err := ParseModel(name)
+		if err != nil {
+			if e := fault.Of(err); e.Kind != fault.Invalid || e.Field != "model" {
+				t.Errorf("%q: %v", name, err)
+			}
+			return
+		}
+		if again, err := ParseModel(m.String()); err != nil || !reflect.DeepEqual(again, m) {
+			t.Errorf("%q is written %q, and read %+v, %v", name, m, again, err)
+		}
+		if strings.ContainsAny(m.Pair, `/\,`) || strings.HasPrefix(m.Pair, ".") {
+			t.Errorf("%q names the pair %q", name, m.Pair)
+		}
+	})
+}

@@ -172,6 +172,9 @@ func (r *Reply) detail(c *Choice, beta float64) *Detail {
 		return nil
 	}
 	d := &Detail{Seed: r.started[c.Prompt].Seed}
+	if r.Call.RawSeed {
+		d.Seed = r.Call.Seed
+	}
 	if c.end != nil {
 		d.Totals = c.end.Totals
 	}

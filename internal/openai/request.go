@@ -22,6 +22,7 @@ type Call struct {
 
 	Sampling decode.Sampling
 	Seed     *uint64 // nil: any
+	RawSeed  bool    // the seed itself is decoded with, and not one that the prompt's tokens are mixed into
 	Owner    string  // whose call it is, for the models' cache of prompts
 	Client   string  // where it comes from, for serving clients in turn
 
@@ -164,6 +165,8 @@ func (c *Call) model(b *body, resolve Resolve, tokens int) error {
 	b.number("repetition_penalty", &s.RepeatPenalty) // vLLM's name
 	b.number("presence_penalty", &s.PresencePenalty)
 	b.number("frequency_penalty", &s.FrequencyPenalty)
+	b.whole("penalty_window", &s.PenaltyWindow)
+	b.field("ignore_eos", &s.IgnoreEnd, "true or false")
 	s.Bias = b.bias()
 	s.Stop = nil
 	if stops := b.texts("stop"); len(stops) > 0 {
@@ -176,6 +179,9 @@ func (c *Call) model(b *body, resolve Resolve, tokens int) error {
 	c.PromptLogprobs = -1
 	b.whole("prompt_logprobs", &c.PromptLogprobs)
 	c.Seed = b.seed()
+	byPrompt := true
+	b.field("seed_by_prompt", &byPrompt, "true or false")
+	c.RawSeed = !byPrompt
 	c.Stream, c.Store = b.flag("stream"), b.flag("store")
 	c.TokenIDs, c.Details = b.flag("return_token_ids"), b.flag("realign")
 	var options struct {
@@ -371,7 +377,7 @@ func (c *Call) Requests() []decode.Request {
 			}
 		}
 		r.Sampling = c.Sampling
-		r.SeedByPrompt = true
+		r.SeedByPrompt = !c.RawSeed
 		r.Totals = c.Details
 		r.Trace = decode.Trace{Off: c.Logprobs < 0 && !c.Details, Alternatives: max(c.Logprobs, 0), Bytes: c.Logprobs >= 0}
 		all[i] = r

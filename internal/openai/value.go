@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
@@ -22,6 +23,9 @@ type body struct {
 // parseBody reads an object without two fields of one name and not deeper than OpenAI's are.
 func parseBody(data []byte) (*body, error) {
 	b := &body{fields: map[string]json.RawMessage{}, read: map[string]bool{}}
+	if !utf8.Valid(data) {
+		return nil, fault.Field("body", "is not valid UTF-8")
+	}
 	if depth(data) > maxDepth {
 		return nil, fault.Field("body", "is nested deeper than %d", maxDepth)
 	}

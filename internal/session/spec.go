@@ -29,6 +29,10 @@ type Spec struct {
 	Seed         uint64          `json:"seed,string"`
 	Alternatives int             `json:"alternatives"`
 
+	// What the log has beyond that: the bytes of each token, and sums over each lane in its end event.
+	Bytes  bool `json:"bytes,omitempty"`
+	Totals bool `json:"totals,omitempty"`
+
 	// History is the conversation before the prompt. Start resolves it from Parent where there is one.
 	History []decode.Message `json:"history,omitempty"`
 
@@ -136,7 +140,8 @@ func (s *Spec) Request(run string, lanes []decode.Lane) decode.Request {
 		Map:      s.Map,
 		Sampling: s.Sampling,
 		Seed:     s.Seed,
-		Trace:    decode.Trace{Alternatives: s.Alternatives},
+		Trace:    decode.Trace{Alternatives: s.Alternatives, Bytes: s.Bytes},
+		Totals:   s.Totals,
 	}
 }
 

@@ -57,8 +57,17 @@ func (s *Store) KeyByHash(ctx context.Context, hash string) (apikey.Key, error) 
 
 // Keys lists all keys, newest first.
 func (s *Store) Keys(ctx context.Context) ([]apikey.Key, error) {
+	return s.keys(ctx, func(q *bun.SelectQuery) *bun.SelectQuery { return q })
+}
+
+// KeysOf lists one owner's keys, newest first.
+func (s *Store) KeysOf(ctx context.Context, owner string) ([]apikey.Key, error) {
+	return s.keys(ctx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("k.owner = ?", owner) })
+}
+
+func (s *Store) keys(ctx context.Context, which func(*bun.SelectQuery) *bun.SelectQuery) ([]apikey.Key, error) {
 	var rows []keyRow
-	if err := s.read.NewSelect().Model(&rows).OrderExpr("k.created_at DESC, k.id").Scan(ctx); err != nil {
+	if err := s.read.NewSelect().Model(&rows).Apply(which).OrderExpr("k.created_at DESC, k.id").Scan(ctx); err != nil {
 		return nil, wrap(err, "list the keys")
 	}
 	keys := make([]apikey.Key, len(rows))
@@ -76,6 +85,18 @@ func (s *Store) RevokeKey(ctx context.Context, name string, now time.Time) error
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
 		return fault.New(fault.NotFound, "there is no key called %.80q that could be revoked", name)
+	}
+	return nil
+}
+
+// RevokeKeyOf ends a key of an owner's, by its id.
+func (s *Store) RevokeKeyOf(ctx context.Context, owner, id string, now time.Time) error {
+	result, err := s.write.NewUpdate().Model((*keyRow)(nil)).Set("revoked_at = ?", now.UnixMicro()).Where("id = ? AND owner = ? AND revoked_at IS NULL", id, owner).Exec(ctx)
+	if err != nil {
+		return wrap(err, "revoke key %s", id)
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return fault.New(fault.NotFound, "you have no such key that could be revoked")
 	}
 	return nil
 }

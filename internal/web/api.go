@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -26,13 +27,14 @@ const (
 	apiAtOnce     = 8                // prompts of one call that are decoded at the same time
 	maxAPICalls   = 256              // of all clients, at the same time
 	apiEventRoom  = 8192             // events that wait for a client that reads slowly; one that lags more is dropped
+	apiBodyWait   = 30 * time.Second // for a request's body
 	apiPing       = 10 * time.Second // of silence, after which a stream says that it is alive
 	keyUseRounded = time.Minute      // how exactly the last use of a key is noted
 )
 
 // apiRoutes are OpenAI's API, and vLLM's three addresses about the tokenizer.
 func (s *Server) apiRoutes(e *echo.Echo) {
-	group := []echo.MiddlewareFunc{s.apiErrors, s.requireKey}
+	group := []echo.MiddlewareFunc{s.apiTimes, s.apiErrors, s.requireKey}
 	e.GET("/v1/models", s.listModels, group...)
 	e.GET("/v1/models/:model", s.showModel, group...)
 	e.POST("/v1/chat/completions", s.chatCompletions, group...)
@@ -41,7 +43,7 @@ func (s *Server) apiRoutes(e *echo.Echo) {
 	e.POST("/tokenize", s.tokenize, group...)
 	e.POST("/detokenize", s.detokenize, group...)
 	e.GET("/tokenizer_info", s.tokenizerInfo, group...)
-	e.GET("/v1/openapi.json", s.openAPI, s.apiErrors)
+	e.GET("/v1/openapi.json", s.openAPI, s.apiTimes, s.apiErrors)
 }
 
 // apiErrors answers errors as OpenAI's clients expect them.
@@ -63,8 +65,25 @@ func (s *Server) apiErrors(next echo.HandlerFunc) echo.HandlerFunc {
 		if status == http.StatusInternalServerError {
 			s.log.ErrorContext(c.Request().Context(), "the API failed", "request_id", requestID(c), "error", err)
 		}
-		return c.JSON(status, body)
+		return s.apiJSON(c, status, body)
 	}
+}
+
+// apiTimes replaces the times that the server gives a page: a call takes as long as its tokens do, so only its body and each
+// write of its answer have a limit. Not every writer has deadlines, hence no errors here.
+func (s *Server) apiTimes(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		control := http.NewResponseController(c.Response())
+		_ = control.SetReadDeadline(time.Now().Add(s.bodyWait))
+		_ = control.SetWriteDeadline(time.Time{})
+		return next(c)
+	}
+}
+
+// apiJSON answers a call.
+func (s *Server) apiJSON(c echo.Context, status int, v any) error {
+	_ = http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(answerWait))
+	return c.JSON(status, v)
 }
 
 // client is who makes a call of the API.
@@ -123,16 +142,21 @@ func hasKeyForm(secret string) bool {
 
 func apiClient(c echo.Context) *client { return c.Get(clientKey).(*client) }
 
-// apiBody reads a request's body within the limit.
-func apiBody(c echo.Context) ([]byte, error) {
+// apiBody reads a request's body within the limits of size and time. From then on a read means that the client is gone, and
+// has no deadline.
+func (s *Server) apiBody(c echo.Context) ([]byte, error) {
 	data, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, maxAPIBody))
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return nil, fault.Field("body", "is larger than the %d bytes the server accepts", maxAPIBody)
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, fault.Field("body", "did not arrive within %v", s.bodyWait)
+	}
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "the body cannot be read")
 	}
+	_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Time{})
 	return data, nil
 }
 
@@ -182,7 +206,7 @@ func (s *Server) completions(c echo.Context) error {
 
 // complete answers a call for completions, at once or as a stream.
 func (s *Server) complete(c echo.Context, parse func([]byte, openai.Resolve) (*openai.Call, error), prefix string) error {
-	data, err := apiBody(c)
+	data, err := s.apiBody(c)
 	if err != nil {
 		return err
 	}
@@ -202,16 +226,21 @@ func (s *Server) complete(c echo.Context, parse func([]byte, openai.Resolve) (*o
 	}
 	reply := openai.NewReply(call, prefix+requestID(c), s.now().Unix(), s.build)
 	defer func() { done(reply.Usage().Total) }()
-	if call.Stream {
-		return s.streamCompletion(c, reply)
-	}
-	if err := s.gather(c.Request().Context(), reply); err != nil {
+	runs, err := s.callRuns(who, call)
+	if err != nil {
 		return err
 	}
-	if call.Chat {
-		return c.JSON(http.StatusOK, reply.ChatCompletion(s.beta(call)))
+	if call.Stream {
+		return s.streamCompletion(c, reply, runs)
 	}
-	return c.JSON(http.StatusOK, reply.Completion(s.beta(call)))
+	if err := s.gather(c.Request().Context(), reply, runs); err != nil {
+		return err
+	}
+	runs.tell(c)
+	if call.Chat {
+		return s.apiJSON(c, http.StatusOK, reply.ChatCompletion(s.beta(call)))
+	}
+	return s.apiJSON(c, http.StatusOK, reply.Completion(s.beta(call)))
 }
 
 // admitCall takes a client's places for a call. The caller says at its end what it cost in tokens.
@@ -237,19 +266,18 @@ func (s *Server) admitCall(who *client, call *openai.Call) (done func(tokens int
 }
 
 // gather decodes a call to its end.
-func (s *Server) gather(ctx context.Context, reply *openai.Reply) error {
+func (s *Server) gather(ctx context.Context, reply *openai.Reply, runs callRuns) error {
 	call := reply.Call
 	if err := s.scoreCall(ctx, reply); err != nil {
 		return err
 	}
-	if call.GreedyNext() {
+	if call.GreedyNext() && !call.Store {
 		reply.Next(func(t decode.Token) bool { return s.endsReply(ctx, call, t) })
 		return nil
 	}
 	var mu sync.Mutex // guards reply
-	requests := call.Requests()
-	err := s.eachPrompt(ctx, len(requests), func(ctx context.Context, i int) error {
-		return s.decodeAll(ctx, call.Pair, requests[i], func(e decode.Event) {
+	err := s.eachPrompt(ctx, runs.len(), func(ctx context.Context, i int) error {
+		return runs.decode(ctx, i, func(e decode.Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			reply.Event(i, e)
@@ -314,11 +342,10 @@ func (s *Server) await(ctx context.Context, job session.Job) error {
 }
 
 // streamCompletion sends a call's chunks as they come.
-func (s *Server) streamCompletion(c echo.Context, reply *openai.Reply) error {
+func (s *Server) streamCompletion(c echo.Context, reply *openai.Reply, runs callRuns) error {
 	ctx, cancel := context.WithCancel(c.Request().Context())
 	defer cancel()
 	call := reply.Call
-	requests := call.Requests()
 	type told struct {
 		prompt int
 		event  decode.Event
@@ -328,8 +355,8 @@ func (s *Server) streamCompletion(c echo.Context, reply *openai.Reply) error {
 	started := make(chan struct{}) // once the first run was admitted, or all have failed
 	var once sync.Once
 	go func() {
-		ended <- s.eachPrompt(ctx, len(requests), func(ctx context.Context, i int) error {
-			return s.decodeAll(ctx, call.Pair, requests[i], func(e decode.Event) {
+		ended <- s.eachPrompt(ctx, runs.len(), func(ctx context.Context, i int) error {
+			return runs.decode(ctx, i, func(e decode.Event) {
 				once.Do(func() { close(started) })
 				select {
 				case events <- told{i, e}:
@@ -348,6 +375,7 @@ func (s *Server) streamCompletion(c echo.Context, reply *openai.Reply) error {
 		}
 		ended <- nil
 	}
+	runs.tell(c)
 	out := newEventStream(c, s.patience)
 	beta := s.beta(call)
 	if call.Chat {

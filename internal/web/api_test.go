@@ -66,6 +66,7 @@ func (w *world) lanes(r decode.Request) (texts []string) {
 func TestAPIEqualsTheEngine(t *testing.T) {
 	w := newWorld(t, setup{})
 	var a openai.ChatCompletion
+	var b openai.Completion
 	w.call("/v1/chat/completions", `{"model":"table:warm","messages":[{"role":"user","content":"abcab"}],"lambda":[0,0.5,1,2],"n":2,"seed":5,"max_tokens":20,"temperature":0.9,"realign":true,"return_token_ids":true,"logprobs":true,"top_logprobs":2}`, 200, &a)
 	if len(a.Choices) != 8 || a.Object != "chat.completion" || a.Usage.Completion == 0 || a.Usage.Total != a.Usage.Prompt+a.Usage.Completion {
 		t.Fatalf("%+v", a)
@@ -82,6 +83,15 @@ func TestAPIEqualsTheEngine(t *testing.T) {
 		if len(c.TokenIDs) != len(c.Logprobs.Content) || len(c.Realign.Tokens) != len(c.TokenIDs) || c.Realign.Totals == nil || len(c.Logprobs.Content[0].Top) != 2 {
 			t.Errorf("choice %d: %+v", i, c)
 		}
+	}
+	// The seed itself, as the playground takes it.
+	w.call("/v1/completions", `{"model":"table:warm@0.5","prompt":"abcab","seed":5,"seed_by_prompt":false,"max_tokens":20,"temperature":0.9,"repeat_penalty":1.2,"penalty_window":3,"ignore_eos":true,"realign":true}`, 200, &b)
+	plain := decode.Request{
+		Aligned: []string{"warm"}, Prompt: decode.Prompt{Text: "abcab"}, Seed: 5, Lanes: []decode.Lane{{Lambda: decode.Vector{0.5}}},
+		Sampling: decode.Sampling{MaxTokens: 20, Temperature: 0.9, TopP: 1, RepeatPenalty: 1.2, PenaltyWindow: 3, IgnoreEnd: true},
+	}
+	if texts := w.lanes(plain); b.Choices[0].Text != texts[0] || *b.Choices[0].Realign.Seed != 5 || len(b.Choices[0].Realign.Tokens) != 20 {
+		t.Errorf("%+v, the engine says %q", b.Choices[0], texts)
 	}
 	if b := a.Choices[2].Realign.Beta; b == nil || *b != 0.2 {
 		t.Errorf("effective β at 0.5: %v", b)
@@ -332,8 +342,6 @@ func TestAPIErrors(t *testing.T) {
 
 func TestAPIKeys(t *testing.T) {
 	w := newWorld(t, setup{auth: AuthPassword})
-	// The world has no keys unless it is told to.
-	w.Server.keys = w.store
 	make := func(name string, expires time.Time, limits apikey.Limits) string {
 		k, secret, err := apikey.New(name, "", expires, limits, w.clock.now())
 		if err != nil {
@@ -383,26 +391,36 @@ func TestAPIClientsThatLeave(t *testing.T) {
 	w := newWorld(t, setup{delay: 5 * time.Millisecond})
 	before := runtime.NumGoroutine()
 	for _, more := range []string{`,"stream":true`, ""} {
-		ctx, cancel := context.WithCancel(t.Context())
-		r, err := http.NewRequestWithContext(ctx, "POST", w.http.URL+"/v1/completions", strings.NewReader(`{"model":"table","prompt":"abc","max_tokens":1000,"n":4,"logit_bias":{"1":-100,"2":-100,"0":-100}`+more+`}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		left := make(chan struct{})
-		go func() {
-			defer close(left)
-			if answer, err := http.DefaultClient.Do(r); err == nil {
-				_, _ = io.Copy(io.Discard, answer.Body)
-				answer.Body.Close()
-			}
-		}()
-		w.until(func() bool { return w.models.engine.Counters().Lanes == 4 })
-		cancel()
-		<-left
-		w.until(func() bool { return w.models.engine.Counters().Lanes == 0 })
+		w.leave(`{"model":"table","prompt":"abc","max_tokens":1000,"n":4,"logit_bias":{"1":-100,"2":-100,"0":-100}`+more+`}`, 4)
 	}
 	http.DefaultClient.CloseIdleConnections()
 	w.until(func() bool { return runtime.NumGoroutine() <= before+5 })
+}
+
+// leave posts a body to /v1/completions, goes away once so many lanes are being decoded, and waits until there are none.
+func (w *world) leave(body string, lanes int, header ...string) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, "POST", w.http.URL+"/v1/completions", strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		if answer, err := http.DefaultClient.Do(r); err == nil {
+			_, _ = io.Copy(io.Discard, answer.Body)
+			answer.Body.Close()
+		}
+	}()
+	w.until(func() bool { return w.models.engine.Counters().Lanes == lanes })
+	cancel()
+	<-left
+	w.until(func() bool { return w.models.engine.Counters().Lanes == 0 })
 }
 
 // until waits for something to become true.

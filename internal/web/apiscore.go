@@ -212,7 +212,7 @@ func (s *Server) scorePrompt(ctx context.Context, pair string, r decode.Request)
 
 // scorePrompts answers POST /v1/score.
 func (s *Server) scorePrompts(c echo.Context) error {
-	data, err := apiBody(c)
+	data, err := s.apiBody(c)
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (s *Server) scorePrompts(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, answer)
+	return s.apiJSON(c, http.StatusOK, answer)
 }
 
 // endsReply reports whether a token ends a reply: it is then no text.

@@ -47,7 +47,7 @@ func (s *Server) listModels(c echo.Context) error {
 			}
 		}
 	}
-	return c.JSON(http.StatusOK, map[string]any{"object": "list", "data": list})
+	return s.apiJSON(c, http.StatusOK, map[string]any{"object": "list", "data": list})
 }
 
 func (s *Server) showModel(c echo.Context) error {
@@ -58,7 +58,7 @@ func (s *Server) showModel(c echo.Context) error {
 	if _, err := s.resolveModel(m); err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, apiModel{ID: m.String(), Object: "model", OwnedBy: "realign", Lambda: m.Lambda})
+	return s.apiJSON(c, http.StatusOK, apiModel{ID: m.String(), Object: "model", OwnedBy: "realign", Lambda: m.Lambda})
 }
 
 // encodePrompt turns a prompt into a pair's tokens.
@@ -93,7 +93,7 @@ func (s *Server) tokenizerOf(name string) (string, []string, error) {
 
 // tokenize answers POST /tokenize in vLLM's shape.
 func (s *Server) tokenize(c echo.Context) error {
-	data, err := apiBody(c)
+	data, err := s.apiBody(c)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (s *Server) tokenize(c echo.Context) error {
 	if asked.Prompt != nil {
 		p = decode.Prompt{Text: *asked.Prompt, Special: true, Bare: asked.Special != nil && !*asked.Special}
 		if p.Text == "" {
-			return c.JSON(http.StatusOK, answer)
+			return s.apiJSON(c, http.StatusOK, answer)
 		}
 	}
 	started, err := s.encodePrompt(c.Request().Context(), pair, aligned, p)
@@ -133,12 +133,12 @@ func (s *Server) tokenize(c echo.Context) error {
 			answer.Texts = append(answer.Texts, string(piece))
 		}
 	}
-	return c.JSON(http.StatusOK, answer)
+	return s.apiJSON(c, http.StatusOK, answer)
 }
 
 // detokenize answers POST /detokenize in vLLM's shape.
 func (s *Server) detokenize(c echo.Context) error {
-	data, err := apiBody(c)
+	data, err := s.apiBody(c)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (s *Server) detokenize(c echo.Context) error {
 			text = append(text, piece...)
 		}
 	}
-	return c.JSON(http.StatusOK, map[string]string{"prompt": string(text)})
+	return s.apiJSON(c, http.StatusOK, map[string]string{"prompt": string(text)})
 }
 
 // tokenizerInfo answers GET /tokenizer_info in vLLM's shape.
@@ -180,7 +180,7 @@ func (s *Server) tokenizerInfo(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, info)
+	return s.apiJSON(c, http.StatusOK, info)
 }
 
 //go:embed openapi.json

@@ -98,7 +98,7 @@ func newWorld(t testing.TB, s setup) *world {
 		Hub: w.hub, Sessions: w.store, Shelf: &session.Shelf{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, Desk: w.desk,
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
 		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse", Logins: w.store, Database: w.store, Proxies: s.proxies,
-		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store,
+		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store, Keys: w.store,
 	})
 	if err != nil {
 		t.Fatal(err)

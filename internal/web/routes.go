@@ -80,6 +80,11 @@ func (s *Server) routes() (http.Handler, error) {
 	s.apiRoutes(e)
 
 	change := []echo.MiddlewareFunc{in, form, checkForm}
+	if s.keys != nil {
+		e.GET("/keys", s.showKeys, page...)
+		e.POST("/keys", s.createKey, change...)
+		e.POST("/keys/:id/revoke", s.revokeKey, change...)
+	}
 	if s.sweeper != nil {
 		s.sweepRoutes(e, page, change, []echo.MiddlewareFunc{in, s.body(mostSweepBytes, promptCost), checkForm})
 	}

@@ -120,6 +120,7 @@ type Server struct {
 	handler http.Handler
 
 	patience time.Duration // how long a client may take for a frame
+	bodyWait time.Duration // and for the body of a call of the API
 
 	ctx    context.Context // ends the sockets
 	cancel context.CancelCauseFunc
@@ -164,8 +165,8 @@ func New(c Config) (*Server, error) {
 		verifies: newLimiter(10*time.Second, 6, 10_000, c.Now),
 		keys:     c.Keys, keyTries: newLimiter(10*time.Second, 20, 10_000, c.Now),
 		keyRequests: newBudget(c.Now), keyTokens: newBudget(c.Now), calls: newPlaces(maxAPICalls), scores: newScoreCache(),
-		patience: writeWait,
-		ctx:      ctx, cancel: cancel,
+		patience: writeWait, bodyWait: apiBodyWait,
+		ctx: ctx, cancel: cancel,
 		verifying: make(chan struct{}, 2),
 		sockets:   map[string]*seats{},
 		budgets:   newBudgets(),

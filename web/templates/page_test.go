@@ -95,7 +95,10 @@ func pages() map[string]templ.Component {
 			Layout: layout, Pairs: aPlayground().Pairs, Error: "is <b>hello</b>", Field: "pair", Config: "<script>alert(1)</script>",
 			Rewards: []RewardOption{{Name: "length", Title: "Length", About: "In a band.", Direction: "higher", Parameters: []RewardParameter{{Name: "low", Default: "24"}}}},
 		}.Page(),
-		"sweep":       SweepPage{Layout: layout, Live: aSweepLive()}.Page(),
+		"sweep": SweepPage{Layout: layout, Live: aSweepLive()}.Page(),
+		"keys": KeyList{Layout: layout, New: &NewKey{Name: "harness", Secret: "rk-secret", Base: "http://127.0.0.1:8080/v1"}, Keys: []Key{
+			{ID: "k1", Name: "harness", State: "good", Created: noon, Expires: noon.AddDate(0, 0, 7), Used: noon, Requests: 60, Lanes: 8}, {ID: "k2", Name: "old", State: "revoked", Created: noon, Revoked: noon},
+		}}.Page(),
 		"sweep-table": SweepTable{Layout: layout, Sweep: aSweep(), Columns: []SweepColumn{{Name: "length", Title: "Length"}}, Lambdas: []float64{0, 1}, Total: 60, First: 1, Number: 1, Pages: 2, Rows: []SweepRow{{Text: "<b>hello</b>", Cells: []SweepMean{{Mean: 1, Count: 1, Cells: 2}, {Cells: 1}}}}}.Page(),
 		"sweep-prompt": SweepPrompt{
 			Layout: layout, Sweep: aSweep(), Of: 2, Prompt: "<b>hello</b>", Rewards: []SweepColumn{{Title: "Length"}},

@@ -315,6 +315,34 @@ type Share struct {
 	Expired bool
 }
 
+// KeyList is "/keys".
+type KeyList struct {
+	Layout
+	Keys []Key
+	New  *NewKey // just made: the only time it is known, since keys are stored hashed
+}
+
+// NewKey is a key that was just made.
+type NewKey struct {
+	Name   string
+	Secret string
+	Base   string // absolute address of the API
+}
+
+// Key is a key with which a program uses the API. Limits of 0 are none.
+type Key struct {
+	ID       string
+	Name     string
+	State    string // good, expired or revoked
+	Created  time.Time
+	Expires  time.Time // zero: never
+	Revoked  time.Time // zero: it is not
+	Used     time.Time // zero: never
+	Requests int       // a minute
+	Tokens   int       // a minute
+	Lanes    int       // at the same time
+}
+
 // PairList is "/pairs".
 type PairList struct {
 	Layout

@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		"overlap":     testOverlap,
 		"at once":     testReserveAtOnce,
 		"archive":     testImportStudy,
+		"keys":        testKeys,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 // The playground: starts runs, follows them, steers their lanes. It owns the connection of its page and
 // joins the form above (compose) to the lanes below (lanes).
 
+import { Code } from "../code/code";
 import { Compose } from "../compose/compose";
 import { connect } from "../connection/connection";
 import { one, tell, typing } from "../dom/dom";
@@ -28,6 +29,7 @@ interface Asked {
 export class Playground implements StageEvents {
   private readonly compose: Compose;
   private readonly stage: Stage;
+  private readonly code: Code;
   private readonly share: Share;
   private readonly rename: Rename;
   private readonly connection: Connection;
@@ -55,6 +57,7 @@ export class Playground implements StageEvents {
     });
     this.stage = new Stage(page, this, this.betas, this.bounds);
     this.map = new MapRun(one(page, "[data-map-place]"), (message) => this.alert(message));
+    this.code = new Code(one<HTMLDetailsElement>(page, "[data-code]"), () => this.onScreen());
     this.share = new Share(one(page, "[data-share]"));
     this.rename = new Rename(one<HTMLDetailsElement>(page, "[data-rename]"), one(page, "[data-session-title]"),
       (title) => this.say(`The session is called ${title}.`));
@@ -115,6 +118,7 @@ export class Playground implements StageEvents {
       parent: this.compose.parent, history: this.compose.history, at: Date.now(),
     };
     save(localStorage, this.shownRun, draft);
+    this.code.draw();
     this.refresh();
   }
 
@@ -286,6 +290,14 @@ export class Playground implements StageEvents {
     spec.lanes = this.stage.columns.map((column, lane) => this.laneSpec(column, lane, spec));
     this.stopAll();
     this.ask(spec, [...this.stage.columns]);
+  }
+
+  /** What a run of the lanes on the bench would be asked for; null if there are none, or a field is wrong. */
+  private onScreen(): Spec | null {
+    const { spec, faults } = this.compose.read([]);
+    spec.lanes = this.stage.columns.map((column, lane) => ({ lane, lambda: vector(column.lambda), sample: column.sample }));
+    spec.history = this.compose.history;
+    return faults.length > 0 || spec.lanes.length === 0 ? null : spec;
   }
 
   private ask(spec: Spec, columns: Column[]): void {

@@ -1,0 +1,22 @@
+package web
+
+import (
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// A call may take longer than a request may take to arrive and a page to be sent.
+func TestAPICallsOutlastTheServersTimes(t *testing.T) {
+	w := newWorld(t, setup{delay: 20 * time.Millisecond})
+	short := httptest.NewUnstartedServer(w.Server)
+	short.Config.ReadTimeout, short.Config.WriteTimeout = 200*time.Millisecond, 300*time.Millisecond
+	short.Start()
+	defer short.Close()
+	w.http, short = short, w.http // the world closes the one it has
+	const body = `{"model":"table@0.5","prompt":"abc","max_tokens":60,"ignore_eos":true,"seed":1`
+	w.call("/v1/completions", body+`}`, 200, nil)
+	if data, _ := w.stream(body+`,"stream":true}`, "/v1/completions"); data[len(data)-1] != "[DONE]" || len(data) < 30 {
+		t.Errorf("the stream ends after %d messages", len(data))
+	}
+}
