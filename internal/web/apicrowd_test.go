@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -135,11 +134,6 @@ func descriptors() int {
 		return 0 // not Linux
 	}
 	return len(files)
-}
-
-func quantile(of []time.Duration, q float64) time.Duration {
-	slices.Sort(of)
-	return of[min(int(q*float64(len(of))), len(of)-1)]
 }
 
 // Many stream at the same time, some leave in the middle and some read slowly: nothing is left of them, and the others are

@@ -15,15 +15,15 @@ import (
 	"realign/internal/openai"
 )
 
-// hostile is a server as it runs, and what its clients are told.
-type hostile struct {
+// rawServer is a server as it runs, and what its clients are told.
+type rawServer struct {
 	t    *testing.T
 	addr string
 }
 
 // send writes bytes as they are, the last of them a little at a time where drip is set, and returns the status of the answer;
 // 0 where the connection was closed without one.
-func (h *hostile) send(bytes string, drip bool) int {
+func (h *rawServer) send(bytes string, drip bool) int {
 	h.t.Helper()
 	conn, err := net.Dial("tcp", h.addr)
 	if err != nil {
@@ -62,7 +62,7 @@ func post(path, body string, header ...string) string {
 func TestAPIHostile(t *testing.T) {
 	w := newWorld(t, setup{delay: 2 * time.Millisecond})
 	w.bodyWait = 500 * time.Millisecond
-	l, err := Listen("127.0.0.1:0")
+	l, err := Listen("127.0.0.1:0", Certificate{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestAPIHostile(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	h := &hostile{t: t, addr: l.Addr().String()}
+	h := &rawServer{t: t, addr: l.Addr().String()}
 
 	const quiet = `{"model":"table@0.5","prompt":"abc","max_tokens":300,"ignore_eos":true,"seed":1}`
 	var alone openai.Completion

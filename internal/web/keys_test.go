@@ -128,8 +128,10 @@ func TestAPIStore(t *testing.T) {
 	p.get("/s/"+all[0].ID, 200)
 
 	// The session survives its way through a file.
-	if e, err := session.ParseExport(strings.NewReader(exported)); err != nil || len(e.Runs) != 1 {
-		t.Errorf("%+v, %v", e, err)
+	if made, err := session.ImportSession(ctx, w.store, w.shelf.Signer, p.id(), strings.NewReader(exported), w.clock.now()); err != nil || made.Found[session.DecodedHere] != 1 {
+		t.Errorf("%+v, %v", made, err)
+	} else if err := w.store.DeleteSession(ctx, p.id(), made.Session.ID, w.clock.now()); err != nil {
+		t.Error(err)
 	}
 
 	// A batch is one session with a run a prompt; token ids are kept as their text; a stream is kept, too.
