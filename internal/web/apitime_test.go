@@ -11,6 +11,7 @@ func TestAPICallsOutlastTheServersTimes(t *testing.T) {
 	w := newWorld(t, setup{delay: 20 * time.Millisecond})
 	short := httptest.NewUnstartedServer(w.Server)
 	short.Config.ReadTimeout, short.Config.WriteTimeout = 200*time.Millisecond, 300*time.Millisecond
+	short.Config.IdleTimeout = time.Minute // connections are used again
 	short.Start()
 	defer short.Close()
 	w.http, short = short, w.http // the world closes the one it has
