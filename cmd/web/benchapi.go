@@ -84,8 +84,8 @@ func (r *rig) api(s *served, pair string) (list []timed) {
 		trace  decode.Trace
 		more   map[string]any
 	}{
-		{"at once, no trace", false, noTrace, nil},
 		{"streamed, no trace", true, noTrace, nil},
+		{"at once, no trace", false, noTrace, nil},
 		{"streamed, traced, with 5 alternatives", true, pageTrace, map[string]any{"logprobs": true, "top_logprobs": 5}},
 	} {
 		request := r.lanes(spread(8), way.trace)

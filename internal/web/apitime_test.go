@@ -14,7 +14,9 @@ func TestAPICallsOutlastTheServersTimes(t *testing.T) {
 	short.Config.IdleTimeout = time.Minute // connections are used again
 	short.Start()
 	defer short.Close()
-	w.http, short = short, w.http // the world closes the one it has
+	whole := w.http
+	w.http = short
+	defer func() { w.http = whole }() // which the world closes
 	const body = `{"model":"table@0.5","prompt":"abc","max_tokens":60,"ignore_eos":true,"seed":1`
 	w.call("/v1/completions", body+`}`, 200, nil)
 	if data, _ := w.stream(body+`,"stream":true}`, "/v1/completions"); data[len(data)-1] != "[DONE]" || len(data) < 30 {
