@@ -30,18 +30,6 @@ func (p *person) key(name string, fields ...string) string {
 	return m[1]
 }
 
-// id is the owner that the person's cookie names.
-func (p *person) id() string {
-	u, _ := url.Parse(p.w.http.URL)
-	for _, k := range p.http.Jar.Cookies(u) {
-		if k.Name == ownerCookie {
-			return ownerID(k.Value)
-		}
-	}
-	p.w.t.Fatal("the person has no owner cookie")
-	return ""
-}
-
 // Keys of the page: shown once, one's own only, with the limits asked for, and gone when revoked.
 func TestKeysPage(t *testing.T) {
 	w := newWorld(t, setup{})
@@ -88,7 +76,7 @@ func TestAPIStore(t *testing.T) {
 	secret := p.key("notebook")
 	ctx := context.Background()
 	sessions := func() []session.Session {
-		page, err := w.store.Sessions(ctx, p.id(), session.Query{Limit: 50})
+		page, err := w.store.Sessions(ctx, p.ownerID(), session.Query{Limit: 50})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +96,7 @@ func TestAPIStore(t *testing.T) {
 	if len(all) != 1 || h.Get(sessionHeader) != all[0].ID || all[0].Title != "bacbab" || all[0].Runs != 1 {
 		t.Fatalf("%+v, %v", all, h)
 	}
-	runs, err := w.store.Runs(ctx, p.id(), all[0].ID)
+	runs, err := w.store.Runs(ctx, p.ownerID(), all[0].ID)
 	if err != nil || len(runs) != 1 {
 		t.Fatalf("%+v, %v", runs, err)
 	}
@@ -128,9 +116,9 @@ func TestAPIStore(t *testing.T) {
 	p.get("/s/"+all[0].ID, 200)
 
 	// The session survives its way through a file.
-	if made, err := session.ImportSession(ctx, w.store, w.shelf.Signer, p.id(), strings.NewReader(exported), w.clock.now()); err != nil || made.Found[session.DecodedHere] != 1 {
+	if made, err := session.ImportSession(ctx, w.store, w.shelf.Signer, p.ownerID(), strings.NewReader(exported), w.clock.now()); err != nil || made.Found[session.DecodedHere] != 1 {
 		t.Errorf("%+v, %v", made, err)
-	} else if err := w.store.DeleteSession(ctx, p.id(), made.Session.ID, w.clock.now()); err != nil {
+	} else if err := w.store.DeleteSession(ctx, p.ownerID(), made.Session.ID, w.clock.now()); err != nil {
 		t.Error(err)
 	}
 
@@ -139,7 +127,7 @@ func TestAPIStore(t *testing.T) {
 	w.call("/tokenize", `{"prompt":"abcab"}`, 200, &ids)
 	tokens, _ := json.Marshal(ids.Tokens)
 	h = w.call("/v1/completions", `{"model":"table@0.5","prompt":["abca","cba","bbb","ccc","aab","bca"],"max_tokens":3,"seed":1,"store":true}`, 200, nil, "Authorization", "Bearer "+secret)
-	if one, err := w.store.Session(ctx, p.id(), h.Get(sessionHeader)); err != nil || one.Runs != 6 {
+	if one, err := w.store.Session(ctx, p.ownerID(), h.Get(sessionHeader)); err != nil || one.Runs != 6 {
 		t.Errorf("%+v, %v", one, err)
 	}
 	w.call("/v1/completions", fmt.Sprintf(`{"model":"table@0.5","prompt":%s,"max_tokens":3,"stream":true,"store":true}`, tokens), 200, nil, "Authorization", "Bearer "+secret)
@@ -150,7 +138,7 @@ func TestAPIStore(t *testing.T) {
 
 	// With the seed as it is, the session has that seed.
 	h = w.call("/v1/completions", `{"model":"table@0.5","prompt":"abcab","max_tokens":3,"seed":77,"seed_by_prompt":false,"store":true}`, 200, nil, "Authorization", "Bearer "+secret)
-	if runs, err = w.store.Runs(ctx, p.id(), h.Get(sessionHeader)); err != nil || len(runs) != 1 || runs[0].Spec.Seed != 77 {
+	if runs, err = w.store.Runs(ctx, p.ownerID(), h.Get(sessionHeader)); err != nil || len(runs) != 1 || runs[0].Spec.Seed != 77 {
 		t.Errorf("%+v, %v", runs, err)
 	}
 
@@ -193,7 +181,7 @@ func TestAPIStoreLeft(t *testing.T) {
 	p := w.person()
 	secret := p.key("notebook")
 	w.leave(`{"model":"table","prompt":"abc","max_tokens":1000,"n":4,"store":true,"logit_bias":{"1":-100,"2":-100,"0":-100}}`, 4, "Authorization", "Bearer "+secret)
-	page, err := w.store.Sessions(context.Background(), p.id(), session.Query{Limit: 50})
+	page, err := w.store.Sessions(context.Background(), p.ownerID(), session.Query{Limit: 50})
 	if err != nil || len(page.Sessions) != 1 {
 		t.Fatalf("%+v, %v", page, err)
 	}

@@ -6,9 +6,11 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
+	"realign/internal/apikey"
 	"realign/internal/store/storetest"
 	"realign/internal/sweep"
 )
@@ -22,12 +24,19 @@ func TestSomebodyElsesThings(t *testing.T) {
 	share, _ := ann.shared(made)
 	study, _ := w.openStudy(ann, studyFields())
 	swept := ann.swept("annssweep0000000000000", 2, 1, sweep.Done, nil)
+	key, secret, err := apikey.New("of ann", ann.ownerID(), time.Time{}, apikey.Limits{}, w.clock.now())
+	if err == nil {
+		err = w.store.CreateKey(t.Context(), key, apikey.Hash(secret))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	ids := map[string]string{
-		"/s/": made.Session, "/sessions/": made.Session, "/runs/": made.Run, "/shares/": share, "/studies/": study, "/sweeps/": swept.ID,
+		"/s/": made.Session, "/sessions/": made.Session, "/runs/": made.Run, "/shares/": share, "/studies/": study, "/sweeps/": swept.ID, "/keys/": key.ID,
 	}
 	before := map[string]string{}
 	ann.get("/studies", 200) // takes the note of what was done last
-	pages := []string{"/s/" + made.Session, "/shares", "/studies/" + study, "/sweeps/" + swept.ID, "/sessions"}
+	pages := []string{"/s/" + made.Session, "/shares", "/studies/" + study, "/sweeps/" + swept.ID, "/sessions", "/keys"}
 	for _, path := range pages {
 		before[path] = ann.get(path, 200)
 	}
