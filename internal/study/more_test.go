@@ -11,6 +11,7 @@ import (
 // TestHalvingHolds collects the answers that Halving asks for, and the interval must be about half as
 // wide on average.
 func TestHalvingHolds(t *testing.T) {
+	simulated(t)
 	ratio, n := 0.0, 0
 	for k := range 12 {
 		r := rand.New(rand.NewPCG(uint64(k), 82))
@@ -45,6 +46,7 @@ func TestHalvingHolds(t *testing.T) {
 // TestSharedItemsAreCovered: answers about one item agree because its texts differ; the interval must
 // hold, and the design effect or the deviations of prompts, which here are the items, must notice.
 func TestSharedItemsAreCovered(t *testing.T) {
+	simulated(t)
 	const worlds = 100
 	covered, effect, noticed := 0, 0.0, 0
 	for n := range worlds {

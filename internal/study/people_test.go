@@ -41,7 +41,7 @@ func TestFlatPublicOfDifferentPeople(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d annotators %g, %d prompts %g", c.annotators, c.people, c.prompts, c.texts), func(t *testing.T) {
 			found, these := 0, 0
-			n := 4 * rows(50)
+			n := 4 * rows(15)
 			for i := range n {
 				r := rand.New(rand.NewPCG(uint64(i), 101))
 				w := flat(r)
