@@ -259,7 +259,7 @@ test("a draft survives a closed tab, and bad input is told at its field", async 
   await set(page, { seed: "x" });
   await page.click("[data-run-button]");
   assert.match(await page.locator('[data-error="seed"]').textContent(), /whole number/);
-  await set(page, { seed: "5", temperature: "99" });
+  await set(page, { seed: "5", temperature: "999" });
   await lanes(page).first().locator("[data-lambda-number]").fill("much");
   await page.click("[data-run-button]");
   assert.match(await page.locator('[data-error="temperature"]').textContent(), /From 0/);

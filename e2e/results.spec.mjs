@@ -77,7 +77,7 @@ for (const [width, colorScheme] of [[1280, "light"], [1280, "dark"], [390, "ligh
   test(`results at ${width} px, ${colorScheme}`, async () => {
     const { page, context, troubles } = await freshPage(browser, { viewport: { width, height: 900 }, colorScheme });
     const path = await imported(page, file("Which reply would you send?", peak));
-    assert.match(await page.locator("#finding-title").textContent(), /^λ = \d\.\d\d is preferred most$/);
+    assert.match(await page.locator("#finding-title").textContent(), /^λ = \d\.\d\d is preferred most by these 4 annotators$/);
     assert.match(await page.locator(".finding").textContent(), /95% interval .* to .*Effective β.*\(.* to .*\)/s);
     assert.equal(await page.locator("[data-strengths] tbody tr").count(), 5);
     assert.equal(await page.locator("[data-pairs-table] tbody tr").count(), 10);
