@@ -80,7 +80,7 @@ test("a sweep from upload to ticket, table and playground", async () => {
   assert.match(await page.locator("main").innerText(), /Assumed[\s\S]*token by token[\s\S]*DPOConfig/);
   const [download] = await Promise.all([page.waitForEvent("download"), page.click('a:text("Markdown")')]);
   assert.match(await readFile(await download.path(), "utf8"), /^# β ticket: Warmth of replies/);
-  for (const [kind, begins] of [["jsonl", "{"], ["csv", "prompt,"], ["parquet", "PAR1"]]) {
+  for (const [kind, begins] of [["jsonl", "{"], ["csv", "\ufeffprompt,"], ["parquet", "PAR1"]]) {
     const answer = await context.request.get(`${sweep}/export.${kind}`);
     assert.ok((await answer.text()).startsWith(begins), kind);
   }
