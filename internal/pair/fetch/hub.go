@@ -56,15 +56,14 @@ type sibling struct {
 const maxListing = 16 << 20 // bytes of a repository's list of files
 
 var (
-	commitName     = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
-	hexadecimal    = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
-	repositoryName = regexp.MustCompile(`^[\w.-]+/[\w.-]+$`)
+	commitName  = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+	hexadecimal = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
 )
 
 // Pull fetches a model of a repository ORG/NAME. want is a file, a word such as Q8_0, or "": the only model there is. What
 // is there already is not fetched again. It returns the name under which the model store finds it.
 func (h Hub) Pull(ctx context.Context, repository, want string) (name string, err error) {
-	if !repositoryName.MatchString(repository) || strings.Contains(repository, "..") {
+	if !modelstore.Repository.MatchString(repository) || strings.Contains(repository, "..") {
 		return "", fault.Field("repository", "%.200q is not ORG/NAME", repository)
 	}
 	r := &remote{

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"realign/internal/fault"
+	"realign/internal/pair/modelstore"
 )
 
 // Registry is Ollama's registry of models, or one that speaks its protocol, with a folder for what it has: Ollama's store,
@@ -26,12 +27,6 @@ type Registry struct {
 func RegistryFromEnvironment(getenv func(string) string, home string) Registry {
 	return Registry{Store: cmp.Or(getenv("OLLAMA_MODELS"), filepath.Join(home, ".ollama", "models"))}
 }
-
-// Where names without a host or a namespace are.
-const (
-	ollamaHost      = "registry.ollama.ai"
-	ollamaNamespace = "library"
-)
 
 var (
 	ollamaPart = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
@@ -48,9 +43,9 @@ func (g Registry) Pull(ctx context.Context, model string) (name string, err erro
 	parts := strings.Split(base, "/")
 	switch len(parts) {
 	case 1:
-		parts = append([]string{ollamaHost, ollamaNamespace}, parts...)
+		parts = append([]string{modelstore.OllamaHost, modelstore.OllamaNamespace}, parts...)
 	case 2:
-		parts = append([]string{ollamaHost}, parts...)
+		parts = append([]string{modelstore.OllamaHost}, parts...)
 	}
 	for _, p := range append(parts, tag) {
 		if len(parts) != 3 || !ollamaPart.MatchString(p) {

@@ -36,8 +36,8 @@ var digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 // Where names without a host or namespace are in Ollama's registry.
 const (
-	ollamaHost      = "registry.ollama.ai"
-	ollamaNamespace = "library"
+	OllamaHost      = "registry.ollama.ai"
+	OllamaNamespace = "library"
 )
 
 // ollamaName is what people call the model of a manifest: the default host and namespace are left out.
@@ -45,9 +45,9 @@ func ollamaName(manifest string) string {
 	p := strings.Split(strings.TrimPrefix(manifest, "manifests/"), "/")
 	tag := p[len(p)-1]
 	p = p[:len(p)-1]
-	if p[0] == ollamaHost {
+	if p[0] == OllamaHost {
 		p = p[1:]
-		if p[0] == ollamaNamespace {
+		if p[0] == OllamaNamespace {
 			p = p[1:]
 		}
 	}

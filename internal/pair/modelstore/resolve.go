@@ -17,8 +17,8 @@ const (
 	huggingFacePrefix = "hf:"
 )
 
-// repository is ORG/NAME on the hub, and what may follow a colon: a file or a quantisation.
-var repository = regexp.MustCompile(`^[\w.-]+/[\w.-]+$`)
+// Repository is the form of ORG/NAME on the hub.
+var Repository = regexp.MustCompile(`^[\w.-]+/[\w.-]+$`)
 
 // IsName reports whether where names a model in a store, rather than a path.
 func IsName(where string) bool {
@@ -107,7 +107,7 @@ func parseName(field, where string) (name, error) {
 		return name{ollama: ollamaPrefix + base}, nil
 	}
 	repo, rest, _ := strings.Cut(strings.TrimPrefix(where, huggingFacePrefix), ":")
-	if !repository.MatchString(repo) {
+	if !Repository.MatchString(repo) {
 		return name{}, fault.Field(field, "%.200q names no repository: write hf:ORG/REPO, hf:ORG/REPO:FILE or hf:ORG/REPO:QUANT", where)
 	}
 	return name{repository: repo, rest: rest}, nil
