@@ -51,11 +51,13 @@ func TestCoupledDifferences(t *testing.T) {
 				t.Fatal(err)
 			}
 			item := sweep.Item{Lambdas: []float64{0.5, 0.6, 0.75, 1, 1.1, 1.25, 1.5}, Samples: []int{0, 1, 2, 3, 4, 5, 6, 7}}
+			c.Lambda.Values = item.Lambdas
+			e := (&sweep.Setup{Config: c, Aligned: test.aligned}).Experiment()
 			// The variances within prompts, added up: of differences with one seed, and with two.
 			coupled, apart := map[string]float64{}, map[string]float64{}
 			for item.Prompt = range rows {
 				outputs := make([]sweep.Output, len(item.Cells()))
-				job, err := engine.Start(c.Request(item, test.aligned), func(e decode.Event) {
+				job, err := engine.Start(e.Request(item, ""), func(e decode.Event) {
 					if e.Type == decode.EventToken || e.Type == decode.EventEnd {
 						outputs[e.Lane].Text += e.Text
 					}

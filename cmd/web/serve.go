@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/offload"
 	"realign/internal/session"
@@ -124,25 +125,25 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	if err != nil {
 		return err
 	}
+	generator := experiment.NewGenerator(experiment.Config{Store: db, Queue: queue, Log: log})
+	defer func() { err = errors.Join(err, generator.Close()) }()
 	sweeps, err := runner.New(ctx, runner.Config{
-		Store: db, Queue: queue, Pairs: models, Log: log, Instance: c.Instance,
+		Store: db, Generator: generator, Pairs: models, Log: log, Instance: c.Instance,
 		Rewards: reward.Environment{Secret: rewardKey, Endpoint: c.mayAsk, Cache: db},
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sweeps.Close()) }()
-	press := study.NewPress(study.PressConfig{
-		Store: db, Decoder: pool, Instance: c.Instance, Now: time.Now, Logger: log, Others: func() int { return hub.Counters().LiveRuns },
-	})
-	defer func() { err = errors.Join(err, press.Close()) }()
-	press.Start()
 	desk := study.NewDesk(study.DeskConfig{
-		Store: db, Pairs: models, Press: press, Now: time.Now, Logger: log, Instance: c.Instance, Build: build(),
+		Store: db, Pairs: models, Generator: generator, Now: time.Now, Logger: log, Instance: c.Instance, Build: build(),
 	})
 	defer func() { err = errors.Join(err, desk.Close()) }()
+	if err := desk.Start(ctx); err != nil {
+		return err
+	}
 	pages, err := web.New(web.Config{
-		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Decoder: pool, Models: models,
+		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Experiments: db, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
 		Secret: secret, PublicURL: c.PublicURL, Proxies: trusted, Logins: db, Database: db, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db, Keys: db,

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/intake"
 	"realign/internal/store"
@@ -32,6 +33,8 @@ type sweepCommand struct {
 	Config string `required:"" placeholder:"FILE" help:"What to do, in YAML or JSON."`
 	Out    string `placeholder:"DIR" help:"Folder for the results, and for what a sweep that was broken off goes on from. Default: the name of the file, here."`
 
+	JudgeAgain bool `help:"Of a sweep that is done: ask endpoints and commands again for what they failed at. Nothing is decoded."`
+
 	Workers bool `default:"true" negatable:"" help:"Start a worker here; without, only those that join decode."`
 	JSON    bool `name:"json" help:"Print the ticket as JSON."`
 }
@@ -42,7 +45,8 @@ const sweepOwner = "command line"
 // sweepKey is where a results folder keeps the ID of its sweep.
 const sweepKey = "sweep"
 
-// Run does a sweep to its end, or goes on with the one that is in the folder. Interrupted, it leaves everything so that the
+// Run does a sweep to its end, or goes on with the one that is in the folder; rewards that were put behind those of one that
+// is done judge what it has decoded. Interrupted, it leaves everything so that the
 // same command goes on.
 func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err error) {
 	asked, err := c.read(h)
@@ -73,9 +77,11 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	known, err := db.Sweep(ctx, sweepOwner, id)
+	var more []sweep.Reward
 	switch fault.KindOf(err) {
 	case "":
-		if !same(&known.Setup.Config, asked) {
+		var ok bool
+		if more, ok = added(&known.Setup.Config, asked); !ok {
 			return fault.New(fault.Conflict, "the folder %s has the results of another configuration: name another with --out", c.Out)
 		}
 	case fault.NotFound:
@@ -91,7 +97,7 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	if c.Workers {
 		settings.Command, settings.Cautious = children(c.pairFlags, c.modelFlags, 64, log)
 	}
-	if known.State.Ended() { // nothing is left to do but to write
+	if known.State.Ended() && len(more) == 0 && !c.JudgeAgain { // nothing is left to do but to write
 		return c.write(ctx, h, db, &known)
 	}
 	pool, err := worker.NewPool(settings)
@@ -108,8 +114,10 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	if err != nil {
 		return err
 	}
+	generator := experiment.NewGenerator(experiment.Config{Store: db, Queue: queue, Log: log})
+	defer func() { err = errors.Join(err, generator.Close()) }()
 	run, err := runner.New(ctx, runner.Config{
-		Store: db, Queue: queue, Pairs: models, Log: log,
+		Store: db, Generator: generator, Pairs: models, Log: log,
 		Rewards: reward.Environment{Headless: true, Secret: os.Getenv, Cache: db},
 	})
 	if err != nil {
@@ -123,6 +131,15 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		if _, err := run.Create(ctx, sweepOwner, id, asked); err != nil {
 			return err
 		}
+	}
+	switch {
+	case len(more) > 0:
+		err = run.AddRewards(ctx, sweepOwner, id, more)
+	case known.State.Ended() && c.JudgeAgain:
+		err = run.JudgeAgain(ctx, sweepOwner, id)
+	}
+	if err != nil {
+		return err
 	}
 	fmt.Fprintf(h.stderr, "sweep of %s: %d prompts, %d λ, results in %s\n", p.Label(), len(asked.Prompts.Rows), len(asked.Lambda.Values), c.Out)
 	if err := follow(ctx, h.stderr, run, id); err != nil {
@@ -181,6 +198,18 @@ func readFile(path string, most int64) ([]byte, error) {
 		err = fmt.Errorf("%s has more than %d bytes", path, most)
 	}
 	return data, err
+}
+
+// added are the rewards that a configuration asks for beyond those of a sweep that was started; it is false where it differs
+// in anything else.
+func added(started, asked *sweep.Config) (more []sweep.Reward, ok bool) {
+	n := len(started.Rewards)
+	if len(asked.Rewards) < n {
+		return nil, false
+	}
+	rest := *asked
+	rest.Rewards = asked.Rewards[:n]
+	return asked.Rewards[n:], same(started, &rest)
 }
 
 // same reports whether two configurations ask for the same.

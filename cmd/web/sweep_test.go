@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -71,6 +72,25 @@ func TestSweepCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &ticket); code != 0 || err != nil || ticket.Pair != "demo" {
 		t.Errorf("code %d, %v, %+v", code, err, ticket)
 	}
+	// A reward more judges what is there: the other numbers stay, to the last digit.
+	more := sweepFile(t, strings.Replace(smallSweep, ", distinct]", ", distinct, readability]", 1))
+	before := outputs(t, out)
+	code, _, bad = run(t, "", "sweep", "--config", more, "--out", out)
+	after := outputs(t, out)
+	if code != 0 || len(after) != len(before) {
+		t.Fatalf("a reward more: code %d, %q, %d outputs after %d", code, bad, len(after), len(before))
+	}
+	for i := range after {
+		if _, ok := after[i].Rewards["readability"]; !ok {
+			t.Errorf("%+v is not judged", after[i].Cell)
+		}
+	}
+	if !reflect.DeepEqual(without(after, "readability"), before) {
+		t.Error("a reward more changes outputs, or what others said of them")
+	}
+	if code, _, bad := run(t, "", "sweep", "--config", more, "--out", out, "--judge-again"); code != 0 || !reflect.DeepEqual(before, without(outputs(t, out), "readability")) {
+		t.Errorf("judged again: code %d, %q", code, bad)
+	}
 	other := sweepFile(t, strings.Replace(smallSweep, "samples: 2", "samples: 3", 1))
 	if code, _, bad := run(t, "", "sweep", "--config", other, "--out", out); code != 4 || !strings.Contains(bad, "another configuration") {
 		t.Errorf("another configuration: code %d, %q", code, bad)
@@ -90,6 +110,31 @@ func TestSweepWithoutBest(t *testing.T) {
 			t.Errorf("%s: code %d, %q, %s", name, code, bad, said)
 		}
 	}
+}
+
+// outputs are those that a sweep has left in its folder.
+func outputs(t *testing.T, dir string) (all []sweep.Output) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "outputs.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(data) {
+		var o sweep.Output
+		if err := json.Unmarshal(line, &o); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// without takes a reward off outputs.
+func without(outputs []sweep.Output, reward string) []sweep.Output {
+	for i := range outputs {
+		delete(outputs[i].Rewards, reward)
+	}
+	return outputs
 }
 
 // TestSweepInterrupted: Ctrl-C ends with 130 and a word about it, and the same command goes on to the ticket of a sweep that

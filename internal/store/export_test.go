@@ -41,3 +41,39 @@ func (s *Store) Become(ctx context.Context, version int64) error {
 	_, err := s.write.NewRaw("INSERT INTO goose_db_version (version_id, is_applied) VALUES (?, ?)", version, true).Exec(ctx)
 	return err
 }
+
+// OpenAt opens a new database with its tables as a step of the migrations leaves them, and runs statements in it.
+func OpenAt(ctx context.Context, config Config, version int64, statements ...string) error {
+	open := func() (*Store, error) { return openPostgres(config.DSN) }
+	if config.DSN == "" {
+		open = func() (*Store, error) { return openSQLite(ctx, config) }
+	}
+	s, err := open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	steps, err := s.steps()
+	if err != nil {
+		return err
+	}
+	if _, err := steps.UpTo(ctx, version); err != nil {
+		return err
+	}
+	for _, statement := range statements {
+		if _, err := s.write.DB.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DownTo takes the tables back to how a step of the migrations left them.
+func (s *Store) DownTo(ctx context.Context, version int64) error {
+	steps, err := s.steps()
+	if err != nil {
+		return err
+	}
+	_, err = steps.DownTo(ctx, version)
+	return err
+}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"io/fs"
 
@@ -44,7 +45,10 @@ func newer(current, known int64) error {
 
 func (s *Store) steps() (*goose.Provider, error) {
 	dialect, folder := goose.DialectPostgres, "migrations/postgres"
-	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	options := []goose.ProviderOption{
+		goose.WithDisableGlobalRegistry(true),
+		goose.WithGoMigrations(goose.NewGoMigration(21, &goose.GoFunc{RunTx: s.setExperiments}, &goose.GoFunc{RunTx: nothing})),
+	}
 	if s.sqlite {
 		dialect, folder = goose.DialectSQLite3, "migrations/sqlite"
 	} else {
@@ -61,3 +65,6 @@ func (s *Store) steps() (*goose.Provider, error) {
 	}
 	return goose.NewProvider(dialect, s.write.DB, files, options...)
 }
+
+// nothing takes back a step that only filled in what the step before it removes.
+func nothing(context.Context, *sql.Tx) error { return nil }

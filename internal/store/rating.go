@@ -135,7 +135,7 @@ func (s *Store) StudyTexts(ctx context.Context, id string, place int, ids []stri
 		return prompt, nil, err
 	}
 	var rows []studyOutputRow
-	if err := s.read.NewSelect().Model(&rows).Where("so.study_id = ? AND so.id IN (?)", id, bun.List(ids)).Scan(ctx); err != nil {
+	if err := s.studyOutputs(id).Where("so.id IN (?)", bun.List(ids)).Scan(ctx, &rows); err != nil {
 		return prompt, nil, wrap(err, "read outputs of study %s", id)
 	}
 	outputs := make([]study.Output, len(ids))
@@ -599,7 +599,7 @@ func (s *Store) StudyTallies(ctx context.Context, ids []string) (map[string]stud
 		{"study_prompts", "", func(t *study.Tallied, n int) { t.Prompts = n }},
 		{"study_prompts", "problem <> ''", func(t *study.Tallied, n int) { t.Problems = n }},
 		{"study_outputs", "NOT broken", func(t *study.Tallied, n int) { t.Outputs = n }},
-		{"study_outputs", "NOT broken AND body IS NOT NULL", func(t *study.Tallied, n int) { t.Decoded = n }},
+		{"study_outputs AS so " + decodedFor, "", func(t *study.Tallied, n int) { t.Decoded = n }},
 		{"study_items", "catch = ''", func(t *study.Tallied, n int) { t.Items = n }},
 		{"study_items", "catch <> ''", func(t *study.Tallied, n int) { t.Catches = n }},
 		{"study_annotators", "", func(t *study.Tallied, n int) { t.Annotators = n }},

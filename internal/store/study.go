@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -30,6 +28,7 @@ type studyRow struct {
 	ClosedAt   *int64  `bun:"closed_at"`
 	InviteHash *string `bun:"invite_hash"`
 	Secret     string  `bun:"secret"`
+	Experiment *string `bun:"experiment_id"`
 }
 
 func newStudyRow(s *study.Study) (*studyRow, error) {
@@ -44,7 +43,16 @@ func newStudyRow(s *study.Study) (*studyRow, error) {
 	return &studyRow{
 		ID: s.ID, Owner: s.Owner, Instance: s.Instance, Setup: setup, Status: string(s.Status), Beta: s.Beta,
 		Files: files, Build: s.Build, Secret: s.Setup.Secret, CreatedAt: s.CreatedAt.UnixMicro(), UpdatedAt: s.UpdatedAt.UnixMicro(), ClosedAt: micros(s.ClosedAt),
+		Experiment: optional(s.Experiment),
 	}, nil
+}
+
+// optional is a text as a column has it that may be empty of one.
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func (r *studyRow) study() (study.Study, error) {
@@ -52,6 +60,9 @@ func (r *studyRow) study() (study.Study, error) {
 		ID: r.ID, Owner: r.Owner, Instance: r.Instance, Status: study.Status(r.Status), Beta: r.Beta, Build: r.Build,
 		CreatedAt: fromMicros(&r.CreatedAt), UpdatedAt: fromMicros(&r.UpdatedAt), ClosedAt: fromMicros(r.ClosedAt),
 		Invited: r.InviteHash != nil,
+	}
+	if r.Experiment != nil {
+		s.Experiment = *r.Experiment
 	}
 	if err := fromJSON(r.Setup, &s.Setup); err != nil {
 		return s, err
@@ -67,56 +78,6 @@ type studyPromptRow struct {
 	Place   int    `bun:"place,pk"`
 	Body    string `bun:"body"`
 	Problem string `bun:"problem"`
-}
-
-type studyOutputRow struct {
-	bun.BaseModel `bun:"table:study_outputs,alias:so"`
-
-	ID      string  `bun:"id,pk"`
-	StudyID string  `bun:"study_id"`
-	Prompt  int     `bun:"prompt"`
-	Lambda  float64 `bun:"lambda"`
-	Sample  int     `bun:"sample"`
-	Seed    string  `bun:"seed"`
-	Broken  bool    `bun:"broken"`
-	Body    *string `bun:"body"`
-}
-
-// outputBody is what is known of an output once it was decoded.
-type outputBody struct {
-	Text   string `json:"text"`
-	Tokens int    `json:"tokens"`
-	Reason string `json:"reason"`
-}
-
-func newStudyOutputRow(id string, o *study.Output) (*studyOutputRow, error) {
-	row := &studyOutputRow{
-		ID: o.ID, StudyID: id, Prompt: o.Prompt, Lambda: o.Lambda, Sample: o.Sample, Seed: strconv.FormatUint(o.Seed, 10), Broken: o.Broken,
-	}
-	if o.Done {
-		body, err := toJSON(outputBody{o.Text, o.Tokens, o.Reason})
-		if err != nil {
-			return nil, err
-		}
-		row.Body = &body
-	}
-	return row, nil
-}
-
-func (r *studyOutputRow) output() (study.Output, error) {
-	o := study.Output{ID: r.ID, Prompt: r.Prompt, Lambda: r.Lambda, Sample: r.Sample, Broken: r.Broken}
-	var err error
-	if o.Seed, err = strconv.ParseUint(r.Seed, 10, 64); err != nil {
-		return o, fault.Wrap(err, fault.Internal, "output %s cannot be read", r.ID)
-	}
-	if r.Body != nil {
-		var body outputBody
-		if err := fromJSON(*r.Body, &body); err != nil {
-			return o, err
-		}
-		o.Done, o.Text, o.Tokens, o.Reason = true, body.Text, body.Tokens, body.Reason
-	}
-	return o, nil
 }
 
 // CreateStudy keeps a new study with its prompts, numbered by their place.
@@ -280,10 +241,19 @@ func (s *Store) SetStudyInvite(ctx context.Context, owner, id, hash string) erro
 	return changed(result, err, "study")
 }
 
-// DeleteStudy removes a study with all that belongs to it.
+// DeleteStudy removes a study with all that belongs to it; its experiment, too, unless something else is about it.
 func (s *Store) DeleteStudy(ctx context.Context, owner, id string) error {
-	result, err := s.write.NewDelete().Model((*studyRow)(nil)).Where("id = ? AND owner = ?", id, owner).Exec(ctx)
-	return changed(result, err, "study")
+	err := s.tx(ctx, func(tx bun.Tx) error {
+		row, err := s.lockStudy(ctx, tx, owner, id)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.NewDelete().Model((*studyRow)(nil)).Where("id = ?", id).Exec(ctx); err != nil || row.Experiment == nil {
+			return err
+		}
+		return dropUnused(ctx, tx, *row.Experiment)
+	})
+	return wrap(err, "delete study %s", id)
 }
 
 // StudyPrompts are a study's prompts in order.
@@ -300,105 +270,6 @@ func (s *Store) StudyPrompts(ctx context.Context, id string) ([]study.Prompt, er
 		prompts[i].Problem = row.Problem
 	}
 	return prompts, nil
-}
-
-// BeginStudy fixes a draft's outputs and begins its decoding: instance, files, build and secret are those of st.
-func (s *Store) BeginStudy(ctx context.Context, st study.Study, outputs []study.Output) error {
-	files, err := toJSON(st.Files)
-	if err != nil {
-		return err
-	}
-	rows, err := outputRows(st.ID, outputs)
-	if err != nil {
-		return err
-	}
-	err = s.tx(ctx, func(tx bun.Tx) error {
-		if err := s.setStatus(ctx, tx, st.Owner, st.ID, study.Decoding, st.UpdatedAt); err != nil {
-			return err
-		}
-		_, err := tx.NewUpdate().Model((*studyRow)(nil)).Set("instance = ?", st.Instance).Set("files = ?", files).
-			Set("build = ?", st.Build).Set("secret = ?", st.Setup.Secret).Where("id = ?", st.ID).Exec(ctx)
-		if err != nil {
-			return err
-		}
-		return insertAll(ctx, tx, rows)
-	})
-	return wrap(err, "begin study %s", st.ID)
-}
-
-func outputRows(id string, outputs []study.Output) ([]studyOutputRow, error) {
-	rows := make([]studyOutputRow, len(outputs))
-	for i := range outputs {
-		row, err := newStudyOutputRow(id, &outputs[i])
-		if err != nil {
-			return nil, err
-		}
-		rows[i] = *row
-	}
-	return rows, nil
-}
-
-// StudyOutputs are a study's outputs by prompt, sample and λ, spoilt ones last.
-func (s *Store) StudyOutputs(ctx context.Context, id string) ([]study.Output, error) {
-	var rows []studyOutputRow
-	err := s.read.NewSelect().Model(&rows).Where("so.study_id = ?", id).OrderExpr("so.broken, so.prompt, so.sample, so.lambda").Scan(ctx)
-	if err != nil {
-		return nil, wrap(err, "read the outputs of study %s", id)
-	}
-	outputs := make([]study.Output, len(rows))
-	for i := range rows {
-		if outputs[i], err = rows[i].output(); err != nil {
-			return nil, err
-		}
-	}
-	return outputs, nil
-}
-
-// SaveStudyOutputs saves what was decoded, all of it or nothing. What was saved before stays as it is.
-func (s *Store) SaveStudyOutputs(ctx context.Context, id string, outputs []study.Output) error {
-	rows, err := outputRows(id, outputs)
-	if err != nil {
-		return err
-	}
-	err = s.tx(ctx, func(tx bun.Tx) error {
-		for i := range rows {
-			_, err := tx.NewUpdate().Model(&rows[i]).Column("body").Where("id = ? AND study_id = ? AND body IS NULL", rows[i].ID, id).Exec(ctx)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return wrap(err, "save outputs of study %s", id)
-}
-
-// SetPromptProblem notes why a prompt is left out.
-func (s *Store) SetPromptProblem(ctx context.Context, id string, place int, problem string) error {
-	result, err := s.write.NewUpdate().Model((*studyPromptRow)(nil)).Set("problem = ?", strings.ToValidUTF8(problem, "\uFFFD")).
-		Where("study_id = ? AND place = ?", id, place).Exec(ctx)
-	return changed(result, err, "prompt")
-}
-
-// FinishStudy ends the decoding: it adds spoilt outputs and the items, and the study is Ready.
-func (s *Store) FinishStudy(ctx context.Context, owner, id string, broken []study.Output, items []study.Item, at time.Time) error {
-	outputs, err := outputRows(id, broken)
-	if err != nil {
-		return err
-	}
-	rows, err := itemRows(id, items)
-	if err != nil {
-		return err
-	}
-	err = s.tx(ctx, func(tx bun.Tx) error {
-		if err := s.setStatus(ctx, tx, owner, id, study.Ready, at); err != nil {
-			return err
-		}
-		if err := insertAll(ctx, tx, outputs); err != nil {
-			return err
-		}
-		return insertAll(ctx, tx, rows)
-	})
-	return wrap(err, "finish study %s", id)
 }
 
 // toJSON is a value as it is kept in a column of text.

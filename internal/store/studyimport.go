@@ -5,6 +5,8 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/study"
 )
 
@@ -17,6 +19,9 @@ func (s *Store) ImportStudy(ctx context.Context, fill func(study.Importing) erro
 			return err
 		}
 		if err := i.flush(); err != nil {
+			return err
+		}
+		if err := i.complete(); err != nil {
 			return err
 		}
 		for id, n := range i.answers {
@@ -34,6 +39,9 @@ type studyImport struct {
 	ctx context.Context
 	tx  bun.Tx
 	id  string
+
+	setup study.Setup
+	asked []study.Prompt // all of them: what the models were asked, and no more
 
 	before      int // prompts that were written
 	prompts     []study.Prompt
@@ -62,15 +70,21 @@ func (i *studyImport) more(texts int) error {
 
 // Study implements study.Importing, as do the methods below.
 func (i *studyImport) Study(s study.Study) error {
-	i.id = s.ID
+	i.id, i.setup, s.Experiment = s.ID, s.Setup, s.ID
 	row, err := newStudyRow(&s)
-	if err == nil {
-		_, err = i.tx.NewInsert().Model(row).Exec(i.ctx)
+	if err != nil {
+		return err
 	}
+	own := experiment.Experiment{ID: s.ID, Owner: s.Owner, Setup: s.Setup.Experiment(nil), Created: s.CreatedAt}
+	if err := createExperiment(i.ctx, i.tx, &own); err != nil {
+		return err
+	}
+	_, err = i.tx.NewInsert().Model(row).Exec(i.ctx)
 	return err
 }
 
 func (i *studyImport) Prompt(p study.Prompt) error {
+	i.asked = append(i.asked, study.Prompt{Place: p.Place, Text: p.Text, System: p.System, History: p.History, Category: p.Category, Problem: p.Problem})
 	i.prompts = append(i.prompts, p)
 	return i.more(len(p.Text) + len(p.System))
 }
@@ -110,7 +124,11 @@ func (i *studyImport) flush() error {
 		return err
 	}
 	i.before += len(i.prompts)
-	outputs, err := outputRows(i.id, i.outputs)
+	outputs, err := studyOutputRows(i.id, i.outputs)
+	if err != nil {
+		return err
+	}
+	made, err := i.made()
 	if err != nil {
 		return err
 	}
@@ -119,7 +137,7 @@ func (i *studyImport) flush() error {
 		return err
 	}
 	for _, part := range []func() error{
-		func() error { return insertAll(i.ctx, i.tx, outputs) }, func() error { return insertAll(i.ctx, i.tx, items) },
+		func() error { return insertAll(i.ctx, i.tx, made) }, func() error { return insertAll(i.ctx, i.tx, outputs) }, func() error { return insertAll(i.ctx, i.tx, items) },
 		func() error { return insertAll(i.ctx, i.tx, i.annotators) }, func() error { return insertAll(i.ctx, i.tx, i.assignments) },
 	} {
 		if err := part(); err != nil {
@@ -128,5 +146,52 @@ func (i *studyImport) flush() error {
 	}
 	i.prompts, i.outputs, i.items, i.annotators, i.assignments = nil, nil, nil, nil, nil
 	i.kept, i.bytes = 0, 0
+	return nil
+}
+
+// made are the outputs as the experiment has them.
+func (i *studyImport) made() ([]outputRow, error) {
+	var rows []outputRow
+	for k := range i.outputs {
+		o := &i.outputs[k]
+		if o.Broken {
+			continue
+		}
+		row, err := newOutputRow(i.id, &experiment.Output{Cell: o.Cell(), Text: o.Text, Tokens: o.Tokens, Finish: o.Reason, Untraced: true})
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// complete gives the experiment its prompts. Of one that was left out there are outputs that failed, so that nothing decodes
+// it anew.
+func (i *studyImport) complete() error {
+	setup, err := toJSON(i.setup.Experiment(i.asked))
+	if err != nil {
+		return err
+	}
+	if _, err := i.tx.NewUpdate().Model((*experimentRow)(nil)).Set("setup = ?", setup).Where("id = ?", i.id).Exec(i.ctx); err != nil {
+		return err
+	}
+	for k := range i.asked {
+		problem := i.asked[k].Problem
+		if problem == "" {
+			continue
+		}
+		var rows []outputRow
+		for _, o := range i.setup.Outputs(i.asked[k : k+1]) {
+			row, err := newOutputRow(i.id, &experiment.Output{Cell: o.Cell(), Finish: decode.EndError, Error: problem, Untraced: true})
+			if err != nil {
+				return err
+			}
+			rows = append(rows, row)
+		}
+		if _, err := insertNew(i.ctx, i.tx, rows); err != nil {
+			return err
+		}
+	}
 	return nil
 }

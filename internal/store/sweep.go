@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
 
+	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/sweep"
 )
@@ -15,27 +17,30 @@ import (
 type sweepRow struct {
 	bun.BaseModel `bun:"table:sweeps,alias:w"`
 
-	ID        string  `bun:"id,pk"`
-	Owner     string  `bun:"owner"`
-	Instance  string  `bun:"instance"`
-	Name      string  `bun:"name"`
-	Pair      string  `bun:"pair"`
-	Aligned   string  `bun:"aligned"`
-	Prompts   int     `bun:"prompts"`
-	Setup     string  `bun:"setup"`
-	State     string  `bun:"state"`
-	Reason    string  `bun:"reason"`
-	Report    *string `bun:"report"`
-	CreatedAt int64   `bun:"created_at"`
-	EndedAt   *int64  `bun:"ended_at"`
-	Outputs   int     `bun:"outputs,scanonly"`
+	ID         string  `bun:"id,pk"`
+	Owner      string  `bun:"owner"`
+	Instance   string  `bun:"instance"`
+	Experiment string  `bun:"experiment_id"`
+	Name       string  `bun:"name"`
+	Pair       string  `bun:"pair"`
+	Aligned    string  `bun:"aligned"`
+	Prompts    int     `bun:"prompts"`
+	Setup      string  `bun:"setup"` // as it was started
+	Added      string  `bun:"added"` // rewards, since
+	State      string  `bun:"state"`
+	EndedAs    string  `bun:"ended_as"`
+	Reason     string  `bun:"reason"`
+	Report     *string `bun:"report"`
+	CreatedAt  int64   `bun:"created_at"`
+	EndedAt    *int64  `bun:"ended_at"`
+	Outputs    int     `bun:"outputs,scanonly"`
 }
 
 // head is the sweep without its setup.
 func (r *sweepRow) head() sweep.Sweep {
 	s := sweep.Sweep{
-		ID: r.ID, Owner: r.Owner, Instance: r.Instance, State: sweep.State(r.State), Reason: r.Reason,
-		Created: fromMicros(&r.CreatedAt), Ended: fromMicros(r.EndedAt),
+		ID: r.ID, Owner: r.Owner, Instance: r.Instance, Experiment: r.Experiment, State: sweep.State(r.State), Before: sweep.State(r.EndedAs),
+		Reason: r.Reason, Created: fromMicros(&r.CreatedAt), Ended: fromMicros(r.EndedAt),
 	}
 	if r.Report != nil {
 		s.Report = json.RawMessage(*r.Report)
@@ -43,10 +48,21 @@ func (r *sweepRow) head() sweep.Sweep {
 	return s
 }
 
-func (r *sweepRow) sweep() (sweep.Sweep, error) {
+// sweep is the whole sweep. Without a setup of its own it gets the one that is known.
+func (r *sweepRow) sweep(known sweep.Setup) (sweep.Sweep, error) {
 	s := r.head()
-	if err := json.Unmarshal([]byte(r.Setup), &s.Setup); err != nil {
-		return s, fault.Wrap(err, fault.Internal, "sweep %s cannot be read", r.ID)
+	s.Setup = known
+	if r.Setup != "" {
+		if err := json.Unmarshal([]byte(r.Setup), &s.Setup); err != nil {
+			return s, fault.Wrap(err, fault.Internal, "sweep %s cannot be read", r.ID)
+		}
+	}
+	var added []sweep.Added
+	if err := fromJSON(r.Added, &added); err != nil {
+		return s, err
+	}
+	if len(added) > 0 {
+		s.Setup.Add(added)
 	}
 	return s, nil
 }
@@ -65,36 +81,6 @@ type sweepPromptRow struct {
 
 // beginningLength is how many characters of a prompt a table shows.
 const beginningLength = 300
-
-type cellRow struct {
-	bun.BaseModel `bun:"table:sweep_cells,alias:c"`
-
-	SweepID       string  `bun:"sweep_id,pk"`
-	Prompt        int     `bun:"prompt,pk"`
-	Lambda        float64 `bun:"lambda,pk"`
-	Sample        int     `bun:"sample,pk"`
-	Text          string  `bun:"text"`
-	Tokens        int     `bun:"tokens"`
-	Finish        string  `bun:"finish"`
-	Error         string  `bun:"error"`
-	KL            float64 `bun:"kl"`
-	LogZ          float64 `bun:"log_z"`
-	LogpReference float64 `bun:"logp_reference"`
-	LogpAligned   float64 `bun:"logp_aligned"`
-	LogQ          string  `bun:"log_q"`
-}
-
-func (r *cellRow) output() (sweep.Output, error) {
-	o := sweep.Output{
-		Cell: sweep.Cell{Prompt: r.Prompt, Lambda: r.Lambda, Sample: r.Sample},
-		Text: r.Text, Tokens: r.Tokens, Finish: r.Finish, Error: r.Error,
-		KL: r.KL, LogZ: r.LogZ, LogpReference: r.LogpReference, LogpAligned: r.LogpAligned,
-	}
-	if err := json.Unmarshal([]byte(r.LogQ), &o.LogQ); err != nil {
-		return o, fault.Wrap(err, fault.Internal, "a cell of sweep %s cannot be read", r.SweepID)
-	}
-	return o, nil
-}
 
 type valueRow struct {
 	bun.BaseModel `bun:"table:sweep_values,alias:v"`
@@ -130,7 +116,7 @@ func insertNew[T any](ctx context.Context, tx bun.IDB, rows []T) (added int, err
 	return added, nil
 }
 
-// CreateSweep adds a sweep without outputs.
+// CreateSweep adds a sweep, with an experiment of the same id where it is about that one.
 func (s *Store) CreateSweep(ctx context.Context, w sweep.Sweep) error {
 	setup, err := json.Marshal(w.Setup)
 	if err != nil {
@@ -146,9 +132,16 @@ func (s *Store) CreateSweep(ctx context.Context, w sweep.Sweep) error {
 		}
 	}
 	err = s.tx(ctx, func(tx bun.Tx) error {
+		if w.Experiment == w.ID {
+			err := createExperiment(ctx, tx, &experiment.Experiment{ID: w.ID, Owner: w.Owner, Setup: w.Setup.Experiment(), Created: w.Created})
+			if err != nil {
+				return err
+			}
+		}
 		_, err := tx.NewInsert().Model(&sweepRow{
-			ID: w.ID, Owner: w.Owner, Instance: w.Instance, Name: noZeros(config.Name), Pair: config.Pair, Aligned: w.Setup.Aligned,
-			Prompts: len(rows), Setup: string(setup), State: string(w.State), Reason: noZeros(w.Reason), CreatedAt: w.Created.UnixMicro(),
+			ID: w.ID, Owner: w.Owner, Instance: w.Instance, Experiment: w.Experiment, Name: noZeros(config.Name), Pair: config.Pair,
+			Aligned: w.Setup.Aligned, Prompts: len(rows), Setup: string(setup), Added: "[]", State: string(w.State), Reason: noZeros(w.Reason),
+			CreatedAt: w.Created.UnixMicro(),
 		}).Exec(ctx)
 		if err == nil {
 			_, err = insertNew(ctx, tx, rows)
@@ -160,8 +153,13 @@ func (s *Store) CreateSweep(ctx context.Context, w sweep.Sweep) error {
 
 // Sweep is one of an owner's sweeps, without its outputs.
 func (s *Store) Sweep(ctx context.Context, owner, id string) (sweep.Sweep, error) {
+	return s.oneSweep(ctx, id, s.read.NewSelect().Where("w.owner = ?", owner))
+}
+
+// oneSweep is the sweep of an id. What never changes of its setup is not read again.
+func (s *Store) oneSweep(ctx context.Context, id string, query *bun.SelectQuery) (sweep.Sweep, error) {
 	var row sweepRow
-	query := s.read.NewSelect().Model(&row).Where("w.owner = ? AND w.id = ?", owner, id)
+	query.Model(&row).Where("w.id = ?", id)
 	setup, known := s.setups.get(id)
 	if known {
 		query.ExcludeColumn("setup")
@@ -169,16 +167,14 @@ func (s *Store) Sweep(ctx context.Context, owner, id string) (sweep.Sweep, error
 	if err := query.Scan(ctx); err != nil {
 		return sweep.Sweep{}, wrap(notFound(err, "sweep"), "read sweep %s", id)
 	}
-	if known {
-		w := row.head()
-		w.Setup = setup
-		return w, nil
+	if !known {
+		if err := fromJSON(row.Setup, &setup); err != nil {
+			return sweep.Sweep{}, err
+		}
+		s.setups.put(id, setup)
+		row.Setup = ""
 	}
-	w, err := row.sweep()
-	if err == nil {
-		s.setups.put(id, w.Setup)
-	}
-	return w, err
+	return row.sweep(setup)
 }
 
 // OpenSweeps are those of an instance that have not ended, of any owner, the oldest first.
@@ -190,7 +186,7 @@ func (s *Store) OpenSweeps(ctx context.Context, instance string) ([]sweep.Sweep,
 	}
 	sweeps := make([]sweep.Sweep, len(rows))
 	for i := range rows {
-		if sweeps[i], err = rows[i].sweep(); err != nil {
+		if sweeps[i], err = rows[i].sweep(sweep.Setup{}); err != nil {
 			return nil, err
 		}
 	}
@@ -199,8 +195,8 @@ func (s *Store) OpenSweeps(ctx context.Context, instance string) ([]sweep.Sweep,
 
 // Sweeps lists an owner's sweeps, the newest first, a page after a cursor ("" is the first). next is "" at the end.
 func (s *Store) Sweeps(ctx context.Context, owner, after string, limit int) (list []sweep.Summary, next string, err error) {
-	query := s.read.NewSelect().Model((*sweepRow)(nil)).ExcludeColumn("setup", "report").Where("w.owner = ?", owner).
-		ColumnExpr("(SELECT COUNT(*) FROM sweep_cells AS c WHERE c.sweep_id = w.id) AS outputs").
+	query := s.read.NewSelect().Model((*sweepRow)(nil)).ExcludeColumn("setup", "added", "report").Where("w.owner = ?", owner).
+		ColumnExpr("(SELECT COUNT(*) FROM experiment_outputs AS c WHERE c.experiment_id = w.experiment_id) AS outputs").
 		OrderExpr("w.created_at DESC, w.id DESC").Limit(int64(limit) + 1)
 	if after != "" {
 		at, id, err := parseCursor(after)
@@ -230,8 +226,11 @@ func (s *Store) Sweeps(ctx context.Context, owner, after string, limit int) (lis
 func (s *Store) MoveSweep(ctx context.Context, id string, from, to sweep.State, reason string, at time.Time, report []byte) error {
 	query := s.write.NewUpdate().Model((*sweepRow)(nil)).Set("state = ?", string(to)).Set("reason = ?", noZeros(reason)).
 		Where("id = ? AND state = ?", id, string(from))
-	if to.Ended() {
+	switch {
+	case to.Ended():
 		query.Set("ended_at = ?", at.UnixMicro())
+	case to == sweep.Judging:
+		query.Set("ended_at = NULL").Set("ended_as = ?", string(from))
 	}
 	if report != nil {
 		query.Set("report = ?", string(report))
@@ -244,35 +243,49 @@ func (s *Store) MoveSweep(ctx context.Context, id string, from, to sweep.State, 
 	return err
 }
 
-// DeleteSweep removes a sweep that has ended, with all that it has, for good.
-func (s *Store) DeleteSweep(ctx context.Context, owner, id string) error {
-	result, err := s.write.NewDelete().Model((*sweepRow)(nil)).Where("owner = ? AND id = ? AND ended_at IS NOT NULL", owner, id).Exec(ctx)
-	return changed(result, err, "ended sweep")
-}
-
-// AddOutputs keeps outputs, but for those whose cell has one already. It returns how many were new. Their rewards
-// are not kept: see AddValues.
-func (s *Store) AddOutputs(ctx context.Context, id string, outputs []sweep.Output) (added int, err error) {
-	rows := make([]cellRow, len(outputs))
-	for i, o := range outputs {
-		q, err := json.Marshal(o.LogQ)
+// AddRewards adds to what a sweep is judged by.
+func (s *Store) AddRewards(ctx context.Context, owner, id string, added []sweep.Added) error {
+	err := s.tx(ctx, func(tx bun.Tx) error {
+		var row sweepRow
+		query := tx.NewSelect().Model(&row).Column("added").Where("w.owner = ? AND w.id = ?", owner, id)
+		if !s.sqlite {
+			query.For("UPDATE")
+		}
+		if err := query.Scan(ctx); err != nil {
+			return notFound(err, "sweep")
+		}
+		var all []sweep.Added
+		if err := fromJSON(row.Added, &all); err != nil {
+			return err
+		}
+		text, err := toJSON(append(all, added...))
 		if err != nil {
-			return 0, fault.Wrap(err, fault.Internal, "an output cannot be written as JSON")
+			return err
 		}
-		rows[i] = cellRow{
-			SweepID: id, Prompt: o.Prompt, Lambda: o.Lambda, Sample: o.Sample, Text: noZeros(o.Text), Tokens: o.Tokens,
-			Finish: o.Finish, Error: noZeros(o.Error), KL: o.KL, LogZ: o.LogZ,
-			LogpReference: o.LogpReference, LogpAligned: o.LogpAligned, LogQ: string(q),
-		}
-	}
-	err = s.tx(ctx, func(tx bun.Tx) error {
-		added, err = insertNew(ctx, tx, rows)
+		_, err = tx.NewUpdate().Model((*sweepRow)(nil)).Set("added = ?", text).Where("id = ?", id).Exec(ctx)
 		return err
 	})
-	return added, wrap(err, "keep outputs of sweep %s", id)
+	return wrap(err, "add rewards to sweep %s", id)
 }
 
-// AddValues keeps what rewards said of cells, but for what they have said already.
+// DeleteSweep removes a sweep that has ended, with all that it has, for good; the experiment, too, unless something else is
+// about it.
+func (s *Store) DeleteSweep(ctx context.Context, owner, id string) error {
+	err := s.tx(ctx, func(tx bun.Tx) error {
+		var row sweepRow
+		query := tx.NewSelect().Model(&row).Column("experiment_id").Where("w.owner = ? AND w.id = ? AND w.ended_at IS NOT NULL", owner, id)
+		if err := query.Scan(ctx); err != nil {
+			return notFound(err, "ended sweep")
+		}
+		if _, err := tx.NewDelete().Model((*sweepRow)(nil)).Where("id = ?", id).Exec(ctx); err != nil {
+			return err
+		}
+		return dropUnused(ctx, tx, row.Experiment)
+	})
+	return wrap(err, "delete sweep %s", id)
+}
+
+// AddValues keeps what rewards said of cells. A value replaces one that was missing; what they have said already stays.
 func (s *Store) AddValues(ctx context.Context, id string, judged []sweep.Judged) error {
 	var rows []valueRow
 	for _, j := range judged {
@@ -287,8 +300,14 @@ func (s *Store) AddValues(ctx context.Context, id string, judged []sweep.Judged)
 		}
 	}
 	err := s.tx(ctx, func(tx bun.Tx) error {
-		_, err := insertNew(ctx, tx, rows)
-		return err
+		for part := range slices.Chunk(rows, bulk) {
+			_, err := tx.NewInsert().Model(&part).On("CONFLICT (sweep_id, reward, prompt, lambda, sample) DO UPDATE").
+				Set("value = EXCLUDED.value, missing = EXCLUDED.missing, cost = v.cost + EXCLUDED.cost").Where("v.value IS NULL").Exec(ctx)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return wrap(err, "keep values of sweep %s", id)
 }
@@ -307,36 +326,35 @@ func (s *Store) Outputs(ctx context.Context, id string, prompt *int, texts bool)
 // EachOutput is Outputs one by one. An error of f ends it.
 func (s *Store) EachOutput(ctx context.Context, id string, prompt *int, texts bool, f func(sweep.Output) error) error {
 	values := s.read.NewSelect().Model((*valueRow)(nil)).Where("v.sweep_id = ?", id).OrderExpr("v.prompt, v.lambda, v.sample")
-	cells := s.read.NewSelect().Model((*cellRow)(nil)).Where("c.sweep_id = ?", id).OrderExpr("c.prompt, c.lambda, c.sample")
-	if !texts {
-		cells.ExcludeColumn("text")
-	}
 	if prompt != nil {
 		values.Where("v.prompt = ?", *prompt)
-		cells.Where("c.prompt = ?", *prompt)
+	}
+	w, err := s.anySweep(ctx, id)
+	if err != nil {
+		return err
 	}
 	said := &cursorOf[valueRow]{store: s}
 	defer said.close()
 	if err := said.open(ctx, values); err != nil {
 		return wrap(err, "read values of sweep %s", id)
 	}
-	found := &cursorOf[cellRow]{store: s}
+	found := &cursorOf[outputRow]{store: s}
 	defer found.close()
-	if err := found.open(ctx, cells); err != nil {
+	if err := found.open(ctx, s.outputRows(w.Experiment, prompt, texts)); err != nil {
 		return wrap(err, "read outputs of sweep %s", id)
 	}
 	v, more, err := said.next(ctx)
 	for err == nil {
-		var r cellRow
+		var r outputRow
 		var ok bool
 		if r, ok, err = found.next(ctx); err != nil || !ok {
 			break
 		}
-		r.SweepID = id
-		var o sweep.Output
-		if o, err = r.output(); err != nil {
+		var made experiment.Output
+		if made, err = r.output(); err != nil {
 			break
 		}
+		o := sweep.NewOutput(&made)
 		for more && err == nil {
 			order := sweep.Cell{Prompt: v.Prompt, Lambda: v.Lambda, Sample: v.Sample}.Compare(o.Cell)
 			if order > 0 {
@@ -354,11 +372,16 @@ func (s *Store) EachOutput(ctx context.Context, id string, prompt *int, texts bo
 			}
 			v, more, err = said.next(ctx)
 		}
-		if err == nil {
+		if err == nil && w.Setup.Asks(&o) {
 			err = f(o)
 		}
 	}
 	return wrap(err, "read outputs of sweep %s", id)
+}
+
+// anySweep is a sweep of any owner.
+func (s *Store) anySweep(ctx context.Context, id string) (sweep.Sweep, error) {
+	return s.oneSweep(ctx, id, s.read.NewSelect())
 }
 
 // cursorOf reads rows one by one.

@@ -11,17 +11,29 @@ import (
 )
 
 // column is where the values of a table's column are: the table, and what of it is meant.
-func (s *Store) column(name, id string) (table string, where func(q *bun.SelectQuery) *bun.SelectQuery, value string) {
+func (s *Store) column(name string, w *sweep.Sweep) (table string, where func(q *bun.SelectQuery) *bun.SelectQuery, value string) {
+	id := w.ID
+	// An output that failed has neither.
+	there := map[string]string{sweep.ColumnKL: "x.error = '' AND NOT x.untraced", sweep.ColumnTokens: "x.error = ''"}
 	switch name {
 	case sweep.ColumnKL, sweep.ColumnTokens:
-		// An output that failed has neither.
-		return "sweep_cells", func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("x.sweep_id = ?", id) },
-			"CASE WHEN x.error = '' THEN x." + name + " END"
+		return "experiment_outputs", func(q *bun.SelectQuery) *bun.SelectQuery {
+				return asked(q.Where("x.experiment_id = ?", w.Experiment), w)
+			},
+			"CASE WHEN " + there[name] + " THEN x." + name + " END"
 	default:
 		return "sweep_values", func(q *bun.SelectQuery) *bun.SelectQuery {
 			return q.Where("x.sweep_id = ? AND x.reward = ?", id, noZeros(name))
 		}, "x.value"
 	}
+}
+
+// asked leaves out of an experiment's outputs x those that a sweep has not asked for: see sweep.Setup.Asks.
+func asked(q *bun.SelectQuery, w *sweep.Sweep) *bun.SelectQuery {
+	c := &w.Setup.Config
+	return q.Where("(x.sample < ? AND x.lambda IN (?) OR x.sample >= ? AND (x.error <> '' OR EXISTS (SELECT 1 FROM sweep_values AS j"+
+		" WHERE j.sweep_id = ? AND j.reward = ? AND j.prompt = x.prompt AND j.lambda = x.lambda AND j.sample = x.sample)))",
+		c.Samples, bun.List(c.Lambda.Values), c.Samples, w.ID, noZeros(c.Objective))
 }
 
 // SweepTable is a page of the table prompts × λ of a sweep.
@@ -32,7 +44,11 @@ func (s *Store) SweepTable(ctx context.Context, id string, q sweep.Query) (sweep
 	if q.Offset < 0 {
 		return sweep.Page{}, fault.Field("offset", "%d is negative", q.Offset)
 	}
-	table, where, value := s.column(q.Column, id)
+	w, err := s.anySweep(ctx, id)
+	if err != nil {
+		return sweep.Page{}, err
+	}
+	table, where, value := s.column(q.Column, &w)
 	query := s.read.NewSelect().Model((*sweepPromptRow)(nil)).Where("p.sweep_id = ?", id)
 	if q.Search != "" {
 		query.Where("p.fold LIKE ? ESCAPE '!'", "%"+likeEscaper.Replace(fold(strings.ToValidUTF8(q.Search, "\uFFFD")))+"%")
@@ -43,7 +59,8 @@ func (s *Store) SweepTable(ctx context.Context, id string, q sweep.Query) (sweep
 	if q.Gaps {
 		missing := s.read.NewSelect().TableExpr("sweep_values AS x").ColumnExpr("x.prompt").
 			Where("x.sweep_id = ? AND x.reward = ? AND x.value IS NULL", id, noZeros(q.Column))
-		failed := s.read.NewSelect().TableExpr("sweep_cells AS y").ColumnExpr("y.prompt").Where("y.sweep_id = ? AND y.error <> ''", id)
+		failed := asked(s.read.NewSelect().TableExpr("experiment_outputs AS x").ColumnExpr("x.prompt").
+			Where("x.experiment_id = ? AND x.error <> ''", w.Experiment), &w)
 		query.Where("(p.prompt IN (?) OR p.prompt IN (?))", missing, failed)
 	}
 	total, err := query.Clone().Count(ctx)

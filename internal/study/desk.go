@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/session"
 )
@@ -23,7 +24,15 @@ type Plans interface {
 	StudyItems(ctx context.Context, id string) ([]Counted, error)
 	StudyTexts(ctx context.Context, id string, place int, outputs []string) (Prompt, []Output, error)
 	SetStudyStatus(ctx context.Context, owner, id string, status Status, at time.Time) error
-	BeginStudy(ctx context.Context, s Study, outputs []Output) error
+
+	// BeginStudy fixes the outputs of a draft, and makes the study's experiment unless own is nil: then it was there.
+	BeginStudy(ctx context.Context, s Study, own *experiment.Setup, outputs []Output) error
+	StudiesDecoding(ctx context.Context, instance string) ([]Study, error)
+	StudyOutputs(ctx context.Context, id string) ([]Output, error)
+
+	// FinishStudy adds spoilt outputs and questions, and notes why prompts are left out, by their places.
+	FinishStudy(ctx context.Context, owner, id string, problems map[int]string, broken []Output, items []Item, at time.Time) error
+	Experiment(ctx context.Context, owner, id string) (experiment.Experiment, error)
 	DeleteStudy(ctx context.Context, owner, id string) error
 }
 
@@ -50,23 +59,22 @@ type Assignments interface {
 	Ratings(ctx context.Context, id string) ([]Rating, error)
 }
 
-// Store is what a Desk and a Press save to.
+// Store is what a Desk saves to.
 type Store interface {
 	Plans
 	Invites
 	Assignments
-	Outputs
 }
 
 // DeskConfig is what a Desk is made of.
 type DeskConfig struct {
-	Store    Store
-	Pairs    session.Pairs
-	Press    *Press // decodes the outputs
-	Now      func() time.Time
-	Logger   *slog.Logger
-	Instance string // name of this server among those that share the store
-	Build    string
+	Store     Store
+	Pairs     session.Pairs
+	Generator *experiment.Generator // decodes the outputs, which are kept in the same store
+	Now       func() time.Time
+	Logger    *slog.Logger
+	Instance  string // name of this server among those that share the store
+	Build     string
 }
 
 // Desk is where owners run their studies and annotators are handed questions. All methods may be called by any
@@ -82,6 +90,46 @@ func NewDesk(c DeskConfig) *Desk {
 	return &Desk{DeskConfig: c, advisor: newAdvisor(c.Store, c.Logger), shelf: newShelf(c.Store)}
 }
 
+// Start goes on with the studies that were being decoded when the server was stopped.
+func (d *Desk) Start(ctx context.Context) error {
+	studies, err := d.Store.StudiesDecoding(ctx, d.Instance)
+	if err != nil {
+		return err
+	}
+	for i := range studies {
+		if err := d.generate(ctx, &studies[i]); err != nil {
+			d.Logger.Error("the outputs of a study cannot be decoded", "study", studies[i].ID, "error", err)
+		}
+	}
+	return nil
+}
+
+// generate has decoded what a study lacks. It goes on in the background.
+func (d *Desk) generate(ctx context.Context, s *Study) error {
+	e, err := d.Store.Experiment(ctx, s.Owner, s.Experiment)
+	if err != nil {
+		return err
+	}
+	outputs, err := d.Store.StudyOutputs(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	g := &generating{desk: d, study: *s}
+	for i := range outputs {
+		if !outputs[i].Broken {
+			g.wanted = append(g.wanted, outputs[i].Cell())
+		}
+	}
+	slices.SortFunc(g.wanted, experiment.Cell.Compare)
+	return d.Generator.Start(experiment.Job{ID: s.ID, Experiment: s.Experiment, Setup: &e.Setup, Client: g})
+}
+
+// Progress is how far the decoding of a study is; false while it is not decoded here.
+func (d *Desk) Progress(id string) (experiment.Progress, bool) {
+	p, _, runs := d.Generator.Watch(id)
+	return p, runs
+}
+
 // Close waits for what is going on in the background. It is safe to call twice.
 func (d *Desk) Close() error {
 	d.advisor.close()
@@ -92,6 +140,19 @@ func (d *Desk) Close() error {
 func (d *Desk) Create(ctx context.Context, owner string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
 	now := d.now()
 	s := Study{ID: session.NewID(), Owner: owner, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now}
+	if err := d.check(ctx, &s, prompts); err != nil {
+		return Study{}, err
+	}
+	return s, d.Store.CreateStudy(ctx, s, prompts)
+}
+
+// CreateOver is Create for a study of an experiment that exists: only what the study asks for and the experiment lacks will
+// be decoded.
+func (d *Desk) CreateOver(ctx context.Context, owner, over string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
+	now := d.now()
+	s := Study{
+		ID: session.NewID(), Owner: owner, Experiment: over, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now,
+	}
 	if err := d.check(ctx, &s, prompts); err != nil {
 		return Study{}, err
 	}
@@ -127,7 +188,20 @@ func (d *Desk) check(ctx context.Context, s *Study, prompts []Prompt) error {
 		return err
 	}
 	s.Setup.Aligned, s.Files, s.Build = names[0], files, d.Build
-	return s.Setup.CheckPrompts(prompts)
+	if err := s.Setup.CheckPrompts(prompts); err != nil || s.Experiment == "" {
+		return err
+	}
+	_, err = d.outputs(ctx, s, prompts)
+	return err
+}
+
+// outputs are those that a study asks for of an experiment that exists.
+func (d *Desk) outputs(ctx context.Context, s *Study, prompts []Prompt) ([]Output, error) {
+	e, err := d.Store.Experiment(ctx, s.Owner, s.Experiment)
+	if err != nil {
+		return nil, err
+	}
+	return s.Setup.OutputsOf(&e.Setup, prompts)
 }
 
 // Begin begins to decode a draft.
@@ -147,15 +221,28 @@ func (d *Desk) Begin(ctx context.Context, owner, id string) error {
 		if err := d.check(ctx, &s, prompts); err != nil {
 			return err
 		}
-		s.Instance, s.UpdatedAt, s.Setup.Secret = d.Instance, d.now(), NewSecret()
-		if err := d.Store.BeginStudy(ctx, s, s.Setup.Outputs(prompts)); err != nil {
+		if err := d.begin(ctx, &s, prompts); err != nil {
 			return err
 		}
 	} else if err := d.Store.SetStudyStatus(ctx, owner, id, Decoding, d.now()); err != nil {
 		return err
 	}
-	d.Press.Wake()
-	return nil
+	return d.generate(ctx, &s)
+}
+
+// begin fixes what a draft has decoded.
+func (d *Desk) begin(ctx context.Context, s *Study, prompts []Prompt) error {
+	s.Instance, s.UpdatedAt, s.Setup.Secret = d.Instance, d.now(), NewSecret()
+	if s.Experiment != "" {
+		outputs, err := d.outputs(ctx, s, prompts)
+		if err != nil {
+			return err
+		}
+		return d.Store.BeginStudy(ctx, *s, nil, outputs)
+	}
+	s.Experiment = s.ID
+	own := s.Setup.Experiment(prompts)
+	return d.Store.BeginStudy(ctx, *s, &own, s.Setup.Outputs(prompts))
 }
 
 // Move changes the status of a study: it halts its decoding, opens it for annotators, pauses or closes it.
@@ -176,7 +263,7 @@ func (d *Desk) Move(ctx context.Context, owner, id string, to Status) error {
 		return err
 	}
 	if to == Halted {
-		d.Press.Stop(id)
+		return d.Generator.Pause(ctx, id)
 	}
 	return nil
 }
@@ -207,8 +294,7 @@ func (d *Desk) Delete(ctx context.Context, owner, id string) error {
 	if err := d.Store.DeleteStudy(ctx, owner, id); err != nil {
 		return err
 	}
-	d.Press.Stop(id)
-	return nil
+	return d.Generator.Cancel(ctx, id)
 }
 
 // Invite makes the link that annotators join by, instead of any earlier one, and returns its token: shown here once

@@ -50,7 +50,7 @@ func (s *Setup) Outputs(prompts []Prompt) []Output {
 }
 
 func (s *Setup) output(place int, lambda float64, sample int) Output {
-	return Output{ID: session.NewID(), Prompt: place, Lambda: lambda, Sample: sample, Seed: s.PromptSeed(place)}
+	return Output{ID: session.NewID(), Prompt: place, Source: place - 1, Lambda: lambda, Sample: sample, Seed: s.PromptSeed(place)}
 }
 
 // turn is the λ of a prompt's catch trial: prompts take turns, from one that depends on the seed.
@@ -199,7 +199,7 @@ func (s *Setup) spoil(o *Output) (Output, bool) {
 		random.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
 		if text := strings.Join(parts, space); text != whole {
 			return Output{
-				ID: session.NewID(), Prompt: o.Prompt, Lambda: o.Lambda, Sample: o.Sample, Seed: o.Seed,
+				ID: session.NewID(), Prompt: o.Prompt, Source: o.Source, Lambda: o.Lambda, Sample: o.Sample, Seed: o.Seed,
 				Broken: true, Done: true, Text: text, Tokens: o.Tokens, Reason: o.Reason,
 			}, true
 		}

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/session"
 )
@@ -39,6 +40,9 @@ type Study struct {
 	Instance string // the server that decodes it
 	Setup    Setup
 	Status   Status
+
+	// Experiment is whose outputs are rated: an own one, of the same id, made when decoding begins, or one that was there.
+	Experiment string
 
 	Beta  float64 // that the aligned model was trained with; 0 when nobody says
 	Files []session.File
@@ -300,6 +304,7 @@ type Output struct {
 	Sample int     `json:"sample"` // samples have independent noise; that of same-λ trials follows those of the setup
 	Seed   uint64  `json:"seed,string"`
 	Broken bool    `json:"broken,omitempty"` // spoilt on purpose: another output with its words shuffled
+	Source int     `json:"-"`                // index of the prompt in the experiment
 	Done   bool    `json:"-"`                // it was decoded: Text is there
 	Text   string  `json:"text"`
 	Tokens int     `json:"tokens,omitempty"`
@@ -311,7 +316,12 @@ func (o *Output) Side() Side { return Side{Lambda: o.Lambda, Output: o.ID} }
 
 // PromptSeed is the seed of a prompt's outputs. All λ of a prompt share it, so that they differ because
 // of λ alone; prompts do not, so that no two are answered under the same noise.
-func (s *Setup) PromptSeed(place int) uint64 { return mix(s.secretSeed("noise"), uint64(place)) }
+func (s *Setup) PromptSeed(place int) uint64 {
+	return experiment.PromptSeed(s.experimentSeed(), place-1)
+}
+
+// experimentSeed is the seed of an experiment of the study's own. A study counts its prompts from 1.
+func (s *Setup) experimentSeed() uint64 { return experiment.NextSeed(s.secretSeed("noise")) }
 
 // NewSecret is a study's Secret.
 func NewSecret() string {

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/fault"
 )
 
@@ -209,43 +210,15 @@ func (c *Config) checkRewards() error {
 	return nil
 }
 
-// Reweights reports whether samples at one λ say something about another: they do where every token was
-// drawn from the whole distribution, softmax of the mixture over the temperature. Truncation, penalties and
-// greedy decoding leave tokens that one λ can choose and another cannot.
-func (c *Config) Reweights() bool {
-	s := &c.Sampling
-	return s.Temperature > 0 && s.TopK == 0 && s.TopP == 1 && s.MinP == 0 && len(s.Bias) == 0 &&
-		(s.RepeatPenalty == 0 || s.RepeatPenalty == 1) && s.PresencePenalty == 0 && s.FrequencyPenalty == 0
-}
+// Reweights reports whether samples at one λ say something about another: see experiment.Reweights.
+func (c *Config) Reweights() bool { return experiment.Reweights(&c.Sampling) }
 
-// evaluatePoints is how many intervals the range of λ is divided into, at least, for Evaluate.
-const evaluatePoints = 40
-
-// Evaluate is the fixed fine grid of λ on which curves are drawn, and from which refinement chooses: the
-// grid's own λ, and between two neighbours evenly spaced ones no wider than a fortieth of the range.
-// It depends on the grid alone. Output.LogQ is in its order.
-func (c *Config) Evaluate() []float64 { return c.Lambda.fine(evaluatePoints) }
-
-// Request is the decoding of an item by the named aligned model, with lane i at cell i of Item.Cells. The caller
-// adds what is its own: run, owner, trace.
-func (c *Config) Request(item Item, aligned string) decode.Request {
-	request := decode.Request{
-		Aligned: []string{aligned}, Sampling: c.Sampling, Seed: c.PromptSeed(item.Prompt), Prompt: c.Prompt(item.Prompt),
-	}
-	for i, cell := range item.Cells() {
-		request.Lanes = append(request.Lanes, decode.Lane{Index: i, Lambda: decode.Vector{cell.Lambda}, Sample: cell.Sample})
-	}
-	return request
-}
+// Evaluate is the fixed fine grid of λ on which curves are drawn, and from which refinement chooses: see
+// experiment.EvaluationGrid. It depends on the grid alone. Output.LogQ is in its order.
+func (c *Config) Evaluate() []float64 { return experiment.EvaluationGrid(c.Lambda.Values) }
 
 // PromptSeed is the seed of a prompt's run: all λ of a prompt share their noise, and prompts do not.
-func (c *Config) PromptSeed(prompt int) uint64 {
-	// SplitMix64's output function (Steele, Lea, Flood 2014), as for the noise itself.
-	x := c.Seed + (uint64(prompt)+1)*0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
+func (c *Config) PromptSeed(prompt int) uint64 { return experiment.PromptSeed(c.Seed, prompt) }
 
 // Prompt is what is decoded for a row. Where the row has a context it stands before the prompt, with an empty
 // line between, unless Template says where.

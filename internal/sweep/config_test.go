@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/fault"
 )
 
@@ -57,8 +58,8 @@ func TestGrid(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &g); err != nil || !slices.Equal(g.Values, want) {
 			t.Errorf("%s is %v (%v), want %v", text, g.Values, err, want)
 		}
-		fine := g.fine(evaluatePoints)
-		if !slices.IsSorted(fine) || len(slices.Compact(slices.Clone(fine))) != len(fine) || len(fine) <= evaluatePoints {
+		fine := experiment.EvaluationGrid(g.Values)
+		if !slices.IsSorted(fine) || len(slices.Compact(slices.Clone(fine))) != len(fine) || len(fine) <= 40 {
 			t.Errorf("%s: %v", text, fine)
 		}
 		for _, l := range want {

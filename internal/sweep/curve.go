@@ -48,7 +48,7 @@ const (
 // newCurve measures a curve from a table.
 func newCurve(t *table, m measure, sign float64) *curve {
 	measured := newPlain
-	if t.setup.Config.Reweights() {
+	if t.setup.Reweights() {
 		measured = newReweighted
 	}
 	c := measured(t, m, sign)
@@ -211,7 +211,7 @@ func gather(cells [][]*Output, places []int, m measure, e int) (outputs gathered
 	count := make([]int, e) // of outputs by the place of their λ
 	for k, list := range cells {
 		for _, o := range list {
-			if x, ok := m(o); ok && len(o.LogQ) == e {
+			if x, ok := m(o); ok && !o.Untraced && len(o.LogQ) == e {
 				outputs = append(outputs, draw{logQ: o.LogQ, reference: o.LogpReference, aligned: o.LogpAligned, f: x, sample: o.Sample})
 				count[places[k]]++
 			}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/fault"
 )
 
@@ -121,8 +122,7 @@ func (g *Grid) fill(s span) error {
 // MarshalJSON writes the list.
 func (g Grid) MarshalJSON() ([]byte, error) { return json.Marshal(g.Values) }
 
-// tidy rounds to nine decimals, so that λ print as people write them: 0.3, not 0.30000000000000004.
-func tidy(x float64) float64 { return math.Round(x*1e9) / 1e9 }
+func tidy(x float64) float64 { return experiment.Tidy(x) }
 
 func (g *Grid) check() error {
 	if len(g.Values) < 2 {
@@ -140,21 +140,4 @@ func (g *Grid) check() error {
 		}
 	}
 	return nil
-}
-
-// fine is the grid with points between, no wider apart than 1/parts of the range.
-func (g *Grid) fine(parts int) []float64 {
-	values := g.Values
-	last := len(values) - 1
-	widest := (values[last] - values[0]) / float64(parts)
-	var fine []float64
-	for i := range last {
-		low, high := values[i], values[i+1]
-		n := max(1, int(math.Ceil((high-low)/widest-1e-9)))
-		for k := range n {
-			fine = append(fine, tidy(low+(high-low)*float64(k)/float64(n)))
-		}
-		fine[len(fine)-n] = low
-	}
-	return append(fine, values[last])
 }

@@ -7,7 +7,7 @@ import (
 
 	"gonum.org/v1/gonum/stat"
 
-	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/fault"
 )
 
@@ -151,7 +151,7 @@ func (p *planner) walk(round int, lambdas []float64, first, last int) *Plan {
 	complete := 0
 	var done []Output
 	for prompt := first; prompt < last; prompt++ {
-		for _, item := range p.items(round, lambdas, prompt) {
+		for _, item := range experiment.Items(prompt, lambdas, round*p.c.Samples, (round+1)*p.c.Samples, p.stage) {
 			missing := false
 			for _, cell := range item.Cells() {
 				o := p.outputs[cell]
@@ -182,20 +182,6 @@ func (p *planner) walk(round int, lambdas []float64, first, last int) *Plan {
 	}
 	plan.Expected = p.expect(round, lambdas, plan.Tokens, len(p.past)+complete)
 	return &plan
-}
-
-// items are the items of one prompt in a round: all λ with as many samples as lanes allow.
-func (p *planner) items(round int, lambdas []float64, prompt int) []Item {
-	together := max(1, decode.MaxLanes/len(lambdas))
-	var items []Item
-	for first := 0; first < p.c.Samples; first += together {
-		item := Item{Prompt: prompt, Lambdas: lambdas, Stage: p.stage}
-		for s := first; s < min(first+together, p.c.Samples); s++ {
-			item.Samples = append(item.Samples, round*p.c.Samples+s)
-		}
-		items = append(items, item)
-	}
-	return items
 }
 
 // judged reports whether an output has all rewards. One that failed needs none.

@@ -193,7 +193,8 @@ func TestWorldIsTheEngine(t *testing.T) {
 	for _, item := range plan.Items {
 		want := w.decode(&s.Config, item)
 		got := make([]Output, len(want))
-		request := s.Config.Request(item, "warm")
+		e := s.Experiment()
+		request := e.Request(item, "")
 		job, err := engine.Start(request, func(e decode.Event) {
 			if e.Type == decode.EventToken {
 				o := &got[e.Lane]

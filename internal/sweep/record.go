@@ -3,21 +3,21 @@ package sweep
 import (
 	"encoding/json"
 	"time"
-
-	"realign/internal/decode"
 )
 
 // Sweep is a sweep as it is kept, but for its outputs.
 type Sweep struct {
-	ID       string
-	Owner    string
-	Instance string // the server that runs it
-	Setup    Setup
-	State    State
-	Reason   string // of the state, for people
-	Created  time.Time
-	Ended    time.Time       // zero until it has ended
-	Report   json.RawMessage // nil until it is done
+	ID         string
+	Owner      string
+	Instance   string // the server that runs it
+	Experiment string // whose outputs it is about: its own, which has its id, or one that was there
+	Setup      Setup
+	State      State
+	Before     State  // that a sweep which is judged again goes back to
+	Reason     string // of the state, for people
+	Created    time.Time
+	Ended      time.Time       // zero until it has ended
+	Report     json.RawMessage // nil until it is done
 }
 
 // Title is the name of the sweep, or what stands for one.
@@ -89,39 +89,4 @@ type Mean struct {
 	Mean   float64 // of Count values; 0 without any
 	Count  int
 	Cells  int // decoded, failed ones included
-}
-
-// Outputs are the answer to an item's request, in the order of its cells. Work that was refused as a whole makes
-// outputs that failed.
-func (s *Setup) Outputs(item Item, answer decode.Answer) []Output {
-	cells := item.Cells()
-	outputs := make([]Output, len(cells))
-	for i, cell := range cells {
-		o := &outputs[i]
-		o.Cell, o.Finish = cell, decode.EndError
-		switch {
-		case answer.Fault != nil:
-			o.Error = answer.Fault.Outside()
-			continue
-		case i >= len(answer.Replies):
-			o.Error = "the worker did not answer for this sample"
-			continue
-		}
-		r := &answer.Replies[i]
-		o.Finish, o.Tokens = r.Reason, r.Tokens
-		switch {
-		case r.Error != nil:
-			o.Error = r.Error.Message
-		case r.Reason == decode.EndError || r.Totals == nil || len(r.Totals.Logp.Aligned) != 1:
-			o.Finish, o.Error = decode.EndError, "the worker's answer is not complete"
-		default:
-			t := r.Totals
-			o.Text = r.Text
-			o.KL, o.LogZ, o.LogpReference, o.LogpAligned = t.KLReference, t.LogZ, t.Logp.Reference, t.Logp.Aligned[0]
-			if s.Config.Reweights() {
-				o.LogQ = t.Evaluated
-			}
-		}
-	}
-	return outputs
 }

@@ -95,7 +95,7 @@ func Analyse(s *Setup, outputs []Output) *Report {
 	t := newTable(s, outputs)
 	r := &Report{
 		Name: c.Name, Pair: c.Pair, Aligned: s.Aligned, Beta: s.Beta, Objective: c.Objective, Evaluation: c.Evaluation,
-		Prompts: len(t.prompts), Reweighted: c.Reweights(), Lambdas: []Strength{}, Rewards: []Rewarded{},
+		Prompts: len(t.prompts), Reweighted: s.Reweights(), Lambdas: []Strength{}, Rewards: []Rewarded{},
 	}
 	t.each(func(_ int, o *Output) {
 		r.Outputs++
@@ -188,7 +188,7 @@ func (t *table) strengths() []Strength {
 		}
 	})
 	reference := func(l float64) bool { return l == 0 }
-	kl := t.means(decoded(func(o *Output) float64 { return o.KL }), reference)
+	kl := t.means(func(o *Output) (float64, bool) { return o.KL, !o.Failed() && !o.Untraced }, reference)
 	length := t.means(decoded(func(o *Output) float64 { return float64(o.Tokens) }), never)
 	// The λ of a lane is constant, so its log Z all have one sign and |Σ log Z| = Σ |log Z|.
 	logZ := t.ratios(func(o *Output) (float64, float64) { return math.Abs(o.LogZ), float64(o.Tokens) }, func(l float64) bool { return l == 0 || l == 1 })
@@ -219,7 +219,7 @@ func (t *table) ratios(f func(o *Output) (above, below float64), zero func(lambd
 		rows[p] = make([]float64, 2*len(row))
 		for k := range row {
 			for _, o := range row[k] {
-				if !o.Failed() {
+				if !o.Failed() && !o.Untraced {
 					above, below := f(o)
 					rows[p][2*k] += above
 					rows[p][2*k+1] += below

@@ -26,7 +26,7 @@ func made(lambdas []float64, prompts int, rewards func(prompt int, lambda float6
 		for _, l := range lambdas {
 			for s := range 2 {
 				outputs = append(outputs, Output{
-					Cell: Cell{p, l, s}, Text: "t", Tokens: 10, Finish: decode.EndStop, KL: l * l, LogZ: -l, Rewards: rewards(p, l, s),
+					Cell: Cell{Prompt: p, Lambda: l, Sample: s}, Text: "t", Tokens: 10, Finish: decode.EndStop, KL: l * l, LogZ: -l, Rewards: rewards(p, l, s),
 				})
 			}
 		}

@@ -1,5 +1,11 @@
 package sweep
 
+import (
+	"slices"
+
+	"realign/internal/experiment"
+)
+
 // Setup is a sweep as it was started: the configuration with what had to be looked up for it. Plan and report
 // are functions of it and of the outputs, so it is kept with the sweep and never changes.
 type Setup struct {
@@ -7,6 +13,36 @@ type Setup struct {
 	Aligned string  `json:"aligned"` // name of the aligned model, the pair's default resolved
 	Beta    float64 `json:"beta"`    // β₀ that it was trained with; 0 when nobody says
 	Judges  []Judge `json:"judges"`  // one per reward of the configuration, in its order
+
+	// Unweighted says that the sweep is about outputs that were decoded for something else, and of which no
+	// log-probabilities at the λ of Config.Evaluate were kept: nothing is reweighted.
+	Unweighted bool `json:"unweighted,omitempty"`
+}
+
+// Reweights reports whether samples at one λ say something about another.
+func (s *Setup) Reweights() bool { return !s.Unweighted && s.Config.Reweights() }
+
+// Experiment is what the sweep has decoded, where it makes an experiment of its own.
+func (s *Setup) Experiment() experiment.Setup {
+	c := &s.Config
+	e := experiment.Setup{Pair: c.Pair, Aligned: s.Aligned, Sampling: c.Sampling, Seed: c.Seed, Prompts: make([]experiment.Prompt, len(c.Prompts.Rows))}
+	for i := range c.Prompts.Rows {
+		e.Prompts[i] = experiment.Prompt{Prompt: c.Prompt(i), Category: c.Prompts.Rows[i].Category}
+	}
+	if c.Reweights() {
+		e.Evaluate = c.Evaluate()
+	}
+	return e
+}
+
+// Asks reports whether an output of its experiment belongs to the sweep: to its grid, or to a round of refinement, whose
+// outputs are known by being judged. What was decoded for others does not.
+func (s *Setup) Asks(o *Output) bool {
+	c := &s.Config
+	if o.Sample < c.Samples {
+		return slices.Contains(c.Lambda.Values, o.Lambda)
+	}
+	return o.Failed() || len(o.Rewards) > 0
 }
 
 // Judge is what estimates need to know of a reward.
@@ -33,4 +69,18 @@ func (j Judge) sign() float64 {
 		return -1
 	}
 	return 1
+}
+
+// Added is a reward that was added to a sweep after its start.
+type Added struct {
+	Reward Reward `json:"reward"`
+	Judge  Judge  `json:"judge"`
+}
+
+// Add adds rewards to what the sweep is judged by. Others may hold the setup: its lists are replaced.
+func (s *Setup) Add(added []Added) {
+	s.Config.Rewards, s.Judges = slices.Clone(s.Config.Rewards), slices.Clone(s.Judges)
+	for _, a := range added {
+		s.Config.Rewards, s.Judges = append(s.Config.Rewards, a.Reward), append(s.Judges, a.Judge)
+	}
 }

@@ -11,62 +11,15 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
+
+	"realign/internal/experiment"
 )
 
-// Item is the unit of work: one prompt on a set of λ and of sample indexes, decoded as the lanes of one run
-// with common random numbers. Its cells are all combinations of the two, at most decode.MaxLanes.
-type Item struct {
-	Prompt  int       `json:"prompt"` // index of the prompt
-	Lambdas []float64 `json:"lambdas"`
-	Samples []int     `json:"samples"`
-	Stage   int       `json:"stage"` // of the plan: see Next
-}
-
-// ID names the item by what is decoded, so that one that is delivered twice is known again.
-func (i Item) ID() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d", i.Prompt)
-	for _, l := range i.Lambdas {
-		b.WriteByte('_')
-		b.WriteString(strconv.FormatFloat(l, 'g', -1, 64))
-	}
-	for _, s := range i.Samples {
-		fmt.Fprintf(&b, "-%d", s)
-	}
-	return b.String()
-}
-
-// Cells are the cells of the item, by λ and then by sample: the order of the lanes.
-func (i Item) Cells() []Cell {
-	cells := make([]Cell, 0, len(i.Lambdas)*len(i.Samples))
-	for _, l := range i.Lambdas {
-		for _, s := range i.Samples {
-			cells = append(cells, Cell{i.Prompt, l, s})
-		}
-	}
-	return cells
-}
-
-// Cell is the place of one decoded sample in a sweep.
-type Cell struct {
-	Prompt int     `json:"prompt"`
-	Lambda float64 `json:"lambda"`
-	Sample int     `json:"sample"`
-}
-
-// Compare orders cells by prompt, then λ, then sample.
-func (c Cell) Compare(d Cell) int {
-	switch {
-	case c.Prompt != d.Prompt:
-		return c.Prompt - d.Prompt
-	case c.Lambda < d.Lambda:
-		return -1
-	case c.Lambda > d.Lambda:
-		return 1
-	}
-	return c.Sample - d.Sample
-}
+// Cell and Item are the experiment's: a sweep adds rewards to them.
+type (
+	Cell = experiment.Cell
+	Item = experiment.Item
+)
 
 // Output is one decoded sample and what is known of it. The log-probabilities are natural logarithms, sums
 // over its tokens, end token included.
@@ -82,12 +35,23 @@ type Output struct {
 	LogpReference float64 `json:"logp_reference"` // before temperature and truncation
 	LogpAligned   float64 `json:"logp_aligned"`   // the same
 
+	// Untraced says that of the log-probabilities nothing was kept: KL to LogQ mean nothing then.
+	Untraced bool `json:"untraced,omitempty"`
+
 	// LogQ is the log-probability of the tokens under the distribution that was sampled from, temperature
-	// included, at each λ of Config.Evaluate. Nil where Config.Reweights is false.
+	// included, at each λ of Config.Evaluate. Nil where Setup.Reweights is false.
 	LogQ []float64 `json:"log_q,omitempty"`
 
 	// Rewards by the names of Config.Rewards. A name that is not there was not judged yet.
 	Rewards map[string]Value `json:"rewards,omitempty"`
+}
+
+// NewOutput is an experiment's output before any reward has judged it.
+func NewOutput(o *experiment.Output) Output {
+	return Output{
+		Cell: o.Cell, Text: o.Text, Tokens: o.Tokens, Finish: o.Finish, Error: o.Error, Untraced: o.Untraced,
+		KL: o.KL, LogZ: o.LogZ, LogpReference: o.LogpReference, LogpAligned: o.LogpAligned, LogQ: o.LogQ,
+	}
 }
 
 // Failed reports whether the cell could not be decoded. It counts as missing in every estimate.
@@ -163,15 +127,16 @@ const (
 	Lower  Direction = "lower"
 )
 
-// State is how far a sweep or an item is.
+// State is how far a sweep is.
 type State string
 
-// An item is pending until all of its cells have outputs. Paused and cancelled sweeps keep what they have;
-// failed is a sweep that could not be started.
+// Paused and cancelled sweeps keep what they have; failed is a sweep that could not be started. A sweep that has ended
+// may be judged again, or by more rewards, without anything being decoded.
 const (
 	Pending   State = "pending"
 	Running   State = "running"
 	Paused    State = "paused"
+	Judging   State = "judging" // again, after its end, to which it goes back
 	Done      State = "done"
 	Cancelled State = "cancelled"
 	Failed    State = "failed"
@@ -186,5 +151,9 @@ func (s State) Can(t State) bool {
 		Pending: {Running, Paused, Cancelled, Failed},
 		Running: {Paused, Done, Cancelled, Failed},
 		Paused:  {Running, Cancelled},
+
+		Done:      {Judging},
+		Cancelled: {Judging},
+		Judging:   {Done, Cancelled, Failed},
 	}[s], t)
 }

@@ -36,7 +36,7 @@ func (c *Config) WholeReplies() bool { return c.Reweights() && c.Sampling.Temper
 // whole estimates what whole replies would say, given the curve token by token. Nil where that is not defined or nothing is
 // known.
 func (t *table) whole(c *curve, m measure, moves bool) *Whole {
-	if !t.setup.Config.WholeReplies() || len(c.rows) == 0 {
+	if !t.setup.Reweights() || !t.setup.Config.WholeReplies() || len(c.rows) == 0 {
 		return nil
 	}
 	e, n := len(c.lambdas), float64(len(c.rows))

@@ -24,6 +24,8 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
+	"realign/internal/experiment"
+	"realign/internal/experiment/experimenttest"
 	"realign/internal/fault"
 	"realign/internal/pair"
 	"realign/internal/session"
@@ -40,7 +42,9 @@ type world struct {
 	store  *store.Store
 	hub    *session.Hub
 	sweeps *runner.Runner
-	press  *study.Press
+	idle   *experiment.Generator // of sweeps
+	queue  *experimenttest.Queue // of studies; for sweeps there is none
+	made   *experiment.Generator // of studies
 	desk   *study.Desk
 	models *tables
 	clock  *clock
@@ -75,16 +79,18 @@ func newWorld(t testing.TB, s setup) *world {
 	if w.hub, err = session.New(ctx, config); err != nil {
 		t.Fatal(err)
 	}
-	w.sweeps, err = runner.New(ctx, runner.Config{Store: w.store, Queue: idle{}, Pairs: w.models, Log: log, Instance: "test", MaxOpen: 5})
+	w.idle = experiment.NewGenerator(experiment.Config{Store: w.store, Queue: idle{}, Log: log})
+	w.sweeps, err = runner.New(ctx, runner.Config{Store: w.store, Generator: w.idle, Pairs: w.models, Log: log, Instance: "test", MaxOpen: 5})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.press = study.NewPress(study.PressConfig{
-		Store: w.store, Decoder: w.models, Instance: "test", Now: w.clock.now, Logger: log, Wait: 50 * time.Millisecond,
-	})
-	w.press.Start()
+	w.queue = experimenttest.New(w.models.start)
+	serving, stop := context.WithCancel(ctx)
+	t.Cleanup(stop)
+	go w.queue.Serve(serving)
+	w.made = experiment.NewGenerator(experiment.Config{Store: w.store, Queue: w.queue, Log: log, Retry: 50 * time.Millisecond})
 	w.desk = study.NewDesk(study.DeskConfig{
-		Store: w.store, Pairs: w.models, Press: w.press, Now: w.clock.now, Logger: log, Instance: "test", Build: "test",
+		Store: w.store, Pairs: w.models, Generator: w.made, Now: w.clock.now, Logger: log, Instance: "test", Build: "test",
 	})
 	signer, err := session.NewSigner(make([]byte, session.SignerSeed))
 	if err != nil {
@@ -95,7 +101,7 @@ func newWorld(t testing.TB, s setup) *world {
 		public, _ = url.Parse(s.public)
 	}
 	w.Server, err = New(Config{
-		Hub: w.hub, Sessions: w.store, Shelf: &session.Shelf{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, Desk: w.desk,
+		Hub: w.hub, Sessions: w.store, Shelf: &session.Shelf{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, Desk: w.desk, Experiments: w.store,
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
 		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse", Logins: w.store, Database: w.store, Proxies: s.proxies,
 		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store, Keys: w.store,
@@ -110,7 +116,7 @@ func newWorld(t testing.TB, s setup) *world {
 
 func (w *world) close() {
 	w.http.Close()
-	for _, c := range []io.Closer{w.desk, w.press, w.hub, w.Server, w.sweeps, w.models.engine, w.store} {
+	for _, c := range []io.Closer{w.desk, w.made, w.hub, w.Server, w.sweeps, w.idle, w.models.engine, w.store} {
 		if err := c.Close(); err != nil {
 			w.t.Errorf("close: %v", err)
 		}
@@ -181,6 +187,15 @@ func (d *tables) Decode(_ context.Context, name string, r decode.Request, sink f
 		return nil, fault.Field("pair", "there is no %q", name)
 	}
 	return d.engine.Start(r, sink)
+}
+
+// start is an experimenttest.Decoder.
+func (d *tables) start(name string, r decode.Request, sink func(decode.Event)) (<-chan struct{}, error) {
+	job, err := d.Decode(context.Background(), name, r, sink)
+	if err != nil {
+		return nil, err
+	}
+	return job.Done(), nil
 }
 
 // retrain puts other models under the same names and checksums.

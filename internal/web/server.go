@@ -43,13 +43,16 @@ type Config struct {
 	Shelf    *session.Shelf
 	Studies  Studies
 	Desk     *study.Desk
-	Decoder  session.Decoder // verifies comparisons
-	Models   session.Pairs
-	Pairs    Pairs
-	Library  Library
-	Keys     apikey.Store // of the API; nil: it asks for none
-	Sweeper  Sweeper      // nil: there are no sweeps
-	Sweeps   Sweeps
+
+	// Experiments is the store of studies and sweeps, asked about what they have in common.
+	Experiments Experiments
+	Decoder     session.Decoder // verifies comparisons
+	Models      session.Pairs
+	Pairs       Pairs
+	Library     Library
+	Keys        apikey.Store // of the API; nil: it asks for none
+	Sweeper     Sweeper      // nil: there are no sweeps
+	Sweeps      Sweeps
 
 	// Database is what /readyz asks; nil is not asked.
 	Database interface{ Ping(context.Context) error }
@@ -81,13 +84,15 @@ type Server struct {
 	shelf    *session.Shelf
 	studies  Studies
 	desk     *study.Desk
-	analyst  *study.Analyst
-	decoder  session.Decoder
-	models   session.Pairs
-	pairs    Pairs
-	library  Library
-	sweeper  Sweeper
-	sweeps   Sweeps
+
+	experiments Experiments
+	analyst     *study.Analyst
+	decoder     session.Decoder
+	models      session.Pairs
+	pairs       Pairs
+	library     Library
+	sweeper     Sweeper
+	sweeps      Sweeps
 
 	database    interface{ Ping(context.Context) error }
 	defaultPair string
@@ -155,7 +160,7 @@ func New(c Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
-		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
+		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, experiments: c.Experiments, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
 		sweeper: c.Sweeper, sweeps: c.Sweeps,
 		database: c.Database, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, proxies: c.Proxies,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,

@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -83,6 +85,11 @@ func (s *Server) showStudyForm(c echo.Context) error {
 		Pairwise: true, Points: "5", Criteria: "helpful\nhonest", Ranked: "4", Comments: true,
 		Overlap: "2", Cap: "0", SameEvery: "12", BrokenEvery: "20", Scheme: string(study.ActiveScheme),
 	}
+	if id := c.QueryParam("sweep"); id != "" {
+		if err := s.studyOfSweep(c, &v, id); err != nil {
+			return err
+		}
+	}
 	return s.studyForm(c, http.StatusOK, v)
 }
 
@@ -101,7 +108,7 @@ func (s *Server) editStudy(c echo.Context) error {
 	}
 	u := &st.Setup
 	v := templates.StudyForm{
-		ID: st.ID, Name: u.Title, Guidelines: u.Guidelines, Pair: u.Pair + "/" + u.Aligned, Mode: string(u.Mode), System: u.System,
+		ID: st.ID, Experiment: st.Experiment, Name: u.Title, Guidelines: u.Guidelines, Pair: u.Pair + "/" + u.Aligned, Mode: string(u.Mode), System: u.System,
 		Grid: decode.FormatNumbers(u.Grid), Samples: strconv.Itoa(u.Samples), Seed: strconv.FormatUint(u.Seed, 10),
 		MaxTokens: strconv.Itoa(u.Sampling.MaxTokens), Temperature: decode.FormatNumber(u.Sampling.Temperature), TopK: strconv.Itoa(u.Sampling.TopK),
 		TopP: decode.FormatNumber(u.Sampling.TopP), MinP: decode.FormatNumber(u.Sampling.MinP), Pairwise: u.Pairwise, Likert: u.Likert != nil, Ranking: u.Ranked > 0,
@@ -174,7 +181,13 @@ func (s *Server) createStudy(c echo.Context) error {
 		return err
 	}
 	return s.saveStudy(c, "", "The draft is saved.", func(ctx context.Context, setup study.Setup, prompts []study.Prompt, beta float64) (string, error) {
-		made, err := s.desk.Create(ctx, owner(c), setup, prompts, beta)
+		create := s.desk.Create
+		if over := c.FormValue("experiment"); over != "" {
+			create = func(ctx context.Context, owner string, setup study.Setup, prompts []study.Prompt, beta float64) (study.Study, error) {
+				return s.desk.CreateOver(ctx, owner, over, setup, prompts, beta)
+			}
+		}
+		made, err := create(ctx, owner(c), setup, prompts, beta)
 		return made.ID, err
 	})
 }
@@ -191,7 +204,14 @@ func (s *Server) reviseStudy(c echo.Context) error {
 func (s *Server) saveStudy(c echo.Context, id, done string, save func(context.Context, study.Setup, []study.Prompt, float64) (string, error)) error {
 	v := typedStudy(c)
 	v.ID = id
+	over, err := s.typedOver(c, &v)
+	if err != nil {
+		return err
+	}
 	setup, prompts, err := s.readStudy(c, &v)
+	if over != nil {
+		setup.Sampling = over.Setup.Sampling
+	}
 	if err == nil {
 		id, err = save(c.Request().Context(), setup, prompts, s.betaOf(setup.Pair, setup.Aligned))
 	}
@@ -381,7 +401,7 @@ func (s *Server) studyView(c echo.Context) (templates.StudyPage, error) {
 	v.Prompts, v.Problems, v.Outputs, v.Decoded, v.Items, v.CatchItems = t.Prompts, t.Problems, t.Outputs, t.Decoded, t.Items, t.Catches
 	v.Answers, v.Skips, v.Needed = t.Answers, t.Skips, t.Items*u.Overlap
 	if st.Status == study.Decoding {
-		v.Waits = s.desk.Press.Trouble(st.ID)
+		s.studyProgress(&v, st.ID, t.Outputs-t.Decoded)
 	}
 	prompts, err := s.studies.StudyPrompts(ctx, st.ID)
 	if err != nil {
@@ -395,6 +415,10 @@ func (s *Server) studyView(c echo.Context) (templates.StudyPage, error) {
 	if err := s.itemRows(c, &v, u, prompts); err != nil {
 		return v, err
 	}
+	if v.Related, err = s.related(c, st.Experiment, st.ID); err != nil {
+		return v, err
+	}
+	v.Judgeable = judgeable(&st) == nil
 	worked, err := s.studies.StudyAnnotators(ctx, st.ID)
 	if err != nil {
 		return v, err
@@ -403,6 +427,26 @@ func (s *Server) studyView(c echo.Context) (templates.StudyPage, error) {
 		v.Annotators = append(v.Annotators, templates.AnnotatorRow{Name: w.Name, Answered: w.Answered, Skipped: w.Skipped, Joined: w.JoinedAt, Last: w.LastAt})
 	}
 	return v, nil
+}
+
+// studyProgress says how the decoding of a study goes, of which so many outputs are missing.
+func (s *Server) studyProgress(v *templates.StudyPage, id string, missing int) {
+	p, runs := s.desk.Progress(id)
+	if !runs {
+		return
+	}
+	v.Waits = p.Trouble
+	var parts []string
+	if p.Rate > 0 {
+		parts = append(parts, fmt.Sprintf("%.0f tokens/s", p.Rate))
+	}
+	if left := p.Left(missing * p.Tokens / max(1, p.Outputs)); left > 0 {
+		parts = append(parts, "about "+wait(left.Seconds())+" left")
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Workers)) {
+		parts = append(parts, fmt.Sprintf("%s: %d", name, p.Workers[name]))
+	}
+	v.Pace = strings.Join(parts, " · ")
 }
 
 // itemRows are a page of a study's items, and what is left out of them.

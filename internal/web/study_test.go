@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/study"
 )
@@ -63,7 +64,8 @@ func (w *world) awaitStudy(owner *person, id string, status study.Status) study.
 			return st
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("the study is %s, not %s: %s", st.Status, status, w.press.Trouble(id))
+			p, _ := w.desk.Progress(id)
+			w.t.Fatalf("the study is %s, not %s: %s", st.Status, status, p.Trouble)
 		}
 	}
 }
@@ -451,13 +453,16 @@ func TestStudyDecodingGoesOn(t *testing.T) {
 	// The process ends in the middle, and another takes over.
 	owner.post("/studies/"+id+"/status", 303, "status", "decoding")
 	time.Sleep(100 * time.Millisecond)
-	if err := w.press.Close(); err != nil {
+	if err := w.made.Close(); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitStudy(owner, id, study.Decoding)
-	next := study.NewPress(study.PressConfig{Store: w.store, Decoder: w.models, Instance: "test", Now: w.clock.now, Logger: w.log})
-	next.Start()
+	next := experiment.NewGenerator(experiment.Config{Store: w.store, Queue: w.queue, Log: w.log})
 	defer next.Close()
+	w.desk.Generator = next
+	if err := w.desk.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	w.awaitStudy(owner, id, study.Ready)
 	after, err := w.store.StudyOutputs(t.Context(), id)
 	if err != nil || len(after) != 120 {

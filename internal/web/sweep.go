@@ -31,6 +31,9 @@ import (
 // Sweeper runs sweeps; *runner.Runner is one.
 type Sweeper interface {
 	Create(ctx context.Context, owner, id string, c *sweep.Config) (sweep.Sweep, error)
+	CreateOver(ctx context.Context, owner, id, experiment string, c *sweep.Config) (sweep.Sweep, error)
+	AddRewards(ctx context.Context, owner, id string, more []sweep.Reward) error
+	JudgeAgain(ctx context.Context, owner, id string) error
 	Pause(ctx context.Context, owner, id string) error
 	Resume(ctx context.Context, owner, id string) error
 	Cancel(ctx context.Context, owner, id string) error
@@ -74,6 +77,9 @@ func (s *Server) sweepRoutes(e *echo.Echo, page, change, upload []echo.Middlewar
 	e.POST("/sweeps/:id/pause", s.changeSweep(s.sweeper.Pause, "The sweep rests.", "/sweeps/{id}"), change...)
 	e.POST("/sweeps/:id/resume", s.changeSweep(s.sweeper.Resume, "The sweep goes on.", "/sweeps/{id}"), change...)
 	e.POST("/sweeps/:id/cancel", s.changeSweep(s.sweeper.Cancel, "The sweep is cancelled.", "/sweeps/{id}"), change...)
+	e.GET("/sweeps/:id/rewards", s.showMoreRewards, page...)
+	e.POST("/sweeps/:id/rewards", s.addRewards, change...)
+	e.POST("/sweeps/:id/judge", s.changeSweep(s.sweeper.JudgeAgain, "What failed is asked again. Nothing is decoded.", "/sweeps/{id}"), change...)
 	e.POST("/sweeps/:id/delete", s.changeSweep(s.sweeper.Delete, "The sweep is deleted.", "/sweeps"), change...)
 }
 
@@ -103,6 +109,11 @@ func sweepItem(w *sweep.Sweep) templates.SweepItem {
 // newSweep is GET /sweeps/new: an empty form, or the configuration of another sweep ("?from=").
 func (s *Server) newSweep(c echo.Context) error {
 	v := s.sweepForm(c)
+	if id := c.QueryParam("study"); id != "" {
+		if err := s.sweepOfStudy(c, &v, id); err != nil {
+			return err
+		}
+	}
 	if from := c.QueryParam("from"); from != "" {
 		w, err := s.sweeps.Sweep(c.Request().Context(), owner(c), from)
 		if err != nil {
@@ -143,10 +154,14 @@ func (s *Server) createSweep(c echo.Context) error {
 	if err != nil {
 		return fault.Wrap(err, fault.Invalid, "the form cannot be read")
 	}
-	asked, err := askedSweep(c, form)
 	var made sweep.Sweep
-	if err == nil {
-		made, err = s.sweeper.Create(c.Request().Context(), owner(c), runner.NewID(), asked)
+	if form.Get("study") != "" {
+		made, err = s.startOver(c, form)
+	} else {
+		var asked *sweep.Config
+		if asked, err = askedSweep(c, form); err == nil {
+			made, err = s.sweeper.Create(c.Request().Context(), owner(c), runner.NewID(), asked)
+		}
 	}
 	if err != nil {
 		f := fault.Of(err)
@@ -155,6 +170,7 @@ func (s *Server) createSweep(c echo.Context) error {
 		}
 		v := s.sweepForm(c)
 		v.Values, v.Config, v.Error, v.Field = form, form.Get("config"), f.Message, f.Field
+		v.Study, v.About = form.Get("study"), form.Get("about")
 		return s.page(c, statuses[f.Kind], v)
 	}
 	if wantsJSON(c.Request()) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/session"
 	"realign/internal/store/storetest"
 	"realign/internal/sweep"
@@ -56,7 +57,7 @@ func (p *person) swept(id string, prompts, samples int, state sweep.State, chang
 	if err := db.CreateSweep(ctx, w); err != nil {
 		t.Fatal(err)
 	}
-	var all []sweep.Output
+	var all []experiment.Output
 	var judged []sweep.Judged
 	for n := range prompts {
 		for _, lambda := range w.Setup.Config.Lambda.Values {

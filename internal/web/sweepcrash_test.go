@@ -35,11 +35,16 @@ func (c *sweepClient) get(path string) (int, string) {
 	return answer.StatusCode, string(b)
 }
 
+// browse makes it somebody with cookies.
+func (c *sweepClient) browse() {
+	jar, _ := cookiejar.New(nil)
+	c.http = &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
 // start starts a sweep and returns its path.
 func (c *sweepClient) start(config string) string {
 	c.d.t.Helper()
-	jar, _ := cookiejar.New(nil)
-	c.http = &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	c.browse()
 	_, page := c.get("/sweeps/new")
 	token := csrfMeta.FindStringSubmatch(page)
 	if token == nil {

@@ -15,6 +15,7 @@ import (
 
 	"realign/internal/fault"
 	"realign/internal/sweep"
+	"realign/internal/sweep/reward"
 	"realign/web/templates"
 )
 
@@ -56,6 +57,10 @@ func (s *Server) liveView(c echo.Context, w *sweep.Sweep) (templates.SweepLive, 
 		return v, err
 	}
 	v.Sweep.Outputs = report.Outputs
+	if v.Related, err = s.related(c, w.Experiment, w.ID); err != nil {
+		return v, err
+	}
+	v.Again = again(w, report)
 	s.progressView(&v, w, report)
 	v.Answer, v.Facts, v.Warnings = answer(report), answerFacts(report), warnings(report)
 	if objective := report.Reward(report.Objective); objective != nil && report.Outputs > 0 {
@@ -79,8 +84,30 @@ func (s *Server) liveView(c echo.Context, w *sweep.Sweep) (templates.SweepLive, 
 	return v, nil
 }
 
+// again is how many values endpoints failed to give that may be asked for again.
+func again(w *sweep.Sweep, report *sweep.Report) (cells int) {
+	if !w.State.Can(sweep.Judging) {
+		return 0
+	}
+	for _, asked := range w.Setup.Config.Rewards {
+		if r := report.Reward(asked.Name); r != nil && reward.MayFail(asked.Reward) {
+			for _, m := range r.Missing {
+				cells += m.Cells
+			}
+		}
+	}
+	return cells
+}
+
 // progressView says how far a sweep is.
 func (s *Server) progressView(v *templates.SweepLive, w *sweep.Sweep, report *sweep.Report) {
+	if w.State == sweep.Judging {
+		v.Words = "What is decoded is being judged. Nothing is decoded anew."
+		if p, _, runs := s.sweeper.Watch(w.ID); runs {
+			v.Trouble = p.Trouble
+		}
+		return
+	}
 	if w.State != sweep.Running {
 		v.Words = fmt.Sprintf("%d tokens decoded.", report.Tokens)
 		if w.Reason != "" {

@@ -22,7 +22,11 @@ type StudyItem struct {
 // StudyForm is "/studies/new", and "/studies/{id}/edit" of a draft. Its fields are as they were typed.
 type StudyForm struct {
 	Layout
-	ID    string // of the draft that is edited; "" for a new one
+	ID string // of the draft that is edited; "" for a new one
+
+	// Experiment is whose outputs are rated, "" for an own one, and About the name of the sweep that they were decoded for.
+	Experiment, About string
+
 	Pairs []PairChoice
 
 	Name, Guidelines               string
@@ -73,12 +77,21 @@ type StudyPage struct {
 	Same                   int // pairs left out because both texts are the same
 	Answers, Skips, Needed int // Needed: answers that complete every item
 	Waits                  string
+	Pace                   string // how fast it is decoded, how long it will take, and which workers do it
 	ProblemList            []PromptProblem
+	Related                []Related // studies and sweeps about the same answers
+	Judgeable              bool      // the answers are there: rewards may judge them
 	Invited                bool
 	InviteURL              string // just made; it is not kept
 	Annotators             []AnnotatorRow
 	Rows                   []ItemRow
 	Sheet, Sheets          int // of the rows, from 1
+}
+
+// Related is another study or sweep about the same outputs.
+type Related struct {
+	Kind, Title, State, Path string
+	Agreement                string // address of the page that compares a study's people with rewards; "" for a sweep
 }
 
 // PromptProblem is a prompt that was left out.

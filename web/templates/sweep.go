@@ -9,14 +9,14 @@ import (
 // SweepItem is a sweep in a list, and the head of its pages.
 type SweepItem struct {
 	ID, Title, Pair, Aligned string
-	State                    string // pending, running, paused, done, cancelled, failed
+	State                    string // pending, running, paused, judging, done, cancelled, failed
 	Reason                   string
 	Prompts, Outputs         int
 	Created, Ended           time.Time
 }
 
 func (s SweepItem) open() bool {
-	return s.State == "running" || s.State == "paused" || s.State == "pending"
+	return s.State == "running" || s.State == "paused" || s.State == "pending" || s.State == "judging"
 }
 
 func (s SweepItem) path(rest string) string { return "/sweeps/" + s.ID + rest }
@@ -37,6 +37,17 @@ type SweepNew struct {
 	Config  string     // what the field for a whole configuration holds
 	Error   string     // what is wrong, or ""
 	Field   string     // with what
+
+	// Of a form that asks for rewards only: the study whose outputs they shall judge, or the sweep that they are added to;
+	// and what that is called.
+	Study, Adds, About string
+}
+
+func (v SweepNew) action() string {
+	if v.Adds != "" {
+		return "/sweeps/" + v.Adds + "/rewards"
+	}
+	return "/sweeps"
 }
 
 // RewardOption is a reward that can be chosen.
@@ -201,6 +212,8 @@ type SweepLive struct {
 	Others   []Plot   // the same for the other rewards, small
 	Table    *SweepNumbers
 	Missing  []SweepGap
+	Again    int       // values that endpoints failed to give and may be asked for again
+	Related  []Related // studies and sweeps about the same outputs
 }
 
 // SweepWorker is a worker and how many items it has decoded.

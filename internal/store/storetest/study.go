@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/session"
 	"realign/internal/store"
@@ -43,12 +44,15 @@ func openStudy(t *testing.T, s *store.Store) study.Study {
 		outputs = append(outputs, study.Output{ID: fmt.Sprintf("o%d", i), Prompt: 1, Lambda: lambda, Seed: 1<<64 - 1})
 	}
 	st.Instance, st.Build, st.Files = "main", "v1", []session.File{{Role: "reference", Name: "r.gguf", SHA256: "5a"}}
-	must(t, s.BeginStudy(ctx, st, outputs))
+	st.Experiment = "st1"
+	own := st.Setup.Experiment(prompts)
+	must(t, s.BeginStudy(ctx, st, &own, outputs))
 	for i := range outputs {
-		outputs[i].Done, outputs[i].Text, outputs[i].Tokens, outputs[i].Reason = true, fmt.Sprintf("text\x00%d", i), 3, "stop"
+		made := experiment.Output{Cell: outputs[i].Cell(), Text: fmt.Sprintf("text\x00%d", i), Tokens: 3, Finish: "stop"}
+		_, err := s.AddOutputs(ctx, "st1", []experiment.Output{made})
+		must(t, err)
 	}
-	must(t, s.SaveStudyOutputs(ctx, "st1", outputs))
-	must(t, s.FinishStudy(ctx, "ann", "st1", []study.Output{{ID: "b0", Prompt: 1, Broken: true, Done: true, Text: "0 text"}}, []study.Item{
+	must(t, s.FinishStudy(ctx, "ann", "st1", nil, []study.Output{{ID: "b0", Prompt: 1, Broken: true, Done: true, Text: "0 text"}}, []study.Item{
 		{ID: "i1", Kind: study.AskPairwise, Prompt: 1, Outputs: []string{"o0", "o1"}, High: 1.5},
 		{ID: "i2", Kind: study.AskLikert, Prompt: 1, Outputs: []string{"o1"}},
 		{ID: "c1", Kind: study.AskPairwise, Prompt: 1, Outputs: []string{"o0", "b0"}, Catch: study.BrokenB},
@@ -105,22 +109,30 @@ func testStudies(t *testing.T, s *store.Store) {
 	wantKind(t, err, fault.NotFound)
 
 	st.Instance, st.Build = "main", "v1"
-	must(t, s.BeginStudy(ctx, st, []study.Output{{ID: "o1", Prompt: 1, Lambda: 0.1, Seed: 3}, {ID: "o2", Prompt: 1, Lambda: 1, Sample: 1, Seed: 3}}))
-	wantKind(t, s.BeginStudy(ctx, st, nil), fault.Conflict)
+	// Of an experiment that was there, with other prompts: its third is the study's first.
+	must(t, s.CreateSweep(ctx, NewSweep("w", "ann", 3, t0)))
+	st.Experiment = "w"
+	must(t, s.BeginStudy(ctx, st, nil, []study.Output{{ID: "o1", Prompt: 1, Source: 2, Lambda: 0.1, Seed: 3}, {ID: "o2", Prompt: 1, Source: 2, Lambda: 1, Sample: 1, Seed: 3}}))
+	wantKind(t, s.BeginStudy(ctx, st, nil, nil), fault.Conflict)
 	wantKind(t, s.ReviseStudy(ctx, st, prompts), fault.Conflict)
 	if list, err := s.StudiesDecoding(ctx, "main"); err != nil || len(list) != 1 || list[0].Build != "v1" {
 		t.Errorf("decoding %+v, %v", list, err)
 	}
-	done := study.Output{ID: "o1", Prompt: 1, Lambda: 0.1, Seed: 3, Done: true, Text: "one", Tokens: 1, Reason: "stop"}
-	must(t, s.SaveStudyOutputs(ctx, "st1", []study.Output{done}))
-	again := done
-	again.Text = "another"
-	must(t, s.SaveStudyOutputs(ctx, "st1", []study.Output{again}))
+	if list, err := s.StudiesDecoding(ctx, "main"); err != nil || list[0].Experiment != "w" {
+		t.Errorf("decoding %+v, %v", list, err)
+	}
+	_, err = s.AddOutputs(ctx, "w", []experiment.Output{
+		Output(0, 0.1, 0),
+		{Cell: experiment.Cell{Prompt: 2, Lambda: 0.1}, Text: "one", Tokens: 1, Finish: "stop"},
+		{Cell: experiment.Cell{Prompt: 2, Lambda: 1, Sample: 1}, Finish: "error", Error: "too long"},
+	})
+	must(t, err)
+	done := study.Output{ID: "o1", Prompt: 1, Source: 2, Lambda: 0.1, Seed: 3, Done: true, Text: "one", Tokens: 1, Reason: "stop"}
 	outputs, err := s.StudyOutputs(ctx, "st1")
 	if err != nil || len(outputs) != 2 || outputs[0] != done || outputs[1].Done {
 		t.Errorf("outputs %+v, %v", outputs, err)
 	}
-	must(t, s.SetPromptProblem(ctx, "st1", 1, "too long"))
+	must(t, s.FinishStudy(ctx, "ann", "st1", map[int]string{1: "too\x00long"}, nil, nil, t0))
 	if got, _ := s.StudyPrompts(ctx, "st1"); got[0].Problem != "too long" {
 		t.Errorf("prompts %+v", got)
 	}
@@ -129,6 +141,9 @@ func testStudies(t *testing.T, s *store.Store) {
 		t.Errorf("tallies %+v, %v", tallies, err)
 	}
 	must(t, s.DeleteStudy(ctx, "ann", "st1"))
+	if _, err := s.Experiment(ctx, "ann", "w"); err != nil {
+		t.Errorf("an experiment goes while a sweep is about it: %v", err)
+	}
 	if list, err := s.Studies(ctx, "ann"); err != nil || len(list) != 0 {
 		t.Errorf("%+v, %v", list, err)
 	}

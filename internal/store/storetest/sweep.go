@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/store"
 	"realign/internal/sweep"
@@ -16,7 +17,7 @@ import (
 
 // NewSweep is a sweep for tests, over some prompts.
 func NewSweep(id, owner string, prompts int, at time.Time) sweep.Sweep {
-	w := sweep.Sweep{ID: id, Owner: owner, Instance: "main", State: sweep.Running, Created: at}
+	w := sweep.Sweep{ID: id, Owner: owner, Instance: "main", Experiment: id, State: sweep.Running, Created: at}
 	w.Setup = sweep.Setup{Aligned: "warm", Beta: 0.1, Judges: []sweep.Judge{{Name: "length", Title: "Length", Direction: sweep.Higher}}}
 	w.Setup.Config = sweep.Config{Name: "Sweep " + id, Pair: "demo", Samples: 2, Sampling: decode.DefaultSampling(), Objective: "length",
 		Lambda: sweep.Grid{Values: []float64{0, 1.0 / 3, 1}}, Rewards: []sweep.Reward{{Reward: "length", Name: "length"}}, Seed: 1<<64 - 1}
@@ -28,9 +29,9 @@ func NewSweep(id, owner string, prompts int, at time.Time) sweep.Sweep {
 }
 
 // Output is one for tests.
-func Output(prompt int, lambda float64, sample int) sweep.Output {
-	return sweep.Output{
-		Cell: sweep.Cell{Prompt: prompt, Lambda: lambda, Sample: sample}, Text: fmt.Sprintf("text %d at %v", prompt, lambda), Tokens: 3 + prompt,
+func Output(prompt int, lambda float64, sample int) experiment.Output {
+	return experiment.Output{
+		Cell: experiment.Cell{Prompt: prompt, Lambda: lambda, Sample: sample}, Text: fmt.Sprintf("text %d at %v", prompt, lambda), Tokens: 3 + prompt,
 		Finish: decode.EndStop, KL: lambda * float64(1+prompt), LogZ: -0.25, LogpReference: -1.5, LogpAligned: -0.1, LogQ: []float64{-1, 1.0 / 3},
 	}
 }
@@ -78,10 +79,41 @@ func testSweeps(t *testing.T, s *store.Store) {
 	if err != nil || got.State != sweep.Done || got.Reason != "all is decoded" || !got.Ended.Equal(t0.Add(time.Hour)) || string(got.Report) != `{"best":1}` {
 		t.Errorf("done: %+v, %v", got, err)
 	}
-	wantKind(t, s.DeleteSweep(ctx, "bob", "w1"), fault.NotFound)
-	if err := s.DeleteSweep(ctx, "ann", "w1"); err != nil {
+	added := []sweep.Added{{Reward: sweep.Reward{Reward: "distinct", Name: "d"}, Judge: sweep.Judge{Name: "d", Direction: sweep.Higher}}}
+	wantKind(t, s.AddRewards(ctx, "bob", "w1", added), fault.NotFound)
+	if err := errors.Join(s.AddRewards(ctx, "ann", "w1", added), s.MoveSweep(ctx, "w1", sweep.Done, sweep.Judging, "all is decoded", t0, nil)); err != nil {
 		t.Error(err)
 	}
+	for range 2 { // from the table, and from what is remembered of it
+		got, err = s.Sweep(ctx, "ann", "w1")
+		if err != nil || got.State != sweep.Judging || got.Before != sweep.Done || !got.Ended.IsZero() || len(got.Setup.Judges) != 2 || got.Setup.Config.Rewards[1].Name != "d" {
+			t.Errorf("judged again: %+v, %v", got, err)
+		}
+	}
+	if open, err := s.OpenSweeps(ctx, "main"); err != nil || len(open) != 3 || len(open[0].Setup.Judges) != 2 {
+		t.Errorf("open %+v, %v", open, err)
+	}
+	wantKind(t, s.DeleteSweep(ctx, "ann", "w1"), fault.NotFound)
+	if err := s.MoveSweep(ctx, "w1", sweep.Judging, sweep.Done, "all is decoded", t0.Add(2*time.Hour), nil); err != nil {
+		t.Error(err)
+	}
+	wantKind(t, s.DeleteSweep(ctx, "bob", "w1"), fault.NotFound)
+	// A second sweep about the same experiment keeps it.
+	second := NewSweep("w9", "ann", 3, t0)
+	second.Experiment = "w1"
+	if err := errors.Join(s.CreateSweep(ctx, second), s.DeleteSweep(ctx, "ann", "w1")); err != nil {
+		t.Error(err)
+	}
+	if e, err := s.Experiment(ctx, "ann", "w1"); err != nil || !reflect.DeepEqual(e.Setup, w.Setup.Experiment()) || !e.Created.Equal(t0) {
+		t.Errorf("the experiment is %+v, %v", e, err)
+	}
+	_, err = s.Experiment(ctx, "bob", "w1")
+	wantKind(t, err, fault.NotFound)
+	if err := errors.Join(s.MoveSweep(ctx, "w9", sweep.Running, sweep.Cancelled, "", t0, nil), s.DeleteSweep(ctx, "ann", "w9")); err != nil {
+		t.Error(err)
+	}
+	_, err = s.Experiment(ctx, "ann", "w1")
+	wantKind(t, err, fault.NotFound)
 	_, err = s.Sweep(ctx, "ann", "w1")
 	wantKind(t, err, fault.NotFound)
 }
@@ -92,18 +124,33 @@ func testSweepOutputs(t *testing.T, s *store.Store) {
 		t.Fatal(err)
 	}
 	third := 1.0 / 3 // must come back as it is
-	all := []sweep.Output{Output(0, 0, 0), Output(0, third, 1), Output(1, 0, 0), Output(1, third, 0)}
-	all[3] = sweep.Output{Cell: all[3].Cell, Finish: decode.EndError, Error: "too\x00long"}
-	if n, err := s.AddOutputs(ctx, "w", []sweep.Output{all[1], all[0]}); n != 2 || err != nil {
+	made := []experiment.Output{Output(0, 0, 0), Output(0, third, 1), Output(1, 0, 0), Output(1, third, 0)}
+	made[2].Text, made[2].Untraced = "zero\x00byte", true
+	made[3] = experiment.Output{Cell: made[3].Cell, Finish: decode.EndError, Error: "too\x00long"}
+	if n, err := s.AddOutputs(ctx, "w", []experiment.Output{made[1], made[0]}); n != 2 || err != nil {
 		t.Errorf("added %d, %v", n, err)
 	}
-	again := all[0]
+	again := made[0]
 	again.Text = "another text"
-	if n, err := s.AddOutputs(ctx, "w", []sweep.Output{again, all[2], all[3]}); n != 2 || err != nil {
+	if n, err := s.AddOutputs(ctx, "w", []experiment.Output{again, made[2], made[3]}); n != 2 || err != nil {
 		t.Errorf("added %d of those that are new, %v", n, err)
 	}
-	_, err := s.AddOutputs(ctx, "nothing", all)
+	_, err := s.AddOutputs(ctx, "nothing", made)
 	wantKind(t, err, fault.Conflict)
+	// What others had decoded is not the sweep's: a λ that is not on its grid, a sample that it has not judged.
+	others := []experiment.Output{Output(0, 0.7, 0), Output(0, 0, 2)}
+	if n, err := s.AddOutputs(ctx, "w", others); n != 2 || err != nil {
+		t.Errorf("added %d for others, %v", n, err)
+	}
+	made[3].Error = "too long"
+	whole := []experiment.Output{made[0], others[1], made[1], others[0], made[2], made[3]}
+	if got, err := s.ExperimentOutputs(ctx, "w", nil, true); err != nil || !reflect.DeepEqual(got, whole) {
+		t.Errorf("got  %+v, %v\nwant %+v", got, err, whole)
+	}
+	var all []sweep.Output
+	for i := range made {
+		all = append(all, sweep.NewOutput(&made[i]))
+	}
 	judged := []sweep.Judged{
 		{Cell: all[0].Cell, Values: map[string]sweep.Value{"length": sweep.Of(0), "é": sweep.Missing("no\x00luck")}},
 		{Cell: all[2].Cell, Values: map[string]sweep.Value{"length": {Value: 2.5, Cost: 0.01}}},
@@ -117,7 +164,6 @@ func testSweepOutputs(t *testing.T, s *store.Store) {
 	}
 	all[0].Rewards = map[string]sweep.Value{"length": sweep.Of(0), "é": sweep.Missing("no luck")}
 	all[2].Rewards = map[string]sweep.Value{"length": {Value: 2.5, Cost: 0.01}}
-	all[3].Error = "too long"
 	got, err := s.Outputs(ctx, "w", nil, true)
 	if err != nil || !reflect.DeepEqual(got, all) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, all)
@@ -129,6 +175,15 @@ func testSweepOutputs(t *testing.T, s *store.Store) {
 	}
 	if other, err := s.Outputs(ctx, "v", nil, true); err != nil || len(other) > 0 {
 		t.Errorf("another sweep has %+v, %v", other, err)
+	}
+	// A value takes the place of one that was missing, and nothing of one that is there.
+	later := []sweep.Judged{{Cell: all[0].Cell, Values: map[string]sweep.Value{"length": sweep.Of(8), "é": {Value: 3, Cost: 0.5}}}}
+	if err := s.AddValues(ctx, "w", later); err != nil {
+		t.Fatal(err)
+	}
+	got, err = s.Outputs(ctx, "w", nil, false)
+	if want := map[string]sweep.Value{"length": sweep.Of(0), "é": {Value: 3, Cost: 0.5}}; err != nil || !reflect.DeepEqual(got[0].Rewards, want) {
+		t.Errorf("judged again: %+v, %v, want %+v", got[0].Rewards, err, want)
 	}
 	stop := errors.New("enough")
 	if err := s.EachOutput(ctx, "w", nil, true, func(sweep.Output) error { return stop }); !errors.Is(err, stop) {
@@ -149,7 +204,7 @@ func testSweepTable(t *testing.T, s *store.Store) {
 	if err := s.CreateSweep(ctx, NewSweep("w", "ann", n, t0)); err != nil {
 		t.Fatal(err)
 	}
-	var outputs []sweep.Output
+	var outputs []experiment.Output
 	var judged []sweep.Judged
 	for p := range n {
 		for _, lambda := range []float64{0, 1} {
@@ -160,7 +215,7 @@ func testSweepTable(t *testing.T, s *store.Store) {
 				case p == 4 && lambda == 1:
 					v = sweep.Missing("the judge slept")
 				case p == 5 && lambda == 1:
-					o = sweep.Output{Cell: o.Cell, Finish: decode.EndError, Error: "too long"}
+					o = experiment.Output{Cell: o.Cell, Finish: decode.EndError, Error: "too long"}
 				case p == 6 && lambda == 1:
 					continue // not decoded yet
 				}

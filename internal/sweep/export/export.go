@@ -103,10 +103,10 @@ func columnsOf(s *sweep.Setup) []column {
 		return column{name: name, whole: true, number: func(o *sweep.Output) *float64 { n := float64(x(o)); return &n }}
 	}
 	text := func(name string, x func(o *sweep.Output) string) column { return column{name: name, text: x} }
-	// What a failed output has no number for is empty, as zero would be a number.
+	// What a failed output, or one that was not traced, has no number for is empty, as zero would be a number.
 	said := func(name string, x func(o *sweep.Output) float64) column {
 		return column{name: name, number: func(o *sweep.Output) *float64 {
-			if o.Failed() {
+			if o.Failed() || o.Untraced {
 				return nil
 			}
 			n := x(o)

@@ -83,6 +83,9 @@ func implicit() maker {
 			return nil, fault.Field("beta", "is needed: nobody says which β the aligned model was trained with")
 		}
 		return func(_ *sweep.Row, o *sweep.Output) sweep.Value {
+			if o.Untraced {
+				return sweep.Missing("the log-probabilities of this output were not kept when it was decoded")
+			}
 			return sweep.Of(p.Beta * (o.LogpAligned - o.LogpReference))
 		}, nil
 	})

@@ -7,3 +7,14 @@ func registry() []maker {
 		readability(), rouge(), sentiment(), sentimentCheck(),
 	}
 }
+
+// MayFail reports whether the reward of a name asks something outside, an endpoint or a program, that may answer another
+// time.
+func MayFail(name string) bool {
+	for _, m := range registry() {
+		if m.info.Name == name {
+			return m.info.Remote || m.info.Headless
+		}
+	}
+	return false
+}

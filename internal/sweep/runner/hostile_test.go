@@ -29,7 +29,7 @@ func doublings(levels int) string {
 
 // A sweep with a schema that never ends is refused.
 func TestHostileSchemaIsRefused(t *testing.T) {
-	db, d := open(t, t.TempDir()), newDesk(t)
+	db, d := open(t, t.TempDir()), newQueue(t)
 	r := start(t, db, d, nil)
 	_, err := r.Create(t.Context(), "ann", "w", schema(t, doublings(34)))
 	if f := fault.Of(err); f.Kind != fault.Invalid || !strings.Contains(err.Error(), "longer than") {
@@ -40,9 +40,9 @@ func TestHostileSchemaIsRefused(t *testing.T) {
 // A sweep that was stored with such a schema keeps the server neither from starting nor from stopping; it can be cancelled,
 // and fails with the reason when it is left alone.
 func TestStoredHostileSchema(t *testing.T) {
-	db, d := open(t, t.TempDir()), newDesk(t)
-	d.says = "{}"
-	go d.serve(t.Context())
+	db, d := open(t, t.TempDir()), newQueue(t)
+	d.Say("{}")
+	go d.Serve(t.Context())
 	good := schema(t, `{"type":"object"}`)
 	r := start(t, db, d, nil)
 	w, err := r.Create(t.Context(), "ann", "good", good)
@@ -52,7 +52,7 @@ func TestStoredHostileSchema(t *testing.T) {
 	r.Close()
 	// As if it had been stored by a version that did not try schemas. One is broken whatever the answers are.
 	for id, text := range map[string]string{"w": doublings(34), "v": doublings(34), "broken": `{"type":"objekt"}`} {
-		w.ID, w.State = id, sweep.Running
+		w.ID, w.Experiment, w.State = id, id, sweep.Running
 		w.Setup.Config = *good
 		w.Setup.Config.Rewards = []sweep.Reward{{Name: "json", Reward: "json", Parameters: json.RawMessage(`{"schema":` + text + `}`)}}
 		if err := db.CreateSweep(t.Context(), w); err != nil {

@@ -1,9 +1,9 @@
 package runner
 
 import (
-	"maps"
 	"time"
 
+	"realign/internal/experiment"
 	"realign/internal/sweep"
 )
 
@@ -39,65 +39,24 @@ func (p *Progress) count(o *sweep.Output) {
 // Watch is how far a sweep that runs is, and a channel that is closed at the next change. It is false for one that does
 // not run here.
 func (r *Runner) Watch(id string) (p Progress, changed <-chan struct{}, runs bool) {
-	r.mu.Lock()
-	a := r.active[id]
-	r.mu.Unlock()
-	if a == nil {
+	j := r.find(id)
+	if j == nil {
 		return p, nil, false
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	p = Progress{Plan: a.plan, Workers: maps.Clone(a.workers), Trouble: a.trouble}
-	for _, o := range a.outputs {
-		p.count(o)
+	made, changed, runs := r.config.Generator.Watch(id)
+	if !runs {
+		return p, nil, false
 	}
-	p.Rate = a.meter.rate(r.config.Now())
-	if left := a.plan.Expected - p.Tokens; p.Rate > 0 && left > 0 {
-		p.Left = time.Duration(float64(left) / p.Rate * float64(time.Second))
-	}
-	return p, a.changed, true
-}
-
-// meter measures a rate over the last while.
-type meter struct {
-	began time.Time
-	marks []mark
-}
-
-type mark struct {
-	at     time.Time
-	tokens int
-}
-
-// lately is the while.
-const lately = time.Minute
-
-func (m *meter) add(now time.Time, tokens int) {
-	if m.began.IsZero() {
-		m.began = now
-	}
-	m.marks = append(m.marks, mark{now, tokens})
-	m.trim(now)
-}
-
-func (m *meter) trim(now time.Time) {
-	n := 0
-	for n < len(m.marks) && now.Sub(m.marks[n].at) > lately {
-		n++
-	}
-	m.marks = m.marks[n:]
-}
-
-// rate is tokens a second; 0 before there is enough to say.
-func (m *meter) rate(now time.Time) float64 {
-	m.trim(now)
-	over := min(now.Sub(m.began), lately)
-	if over < time.Second {
-		return 0
-	}
-	sum := 0
-	for _, x := range m.marks {
-		sum += x.tokens
-	}
-	return float64(sum) / over.Seconds()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p = Progress{Plan: j.plan, Workers: made.Workers, Trouble: made.Trouble, Rate: made.Rate}
+	r.config.Generator.Each(id, func(made *experiment.Output) {
+		o := sweep.NewOutput(made)
+		o.Rewards = j.values[o.Cell]
+		if j.sweep.Setup.Asks(&o) {
+			p.count(&o)
+		}
+	})
+	p.Left = made.Left(p.Plan.Expected - p.Tokens)
+	return p, changed, true
 }

@@ -66,11 +66,10 @@ func (r *Runner) Report(ctx context.Context, w *sweep.Sweep) (*sweep.Report, err
 
 // outputs are those of a sweep without texts, from memory where it runs.
 func (r *Runner) outputs(ctx context.Context, id string) ([]sweep.Output, error) {
-	r.mu.Lock()
-	a := r.active[id]
-	r.mu.Unlock()
-	if a != nil {
-		return a.all(), nil
+	if j := r.find(id); j != nil {
+		if outputs, runs := r.config.Generator.Outputs(id); runs {
+			return j.asked(outputs), nil
+		}
 	}
 	return r.config.Store.Outputs(ctx, id, nil, false)
 }

@@ -1,17 +1,18 @@
-// Package runner runs sweeps: it queues what the plan asks for, keeps what comes back, lets rewards judge it, and
-// asks for the next plan until there is none. All that it knows is in the store after every step, so a sweep goes on
-// where it was, whatever died. It decodes nothing itself, and has no SQL, no HTTP and no messages.
+// Package runner runs sweeps: it has decoded what the plan asks for, has rewards judge what comes, and asks for the next
+// plan until there is none. All that it knows is in the store after every step, so a sweep goes on where it was,
+// whatever died. It decodes nothing itself, which the experiment's generator does, and has no SQL, no HTTP and no messages.
 package runner
 
 import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/sweep"
 	"realign/internal/sweep/reward"
@@ -19,6 +20,7 @@ import (
 
 // Store keeps sweeps. What does not exist, or is somebody else's, is NotFound.
 type Store interface {
+	// CreateSweep makes an experiment, too, where the sweep's has the sweep's own id.
 	CreateSweep(ctx context.Context, w sweep.Sweep) error
 	Sweep(ctx context.Context, owner, id string) (sweep.Sweep, error)
 	OpenSweeps(ctx context.Context, instance string) ([]sweep.Sweep, error)
@@ -27,26 +29,15 @@ type Store interface {
 	MoveSweep(ctx context.Context, id string, from, to sweep.State, reason string, at time.Time, report []byte) error
 	DeleteSweep(ctx context.Context, owner, id string) error
 
-	// AddOutputs and AddValues keep what is new; what is there already stays as it is.
-	AddOutputs(ctx context.Context, id string, outputs []sweep.Output) (added int, err error)
+	// AddRewards adds to what a sweep is judged by.
+	AddRewards(ctx context.Context, owner, id string, added []sweep.Added) error
+
+	// AddValues keeps what is new and replaces what was missing; a value that is there already stays as it is.
 	AddValues(ctx context.Context, id string, judged []sweep.Judged) error
 	Outputs(ctx context.Context, id string, prompt *int, texts bool) ([]sweep.Output, error)
-}
 
-// Queue gets requests decoded, some time.
-type Queue interface {
-	// Start begins to load a pair here.
-	Start(pair string) error
-
-	// Offer queues work, unless it or its answer is there already.
-	Offer(ctx context.Context, w decode.Work) error
-
-	// Answers hands out answers, several at once, until ctx is done. One that take fails for is given again.
-	Answers(ctx context.Context, batch string, atOnce int, take func(context.Context, decode.Answer) error) error
-
-	// Withdraw takes back what nobody has begun; Forget removes all of a batch.
-	Withdraw(ctx context.Context, batch string, answers bool) error
-	Forget(ctx context.Context, batch string) error
+	Experiment(ctx context.Context, owner, id string) (experiment.Experiment, error)
+	ExperimentOutputs(ctx context.Context, experiment string, prompt *int, texts bool) ([]experiment.Output, error)
 }
 
 // Pairs knows aligned models.
@@ -58,9 +49,9 @@ type Pairs interface {
 
 // Config is what a Runner is made of. Zero fields below Pairs stand for the defaults.
 type Config struct {
-	Store Store
-	Queue Queue
-	Pairs Pairs
+	Store     Store
+	Generator *experiment.Generator // whose outputs are kept in the same store
+	Pairs     Pairs
 
 	Rewards  reward.Environment // Beta is filled in for each sweep
 	Now      func() time.Time   // time.Now
@@ -68,22 +59,18 @@ type Config struct {
 	Instance string             // name of this server among those that share the store
 	MaxOpen  int                // sweeps that have not ended; 32
 	MaxBytes int                // of their prompts together, which are in memory; 16 MiB
-	Window   int                // items of a sweep in the queue at once; 48
-	Judging  int                // items of a sweep that are judged at once; 4
-	Retry    time.Duration      // after a failure of the store or of the queue; 2 s
 }
 
 // Runner runs sweeps. Its methods may be called from any goroutine.
 type Runner struct {
 	config Config
 	log    *slog.Logger
-	ctx    context.Context // of all that runs
-	cancel context.CancelFunc
 
 	moving sync.Mutex // held while a sweep goes from one state to another, so that one at a time does
 
 	mu      sync.Mutex // guards what follows
-	active  map[string]*active
+	closed  bool
+	active  map[string]*judging
 	reports map[string]*cached
 }
 
@@ -95,27 +82,27 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	for _, number := range []struct{ p, to *int }{
-		{&c.MaxOpen, new(32)}, {&c.MaxBytes, new(16 << 20)}, {&c.Window, new(48)}, {&c.Judging, new(4)},
-	} {
-		if *number.p == 0 {
-			*number.p = *number.to
-		}
+	if c.MaxOpen == 0 {
+		c.MaxOpen = 32
 	}
-	if c.Retry == 0 {
-		c.Retry = 2 * time.Second
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 16 << 20
 	}
-	r := &Runner{config: c, log: c.Log, active: map[string]*active{}, reports: map[string]*cached{}}
-	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r := &Runner{config: c, log: c.Log, active: map[string]*judging{}, reports: map[string]*cached{}}
 	open, err := c.Store.OpenSweeps(ctx, c.Instance)
 	if err != nil {
 		return nil, err
 	}
 	for _, w := range open {
-		if w.State != sweep.Running {
+		if w.State != sweep.Running && w.State != sweep.Judging {
 			continue
 		}
-		r.start(w)
+		if err := r.start(w); err != nil {
+			r.log.Error("a sweep cannot go on", "sweep", w.ID, "error", err)
+			if err := r.move(ctx, &w, sweep.Failed, fault.Of(err).Outside(), nil); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return r, nil
 }
@@ -125,17 +112,23 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 func (r *Runner) Close() error {
 	r.moving.Lock()
 	defer r.moving.Unlock()
-	r.cancel()
 	r.mu.Lock()
-	var all []*active
-	for _, a := range r.active {
-		all = append(all, a)
+	r.closed = true
+	var all []string
+	for id := range r.active {
+		all = append(all, id)
 	}
 	r.mu.Unlock()
-	for _, a := range all {
-		<-a.done
+	for _, id := range all {
+		r.config.Generator.Stop(id)
 	}
 	return nil
+}
+
+func (r *Runner) isClosed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
 }
 
 // NewID is an identifier nobody else has: 80 random bits, fit for an address.
@@ -145,6 +138,29 @@ func NewID() string { return strings.ToLower(rand.Text()[:16]) }
 // The error is Invalid and names the field; Unavailable where a reward's endpoint does not answer; Busy where too many
 // sweeps are open.
 func (r *Runner) Create(ctx context.Context, owner, id string, c *sweep.Config) (sweep.Sweep, error) {
+	return r.create(ctx, sweep.Sweep{ID: id, Owner: owner, Experiment: id}, c)
+}
+
+// CreateOver is Create for a sweep about the outputs of an experiment that exists, which c is about: see sweep.Over. Only
+// what the configuration asks for and the experiment lacks is decoded. NotFound where it is not the owner's.
+func (r *Runner) CreateOver(ctx context.Context, owner, id, over string, c *sweep.Config) (sweep.Sweep, error) {
+	e, err := r.config.Store.Experiment(ctx, owner, over)
+	if err != nil {
+		return sweep.Sweep{}, err
+	}
+	outputs, err := r.config.Store.ExperimentOutputs(ctx, over, nil, false)
+	if err != nil {
+		return sweep.Sweep{}, err
+	}
+	w := sweep.Sweep{ID: id, Owner: owner, Experiment: over}
+	w.Setup.Unweighted, err = c.Fits(&e.Setup, outputs)
+	if err != nil {
+		return sweep.Sweep{}, err
+	}
+	return r.create(ctx, w, c)
+}
+
+func (r *Runner) create(ctx context.Context, w sweep.Sweep, c *sweep.Config) (sweep.Sweep, error) {
 	setup, rewards, err := r.setup(ctx, c)
 	if err != nil {
 		return sweep.Sweep{}, err
@@ -152,13 +168,14 @@ func (r *Runner) Create(ctx context.Context, owner, id string, c *sweep.Config) 
 	if err := reward.Check(ctx, rewards); err != nil {
 		return sweep.Sweep{}, err
 	}
-	w := sweep.Sweep{ID: id, Owner: owner, Instance: r.config.Instance, Setup: setup, State: sweep.Running, Created: r.config.Now().UTC().Truncate(time.Microsecond)}
+	setup.Unweighted = w.Setup.Unweighted
+	w.Setup, w.State, w.Instance, w.Created = setup, sweep.Running, r.config.Instance, r.config.Now().UTC().Truncate(time.Microsecond)
 	if _, err := sweep.Next(&w.Setup, nil); err != nil {
 		return w, err
 	}
 	r.moving.Lock()
 	defer r.moving.Unlock()
-	if r.ctx.Err() != nil {
+	if r.isClosed() {
 		return w, errClosed
 	}
 	open, err := r.config.Store.OpenSweeps(ctx, r.config.Instance)
@@ -179,8 +196,7 @@ func (r *Runner) Create(ctx context.Context, owner, id string, c *sweep.Config) 
 	if err := r.config.Store.CreateSweep(ctx, w); err != nil {
 		return w, err
 	}
-	r.start(w)
-	return w, nil
+	return w, r.start(w)
 }
 
 // promptBytes is about how much a sweep's prompts have, in bytes.
@@ -228,33 +244,39 @@ func (r *Runner) rewards(ctx context.Context, s *sweep.Setup) ([]reward.Named, e
 	return reward.Open(ctx, &s.Config, e)
 }
 
-// start runs a sweep whose stored state is Running. Its rewards are opened by its own goroutine: what is stored with one
-// sweep keeps neither the server from starting nor another sweep waiting.
-func (r *Runner) start(w sweep.Sweep) {
-	a := newActive(r, w)
+// start runs a sweep whose stored state is Running or Judging. Its rewards are opened by its own goroutine: what is stored
+// with one sweep keeps neither the server from starting nor another sweep waiting.
+func (r *Runner) start(w sweep.Sweep) error {
+	e, err := r.config.Store.Experiment(context.Background(), w.Owner, w.Experiment)
+	if err != nil {
+		return err
+	}
+	j := &judging{runner: r, sweep: w}
 	r.mu.Lock()
-	r.active[w.ID] = a
+	r.active[w.ID] = j
 	r.mu.Unlock()
-	go func() {
-		defer close(a.done)
-		a.run()
-	}()
+	err = r.config.Generator.Start(experiment.Job{
+		ID: w.ID, Experiment: w.Experiment, Setup: &e.Setup, Client: j, Stored: w.State == sweep.Judging,
+	})
+	if err != nil {
+		r.drop(j)
+	}
+	return err
 }
 
-// stop ends the goroutines of a sweep, if it has some, and waits for them.
-func (r *Runner) stop(id string) {
+// drop forgets a sweep that does not run any more.
+func (r *Runner) drop(j *judging) {
 	r.mu.Lock()
-	a := r.active[id]
-	r.mu.Unlock()
-	if a == nil {
-		return
+	defer r.mu.Unlock()
+	if r.active[j.sweep.ID] == j {
+		delete(r.active, j.sweep.ID)
 	}
-	a.cancel()
-	<-a.done
+}
+
+func (r *Runner) find(id string) *judging {
 	r.mu.Lock()
-	delete(r.active, id)
-	r.mu.Unlock()
-	a.tell()
+	defer r.mu.Unlock()
+	return r.active[id]
 }
 
 // move stores a state.
@@ -273,7 +295,7 @@ func (r *Runner) move(ctx context.Context, w *sweep.Sweep, to sweep.State, reaso
 func (r *Runner) change(ctx context.Context, owner, id string, to sweep.State, then func(w *sweep.Sweep) error) error {
 	r.moving.Lock()
 	defer r.moving.Unlock()
-	if r.ctx.Err() != nil {
+	if r.isClosed() {
 		return errClosed
 	}
 	w, err := r.config.Store.Sweep(ctx, owner, id)
@@ -293,8 +315,8 @@ func (r *Runner) Pause(ctx context.Context, owner, id string) error {
 		if err := r.move(ctx, w, sweep.Paused, "", nil); err != nil {
 			return err
 		}
-		r.stop(id)
-		return r.config.Queue.Withdraw(ctx, id, false)
+		r.forget(id)
+		return r.config.Generator.Pause(ctx, id)
 	})
 }
 
@@ -304,15 +326,15 @@ func (r *Runner) Resume(ctx context.Context, owner, id string) error {
 		if err := r.move(ctx, w, sweep.Running, "", nil); err != nil {
 			return err
 		}
-		r.start(*w)
-		return nil
+		return r.start(*w)
 	})
 }
 
 // Cancel ends a sweep. What it has is kept, with the report of it.
 func (r *Runner) Cancel(ctx context.Context, owner, id string) error {
 	return r.change(ctx, owner, id, sweep.Cancelled, func(w *sweep.Sweep) error {
-		r.stop(id)
+		r.forget(id)
+		r.config.Generator.Stop(id)
 		report, err := r.final(ctx, w)
 		if err != nil {
 			return err
@@ -320,11 +342,65 @@ func (r *Runner) Cancel(ctx context.Context, owner, id string) error {
 		if err := r.move(ctx, w, sweep.Cancelled, "", report); err != nil {
 			return err
 		}
-		return r.config.Queue.Forget(ctx, id)
+		return r.config.Generator.Cancel(ctx, id)
 	})
 }
 
 // Delete removes a sweep that has ended.
 func (r *Runner) Delete(ctx context.Context, owner, id string) error {
 	return r.config.Store.DeleteSweep(ctx, owner, id)
+}
+
+// forget is drop by the id.
+func (r *Runner) forget(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.active, id)
+}
+
+// JudgeAgain asks the endpoints of a sweep that has ended for what they failed at. Nothing is decoded, and what they answered
+// stays.
+func (r *Runner) JudgeAgain(ctx context.Context, owner, id string) error {
+	return r.change(ctx, owner, id, sweep.Judging, func(w *sweep.Sweep) error { return r.judge(ctx, w) })
+}
+
+// AddRewards has more rewards judge the outputs of a sweep that has ended. Nothing is decoded. Errors are those of Create.
+func (r *Runner) AddRewards(ctx context.Context, owner, id string, more []sweep.Reward) error {
+	known, err := r.config.Store.Sweep(ctx, owner, id)
+	if err != nil {
+		return err
+	}
+	if known.State == sweep.Judging {
+		return fault.New(fault.Conflict, "the sweep is being judged: wait for its end")
+	}
+	return r.change(ctx, owner, id, sweep.Judging, func(w *sweep.Sweep) error {
+		all := w.Setup.Config
+		all.Rewards = append(slices.Clone(all.Rewards), more...)
+		setup, rewards, err := r.setup(ctx, &all)
+		if err != nil {
+			return err
+		}
+		first := len(w.Setup.Config.Rewards)
+		if err := reward.Check(ctx, rewards[first:]); err != nil {
+			return err
+		}
+		var added []sweep.Added
+		for i := first; i < len(all.Rewards); i++ {
+			added = append(added, sweep.Added{Reward: all.Rewards[i], Judge: setup.Judges[i]})
+		}
+		if err := r.config.Store.AddRewards(ctx, owner, id, added); err != nil {
+			return err
+		}
+		w.Setup.Add(added)
+		return r.judge(ctx, w)
+	})
+}
+
+// judge starts the judging of a sweep that has ended.
+func (r *Runner) judge(ctx context.Context, w *sweep.Sweep) error {
+	w.Before = w.State
+	if err := r.move(ctx, w, sweep.Judging, w.Reason, nil); err != nil {
+		return err
+	}
+	return r.start(*w)
 }

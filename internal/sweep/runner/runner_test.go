@@ -1,7 +1,6 @@
 package runner_test
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"reflect"
@@ -12,6 +11,8 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
+	"realign/internal/experiment"
+	"realign/internal/experiment/experimenttest"
 	"realign/internal/fault"
 	"realign/internal/store"
 	"realign/internal/sweep"
@@ -19,144 +20,11 @@ import (
 	"realign/internal/sweep/runner"
 )
 
-// desk is a queue in this process: one engine over the table, and a map for each of the two streams. Like the real one
-// it keeps a message a key, outlives runners, and gives again what was not taken.
-type desk struct {
-	engine *decode.Engine
-
-	mu      sync.Mutex
-	work    map[string]decode.Work
-	begun   map[string]bool
-	answers map[string]decode.Answer
-	news    chan struct{}
-	decoded int    // pieces of work, over all
-	twice   bool   // answers come twice
-	says    string // instead of what was decoded, if not empty
-}
-
-func newDesk(t *testing.T) *desk {
-	d := &desk{
-		engine: decode.NewEngine(decodetest.New(decodetest.Options{Seed: 3, EndLogit: -1}), decode.Config{}),
-		work:   map[string]decode.Work{}, begun: map[string]bool{}, answers: map[string]decode.Answer{}, news: make(chan struct{}),
-	}
-	t.Cleanup(func() { d.engine.Close() })
-	return d
-}
-
-func (d *desk) tell() {
-	close(d.news)
-	d.news = make(chan struct{})
-}
-
-func (d *desk) Start(string) error { return nil }
-
-func (d *desk) Offer(_ context.Context, w decode.Work) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, answered := d.answers[w.Batch+w.ID]; !answered && !d.begun[w.Batch+w.ID] {
-		d.work[w.Batch+w.ID] = w
-		d.tell()
-	}
-	return nil
-}
-
-func (d *desk) Withdraw(_ context.Context, batch string, answers bool) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for key, w := range d.work {
-		if w.Batch == batch {
-			delete(d.work, key)
-		}
-	}
-	for key, a := range d.answers {
-		if answers && a.Batch == batch {
-			delete(d.answers, key)
-		}
-	}
-	return nil
-}
-
-func (d *desk) Forget(ctx context.Context, batch string) error { return d.Withdraw(ctx, batch, true) }
-
-// serve decodes until ctx is done.
-func (d *desk) serve(ctx context.Context) {
-	for {
-		d.mu.Lock()
-		news := d.news
-		var key string
-		var w decode.Work
-		for key, w = range d.work {
-			break
-		}
-		if key != "" {
-			delete(d.work, key)
-			d.begun[key] = true
-		}
-		d.mu.Unlock()
-		if key == "" {
-			select {
-			case <-news:
-				continue
-			case <-ctx.Done():
-				return
-			}
-		}
-		a := decode.Answer{Batch: w.Batch, ID: w.ID, Worker: "one"}
-		var gather decode.Gather
-		j, err := d.engine.Start(w.Request, gather.Add)
-		if err != nil {
-			a.Fault = fault.Of(err)
-		} else {
-			<-j.Done()
-			a.Replies, _ = gather.Replies(w.Request.Lanes)
-			for i := range a.Replies {
-				a.Replies[i].Text = cmp.Or(d.says, a.Replies[i].Text)
-			}
-		}
-		d.mu.Lock()
-		d.decoded++
-		delete(d.begun, key)
-		d.answers[key] = a
-		d.tell()
-		d.mu.Unlock()
-	}
-}
-
-func (d *desk) Answers(ctx context.Context, batch string, _ int, take func(context.Context, decode.Answer) error) error {
-	for {
-		d.mu.Lock()
-		news := d.news
-		var key string
-		var a decode.Answer
-		for k, x := range d.answers {
-			if x.Batch == batch {
-				key, a = k, x
-				break
-			}
-		}
-		twice := d.twice
-		d.mu.Unlock()
-		if key == "" {
-			select {
-			case <-news:
-				continue
-			case <-ctx.Done():
-				return nil
-			}
-		}
-		err := take(ctx, a)
-		if err == nil && twice {
-			err = take(ctx, a)
-		}
-		if err == nil {
-			d.mu.Lock()
-			delete(d.answers, key)
-			d.mu.Unlock()
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-	}
+// newQueue is a queue over the table.
+func newQueue(t *testing.T) *experimenttest.Queue {
+	engine := decode.NewEngine(decodetest.New(decodetest.Options{Seed: 3, EndLogit: -1}), decode.Config{})
+	t.Cleanup(func() { engine.Close() })
+	return experimenttest.New(experimenttest.Engine(engine))
 }
 
 // pairs knows one pair.
@@ -208,9 +76,16 @@ func open(t *testing.T, dir string) *store.Store {
 	return db
 }
 
-func start(t *testing.T, db runner.Store, q runner.Queue, change func(*runner.Config)) *runner.Runner {
+// stored is the whole store of a runner and its generator.
+type stored interface {
+	runner.Store
+	experiment.Store
+}
+
+func start(t *testing.T, db stored, q *experimenttest.Queue, change func(*runner.Config)) *runner.Runner {
 	t.Helper()
-	c := runner.Config{Store: db, Queue: q, Pairs: pairs{}, Rewards: reward.Environment{Headless: true}, Retry: 10 * time.Millisecond, Window: 4}
+	g := experiment.NewGenerator(experiment.Config{Store: db, Queue: q, Retry: 10 * time.Millisecond, Window: 4})
+	c := runner.Config{Store: db, Generator: g, Pairs: pairs{}, Rewards: reward.Environment{Headless: true}}
 	if change != nil {
 		change(&c)
 	}
@@ -218,7 +93,7 @@ func start(t *testing.T, db runner.Store, q runner.Queue, change func(*runner.Co
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Close() })
+	t.Cleanup(func() { r.Close(); g.Close() })
 	return r
 }
 
@@ -241,8 +116,8 @@ func until(t *testing.T, db *store.Store, id string, state sweep.State) sweep.Sw
 // whole does a sweep without interruption and returns what is known at its end.
 func whole(t *testing.T, c *sweep.Config) (string, []sweep.Output) {
 	t.Helper()
-	db, d := open(t, t.TempDir()), newDesk(t)
-	go d.serve(t.Context())
+	db, d := open(t, t.TempDir()), newQueue(t)
+	go d.Serve(t.Context())
 	r := start(t, db, d, nil)
 	w, err := r.Create(t.Context(), "ann", "w", c)
 	if err != nil {
@@ -288,9 +163,9 @@ func TestSweep(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	c := config(t, nil)
 	want, wanted := whole(t, c)
-	dir, d := t.TempDir(), newDesk(t)
-	d.twice = true
-	go d.serve(t.Context())
+	dir, d := t.TempDir(), newQueue(t)
+	d.Twice()
+	go d.Serve(t.Context())
 	db := open(t, dir)
 	r := start(t, db, d, nil)
 	if _, err := r.Create(t.Context(), "ann", "w", c); err != nil {
@@ -318,7 +193,7 @@ func TestInterrupted(t *testing.T) {
 func TestPauseAndCancel(t *testing.T) {
 	c := config(t, nil)
 	want, _ := whole(t, c)
-	db, d := open(t, t.TempDir()), newDesk(t)
+	db, d := open(t, t.TempDir()), newQueue(t)
 	ctx := t.Context()
 	r := start(t, db, d, nil)
 	if _, err := r.Create(ctx, "ann", "w", c); err != nil {
@@ -332,13 +207,13 @@ func TestPauseAndCancel(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(d.work) > 0 {
-		t.Errorf("%d pieces of work are left of a sweep that rests", len(d.work))
+	if n := d.Waiting(); n > 0 {
+		t.Errorf("%d pieces of work are left of a sweep that rests", n)
 	}
 	if err := r.Delete(ctx, "ann", "w"); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("a sweep that has not ended may be deleted: %v", err)
 	}
-	go d.serve(ctx)
+	go d.Serve(ctx)
 	if _, _, runs := r.Watch("w"); runs {
 		t.Error("it runs while it rests")
 	}
@@ -407,7 +282,7 @@ func TestMissing(t *testing.T) {
 
 // TestRefusals: what is wrong is refused by name and leaves nothing behind.
 func TestRefusals(t *testing.T) {
-	db, d := open(t, t.TempDir()), newDesk(t)
+	db, d := open(t, t.TempDir()), newQueue(t)
 	r := start(t, db, d, func(c *runner.Config) { c.MaxOpen, c.Rewards.Headless = 1, false })
 	for field, change := range map[string]func(c map[string]any){
 		"pair":            func(c map[string]any) { c["pair"] = "nobody" },
@@ -435,7 +310,7 @@ func TestRefusals(t *testing.T) {
 
 // TestPromptsOfOpenSweepsAreBounded: they are all in memory.
 func TestPromptsOfOpenSweepsAreBounded(t *testing.T) {
-	db, d := open(t, t.TempDir()), newDesk(t)
+	db, d := open(t, t.TempDir()), newQueue(t)
 	r := start(t, db, d, func(c *runner.Config) { c.MaxBytes = 5000 })
 	long := func(c map[string]any) { c["prompts"] = []any{strings.Repeat("long ", 800)} }
 	if _, err := r.Create(t.Context(), "ann", "one", config(t, long)); err != nil {
@@ -468,7 +343,7 @@ func (b *broken) fails() error {
 	return nil
 }
 
-func (b *broken) AddOutputs(ctx context.Context, id string, outputs []sweep.Output) (int, error) {
+func (b *broken) AddOutputs(ctx context.Context, id string, outputs []experiment.Output) (int, error) {
 	if err := b.fails(); err != nil {
 		return 0, err
 	}
@@ -489,12 +364,19 @@ func (b *broken) Outputs(ctx context.Context, id string, prompt *int, texts bool
 	return b.Store.Outputs(ctx, id, prompt, texts)
 }
 
+func (b *broken) ExperimentOutputs(ctx context.Context, id string, prompt *int, texts bool) ([]experiment.Output, error) {
+	if err := b.fails(); err != nil {
+		return nil, err
+	}
+	return b.Store.ExperimentOutputs(ctx, id, prompt, texts)
+}
+
 // TestStoreFails: a store that fails now and then costs time, not results.
 func TestStoreFails(t *testing.T) {
 	c := config(t, nil)
 	want, _ := whole(t, c)
-	db, d := open(t, t.TempDir()), newDesk(t)
-	go d.serve(t.Context())
+	db, d := open(t, t.TempDir()), newQueue(t)
+	go d.Serve(t.Context())
 	r := start(t, &broken{Store: db}, d, nil)
 	if _, err := r.Create(t.Context(), "ann", "w", c); err != nil {
 		t.Fatal(err)
@@ -502,7 +384,7 @@ func TestStoreFails(t *testing.T) {
 	if w := until(t, db, "w", sweep.Done); string(w.Report) != want {
 		t.Error("the report is not that of a sweep without failures")
 	}
-	if d.decoded == 0 {
+	if n, _ := d.Decoded(); n == 0 {
 		t.Error("nothing was decoded")
 	}
 }

@@ -56,6 +56,17 @@ test("a sweep that runs is drawn anew until it has ended", async () => {
   assert.equal(asked.length, 2, "nobody asks about a sweep that has ended");
 });
 
+test("a sweep that is judged again is drawn anew, too", async () => {
+  answer = () => drawn("Being judged", "judging");
+  await later();
+  assert.equal(section().dataset.sweepState, "judging");
+  assert.equal(said(), "Being judged");
+  const ended = section().outerHTML.replace('data-sweep-state="judging"', 'data-sweep-state="done"');
+  answer = () => ({ ok: true, text: ended });
+  await later();
+  assert.deepEqual([asked.length, section().dataset.sweepState], [2, "done"]);
+});
+
 test("details stay as they were left", async () => {
   one<HTMLDetailsElement>(page, ".sweep-numbers").open = false;
   answer = () => drawn("Round 1");

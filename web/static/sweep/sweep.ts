@@ -1,13 +1,16 @@
-// The page of a sweep that runs: the server draws it anew every now and then, and what is in use stays as it is.
+// The page of a sweep that runs or is judged again: the server draws it anew every now and then, and what is in use stays as it is.
 
 import { all } from "../dom/dom";
 
 const every = 2000;
 
+/** The states in which a sweep changes by itself. */
+const moving = ["running", "judging"];
+
 export function sweep(page: HTMLElement): void {
   let section = page.querySelector<HTMLElement>("[data-sweep-live]");
   const step = async (): Promise<void> => {
-    if (!section || section.dataset.sweepState !== "running") return;
+    if (!section || !moving.includes(section.dataset.sweepState ?? "")) return;
     if (!document.hidden && !busy(section)) {
       const drawn = await news(section.dataset.sweepLive ?? "");
       if (drawn && section.isConnected && !busy(section)) {
