@@ -96,7 +96,7 @@ func attribute(tag, name string) string {
 	return html.UnescapeString(m[1])
 }
 
-// People rate outputs of a sweep: the form offers the λ near the best, and nothing is decoded for it.
+// People rate outputs of a sweep: the form offers λ from end to end where none is surely best, and nothing is decoded for it.
 func TestStudyOfASweep(t *testing.T) {
 	w := newWorld(t, setup{})
 	w.sweeping()
@@ -115,7 +115,7 @@ func TestStudyOfASweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	grid, err := decode.ParseNumbers("grid", form["grid"])
-	if err != nil || len(grid) != ratedLambdas || report.Best == nil || grid[0] > report.Best.Lambda.Estimate || grid[4] < report.Best.Lambda.Estimate {
+	if err != nil || report.Best != nil || !slices.Equal(grid, []float64{0, 0.5, 1.5, 2, 3}) {
 		t.Errorf("the grid is %v, %v, the best λ %+v", grid, err, report.Best)
 	}
 	form["title"], form["broken_every"] = "Which is better?", "5"
@@ -179,6 +179,48 @@ func TestStudyOfASweep(t *testing.T) {
 	p.post("/sweeps/"+swept.ID+"/delete", 303)
 	if page := p.get("/studies/"+id, 200); !strings.Contains(page, "ready to open") {
 		t.Error("the study is gone with the sweep")
+	}
+}
+
+// Where a best λ is known, those nearest to it are offered.
+func TestRatedNearTheBest(t *testing.T) {
+	r := &sweep.Report{Best: &sweep.Best{Lambda: sweep.Interval{Estimate: 2.3, Low: 2, High: 2.6}}}
+	if grid := near(r, []float64{0, 0.5, 1, 1.5, 2, 2.5, 3}); !slices.Equal(grid, []float64{1, 1.5, 2, 2.5, 3}) {
+		t.Errorf("the grid is %v", grid)
+	}
+}
+
+const conversations = `{"pair": "table", "lambda": [0, 1, 2], "samples": 1, "sampling": {"max_tokens": 12, "temperature": 1}, "rewards": ["length"], "refine": {"rounds": 0},
+"prompts": [{"messages": [{"role": "system", "content": "cd"}, {"role": "user", "content": "ab"}, {"role": "assistant", "content": "fe"}, {"role": "user", "content": "bc"}]}, "bc"]}`
+
+// Conversations stay what they are on the way from a sweep to a study of its outputs, and from that to a sweep again.
+func TestConversationsOfAnExperiment(t *testing.T) {
+	w := newWorld(t, setup{})
+	w.sweeping()
+	p := w.person()
+	swept := w.startSweep(p, conversations)
+	want := []decode.Message{{Role: "user", Content: "ab"}, {Role: "assistant", Content: "fe"}}
+	decoded, _ := w.queue.Decoded()
+	form := fields(p.get("/studies/new?sweep="+swept.ID, 200))
+	form["title"], form["same_every"], form["broken_every"] = "Conversations", "0", "0"
+	answer, page, id := p.createStudy(form, "", "")
+	if answer.StatusCode != http.StatusSeeOther {
+		t.Fatalf("%d: %.3000s", answer.StatusCode, page)
+	}
+	prompts, err := w.store.StudyPrompts(t.Context(), id)
+	if err != nil || len(prompts) != 2 || !slices.Equal(prompts[0].History, want) || prompts[0].Text != "bc" || prompts[0].System != "cd" || prompts[1].History != nil {
+		t.Errorf("the study asks %+v, %v", prompts, err)
+	}
+	p.post("/studies/"+id+"/status", 303, "status", "decoding")
+	w.awaitStudy(p, id, study.Ready)
+	answer, _ = p.post("/sweeps", http.StatusSeeOther, "study", id, "reward", "distinct")
+	again := w.awaitSweep(p, strings.TrimPrefix(answer.Header.Get("Location"), "/sweeps/"))
+	row := again.Setup.Config.Prompts.Rows[0]
+	if again.Experiment != swept.ID || !slices.Equal(row.History, want) || row.Text != "bc" || row.System != "cd" {
+		t.Errorf("the second sweep asks %+v of experiment %s", row, again.Experiment)
+	}
+	if now, _ := w.queue.Decoded(); now != decoded {
+		t.Errorf("%d items were decoded again", now-decoded)
 	}
 }
 

@@ -39,7 +39,13 @@ func TestGoldenStudy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.desk.Begin(t.Context(), "ann", made.ID); err != nil {
+	// Without a secret, which is random: as studies began before there were any.
+	own := made.Setup.Experiment(prompts)
+	made.Instance, made.Experiment = w.desk.Instance, made.ID
+	if err := w.store.BeginStudy(t.Context(), made, &own, made.Setup.Outputs(prompts)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.desk.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(time.Minute); made.Status != study.Ready; time.Sleep(5 * time.Millisecond) {

@@ -22,10 +22,10 @@ type judging struct {
 	opening sync.Mutex     // held while rewards are opened
 	rewards []reward.Named // set once, by open
 
-	mu      sync.Mutex // guards what follows
-	values  map[sweep.Cell]map[string]sweep.Value // that are kept; nil before they are read; the maps are not changed, but replaced
-	plan    sweep.Plan                            // that is worked on
-	ended   bool                                  // the sweep has another state by now; of Plan and Finish, one after the other
+	mu     sync.Mutex                            // guards what follows
+	values map[sweep.Cell]map[string]sweep.Value // that are kept; nil before they are read; the maps are not changed, but replaced
+	plan   sweep.Plan                            // that is worked on
+	ended  bool                                  // the sweep has another state by now; of Plan and Finish, one after the other
 }
 
 // open opens the rewards, once. It is done here, and not where the sweep is started, so that no sweep keeps the server from
