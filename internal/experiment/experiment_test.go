@@ -209,6 +209,76 @@ func TestGeneratorWaits(t *testing.T) {
 	}
 }
 
+// enough is a client that has enough once it has an output, and then wants nothing more.
+type enough struct{ *client }
+
+func (c enough) Plan(ctx context.Context, outputs []experiment.Output) ([]experiment.Item, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.taken) > 0 {
+		return nil, nil
+	}
+	return c.client.Plan(ctx, outputs)
+}
+
+func (c enough) Take(ctx context.Context, outputs []experiment.Output) error {
+	if err := c.client.Take(ctx, outputs); err != nil {
+		return err
+	}
+	return experiment.ErrEnough
+}
+
+// TestEnough: a client that says so is asked for a plan before everything that it had planned is decoded.
+func TestEnough(t *testing.T) {
+	engine := table()
+	defer engine.Close()
+	q := experimenttest.New(experimenttest.Engine(engine))
+	go q.Serve(t.Context())
+	g := experiment.NewGenerator(experiment.Config{Store: &memory{outputs: map[experiment.Cell]experiment.Output{}}, Queue: q, Window: 1, Retry: time.Millisecond})
+	defer g.Close()
+	c := enough{newClient(grid(100, []float64{0, 1}, 1))}
+	if err := g.Start(experiment.Job{ID: "j", Experiment: "e", Setup: setup(100), Client: c}); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.wait(t); n == 0 || n > 20 {
+		t.Errorf("%d outputs of 200 are there", n)
+	}
+}
+
+// TestParts: what people know a prompt by makes the prompt, or it has no parts.
+func TestParts(t *testing.T) {
+	say := func(turns ...string) (m []decode.Message) {
+		for i := 0; i < len(turns); i += 2 {
+			m = append(m, decode.Message{Role: turns[i], Content: turns[i+1]})
+		}
+		return m
+	}
+	for _, p := range []decode.Prompt{
+		{Text: "a text"}, {Messages: say("user", "u")}, {Messages: say("system", "s", "user", "u")}, {Messages: say("system", "s", "user", "u", "assistant", "a", "user", "v")},
+	} {
+		parts, ok := (&experiment.Prompt{Prompt: p}).Parts()
+		again := decode.Prompt{Text: parts.Asked}
+		if !parts.Plain {
+			again = decode.Prompt{}
+			if parts.System != "" {
+				again.Messages = say("system", parts.System)
+			}
+			again.Messages = append(append(again.Messages, parts.History...), say("user", parts.Asked)...)
+		}
+		if made := (experiment.Prompt{Prompt: again}); !ok || !made.Same(&experiment.Prompt{Prompt: p}) {
+			t.Errorf("%+v comes apart to %+v, %v", p, parts, ok)
+		}
+	}
+	for _, p := range []decode.Prompt{
+		{}, {Tokens: []decode.Token{1}}, {Text: "a", Bare: true}, {Messages: say("system", "s")}, {Messages: say("user", "u", "assistant", "a")},
+		{Messages: say("assistant", "a")}, {Messages: say("user", "u", "system", "s", "user", "v")},
+	} {
+		if parts, ok := (&experiment.Prompt{Prompt: p}).Parts(); ok {
+			t.Errorf("%+v comes apart to %+v", p, parts)
+		}
+	}
+}
+
 // TestPause: a job that is paused leaves nothing in the queue, and what is refused is an output that failed.
 func TestPause(t *testing.T) {
 	engine := table()

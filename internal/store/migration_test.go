@@ -158,6 +158,35 @@ func TestExperimentsOfOldStudiesAndSweeps(t *testing.T) {
 	}
 }
 
+// A study that began with a secret, before there were experiments, has been decoded with seeds that depend on it.
+func TestExperimentOfAStudyWithASecret(t *testing.T) {
+	setup, prompts := oldStudy(), oldPrompts()[1:]
+	setup.Secret = study.NewSecret()
+	prompts[0].Place = 1
+	text := func(v any) string {
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.ReplaceAll(string(b), "'", "''")
+	}
+	config := store.Config{Data: t.TempDir()}
+	err := store.OpenAt(t.Context(), config, 13,
+		fmt.Sprintf(`INSERT INTO studies VALUES ('st', 'ann', 'main', '%s', 'decoding', 0.1, '[]', 'v1', 1, 9, NULL, NULL, '%s')`, text(setup), setup.Secret),
+		fmt.Sprintf(`INSERT INTO study_prompts VALUES ('st', 1, '%s', '')`, text(prompts[0])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := open(t, config).Experiment(t.Context(), "ann", "st")
+	if err != nil || !reflect.DeepEqual(e.Setup, setup.Experiment(prompts)) || experiment.PromptSeed(e.Setup.Seed, 0) != setup.PromptSeed(1) {
+		t.Errorf("%+v, %v", e, err)
+	}
+	setup.Secret = ""
+	if e.Setup.Seed == setup.Experiment(prompts).Seed {
+		t.Error("the seed does not depend on the secret")
+	}
+}
+
 func checkOld(t *testing.T, s *store.Store) {
 	t.Helper()
 	ctx := t.Context()

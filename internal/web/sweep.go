@@ -459,7 +459,7 @@ func messageViews(messages []decode.Message) []templates.Message {
 
 func cellView(w *sweep.Sweep, o *sweep.Output) templates.SweepCell {
 	cell := templates.SweepCell{
-		Lambda: o.Lambda, Sample: o.Sample, Text: o.Text, Tokens: o.Tokens, KL: o.KL, LogZ: o.LogZ, Finish: o.Finish, Error: o.Error,
+		Lambda: o.Lambda, Sample: o.Sample, Text: o.Text, Tokens: o.Tokens, KL: o.KL, LogZ: o.LogZ, Untraced: o.Untraced, Finish: o.Finish, Error: o.Error,
 		Playground: "/?" + url.Values{"from": {fmt.Sprintf("%s%s:%d", cellPrefix, w.ID, o.Prompt)}, "sample": {strconv.Itoa(o.Sample)}, "lanes": {strconv.FormatFloat(o.Lambda, 'g', -1, 64)}}.Encode(),
 	}
 	for _, j := range w.Setup.Judges {

@@ -176,6 +176,7 @@ type SweepCell struct {
 	Text       string
 	Tokens     int
 	KL, LogZ   float64
+	Untraced   bool // KL and LogZ are not known
 	Finish     string
 	Error      string
 	Values     []SweepValue // by the prompt's rewards
