@@ -90,6 +90,7 @@ func (i *studyImport) Prompt(p study.Prompt) error {
 }
 
 func (i *studyImport) Output(o study.Output) error {
+	o.Source = o.Prompt - 1 // the experiment is the study's own
 	i.outputs = append(i.outputs, o)
 	return i.more(len(o.Text))
 }
@@ -154,7 +155,7 @@ func (i *studyImport) made() ([]outputRow, error) {
 	var rows []outputRow
 	for k := range i.outputs {
 		o := &i.outputs[k]
-		if o.Broken {
+		if o.Broken || !o.Done {
 			continue
 		}
 		row, err := newOutputRow(i.id, &experiment.Output{Cell: o.Cell(), Text: o.Text, Tokens: o.Tokens, Finish: o.Reason, Untraced: true})

@@ -271,7 +271,7 @@ func (p *parser) output(line *exportedOutput) error {
 	}
 	p.decoded[key] = true
 	p.outputOf[o.ID] = len(p.outputs)
-	o.ID, o.Source, o.Done = session.NewID(), o.Prompt-1, true
+	o.ID, o.Done = session.NewID(), true
 	slim := o
 	slim.Text, slim.Reason = "", ""
 	p.outputs = append(p.outputs, slim)
