@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"slices"
 	"time"
@@ -93,6 +92,14 @@ type valueRow struct {
 	Value   *float64 `bun:"value"`
 	Missing string   `bun:"missing"`
 	Cost    float64  `bun:"cost"`
+}
+
+func (v *valueRow) value() sweep.Value {
+	value := sweep.Value{Missing: v.Missing, Cost: v.Cost}
+	if v.Value != nil {
+		value.Value = *v.Value
+	}
+	return value
 }
 
 // bulk is how many rows one statement inserts.
@@ -323,89 +330,103 @@ func (s *Store) Outputs(ctx context.Context, id string, prompt *int, texts bool)
 	return outputs, err
 }
 
-// EachOutput is Outputs one by one. An error of f ends it.
+// outputsAtOnce is how many outputs EachOutput has in memory.
+const outputsAtOnce = 500
+
+// EachOutput is Outputs one by one. An error of f ends it. No connection to the database is held while f works or while
+// another is waited for: many may read at once, and f may read, too.
 func (s *Store) EachOutput(ctx context.Context, id string, prompt *int, texts bool, f func(sweep.Output) error) error {
-	values := s.read.NewSelect().Model((*valueRow)(nil)).Where("v.sweep_id = ?", id).OrderExpr("v.prompt, v.lambda, v.sample")
-	if prompt != nil {
-		values.Where("v.prompt = ?", *prompt)
-	}
 	w, err := s.anySweep(ctx, id)
 	if err != nil {
 		return err
 	}
-	said := &cursorOf[valueRow]{store: s}
-	defer said.close()
-	if err := said.open(ctx, values); err != nil {
+	var rewards []string // of which there are values
+	err = s.read.NewSelect().Model((*valueRow)(nil)).ColumnExpr("DISTINCT v.reward").Where("v.sweep_id = ?", id).Scan(ctx, &rewards)
+	if err != nil {
 		return wrap(err, "read values of sweep %s", id)
 	}
-	found := &cursorOf[outputRow]{store: s}
-	defer found.close()
-	if err := found.open(ctx, s.outputRows(w.Experiment, prompt, texts)); err != nil {
-		return wrap(err, "read outputs of sweep %s", id)
-	}
-	v, more, err := said.next(ctx)
-	for err == nil {
-		var r outputRow
-		var ok bool
-		if r, ok, err = found.next(ctx); err != nil || !ok {
-			break
+	var after *sweep.Cell
+	for {
+		outputs, err := s.outputsAfter(ctx, &w, rewards, after, prompt, texts)
+		if err != nil {
+			return wrap(err, "read outputs of sweep %s", id)
 		}
-		var made experiment.Output
-		if made, err = r.output(); err != nil {
-			break
-		}
-		o := sweep.NewOutput(&made)
-		for more && err == nil {
-			order := sweep.Cell{Prompt: v.Prompt, Lambda: v.Lambda, Sample: v.Sample}.Compare(o.Cell)
-			if order > 0 {
-				break
+		for _, o := range outputs {
+			if !w.Setup.Asks(&o) {
+				continue
 			}
-			if order == 0 {
-				if o.Rewards == nil {
-					o.Rewards = map[string]sweep.Value{}
-				}
-				value := sweep.Value{Missing: v.Missing, Cost: v.Cost}
-				if v.Value != nil {
-					value.Value = *v.Value
-				}
-				o.Rewards[v.Reward] = value
+			if err := f(o); err != nil {
+				return wrap(err, "read outputs of sweep %s", id)
 			}
-			v, more, err = said.next(ctx)
 		}
-		if err == nil && w.Setup.Asks(&o) {
-			err = f(o)
+		if len(outputs) < outputsAtOnce {
+			return nil
+		}
+		after = &outputs[len(outputs)-1].Cell
+	}
+}
+
+// outputsAfter are the next outputs of a sweep's experiment behind a cell, or the first, with the sweep's values of rewards.
+func (s *Store) outputsAfter(
+	ctx context.Context, w *sweep.Sweep, rewards []string, after *sweep.Cell, prompt *int, texts bool,
+) ([]sweep.Output, error) {
+	var rows []outputRow
+	cells := s.outputRows(w.Experiment, prompt, texts).Limit(outputsAtOnce)
+	values := s.read.NewSelect().Where("v.sweep_id = ?", w.ID).OrderExpr("v.prompt, v.lambda, v.sample")
+	if after != nil {
+		cells.Where("(c.prompt, c.lambda, c.sample) > (?, ?, ?)", after.Prompt, after.Lambda, after.Sample)
+		values.Where("(v.prompt, v.lambda, v.sample) > (?, ?, ?)", after.Prompt, after.Lambda, after.Sample)
+	}
+	if err := cells.Scan(ctx, &rows); err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	outputs := make([]sweep.Output, len(rows))
+	for i := range rows {
+		made, err := rows[i].output()
+		if err != nil {
+			return nil, err
+		}
+		outputs[i] = sweep.NewOutput(&made)
+	}
+	if len(rewards) == 0 {
+		return outputs, nil
+	}
+	last := outputs[len(outputs)-1].Cell
+	values.Where("v.reward IN (?)", bun.List(rewards)).Where("(v.prompt, v.lambda, v.sample) <= (?, ?, ?)", last.Prompt, last.Lambda, last.Sample)
+	if prompt != nil {
+		values.Where("v.prompt = ?", *prompt)
+	}
+	var found []valueRow
+	if err := values.Model(&found).Scan(ctx); err != nil {
+		return nil, err
+	}
+	addValues(outputs, found)
+	return outputs, nil
+}
+
+// addValues adds values to their outputs. Both are in the order of their cells.
+func addValues(outputs []sweep.Output, values []valueRow) {
+	i := 0
+	for _, v := range values {
+		cell := sweep.Cell{Prompt: v.Prompt, Lambda: v.Lambda, Sample: v.Sample}
+		for i < len(outputs) && outputs[i].Compare(cell) < 0 {
+			i++
+		}
+		if i == len(outputs) {
+			return
+		}
+		if o := &outputs[i]; o.Compare(cell) == 0 {
+			if o.Rewards == nil {
+				o.Rewards = map[string]sweep.Value{}
+			}
+			o.Rewards[v.Reward] = v.value()
 		}
 	}
-	return wrap(err, "read outputs of sweep %s", id)
 }
 
 // anySweep is a sweep of any owner.
 func (s *Store) anySweep(ctx context.Context, id string) (sweep.Sweep, error) {
 	return s.oneSweep(ctx, id, s.read.NewSelect())
-}
-
-// cursorOf reads rows one by one.
-type cursorOf[T any] struct {
-	store *Store
-	rows  *sql.Rows
-}
-
-func (c *cursorOf[T]) open(ctx context.Context, q *bun.SelectQuery) (err error) {
-	c.rows, err = q.Rows(ctx)
-	return err
-}
-
-func (c *cursorOf[T]) next(ctx context.Context) (row T, ok bool, err error) {
-	if !c.rows.Next() {
-		return row, false, c.rows.Err()
-	}
-	return row, true, c.store.read.ScanRow(ctx, c.rows, &row)
-}
-
-func (c *cursorOf[T]) close() {
-	if c.rows != nil {
-		_ = c.rows.Close() // of a query that was only read
-	}
 }
 
 // Get implements reward.Cache.

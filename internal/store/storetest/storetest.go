@@ -19,9 +19,10 @@ import (
 // Run runs the suite. open opens an empty database for one test; the suite closes it.
 func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	tests := map[string]func(*testing.T, *store.Store){
-		"sweeps":        testSweeps,
-		"sweep outputs": testSweepOutputs,
-		"sweep table":   testSweepTable,
+		"sweeps":                  testSweeps,
+		"sweep outputs":           testSweepOutputs,
+		"many outputs of a sweep": testManyOutputs,
+		"sweep table":             testSweepTable,
 
 		"sessions":    testSessions,
 		"search":      testSearch,

@@ -1,10 +1,12 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -189,6 +191,7 @@ func testSweepOutputs(t *testing.T, s *store.Store) {
 	if err := s.EachOutput(ctx, "w", nil, true, func(sweep.Output) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("stopped with %v", err)
 	}
+	readAtOnce(t, s, len(all))
 	if _, ok := s.Get("k"); ok {
 		t.Error("an answer that nobody gave")
 	}
@@ -289,4 +292,67 @@ func testSweepTable(t *testing.T, s *store.Store) {
 	wantKind(t, err, fault.Invalid)
 	_, err = s.SweepTable(ctx, "w", sweep.Query{Limit: 1, Offset: -1})
 	wantKind(t, err, fault.Invalid)
+}
+
+// readAtOnce reads a sweep's outputs many times at once, and while one is at hand. Readers that wait for a second connection
+// while they hold a first one would stop each other for ever.
+func readAtOnce(t *testing.T, s *store.Store, want int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			n := 0
+			err := s.EachOutput(ctx, "w", nil, true, func(o sweep.Output) error {
+				n++
+				_, err := s.Outputs(ctx, "w", &o.Prompt, false)
+				return err
+			})
+			if err != nil || n != want {
+				t.Errorf("read %d outputs of %d at once: %v", n, want, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// testManyOutputs reads more outputs than the store has in memory at once.
+func testManyOutputs(t *testing.T, s *store.Store) {
+	const prompts = 400
+	ctx := t.Context()
+	if err := s.CreateSweep(ctx, NewSweep("w", "ann", prompts, t0)); err != nil {
+		t.Fatal(err)
+	}
+	var made []experiment.Output
+	var judged []sweep.Judged
+	var want []sweep.Output
+	for prompt := range prompts {
+		for _, lambda := range []float64{0, 1.0 / 3, 1} {
+			o := Output(prompt, lambda, 1)
+			made = append(made, o)
+			values := map[string]sweep.Value{}
+			if prompt%2 == 0 {
+				values["length"] = sweep.Of(float64(prompt) + lambda)
+			}
+			if prompt%3 == 0 {
+				values["another"] = sweep.Of(-lambda)
+			}
+			w := sweep.NewOutput(&o)
+			if len(values) > 0 {
+				w.Rewards = values
+				judged = append(judged, sweep.Judged{Cell: o.Cell, Values: values})
+			}
+			want = append(want, w)
+		}
+	}
+	if n, err := s.AddOutputs(ctx, "w", made); n != len(made) || err != nil {
+		t.Fatalf("added %d, %v", n, err)
+	}
+	if err := s.AddValues(ctx, "w", judged); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Outputs(ctx, "w", nil, true); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%d outputs are not the %d that were added, in order, with their values: %v", len(got), len(want), err)
+	}
 }
