@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,6 +74,15 @@ func TestParse(t *testing.T) {
 			r := c.Requests()[0]
 			return len(r.Lanes) == 6 && r.Lanes[4].Lambda[0] == 0.25 && r.Lanes[5].Sample == 1
 		}},
+		"hotter than OpenAI's": {chat(`,"temperature":5`), true, func(c *Call) bool { return c.Sampling.Temperature == 5 }},
+		"a prefix": {chat(`,"lambda":[0,1],"n":2,"prefix":[5,6]`), true, func(c *Call) bool {
+			r := c.Requests()[0]
+			return len(r.Lanes) == 4 && slices.Equal(r.Lanes[0].Prefix, []decode.Token{5, 6}) && slices.Equal(r.Lanes[3].Prefix, []decode.Token{5, 6})
+		}},
+		"a prefix for each choice": {chat(`,"lambda":[0,1],"prefix":[[],[7]]`), true, func(c *Call) bool {
+			r := c.Requests()[0]
+			return len(r.Lanes[0].Prefix) == 0 && slices.Equal(r.Lanes[1].Prefix, []decode.Token{7})
+		}},
 		"λ by name":            {`{"model":"demo:warm+short","messages":[{"role":"user","content":"x"}],"lambda":{"warm":0.5}}`, true, func(c *Call) bool { return c.Lambda[0].Equal(decode.Vector{0.5, 0}) }},
 		"lists for two models": {`{"model":"demo:warm+short","messages":[{"role":"user","content":"x"}],"lambda":[[0,1],[1,0]]}`, true, func(c *Call) bool { return len(c.Lambda) == 2 }},
 		"parts":                {`{"model":"demo","messages":[{"role":"developer","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},{"role":"user","content":"x"}]}`, true, func(c *Call) bool { return c.Prompts[0].Messages[0] == decode.Message{Role: "system", Content: "ab"} }},
@@ -112,9 +122,10 @@ func TestParseRefuses(t *testing.T) {
 		{chat(`,"audio":{}`), "audio"}, {chat(`,"reasoning_effort":"high"`), "reasoning_effort"}, {chat(`,"modalities":["audio"]`), "modalities"},
 		{chat(`,"lambda":"x"`), "lambda"}, {chat(`,"lambda":21`), "lambda"}, {chat(`,"lambda":[]`), "lambda"}, {chat(`,"lambda":[[1,2]]`), "lambda"}, {chat(`,"lambda":{"cold":1}`), "lambda"},
 		{chat(`,"n":0`), "n"}, {chat(`,"n":65`), "n"}, {chat(`,"n":1.5`), "n"}, {chat(`,"n":33,"lambda":[0,1]`), "n"},
-		{chat(`,"temperature":2.1`), "temperature"}, {chat(`,"temperature":-1`), "temperature"}, {chat(`,"temperature":"hot"`), "temperature"}, {chat(`,"top_p":0`), "top_p"},
+		{chat(`,"temperature":101`), "temperature"}, {chat(`,"temperature":-1`), "temperature"}, {chat(`,"temperature":"hot"`), "temperature"}, {chat(`,"top_p":0`), "top_p"},
 		{chat(`,"max_tokens":-1`), "max_tokens"}, {chat(`,"max_tokens":0`), "max_tokens"}, {chat(`,"max_tokens":5000`), "max_tokens"}, {chat(`,"top_logprobs":3`), "top_logprobs"},
 		{chat(`,"logprobs":true,"top_logprobs":21`), "logprobs"}, {chat(`,"logit_bias":{"x":1}`), "logit_bias"}, {chat(`,"logit_bias":{"1":101}`), "logit_bias"},
+		{chat(`,"prefix":"x"`), "prefix"}, {chat(`,"prefix":[[1],[2]]`), "prefix"}, {chat(`,"prefix":[1.5]`), "prefix"}, {chat(`,"prefix":[-1]`), "prefix"},
 		{chat(`,"stop":["` + strings.Repeat("a", 65) + `"]`), "stop"}, {chat(`,"stop":[1]`), "stop"}, {chat(`,"seed":1.5`), "seed"}, {chat(`,"seed":"x"`), "seed"},
 		{chat(`,"stream_options":{"include_usage":true}`), "stream_options"}, {chat(`,"user":` + strings.Repeat("[", 20) + strings.Repeat("]", 20)), "body"},
 	} {

@@ -3,6 +3,7 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"realign/internal/decode"
@@ -19,6 +20,9 @@ type Call struct {
 	Prompts []decode.Prompt
 	Lambda  []decode.Vector
 	N       int // samples at each λ
+
+	// Prefix are tokens that the choices start with instead of choosing them: one list for each choice, or none.
+	Prefix [][]decode.Token
 
 	Sampling decode.Sampling
 	Seed     *uint64 // nil: any
@@ -56,7 +60,6 @@ const (
 	defaultChatTokens    = 512 // of a reply, where nothing says how many
 	defaultTextTokens    = 16  // OpenAI's
 	defaultTextLogprobs  = -1
-	maxTemperature       = 2.0
 	maxChoices           = decode.MaxLanes
 	unsupportedTools     = "Realign's models call no tools"
 	unsupportedOutput    = "replies are plain text"
@@ -153,9 +156,7 @@ func (c *Call) model(b *body, resolve Resolve, tokens int) error {
 	c.Sampling.MaxTokens = tokens
 	s := &c.Sampling
 	b.whole("max_tokens", &s.MaxTokens)
-	if b.number("temperature", &s.Temperature) && s.Temperature > maxTemperature {
-		b.fail("temperature", "%v is above %v", s.Temperature, maxTemperature)
-	}
+	b.number("temperature", &s.Temperature)
 	b.number("top_p", &s.TopP)
 	b.number("min_p", &s.MinP)
 	if b.whole("top_k", &s.TopK); s.TopK == -1 { // as vLLM writes "off"
@@ -176,6 +177,7 @@ func (c *Call) model(b *body, resolve Resolve, tokens int) error {
 	if b.whole("n", &c.N); c.N < 1 {
 		b.fail("n", "%d is not at least 1", c.N)
 	}
+	c.Prefix = b.prefixes(len(c.Lambda) * c.N)
 	c.PromptLogprobs = -1
 	b.whole("prompt_logprobs", &c.PromptLogprobs)
 	c.Seed = b.seed()
@@ -363,6 +365,26 @@ func (b *body) prompts() []decode.Prompt {
 	return prompts
 }
 
+// prefixes reads the field "prefix": token ids that every choice starts with, or a list of them for each choice.
+func (b *body) prefixes(choices int) [][]decode.Token {
+	raw := bytes.TrimSpace(b.fields["prefix"])
+	b.read["prefix"] = true
+	if len(raw) == 0 || string(raw) == "null" || choices < 1 || choices > maxChoices {
+		return nil
+	}
+	var each [][]decode.Token
+	var every []decode.Token
+	switch {
+	case json.Unmarshal(raw, &every) == nil:
+		return slices.Repeat([][]decode.Token{every}, choices)
+	case json.Unmarshal(raw, &each) != nil:
+		b.fail("prefix", "is neither a list of token ids nor a list of such lists")
+	case len(each) != choices:
+		b.fail("prefix", "has %d lists for %d choices: one for each λ and sample, in that order", len(each), choices)
+	}
+	return each
+}
+
 // Requests are the runs that a call asks for, one a prompt; none where only scores of the prompts are wanted.
 func (c *Call) Requests() []decode.Request {
 	if c.Sampling.MaxTokens == 0 {
@@ -373,7 +395,11 @@ func (c *Call) Requests() []decode.Request {
 		r := c.request(p)
 		for _, v := range c.Lambda {
 			for sample := range c.N {
-				r.Lanes = append(r.Lanes, decode.Lane{Index: len(r.Lanes), Lambda: v, Sample: sample})
+				lane := decode.Lane{Index: len(r.Lanes), Lambda: v, Sample: sample}
+				if c.Prefix != nil {
+					lane.Prefix = c.Prefix[lane.Index]
+				}
+				r.Lanes = append(r.Lanes, lane)
 			}
 		}
 		r.Sampling = c.Sampling

@@ -34,6 +34,13 @@ test("one lane has a number, several aligned models have lists, a text is a prom
   assert.deepEqual([body.model, body.lambda, body.prompt], ["demo:a+b", [[0.5, 1]], `HiHello${spec.prompt}`]);
 });
 
+test("lanes that start with tokens of another give their prefixes, for each choice", () => {
+  const lanes = [{ lane: 0, lambda: 0, sample: 0 }, { lane: 1, lambda: 0, sample: 0, prefix: [5, 6] }, { lane: 2, lambda: 1, sample: 1 }];
+  const { body } = call({ ...spec, lanes });
+  assert.deepEqual([body.lambda, body.n, body.prefix], [[0, 0, 1], 2, [[], [], [5, 6], [5, 6], [], []]]);
+  assert.ok(snippet("python", { ...spec, lanes }, "http://h/v1").includes('"prefix": [[], [], [5, 6], [5, 6], [], []]'));
+});
+
 test("a shell hands curl the body as it is", () => {
   const lines = snippet("curl", spec, "http://127.0.0.1:8080/v1").replace(/^curl /, "printf '%s\\n' ");
   const words = execFileSync("sh", ["-c", lines], { encoding: "utf8", env: { REALIGN_KEY: "rk-x" } });

@@ -9,12 +9,13 @@ type Value = string | number | bigint | boolean | Value[] | { [name: string]: Va
 type Body = { [name: string]: Value };
 
 /** Fields that OpenAI's packages do not know. */
-const own = new Set(["lambda", "top_k", "min_p", "repeat_penalty", "penalty_window", "ignore_eos", "seed_by_prompt"]);
+const own = new Set(["lambda", "top_k", "min_p", "repeat_penalty", "penalty_window", "ignore_eos", "seed_by_prompt", "prefix"]);
 
 /** The body of the call and where it goes, below /v1. */
 export function call(spec: Spec): { path: string; body: Body } {
   const before = spec.history ?? [];
   const chat = spec.mode === "chat";
+  const starts = startsOf(spec.lanes);
   const messages: Message[] = [
     ...(spec.system ? [{ role: "system", content: spec.system }] : []), ...before, { role: "user", content: spec.prompt },
   ];
@@ -23,10 +24,11 @@ export function call(spec: Spec): { path: string; body: Body } {
     ...(chat
       ? { messages: messages.map(({ role, content }) => ({ role, content })) }
       : { prompt: [...before.map((m) => m.content), spec.prompt].join("") }),
-    lambda: lambdas(spec.lanes),
+    lambda: lambdas(starts),
   };
   const samples = 1 + Math.max(0, ...spec.lanes.map((lane) => lane.sample));
   if (samples > 1) body.n = samples;
+  if (starts.some(({ prefix }) => prefix.length > 0)) body.prefix = starts.flatMap(({ prefix }) => Array<number[]>(samples).fill(prefix));
   const s = spec.sampling;
   // Also what is off: the pair may recommend something else.
   Object.assign(body, {
@@ -40,14 +42,25 @@ export function call(spec: Spec): { path: string; body: Body } {
   return { path: chat ? "/chat/completions" : "/completions", body };
 }
 
-/** λ of the lanes, each once: a number for a single lane with one aligned model, else a list. */
-function lambdas(lanes: readonly LaneSpec[]): Value {
-  const each = new Map<string, Value>();
-  for (const { lambda } of lanes) {
-    const list = numbers(lambda);
-    each.set(list.join(), list.length === 1 ? (list[0] ?? 0) : list);
+/** A λ with the tokens that its lanes start with. */
+interface Start {
+  lambda: number[];
+  prefix: number[];
+}
+
+/** The λ and prefixes of the lanes, each once, in the order of the lanes. */
+function startsOf(lanes: readonly LaneSpec[]): Start[] {
+  const each = new Map<string, Start>();
+  for (const lane of lanes) {
+    const start = { lambda: [...numbers(lane.lambda)], prefix: lane.prefix ?? [] };
+    each.set(JSON.stringify(start), start);
   }
-  const values = [...each.values()];
+  return [...each.values()];
+}
+
+/** A number for a single λ with one aligned model, else a list. */
+function lambdas(starts: readonly Start[]): Value {
+  const values = starts.map(({ lambda }): Value => (lambda.length === 1 ? (lambda[0] ?? 0) : lambda));
   return values.length === 1 && typeof values[0] === "number" ? values[0] : values;
 }
 
