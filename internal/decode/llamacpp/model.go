@@ -43,7 +43,7 @@ func newModel(w *weights, a *adapter, o Options) (*Model, error) {
 		sequences:     C.uint32_t(o.Sequences),
 		threads:       C.int32_t(o.Threads),
 		float32_cache: C.bool(o.Float32Cache),
-		flash:         C.bool(!o.NoFlash),
+		flash:         C.bool(!o.NoFlash && !o.Float32Cache), // llama.cpp's fused kernels round keys and values to half precision
 	})
 	if c == nil {
 		return nil, fault.New(fault.Unavailable, "a context of %d cells cannot be made%s", o.Cells, log.reason())

@@ -209,6 +209,18 @@ func TestOptionsAgree(t *testing.T) {
 	}
 }
 
+// A cache in full precision is used in full precision: fused kernels would round its keys and values.
+func TestFloat32CacheIsNotRounded(t *testing.T) {
+	prompt := []decode.Token{33, 44, 55, 66}
+	logits := func(o Options) []float32 {
+		o.Cells, o.Batch, o.Sequences = small.Cells, small.Batch, small.Sequences
+		return forward(t, openSmall(t, o).Reference(), rows(0, 0, prompt...))
+	}
+	if full := logits(Options{Float32Cache: true}); gap(t, logits(Options{}), full) == 0 || gap(t, full, logits(Options{Float32Cache: true, NoFlash: true})) != 0 {
+		t.Error("keys and values are rounded to half precision")
+	}
+}
+
 // Adapters change only the context they are applied to, and both contexts work at once.
 func TestAdapterOnSharedWeights(t *testing.T) {
 	p := openSmall(t, small)

@@ -45,8 +45,8 @@ type Options struct {
 	// Offload says which layers are held on which GPUs. The zero value is none; see offload.Parse for the usual choice.
 	Offload offload.Choice
 
-	// Float32Cache keeps keys and values in full, for comparing with other implementations. Half
-	// precision is the default.
+	// Float32Cache keeps keys and values in full and uses the plain attention kernels, for comparing with other
+	// implementations. Half precision is the default.
 	Float32Cache bool
 
 	NoFlash bool // use the plain attention kernels even where a fused one exists
