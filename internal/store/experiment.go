@@ -17,6 +17,7 @@ type experimentRow struct {
 	Owner     string `bun:"owner"`
 	Setup     string `bun:"setup"`
 	CreatedAt int64  `bun:"created_at"`
+	Secret    bool   `bun:"secret,scanonly"`
 }
 
 // createExperiment keeps a new experiment, of which nothing is decoded yet.
@@ -32,10 +33,13 @@ func createExperiment(ctx context.Context, tx bun.Tx, e *experiment.Experiment) 
 // Experiment is one of an owner's experiments.
 func (s *Store) Experiment(ctx context.Context, owner, id string) (experiment.Experiment, error) {
 	var row experimentRow
-	if err := s.read.NewSelect().Model(&row).Where("e.id = ? AND e.owner = ?", id, owner).Scan(ctx); err != nil {
+	err := s.read.NewSelect().Model(&row).ColumnExpr("e.*").
+		ColumnExpr("EXISTS (SELECT 1 FROM studies AS st WHERE st.id = e.id AND st.secret <> '' AND st.status <> 'closed') AS secret").
+		Where("e.id = ? AND e.owner = ?", id, owner).Scan(ctx)
+	if err != nil {
 		return experiment.Experiment{}, wrap(notFound(err, "experiment"), "read experiment %s", id)
 	}
-	e := experiment.Experiment{ID: row.ID, Owner: row.Owner, Created: fromMicros(&row.CreatedAt)}
+	e := experiment.Experiment{ID: row.ID, Owner: row.Owner, Created: fromMicros(&row.CreatedAt), Secret: row.Secret}
 	return e, fromJSON(row.Setup, &e.Setup)
 }
 

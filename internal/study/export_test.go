@@ -172,7 +172,7 @@ func exported(t *testing.T, s *store.Store, id string) ([]byte, string) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := study.Export(&b, &st, prompts, outputs, ratings); err != nil {
+	if err := study.Export(&b, &st, st.Status != study.Closed, prompts, outputs, ratings); err != nil {
 		t.Fatal(err)
 	}
 	results, _, err := (&study.Analyst{Store: s}).Results(ctx, &st)
@@ -226,7 +226,7 @@ func file(t testing.TB) []string {
 	t.Helper()
 	a := rated(rand.New(rand.NewPCG(1, 91)), "st")
 	var b bytes.Buffer
-	if err := study.Export(&b, &a.Of, a.Prompts, a.Outputs, ratings(a)); err != nil {
+	if err := study.Export(&b, &a.Of, a.Of.Status != study.Closed, a.Prompts, a.Outputs, ratings(a)); err != nil {
 		t.Fatal(err)
 	}
 	return slices.Collect(strings.Lines(b.String()))
@@ -339,7 +339,7 @@ func FuzzParseExport(f *testing.F) {
 		// What was taken says the same again.
 		write := func(a studytest.Archive) []byte {
 			var b bytes.Buffer
-			if err := study.Export(&b, &a.Of, a.Prompts, a.Outputs, ratings(a)); err != nil {
+			if err := study.Export(&b, &a.Of, a.Of.Status != study.Closed, a.Prompts, a.Outputs, ratings(a)); err != nil {
 				t.Fatal(err)
 			}
 			return b.Bytes()

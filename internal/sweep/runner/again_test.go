@@ -174,14 +174,17 @@ func TestOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	over.Rewards, over.Objective = c.Rewards, c.Objective
+	if over.Seed == c.Seed {
+		t.Error("the experiment's seed is in the configuration")
+	}
+	over.Rewards, over.Objective, over.Seed = c.Rewards, c.Objective, c.Seed
 	if _, err := r.CreateOver(ctx, "bob", "v", "w", &over); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("over somebody else's: %v", err)
 	}
 	other := over
-	other.Seed++
-	if _, err := r.CreateOver(ctx, "ann", "v", "w", &other); fault.Of(err).Field != "seed" {
-		t.Errorf("under another seed: %v", err)
+	other.Sampling.MaxTokens++
+	if _, err := r.CreateOver(ctx, "ann", "v", "w", &other); fault.Of(err).Field != "sampling" {
+		t.Errorf("with another sampling: %v", err)
 	}
 	if _, err := r.CreateOver(ctx, "ann", "v", "w", &over); err != nil {
 		t.Fatal(err)
