@@ -105,7 +105,7 @@ func Export(w io.Writer, s *Study, secretSeeds bool, prompts []Prompt, outputs [
 	return nil
 }
 
-// limited refuses to write more than ParseExport reads.
+// limited refuses to write more than Import reads.
 type limited struct {
 	w    io.Writer
 	left int

@@ -231,10 +231,7 @@ func (r *Runner) setup(ctx context.Context, c *sweep.Config) (sweep.Setup, []rew
 		return s, nil, err
 	}
 	rewards, err := r.rewards(ctx, &s)
-	for _, named := range rewards {
-		info := named.Info()
-		s.Judges = append(s.Judges, sweep.Judge{Name: named.Name, Title: info.Title, Unit: info.Unit, Direction: info.Direction})
-	}
+	s.Judges = reward.Judges(rewards)
 	return s, rewards, err
 }
 
