@@ -14,6 +14,7 @@ import (
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/lru"
 	"realign/internal/sweep"
 	"realign/internal/sweep/reward"
 )
@@ -71,7 +72,7 @@ type Runner struct {
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	active  map[string]*judging
-	reports map[string]*cached
+	reports lru.Cache[*cached] // by sweep
 }
 
 // New makes a runner and goes on with the sweeps that ran when the server was stopped.
@@ -88,7 +89,7 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 16 << 20
 	}
-	r := &Runner{config: c, log: c.Log, active: map[string]*judging{}, reports: map[string]*cached{}}
+	r := &Runner{config: c, log: c.Log, active: map[string]*judging{}}
 	open, err := c.Store.OpenSweeps(ctx, c.Instance)
 	if err != nil {
 		return nil, err
