@@ -1,4 +1,4 @@
-// Package lru keeps a number of values by their keys: those that were used last. It knows neither sizes nor times, and
+// Package lru keeps values by their keys: those that were used last, as far as there is room. It knows nothing of times, and
 // makes no value itself.
 package lru
 
@@ -9,11 +9,13 @@ import (
 
 // Cache is such values. The zero Cache with Most set is an empty one. It may be used from any goroutine; it must not be copied.
 type Cache[V any] struct {
-	Most int // values that are kept, from 1; 0 is 32
+	Most int         // room, in the unit of Size; 0 is 32
+	Size func(V) int // that a value takes of it and that never changes; nil: each takes 1
 
 	mu    sync.Mutex // guards what follows
 	kept  map[string]*list.Element
 	order list.List // of entries, the last used first
+	size  int       // of all of them
 }
 
 type entry[V any] struct {
@@ -54,8 +56,7 @@ func (c *Cache[V]) Delete(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.kept[key]; ok {
-		c.order.Remove(e)
-		delete(c.kept, key)
+		c.remove(e)
 	}
 }
 
@@ -77,19 +78,31 @@ func (c *Cache[V]) get(key string) (value V, ok bool) {
 
 func (c *Cache[V]) put(key string, value V) {
 	if e, ok := c.kept[key]; ok {
-		c.order.MoveToFront(e)
-		e.Value.(*entry[V]).value = value
-		return
+		c.remove(e)
 	}
 	if c.kept == nil {
 		c.kept = map[string]*list.Element{}
 	}
 	c.kept[key] = c.order.PushFront(&entry[V]{key, value})
+	c.size += c.sizeOf(value)
 	limit := c.Most
 	if limit == 0 {
 		limit = most
 	}
-	for len(c.kept) > limit {
-		delete(c.kept, c.order.Remove(c.order.Back()).(*entry[V]).key)
+	for c.size > limit {
+		c.remove(c.order.Back())
 	}
+}
+
+func (c *Cache[V]) remove(e *list.Element) {
+	gone := c.order.Remove(e).(*entry[V])
+	delete(c.kept, gone.key)
+	c.size -= c.sizeOf(gone.value)
+}
+
+func (c *Cache[V]) sizeOf(value V) int {
+	if c.Size == nil {
+		return 1
+	}
+	return c.Size(value)
 }

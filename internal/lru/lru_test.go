@@ -31,6 +31,18 @@ func TestCache(t *testing.T) {
 	if _, ok := c.Get("a"); ok || c.Len() != 1 {
 		t.Errorf("a is kept, of %d", c.Len())
 	}
+	sized := Cache[int]{Most: 10, Size: func(v int) int { return v }}
+	sized.Put("a", 4)
+	sized.Put("b", 5)
+	sized.Put("a", 5)
+	sized.Put("c", 5)
+	if _, ok := sized.Get("b"); ok || sized.Len() != 2 {
+		t.Errorf("%d values of 5 are kept in 10", sized.Len())
+	}
+	sized.Put("d", 11)
+	if sized.Len() != 0 {
+		t.Errorf("%d values are kept beside one that has no room", sized.Len())
+	}
 	var many Cache[int]
 	for i := range 100 {
 		many.Put(string(rune('a'+i)), i)

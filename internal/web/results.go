@@ -78,23 +78,15 @@ func (s *Server) liveResults(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h := c.Response().Header()
-	h.Set("Cache-Control", "private, no-cache")
-	h.Set("ETag", `"`+version+`"`)
-	if c.Request().Header.Get("If-None-Match") == `"`+version+`"` {
+	if unchanged(c, version) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	results, version, err := s.analyst.Results(ctx, &st)
+	results, version, err := s.analyst.Results(ctx, &st) // an answer may have come in between
 	if err != nil {
 		return err
 	}
-	h.Set("ETag", `"`+version+`"`) // an answer may have come in between
-	var buf bytes.Buffer
 	view := resultView(results, st.Setup.Pair, st.Setup.Aligned)
-	if err := view.Sections().Render(ctx, &buf); err != nil {
-		return fault.Wrap(err, fault.Internal, "the results could not be drawn")
-	}
-	return c.HTMLBlob(http.StatusOK, buf.Bytes())
+	return s.fragment(c, version, view.Sections())
 }
 
 // resultsJSON is GET /studies/{id}/results.json: every number of the page.
