@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"internal/intake":          {"internal/fault"},                                                                                      // limits on what comes in
 	"internal/offload":         {"internal/fault", "internal/decode/gguf"},                                                              // sizes of tensors
 	"internal/backend":         {"internal/offload"},                                                                                    // libraries for GPUs
+	"internal/lru":             {},                                                                                                      // what was used last
 	"internal/filecache":       {},                                                                                                      // what was computed from files, until they change
 	"internal/pair":            {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload", "internal/filecache"}, // files and whether they fit
 	"internal/pair/modelstore": {"internal/fault", "internal/decode/gguf", "internal/filecache", "internal/pair/catalogue"},             // where models are on a machine
@@ -31,7 +32,7 @@ var allowed = map[string][]string{
 	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"}, // files of prompts: what is decoded is a conversation
 	"internal/experiment":      {"internal/fault", "internal/decode"},                                            // what is decoded, and the way it is
 	"internal/study": {
-		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/prompt", "gonum.org/...", "internal/spreadsheet", // outputs are decoded as runs are
+		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/prompt", "internal/lru", "gonum.org/...", "internal/spreadsheet", // outputs are decoded as runs are
 		"golang.org/x/text/...", // names of annotators that look alike
 	},
 	"internal/sweep":        {"internal/fault", "internal/decode", "internal/experiment", "internal/prompt", "gonum.org/..."},
@@ -43,7 +44,7 @@ var allowed = map[string][]string{
 		"models/demo", // the classifiers that the demo pair was trained and checked by
 		"github.com/santhosh-tekuri/jsonschema/...", // whether a text fits a schema
 	},
-	"internal/sweep/runner":      {"internal/fault", "internal/experiment", "internal/sweep", "internal/sweep/reward"},                         // what is to be done next
+	"internal/sweep/runner":      {"internal/fault", "internal/lru", "internal/experiment", "internal/sweep", "internal/sweep/reward"},         // what is to be done next
 	"internal/sweep/export":      {"internal/fault", "internal/sweep", "github.com/parquet-go/...", "internal/decode", "internal/spreadsheet"}, // files for other programs
 	"internal/bench":             {"internal/decode", "gonum.org/..."},                                                                         // measures the engine
 	"internal/openai":            {"internal/fault", "internal/decode", "internal/pair"},                                                       // OpenAI's API to requests and back
@@ -57,7 +58,7 @@ var allowed = map[string][]string{
 
 	// What stands around the domain. None of these imports another of them.
 	"internal/store": {
-		"internal/fault", "internal/decode", "internal/session", "internal/experiment", "internal/study", "internal/sweep", "internal/apikey",
+		"internal/fault", "internal/decode", "internal/session", "internal/experiment", "internal/study", "internal/sweep", "internal/apikey", "internal/lru",
 		"github.com/uptrace/bun/...", "github.com/pressly/goose/...", "github.com/jackc/...", "modernc.org/sqlite/...", // SQL
 	},
 	"internal/worker": {
@@ -65,7 +66,7 @@ var allowed = map[string][]string{
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/web": {
-		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
+		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt", "internal/lru",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

@@ -76,10 +76,10 @@ type Part struct {
 	Share *study.Interval `json:"share,omitempty"`
 }
 
-// Point is a curve at one λ.
+// Point is a curve at one λ, in the unit of the curve.
 type Point struct {
 	Lambda float64        `json:"lambda"`
-	Value  study.Interval `json:"value"`
+	Value  sweep.Interval `json:"value"` // an end that nothing is known of is infinite
 }
 
 // judged is one answer that counts: the annotator preferred one output, and both have a reward.
@@ -161,7 +161,7 @@ func people(pairs []study.Pairwise, ties int, results *study.Results) People {
 	if results != nil && results.Overall.Curve != nil {
 		c := results.Overall.Curve
 		for i, l := range c.Lambda {
-			p.Curve = append(p.Curve, Point{l, study.Interval{Estimate: c.Mean[i], Low: c.Low[i], High: c.High[i]}})
+			p.Curve = append(p.Curve, Point{l, sweep.Interval{Estimate: c.Mean[i], Low: c.Low[i], High: c.High[i]}})
 		}
 	}
 	return p
@@ -264,7 +264,7 @@ func (w *Reward) part(category string, pairs []study.Pairwise) Part {
 func curve(w *sweep.Rewarded) (points []Point) {
 	for _, p := range w.Curve {
 		if p.Value != nil {
-			points = append(points, Point{p.Lambda, study.Interval{Estimate: p.Value.Estimate, Low: p.Value.Low, High: p.Value.High}})
+			points = append(points, Point{p.Lambda, *p.Value})
 		}
 	}
 	if len(points) > 0 {
@@ -272,7 +272,7 @@ func curve(w *sweep.Rewarded) (points []Point) {
 	}
 	for _, p := range w.Points { // nothing is known between the λ
 		if p.Mean != nil {
-			points = append(points, Point{p.Lambda, study.Interval{Estimate: p.Mean.Estimate, Low: p.Mean.Low, High: p.Mean.High}})
+			points = append(points, Point{p.Lambda, *p.Mean})
 		}
 	}
 	return points

@@ -27,6 +27,10 @@ type Experiment struct {
 	Owner   string
 	Setup   Setup
 	Created time.Time
+
+	// Secret says that Setup.Seed depends on the secret of the study that it was decoded for, which is not closed: nobody is
+	// told it, nor the seeds of outputs.
+	Secret bool
 }
 
 // Setup is all that outputs depend on, but for λ and sample. It never changes.

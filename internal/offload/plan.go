@@ -231,6 +231,3 @@ func (p planner) cpu(why string) (plan Plan) {
 	}
 	return plan
 }
-
-// CPU is the plan that puts everything on the CPU, and says why.
-func CPU(needs []Need, why string) Plan { return planner{needs: needs}.cpu(why) }

@@ -222,11 +222,6 @@ func bounded(format Format, data []byte, rows int) error {
 	return intake.Prompts("."+string(format), data, rows)
 }
 
-// Parse is Read of what is in memory.
-func Parse(data []byte, name string, o Options) (*Set, error) {
-	return Read(bytes.NewReader(data), name, o)
-}
-
 // collector takes the rows of a file one after another.
 type collector struct {
 	set  Set

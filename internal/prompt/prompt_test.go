@@ -1,6 +1,7 @@
 package prompt
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -91,7 +92,7 @@ func TestRead(t *testing.T) {
 			`{"type":"rating","item":"1","shown":["1"],"prompt":1}`, []Prompt{{Line: 2, ID: json.RawMessage(`"a"`), Text: "one", System: "be"}}, 0},
 		"our session": {"session.json", Auto, `{"format":"realign-session","version":1,"runs":[{"spec":{"prompt":"two","system":"be","history":[{"role":"user","content":"one"},{"role":"assistant","content":"1"}],"seed":"7"},"events":[]}]}`, []Prompt{talk}, 0},
 	} {
-		set, err := Parse([]byte(test.text), test.file, Options{Format: test.format, MaxPrompts: 2, MaxBytes: 4096})
+		set, err := Read(strings.NewReader(test.text), test.file, Options{Format: test.format, MaxPrompts: 2, MaxBytes: 4096})
 		if err != nil || !reflect.DeepEqual(set.Prompts, test.want) || len(set.Notes) != test.notes {
 			t.Errorf("%s: %+v, %v\nwant %+v", name, set, err, test.want)
 		}
@@ -150,7 +151,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"a zero byte":       {"", Auto, "one\ntwo\x00", "line 2, column 4: is not a text: it holds a zero byte"},
 		"a reply":           {"", Auto, `{"id":1,"lane":0,"lambda":1,"sample":0,"text":"x","tokens":[1]}`, "line 1: is a reply, and does not say what was asked"},
 	} {
-		_, err := Parse([]byte(test.text), test.file, Options{Format: test.format, MaxPrompts: 3, MaxBytes: 1 << 20})
+		_, err := Read(strings.NewReader(test.text), test.file, Options{Format: test.format, MaxPrompts: 3, MaxBytes: 1 << 20})
 		if f := fault.Of(err); f == nil || f.Kind != fault.Invalid || !strings.HasPrefix(f.Message, test.says) || f.Field == "" {
 			t.Errorf("%s: %v, want %s", name, err, test.says)
 		}
@@ -191,7 +192,7 @@ func TestJSON(t *testing.T) {
 		if err := json.Unmarshal(text, &again); err != nil || !reflect.DeepEqual(again, p) {
 			t.Errorf("%s is read as %+v, %v", text, again, err)
 		}
-		set, err := Parse(text, "", Options{})
+		set, err := Read(bytes.NewReader(text), "", Options{})
 		if p.Line = 1; err != nil || !reflect.DeepEqual(set.Prompts[0], p) {
 			t.Errorf("%s is read as %+v, %v", text, set, err)
 		}
@@ -213,7 +214,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("a.csv", "", []byte("prompt;id\n\"a\"\"b\";1\n"))
 	f.Add("a.json", "", []byte(`[{"turns":["a"],"question_id":1}]`))
 	f.Fuzz(func(t *testing.T, name, format string, data []byte) {
-		set, err := Parse(data, name, Options{Format: Format(format), MaxBytes: 1 << 20, MaxPrompts: 1000})
+		set, err := Read(bytes.NewReader(data), name, Options{Format: Format(format), MaxBytes: 1 << 20, MaxPrompts: 1000})
 		if err != nil {
 			if fault.KindOf(err) != fault.Invalid {
 				t.Errorf("%v", err)

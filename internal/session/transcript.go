@@ -62,17 +62,6 @@ func NewTranscript(spec *Spec) *Transcript {
 	return t
 }
 
-// Fold adds up a run's log.
-func Fold(spec *Spec, events []Event) (*Transcript, error) {
-	t := NewTranscript(spec)
-	for _, e := range events {
-		if err := t.Add(e); err != nil {
-			return nil, err
-		}
-	}
-	return t, nil
-}
-
 // Lane is a lane by number, or nil.
 func (t *Transcript) Lane(index int) *Lane {
 	if index < 0 || index >= len(t.Lanes) {

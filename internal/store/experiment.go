@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -15,28 +16,84 @@ type experimentRow struct {
 
 	ID        string `bun:"id,pk"`
 	Owner     string `bun:"owner"`
-	Setup     string `bun:"setup"`
+	Setup     string `bun:"setup"` // without prompts
 	CreatedAt int64  `bun:"created_at"`
+	Secret    bool   `bun:"secret,scanonly"`
+}
+
+// experimentPromptRow is one prompt of an experiment. They have rows of their own so that many can come one by one.
+type experimentPromptRow struct {
+	bun.BaseModel `bun:"table:experiment_prompts,alias:ep"`
+
+	ExperimentID string `bun:"experiment_id,pk"`
+	Prompt       int    `bun:"prompt,pk"`
+	Body         string `bun:"body"` // JSON
 }
 
 // createExperiment keeps a new experiment, of which nothing is decoded yet.
 func createExperiment(ctx context.Context, tx bun.Tx, e *experiment.Experiment) error {
-	setup, err := toJSON(e.Setup)
+	bare := e.Setup
+	bare.Prompts = nil
+	setup, err := toJSON(bare)
 	if err != nil {
 		return err
 	}
 	_, err = tx.NewInsert().Model(&experimentRow{ID: e.ID, Owner: e.Owner, Setup: setup, CreatedAt: e.Created.UnixMicro()}).Exec(ctx)
-	return err
+	if err != nil {
+		return err
+	}
+	return insertExperimentPrompts(ctx, tx, e.ID, 0, e.Setup.Prompts)
+}
+
+// insertExperimentPrompts adds prompts after so many others.
+func insertExperimentPrompts(ctx context.Context, tx bun.Tx, id string, after int, prompts []experiment.Prompt) error {
+	rows := make([]experimentPromptRow, 0, min(len(prompts), bulk))
+	for part := range slices.Chunk(prompts, bulk) {
+		rows = rows[:0]
+		for i := range part {
+			body, err := toJSON(&part[i])
+			if err != nil {
+				return err
+			}
+			rows = append(rows, experimentPromptRow{ExperimentID: id, Prompt: after + i, Body: body})
+		}
+		if err := insertAll(ctx, tx, rows); err != nil {
+			return err
+		}
+		after += len(part)
+	}
+	return nil
 }
 
 // Experiment is one of an owner's experiments.
 func (s *Store) Experiment(ctx context.Context, owner, id string) (experiment.Experiment, error) {
 	var row experimentRow
-	if err := s.read.NewSelect().Model(&row).Where("e.id = ? AND e.owner = ?", id, owner).Scan(ctx); err != nil {
+	err := s.read.NewSelect().Model(&row).ColumnExpr("e.*").
+		ColumnExpr("EXISTS (SELECT 1 FROM studies AS st WHERE st.id = e.id AND st.secret <> '' AND st.status <> 'closed') AS secret").
+		Where("e.id = ? AND e.owner = ?", id, owner).Scan(ctx)
+	if err != nil {
 		return experiment.Experiment{}, wrap(notFound(err, "experiment"), "read experiment %s", id)
 	}
-	e := experiment.Experiment{ID: row.ID, Owner: row.Owner, Created: fromMicros(&row.CreatedAt)}
-	return e, fromJSON(row.Setup, &e.Setup)
+	e := experiment.Experiment{ID: row.ID, Owner: row.Owner, Created: fromMicros(&row.CreatedAt), Secret: row.Secret}
+	if err := fromJSON(row.Setup, &e.Setup); err != nil {
+		return e, err
+	}
+	e.Setup.Prompts, err = s.experimentPrompts(ctx, id)
+	return e, err
+}
+
+func (s *Store) experimentPrompts(ctx context.Context, id string) ([]experiment.Prompt, error) {
+	var rows []experimentPromptRow
+	if err := s.read.NewSelect().Model(&rows).Column("body").Where("ep.experiment_id = ?", id).OrderExpr("ep.prompt").Scan(ctx); err != nil {
+		return nil, wrap(err, "read the prompts of experiment %s", id)
+	}
+	prompts := make([]experiment.Prompt, len(rows))
+	for i := range rows {
+		if err := fromJSON(rows[i].Body, &prompts[i]); err != nil {
+			return nil, err
+		}
+	}
+	return prompts, nil
 }
 
 // dropUnused removes an experiment that no study and no sweep is about any more.

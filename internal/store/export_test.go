@@ -36,6 +36,13 @@ func (s *Store) LimitPages(ctx context.Context, n int) error {
 	return s.write.NewRaw("PRAGMA max_page_count = ?", limit).Scan(ctx, &set)
 }
 
+// LimitConnections lets the store have one connection for each of writing and reading: one for both on PostgreSQL. What holds one
+// while it waits for another never ends then.
+func (s *Store) LimitConnections() {
+	s.write.SetMaxOpenConns(1)
+	s.read.SetMaxOpenConns(1)
+}
+
 // Become makes the tables' version another.
 func (s *Store) Become(ctx context.Context, version int64) error {
 	_, err := s.write.NewRaw("INSERT INTO goose_db_version (version_id, is_applied) VALUES (?, ?)", version, true).Exec(ctx)

@@ -47,7 +47,10 @@ func (s *Store) steps() (*goose.Provider, error) {
 	dialect, folder := goose.DialectPostgres, "migrations/postgres"
 	options := []goose.ProviderOption{
 		goose.WithDisableGlobalRegistry(true),
-		goose.WithGoMigrations(goose.NewGoMigration(21, &goose.GoFunc{RunTx: s.setExperiments}, &goose.GoFunc{RunTx: nothing})),
+		goose.WithGoMigrations(
+			goose.NewGoMigration(21, &goose.GoFunc{RunTx: s.setExperiments}, &goose.GoFunc{RunTx: nothing}),
+			goose.NewGoMigration(25, &goose.GoFunc{RunTx: splitPrompts}, &goose.GoFunc{RunTx: joinPrompts}),
+		),
 	}
 	if s.sqlite {
 		dialect, folder = goose.DialectSQLite3, "migrations/sqlite"

@@ -3,15 +3,19 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // and the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"realign/internal/fault"
 )
@@ -70,18 +74,40 @@ func openSQLite(ctx context.Context, config Config) (*Store, error) {
 	read.SetMaxIdleConns(max(4, runtime.NumCPU()))
 	s.write = bun.NewDB(write, sqlitedialect.New())
 	s.read = bun.NewDB(read, sqlitedialect.New())
-	if err := write.PingContext(ctx); err != nil {
+	if err := firstAnswer(ctx, write); err != nil {
 		_ = s.Close()
 		return nil, wrap(err, "open %s", path)
 	}
 	return s, nil
 }
 
+// firstAnswer connects for the first time. Where several programs make a new file a database with a WAL at once, SQLite refuses
+// all but one whatever the busy timeout is, since they might wait for each other: they try again.
+func firstAnswer(ctx context.Context, db *sql.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, busyTimeout)
+	defer cancel()
+	for {
+		err := db.PingContext(ctx)
+		var lite *sqlite.Error
+		if !errors.As(err, &lite) || lite.Code()&0xff != sqlite3.SQLITE_BUSY {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// busyTimeout is how long a connection waits for other programs.
+const busyTimeout = 5 * time.Second
+
 // dsn names the file and how every connection to it behaves. Waiting for locks comes first, since setting
 // the others may need one. With synchronous=FULL a commit is on the disk when it returns.
 func dsn(path string, more ...string) string {
 	pragmas := append([]string{
-		"_pragma=busy_timeout(5000)",
+		fmt.Sprintf("_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"_pragma=journal_mode(WAL)",
 		"_pragma=synchronous(FULL)",
 		"_pragma=foreign_keys(1)",

@@ -13,6 +13,8 @@ import (
 	"github.com/uptrace/bun"
 
 	"realign/internal/fault"
+	"realign/internal/lru"
+	"realign/internal/sweep"
 )
 
 // Config says where the data is.
@@ -37,8 +39,14 @@ type Store struct {
 	lock   io.Closer
 	append statements
 	sqlite bool
-	setups setups
+
+	// setups of sweeps that were read lately: they never change, and one with thousands of prompts takes longer to parse than
+	// the page that shows some of it takes to make. Who gets one must not change it.
+	setups lru.Cache[sweep.Setup]
 }
+
+// mostSetups is how many setups of sweeps are kept in memory.
+const mostSetups = 8
 
 // statements are prepared on the writing connection.
 type statements struct {
@@ -67,6 +75,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 			return nil, err
 		}
 	}
+	s.setups.Most = mostSetups
 	if err := s.migrate(ctx); err != nil {
 		_ = s.Close()
 		return nil, wrap(err, "update the tables")

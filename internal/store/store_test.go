@@ -43,6 +43,22 @@ func TestPostgres(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) *store.Store { return open(t, postgres(t)) })
 }
 
+// Nothing waits for a connection to the database while it holds one: with one, all of it works still.
+func TestOneConnection(t *testing.T) {
+	for name, config := range map[string]func(t *testing.T) store.Config{
+		"sqlite":   func(t *testing.T) store.Config { return store.Config{Data: t.TempDir()} },
+		"postgres": postgres,
+	} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) *store.Store {
+				s := open(t, config(t))
+				s.LimitConnections()
+				return s
+			})
+		})
+	}
+}
+
 // postgres is a schema of its own. It needs REALIGN_TEST_POSTGRES, the address of a database in which tests may
 // create schemas.
 func postgres(t *testing.T) store.Config {

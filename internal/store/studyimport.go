@@ -21,7 +21,7 @@ func (s *Store) ImportStudy(ctx context.Context, fill func(study.Importing) erro
 		if err := i.flush(); err != nil {
 			return err
 		}
-		if err := i.complete(); err != nil {
+		if err := i.fail(); err != nil {
 			return err
 		}
 		for id, n := range i.answers {
@@ -40,8 +40,8 @@ type studyImport struct {
 	tx  bun.Tx
 	id  string
 
-	setup study.Setup
-	asked []study.Prompt // all of them: what the models were asked, and no more
+	setup  study.Setup
+	failed []study.Prompt // those that were left out: place and problem alone
 
 	before      int // prompts that were written
 	prompts     []study.Prompt
@@ -84,7 +84,9 @@ func (i *studyImport) Study(s study.Study) error {
 }
 
 func (i *studyImport) Prompt(p study.Prompt) error {
-	i.asked = append(i.asked, study.Prompt{Place: p.Place, Text: p.Text, System: p.System, History: p.History, Category: p.Category, Problem: p.Problem})
+	if p.Problem != "" {
+		i.failed = append(i.failed, study.Prompt{Place: p.Place, Problem: p.Problem})
+	}
 	i.prompts = append(i.prompts, p)
 	return i.more(len(p.Text) + len(p.System))
 }
@@ -122,6 +124,9 @@ func (i *studyImport) Assignment(a study.Assignment) error {
 // flush writes what is kept, in the order in which rows refer to each other.
 func (i *studyImport) flush() error {
 	if err := insertPrompts(i.ctx, i.tx, i.id, i.before, i.prompts); err != nil {
+		return err
+	}
+	if err := insertExperimentPrompts(i.ctx, i.tx, i.id, i.before, i.setup.Experiment(i.prompts).Prompts); err != nil {
 		return err
 	}
 	i.before += len(i.prompts)
@@ -167,24 +172,12 @@ func (i *studyImport) made() ([]outputRow, error) {
 	return rows, nil
 }
 
-// complete gives the experiment its prompts. Of one that was left out there are outputs that failed, so that nothing decodes
-// it anew.
-func (i *studyImport) complete() error {
-	setup, err := toJSON(i.setup.Experiment(i.asked))
-	if err != nil {
-		return err
-	}
-	if _, err := i.tx.NewUpdate().Model((*experimentRow)(nil)).Set("setup = ?", setup).Where("id = ?", i.id).Exec(i.ctx); err != nil {
-		return err
-	}
-	for k := range i.asked {
-		problem := i.asked[k].Problem
-		if problem == "" {
-			continue
-		}
+// fail keeps outputs that failed of prompts that were left out, where there are no others, so that nothing decodes them anew.
+func (i *studyImport) fail() error {
+	for k := range i.failed {
 		var rows []outputRow
-		for _, o := range i.setup.Outputs(i.asked[k : k+1]) {
-			row, err := newOutputRow(i.id, &experiment.Output{Cell: o.Cell(), Finish: decode.EndError, Error: problem, Untraced: true})
+		for _, o := range i.setup.Outputs(i.failed[k : k+1]) {
+			row, err := newOutputRow(i.id, &experiment.Output{Cell: o.Cell(), Finish: decode.EndError, Error: i.failed[k].Problem, Untraced: true})
 			if err != nil {
 				return err
 			}

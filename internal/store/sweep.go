@@ -167,7 +167,7 @@ func (s *Store) Sweep(ctx context.Context, owner, id string) (sweep.Sweep, error
 func (s *Store) oneSweep(ctx context.Context, id string, query *bun.SelectQuery) (sweep.Sweep, error) {
 	var row sweepRow
 	query.Model(&row).Where("w.id = ?", id)
-	setup, known := s.setups.get(id)
+	setup, known := s.setups.Get(id)
 	if known {
 		query.ExcludeColumn("setup")
 	}
@@ -178,7 +178,7 @@ func (s *Store) oneSweep(ctx context.Context, id string, query *bun.SelectQuery)
 		if err := fromJSON(row.Setup, &setup); err != nil {
 			return sweep.Sweep{}, err
 		}
-		s.setups.put(id, setup)
+		s.setups.Put(id, setup)
 		row.Setup = ""
 	}
 	return row.sweep(setup)

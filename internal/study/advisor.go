@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/lru"
 )
 
 // Active choice begins after leastAnswers, and thinks again after every tenth part more, but rests for thinkRest times
@@ -35,7 +36,7 @@ type advisor struct {
 	closed  bool
 	working bool
 	rest    time.Time          // nothing is thought about before
-	advice  map[string]*advice // by study
+	advice  lru.Cache[*advice] // by study
 }
 
 // advice is for one study.
@@ -46,7 +47,7 @@ type advice struct {
 }
 
 func newAdvisor(store Store, log *slog.Logger) *advisor {
-	a := &advisor{store: store, log: log, advice: map[string]*advice{}}
+	a := &advisor{store: store, log: log, advice: lru.Cache[*advice]{Most: 1000}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	return a
 }
@@ -71,14 +72,7 @@ func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.advice[s.ID]
-	if now == nil {
-		if len(a.advice) > 1000 {
-			clear(a.advice)
-		}
-		now = &advice{}
-		a.advice[s.ID] = now
-	}
+	now := a.advice.Of(s.ID, func() *advice { return &advice{} })
 	if answers >= leastAnswers && answers >= now.answers+rethink(now.answers) && !a.working && !a.closed && !time.Now().Before(a.rest) {
 		a.working = true
 		copied := *s
@@ -104,7 +98,7 @@ func (a *advisor) think(s *Study, answers int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.working, a.rest = false, time.Now().Add(thinkRest*time.Since(began))
-	if now := a.advice[s.ID]; now != nil {
+	if now, ok := a.advice.Get(s.ID); ok {
 		now.answers = answers // also when it failed: not again at once
 		if err == nil {
 			now.pairs, now.turn = pairs, 0

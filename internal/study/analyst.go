@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/lru"
 )
 
 // Analyst computes results, and keeps those it computed last, so that many who look at a study cost one
@@ -18,21 +19,15 @@ type Analyst struct {
 		StudyAnnotators(ctx context.Context, id string) ([]Worked, error)
 	}
 
-	mu   sync.Mutex // guards kept
-	kept []*analysis
+	kept lru.Cache[*analysis] // by study
 }
 
 // analysis is the results of one study.
 type analysis struct {
-	study string
-
 	mu      sync.Mutex // guards what follows; held while it is computed
 	version string
 	results *Results
 }
-
-// keptResults is how many studies' results an analyst keeps.
-const keptResults = 32
 
 // Version names the state of a study's answers: it changes with each that is given or taken back.
 func (a *Analyst) Version(ctx context.Context, id string) (string, error) {
@@ -52,7 +47,7 @@ func (a *Analyst) Version(ctx context.Context, id string) (string, error) {
 
 // Results are a study's, with the version that they are of. The caller has asked whose study it is.
 func (a *Analyst) Results(ctx context.Context, s *Study) (*Results, string, error) {
-	kept := a.of(s.ID)
+	kept := a.kept.Of(s.ID, func() *analysis { return &analysis{} })
 	kept.mu.Lock()
 	defer kept.mu.Unlock()
 	version, err := a.Version(ctx, s.ID)
@@ -72,21 +67,6 @@ func (a *Analyst) Results(ctx context.Context, s *Study) (*Results, string, erro
 	}
 	kept.version, kept.results = version, results
 	return results, version, nil
-}
-
-// of is where a study's results are kept. What nobody asked for longest goes.
-func (a *Analyst) of(id string) *analysis {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i, k := range a.kept {
-		if k.study == id {
-			copy(a.kept[1:i+1], a.kept[:i])
-			a.kept[0] = k
-			return k
-		}
-	}
-	a.kept = append([]*analysis{{study: id}}, a.kept[:min(len(a.kept), keptResults-1)]...)
-	return a.kept[0]
 }
 
 func (s *Study) options() Options {

@@ -55,14 +55,13 @@ type (
 )
 
 // Export writes a study as JSON lines: the raw ratings with all that they are about. Ratings are in the order of
-// the store; outputs that were not decoded are left out. While the study is not closed, its secret and the seeds of its
-// outputs stay where they are: with them the answers could be decoded at every λ and recognised.
-func Export(w io.Writer, s *Study, prompts []Prompt, outputs []Output, ratings []Rating) error {
+// the store; outputs that were not decoded are left out. While the study is not closed, its secret stays where it is, and
+// the seeds of its outputs while secretSeeds: with them the answers could be decoded at every λ and recognised.
+func Export(w io.Writer, s *Study, secretSeeds bool, prompts []Prompt, outputs []Output, ratings []Rating) error {
 	j := json.NewEncoder(&limited{w: w, left: MaxImportBytes})
 	j.SetEscapeHTML(false)
 	head := exportedHead{"study", ExportFormat, ExportVersion, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt.UTC(), ""}
-	closed := s.Status == Closed
-	if closed {
+	if s.Status == Closed {
 		head.Secret = s.Setup.Secret
 	}
 	if head.Files == nil {
@@ -82,7 +81,7 @@ func Export(w io.Writer, s *Study, prompts []Prompt, outputs []Output, ratings [
 			continue
 		}
 		places[o.ID] = strconv.Itoa(len(places) + 1)
-		if o.ID = places[o.ID]; !closed {
+		if o.ID = places[o.ID]; secretSeeds {
 			o.Seed = 0
 		}
 		if err := j.Encode(exportedOutput{"output", o}); err != nil {
@@ -106,7 +105,7 @@ func Export(w io.Writer, s *Study, prompts []Prompt, outputs []Output, ratings [
 	return nil
 }
 
-// limited refuses to write more than ParseExport reads.
+// limited refuses to write more than Import reads.
 type limited struct {
 	w    io.Writer
 	left int
@@ -119,11 +118,8 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// HideSeeds takes the seeds of outputs off ratings that are exported while a study is not closed.
-func HideSeeds(s *Study, ratings []Rating) {
-	if s.Status == Closed {
-		return
-	}
+// HideSeeds takes the seeds of outputs off ratings.
+func HideSeeds(ratings []Rating) {
 	for i := range ratings {
 		for k := range ratings[i].Outputs {
 			ratings[i].Outputs[k].Seed = 0

@@ -172,7 +172,7 @@ func exported(t *testing.T, s *store.Store, id string) ([]byte, string) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := study.Export(&b, &st, prompts, outputs, ratings); err != nil {
+	if err := study.Export(&b, &st, st.Status != study.Closed, prompts, outputs, ratings); err != nil {
 		t.Fatal(err)
 	}
 	results, _, err := (&study.Analyst{Store: s}).Results(ctx, &st)
@@ -198,7 +198,7 @@ func TestExportedStudiesComeBack(t *testing.T) {
 		}
 		file, results := exported(t, s, a.Of.ID)
 		var back studytest.Archive
-		err := study.ParseExport(bytes.NewReader(file), "ann", noon.Add(time.Hour), &back)
+		err := parse(bytes.NewReader(file), "ann", noon.Add(time.Hour), &back)
 		if err != nil {
 			t.Fatalf("study %d: %v\n%s", n, err, file)
 		}
@@ -226,7 +226,7 @@ func file(t testing.TB) []string {
 	t.Helper()
 	a := rated(rand.New(rand.NewPCG(1, 91)), "st")
 	var b bytes.Buffer
-	if err := study.Export(&b, &a.Of, a.Prompts, a.Outputs, ratings(a)); err != nil {
+	if err := study.Export(&b, &a.Of, a.Of.Status != study.Closed, a.Prompts, a.Outputs, ratings(a)); err != nil {
 		t.Fatal(err)
 	}
 	return slices.Collect(strings.Lines(b.String()))
@@ -302,7 +302,7 @@ func TestImportNamesTheLine(t *testing.T) {
 		if spoilt[c.line] == lines[c.line] {
 			t.Fatalf("%s: line %d has no %s:\n%s", name, c.line+1, c.old, lines[c.line])
 		}
-		err := study.ParseExport(strings.NewReader(strings.Join(spoilt, "")), "ann", noon, nil)
+		err := parse(strings.NewReader(strings.Join(spoilt, "")), "ann", noon, nil)
 		f := fault.Of(err)
 		line := c.line + 1
 		if name == "no such kind" {
@@ -316,20 +316,20 @@ func TestImportNamesTheLine(t *testing.T) {
 		"nothing": "", "a head alone": lines[0], "a session": `{"format":"realign-session","version":1}`, "binary": "\xff\xfe",
 		"a long line": `{"type":"study","x":"` + strings.Repeat("x", 5<<20) + `"}`,
 	} {
-		if err := study.ParseExport(strings.NewReader(text), "ann", noon, nil); fault.KindOf(err) != fault.Invalid || fault.Of(err).Field != "file" {
+		if err := parse(strings.NewReader(text), "ann", noon, nil); fault.KindOf(err) != fault.Invalid || fault.Of(err).Field != "file" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func FuzzParseExport(f *testing.F) {
+func FuzzImport(f *testing.F) {
 	lines := file(f)
 	f.Add(strings.Join(lines, ""))
 	f.Add(strings.Join(lines[:8], ""))
 	f.Add(lines[0] + lines[1])
 	f.Fuzz(func(t *testing.T, text string) {
 		var a studytest.Archive
-		err := study.ParseExport(strings.NewReader(text), "ann", noon, &a)
+		err := parse(strings.NewReader(text), "ann", noon, &a)
 		if err != nil {
 			if fault.KindOf(err) != fault.Invalid {
 				t.Fatal(err)
@@ -339,14 +339,14 @@ func FuzzParseExport(f *testing.F) {
 		// What was taken says the same again.
 		write := func(a studytest.Archive) []byte {
 			var b bytes.Buffer
-			if err := study.Export(&b, &a.Of, a.Prompts, a.Outputs, ratings(a)); err != nil {
+			if err := study.Export(&b, &a.Of, a.Of.Status != study.Closed, a.Prompts, a.Outputs, ratings(a)); err != nil {
 				t.Fatal(err)
 			}
 			return b.Bytes()
 		}
 		one := write(a)
 		var back studytest.Archive
-		err = study.ParseExport(bytes.NewReader(one), "ann", noon, &back)
+		err = parse(bytes.NewReader(one), "ann", noon, &back)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, one)
 		}
@@ -435,7 +435,7 @@ func TestCSV(t *testing.T) {
 	if err := study.WriteCSV(&b, s, list); err != nil {
 		t.Fatal(err)
 	}
-	if set, err := prompt.Parse(b.Bytes(), "ratings.csv", prompt.Options{}); err != nil || set.Prompts[0].Text != list[0].Prompt.Text || set.Prompts[0].Category != list[0].Prompt.Category {
+	if set, err := prompt.Read(bytes.NewReader(b.Bytes()), "ratings.csv", prompt.Options{}); err != nil || set.Prompts[0].Text != list[0].Prompt.Text || set.Prompts[0].Category != list[0].Prompt.Category {
 		t.Errorf("its prompts are read as %+v, %v", set, err)
 	}
 	begin, ok := bytes.CutPrefix(b.Bytes(), []byte("\ufeff"))
@@ -594,4 +594,15 @@ func TestRowsForTRL(t *testing.T) {
 			}
 		}
 	}
+}
+
+// parse imports an exported study into to, or only checks it where that is nil.
+func parse(file io.ReadSeeker, owner string, now time.Time, to study.Importing) error {
+	_, _, err := study.Import(file, owner, now, func(fill func(study.Importing) error) error {
+		if to == nil {
+			return nil
+		}
+		return fill(to)
+	})
+	return err
 }

@@ -56,11 +56,6 @@ func Import(file io.ReadSeeker, owner string, now time.Time, keep func(fill func
 	return p.study, p.ratings, err
 }
 
-// ParseExport reads an exported study, checks all of it, and puts it into to as it goes, unless that is nil.
-func ParseExport(r io.Reader, owner string, now time.Time, to Importing) error {
-	return newParser(owner, now, to).read(r)
-}
-
 // parser takes a study apart, line by line. Names of the file lead to places in the lists. It keeps what later lines are
 // checked by: no texts.
 type parser struct {

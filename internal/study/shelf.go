@@ -2,7 +2,8 @@ package study
 
 import (
 	"context"
-	"sync"
+
+	"realign/internal/lru"
 )
 
 // shelfStudies is how many studies' items are kept in memory.
@@ -11,39 +12,26 @@ const shelfStudies = 16
 // shelf keeps the items of the studies that are rated: they never change once a study is ready.
 type shelf struct {
 	store Plans
-
-	mu    sync.Mutex // guards what follows
-	kept  map[string][]Item
-	order []string // the studies, those read first in front
+	kept  lru.Cache[[]Item] // by study
 }
 
-func newShelf(store Plans) *shelf { return &shelf{store: store, kept: map[string][]Item{}} }
+func newShelf(store Plans) *shelf {
+	return &shelf{store: store, kept: lru.Cache[[]Item]{Most: shelfStudies}}
+}
 
 // items are a study's items; the caller changes none.
 func (s *shelf) items(ctx context.Context, id string) ([]Item, error) {
-	s.mu.Lock()
-	items, ok := s.kept[id]
-	s.mu.Unlock()
-	if ok {
+	if items, ok := s.kept.Get(id); ok {
 		return items, nil
 	}
 	counted, err := s.store.StudyItems(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	items = make([]Item, len(counted))
+	items := make([]Item, len(counted))
 	for i := range counted {
 		items[i] = counted[i].Item
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.kept[id]; !ok {
-		s.order = append(s.order, id)
-	}
-	s.kept[id] = items
-	if len(s.order) > shelfStudies {
-		delete(s.kept, s.order[0])
-		s.order = s.order[1:]
-	}
+	s.kept.Put(id, items)
 	return items, nil
 }

@@ -217,9 +217,6 @@ func (c *Config) Reweights() bool { return experiment.Reweights(&c.Sampling) }
 // experiment.EvaluationGrid. It depends on the grid alone. Output.LogQ is in its order.
 func (c *Config) Evaluate() []float64 { return experiment.EvaluationGrid(c.Lambda.Values) }
 
-// PromptSeed is the seed of a prompt's run: all λ of a prompt share their noise, and prompts do not.
-func (c *Config) PromptSeed(prompt int) uint64 { return experiment.PromptSeed(c.Seed, prompt) }
-
 // Prompt is what is decoded for a row. Where the row has a context it stands before the prompt, with an empty
 // line between, unless Template says where.
 func (c *Config) Prompt(i int) decode.Prompt {

@@ -129,9 +129,6 @@ func TestPrompt(t *testing.T) {
 	if p := c.Prompt(0); p.Text != "who? | it was her" || p.Messages != nil {
 		t.Errorf("%+v", p)
 	}
-	if c.PromptSeed(0) == c.PromptSeed(1) {
-		t.Error("prompts share their noise")
-	}
 }
 
 func TestState(t *testing.T) {

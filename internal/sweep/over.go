@@ -9,12 +9,13 @@ import (
 	"realign/internal/fault"
 )
 
-// Over begins the configuration of a sweep about an experiment that exists: its prompts, sampling and seed, on a grid of λ
-// with so many samples. Rewards, and a name, are to be added. Nothing is refined, which would decode more. The error is
-// Conflict where a prompt is none that a sweep can have.
+// Over begins the configuration of a sweep about an experiment that exists: its prompts and sampling, on a grid of λ with so
+// many samples. Rewards, a name and a seed are to be added. The seed is the statistics' alone: that of the experiment may
+// be secret, and stays with it. Nothing is refined, which would decode more. The error is Conflict where a prompt is none
+// that a sweep can have.
 func Over(e *experiment.Setup, grid []float64, samples int) (Config, error) {
 	c := Default()
-	c.Pair, c.Aligned, c.Sampling, c.Seed, c.Samples = e.Pair, e.Aligned, e.Sampling, e.Seed, samples
+	c.Pair, c.Aligned, c.Sampling, c.Samples = e.Pair, e.Aligned, e.Sampling, samples
 	c.Lambda.Values, c.Refine = slices.Clone(grid), Refine{}
 	c.Prompts.Rows = make([]Row, len(e.Prompts))
 	for i := range e.Prompts {
@@ -37,8 +38,8 @@ func rowOf(p *experiment.Prompt) (row Row, mode string, ok bool) {
 	return row, "chat", ok
 }
 
-// Fits checks that a configuration is about an experiment: that what it would decode is what the experiment has. It
-// reports whether the outputs cannot be reweighted, though such sampling allows it.
+// Fits checks that a configuration is about an experiment: that what it would decode, but for the noise, is what the
+// experiment has. It reports whether the outputs cannot be reweighted, though such sampling allows it.
 func (c *Config) Fits(e *experiment.Setup, outputs []experiment.Output) (unweighted bool, err error) {
 	own := (&Setup{Config: *c, Aligned: e.Aligned}).Experiment()
 	same := func(field string, equal bool) error {
@@ -51,8 +52,7 @@ func (c *Config) Fits(e *experiment.Setup, outputs []experiment.Output) (unweigh
 		field string
 		equal bool
 	}{
-		{"pair", c.Pair == e.Pair}, {"aligned", c.Aligned == e.Aligned}, {"seed", c.Seed == e.Seed},
-		{"sampling", reflect.DeepEqual(c.Sampling, e.Sampling)},
+		{"pair", c.Pair == e.Pair}, {"aligned", c.Aligned == e.Aligned}, {"sampling", reflect.DeepEqual(c.Sampling, e.Sampling)},
 		{"prompts", slices.EqualFunc(own.Prompts, e.Prompts, func(a, b experiment.Prompt) bool { return a.Same(&b) })},
 	} {
 		if err := same(check.field, check.equal); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
+	"realign/internal/experiment"
 )
 
 // world is the table model with everything about it enumerated: what a lane at a λ decodes, and what a reward is
@@ -179,7 +180,7 @@ func (w *world) decode(c *Config, item Item) []Output {
 	if c.Reweights() {
 		fine = c.Evaluate()
 	}
-	seed := c.PromptSeed(item.Prompt)
+	seed := experiment.PromptSeed(c.Seed, item.Prompt)
 	var outputs []Output
 	reference, aligned := w.logp(0), w.logp(1)
 	var evaluate [][][]float64

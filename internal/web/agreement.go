@@ -218,8 +218,9 @@ func agreementPlots(r *agreement.Report) (plots []templates.Plot) {
 		var line templates.PlotLine
 		var band templates.PlotBand
 		for _, d := range points {
-			line.X, line.Y = append(line.X, d.Lambda), append(line.Y, d.Value.Estimate)
-			band.X, band.Low, band.High = append(band.X, d.Lambda), append(band.Low, d.Value.Low), append(band.High, d.Value.High)
+			v := drawn(d.Value)
+			line.X, line.Y = append(line.X, d.Lambda), append(line.Y, v.Estimate)
+			band.X, band.Low, band.High = append(band.X, d.Lambda), append(band.Low, v.Low), append(band.High, v.High)
 			from, to = math.Min(from, d.Lambda), math.Max(to, d.Lambda)
 		}
 		p.Lines, p.Bands = append(p.Lines, line), append(p.Bands, band)

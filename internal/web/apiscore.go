@@ -11,6 +11,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/lru"
 	"realign/internal/openai"
 	"realign/internal/session"
 )
@@ -21,15 +22,8 @@ var scoreGrid = []float64{0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2}
 
 const maxScoreCache = 64 << 20 // bytes
 
-// scoreCache keeps scores of prompts, by owner, models and prompt. The one that was of use longest ago goes first.
-type scoreCache struct {
-	mu      sync.Mutex // guards the rest
-	entries map[scoreKey]*scoreEntry
-	order   []scoreKey // the last one was of use last
-	bytes   int
-}
-
-type scoreKey [sha256.Size]byte
+// scoreCache keeps scores of prompts, by owner, models and prompt: see scoreKeyOf.
+type scoreCache struct{ lru.Cache[*scoreEntry] }
 
 // scoreEntry is a scored prompt.
 type scoreEntry struct {
@@ -39,7 +33,9 @@ type scoreEntry struct {
 	top    int // alternatives in each
 }
 
-func newScoreCache() *scoreCache { return &scoreCache{entries: map[scoreKey]*scoreEntry{}} }
+func newScoreCache() *scoreCache {
+	return &scoreCache{lru.Cache[*scoreEntry]{Most: maxScoreCache, Size: (*scoreEntry).size}}
+}
 
 // size is about what an entry takes, in bytes.
 func (e *scoreEntry) size() int {
@@ -47,11 +43,9 @@ func (e *scoreEntry) size() int {
 }
 
 // get is a prompt's scores at some λ with so many alternatives, if they are there.
-func (c *scoreCache) get(key scoreKey, lambda []decode.Vector, top int) (*scoreEntry, []int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.entries[key]
-	if e == nil || e.top < top {
+func (c *scoreCache) get(key string, lambda []decode.Vector, top int) (*scoreEntry, []int) {
+	e, ok := c.Get(key)
+	if !ok || e.top < top {
 		return nil, nil
 	}
 	places := make([]int, len(lambda))
@@ -67,42 +61,17 @@ func (c *scoreCache) get(key scoreKey, lambda []decode.Vector, top int) (*scoreE
 			return nil, nil
 		}
 	}
-	c.use(key)
 	return e, places
 }
 
-func (c *scoreCache) use(key scoreKey) {
-	for i, k := range c.order {
-		if k == key {
-			copy(c.order[i:], c.order[i+1:])
-			c.order[len(c.order)-1] = key
-			return
-		}
-	}
-	c.order = append(c.order, key)
-}
-
-func (c *scoreCache) put(key scoreKey, e *scoreEntry) {
-	if e.size() > maxScoreCache/4 {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if old := c.entries[key]; old != nil {
-		c.bytes -= old.size()
-	}
-	c.entries[key] = e
-	c.bytes += e.size()
-	c.use(key)
-	for c.bytes > maxScoreCache && len(c.order) > 1 {
-		c.bytes -= c.entries[c.order[0]].size()
-		delete(c.entries, c.order[0])
-		c.order = c.order[1:]
+func (c *scoreCache) put(key string, e *scoreEntry) {
+	if e.size() <= maxScoreCache/4 {
+		c.Put(key, e)
 	}
 }
 
 // scoreKeyOf tells prompts apart by whose they are, the models' files and the tokens or the text.
-func scoreKeyOf(owner, pair string, files []session.File, p decode.Prompt) scoreKey {
+func scoreKeyOf(owner, pair string, files []session.File, p decode.Prompt) string {
 	h := sha256.New()
 	add := func(s string) {
 		var n [8]byte
@@ -125,7 +94,7 @@ func scoreKeyOf(owner, pair string, files []session.File, p decode.Prompt) score
 		binary.LittleEndian.PutUint32(n[:], uint32(t))
 		h.Write(n[:])
 	}
-	return scoreKey(h.Sum(nil))
+	return string(h.Sum(nil))
 }
 
 // scoreCall scores a call's prompts, where it asks for that, from the cache or by the models.

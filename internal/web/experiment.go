@@ -210,6 +210,7 @@ func (s *Server) startOver(c echo.Context, form url.Values) (sweep.Sweep, error)
 	if err != nil {
 		return sweep.Sweep{}, err
 	}
+	over.Seed = st.Setup.Seed
 	asked, err := withRewards(over, form, st.Setup.Title)
 	if err != nil {
 		return sweep.Sweep{}, err

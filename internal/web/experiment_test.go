@@ -141,7 +141,7 @@ func TestStudyOfASweep(t *testing.T) {
 		texts[o.Cell] = o.Text
 	}
 	for _, o := range outputs {
-		if text := texts[o.Cell()]; !o.Broken && (o.Text != text || !o.Done || o.Seed != swept.Setup.Config.PromptSeed(o.Source)) {
+		if text := texts[o.Cell()]; !o.Broken && (o.Text != text || !o.Done || o.Seed != experiment.PromptSeed(swept.Setup.Config.Seed, o.Source)) {
 			t.Errorf("%+v, where the sweep has %q", o, text)
 		}
 	}

@@ -74,14 +74,7 @@ func (s *Server) ownOrigin(r *http.Request) bool {
 // checkCrossOrigin refuses what a browser says another site sent, whether or not there is a cookie.
 func (s *Server) checkCrossOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r := c.Request()
-		switch r.Method {
-		case http.MethodGet, http.MethodHead, http.MethodOptions:
-			return next(c)
-		}
-		site := r.Header.Get("Sec-Fetch-Site")
-		foreign := site != "" && site != "same-origin" && site != "none"
-		if origin := r.Header.Get("Origin"); foreign || site == "" && origin != "" && !s.ownOrigin(r) {
+		if err := s.crossOrigin.Check(c.Request()); err != nil {
 			return fault.New(fault.Forbidden, "the request came from another site")
 		}
 		return next(c)

@@ -1,9 +1,7 @@
 package web
 
 import (
-	"bytes"
 	"math"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,12 +78,7 @@ func (s *Server) showMap(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var buf bytes.Buffer
-	if err := v.Map.Section().Render(ctx, &buf); err != nil {
-		return fault.Wrap(err, fault.Internal, "the map could not be drawn")
-	}
-	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.HTMLBlob(http.StatusOK, buf.Bytes())
+	return s.fragment(c, "", v.Map.Section())
 }
 
 // lanesOf reads λ to open as lanes, "0.5,0.79", as "?lanes=" has them.

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"realign/internal/study"
 )
 
 // mostMemory is what the web process may take, whatever comes in. Its worker, which holds the models, is another process.
@@ -69,6 +71,9 @@ func TestMemoryWhateverComesIn(t *testing.T) {
 		}},
 		{"a study of ratings", func(t *testing.T, d *daemon, b *browser) {
 			b.upload(t, "/studies/import", "s.jsonl", manyRatings(120<<20), nil)
+		}},
+		{"a study of long prompts, exported", func(t *testing.T, d *daemon, b *browser) {
+			b.upload(t, "/studies/import", "s.jsonl", longPrompts(120<<20), nil)
 		}},
 		{"prompts of a sweep", func(t *testing.T, d *daemon, b *browser) {
 			b.upload(t, "/sweeps", "p.txt", repeated("", "a\n", 60<<20, ""), sweepFields)
@@ -143,18 +148,31 @@ var largeStudy = map[string]string{
 	"min_p": "0", "mode": "chat", "pairwise": "on", "overlap": "1", "cap": "0", "same_every": "0", "broken_every": "0", "scheme": "balanced",
 }
 
+// exportedStudy is the first line of an exported study.
+const exportedStudy = `{"type":"study","format":"realign-study","version":1,"setup":{"title":"t","pair":"demo","aligned":"warm","mode":"chat","grid":[0,1],"samples":1,` +
+	`"sampling":{"max_tokens":8,"temperature":1,"top_p":1},"seed":"1","pairwise":true,"overlap":1,"cap":0,"scheme":"balanced"},"beta":0,"files":[],"build":"b","created_at":"2026-01-01T00:00:00Z"}` + "\n"
+
 // manyRatings is an exported study of about so many bytes, nearly all of them ratings.
 func manyRatings(size int) string {
 	var b strings.Builder
-	b.WriteString(`{"type":"study","format":"realign-study","version":1,"setup":{"title":"t","pair":"demo","aligned":"warm","mode":"chat","grid":[0,1],"samples":1,` +
-		`"sampling":{"max_tokens":8,"temperature":1,"top_p":1},"seed":"1","pairwise":true,"overlap":1,"cap":0,"scheme":"balanced"},"beta":0,"files":[],"build":"b","created_at":"2026-01-01T00:00:00Z"}
-{"type":"prompt","place":1,"line":1,"prompt":"p"}
+	b.WriteString(exportedStudy + `{"type":"prompt","place":1,"line":1,"prompt":"p"}
 {"type":"output","id":"1","prompt":1,"lambda":0,"sample":0,"seed":"1","text":"a"}
 {"type":"output","id":"2","prompt":1,"lambda":1,"sample":0,"seed":"1","text":"b"}
 `)
 	for n := 0; b.Len() < size; n++ {
 		fmt.Fprintf(&b, `{"type":"rating","item":"%d","question":"pairwise","prompt":1,"shown":["1","2"],"lambda":[0,1],"annotator":"n%d",`+
 			`"asked_at":"2026-01-01T00:00:00Z","at":"2026-01-01T00:00:00Z","answer":{"choice":"a"}}`+"\n", n/1000, n%1000)
+	}
+	return b.String()
+}
+
+// longPrompts is an exported study of about so many bytes, nearly all of them prompts: as many as a study may have.
+func longPrompts(size int) string {
+	var b strings.Builder
+	b.WriteString(exportedStudy)
+	text := strings.Repeat("word ", size/study.MaxPrompts/5)
+	for n := range study.MaxPrompts {
+		fmt.Fprintf(&b, `{"type":"prompt","place":%d,"line":%d,"prompt":"%s"}`+"\n", n+1, n+1, text)
 	}
 	return b.String()
 }

@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"container/list"
 	"image"
 	"image/color"
 	"image/draw"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/image/math/fixed"
 
 	"realign/internal/fault"
+	"realign/internal/lru"
 )
 
 // Size of the picture that other sites show for a shared comparison.
@@ -61,20 +61,13 @@ type painter struct {
 	label font.Face
 	body  font.Face
 	small font.Face
-	kept  map[string]*list.Element // by comparison
-	order *list.List               // of keptPicture, the last used first
-	most  int                      // pictures kept
-}
-
-type keptPicture struct {
-	key string
-	png []byte
+	kept  lru.Cache[[]byte] // PNG by comparison
 }
 
 const keptPictures = 64
 
 func newPainter() (*painter, error) {
-	p := &painter{kept: map[string]*list.Element{}, order: list.New(), most: keptPictures}
+	p := &painter{kept: lru.Cache[[]byte]{Most: keptPictures}}
 	for _, f := range []struct {
 		face *font.Face
 		ttf  []byte
@@ -95,19 +88,14 @@ func newPainter() (*painter, error) {
 func (p *painter) draw(key string, c card) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e, ok := p.kept[key]; ok {
-		p.order.MoveToFront(e)
-		return e.Value.(keptPicture).png, nil
+	if png, ok := p.kept.Get(key); ok {
+		return png, nil
 	}
 	var buf bytes.Buffer
 	if err := png.Encode(&buf, p.paint(c)); err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the picture cannot be drawn")
 	}
-	p.kept[key] = p.order.PushFront(keptPicture{key, buf.Bytes()})
-	for p.order.Len() > p.most {
-		last := p.order.Back()
-		delete(p.kept, p.order.Remove(last).(keptPicture).key)
-	}
+	p.kept.Put(key, buf.Bytes())
 	return buf.Bytes(), nil
 }
 

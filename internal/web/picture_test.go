@@ -45,14 +45,14 @@ func TestPictureOfAnything(t *testing.T) {
 			t.Errorf("card %d was not kept", i)
 		}
 	}
-	p.most = 2
+	p.kept.Most = 2
 	for i := range 4 {
 		if _, err := p.draw(fmt.Sprint("more", i), card{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if p.order.Len() != 2 || len(p.kept) != 2 || p.kept["more3"] == nil {
-		t.Errorf("%d pictures kept, the last among them: %v", p.order.Len(), p.kept["more3"] != nil)
+	if _, ok := p.kept.Get("more3"); p.kept.Len() != 2 || !ok {
+		t.Errorf("%d pictures kept, the last among them: %v", p.kept.Len(), ok)
 	}
 }
 

@@ -78,23 +78,15 @@ func (s *Server) liveResults(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h := c.Response().Header()
-	h.Set("Cache-Control", "private, no-cache")
-	h.Set("ETag", `"`+version+`"`)
-	if c.Request().Header.Get("If-None-Match") == `"`+version+`"` {
+	if unchanged(c, version) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	results, version, err := s.analyst.Results(ctx, &st)
+	results, version, err := s.analyst.Results(ctx, &st) // an answer may have come in between
 	if err != nil {
 		return err
 	}
-	h.Set("ETag", `"`+version+`"`) // an answer may have come in between
-	var buf bytes.Buffer
 	view := resultView(results, st.Setup.Pair, st.Setup.Aligned)
-	if err := view.Sections().Render(ctx, &buf); err != nil {
-		return fault.Wrap(err, fault.Internal, "the results could not be drawn")
-	}
-	return c.HTMLBlob(http.StatusOK, buf.Bytes())
+	return s.fragment(c, version, view.Sections())
 }
 
 // resultsJSON is GET /studies/{id}/results.json: every number of the page.
@@ -140,12 +132,18 @@ func (s *Server) exportStudy(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	study.HideSeeds(&st, ratings)
+	secret, err := s.secretSeeds(ctx, &st)
+	if err != nil {
+		return err
+	}
+	if secret {
+		study.HideSeeds(ratings)
+	}
 	var buf bytes.Buffer
 	name, kind := c.Param("file"), "application/jsonl; charset=utf-8"
 	switch name {
 	case "ratings.jsonl":
-		err = s.exportRatings(ctx, &buf, &st, ratings)
+		err = s.exportRatings(ctx, &buf, &st, secret, ratings)
 	case "ratings.csv":
 		kind = "text/csv; charset=utf-8"
 		err = study.WriteCSV(&buf, &st.Setup, ratings)
@@ -165,7 +163,17 @@ func (s *Server) exportStudy(c echo.Context) error {
 	return c.Blob(http.StatusOK, kind, buf.Bytes())
 }
 
-func (s *Server) exportRatings(ctx context.Context, buf *bytes.Buffer, st *study.Study, ratings []study.Rating) error {
+// secretSeeds reports whether nobody is told the seeds of a study's outputs: while it, or another study that they were decoded
+// for, is not closed.
+func (s *Server) secretSeeds(ctx context.Context, st *study.Study) (bool, error) {
+	if st.Status != study.Closed || st.Experiment == "" {
+		return st.Status != study.Closed, nil
+	}
+	e, err := s.experiments.Experiment(ctx, st.Owner, st.Experiment)
+	return e.Secret, err
+}
+
+func (s *Server) exportRatings(ctx context.Context, buf *bytes.Buffer, st *study.Study, secret bool, ratings []study.Rating) error {
 	prompts, err := s.studies.StudyPrompts(ctx, st.ID)
 	if err != nil {
 		return err
@@ -174,7 +182,7 @@ func (s *Server) exportRatings(ctx context.Context, buf *bytes.Buffer, st *study
 	if err != nil {
 		return err
 	}
-	return study.Export(buf, st, prompts, outputs, ratings)
+	return study.Export(buf, st, secret, prompts, outputs, ratings)
 }
 
 // importStudy is POST /studies/import: an exported study as the form field "file", or as the body of a JSON request.

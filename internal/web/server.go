@@ -100,6 +100,7 @@ type Server struct {
 	log         *slog.Logger
 	auth        *auth
 	public      *url.URL
+	crossOrigin *http.CrossOriginProtection
 	proxies     proxies
 	unnamed     sync.Once // a proxy that is not among them was told of
 	queue       int
@@ -158,11 +159,17 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	crossOrigin := http.NewCrossOriginProtection()
+	if u := c.PublicURL; u != nil {
+		if err := crossOrigin.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
+			return nil, fault.Field("public-url", "%s", err)
+		}
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
 		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, experiments: c.Experiments, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
 		sweeper: c.Sweeper, sweeps: c.Sweeps,
-		database: c.Database, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, proxies: c.Proxies,
+		database: c.Database, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, crossOrigin: crossOrigin, proxies: c.Proxies,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,
 		starts:   newLimiter(time.Second/2, 120, 10_000, c.Now),
 		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),

@@ -359,12 +359,7 @@ func (s *Server) showStudy(c echo.Context) error {
 		return err
 	}
 	if c.Request().Header.Get("X-Requested-With") != "" { // the controller looks how far it is
-		var buf bytes.Buffer
-		if err := v.Live().Render(c.Request().Context(), &buf); err != nil {
-			return fault.Wrap(err, fault.Internal, "the page could not be made")
-		}
-		c.Response().Header().Set("Cache-Control", "no-store")
-		return c.HTMLBlob(http.StatusOK, buf.Bytes())
+		return s.fragment(c, "", v.Live())
 	}
 	return s.page(c, http.StatusOK, v)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/intake"
 	"realign/internal/prompt"
@@ -437,13 +438,21 @@ func (s *Server) showSweepPrompt(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	e, err := s.experiments.Experiment(c.Request().Context(), owner(c), w.Experiment)
+	if err != nil {
+		return err
+	}
 	row := &rows[n]
 	v := templates.SweepPrompt{
 		Layout: s.layout(c, fmt.Sprintf("%s: prompt %d", w.Title(), n+1), "sweeps"), Sweep: sweepItem(&w), Number: n, Of: len(rows),
 		Prompt: row.Text, History: messageViews(row.History), System: row.System, Context: row.Context, Reference: row.Reference, Category: row.Category, Rewards: rewardColumns(&w.Setup),
 	}
 	for i := range outputs {
-		v.Cells = append(v.Cells, cellView(&w, &outputs[i]))
+		cell := cellView(&w, &outputs[i])
+		if e.Secret {
+			cell.Playground = ""
+		}
+		v.Cells = append(v.Cells, cell)
 	}
 	return s.page(c, http.StatusOK, v)
 }
@@ -472,6 +481,8 @@ func cellView(w *sweep.Sweep, o *sweep.Output) templates.SweepCell {
 // cellPrefix marks the prompt of a sweep in "/?from=w:{sweep}:{prompt}&sample=0&lanes=0.5".
 const cellPrefix = "w:"
 
+var errSecretSeed = fault.New(fault.Conflict, "the noise of these outputs is a secret of the study that they were decoded for: they can be repeated once it is closed")
+
 // openCell is the playground with a prompt of a sweep, decoded with the same noise: with the λ of "?lanes=", or all of the
 // grid, at one sample.
 func (s *Server) openCell(c echo.Context, v templates.Playground, from string) error {
@@ -491,10 +502,17 @@ func (s *Server) openCell(c echo.Context, v templates.Playground, from string) e
 			return fault.Field("sample", "%.20q is not the number of a sample", text)
 		}
 	}
+	e, err := s.experiments.Experiment(c.Request().Context(), owner(c), w.Experiment)
+	if err != nil {
+		return err
+	}
+	if e.Secret {
+		return errSecretSeed
+	}
 	asked := config.Prompt(n)
 	spec := session.Spec{
 		Pair: config.Pair, Aligned: []string{w.Setup.Aligned}, Mode: session.Plain, Prompt: asked.Text,
-		Sampling: config.Sampling, Seed: config.PromptSeed(n), Alternatives: 5,
+		Sampling: config.Sampling, Seed: experiment.PromptSeed(e.Setup.Seed, n), Alternatives: 5,
 	}
 	if n := len(asked.Messages); n > 0 {
 		spec.Mode, spec.Prompt, spec.History = session.Chat, asked.Messages[n-1].Content, asked.Messages[:n-1]

@@ -281,7 +281,7 @@ func TestSweepPages(t *testing.T) {
 	p.get("/sweeps/done/prompts/x", 404)
 
 	// A cell opens as a draft with the prompt's seed, its λ and its sample.
-	seed := fmt.Sprint(done.Setup.Config.PromptSeed(3))
+	seed := fmt.Sprint(experiment.PromptSeed(done.Setup.Config.Seed, 3))
 	if body := p.get("/?from=w:done:3&sample=1&lanes=0.75", 200); !strings.Contains(body, seed) || !strings.Contains(body, "&lt;script&gt;alert(1)") || !strings.Contains(body, `0.75`) {
 		t.Error("the cell is not the draft")
 	}

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -42,12 +41,7 @@ func (s *Server) showSweepLive(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var buf bytes.Buffer
-	if err := v.Section().Render(c.Request().Context(), &buf); err != nil {
-		return fault.Wrap(err, fault.Internal, "the sweep could not be drawn")
-	}
-	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.HTMLBlob(http.StatusOK, buf.Bytes())
+	return s.fragment(c, "", v.Section())
 }
 
 func (s *Server) liveView(c echo.Context, w *sweep.Sweep) (templates.SweepLive, error) {

@@ -52,8 +52,6 @@ type MapCandidate struct {
 
 func (b MapBranch) known() bool { return b.Reason == "stop" || b.Reason == "length" }
 
-func (b MapBranch) text() string { return strings.Join(b.Pieces, "") }
-
 func (b MapBranch) ids() string { return ints(b.IDs) }
 
 // ending says how the text of a branch ends.

@@ -72,8 +72,8 @@ func TestRiverIsATree(t *testing.T) {
 			}
 			text, y = text+band.Text, band.Y+band.H
 		}
-		if text != b.text() {
-			t.Errorf("the bands at λ %v read %q, the text is %q", x/50, text, b.text())
+		if text != strings.Join(b.Pieces, "") {
+			t.Errorf("the bands at λ %v read %q, the text is %q", x/50, text, strings.Join(b.Pieces, ""))
 		}
 		if last := above[len(above)-1]; (last.Kind == "open") != (b.Reason == "budget") || math.Abs(last.W-50*(b.To-b.From)) > 1e-9 {
 			t.Errorf("text %d ends in %+v", i, last)

@@ -180,7 +180,7 @@ type SweepCell struct {
 	Finish     string
 	Error      string
 	Values     []SweepValue // by the prompt's rewards
-	Playground string       // address that opens it as a run
+	Playground string       // address that opens it as a run; "" while its noise is secret
 }
 
 // SweepValue is what a reward said.

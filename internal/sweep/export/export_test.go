@@ -155,7 +155,7 @@ func TestSpreadsheets(t *testing.T) {
 		if text := buf.String(); f == export.CSV && (!strings.HasPrefix(text, "\ufeff") || !strings.Contains(text, `"'=HYPERLINK(""http://evil"")"`) || !strings.Contains(text, ",'=1+1,") || strings.Contains(text, ",=")) {
 			t.Errorf("the table is %q", text)
 		}
-		set, err := prompt.Parse(buf.Bytes(), "outputs."+string(f), prompt.Options{})
+		set, err := prompt.Read(bytes.NewReader(buf.Bytes()), "outputs."+string(f), prompt.Options{})
 		if err != nil || len(set.Prompts) != 2 || set.Prompts[0].Text != "=1+1" || set.Prompts[0].Category != "-x" || set.Prompts[1].Text != "é" {
 			t.Fatalf("%s: its prompts are read as %+v, %v", f, set, err)
 		}

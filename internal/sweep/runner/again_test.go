@@ -3,6 +3,9 @@ package runner_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -171,14 +174,17 @@ func TestOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	over.Rewards, over.Objective = c.Rewards, c.Objective
+	if over.Seed == c.Seed {
+		t.Error("the experiment's seed is in the configuration")
+	}
+	over.Rewards, over.Objective, over.Seed = c.Rewards, c.Objective, c.Seed
 	if _, err := r.CreateOver(ctx, "bob", "v", "w", &over); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("over somebody else's: %v", err)
 	}
 	other := over
-	other.Seed++
-	if _, err := r.CreateOver(ctx, "ann", "v", "w", &other); fault.Of(err).Field != "seed" {
-		t.Errorf("under another seed: %v", err)
+	other.Sampling.MaxTokens++
+	if _, err := r.CreateOver(ctx, "ann", "v", "w", &other); fault.Of(err).Field != "sampling" {
+		t.Errorf("with another sampling: %v", err)
 	}
 	if _, err := r.CreateOver(ctx, "ann", "v", "w", &over); err != nil {
 		t.Fatal(err)
@@ -214,4 +220,44 @@ func TestRewardsThatCannotBeOpened(t *testing.T) {
 		t.Errorf("it failed without a reason or a report: %+v", w)
 	}
 	until(t, db, "v", sweep.Done)
+}
+
+// An endpoint that takes long to answer to its trial question keeps no other sweep waiting.
+func TestAddRewardsOfASlowEndpoint(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	endpoint := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+		select {
+		case asked <- struct{}{}:
+		case <-answer:
+		}
+		<-answer
+		_, _ = io.WriteString(out, "1")
+	}))
+	defer endpoint.Close()
+	ctx := t.Context()
+	db, q := open(t, t.TempDir()), newQueue(t)
+	go q.Serve(ctx)
+	r := start(t, db, q, nil)
+	if _, err := r.Create(ctx, "ann", "w", config(t, nil)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, db, "w", sweep.Done)
+	added := make(chan error, 1)
+	go func() {
+		added <- r.AddRewards(ctx, "ann", "w", []sweep.Reward{{Reward: "http", Name: "slow", Parameters: json.RawMessage(`{"url":"` + endpoint.URL + `"}`)}})
+	}()
+	<-asked
+	if _, err := r.Create(ctx, "ann", "v", config(t, nil)); err != nil { // would wait for ever
+		t.Fatal(err)
+	}
+	if err := r.Pause(ctx, "ann", "v"); err != nil && fault.KindOf(err) != fault.Conflict {
+		t.Error(err)
+	}
+	close(answer)
+	if err := <-added; err != nil {
+		t.Error(err)
+	}
+	if w := until(t, db, "w", sweep.Done); len(w.Setup.Judges) != 3 {
+		t.Errorf("the rewards are %+v", w.Setup.Judges)
+	}
 }

@@ -17,7 +17,7 @@ import (
 // rewards judge what was decoded. It lives as long as the generator's job does.
 type judging struct {
 	runner *Runner
-	sweep  sweep.Sweep
+	sweep  sweep.Sweep // as it was when it was started, its state too: several goroutines read it
 
 	opening sync.Mutex     // held while rewards are opened
 	rewards []reward.Named // set once, by open

@@ -35,13 +35,7 @@ func (r *Runner) Report(ctx context.Context, w *sweep.Sweep) (*sweep.Report, err
 		}
 		return &report, nil
 	}
-	r.mu.Lock()
-	c := r.reports[w.ID]
-	if c == nil {
-		c = &cached{}
-		r.reports[w.ID] = c
-	}
-	r.mu.Unlock()
+	c := r.reports.Of(w.ID, func() *cached { return &cached{} })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.report != nil && r.config.Now().Sub(c.made) < max(fresh, freshness*c.took) {
@@ -84,9 +78,7 @@ func (r *Runner) final(ctx context.Context, w *sweep.Sweep) ([]byte, error) {
 }
 
 func (r *Runner) encode(w *sweep.Sweep, outputs []sweep.Output) ([]byte, error) {
-	r.mu.Lock()
-	delete(r.reports, w.ID)
-	r.mu.Unlock()
+	r.reports.Delete(w.ID)
 	report, err := json.Marshal(sweep.Analyse(&w.Setup, outputs))
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the report cannot be written as JSON")

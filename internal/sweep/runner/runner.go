@@ -14,6 +14,7 @@ import (
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/lru"
 	"realign/internal/sweep"
 	"realign/internal/sweep/reward"
 )
@@ -71,7 +72,7 @@ type Runner struct {
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	active  map[string]*judging
-	reports map[string]*cached
+	reports lru.Cache[*cached] // by sweep
 }
 
 // New makes a runner and goes on with the sweeps that ran when the server was stopped.
@@ -88,7 +89,7 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 16 << 20
 	}
-	r := &Runner{config: c, log: c.Log, active: map[string]*judging{}, reports: map[string]*cached{}}
+	r := &Runner{config: c, log: c.Log, active: map[string]*judging{}}
 	open, err := c.Store.OpenSweeps(ctx, c.Instance)
 	if err != nil {
 		return nil, err
@@ -231,10 +232,7 @@ func (r *Runner) setup(ctx context.Context, c *sweep.Config) (sweep.Setup, []rew
 		return s, nil, err
 	}
 	rewards, err := r.rewards(ctx, &s)
-	for _, named := range rewards {
-		info := named.Info()
-		s.Judges = append(s.Judges, sweep.Judge{Name: named.Name, Title: info.Title, Unit: info.Unit, Direction: info.Direction})
-	}
+	s.Judges = reward.Judges(rewards)
 	return s, rewards, err
 }
 
@@ -279,16 +277,12 @@ func (r *Runner) find(id string) *judging {
 	return r.active[id]
 }
 
-// move stores a state.
+// move stores a state. It leaves w as it is, which others may read.
 func (r *Runner) move(ctx context.Context, w *sweep.Sweep, to sweep.State, reason string, report []byte) error {
 	if !w.State.Can(to) {
 		return fault.New(fault.Conflict, "a sweep that is %s cannot become %s", w.State, to)
 	}
-	if err := r.config.Store.MoveSweep(ctx, w.ID, w.State, to, reason, r.config.Now(), report); err != nil {
-		return err
-	}
-	w.State, w.Reason = to, reason
-	return nil
+	return r.config.Store.MoveSweep(ctx, w.ID, w.State, to, reason, r.config.Now(), report)
 }
 
 // change takes one of an owner's sweeps to another state.
@@ -326,6 +320,7 @@ func (r *Runner) Resume(ctx context.Context, owner, id string) error {
 		if err := r.move(ctx, w, sweep.Running, "", nil); err != nil {
 			return err
 		}
+		w.State, w.Reason = sweep.Running, ""
 		return r.start(*w)
 	})
 }
@@ -370,23 +365,16 @@ func (r *Runner) AddRewards(ctx context.Context, owner, id string, more []sweep.
 	if err != nil {
 		return err
 	}
-	if known.State == sweep.Judging {
-		return fault.New(fault.Conflict, "the sweep is being judged: wait for its end")
+	if !known.State.Ended() {
+		return fault.New(fault.Conflict, "the sweep is %s: wait for its end", known.State)
+	}
+	added, err := r.added(ctx, &known.Setup.Config, more) // endpoints are asked, which takes a while: not while others wait
+	if err != nil {
+		return err
 	}
 	return r.change(ctx, owner, id, sweep.Judging, func(w *sweep.Sweep) error {
-		all := w.Setup.Config
-		all.Rewards = append(slices.Clone(all.Rewards), more...)
-		setup, rewards, err := r.setup(ctx, &all)
-		if err != nil {
-			return err
-		}
-		first := len(w.Setup.Config.Rewards)
-		if err := reward.Check(ctx, rewards[first:]); err != nil {
-			return err
-		}
-		var added []sweep.Added
-		for i := first; i < len(all.Rewards); i++ {
-			added = append(added, sweep.Added{Reward: all.Rewards[i], Judge: setup.Judges[i]})
+		if len(w.Setup.Config.Rewards) != len(known.Setup.Config.Rewards) {
+			return fault.New(fault.Conflict, "other rewards were added at the same time: look at the sweep, and try again")
 		}
 		if err := r.config.Store.AddRewards(ctx, owner, id, added); err != nil {
 			return err
@@ -396,11 +384,26 @@ func (r *Runner) AddRewards(ctx context.Context, owner, id string, more []sweep.
 	})
 }
 
+// added opens and tries rewards that are added to those of a configuration.
+func (r *Runner) added(ctx context.Context, c *sweep.Config, more []sweep.Reward) (added []sweep.Added, err error) {
+	all := *c
+	all.Rewards = append(slices.Clone(all.Rewards), more...)
+	setup, rewards, err := r.setup(ctx, &all)
+	if err != nil {
+		return nil, err
+	}
+	first := len(c.Rewards)
+	for i := range more {
+		added = append(added, sweep.Added{Reward: all.Rewards[first+i], Judge: setup.Judges[first+i]})
+	}
+	return added, reward.Check(ctx, rewards[first:])
+}
+
 // judge starts the judging of a sweep that has ended.
 func (r *Runner) judge(ctx context.Context, w *sweep.Sweep) error {
-	w.Before = w.State
 	if err := r.move(ctx, w, sweep.Judging, w.Reason, nil); err != nil {
 		return err
 	}
+	w.Before, w.State = w.State, sweep.Judging
 	return r.start(*w)
 }
