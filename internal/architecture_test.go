@@ -35,7 +35,8 @@ var allowed = map[string][]string{
 		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/prompt", "internal/lru", "gonum.org/...", "internal/spreadsheet", // outputs are decoded as runs are
 		"golang.org/x/text/...", // names of annotators that look alike
 	},
-	"internal/sweep":        {"internal/fault", "internal/decode", "internal/experiment", "internal/prompt", "gonum.org/..."},
+	"internal/sweep":        {"internal/fault", "internal/decode", "internal/experiment", "internal/prompt", "internal/gauge", "gonum.org/..."},
+	"internal/gauge":        {"gonum.org/..."},                                           // how far token-wise decoding is off
 	"internal/agreement":    {"internal/study", "internal/sweep", "gonum.org/..."},       // people against rewards
 	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
 	"internal/spreadsheet":  {},                                                          // CSV that spreadsheets open
@@ -66,7 +67,7 @@ var allowed = map[string][]string{
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/web": {
-		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt", "internal/lru",
+		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt", "internal/lru", "internal/gauge",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

@@ -138,6 +138,7 @@ type reply struct {
 	KLReference *float64        `json:"kl_reference,omitempty"`
 	KLAligned   decode.Vector   `json:"kl_aligned,omitempty"`
 	LogZ        *float64        `json:"log_z,omitempty"`
+	Exact       *decode.Exact   `json:"exact,omitempty"`
 
 	text strings.Builder
 }
@@ -156,7 +157,7 @@ func (p *replyPrinter) print(e decode.Event) error {
 	case decode.EventEnd:
 		r := &p.lanes[e.Lane]
 		r.ID, r.Lane, r.Lambda, r.Sample = p.id, e.Lane, e.Lambda, e.Sample
-		r.Text, r.Reason, r.Error = r.text.String(), e.Reason, e.Error
+		r.Text, r.Reason, r.Error, r.Exact = r.text.String(), e.Reason, e.Error, e.Exact
 		if r.Tokens == nil {
 			r.Tokens = []decode.Token{}
 		}

@@ -45,7 +45,8 @@ func (p jsonPrinter) print(e decode.Event) error {
 			Index  int           `json:"index"`
 			Reason string        `json:"reason"`
 			Error  *decode.Error `json:"error,omitempty"`
-		}{e.Type, e.Lane, e.Lambda, e.Sample, e.Index, e.Reason, e.Error}
+			Exact  *decode.Exact `json:"exact,omitempty"`
+		}{e.Type, e.Lane, e.Lambda, e.Sample, e.Index, e.Reason, e.Error, e.Exact}
 	case decode.EventStats:
 		line = struct {
 			Type string `json:"type"`

@@ -39,6 +39,7 @@ type samplingFlags struct {
 	PresencePenalty  *float64 `placeholder:"X" help:"Subtracted once from the logits of tokens that were generated; 0 is off."`
 	FrequencyPenalty *float64 `placeholder:"X" help:"Subtracted for each time a token was generated; 0 is off."`
 	PenaltyWindow    *int     `placeholder:"N" help:"Generated tokens that penalties look back on; 0 is all."`
+	Exact            *int     `placeholder:"N" help:"Decode each lane by N particles, so that whole replies follow λ and not each token by itself; 0 is off. Needs temperature 1 and no truncation."`
 	Stop             []string `sep:"none" placeholder:"TEXT" help:"Text that ends a lane; may be given several times."`
 }
 
@@ -97,6 +98,7 @@ func (c *samplingFlags) sampling(s decode.Sampling) decode.Sampling {
 	given(&s.PresencePenalty, c.PresencePenalty)
 	given(&s.FrequencyPenalty, c.FrequencyPenalty)
 	given(&s.PenaltyWindow, c.PenaltyWindow)
+	given(&s.Exact, c.Exact)
 	if len(c.Stop) > 0 {
 		s.Stop = c.Stop
 	}

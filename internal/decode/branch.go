@@ -56,7 +56,7 @@ func (b *branch) live() bool {
 // on all; without one, models of weight 0 are left behind, and catch up if λ moves.
 func (b *branch) needs(dst []bool) []bool {
 	dst = append(dst[:0], make([]bool, len(b.job.slots))...)
-	traced := !b.job.request.Trace.Off || b.span != nil
+	traced := !b.job.request.Trace.Off || b.span != nil || b.exact()
 	var room [MaxAligned + 1]float64
 	for i := range dst {
 		dst[i] = traced
@@ -165,7 +165,7 @@ func (e *Engine) read(b *branch, m, end int) {
 		}
 		want := p >= len(b.tokens)-1 || b.scoring != nil
 		s.rows = append(s.rows, Row{Token: t, Pos: p, Seq: b.seq, Want: want})
-		s.said = append(s.said, said{traced: want && !trace.Off && b.span == nil && b.scoring == nil, alternatives: trace.Alternatives})
+		s.said = append(s.said, said{traced: want && (!trace.Off || b.job.exact()) && b.span == nil && b.scoring == nil, alternatives: trace.Alternatives})
 		s.readers = append(s.readers, reader{b, m})
 	}
 	b.have[m] = min(end, len(b.tokens))
@@ -195,6 +195,7 @@ func (e *Engine) listen() {
 			e.ready = append(e.ready, b)
 		}
 	}
+	e.inStep()
 }
 
 // choose finds the next token of each lane of the branches whose logits are there: several lanes at the same
@@ -242,7 +243,7 @@ func (e *Engine) advance(b *branch) {
 	going := b.lanes[:0:0]
 	e.judge(b)
 	for _, l := range b.lanes {
-		if l.choice.err == nil {
+		if l.choice.err == nil && l.particle == nil {
 			e.counters.Tokens++
 		}
 		b.total(l)
@@ -303,7 +304,7 @@ func (e *Engine) extend(b *branch, t Token) {
 
 // fork makes a branch that has the history of b and then a token. It copies no cache cell.
 func (e *Engine) fork(b *branch, t Token) *branch {
-	f := newBranch(b.job, b.job.takeSeq(), append(append(make([]Token, 0, len(b.tokens)+64), b.tokens...), t))
+	f := newBranch(b.job, e.sequence(b.job), append(append(make([]Token, 0, len(b.tokens)+64), b.tokens...), t))
 	for m, s := range b.job.slots {
 		f.have[m] = s.model.Copy(f.seq, b.seq, b.have[m])
 	}
@@ -339,7 +340,7 @@ func (e *Engine) leaveQueue(j *Job) {
 // than a lane alone does: enough to move logits that are computed in eight bits.
 func (e *Engine) settle(b *branch) {
 	b.lanes = slices.DeleteFunc(b.lanes, func(l *lane) bool { return l.ended })
-	if b.live() {
+	if b.live() || !slices.Contains(e.branches, b) {
 		return
 	}
 	j := b.job
@@ -348,6 +349,7 @@ func (e *Engine) settle(b *branch) {
 	if slices.ContainsFunc(e.branches, func(x *branch) bool { return x.job == j }) {
 		return
 	}
+	j.tellCertain()
 	e.freeSeqs = append(e.freeSeqs, j.spare...)
 	j.spare = nil
 	e.cells -= j.cells

@@ -321,6 +321,16 @@ func (e *Engine) enqueue(j *Job) error {
 	if lanes > limits.Sequences {
 		return fault.Field(kind, "%d, at most %d", lanes, limits.Sequences)
 	}
+	if j.exact() {
+		lanes, kind = 0, "particles of lanes"
+		for _, l := range j.request.Lanes {
+			lanes += j.request.Streams(l)
+		}
+		if lanes > limits.Sequences {
+			return fault.Field("exact", "%d lanes with %d particles each need %d sequences, and the models hold %d: ask for fewer lanes or particles",
+				len(j.request.Lanes), j.request.Sampling.Exact, lanes, limits.Sequences)
+		}
+	}
 	j.streams = lanes
 	if j.request.Score == nil {
 		j.cells = lanes * min(j.request.Sampling.MaxTokens, j.context-len(j.prompt))
@@ -375,10 +385,12 @@ func (e *Engine) begin(j *Job) bool {
 		if l.ended { // stopped while it waited
 			continue
 		}
-		if b == nil || j.request.Plain {
-			b = root()
+		for _, s := range l.streams() {
+			if b == nil || j.request.Plain {
+				b = root()
+			}
+			b.lanes = append(b.lanes, s)
 		}
-		b.lanes = append(b.lanes, l)
 	}
 	e.room(0, j.cells)
 	e.cells += j.cells
@@ -440,6 +452,7 @@ func (e *Engine) step() {
 	e.scores()
 	for e.listen(); len(e.ready) > 0; e.listen() { // again where a guess was right
 		e.choose()
+		e.weigh()
 		e.speculation.tokens += len(e.ready)
 		for _, b := range e.ready {
 			if len(b.lanes) > 0 {
@@ -449,6 +462,9 @@ func (e *Engine) step() {
 		for _, j := range slices.Clone(e.jobs) {
 			if j.request.Map != nil {
 				e.spread(j)
+			}
+			if j.exact() {
+				j.tellCertain()
 			}
 		}
 	}

@@ -47,6 +47,7 @@ type Event struct {
 	Error  *Error `json:"error,omitempty"`  // end with reason error
 
 	Totals *Totals `json:"totals,omitempty"` // end of a lane, where the request asks for them
+	Exact  *Exact  `json:"exact,omitempty"`  // end of a lane that had particles
 
 	Prompt *PromptProgress `json:"prompt,omitempty"` // start, prompt
 	Fork   *Fork           `json:"fork,omitempty"`   // fork

@@ -50,6 +50,10 @@ type lane struct {
 	choice    choice  // of this step
 	totals    *Totals // once a token was chosen, where they are asked for
 	match     float64 // how often one model alone chose what the mixture did, lately
+
+	population *population // of a lane that is decoded by particles
+	particle   *particle   // of a lane that is one of those
+	exact      *Exact      // what its end tells of the particles
 }
 
 // Done is closed after the last event.
@@ -61,6 +65,9 @@ func (j *Job) Done() <-chan struct{} { return j.done }
 func (j *Job) SetLambda(index int, v Vector) error {
 	if err := CheckLambda("lambda", v, len(j.request.Aligned)); err != nil {
 		return err
+	}
+	if n := j.request.Sampling.Exact; n > 0 {
+		return fault.New(fault.Conflict, "lane %d is decoded with exact (%d), and a whole reply has one λ: start another lane", index, n)
 	}
 	moved := make([]bool, len(v)) // a model of weight 0 may not be open yet
 	for i, x := range v {
@@ -116,6 +123,7 @@ func (j *Job) start(now time.Time) {
 	for _, spec := range j.request.Lanes {
 		l := &lane{match: likelyMatch, spec: spec, job: j, lambda: spec.Lambda, changes: spec.Changes}
 		l.speller = j.spell()
+		l.populate()
 		j.lanes = append(j.lanes, l)
 	}
 	j.live = len(j.lanes)
@@ -229,10 +237,15 @@ func (l *lane) end(reason string, cause *Error) {
 		return
 	}
 	l.ended = true
+	if l.population != nil {
+		for _, p := range l.population.particles {
+			p.ended = true
+		}
+	}
 	l.job.live--
 	l.speller.release(true, l.job.emit)
 	l.job.emit(Event{
 		Type: EventEnd, Lane: l.spec.Index, Sample: l.spec.Sample, Lambda: l.lambda,
-		Index: len(l.generated), Reason: reason, Error: cause, Totals: l.totals,
+		Index: len(l.generated), Reason: reason, Error: cause, Totals: l.totals, Exact: l.exact,
 	})
 }

@@ -64,7 +64,7 @@ func (x *mixer) choose(l *lane, said *prefix, vocab Vocabulary) choice {
 		return choice{err: err}
 	}
 	trace := l.job.request.Trace
-	if !trace.Off {
+	if !trace.Off || l.particle != nil {
 		x.d.fill(x.kernel, x.z, top, x.w, said.rows, said.logSums)
 	}
 	event := Event{
@@ -73,10 +73,13 @@ func (x *mixer) choose(l *lane, said *prefix, vocab Vocabulary) choice {
 	if event.Index < len(l.spec.Prefix) {
 		event.ID = l.spec.Prefix[event.Index]
 	} else {
-		event.ID = x.pick(l, at, top, !trace.Off)
+		event.ID = x.pick(l, at, top, !trace.Off || l.particle != nil)
 	}
 	if !trace.Off {
 		x.trace(&event, said, vocab, trace.Alternatives)
+	} else if l.particle != nil {
+		logZ := finite(x.d.logZ)
+		event.LogZ = &logZ
 	}
 	return choice{event: event}
 }
@@ -84,7 +87,7 @@ func (x *mixer) choose(l *lane, said *prefix, vocab Vocabulary) choice {
 // pick applies bias and penalties, chooses, and takes them back.
 func (x *mixer) pick(l *lane, at int, top float64, traced bool) Token {
 	s := &l.job.request.Sampling
-	g := NewNoise(l.job.request.Seed, l.spec.Sample, len(l.generated))
+	g := l.noise()
 	if !penalised(s) {
 		return Token(x.chooser.choose(x.kernel, x.z, at, top, s, g))
 	}
@@ -159,6 +162,9 @@ func finite(x float64) float64 {
 // follow emits the lane's choice and ends the lane where an end token, a stop string or a limit says so. length is
 // the number of tokens of its history, this one included. It reports whether the lane goes on.
 func (l *lane) follow(vocab Vocabulary, length int) bool {
+	if l.particle != nil {
+		return l.grow(vocab, length)
+	}
 	event := l.choice.event
 	if l.choice.err != nil {
 		l.end(EndError, &Error{Code: string(fault.Internal), Message: l.choice.err.Error()})

@@ -12,6 +12,7 @@ type Reply struct {
 	Reason string  `json:"reason"`
 	Error  *Error  `json:"error,omitempty"`
 	Totals *Totals `json:"totals,omitempty"`
+	Exact  *Exact  `json:"exact,omitempty"`
 }
 
 // Gather makes replies out of a run's events. It is used by one goroutine.
@@ -32,7 +33,7 @@ func (g *Gather) Add(e Event) {
 		}
 		g.texts[e.Lane].WriteString(e.Text)
 	case EventEnd:
-		r := Reply{Lane: e.Lane, Lambda: e.Lambda, Sample: e.Sample, Tokens: e.Index, Reason: e.Reason, Error: e.Error, Totals: e.Totals}
+		r := Reply{Lane: e.Lane, Lambda: e.Lambda, Sample: e.Sample, Tokens: e.Index, Reason: e.Reason, Error: e.Error, Totals: e.Totals, Exact: e.Exact}
 		if text := g.texts[e.Lane]; text != nil {
 			r.Text = text.String()
 		}

@@ -109,6 +109,10 @@ type Sampling struct {
 	Bias map[Token]float64 `json:"bias,omitempty"` // added to the mixed logits
 	Stop []string          `json:"stop,omitempty"` // texts that end a lane; they are not part of its text
 
+	// Exact is how many particles each lane is decoded by, so that whole replies are distributed by λ and not token by token; 0 is off. It
+	// is for temperature 1 without truncation, penalties and bias: see exact.go.
+	Exact int `json:"exact,omitempty"`
+
 	// IgnoreEnd decodes on after an end token until MaxTokens: for measurements.
 	IgnoreEnd bool `json:"ignore_end,omitempty"`
 }

@@ -220,7 +220,7 @@ func (b *branch) nearAligned() bool { return weights(nil, b.guesser().lambda)[0]
 // guessers are the two models that a branch can guess with, the one nearer to its mixture first, as positions in its
 // job's slots. It reports false for a branch that cannot.
 func (e *Engine) guessers(b *branch) (near, far int, ok bool) {
-	if len(b.lanes) == 0 || b.job.request.Plain {
+	if len(b.lanes) == 0 || b.job.request.Plain || b.job.exact() {
 		return 0, 0, false
 	}
 	e.need = b.needs(e.need)

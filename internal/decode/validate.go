@@ -43,6 +43,9 @@ func (r *Request) Validate(n int) error {
 	if err := r.Sampling.Validate(); err != nil {
 		return err
 	}
+	if err := r.validateExact(); err != nil {
+		return err
+	}
 	return r.validateEvaluate(n)
 }
 
@@ -148,6 +151,7 @@ func Bounds() []Bound {
 		{"frequency_penalty", -10, 10, false},
 		{"penalty_window", 0, MaxTokensLimit, true},
 		{"alternatives", 0, MaxAlternatives, true},
+		{"exact", 0, MaxParticles, true},
 	}
 }
 
@@ -196,5 +200,5 @@ func (s *Sampling) Validate() error {
 			return fault.Field("bias", "%v is not a finite number", b)
 		}
 	}
-	return nil
+	return s.validateExact()
 }

@@ -157,6 +157,7 @@ const reoffer = time.Minute
 
 // decode has items decoded, some of them in the queue at a time, and waits until the client has them, or enough.
 func (d *decoding) decode(items []Item) error {
+	items = d.job.Setup.fit(items)
 	var waiting []Item
 	for {
 		if d.hasEnough() {

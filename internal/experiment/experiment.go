@@ -70,9 +70,9 @@ func NextSeed(seed uint64) uint64 { return seed + seedStep }
 
 // Reweights reports whether samples at one λ say something about another: they do where every token was
 // drawn from the whole distribution, softmax of the mixture over the temperature. Truncation, penalties and
-// greedy decoding leave tokens that one λ can choose and another cannot.
+// greedy decoding leave tokens that one λ can choose and another cannot; what particles keep has no known density.
 func Reweights(s *decode.Sampling) bool {
-	return s.Temperature > 0 && s.TopK == 0 && s.TopP == 1 && s.MinP == 0 && len(s.Bias) == 0 &&
+	return s.Exact == 0 && s.Temperature > 0 && s.TopK == 0 && s.TopP == 1 && s.MinP == 0 && len(s.Bias) == 0 &&
 		(s.RepeatPenalty == 0 || s.RepeatPenalty == 1) && s.PresencePenalty == 0 && s.FrequencyPenalty == 0
 }
 

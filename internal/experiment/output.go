@@ -111,7 +111,7 @@ type Output struct {
 	// only texts for studies.
 	Untraced bool
 
-	KL            float64 // Σ KL(π_λ ‖ π_ref), exact at every prefix
+	KL            float64 // Σ KL(π_λ ‖ π_ref), exact at every prefix; with Exact one draw of log π/π_ref of whole replies
 	LogZ          float64 // Σ log Z(λ), the local normalisers
 	LogpReference float64 // before temperature and truncation
 	LogpAligned   float64 // the same
@@ -119,6 +119,9 @@ type Output struct {
 	// LogQ is the log-probability of the tokens under the distribution that was sampled from, temperature
 	// included, at each λ of Setup.Evaluate. Nil where that has none.
 	LogQ []float64
+
+	// Exact is what the particles tell that the output was kept of; nil where there were none.
+	Exact *decode.Exact
 }
 
 // Failed reports whether the cell could not be decoded.
@@ -156,6 +159,10 @@ func (s *Setup) fill(o *Output, r *decode.Reply) {
 		t := r.Totals
 		o.Text = r.Text
 		o.KL, o.LogZ, o.LogpReference, o.LogpAligned = t.KLReference, t.LogZ, t.Logp.Reference, t.Logp.Aligned[0]
+		if x := r.Exact; x != nil {
+			// log π(y)/π_ref(y) of π = π_ref^{1−λ} π_al^λ / Z: its mean over replies is their KL divergence.
+			o.Exact, o.KL = x, o.Lambda*(o.LogpAligned-o.LogpReference)-x.LogZ
+		}
 		if len(s.Evaluate) > 0 {
 			o.LogQ = t.Evaluated
 		}

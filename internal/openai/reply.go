@@ -153,6 +153,7 @@ func (r *Reply) Usage() (u Usage) {
 type Detail struct {
 	Seed   *uint64        `json:"seed,string,omitempty"` // with which `realign decode` gives the same reply
 	Totals *decode.Totals `json:"totals,omitempty"`      // sums over the reply: log-probabilities, KL divergences, log Z
+	Exact  *decode.Exact  `json:"exact,omitempty"`       // of a reply that was decoded by particles
 	Beta   *float64       `json:"effective_beta,omitempty"`
 	Tokens []DetailToken  `json:"tokens"`
 }
@@ -176,7 +177,7 @@ func (r *Reply) detail(c *Choice, beta float64) *Detail {
 		d.Seed = r.Call.Seed
 	}
 	if c.end != nil {
-		d.Totals = c.end.Totals
+		d.Totals, d.Exact = c.end.Totals, c.end.Exact
 	}
 	if beta > 0 && len(c.Lambda) == 1 && c.Lambda[0] > 0 {
 		effective := beta / c.Lambda[0]

@@ -167,6 +167,7 @@ func (c *Call) model(b *body, resolve Resolve, tokens int) error {
 	b.number("presence_penalty", &s.PresencePenalty)
 	b.number("frequency_penalty", &s.FrequencyPenalty)
 	b.whole("penalty_window", &s.PenaltyWindow)
+	b.whole("exact", &s.Exact)
 	b.field("ignore_eos", &s.IgnoreEnd, "true or false")
 	s.Bias = b.bias()
 	s.Stop = nil

@@ -116,6 +116,7 @@ type sealedLane struct {
 	Error       *decode.Error `json:"error,omitempty"`
 	KLReference float64       `json:"kl_reference"`
 	KLAligned   []float64     `json:"kl_aligned,omitempty"`
+	Exact       *decode.Exact `json:"exact,omitempty"`
 	Tokens      string        `json:"tokens"`
 }
 
@@ -132,7 +133,7 @@ func (s *Snapshot) sealed(lanes []string) (string, error) {
 	form.PromptTokens, form.Aligned, form.Files = orEmpty(form.PromptTokens), orEmpty(form.Aligned), orEmpty(form.Files)
 	for i := range s.Lanes {
 		l := &s.Lanes[i]
-		form.Lanes = append(form.Lanes, sealedLane{l.Lane, l.Text, l.Reason, l.Error, l.KLReference, l.KLAligned, lanes[i]})
+		form.Lanes = append(form.Lanes, sealedLane{l.Lane, l.Text, l.Reason, l.Error, l.KLReference, l.KLAligned, l.Exact, lanes[i]})
 	}
 	b, err := canonical(form)
 	if err != nil {

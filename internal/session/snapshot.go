@@ -45,6 +45,7 @@ type SnapshotLane struct {
 	Error       *decode.Error `json:"error,omitempty"`
 	KLReference float64       `json:"kl_reference"` // Σ over its tokens, nats
 	KLAligned   []float64     `json:"kl_aligned,omitempty"`
+	Exact       *decode.Exact `json:"exact,omitempty"`
 	Tokens      []Token       `json:"tokens"`
 }
 
@@ -89,7 +90,7 @@ func freeze(spec *Spec, t *Transcript) *Snapshot {
 	for _, l := range t.Lanes {
 		s.Lanes = append(s.Lanes, SnapshotLane{
 			Lane: l.Lane, Text: l.Text, Reason: l.Reason, Error: l.Error,
-			KLReference: l.KLReference, KLAligned: l.KLAligned, Tokens: l.Tokens,
+			KLReference: l.KLReference, KLAligned: l.KLAligned, Exact: l.Exact, Tokens: l.Tokens,
 		})
 	}
 	return s

@@ -26,6 +26,7 @@ type Lane struct {
 	KLAligned   []float64 // Σ KL(π_λ ‖ π_al), one per aligned model
 	Reason      string    // why it ended; "" while it runs
 	Error       *decode.Error
+	Exact       *decode.Exact // of a lane that was decoded by particles, once it has ended
 }
 
 // Token is one token of a lane with its trace. The fields are those of a token event.
@@ -152,7 +153,7 @@ func (t *Transcript) Apply(e decode.Event) {
 		}
 	case decode.EventEnd:
 		lane.Text += e.Text
-		lane.Reason, lane.Error = e.Reason, e.Error
+		lane.Reason, lane.Error, lane.Exact = e.Reason, e.Error, e.Exact
 	}
 }
 

@@ -121,6 +121,7 @@ type outputRow struct {
 	LogpReference float64 `bun:"logp_reference"`
 	LogpAligned   float64 `bun:"logp_aligned"`
 	LogQ          string  `bun:"log_q"`
+	Exact         string  `bun:"exact"` // JSON; empty where there were no particles
 }
 
 func newOutputRow(id string, o *experiment.Output) (outputRow, error) {
@@ -129,10 +130,14 @@ func newOutputRow(id string, o *experiment.Output) (outputRow, error) {
 		return outputRow{}, err
 	}
 	q, err := toJSON(o.LogQ)
+	exact := ""
+	if err == nil && o.Exact != nil {
+		exact, err = toJSON(o.Exact)
+	}
 	return outputRow{
 		ExperimentID: id, Prompt: o.Prompt, Lambda: o.Lambda, Sample: o.Sample, Text: text, Tokens: o.Tokens,
 		Finish: o.Finish, Error: noZeros(o.Error), Untraced: o.Untraced, KL: o.KL, LogZ: o.LogZ,
-		LogpReference: o.LogpReference, LogpAligned: o.LogpAligned, LogQ: q,
+		LogpReference: o.LogpReference, LogpAligned: o.LogpAligned, LogQ: q, Exact: exact,
 	}, err
 }
 
@@ -144,6 +149,11 @@ func (r *outputRow) output() (experiment.Output, error) {
 	}
 	if r.Text != "" {
 		if err := fromJSON(r.Text, &o.Text); err != nil {
+			return o, err
+		}
+	}
+	if r.Exact != "" {
+		if err := fromJSON(r.Exact, &o.Exact); err != nil {
 			return o, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 
+	"realign/internal/decode"
 	"realign/internal/experiment"
 )
 
@@ -42,6 +43,9 @@ type Output struct {
 	// included, at each λ of Config.Evaluate. Nil where Setup.Reweights is false.
 	LogQ []float64 `json:"log_q,omitempty"`
 
+	// Exact is what the particles tell that the output was kept of; nil where there were none.
+	Exact *decode.Exact `json:"exact,omitempty"`
+
 	// Rewards by the names of Config.Rewards. A name that is not there was not judged yet.
 	Rewards map[string]Value `json:"rewards,omitempty"`
 }
@@ -50,7 +54,7 @@ type Output struct {
 func NewOutput(o *experiment.Output) Output {
 	return Output{
 		Cell: o.Cell, Text: o.Text, Tokens: o.Tokens, Finish: o.Finish, Error: o.Error, Untraced: o.Untraced,
-		KL: o.KL, LogZ: o.LogZ, LogpReference: o.LogpReference, LogpAligned: o.LogpAligned, LogQ: o.LogQ,
+		KL: o.KL, LogZ: o.LogZ, LogpReference: o.LogpReference, LogpAligned: o.LogpAligned, LogQ: o.LogQ, Exact: o.Exact,
 	}
 }
 
