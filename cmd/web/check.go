@@ -60,7 +60,7 @@ func (c *pairsCheck) Run(ctx context.Context, h host) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range p.Names() {
+	for _, name := range p.Loads() {
 		err := trial.Try(ctx, name)
 		say("load "+name, nil, err)
 		if died(err) {
