@@ -62,7 +62,14 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 		}
 		out = append(out, session.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: sum})
 	}
-	return aligned, append(out, prompts...), nil
+	name, sum, err := p.TemplateDigest()
+	if err != nil {
+		return nil, nil, fault.Wrap(err, fault.Unavailable, "the pair's chat template cannot be read")
+	}
+	if out = append(out, prompts...); sum != "" {
+		out = append(out, session.File{Role: pair.RoleTemplate, Name: filepath.Base(name), SHA256: sum})
+	}
+	return aligned, out, nil
 }
 
 // Trained finds an aligned model and the β it was trained with.

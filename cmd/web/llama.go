@@ -50,6 +50,10 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 		Reference: files[0].Path, Contrasts: map[string]decode.Contrast{}, Untuned: map[string]llamacpp.Aligned{},
 		Options:   llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Offload: choice, Float32Cache: o.F32Cache},
 	}
+	spec.Variables = p.TemplateVariables
+	if spec.Template.Source, spec.Template.Name, err = p.ChatTemplate(); err != nil {
+		return llamacpp.Spec{}, err
+	}
 	for _, a := range p.Aligned {
 		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: a.Name})
 		if a.Contrast != nil {

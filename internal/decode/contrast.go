@@ -102,7 +102,7 @@ func (e *Engine) encodeAligned(r *Request) ([][]Token, error) {
 		if err != nil {
 			return nil, err
 		}
-		tokens, err := e.encode(p)
+		tokens, err := e.encode(p, r.Rendering)
 		if err != nil {
 			return nil, err
 		}

@@ -226,7 +226,7 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 	if err := req.Validate(len(req.Aligned)); err != nil {
 		return nil, err
 	}
-	prompt, err := e.encode(req.Prompt)
+	prompt, err := e.encode(req.Prompt, req.Rendering)
 	if err != nil {
 		return nil, err
 	}
@@ -260,7 +260,7 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 }
 
 // encode turns a prompt into tokens.
-func (e *Engine) encode(p Prompt) ([]Token, error) {
+func (e *Engine) encode(p Prompt, r Rendering) ([]Token, error) {
 	switch {
 	case len(p.Tokens) > 0:
 		for _, t := range p.Tokens {
@@ -284,7 +284,7 @@ func (e *Engine) encode(p Prompt) ([]Token, error) {
 	case p.Text != "":
 		return e.vocab.EncodePlain(p.Text)
 	default:
-		return e.vocab.EncodeChat(p.Messages)
+		return e.encodeChat(p.Messages, r)
 	}
 }
 

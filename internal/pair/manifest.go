@@ -106,6 +106,9 @@ func (p *Pair) check() error {
 	if defaults > 1 {
 		return fault.Field("aligned.default", "only one aligned model can be the default")
 	}
+	if err := p.checkTemplate(); err != nil {
+		return err
+	}
 	if err := p.Sampling.Validate(); err != nil {
 		return fault.Field("sampling", "%v", err)
 	}

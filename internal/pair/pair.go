@@ -27,6 +27,11 @@ type Pair struct {
 	// decode.DefaultSampling.
 	Sampling decode.Sampling `json:"sampling,omitzero"`
 
+	// Template stands in place of the models' chat template: a file, or the name of a template that llama.cpp knows. What it is
+	// told beside a conversation are TemplateVariables.
+	Template          string         `json:"template,omitempty"`
+	TemplateVariables map[string]any `json:"template_variables,omitempty"`
+
 	// Contrast in a manifest stands for one aligned model: the reference with this beyond its prompt.
 	Contrast *decode.Contrast `json:"contrast,omitempty"`
 

@@ -43,6 +43,13 @@ func (p *Pair) fits(path string) (*gguf.File, error) {
 // reference has it, and all of them can be shown.
 func (p *Pair) newVocabulary(template string) (*vocabulary, error) {
 	v := newVocabulary(p.weights, template)
+	if err := v.override(p.spec.Template); err != nil {
+		v.chat.Close()
+		return nil, err
+	}
+	if v.chat != nil {
+		v.chat.variables = p.spec.Variables
+	}
 	var most *aligned
 	for _, a := range p.aligned {
 		if a.head != nil && !a.isAdapter && a.head.Tokens() > v.Size() && (most == nil || a.head.Tokens() > most.head.Tokens()) {

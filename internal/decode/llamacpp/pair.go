@@ -29,6 +29,11 @@ type Spec struct {
 	Contrasts map[string]decode.Contrast
 	Untuned   map[string]Aligned
 
+	// Template, where it is set, is used in place of the models' chat templates; Variables are what the template is told
+	// beside a conversation, unless a request tells other values.
+	Template  Template
+	Variables map[string]any
+
 	// Progress, when set, is told how far loading is: what is loaded and a fraction from 0 to 1. It is
 	// called by the goroutine that called Open or Aligned.
 	Progress func(label string, fraction float64)
@@ -152,9 +157,9 @@ type aligned struct {
 	path      string     // "" for the reference with another prompt
 	head      *gguf.File // nil without a path
 	isAdapter bool       // it uses the reference's weights
-	weights   *weights // its own, or nil
-	adapter   *adapter // or nil
-	model     *Model   // nil until it is used
+	weights   *weights   // its own, or nil
+	adapter   *adapter   // or nil
+	model     *Model     // nil until it is used
 }
 
 var _ decode.Pair = (*Pair)(nil)
