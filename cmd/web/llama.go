@@ -48,7 +48,7 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 	files := p.Files()
 	spec := llamacpp.Spec{
 		Reference: files[0].Path, Contrasts: map[string]decode.Contrast{}, Untuned: map[string]llamacpp.Aligned{},
-		Options:   llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Offload: choice, Float32Cache: o.F32Cache},
+		Options: llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Offload: choice, Float32Cache: o.F32Cache},
 	}
 	spec.Variables = p.TemplateVariables
 	if spec.Template.Source, spec.Template.Name, err = p.ChatTemplate(); err != nil {

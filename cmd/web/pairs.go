@@ -137,16 +137,16 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 
 type pairsAdd struct {
 	pairFlags
-	Name        string   `arg:"" help:"Name of the new pair."`
-	Reference   string   `required:"" placeholder:"WHERE" help:"The reference model: a GGUF file, ollama:NAME[:TAG], or hf:ORG/REPO[:FILE or QUANT]."`
-	Aligned     []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"An aligned model of its own. Keys: beta, reward, title, sha256, default, and untuned=WHERE for a small model whose tuning is added to the reference's logits. May be given several times."`
-	Adapter     []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, in the same form."`
+	Name      string   `arg:"" help:"Name of the new pair."`
+	Reference string   `required:"" placeholder:"WHERE" help:"The reference model: a GGUF file, ollama:NAME[:TAG], or hf:ORG/REPO[:FILE or QUANT]."`
+	Aligned   []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"An aligned model of its own. Keys: beta, reward, title, sha256, default, and untuned=WHERE for a small model whose tuning is added to the reference's logits. May be given several times."`
+	Adapter   []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, in the same form."`
 	contrastFlags
-	Title       string   `help:"Title of the pair."`
-	Description string   `help:"Description of the pair."`
-	Licence     string   `help:"Licence of the models."`
-	SHA256      string   `name:"sha256" placeholder:"HEX" help:"Sum that the reference's file must have. Sums that are not given are computed."`
-	Copy        bool     `help:"Copy the files into the data folder instead of referring to them."`
+	Title       string `help:"Title of the pair."`
+	Description string `help:"Description of the pair."`
+	Licence     string `help:"Licence of the models."`
+	SHA256      string `name:"sha256" placeholder:"HEX" help:"Sum that the reference's file must have. Sums that are not given are computed."`
+	Copy        bool   `help:"Copy the files into the data folder instead of referring to them."`
 }
 
 func (c *pairsAdd) Run(ctx context.Context, h host) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
@@ -21,6 +22,8 @@ type requestFlags struct {
 
 	Model string `placeholder:"WHERE" help:"Decode on one model with two prompts, in the same form as --reference: without and with --contrast-system or --contrast-context."`
 	contrastFlags
+
+	renderingFlags
 
 	System string `placeholder:"TEXT" help:"System prompt."`
 	Text   bool   `help:"Complete the prompt as plain text, without the chat template."`
@@ -53,6 +56,9 @@ func (c *requestFlags) request(ctx context.Context, f pairFlags) (*pair.Pair, de
 		return nil, r, err
 	}
 	if r.Contrast, err = c.contrast(); err != nil {
+		return nil, r, err
+	}
+	if r.Rendering, err = c.rendering(time.Now()); err != nil {
 		return nil, r, err
 	}
 	r.Seed = c.Seed
