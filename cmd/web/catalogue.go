@@ -36,19 +36,22 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 		aligned = p.Names()[:1]
 	}
 	files := p.Files()
-	wanted := files[:1:1]
+	wanted, prompts := files[:1:1], []session.File(nil)
 	for i, name := range aligned {
 		if slices.Contains(aligned[:i], name) {
 			return nil, nil, fault.Field("aligned", "%.80q is named twice", name)
 		}
-		found := false
-		for _, f := range files[1:] {
-			if f.Role == name {
-				wanted, found = append(wanted, f), true
-			}
-		}
-		if !found {
+		a, err := p.Find(name)
+		if err != nil || name == "" {
 			return nil, nil, fault.Field("aligned", "pair %s has no aligned model %.80q", p.Name, name)
+		}
+		if a.Contrast != nil { // of the reference's file; what it says identifies it
+			prompts = append(prompts, session.File{Role: a.Name, Name: a.Kind(), SHA256: a.Digest()})
+		}
+		for _, f := range files[1:] {
+			if of := p.Of(f); of != nil && of.Name == name {
+				wanted = append(wanted, f)
+			}
 		}
 	}
 	var out []session.File
@@ -58,6 +61,13 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 			return nil, nil, fault.Wrap(err, fault.Unavailable, "the file of %s cannot be read", f.Role)
 		}
 		out = append(out, session.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: sum})
+	}
+	name, sum, err := p.TemplateDigest()
+	if err != nil {
+		return nil, nil, fault.Wrap(err, fault.Unavailable, "the pair's chat template cannot be read")
+	}
+	if out = append(out, prompts...); sum != "" {
+		out = append(out, session.File{Role: pair.RoleTemplate, Name: filepath.Base(name), SHA256: sum})
 	}
 	return aligned, out, nil
 }

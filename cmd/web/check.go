@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
+	"time"
 
 	"realign/internal/decode"
+	"realign/internal/decode/gguf"
 	"realign/internal/fault"
 	"realign/internal/pair"
 	"realign/internal/sandbox"
@@ -16,7 +19,10 @@ import (
 type pairsCheck struct {
 	pairFlags
 	modelFlags
-	Name string `arg:"" help:"Pair."`
+	renderingFlags
+	Name   string `arg:"" help:"Pair."`
+	Prompt string `placeholder:"TEXT" help:"Also show what a user's message becomes: the rendered prompt and its tokens, of every model that has another."`
+	System string `placeholder:"TEXT" help:"System prompt for --prompt."`
 }
 
 // Run reports on each file and on each model, and fails with the first fault. The models are loaded in a process of their
@@ -60,16 +66,31 @@ func (c *pairsCheck) Run(ctx context.Context, h host) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range p.Names() {
+	for _, name := range p.Loads() {
 		err := trial.Try(ctx, name)
 		say("load "+name, nil, err)
 		if died(err) {
 			return first // and all that was loaded with it
 		}
+		found, err := trial.Tokens(ctx, name)
+		var notes []string
+		for _, f := range found {
+			if f.Level == gguf.Fault && err == nil {
+				err = fault.New(fault.Invalid, "%s", f.Text)
+			} else {
+				notes = append(notes, f.Text)
+			}
+		}
+		if err != nil || len(notes) > 0 {
+			say("tokens of "+name, notes, err)
+		}
 	}
 	notes, err := trial.Chat(ctx)
 	say("chat template", notes, err)
-	return first
+	if err != nil || c.Prompt == "" {
+		return first
+	}
+	return cmp.Or(first, c.show(ctx, h, trial))
 }
 
 // trial tries out the models of a pair, one after another.
@@ -80,7 +101,31 @@ type trial interface {
 	// Chat renders conversations with the pair's chat template. Notes are what people should know of it.
 	Chat(ctx context.Context) (notes []string, err error)
 
+	// Tokens compares the tokenizer of an aligned model with the reference's, on a few hundred texts.
+	Tokens(ctx context.Context, name string) ([]gguf.Finding, error)
+
+	// Prompt renders a prompt for every model that has another than those before it.
+	Prompt(ctx context.Context, prompt decode.Prompt, with decode.Rendering) ([]shown, error)
+
 	Close() error
+}
+
+// show prints what a message becomes.
+func (c *pairsCheck) show(ctx context.Context, h host, t trial) error {
+	with, err := c.rendering(time.Now())
+	if err != nil {
+		return err
+	}
+	messages := []decode.Message{{Role: "user", Content: c.Prompt}}
+	if c.System != "" {
+		messages = append([]decode.Message{{Role: "system", Content: c.System}}, messages...)
+	}
+	prompts, err := t.Prompt(ctx, decode.Prompt{Messages: messages}, with)
+	if err != nil {
+		return err
+	}
+	printPrompts(h, prompts)
+	return nil
 }
 
 // opened is a trial in this process.
@@ -119,6 +164,19 @@ func reads(m decode.Model, role string) error {
 
 // chatChecker is a vocabulary that knows what to say of its model's chat template.
 type chatChecker interface{ CheckChat() ([]string, error) }
+
+// tokenChecker is models that can compare their tokenizers.
+type tokenChecker interface {
+	CheckTokens(aligned string) ([]gguf.Finding, error)
+}
+
+// Tokens compares the tokenizer of an aligned model with the reference's.
+func (o *opened) Tokens(_ context.Context, name string) ([]gguf.Finding, error) {
+	if m, ok := o.models.(tokenChecker); ok {
+		return m.CheckTokens(name)
+	}
+	return nil, nil
+}
 
 func (o *opened) Chat(context.Context) ([]string, error) {
 	if v, ok := o.models.Vocabulary().(chatChecker); ok {

@@ -123,6 +123,14 @@ func (f pairFlags) locate(ctx context.Context, p *pair.Pair) error {
 	}
 	for i := range p.Aligned {
 		a := &p.Aligned[i]
+		if a.Contrast != nil {
+			continue
+		}
+		if a.Untuned != "" {
+			if err := place("--aligned", &a.Untuned, false); err != nil {
+				return err
+			}
+		}
 		field, where := "--aligned", &a.File
 		if a.Adapter != "" {
 			field, where = "--adapter", &a.Adapter
@@ -170,7 +178,7 @@ func (f pairFlags) unregistered(ctx context.Context, reference, aligned string, 
 		}
 	}
 	if len(p.Aligned) == 0 {
-		return nil, fault.Field("--reference", "needs an aligned model beside it: --aligned or --adapter")
+		return nil, fault.Field("--reference", "needs an aligned model beside it: --aligned or --adapter, or give --model with --contrast-system or --contrast-context")
 	}
 	if err := f.locate(ctx, p); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 
@@ -46,11 +47,27 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 	}
 	files := p.Files()
 	spec := llamacpp.Spec{
-		Reference: files[0].Path,
-		Options:   llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Offload: choice, Float32Cache: o.F32Cache},
+		Reference: files[0].Path, Contrasts: map[string]decode.Contrast{}, Untuned: map[string]llamacpp.Aligned{},
+		Options: llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Offload: choice, Float32Cache: o.F32Cache},
+	}
+	spec.Variables = p.TemplateVariables
+	if spec.Template.Source, spec.Template.Name, err = p.ChatTemplate(); err != nil {
+		return llamacpp.Spec{}, err
+	}
+	for _, a := range p.Aligned {
+		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: a.Name})
+		if a.Contrast != nil {
+			spec.Contrasts[a.Name] = *a.Contrast
+		}
 	}
 	for _, f := range files[1:] {
-		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: f.Role, Path: f.Path})
+		a := p.Of(f)
+		if f.Untuned() {
+			spec.Untuned[a.Name] = llamacpp.Aligned{Name: f.Role, Path: f.Path}
+			continue
+		}
+		i := slices.IndexFunc(spec.Aligned, func(x llamacpp.Aligned) bool { return x.Name == a.Name })
+		spec.Aligned[i].Path = f.Path
 	}
 	return spec, nil
 }

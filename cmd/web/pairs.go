@@ -97,13 +97,13 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 	fmt.Fprintln(h.stdout)
 	w := tabwriter.NewWriter(h.stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "MODEL\tKIND\tβ\tSIZE\tFITS\tSHA-256\tFILE")
-	for i, f := range p.Files() {
+	for _, f := range p.Files() {
 		kind, beta, size, fits, sum := "model", "", "missing", "yes", f.SHA256
-		if f.Adapter {
-			kind = "adapter"
+		if a := p.Of(f); a != nil && !f.Untuned() {
+			kind = a.Kind()
 		}
-		if i > 0 && p.Aligned[i-1].Beta > 0 {
-			beta = strconv.FormatFloat(p.Aligned[i-1].Beta, 'g', -1, 64)
+		if a := p.Of(f); a != nil && a.Beta > 0 {
+			beta = strconv.FormatFloat(a.Beta, 'g', -1, 64)
 		}
 		if info, err := os.Stat(f.Path); err == nil {
 			size = megabytes(info.Size())
@@ -115,6 +115,11 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 			sum = "not stated"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Role, kind, beta, size, fits, sum, f.Path)
+	}
+	for i := range p.Aligned {
+		if a := &p.Aligned[i]; a.Contrast != nil {
+			fmt.Fprintf(w, "%s\t%s\t\t\tyes\t%s\t%.60q\n", a.Name, a.Kind(), a.Digest(), a.Contrast.System+a.Contrast.Context)
+		}
 	}
 	if err := w.Flush(); err != nil || len(plan.Models) == 0 {
 		return err
@@ -132,15 +137,16 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 
 type pairsAdd struct {
 	pairFlags
-	Name        string   `arg:"" help:"Name of the new pair."`
-	Reference   string   `required:"" placeholder:"WHERE" help:"The reference model: a GGUF file, ollama:NAME[:TAG], or hf:ORG/REPO[:FILE or QUANT]."`
-	Aligned     []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"An aligned model of its own. Keys: beta, reward, title, sha256, default. May be given several times."`
-	Adapter     []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, in the same form."`
-	Title       string   `help:"Title of the pair."`
-	Description string   `help:"Description of the pair."`
-	Licence     string   `help:"Licence of the models."`
-	SHA256      string   `name:"sha256" placeholder:"HEX" help:"Sum that the reference's file must have. Sums that are not given are computed."`
-	Copy        bool     `help:"Copy the files into the data folder instead of referring to them."`
+	Name      string   `arg:"" help:"Name of the new pair."`
+	Reference string   `required:"" placeholder:"WHERE" help:"The reference model: a GGUF file, ollama:NAME[:TAG], or hf:ORG/REPO[:FILE or QUANT]."`
+	Aligned   []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"An aligned model of its own. Keys: beta, reward, title, sha256, default, and untuned=WHERE for a small model whose tuning is added to the reference's logits. May be given several times."`
+	Adapter   []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, in the same form."`
+	contrastFlags
+	Title       string `help:"Title of the pair."`
+	Description string `help:"Description of the pair."`
+	Licence     string `help:"Licence of the models."`
+	SHA256      string `name:"sha256" placeholder:"HEX" help:"Sum that the reference's file must have. Sums that are not given are computed."`
+	Copy        bool   `help:"Copy the files into the data folder instead of referring to them."`
 }
 
 func (c *pairsAdd) Run(ctx context.Context, h host) error {
@@ -163,6 +169,16 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 		}
 		p.Aligned = append(p.Aligned, a)
 	}
+	contrast, err := c.contrast()
+	if err != nil {
+		return err
+	}
+	if contrast != nil && len(p.Aligned) > 0 {
+		return fault.Field("--contrast-"+pair.ContrastName(*contrast), "does not go with --aligned and --adapter")
+	}
+	if contrast != nil {
+		p.Aligned = pair.NewContrast(c.Name, c.Reference, *contrast).Aligned
+	}
 	if err := pair.CheckName("NAME", c.Name); err != nil {
 		return err
 	}
@@ -178,10 +194,13 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 		if err != nil {
 			return err
 		}
-		if i == 0 {
+		switch a := p.Of(f); {
+		case i == 0:
 			p.Reference.SHA256 = sum
-		} else {
-			p.Aligned[i-1].SHA256 = sum
+		case f.Untuned():
+			a.UntunedSHA256 = sum
+		default:
+			a.SHA256 = sum
 		}
 	}
 	if err := c.library().Register(c.registered(), p, c.Copy); err != nil {
@@ -225,8 +244,10 @@ func parseAligned(flag, text string, adapter bool) (pair.Aligned, error) {
 			a.SHA256 = value
 		case "default":
 			a.Default = true
+		case "untuned":
+			a.Untuned = value
 		default:
-			return a, fault.Field(flag, "%.40q is none of beta, reward, title, sha256 and default", key)
+			return a, fault.Field(flag, "%.40q is none of beta, reward, title, sha256, untuned and default", key)
 		}
 	}
 	return a, nil

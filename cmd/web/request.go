@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
@@ -18,6 +19,11 @@ type requestFlags struct {
 
 	Reference string   `placeholder:"WHERE" help:"Decode on a pair that is registered nowhere: the reference model as a GGUF file, ollama:NAME[:TAG] or hf:ORG/REPO[:FILE or QUANT], with --aligned or --adapter in the same form."`
 	Adapter   []string `sep:"none" placeholder:"WHERE" help:"With --reference: a LoRA adapter of it. May be given several times."`
+
+	Model string `placeholder:"WHERE" help:"Decode on one model with two prompts, in the same form as --reference: without and with --contrast-system or --contrast-context."`
+	contrastFlags
+
+	renderingFlags
 
 	System string `placeholder:"TEXT" help:"System prompt."`
 	Text   bool   `help:"Complete the prompt as plain text, without the chat template."`
@@ -50,6 +56,12 @@ func (c *requestFlags) request(ctx context.Context, f pairFlags) (*pair.Pair, de
 	if err != nil {
 		return nil, r, err
 	}
+	if r.Contrast, err = c.contrast(); err != nil {
+		return nil, r, err
+	}
+	if r.Rendering, err = c.rendering(time.Now()); err != nil {
+		return nil, r, err
+	}
 	r.Seed = c.Seed
 	r.Sampling = c.sampling(p.Sampling)
 	r.Sampling.IgnoreEnd = c.IgnoreEnd
@@ -58,6 +70,13 @@ func (c *requestFlags) request(ctx context.Context, f pairFlags) (*pair.Pair, de
 
 // models are the pair and the names of its aligned models that the flags ask for.
 func (c *requestFlags) models(ctx context.Context, f pairFlags) (*pair.Pair, []string, error) {
+	if c.Model != "" {
+		p, err := c.contrasted(ctx, f)
+		if err != nil {
+			return nil, nil, err
+		}
+		return p, p.Names(), nil
+	}
 	if c.Reference != "" {
 		p, err := f.unregistered(ctx, c.Reference, c.Aligned, c.Adapter)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"realign/internal/decode"
+	"realign/internal/decode/gguf"
 	"realign/internal/pair"
 	"realign/internal/sandbox"
 )
@@ -19,9 +20,18 @@ type asked struct {
 	Dir   string // of the manifest
 	Flags modelFlags
 	Role  string // of the model to try; "" asks about the chat template
+
+	Tokens bool // compare the tokenizer of the model instead of trying it
+
+	Prompt    *decode.Prompt // to render instead
+	Rendering decode.Rendering
 }
 
-type told struct{ Notes []string }
+type told struct {
+	Notes   []string
+	Prompts []shown
+	Found   []gguf.Finding
+}
 
 func init() {
 	var models *opened // stays loaded until the process ends
@@ -33,11 +43,19 @@ func init() {
 				return openModels(ctx, &q.Pair, q.Flags, func(float64) {})
 			}}
 		}
+		if q.Tokens {
+			found, err := models.Tokens(ctx, q.Role)
+			return told{Found: found}, err
+		}
 		if q.Role != "" {
 			return told{}, models.Try(ctx, q.Role)
 		}
+		if q.Prompt != nil {
+			prompts, err := models.Prompt(ctx, *q.Prompt, q.Rendering)
+			return told{Prompts: prompts}, err
+		}
 		notes, err := models.Chat(ctx)
-		return told{notes}, err
+		return told{Notes: notes}, err
 	})
 }
 
@@ -65,6 +83,22 @@ func (a *apart) Chat(ctx context.Context) ([]string, error) {
 	var answer told
 	err := a.process.Call(ctx, a.asked, &answer)
 	return answer.Notes, err
+}
+
+func (a *apart) Tokens(ctx context.Context, name string) ([]gguf.Finding, error) {
+	q := a.asked
+	q.Role, q.Tokens = name, true
+	var answer told
+	err := a.process.Call(ctx, q, &answer)
+	return answer.Found, err
+}
+
+func (a *apart) Prompt(ctx context.Context, prompt decode.Prompt, with decode.Rendering) ([]shown, error) {
+	q := a.asked
+	q.Prompt, q.Rendering = &prompt, with
+	var answer told
+	err := a.process.Call(ctx, q, &answer)
+	return answer.Prompts, err
 }
 
 func (a *apart) Close() error { return a.process.Close() }

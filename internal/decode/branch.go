@@ -27,6 +27,7 @@ type branch struct {
 	heard   [][]heard
 	guesses []Token // that may follow
 	ahead   []int   // per model: how many of them are in its cache, too
+	largest Token   // of tokens, and of those in prompts of models
 	said    prefix  // the rows that the next tokens are chosen by
 
 	normalisers []float64 // of the same rows, for each λ of the request's Evaluate
@@ -36,7 +37,7 @@ type branch struct {
 func newBranch(j *Job, seq Seq, tokens []Token) *branch {
 	n := len(j.slots)
 	return &branch{
-		job: j, seq: seq, tokens: tokens, have: make([]int, n), heard: make([][]heard, n), ahead: make([]int, n),
+		job: j, seq: seq, tokens: tokens, have: make([]int, n), heard: make([][]heard, n), ahead: make([]int, n), largest: slices.Max(tokens),
 	}
 }
 
@@ -70,6 +71,10 @@ func (b *branch) needs(dst []bool) []bool {
 			dst[i] = dst[i] || w != 0
 		}
 	}
+	b.job.needParts(dst)
+	for m := range dst {
+		dst[m] = dst[m] && !b.lost(m)
+	}
 	return dst
 }
 
@@ -78,7 +83,7 @@ func (b *branch) needs(dst []bool) []bool {
 func (b *branch) lag(need []bool) (n int) {
 	for m, have := range b.have {
 		if need[m] && len(b.heard[m]) == 0 {
-			n = max(n, len(b.tokens)-have)
+			n = max(n, b.length(m)-have)
 		}
 	}
 	return n
@@ -131,14 +136,14 @@ func (e *Engine) plan() {
 			}
 			// Unless the branch will be ready, its last token is held back: all models read it in the same pass, when
 			// their logits are used.
-			end := len(b.tokens)
+			held := 0
 			if n < lag && b.scoring == nil {
-				end--
+				held = 1
 				e.reading = append(e.reading, b)
 			}
 			for m := range b.job.slots {
 				if e.need[m] && len(b.heard[m]) == 0 {
-					e.read(b, m, min(b.have[m]+n, end))
+					e.read(b, m, min(b.have[m]+n, b.length(m)-held))
 				}
 			}
 		}
@@ -149,7 +154,7 @@ func (e *Engine) plan() {
 func (e *Engine) read(b *branch, m, end int) {
 	s := b.job.slots[m]
 	role := min(m, 1)
-	from := b.have[m] + b.ahead[m]
+	from, length := b.have[m]+b.ahead[m], b.length(m)
 	if end > from && b.job.lastPass[role] != e.steps {
 		b.job.lastPass[role] = e.steps
 		b.job.passes[role]++
@@ -157,18 +162,18 @@ func (e *Engine) read(b *branch, m, end int) {
 	trace := b.job.request.Trace
 	for p := from; p < end; p++ {
 		var t Token
-		if p < len(b.tokens) {
-			t = b.tokens[p]
+		if p < length {
+			t = b.token(m, p)
 			b.job.rows[role]++
 		} else {
-			t = b.guesses[p-len(b.tokens)]
+			t = b.guesses[p-length]
 		}
-		want := p >= len(b.tokens)-1 || b.scoring != nil
+		want := p >= length-1 || b.scoring != nil
 		s.rows = append(s.rows, Row{Token: t, Pos: p, Seq: b.seq, Want: want})
 		s.said = append(s.said, said{traced: want && (!trace.Off || b.job.exact()) && b.span == nil && b.scoring == nil, alternatives: trace.Alternatives})
 		s.readers = append(s.readers, reader{b, m})
 	}
-	b.have[m] = min(end, len(b.tokens))
+	b.have[m] = min(end, length)
 	b.ahead[m] = end - b.have[m]
 }
 
@@ -203,7 +208,7 @@ func (e *Engine) listen() {
 func (e *Engine) choose() {
 	e.turns = e.turns[:0]
 	for _, b := range e.ready {
-		b.said.load(b)
+		b.said.load(e, b)
 		if b.span != nil {
 			e.turns = append(e.turns, turn{b, nil})
 		}
@@ -299,7 +304,7 @@ func (e *Engine) extend(b *branch, t Token) {
 		b.job.rejected += int64(len(b.guesses))
 		b.guesses = b.guesses[:0]
 	}
-	b.tokens = append(b.tokens, t)
+	b.tokens, b.largest = append(b.tokens, t), max(b.largest, t)
 }
 
 // fork makes a branch that has the history of b and then a token. It copies no cache cell.

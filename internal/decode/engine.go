@@ -75,6 +75,7 @@ type Engine struct {
 	cells       int         // cache cells promised to jobs
 	kept        []*keepsake // of finished jobs, the one that was of use last at the end
 	keptCells   int         // that they hold
+	silent      []float32   // see silence
 	steps       int         // so far; also says which branch prefills first, in turns
 	counters    Counters
 	speculation speculation
@@ -123,7 +124,7 @@ func NewEngine(p Pair, c Config) *Engine {
 	for i := range e.mixers {
 		e.mixers[i].kernel = c.Kernel
 	}
-	e.slots = []*slot{{name: "reference", model: p.Reference()}}
+	e.slots = []*slot{{name: "reference", model: widen(p.Reference(), e.vocab.Size()), vocab: p.Reference().Limits().Vocab}}
 	e.limits = p.Reference().Limits()
 	if c.PrefixCells == 0 {
 		e.config.PrefixCells = e.limits.Cells / 2
@@ -225,7 +226,11 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 	if err := req.Validate(len(req.Aligned)); err != nil {
 		return nil, err
 	}
-	prompt, err := e.encode(req.Prompt)
+	prompt, err := e.encode(req.Prompt, req.Rendering)
+	if err != nil {
+		return nil, err
+	}
+	prompts, err := e.encodeAligned(&req)
 	if err != nil {
 		return nil, err
 	}
@@ -236,6 +241,9 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 		req.Seed = PromptSeed(req.Seed, prompt)
 	}
 	j := &Job{engine: e, request: req, prompt: prompt, emit: emit, done: make(chan struct{}), stops: stopTokens(e.vocab, req.Sampling.Stop)}
+	if prompts != nil {
+		j.prompts = append([][]Token{nil}, prompts...)
+	}
 	if req.Encode {
 		return j, j.encoded(e.vocab, e.config.Now())
 	}
@@ -252,7 +260,7 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 }
 
 // encode turns a prompt into tokens.
-func (e *Engine) encode(p Prompt) ([]Token, error) {
+func (e *Engine) encode(p Prompt, r Rendering) ([]Token, error) {
 	switch {
 	case len(p.Tokens) > 0:
 		for _, t := range p.Tokens {
@@ -276,7 +284,7 @@ func (e *Engine) encode(p Prompt) ([]Token, error) {
 	case p.Text != "":
 		return e.vocab.EncodePlain(p.Text)
 	default:
-		return e.vocab.EncodeChat(p.Messages)
+		return e.encodeChat(p.Messages, r)
 	}
 }
 
@@ -303,14 +311,20 @@ func (e *Engine) enqueue(j *Job) error {
 	for _, name := range j.request.Aligned {
 		j.slots = append(j.slots, e.slot(name))
 	}
+	e.addUntuned(j)
+	if err := e.checkPrompt(j); err != nil {
+		return err
+	}
 	limits := e.limits
 	j.context = min(limits.Train, limits.Cells)
 	if len(j.prompt) == 0 {
 		return fault.Field("prompt", "has no tokens")
 	}
-	if len(j.prompt) >= j.context {
-		return fault.Field("prompt", "%d tokens, at most %d fit the context of %d", len(j.prompt), j.context-1, j.context)
+	longest := j.longest()
+	if longest >= j.context {
+		return fault.Field("prompt", "%d tokens, at most %d fit the context of %d", longest, j.context-1, j.context)
 	}
+	j.context -= longest - len(j.prompt) // of the reference, so that all models stay within theirs
 	lanes, kind := len(j.request.Lanes), "lanes"
 	if j.request.Map != nil {
 		lanes, kind = j.request.Map.Branches, "branches"
@@ -336,9 +350,9 @@ func (e *Engine) enqueue(j *Job) error {
 		j.cells = lanes * min(j.request.Sampling.MaxTokens, j.context-len(j.prompt))
 	}
 	if j.request.Plain {
-		j.cells += lanes * len(j.prompt)
+		j.cells += lanes * longest
 	} else {
-		j.cells += len(j.prompt)
+		j.cells += longest
 	}
 	if j.cells > limits.Cells {
 		return fault.Field("max_tokens", "%d %s of %d tokens need %d cache cells, and there are %d",

@@ -88,9 +88,13 @@ type Error struct {
 type PromptProgress struct {
 	Tokens []Token  `json:"tokens,omitempty"` // start: the prompt as tokens
 	Pieces [][]byte `json:"pieces,omitempty"` // start of a request that only encodes: the bytes of each
-	Seed   *uint64  `json:"seed,string,omitempty"`
-	Total  int      `json:"total"`
-	Done   int      `json:"done"`
+
+	// Aligned are the prompts of the aligned models, where one is another than the reference's; null stands for the reference's.
+	Aligned [][]Token `json:"aligned,omitempty"`
+
+	Seed  *uint64 `json:"seed,string,omitempty"`
+	Total int     `json:"total"`
+	Done  int     `json:"done"`
 }
 
 // Stats is what a request cost.

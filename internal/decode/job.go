@@ -12,12 +12,14 @@ type Job struct {
 	engine  *Engine
 	request Request
 	prompt  []Token
+	prompts [][]Token // by slot, where a model has another prompt than the reference; nil stands for the reference's
+	untuned []int     // by request's model: the slot of its untuned one, where it is a proxy; or nil
 	emit    func(Event)
 	done    chan struct{}
 	stops   map[Token]bool // stop strings that are control tokens, which have no text to be found in
 
 	// The rest belongs to the engine's loop.
-	slots    []*slot   // reference, then the request's aligned models
+	slots    []*slot   // reference, then the request's aligned models, then the untuned ones of proxies
 	context  int       // tokens a sequence may hold
 	cells    int       // cache cells promised
 	streams  int       // sequences promised
@@ -134,7 +136,7 @@ func (j *Job) start(now time.Time) {
 		j.scoring = &scoring{job: j}
 		j.live++
 	}
-	started := &PromptProgress{Tokens: j.prompt, Total: len(j.prompt)}
+	started := &PromptProgress{Tokens: j.prompt, Aligned: j.alignedPrompts(), Total: j.longest()}
 	if j.request.SeedByPrompt {
 		started.Seed = &j.request.Seed
 	}
@@ -143,7 +145,7 @@ func (j *Job) start(now time.Time) {
 
 // encoded answers a request that only encodes.
 func (j *Job) encoded(vocab Vocabulary, now time.Time) error {
-	started := &PromptProgress{Tokens: j.prompt, Total: len(j.prompt), Pieces: make([][]byte, len(j.prompt))}
+	started := &PromptProgress{Tokens: j.prompt, Aligned: j.alignedPrompts(), Total: j.longest(), Pieces: make([][]byte, len(j.prompt))}
 	for i, t := range j.prompt {
 		started.Pieces[i] = vocab.Piece(t)
 	}
@@ -161,15 +163,15 @@ func (j *Job) spell() speller {
 
 // progress tells how far the prompt has been read; b is one of the job's branches.
 func (j *Job) progress(b *branch) {
-	if done := slices.Max(b.have); done < len(j.prompt) {
-		j.emit(Event{Type: EventPrompt, Prompt: &PromptProgress{Total: len(j.prompt), Done: done}})
+	if done, total := slices.Max(b.have), j.longest(); done < total {
+		j.emit(Event{Type: EventPrompt, Prompt: &PromptProgress{Total: total, Done: done}})
 	}
 }
 
 // finish tells the cost and closes Done. It runs once, when no lane is live.
 func (j *Job) finish(now time.Time) {
 	j.emit(Event{Type: EventStats, Stats: &Stats{
-		PromptTokens: len(j.prompt),
+		PromptTokens: j.longest(),
 		Cached:       j.cached,
 		Accepted:     j.accepted,
 		Rejected:     j.rejected,

@@ -17,20 +17,24 @@ type prefix struct {
 }
 
 // load points a prefix at the rows of its branch.
-func (p *prefix) load(b *branch) {
+func (p *prefix) load(e *Engine, b *branch) {
 	p.rows, p.logSums, p.tops, p.err = p.rows[:0], p.logSums[:0], p.tops[:0], nil
-	for _, list := range b.heard {
-		if len(list) == 0 {
+	traced := !b.job.request.Trace.Off && b.span == nil
+	for m, list := range b.heard {
+		switch {
+		case b.lost(m): // it has no distribution, and whatever is said is impossible under it
+			p.rows, p.logSums, p.tops = append(p.rows, e.silence()), append(p.logSums, 0), append(p.tops, nil)
+		case len(list) == 0:
 			p.rows = append(p.rows, nil)
-			continue
-		}
-		p.rows = append(p.rows, list[0].row)
-		if said := list[0].said; said.traced {
-			p.logSums = append(p.logSums, said.logSum)
-			p.tops = append(p.tops, said.top)
-			p.err = cmp.Or(p.err, said.err)
+		default:
+			said := list[0].said
+			p.rows, p.logSums, p.tops = append(p.rows, list[0].row), append(p.logSums, said.logSum), append(p.tops, said.top)
+			if traced {
+				p.err = cmp.Or(p.err, said.err)
+			}
 		}
 	}
+	p.compose(e, b, traced)
 }
 
 // choice is what a lane decodes next.

@@ -13,10 +13,10 @@ type keepsake struct {
 	cells     int // that it may hold
 }
 
-// history is tokens and how many of them each of the keepsake's models has in its cache.
+// history is what each of the keepsake's models was given, and how much of it is in its cache.
 type history struct {
 	seq    Seq
-	tokens []Token
+	tokens [][]Token // of each of the keepsake's models
 	have   []int
 }
 
@@ -24,7 +24,11 @@ type history struct {
 func (e *Engine) keep(j *Job) {
 	k := &keepsake{owner: j.request.Owner, slots: j.slots, cells: j.cached + int(max(j.rows[0], j.rows[1]))}
 	for _, b := range j.retired {
-		k.histories = append(k.histories, history{b.seq, b.tokens, b.have})
+		h := history{seq: b.seq, have: b.have}
+		for m := range b.have {
+			h.tokens = append(h.tokens, b.history(m))
+		}
+		k.histories = append(k.histories, h)
 	}
 	j.retired = nil
 	e.kept = append(e.kept, k)
@@ -68,7 +72,7 @@ func (e *Engine) recall(b *branch) {
 			continue
 		}
 		for _, h := range k.histories {
-			if n := common(h.tokens, b.tokens[:len(b.tokens)-1]); n > length {
+			if n := common(h.tokens[0], b.tokens[:len(b.tokens)-1]); n > length {
 				best, from, length = k, h, n
 			}
 		}
@@ -78,7 +82,8 @@ func (e *Engine) recall(b *branch) {
 	}
 	for m, s := range b.job.slots {
 		if i := slices.Index(best.slots, s); i >= 0 {
-			b.have[m] = s.model.Copy(b.seq, from.seq, min(length, from.have[i]))
+			n := common(from.tokens[i], b.history(m)[:b.length(m)-1]) // models may have other prompts than the reference
+			b.have[m] = s.model.Copy(b.seq, from.seq, min(n, from.have[i]))
 		}
 	}
 	b.job.cached = slices.Max(b.have)

@@ -29,18 +29,20 @@ type Vector []float64
 // parameters. A lane's output depends on the pair's files, the prompt, the sampling parameters, the seed
 // and that lane's own line only, so lanes may be added to a run later by a second request.
 type Request struct {
-	Run      string   `json:"run,omitempty"`    // the run's id, for logs and events
-	Owner    string   `json:"owner,omitempty"`  // whose it is: what was read for an owner is kept for that owner's next requests
-	Client   string   `json:"client,omitempty"` // who is served in turn with other clients; owners of one client are, too
-	Guest    bool     `json:"guest,omitempty"`  // of somebody without an identity: guests together have half of the room at most
-	Aligned  []string `json:"aligned"`          // names of aligned models; empty means the pair's default
-	Prompt   Prompt   `json:"prompt"`
-	Lanes    []Lane   `json:"lanes,omitempty"`
-	Map      *Map     `json:"map,omitempty"`   // instead of lanes
-	Score    *Score   `json:"score,omitempty"` // instead of lanes
-	Sampling Sampling `json:"sampling"`
-	Seed     uint64   `json:"seed,string"`
-	Trace    Trace    `json:"trace"`
+	Run       string    `json:"run,omitempty"`    // the run's id, for logs and events
+	Owner     string    `json:"owner,omitempty"`  // whose it is: what was read for an owner is kept for that owner's next requests
+	Client    string    `json:"client,omitempty"` // who is served in turn with other clients; owners of one client are, too
+	Guest     bool      `json:"guest,omitempty"`  // of somebody without an identity: guests together have half of the room at most
+	Aligned   []string  `json:"aligned"`          // names of aligned models; empty means the pair's default
+	Prompt    Prompt    `json:"prompt"`
+	Lanes     []Lane    `json:"lanes,omitempty"`
+	Map       *Map      `json:"map,omitempty"`      // instead of lanes
+	Score     *Score    `json:"score,omitempty"`    // instead of lanes
+	Contrast  *Contrast `json:"contrast,omitempty"` // instead of the pair's own, which must be one
+	Rendering Rendering `json:"rendering,omitzero"` // of conversations
+	Sampling  Sampling  `json:"sampling"`
+	Seed      uint64    `json:"seed,string"`
+	Trace     Trace     `json:"trace"`
 
 	// SeedByPrompt mixes a hash of the prompt's tokens into the seed, so that prompts that are all sent with one seed do not
 	// see the same noise. λ plays no part in it: lanes stay coupled. The start event tells the seed that counts.

@@ -100,6 +100,9 @@ func (e *Engine) scores() {
 			continue
 		}
 		rows := b.scored
+		for i := range rows {
+			rows[i] = b.job.compose(rows[i])
+		}
 		found := make([]Scored, len(rows))
 		failed := make([]error, len(rows))
 		var next atomic.Int64

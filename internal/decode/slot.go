@@ -11,6 +11,7 @@ import (
 type slot struct {
 	name  string
 	model Model // unopened until it is used
+	vocab int   // tokens that the model itself has; all of the pair's until it is used
 	rows  []Row
 	err   error
 
@@ -72,7 +73,7 @@ func (e *Engine) slot(name string) *slot {
 			return s
 		}
 	}
-	s := &slot{name: name, model: unopened{e.limits}}
+	s := &slot{name: name, model: unopened{e.limits}, vocab: e.vocab.Size()}
 	e.slots = append(e.slots, s)
 	return s
 }
@@ -90,6 +91,11 @@ func (e *Engine) prepare(names []string, wanted []bool) error {
 		if err := e.open(name); err != nil {
 			return err
 		}
+		if untuned, ok := e.untuned(name); ok {
+			if err := e.open(untuned); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -103,15 +109,27 @@ func (e *Engine) open(name string) error {
 	if err != nil {
 		return err
 	}
-	if v := m.Limits().Vocab; v != e.vocab.Size() {
+	v := m.Limits().Vocab
+	if v > e.vocab.Size() {
 		m.Close()
-		return fault.Field("aligned", "%s has %d tokens, the reference %d", name, v, e.vocab.Size())
+		return fault.Field("aligned", "%s has %d tokens, the pair's vocabulary %d", name, v, e.vocab.Size())
 	}
-	if !e.do(func() { e.slot(name).model = m }) { // the same one if two callers opened it
+	wide := widen(m, e.vocab.Size())
+	if !e.do(func() {
+		if s := e.slot(name); !isOpen(s) { // it is the same one if two callers opened it
+			s.model, s.vocab = wide, v
+		}
+	}) {
 		return errClosed
 	}
 	e.opened.Store(name, true)
 	return nil
+}
+
+// isOpen reports whether a slot has its model.
+func isOpen(s *slot) bool {
+	_, not := s.model.(unopened)
+	return !not
 }
 
 var errClosed = fault.New(fault.Unavailable, "the engine is closed")

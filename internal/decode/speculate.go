@@ -229,7 +229,7 @@ func (e *Engine) guessers(b *branch) (near, far int, ok bool) {
 		if !e.need[m] {
 			continue
 		}
-		if !s.model.Limits().Forgets || len(b.heard[m]) == 0 && len(b.tokens)-b.have[m] != 1 {
+		if !s.model.Limits().Forgets || len(b.heard[m]) == 0 && b.length(m)-b.have[m] != 1 {
 			return 0, 0, false // it cannot forget, or has more to read
 		}
 		models = append(models, m)
@@ -295,9 +295,9 @@ func (e *Engine) speculate(b *branch) bool {
 		if len(b.heard[other]) > 0 {
 			e.guess(b, other)
 		}
-		e.read(b, reader, len(b.tokens)+len(b.guesses))
+		e.read(b, reader, b.length(reader)+len(b.guesses))
 	case s.gamma > 0 && e.guess(b, reader):
-		e.read(b, reader, len(b.tokens)+len(b.guesses))
+		e.read(b, reader, b.length(reader)+len(b.guesses))
 	}
 	return true
 }
@@ -310,7 +310,7 @@ func (e *Engine) guess(b *branch, speaker int) bool {
 		return false
 	}
 	g, ok := e.mixers[0].guess(l, b.guesses, b.heard[speaker][n].row, e.vocab)
-	if ok {
+	if ok = ok && b.known(g); ok {
 		b.guesses = append(b.guesses, g)
 	}
 	return ok

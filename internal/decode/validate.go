@@ -23,6 +23,14 @@ func (r *Request) Validate(n int) error {
 	if err := r.Prompt.validate(); err != nil {
 		return err
 	}
+	if err := r.Rendering.Validate(); err != nil {
+		return err
+	}
+	if r.Contrast != nil {
+		if err := r.Contrast.Validate("contrast"); err != nil {
+			return err
+		}
+	}
 	if r.Encode {
 		return nil
 	}

@@ -41,6 +41,9 @@ type Setup struct {
 	Sampling decode.Sampling `json:"sampling"`
 	Seed     uint64          `json:"seed,string"`
 
+	// Rendering is what conversations are rendered with: the date at which the experiment was made.
+	Rendering decode.Rendering `json:"rendering,omitzero"`
+
 	// Evaluate are the λ at which each output's log-probability is kept, so that what was sampled at one λ can be reweighted
 	// to another. None where that means nothing: see Reweights.
 	Evaluate []float64 `json:"evaluate,omitempty"`
@@ -104,7 +107,7 @@ func Tidy(x float64) float64 { return math.Round(x*1e9) / 1e9 }
 func (s *Setup) Request(item Item, run string) decode.Request {
 	r := decode.Request{
 		Run: run, Aligned: []string{s.Aligned}, Sampling: s.Sampling, Seed: PromptSeed(s.Seed, item.Prompt),
-		Prompt: s.Prompts[item.Prompt].Prompt, Totals: true, Evaluate: s.Evaluate,
+		Prompt: s.Prompts[item.Prompt].Prompt, Rendering: s.Rendering, Totals: true, Evaluate: s.Evaluate,
 	}
 	for i, cell := range item.Cells() {
 		r.Lanes = append(r.Lanes, decode.Lane{Index: i, Lambda: decode.Vector{cell.Lambda}, Sample: cell.Sample})

@@ -136,7 +136,7 @@ func (l *Library) Register(folder string, p *Pair, copyFiles bool) error {
 // copyInto copies the pair's files into dir and makes the pair refer to the copies.
 func (p *Pair) copyInto(dir string) error {
 	for i, f := range p.Files() {
-		base := f.Role + filepath.Ext(f.Path)
+		base := strings.ReplaceAll(f.Role, "/", "-") + filepath.Ext(f.Path)
 		in, err := os.Open(f.Path)
 		if err != nil {
 			return err
@@ -150,9 +150,11 @@ func (p *Pair) copyInto(dir string) error {
 		case i == 0:
 			p.Reference.File = base
 		case f.Adapter:
-			p.Aligned[i-1].Adapter = base
+			p.Of(f).Adapter = base
+		case f.Untuned():
+			p.Of(f).Untuned = base
 		default:
-			p.Aligned[i-1].File = base
+			p.Of(f).File = base
 		}
 	}
 	return nil

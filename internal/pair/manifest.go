@@ -34,6 +34,9 @@ func Parse(data []byte, dir string) (*Pair, error) {
 		return nil, fault.Field("manifest", "is not a pair manifest in JSON: %v", err)
 	}
 	p.Dir = dir
+	if err := p.expand(); err != nil {
+		return nil, err
+	}
 	if err := p.check(); err != nil {
 		return nil, err
 	}
@@ -90,10 +93,7 @@ func (p *Pair) check() error {
 			return fault.Field("aligned.name", "%q is used twice, or is the word %q", a.Name, RoleReference)
 		}
 		seen[a.Name] = true
-		if (a.File == "") == (a.Adapter == "") {
-			return fault.Field("aligned.file", "%s needs either a file or an adapter", a.Name)
-		}
-		if err := checkFile("aligned.file", a.File+a.Adapter, a.SHA256); err != nil {
+		if err := a.checkKind(); err != nil {
 			return err
 		}
 		if a.Beta < 0 || math.IsNaN(a.Beta) || math.IsInf(a.Beta, 0) {
@@ -105,6 +105,9 @@ func (p *Pair) check() error {
 	}
 	if defaults > 1 {
 		return fault.Field("aligned.default", "only one aligned model can be the default")
+	}
+	if err := p.checkTemplate(); err != nil {
+		return err
 	}
 	if err := p.Sampling.Validate(); err != nil {
 		return fault.Field("sampling", "%v", err)

@@ -27,6 +27,14 @@ type Pair struct {
 	// decode.DefaultSampling.
 	Sampling decode.Sampling `json:"sampling,omitzero"`
 
+	// Template stands in place of the models' chat template: a file, or the name of a template that llama.cpp knows. What it is
+	// told beside a conversation are TemplateVariables.
+	Template          string         `json:"template,omitempty"`
+	TemplateVariables map[string]any `json:"template_variables,omitempty"`
+
+	// Contrast in a manifest stands for one aligned model: the reference with this beyond its prompt.
+	Contrast *decode.Contrast `json:"contrast,omitempty"`
+
 	Dir string `json:"-"` // folder of the manifest
 }
 
@@ -42,15 +50,21 @@ type Reference struct {
 	Install string `json:"install,omitempty"`
 }
 
-// Aligned is a model at λ = 1: a LoRA adapter on the reference's weights, or weights of its own.
+// Aligned is a model at λ = 1: a LoRA adapter on the reference's weights, weights of its own, the reference with another prompt, or,
+// with an untuned model, the reference and what tuning changed in that one.
 type Aligned struct {
 	Name        string `json:"name"`
 	Title       string `json:"title,omitempty"`
 	Description string `json:"description,omitempty"`
 
-	// Exactly one of the two is set.
-	Adapter string `json:"adapter,omitempty"`
-	File    string `json:"file,omitempty"`
+	// Exactly one of the three is set.
+	Adapter  string           `json:"adapter,omitempty"`
+	File     string           `json:"file,omitempty"`
+	Contrast *decode.Contrast `json:"contrast,omitempty"`
+
+	// Untuned makes it a proxy: File is what this model was tuned to, both with the reference's tokenizer.
+	Untuned       string `json:"untuned,omitempty"`
+	UntunedSHA256 string `json:"untuned_sha256,omitempty"`
 
 	SHA256  string  `json:"sha256,omitempty"`
 	Beta    float64 `json:"beta,omitempty"`   // KL strength it was trained with; 0 is unknown
@@ -60,7 +74,7 @@ type Aligned struct {
 
 // File is one file of a pair.
 type File struct {
-	Role    string // "reference", or the aligned model's name
+	Role    string // "reference", or the aligned model's name, or that with "/untuned" for the untuned model of a proxy
 	Path    string // where it is
 	Adapter bool
 	SHA256  string // as the manifest states it; may be empty
@@ -103,15 +117,21 @@ func CheckName(field, s string) error {
 	return nil
 }
 
-// Files lists the reference's file, then the aligned models' in order.
+// Files lists the reference's file, then the aligned models' in order. A contrast has none; a proxy has two.
 func (p *Pair) Files() []File {
 	files := []File{{Role: RoleReference, Path: p.path(p.Reference.File), SHA256: p.Reference.SHA256}}
 	for _, a := range p.Aligned {
+		if a.Contrast != nil {
+			continue
+		}
 		file := File{Role: a.Name, Path: p.path(a.File), SHA256: a.SHA256}
 		if a.Adapter != "" {
 			file.Path, file.Adapter = p.path(a.Adapter), true
 		}
 		files = append(files, file)
+		if a.Untuned != "" {
+			files = append(files, File{Role: a.Name + untunedSuffix, Path: p.path(a.Untuned), SHA256: a.UntunedSHA256})
+		}
 	}
 	return files
 }

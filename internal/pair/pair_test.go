@@ -89,7 +89,10 @@ func FuzzParse(f *testing.F) {
 		for i, file := range p.Files() {
 			text := p.Reference.File
 			if i > 0 {
-				text = p.Aligned[i-1].File + p.Aligned[i-1].Adapter
+				a := p.Of(file)
+				if text = a.File + a.Adapter; file.Untuned() {
+					text = a.Untuned
+				}
 			}
 			if !filepath.IsAbs(text) && !strings.HasPrefix(file.Path, "/models/x") {
 				t.Fatalf("%q leads out of the folder: %s", text, file.Path)

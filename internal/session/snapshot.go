@@ -17,24 +17,27 @@ const SnapshotVersion = 1
 // Its canonical form is its JSON as Canonical writes it: members in the order of the fields here, no space,
 // no HTML escapes; its digest is the SHA-256 of those bytes.
 type Snapshot struct {
-	Version      int              `json:"version"`
-	CreatedAt    time.Time        `json:"created_at"` // UTC
-	Build        string           `json:"build"`
-	Pair         string           `json:"pair"`
-	Aligned      []string         `json:"aligned"`
-	Files        []File           `json:"files"`
-	Mode         Mode             `json:"mode"`
-	System       string           `json:"system,omitempty"`
-	History      []decode.Message `json:"history,omitempty"`
-	Prompt       string           `json:"prompt"`
-	PromptTokens []decode.Token   `json:"prompt_tokens"`
-	Sampling     decode.Sampling  `json:"sampling"`
-	Seed         uint64           `json:"seed,string"`
-	Alternatives int              `json:"alternatives"`
-	Lanes        []SnapshotLane   `json:"lanes"`
-	Map          *SnapshotMap     `json:"map,omitempty"`      // instead of lanes
-	Imported     bool             `json:"imported,omitempty"` // the run came in a file
-	Seal         *Seal            `json:"seal,omitempty"`     // of the server that decoded it
+	Version        int              `json:"version"`
+	CreatedAt      time.Time        `json:"created_at"` // UTC
+	Build          string           `json:"build"`
+	Pair           string           `json:"pair"`
+	Aligned        []string         `json:"aligned"`
+	Files          []File           `json:"files"`
+	Mode           Mode             `json:"mode"`
+	System         string           `json:"system,omitempty"`
+	History        []decode.Message `json:"history,omitempty"`
+	Prompt         string           `json:"prompt"`
+	PromptTokens   []decode.Token   `json:"prompt_tokens"`
+	Contrast       *decode.Contrast `json:"contrast,omitempty"`
+	Rendering      decode.Rendering `json:"rendering,omitzero"`
+	AlignedPrompts [][]decode.Token `json:"aligned_prompts,omitempty"` // where an aligned model has another prompt; null is the reference's
+	Sampling       decode.Sampling  `json:"sampling"`
+	Seed           uint64           `json:"seed,string"`
+	Alternatives   int              `json:"alternatives"`
+	Lanes          []SnapshotLane   `json:"lanes"`
+	Map            *SnapshotMap     `json:"map,omitempty"`      // instead of lanes
+	Imported       bool             `json:"imported,omitempty"` // the run came in a file
+	Seal           *Seal            `json:"seal,omitempty"`     // of the server that decoded it
 }
 
 // SnapshotLane is a lane as it ended.
@@ -82,6 +85,7 @@ func freeze(spec *Spec, t *Transcript) *Snapshot {
 		Version: SnapshotVersion, Build: spec.Build,
 		Pair: spec.Pair, Aligned: spec.Aligned, Files: spec.Files,
 		Mode: spec.Mode, System: spec.System, History: spec.History, Prompt: spec.Prompt, PromptTokens: t.Prompt,
+		Contrast: spec.Contrast, Rendering: spec.Rendering, AlignedPrompts: t.AlignedPrompts,
 		Sampling: spec.Sampling, Seed: spec.Seed, Alternatives: spec.Alternatives,
 	}
 	if m := t.Map; m != nil {
@@ -115,6 +119,7 @@ func (s *Snapshot) Fork() Spec {
 	spec := Spec{
 		Pair: s.Pair, Aligned: slices.Clone(s.Aligned), System: s.System, Prompt: s.Prompt, Mode: s.Mode,
 		History: slices.Clone(s.History), Sampling: s.Sampling, Seed: s.Seed, Alternatives: s.Alternatives,
+		Contrast: s.Contrast, Rendering: s.Rendering,
 	}
 	if s.Map != nil {
 		mapped := s.Map.Map

@@ -29,6 +29,9 @@ type Spec struct {
 	Seed         uint64          `json:"seed,string"`
 	Alternatives int             `json:"alternatives"`
 
+	Contrast  *decode.Contrast `json:"contrast,omitempty"` // in place of the pair's own
+	Rendering decode.Rendering `json:"rendering,omitzero"` // of conversations; Start fills in the date
+
 	// What the log has beyond that: the bytes of each token, and sums over each lane in its end event.
 	Bytes  bool `json:"bytes,omitempty"`
 	Totals bool `json:"totals,omitempty"`
@@ -142,6 +145,8 @@ func (s *Spec) Request(run string, lanes []decode.Lane) decode.Request {
 		Seed:     s.Seed,
 		Trace:    decode.Trace{Alternatives: s.Alternatives, Bytes: s.Bytes},
 		Totals:   s.Totals,
+
+		Contrast: s.Contrast, Rendering: s.Rendering,
 	}
 }
 
@@ -174,6 +179,9 @@ func (s *Spec) continueFrom(parent *Spec, lane *Lane) error {
 		decode.Message{Role: "assistant", Content: lane.Text})
 	if s.System == "" {
 		s.System = parent.System
+	}
+	if s.Rendering.Date.IsZero() { // so that what was said so far is rendered as it was
+		s.Rendering.Date = parent.Rendering.Date
 	}
 	return nil
 }

@@ -80,6 +80,9 @@ func (h *Hub) resolve(ctx context.Context, owner string, spec *Spec) error {
 			return err
 		}
 	}
+	if spec.Mode == Chat {
+		spec.Rendering = spec.Rendering.At(h.config.Now())
+	}
 	return spec.Validate()
 }
 

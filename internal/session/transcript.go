@@ -10,10 +10,13 @@ import (
 // Transcript is what a run's log adds up to.
 type Transcript struct {
 	Prompt []decode.Token // the prompt as tokens; nil until it was read
-	Lanes  []Lane         // by number
-	Map    *Map           // instead of lanes, of a run that is a λ-map
-	Stats  []decode.Stats // one per decode request that has ended
-	Seq    int            // number of the last event added
+
+	AlignedPrompts [][]decode.Token // of aligned models, where one has another prompt than the reference; nil stands for the reference's
+
+	Lanes []Lane         // by number
+	Map   *Map           // instead of lanes, of a run that is a λ-map
+	Stats []decode.Stats // one per decode request that has ended
+	Seq   int            // number of the last event added
 }
 
 // Lane is the state of one lane.
@@ -127,7 +130,7 @@ func (t *Transcript) Apply(e decode.Event) {
 		return
 	case decode.EventStart:
 		if e.Prompt != nil && t.Prompt == nil {
-			t.Prompt = e.Prompt.Tokens
+			t.Prompt, t.AlignedPrompts = e.Prompt.Tokens, e.Prompt.Aligned
 		}
 		return
 	case decode.EventStats:

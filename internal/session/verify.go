@@ -65,7 +65,7 @@ func Verify(ctx context.Context, d Decoder, pairs Pairs, s *Snapshot) (Verdict, 
 		if err != nil {
 			return Verdict{}, err
 		}
-		if v := s.comparePrompt(again.Prompt); v.What != "" {
+		if v := s.comparePrompt(again); v.What != "" {
 			return v, nil
 		}
 		return compareMaps(s.Map.State(), again.Map), nil
@@ -85,7 +85,7 @@ func Verify(ctx context.Context, d Decoder, pairs Pairs, s *Snapshot) (Verdict, 
 		if err != nil {
 			return Verdict{}, err
 		}
-		if v := s.comparePrompt(again.Prompt); v.What != "" {
+		if v := s.comparePrompt(again); v.What != "" {
 			return v, nil
 		}
 		for i, place := range request.lanes {
@@ -253,12 +253,23 @@ func checkFiles(ctx context.Context, pairs Pairs, s *Snapshot) (Verdict, error) 
 }
 
 // comparePrompt compares the tokens that the models make of the prompt.
-func (s *Snapshot) comparePrompt(again []decode.Token) Verdict {
-	if slices.Equal(s.PromptTokens, again) {
+func (s *Snapshot) comparePrompt(again *Transcript) Verdict {
+	v := comparePrompts(s.PromptTokens, again.Prompt)
+	for i := 0; v.What == "" && i < max(len(s.AlignedPrompts), len(again.AlignedPrompts)); i++ {
+		if i >= len(s.AlignedPrompts) || i >= len(again.AlignedPrompts) {
+			return Verdict{What: DiffPrompt, Lane: -1, Index: -1, Stored: fmt.Sprint(len(s.AlignedPrompts), " prompts of aligned models"), Decoded: fmt.Sprint(len(again.AlignedPrompts))}
+		}
+		v = comparePrompts(s.AlignedPrompts[i], again.AlignedPrompts[i])
+	}
+	return v
+}
+
+func comparePrompts(stored, again []decode.Token) Verdict {
+	if slices.Equal(stored, again) {
 		return Verdict{}
 	}
 	v := Verdict{What: DiffPrompt, Lane: -1}
-	for v.Index < min(len(s.PromptTokens), len(again)) && s.PromptTokens[v.Index] == again[v.Index] {
+	for v.Index < min(len(stored), len(again)) && stored[v.Index] == again[v.Index] {
 		v.Index++
 	}
 	show := func(list []decode.Token) string {
@@ -267,7 +278,7 @@ func (s *Snapshot) comparePrompt(again []decode.Token) Verdict {
 		}
 		return fmt.Sprintf("token %d", list[v.Index])
 	}
-	v.Stored, v.Decoded = show(s.PromptTokens), show(again)
+	v.Stored, v.Decoded = show(stored), show(again)
 	return v
 }
 

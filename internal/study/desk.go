@@ -242,6 +242,7 @@ func (d *Desk) begin(ctx context.Context, s *Study, prompts []Prompt) error {
 	}
 	s.Experiment = s.ID
 	own := s.Setup.Experiment(prompts)
+	own.Rendering = own.Rendering.At(d.now())
 	return d.Store.BeginStudy(ctx, *s, &own, s.Setup.Outputs(prompts))
 }
 

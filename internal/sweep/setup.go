@@ -3,6 +3,7 @@ package sweep
 import (
 	"slices"
 
+	"realign/internal/decode"
 	"realign/internal/experiment"
 )
 
@@ -13,6 +14,9 @@ type Setup struct {
 	Aligned string  `json:"aligned"` // name of the aligned model, the pair's default resolved
 	Beta    float64 `json:"beta"`    // β₀ that it was trained with; 0 when nobody says
 	Judges  []Judge `json:"judges"`  // one per reward of the configuration, in its order
+
+	// Rendering is what conversations are rendered with: the date at which the sweep was started.
+	Rendering decode.Rendering `json:"rendering,omitzero"`
 
 	// Unweighted says that the sweep is about outputs that were decoded for something else, and of which no
 	// log-probabilities at the λ of Config.Evaluate were kept: nothing is reweighted.
@@ -25,7 +29,7 @@ func (s *Setup) Reweights() bool { return !s.Unweighted && s.Config.Reweights() 
 // Experiment is what the sweep has decoded, where it makes an experiment of its own.
 func (s *Setup) Experiment() experiment.Setup {
 	c := &s.Config
-	e := experiment.Setup{Pair: c.Pair, Aligned: s.Aligned, Sampling: c.Sampling, Seed: c.Seed, Prompts: make([]experiment.Prompt, len(c.Prompts.Rows))}
+	e := experiment.Setup{Pair: c.Pair, Aligned: s.Aligned, Sampling: c.Sampling, Seed: c.Seed, Rendering: s.Rendering, Prompts: make([]experiment.Prompt, len(c.Prompts.Rows))}
 	for i := range c.Prompts.Rows {
 		e.Prompts[i] = experiment.Prompt{Prompt: c.Prompt(i), Category: c.Prompts.Rows[i].Category}
 	}

@@ -40,7 +40,12 @@ type Options struct {
 	EndLogit  float64       // added to the end token's logit; negative makes texts long
 	Delay     time.Duration // of every pass, for tests of streaming
 	Spaced    bool          // letters are spelled with a space before them, as SentencePiece spells words
+	Deep      bool          // logits depend on all tokens before, not on the last two
 	Forbidden float64       // share of tokens, never the first two letters or the end, that a model gives −∞ after two others; default 0
+
+	Contrasts map[string]decode.Contrast // aligned models that are the reference with another prompt
+	Untuned   map[string]string          // names of the untuned models of aligned ones that are proxies
+	Sizes     map[string]int             // tokens of models that have fewer than the pair's vocabulary; "reference" is one
 }
 
 // Pair is a decode.Pair over tables. It may be handed to one engine.
@@ -70,15 +75,15 @@ func New(o Options) *Pair {
 		o.Aligned = []string{"warm", "terse"}
 	}
 	p := &Pair{options: o, aligned: map[string]*Model{}}
-	p.reference = p.model(0)
+	p.reference = p.model(0, p.size("reference"))
 	return p
 }
 
-func (p *Pair) model(index uint64) *Model {
-	o, n := p.options, p.Size()
+func (p *Pair) model(index uint64, n int) *Model {
+	o := p.options
 	m := &Model{
 		limits: decode.Limits{Vocab: n, Train: o.Context, Cells: o.Cells, Batch: o.Batch, Sequences: o.Sequences, Forgets: true},
-		delay:  o.Delay, table: make([][]float32, n*n), seqs: make([][]cell, o.Sequences),
+		delay:  o.Delay, deep: o.Deep, table: make([][]float32, n*n), seqs: make([][]cell, o.Sequences),
 	}
 	random := rand.New(rand.NewPCG(o.Seed, index))
 	for i := range m.table {
@@ -121,12 +126,12 @@ func (p *Pair) AlignedNames() []string { return slices.Clone(p.options.Aligned) 
 func (p *Pair) Aligned(name string) (decode.Model, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := slices.Index(p.options.Aligned, name)
+	i := slices.Index(p.names(), name)
 	if i < 0 {
 		return nil, fault.New(fault.NotFound, "no aligned model is called %q", name)
 	}
 	if p.aligned[name] == nil {
-		p.aligned[name] = p.model(uint64(i + 1))
+		p.aligned[name] = p.model(p.table(name, i), p.size(name))
 	}
 	return p.aligned[name], nil
 }
@@ -212,6 +217,7 @@ func (p *Pair) End(t decode.Token) bool { return t == End }
 type Model struct {
 	limits decode.Limits
 	table  [][]float32
+	deep   bool
 	delay  time.Duration
 	seqs   [][]cell
 	next   int // id of the next new cell
@@ -252,6 +258,9 @@ func (m *Model) Forward(rows []decode.Row) error {
 		if r.Pos != len(m.seqs[r.Seq]) {
 			return fmt.Errorf("position %d does not continue sequence %d of length %d", r.Pos, r.Seq, len(m.seqs[r.Seq]))
 		}
+		if r.Token < 0 || int(r.Token) >= m.limits.Vocab {
+			return fmt.Errorf("token %d of %d", r.Token, m.limits.Vocab)
+		}
 		if r.Pos >= m.limits.Train {
 			return fmt.Errorf("position %d is outside the context of %d", r.Pos, m.limits.Train)
 		}
@@ -279,7 +288,11 @@ func (m *Model) Logits(i int) []float32 {
 		panic("decodetest: logits of a row that did not want them")
 	}
 	seq := m.seqs[r.Seq]
-	row := m.Next(seq[max(r.Pos-1, 0)].token, seq[r.Pos].token)
+	history := make([]decode.Token, r.Pos+1)
+	for i := range history {
+		history[i] = seq[i].token
+	}
+	row := m.After(history)
 	if m.passes == m.NaNAt {
 		row = slices.Clone(row)
 		row[len(row)-1] = float32(math.NaN())

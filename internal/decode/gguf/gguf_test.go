@@ -157,11 +157,12 @@ func TestCompatible(t *testing.T) {
 		"merge": {func(f *gguftest.File) { list(f, "tokenizer.ggml.merges")[3] = "n i" }, []string{"merge 3", `"n i"`, `"i n"`}},
 		"pre":   {func(f *gguftest.File) { f.Set("tokenizer.ggml.pre", "qwen2") }, []string{"tokenizer.ggml.pre", "qwen2", "smollm"}},
 		"larger": {func(f *gguftest.File) {
-			f.Set("tokenizer.ggml.tokens", append(list(f, "tokenizer.ggml.tokens"), "more"))
-		}, []string{"276 tokens", "token 275", `"more"`}},
+			f.Set("tokenizer.ggml.tokens", append(list(f, "tokenizer.ggml.tokens"), "Ġin"))
+			f.Set("tokenizer.ggml.merges", append(list(f, "tokenizer.ggml.merges"), "Ġ in"))
+		}, []string{"276 tokens", "token 275", `"Ġin"`}},
 		"smaller": {func(f *gguftest.File) {
-			f.Set("tokenizer.ggml.tokens", list(f, "tokenizer.ggml.tokens")[:200])
-		}, []string{"200 tokens", "token 200"}},
+			f.Set("tokenizer.ggml.tokens", list(f, "tokenizer.ggml.tokens")[:270])
+		}, []string{"270 tokens", "token 270"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := gguftest.Model(2)
@@ -196,6 +197,7 @@ func TestNotes(t *testing.T) {
 		"template":    {func(f *gguftest.File) { f.Set("tokenizer.chat_template", "x") }, "chat template"},
 		"no template": {func(f *gguftest.File) { f.Remove("tokenizer.chat_template") }, "only the reference has a chat template"},
 		"context":     {func(f *gguftest.File) { f.Set("llama.context_length", uint32(1024)) }, "1024 tokens"},
+		"padded":      {func(f *gguftest.File) { f.AddToken("[PAD275]", 5) }, "what is mixed is the 275 that both have"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := gguftest.Model(2)

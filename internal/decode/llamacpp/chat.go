@@ -15,6 +15,11 @@ import (
 // is replaced by one that occurs nowhere else while the template is rendered and special tokens are
 // looked for, and put back before the text around it is tokenised.
 func (v *vocabulary) EncodeChat(messages []decode.Message) ([]decode.Token, error) {
+	return v.EncodeRendered(messages, decode.Rendering{})
+}
+
+// EncodeRendered is EncodeChat with a date and variables for the template.
+func (v *vocabulary) EncodeRendered(messages []decode.Message, with decode.Rendering) ([]decode.Token, error) {
 	if v.chat == nil {
 		return nil, fault.New(fault.Invalid, "the model has no chat template: use a plain text to complete")
 	}
@@ -26,8 +31,14 @@ func (v *vocabulary) EncodeChat(messages []decode.Message) ([]decode.Token, erro
 			return nil, fault.Field("messages", "message %d has role %q, not system, user or assistant", i+1, m.Role)
 		}
 	}
+	for name, value := range with.Variables {
+		text, _ := value.(string)
+		if i := slices.IndexFunc(v.special, func(s special) bool { return s.text != "" && strings.Contains(text, s.text) }); i >= 0 {
+			return nil, fault.Field("variables", "%s has %q, which is a token of the model's own", name, v.special[i].text)
+		}
+	}
 	disguise := newDisguise(v.special, messages)
-	text, err := v.chat.render(disguise.wear(messages))
+	text, err := v.chat.render(disguise.wear(messages), with)
 	if err != nil {
 		return nil, err
 	}

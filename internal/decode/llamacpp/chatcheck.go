@@ -28,14 +28,16 @@ func (v *vocabulary) CheckChat() (notes []string, err error) {
 		return []string{"there is no chat template: prompts are texts to be completed"}, nil
 	}
 	var broken *template.Broken
-	if _, err := v.chat.run(probes[0]); errors.As(err, &broken) {
+	if v.chat.known {
+		notes = append(notes, fmt.Sprintf("the template is llama.cpp's %q, in place of the model's", v.chat.source))
+	} else if _, err := v.chat.run(probes[0], decode.Rendering{}); errors.As(err, &broken) {
 		notes = append(notes, fmt.Sprintf("the template cannot be run (%v): the well-known layout that it looks like is used, without what else the template adds", broken))
 	} else if err != nil {
 		return nil, err
 	}
 	seen := map[string]bool{}
 	for _, messages := range probes {
-		text, err := v.chat.render(messages)
+		text, err := v.chat.render(messages, decode.Rendering{})
 		if err != nil {
 			return nil, err
 		}
@@ -52,7 +54,7 @@ func (v *vocabulary) CheckChat() (notes []string, err error) {
 			}
 		}
 	}
-	if _, err := v.chat.render(withSystem); err != nil {
+	if _, err := v.chat.render(withSystem, decode.Rendering{}); err != nil {
 		notes = append(notes, fmt.Sprintf("a system message is refused: %v", err))
 	}
 	return notes, nil

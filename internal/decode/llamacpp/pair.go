@@ -24,12 +24,23 @@ type Spec struct {
 	Aligned   []Aligned // in the manifest's order
 	Options   Options
 
+	// Contrasts are the aligned models without a path: the reference with another prompt. Untuned are the untuned models of
+	// those that are proxies, by the aligned model's name.
+	Contrasts map[string]decode.Contrast
+	Untuned   map[string]Aligned
+
+	// Template, where it is set, is used in place of the models' chat templates; Variables are what the template is told
+	// beside a conversation, unless a request tells other values.
+	Template  Template
+	Variables map[string]any
+
 	// Progress, when set, is told how far loading is: what is loaded and a fraction from 0 to 1. It is
 	// called by the goroutine that called Open or Aligned.
 	Progress func(label string, fraction float64)
 }
 
-// Aligned is one aligned model: a GGUF model of its own, or a LoRA adapter for the reference's weights.
+// Aligned is one aligned model: a GGUF model of its own, a LoRA adapter for the reference's weights, or, without a path, the reference
+// with another prompt.
 type Aligned struct {
 	Name string
 	Path string
@@ -143,12 +154,12 @@ type Pair struct {
 
 // aligned is an aligned model, opened on first use.
 type aligned struct {
-	path      string
-	head      *gguf.File
-	isAdapter bool
-	weights   *weights // its own, or nil
-	adapter   *adapter // or nil
-	model     *Model   // nil until it is used
+	path      string     // "" for the reference with another prompt
+	head      *gguf.File // nil without a path
+	isAdapter bool       // it uses the reference's weights
+	weights   *weights   // its own, or nil
+	adapter   *adapter   // or nil
+	model     *Model     // nil until it is used
 }
 
 var _ decode.Pair = (*Pair)(nil)
@@ -191,7 +202,11 @@ func Open(spec Spec) (*Pair, error) {
 		p.place(p.shared())
 	}
 	p.place(measured(p.plan.Models[0].Placement, p.weights))
-	p.vocabulary = newVocabulary(p.weights, template)
+	if p.vocabulary, err = p.newVocabulary(template); err != nil {
+		p.reference.Close()
+		p.weights.Close()
+		return nil, err
+	}
 	for _, a := range p.aligned { // a lane ends where any of its models would end
 		if !a.isAdapter {
 			for _, token := range a.head.Ends() {
@@ -263,17 +278,24 @@ func (p *Pair) check() (template string, err error) {
 		if _, twice := p.aligned[a.Name]; twice || a.Name == "" {
 			return "", fault.New(fault.Invalid, "aligned model name %q is empty or there twice", a.Name)
 		}
-		file, err := gguf.Open(a.Path)
+		if a.Path == "" {
+			if c := p.spec.Contrasts[a.Name]; c.Validate("contrast") != nil {
+				return "", fault.New(fault.Invalid, "aligned model %q has neither a file nor a prompt of its own", a.Name)
+			}
+			p.names = append(p.names, a.Name)
+			p.aligned[a.Name] = &aligned{isAdapter: true}
+			continue
+		}
+		file, err := p.fits(a.Path)
 		if err != nil {
 			return "", err
 		}
-		if file.IsAdapter() {
-			err = gguf.CheckAdapter(reference, file)
-		} else if err = file.CheckModel(); err == nil {
-			err = gguf.Compatible(reference, file)
-		}
-		if err != nil {
-			return "", err
+		if u, ok := p.spec.Untuned[a.Name]; ok {
+			untuned, err := p.fits(u.Path)
+			if err != nil {
+				return "", err
+			}
+			p.aligned[u.Name] = &aligned{path: u.Path, head: untuned, isAdapter: untuned.IsAdapter()}
 		}
 		if template == "" {
 			template = file.ChatTemplate()
@@ -346,8 +368,10 @@ func (p *Pair) open(name string, a *aligned) error {
 	if err != nil {
 		return err
 	}
-	if a.adapter, err = loadAdapter(base, a.path); err != nil {
-		return err
+	if a.path != "" {
+		if a.adapter, err = loadAdapter(base, a.path); err != nil {
+			return err
+		}
 	}
 	if p.spec.Progress != nil {
 		p.spec.Progress("aligned model "+name, 1)

@@ -9,6 +9,7 @@ import "C"
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 	"unsafe"
 
@@ -24,6 +25,9 @@ type chat struct {
 	source   string
 	renderer *template.Renderer
 	now      func() time.Time
+
+	known     bool           // source is the name of one of llama.cpp's templates
+	variables map[string]any // of the pair
 }
 
 // newChat is nil when there is no template.
@@ -42,8 +46,11 @@ func (c *chat) Close() {
 }
 
 // render writes the conversation and the opening of an assistant's turn.
-func (c *chat) render(messages []decode.Message) (string, error) {
-	text, err := c.run(messages)
+func (c *chat) render(messages []decode.Message, with decode.Rendering) (string, error) {
+	if c.known {
+		return c.wellKnown(messages, unrunnable)
+	}
+	text, err := c.run(messages, with)
 	var broken *template.Broken
 	if errors.As(err, &broken) {
 		return c.wellKnown(messages, broken)
@@ -52,8 +59,14 @@ func (c *chat) render(messages []decode.Message) (string, error) {
 }
 
 // run renders with the template itself.
-func (c *chat) run(messages []decode.Message) (string, error) {
-	return c.renderer.Render(context.Background(), messages, c.now())
+func (c *chat) run(messages []decode.Message, with decode.Rendering) (string, error) {
+	with = with.At(c.now())
+	if len(c.variables) > 0 {
+		all := maps.Clone(c.variables)
+		maps.Copy(all, with.Variables)
+		with.Variables = all
+	}
+	return c.renderer.Render(context.Background(), messages, with)
 }
 
 // wellKnown renders with llama.cpp's own idea of the template, after problem kept it from being run.

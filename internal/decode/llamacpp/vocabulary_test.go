@@ -216,7 +216,7 @@ func TestTemplates(t *testing.T) {
 		c := newChat(source, "<s>", "</s>")
 		defer c.Close()
 		c.now = func() time.Time { return time.Date(2024, 7, 6, 15, 4, 5, 0, time.UTC) }
-		return c.render(messages)
+		return c.render(messages, decode.Rendering{})
 	}
 	if got, err := render("{{ bos_token }}{{ messages[0].content }} {{ strftime_now('%Y') }}"); err != nil || got != "<s>hi 2024" {
 		t.Errorf("rendered %q, %v", got, err)

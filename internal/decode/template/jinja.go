@@ -3,6 +3,8 @@ package template
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"strings"
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
@@ -88,7 +90,8 @@ func render(jinja *exec.Template, q question) (a answer) {
 	}
 	var text output
 	err := guard(func() error {
-		return jinja.Execute(&text, exec.NewContext(map[string]any{
+		all := variables(q.Variables)
+		maps.Copy(all, map[string]any{
 			"messages":              list,
 			"add_generation_prompt": true,
 			"bos_token":             q.Template.Start,
@@ -100,8 +103,9 @@ func render(jinja *exec.Template, q question) (a answer) {
 				}
 				return "", errors.New(reason)
 			},
-			"strftime_now": func(layout string) string { return strftime(q.Now, layout) },
-		}))
+			"strftime_now": func(layout string) string { return strftime(fixed(q.Now), layout) },
+		})
+		return jinja.Execute(&text, exec.NewContext(all))
 	})
 	if err != nil {
 		if a.Refusal == "" {
@@ -110,6 +114,18 @@ func render(jinja *exec.Template, q question) (a answer) {
 		return a
 	}
 	return answer{Text: text.b.String()}
+}
+
+// variables are those of a question, as templates know them: JSON has one kind of number, and templates tell whole ones apart.
+func variables(given map[string]any) map[string]any {
+	all := make(map[string]any, len(given)+8)
+	for name, value := range given {
+		if x, ok := value.(float64); ok && x == math.Trunc(x) && math.Abs(x) < 1<<53 {
+			value = int(x)
+		}
+		all[name] = value
+	}
+	return all
 }
 
 // output is what a template writes, up to maxOutput.

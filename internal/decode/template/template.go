@@ -42,9 +42,10 @@ func limited(t Template, time time.Duration) *Renderer {
 
 // question is what a rendering depends on.
 type question struct {
-	Template Template
-	Messages []decode.Message
-	Now      time.Time // with the zone that the template's clock is in
+	Template  Template
+	Messages  []decode.Message
+	Now       time.Time      // with the zone that the template's clock is in
+	Variables map[string]any // beside the conversation
 }
 
 // answer is a rendering, or why there is none.
@@ -60,15 +61,15 @@ type Broken struct{ Why string }
 
 func (b *Broken) Error() string { return b.Why }
 
-// Render writes the messages and the opening of an assistant's turn, as it is now. The error is a *Broken for a template
+// Render writes the messages and the opening of an assistant's turn, as it is at the rendering's date. The error is a *Broken for a template
 // that cannot be run, Invalid with the field messages for messages that the template refuses, and Invalid for one that
 // breaks a limit.
-func (r *Renderer) Render(ctx context.Context, messages []decode.Message, now time.Time) (string, error) {
+func (r *Renderer) Render(ctx context.Context, messages []decode.Message, with decode.Rendering) (string, error) {
 	if len(r.template.Source) > maxSource {
 		return "", fault.New(fault.Invalid, "the model's chat template is %d bytes long, the limit is %d", len(r.template.Source), maxSource)
 	}
 	var a answer
-	if err := r.process.Call(ctx, question{r.template, messages, now}, &a); err != nil {
+	if err := r.process.Call(ctx, question{r.template, messages, fixed(with.Date), with.Variables}, &a); err != nil {
 		return "", err
 	}
 	switch {
@@ -82,6 +83,14 @@ func (r *Renderer) Render(ctx context.Context, messages []decode.Message, now ti
 
 // Close ends the process that renders, if there is one.
 func (r *Renderer) Close() error { return r.process.Close() }
+
+// fixed is a time in a zone that is nothing but its offset, so that a template writes the same wherever it is run.
+func fixed(t time.Time) time.Time {
+	if _, offset := t.Zone(); offset != 0 {
+		return t.In(time.FixedZone("", offset))
+	}
+	return t.UTC()
+}
 
 // strftime formats a time as C's function of that name does, for the directives that templates use.
 func strftime(t time.Time, layout string) string {

@@ -15,7 +15,7 @@ import (
 
 var (
 	hello = []decode.Message{{Role: "user", Content: "hi"}}
-	noon  = time.Date(2024, 7, 6, 15, 4, 5, 0, time.UTC)
+	noon  = decode.Rendering{Date: time.Date(2024, 7, 6, 15, 4, 5, 0, time.UTC)}
 )
 
 // renderer is closed when the test ends.
@@ -149,6 +149,6 @@ func FuzzRender(f *testing.F) {
 		if err != nil || strings.ContainsAny(source, "*+~") || strings.Contains(source, "macro") || strings.Contains(source, "loop") {
 			return // what may take long is for the sandbox
 		}
-		_ = render(jinja, question{Template{source, "<s>", "</s>"}, hello, noon})
+		_ = render(jinja, question{Template{source, "<s>", "</s>"}, hello, noon.Date, nil})
 	})
 }

@@ -1,5 +1,7 @@
 package gguftest
 
+import "slices"
+
 // Tokens of the vocabulary that tests name.
 const (
 	EndOfText    = 0 // <|endoftext|>
@@ -48,4 +50,21 @@ func byteRune(b int) rune {
 		}
 	}
 	return rune(0x100 + n)
+}
+
+// AddToken adds a token to a model's vocabulary, of a type of the format, with the embedding of another.
+func (f *File) AddToken(text string, kind int32) {
+	f.Set("tokenizer.ggml.tokens", append(slices.Clone(f.Get("tokenizer.ggml.tokens").([]string)), text))
+	f.Set("tokenizer.ggml.token_type", append(slices.Clone(f.Get("tokenizer.ggml.token_type").([]int32)), kind))
+	f.Set("llama.vocab_size", uint32(len(f.Get("tokenizer.ggml.tokens").([]string))))
+	for i := range f.Tensors {
+		if t := &f.Tensors[i]; t.Name == "token_embd.weight" || t.Name == "output.weight" {
+			width := t.Shape[0]
+			t.Shape = []uint64{width, t.Shape[1] + 1}
+			t.Values = slices.Clone(t.Values)
+			for _, x := range t.Values[7*width : 8*width] {
+				t.Values = append(t.Values, 4*x) // far from 0, so that it is very probable after some texts
+			}
+		}
+	}
 }

@@ -1,0 +1,105 @@
+//go:build cgo && !nollama
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"realign/internal/decode/gguf/gguftest"
+	"realign/internal/pair"
+)
+
+// real runs the program with llama.cpp.
+func withLlama(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, bad bytes.Buffer
+	code = Run(context.Background(), args, host{stdin: strings.NewReader(""), stdout: &out, stderr: &bad, open: openModels, gpu: gpus(), engine: engineVersion, kernel: kernel()})
+	return code, out.String(), bad.String()
+}
+
+// One model with two prompts is added, shown, checked and decoded; at λ = 1 it says what it says with that system prompt.
+func TestContrastCommands(t *testing.T) {
+	model, data := gguftest.Model(1).Write(t, "m.gguf"), t.TempDir()
+	more := []string{"--models", t.TempDir(), "--data", data}
+	do := func(want int, args ...string) string {
+		t.Helper()
+		code, out, bad := withLlama(t, append(args, more...)...)
+		if code != want {
+			t.Fatalf("%v: code %d, %s%s", args, code, out, bad)
+		}
+		return out + bad
+	}
+	do(0, "pairs", "add", "two", "--reference", model, "--contrast-system", "the hen")
+	p, err := pair.Load(filepath.Join(data, "pairs", "two"))
+	if err != nil || p.Aligned[0].Name != "system" || p.Aligned[0].Contrast.System != "the hen" {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if out := do(0, "pairs", "show", "two"); !strings.Contains(out, "system prompt") || !strings.Contains(out, "the hen") {
+		t.Error(out)
+	}
+	out := do(0, "pairs", "check", "two", "--prompt", "hi")
+	for _, want := range []string{"load system: ok", "prompt of reference", "prompt of system", "<|im_start|>system\nthe hen<|im_end|>"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in %s", want, out)
+		}
+	}
+	tokens := func(args ...string) (ids []int) {
+		t.Helper()
+		for line := range strings.Lines(do(0, append([]string{"decode", "--json", "--no-trace", "--seed=5", "--max-tokens=12", "--prompt=the man"}, args...)...)) {
+			var e struct {
+				Type string
+				ID   int
+			}
+			if json.Unmarshal([]byte(line), &e) == nil && e.Type == "token" {
+				ids = append(ids, e.ID)
+			}
+		}
+		return ids
+	}
+	with := tokens("--pair=two", "--lambda=0", "--system=the hen")
+	for _, args := range [][]string{{"--pair=two", "--lambda=1"}, {"--model=" + model, "--contrast-system=the hen", "--lambda=1"}, {"--pair=two", "--lambda=1", "--plain"}} {
+		if got := tokens(args...); len(got) == 0 || !slices.Equal(got, with) {
+			t.Errorf("%v says %v, with the prompt it is %v", args, got, with)
+		}
+	}
+	if got := tokens("--pair=two", "--lambda=1", "--contrast-context=the hen"); slices.Equal(got, with) {
+		t.Error("another contrast changes nothing")
+	}
+	for args, want := range map[string]string{
+		"--model=" + model: "--contrast-system", "--model=" + model + " --contrast-system=a --contrast-context=b": "either",
+		"--model=" + model + " --contrast-system=a --text": "no system prompt", "--pair=two --template-var=messages=1": "template-var",
+	} {
+		if out := do(2, append([]string{"decode", "--prompt=x"}, strings.Fields(args)...)...); !strings.Contains(out, want) {
+			t.Errorf("%s: %s", args, out)
+		}
+	}
+}
+
+// Three models are one pair with one λ.
+func TestProxyCommands(t *testing.T) {
+	data := t.TempDir()
+	var files []string
+	for i, name := range []string{"large", "tuned", "untuned"} {
+		files = append(files, gguftest.Model(uint64(i+1)).Write(t, name+".gguf"))
+	}
+	more := []string{"--models", t.TempDir(), "--data", data}
+	code, out, bad := withLlama(t, append([]string{"pairs", "add", "three", "--reference", files[0], "--aligned", "small=" + files[1] + ",untuned=" + files[2]}, more...)...)
+	if code != 0 {
+		t.Fatal(out, bad)
+	}
+	if code, out, bad = withLlama(t, append([]string{"pairs", "check", "three"}, more...)...); code != 0 || !strings.Contains(out, "load small/untuned: ok") {
+		t.Error(out, bad)
+	}
+	if code, out, bad = withLlama(t, append([]string{"pairs", "show", "three"}, more...)...); code != 0 || !strings.Contains(out, "proxy") {
+		t.Error(out, bad)
+	}
+	if code, out, bad = withLlama(t, append([]string{"map", "--pair=three", "--prompt=the man", "--max-tokens=5"}, more...)...); code != 0 || !strings.Contains(out, "continuations") {
+		t.Error(out, bad)
+	}
+}
