@@ -492,20 +492,20 @@ func (e *Engine) step() {
 func (e *Engine) forward() {
 	var wait sync.WaitGroup
 	passes := 0
-	measure := e.divide()
+	planned := e.passes()
+	measure := e.divide(len(planned))
 	began := e.config.Now()
-	for _, s := range e.slots {
-		if len(s.rows) == 0 {
-			continue
+	for _, slots := range planned {
+		for _, s := range slots {
+			e.counters.Rows[s.name] += int64(len(s.rows))
+			e.counters.Passes[s.name]++
 		}
-		e.counters.Rows[s.name] += int64(len(s.rows))
-		e.counters.Passes[s.name]++
 		if e.config.Serial {
-			s.pass(e.config.Kernel, e.vocab)
+			e.pass(slots)
 			continue
 		}
 		passes++
-		wait.Go(func() { s.pass(e.config.Kernel, e.vocab); e.passed <- struct{}{} })
+		wait.Go(func() { e.pass(slots); e.passed <- struct{}{} })
 	}
 	for passes > 0 {
 		select {

@@ -352,7 +352,7 @@ func (e *Engine) duplicate(b *branch) *branch {
 		d.have[m] = s.model.Copy(d.seq, b.seq, b.have[m])
 		d.heard[m] = slices.Clone(b.heard[m])
 	}
-	d.said.load(d)
+	d.said.load(e, d)
 	e.branches = append(e.branches, d)
 	return d
 }

@@ -38,9 +38,13 @@ type said struct {
 // pass decodes the planned rows and sums up the traced ones: work that runs for all models at the same
 // time.
 func (s *slot) pass(k Kernel, vocab Vocabulary) {
-	if s.err = s.model.Forward(s.rows); s.err != nil {
-		return
+	if s.err = s.model.Forward(s.rows); s.err == nil {
+		s.sum(k, vocab)
 	}
+}
+
+// sum sums up what the traced rows of the last pass say.
+func (s *slot) sum(k Kernel, vocab Vocabulary) {
 	for i := range s.said {
 		r := &s.said[i]
 		if !r.traced {

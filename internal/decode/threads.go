@@ -8,7 +8,7 @@ import (
 // threads is what is known of passes, by what runs at the same time: on how many threads that is fastest depends on it.
 type threads map[load]widths
 
-// load is what runs in a step: so many models, and how often their rows together can be halved.
+// load is what runs in a step: so many passes, and how often their rows together can be halved.
 type load struct{ models, rows int }
 
 // widths are the seconds for a row when each model has the threads that it was opened with, and when the models share
@@ -21,16 +21,13 @@ func (w widths) wide(step int) bool {
 	return w.all.unsure(step) || !w.own.unsure(step) && w.all.seconds < w.own.seconds
 }
 
-// divide gives each model that runs in this step its share of the processors where that is faster, and otherwise the
-// threads that it was opened with. It returns a function that takes the time of the passes.
-func (e *Engine) divide() (measure func(seconds float64)) {
-	var l load
+// divide gives each of this step's passes its share of the processors where that is faster, and otherwise the
+// threads that its model was opened with. It returns a function that takes the time of the passes.
+func (e *Engine) divide(passes int) (measure func(seconds float64)) {
+	l := load{models: passes}
 	rows := 0
 	for _, s := range e.slots {
-		if n := len(s.rows); n > 0 {
-			l.models++
-			rows += n
-		}
+		rows += len(s.rows)
 	}
 	l.rows = bits.Len(uint(rows))
 	share := runtime.GOMAXPROCS(0) / max(1, l.models)

@@ -1,4 +1,5 @@
 #include "bridge.h"
+#include "strengths.h"
 
 #include <stdlib.h>
 #ifdef __GLIBC__
@@ -150,6 +151,11 @@ realign_context *realign_open(struct llama_model *model, realign_options options
 	params.kv_unified = true; // the only kind of cache in which sequences share cells
 	params.embeddings = false;
 	params.no_perf = true;
+	if (options.strengths != NULL) {
+		params.cb_eval = realign_strengths_visit;
+		params.cb_eval_user_data = options.strengths;
+		params.op_offload = false; // where weights are copied to a device for one product, whose they are is lost
+	}
 
 	realign_context *c = calloc(1, sizeof *c);
 	if (c == NULL) {

@@ -12,6 +12,9 @@
 extern "C" {
 #endif
 
+// The strengths of adapters in the rows of a pass: see strengths.h.
+typedef struct realign_strengths realign_strengths;
+
 typedef struct {
 	uint32_t cells;
 	uint32_t batch;
@@ -19,6 +22,7 @@ typedef struct {
 	int32_t threads;
 	bool float32_cache;
 	bool flash;
+	realign_strengths *strengths; // or NULL: an adapter has one strength for all rows
 } realign_options;
 
 // A GPU. The texts belong to its backend.

@@ -29,11 +29,16 @@ type Model struct {
 	rows     int // in the last pass
 	threads  int // as opened
 	active   int // of the next pass
+
+	scaled *strengths // of the rows, or nil
 }
 
 var _ decode.Model = (*Model)(nil)
 
-func newModel(w *weights, a *adapter, o Options) (*Model, error) {
+func newModel(w *weights, a *adapter, o Options) (*Model, error) { return newContext(w, a, nil, o) }
+
+// newContext makes a context in which an adapter, if any, has one strength, or each row has strengths of its own.
+func newContext(w *weights, a *adapter, s *strengths, o Options) (*Model, error) {
 	loading.Lock()
 	defer loading.Unlock()
 	log.forget()
@@ -44,6 +49,7 @@ func newModel(w *weights, a *adapter, o Options) (*Model, error) {
 		threads:       C.int32_t(o.Threads),
 		float32_cache: C.bool(o.Float32Cache),
 		flash:         C.bool(!o.NoFlash && !o.Float32Cache), // llama.cpp's fused kernels round keys and values to half precision
+		strengths:     s.c(),
 	})
 	if c == nil {
 		return nil, fault.New(fault.Unavailable, "a context of %d cells cannot be made%s", o.Cells, log.reason())
@@ -64,6 +70,7 @@ func newModel(w *weights, a *adapter, o Options) (*Model, error) {
 		threads:  o.Threads,
 		active:   o.Threads,
 		c:        c,
+		scaled:   s,
 		length:   make([]int, o.Sequences),
 		token:    unsafe.Slice(c.token, o.Batch),
 		position: unsafe.Slice(c.position, o.Batch),
@@ -105,6 +112,9 @@ func (m *Model) Forward(rows []decode.Row) error {
 	}
 	var result C.int32_t
 	pass := func() { result = C.realign_forward(m.c, C.int32_t(len(rows))) }
+	if m.scaled != nil {
+		pass = func() { result = m.scaled.forward(m.c, len(rows)) }
+	}
 	if m.active > 1 {
 		call(m.active, pass)
 	} else {
@@ -114,6 +124,8 @@ func (m *Model) Forward(rows []decode.Row) error {
 	case 0:
 		m.rows = len(rows)
 		return nil
+	case unscaled:
+		return fault.New(fault.Internal, "an adapter has products whose columns are not the rows of a pass: this model cannot be decoded in one pass with its adapters; use --one-pass off")
 	case 1:
 		m.unwind(rows)
 		return fault.New(fault.Busy, "the cache of %d tokens has no room for %d more", m.limits.Cells, len(rows))

@@ -61,6 +61,8 @@ type Options struct {
 	Float32Cache bool
 
 	NoFlash bool // use the plain attention kernels even where a fused one exists
+
+	OnePass OnePass
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -113,6 +115,9 @@ const adapters = "adapters"
 // needs is those of the reference and of the first aligned model. All adapters count with the first, since a device that
 // holds its weights gets their contexts too.
 func (p *Pair) needs() []offload.Need {
+	if p.spec.Options.OnePass == OnePassOn && p.joined() > 0 {
+		return []offload.Need{p.jointNeed()}
+	}
 	o := p.spec.Options.context()
 	needs := []offload.Need{offload.Of("reference", p.head, o, 1)}
 	if len(p.names) == 0 {
@@ -138,7 +143,8 @@ type Pair struct {
 	spec       Spec
 	head       *gguf.File // of the reference
 	weights    *weights
-	reference  *Model
+	reference  decode.Model
+	joint      *joint // the context of the reference and adapters, where they have one; or nil
 	vocabulary *vocabulary
 	names      []string
 
@@ -154,12 +160,12 @@ type Pair struct {
 
 // aligned is an aligned model, opened on first use.
 type aligned struct {
-	path      string     // "" for the reference with another prompt
-	head      *gguf.File // nil without a path
-	isAdapter bool       // it uses the reference's weights
-	weights   *weights   // its own, or nil
-	adapter   *adapter   // or nil
-	model     *Model     // nil until it is used
+	path      string       // "" for the reference with another prompt
+	head      *gguf.File   // nil without a path
+	isAdapter bool         // it uses the reference's weights
+	weights   *weights     // its own, or nil
+	adapter   *adapter     // or nil
+	model     decode.Model // nil until it is used
 }
 
 var _ decode.Pair = (*Pair)(nil)
@@ -190,7 +196,8 @@ func Open(spec Spec) (*Pair, error) {
 		if p.weights, err = loadWeights(spec.Reference, on, p.progress("reference model")); err != nil {
 			return err
 		}
-		if p.reference, err = newModel(p.weights, nil, spec.Options); err != nil {
+		if err = p.openReference(); err != nil {
+			p.closeAdapters()
 			p.weights.Close()
 		}
 		return err
@@ -198,7 +205,7 @@ func Open(spec Spec) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(p.plan.Models) > 1 && p.plan.Models[1].Model == adapters && p.shares(p.plan.Models[1]) {
+	if p.joint != nil || len(p.plan.Models) > 1 && p.plan.Models[1].Model == adapters && p.shares(p.plan.Models[1]) {
 		p.place(p.shared())
 	}
 	p.place(measured(p.plan.Models[0].Placement, p.weights))
@@ -354,10 +361,13 @@ func (p *Pair) open(name string, a *aligned) error {
 			if a.weights, err = loadWeights(a.path, on, p.progress("aligned model "+name)); err != nil {
 				return err
 			}
-			if a.model, err = newModel(a.weights, nil, p.spec.Options); err != nil {
+			m, err := newModel(a.weights, nil, p.spec.Options)
+			if err != nil {
 				a.Close()
+				return err
 			}
-			return err
+			a.model = m
+			return nil
 		})
 		if err == nil {
 			p.place(measured(on.Placement, a.weights))
@@ -368,16 +378,32 @@ func (p *Pair) open(name string, a *aligned) error {
 	if err != nil {
 		return err
 	}
-	if a.path != "" {
-		if a.adapter, err = loadAdapter(base, a.path); err != nil {
-			return err
-		}
+	if err = p.loadAdapter(base, a); err != nil {
+		return err
 	}
 	if p.spec.Progress != nil {
 		p.spec.Progress("aligned model "+name, 1)
 	}
-	a.model, err = newModel(base, a.adapter, p.spec.Options)
+	a.model, err = p.openAdapted(base, a.adapter)
 	return err
+}
+
+// loadAdapter loads an adapter's file for some weights, unless it is loaded or the aligned model is the reference with another prompt.
+func (p *Pair) loadAdapter(base *weights, a *aligned) (err error) {
+	if a.adapter == nil && a.path != "" {
+		a.adapter, err = loadAdapter(base, a.path)
+	}
+	return err
+}
+
+// closeAdapters frees adapters that no model uses.
+func (p *Pair) closeAdapters() {
+	for _, a := range p.aligned {
+		if a.adapter != nil && a.model == nil {
+			a.adapter.Close()
+			a.adapter = nil
+		}
+	}
 }
 
 // planned is where an aligned model with weights of its own goes; p.loading is held.
@@ -442,6 +468,9 @@ func (p *Pair) Close() error {
 		return nil
 	}
 	p.closed = true
+	if p.joint != nil {
+		p.joint.Close()
+	}
 	for _, a := range p.aligned {
 		a.Close()
 	}

@@ -1,0 +1,234 @@
+// ggml asks an evaluation callback about every node of a graph before it computes any of them, if the callback wants to see
+// none computed. While it asks, the graph is complete and has its memory, so a node may still be made another one of the
+// same shape: GGML_OP_SCALE, by one number, becomes GGML_OP_MUL, by a number for each column. So nothing stops in between,
+// and a pass is one call of its backend as ever.
+#include "strengths.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <tuple>
+#include <unordered_map>
+#include <vector>
+
+#include "ggml-backend.h"
+#include "ggml-cpp.h"
+
+// Of llama.cpp itself: which tensors an adapter has, and that a graph is to be built anew, is in no public header.
+#include "../src/llama-adapter.h"
+#include "../src/llama-context.h"
+#include "../src/llama-memory.h"
+
+namespace {
+
+// An adapter's product with one matrix.
+struct product {
+	int32_t adapter;
+	float scale; // at strength 1
+};
+
+// Factors of the columns of some products, in the memory of a device. ggml repeats their first dimension, which is as wide
+// as it is because the CPU multiplies runs of that length.
+struct factors {
+	ggml_context_ptr context;
+	ggml_backend_buffer_ptr buffer;
+	ggml_tensor *tensor = nullptr;
+	uint64_t pass = 0; // that it was filled for
+};
+
+// What factors depend on: adapter, scale, width, whether they are of the wanted rows only, dimension of the rows, memory.
+using factors_key = std::tuple<int32_t, float, int64_t, bool, int, ggml_backend_buffer_type_t>;
+
+struct adapter_state {
+	llama_adapter_lora *adapter;
+	std::vector<float> strengths; // by row
+	bool used = false;
+	int seen = 0;     // products in this pass
+	int expected = 0; // in every pass; 0 before the first
+};
+
+// The width of factors for products with rows of n numbers.
+int64_t width_of(int64_t n) { return std::gcd(n, (int64_t) 64); }
+
+} // namespace
+
+struct realign_strengths {
+	uint32_t rows;
+	std::vector<adapter_state> adapters;
+	std::unordered_map<const ggml_tensor *, product> products; // by B
+	std::map<factors_key, factors> made;
+	std::vector<float> host;
+
+	// Of a pass.
+	uint64_t pass = 0;
+	const int8_t *want = nullptr;
+	int32_t n = 0, wanted = 0;
+	int32_t nodes = 0;
+	bool failed = false;
+
+	void visit(ggml_tensor *node);
+	ggml_tensor *factors_for(const ggml_tensor *node, product p);
+	bool fill(factors &f, product p, int64_t width, bool all);
+};
+
+// factors_for finds the factors of a product's columns, or makes them. NULL: its columns are not the rows of the pass.
+ggml_tensor *realign_strengths::factors_for(const ggml_tensor *node, product p) {
+	int rows_at = node->src[0]->op == GGML_OP_MUL_MAT_ID ? 2 : 1;
+	int64_t columns = node->ne[rows_at];
+	// Behind the last layer's selection the columns are the wanted rows, in their order.
+	bool all = columns == n;
+	bool flat = node->ne[3] == 1 && (rows_at == 2 || node->ne[2] == 1);
+	const ggml_tensor *owner = node->view_src ? node->view_src : node;
+	if (!flat || (!all && columns != wanted) || owner->buffer == nullptr) {
+		return nullptr;
+	}
+	ggml_backend_buffer_type_t memory = ggml_backend_buffer_get_type(owner->buffer);
+	int64_t width = width_of(node->ne[0]);
+	factors &f = made[{p.adapter, p.scale, width, all, rows_at, memory}];
+	if (f.tensor == nullptr) {
+		f.buffer.reset(ggml_backend_buft_alloc_buffer(memory, (size_t) width * rows * sizeof(float)));
+		f.context.reset(ggml_init({ggml_tensor_overhead(), nullptr, true}));
+		if (!f.buffer || !f.context) {
+			return nullptr;
+		}
+		f.tensor = ggml_new_tensor_2d(f.context.get(), GGML_TYPE_F32, width, rows);
+		if (ggml_backend_tensor_alloc(f.buffer.get(), f.tensor, ggml_backend_buffer_get_base(f.buffer.get())) != GGML_STATUS_SUCCESS) {
+			f.tensor = nullptr;
+			return nullptr;
+		}
+	}
+	if (f.pass != pass) {
+		f.tensor->ne[1] = rows_at == 1 ? columns : 1;
+		f.tensor->ne[2] = rows_at == 1 ? 1 : columns;
+		f.tensor->nb[2] = f.tensor->nb[1] * f.tensor->ne[1];
+		f.tensor->nb[3] = f.tensor->nb[2] * f.tensor->ne[2];
+		fill(f, p, width, all);
+		f.pass = pass;
+	}
+	return f.tensor;
+}
+
+bool realign_strengths::fill(factors &f, product p, int64_t width, bool all) {
+	host.clear();
+	const std::vector<float> &strengths = adapters[p.adapter].strengths;
+	for (int32_t i = 0; i < n; i++) {
+		if (all || want[i]) {
+			host.insert(host.end(), width, p.scale * strengths[i]);
+		}
+	}
+	ggml_backend_tensor_set(f.tensor, host.data(), 0, host.size() * sizeof(float));
+	return true;
+}
+
+void realign_strengths::visit(ggml_tensor *node) {
+	nodes++;
+	// In a graph that is used again the node was changed before.
+	if ((node->op != GGML_OP_SCALE && node->op != GGML_OP_MUL) || node->src[0] == nullptr) {
+		return;
+	}
+	const ggml_tensor *ab = node->src[0];
+	if (ab->op != GGML_OP_MUL_MAT && ab->op != GGML_OP_MUL_MAT_ID) {
+		return;
+	}
+	auto found = products.find(ab->src[0]);
+	if (found == products.end()) {
+		return;
+	}
+	ggml_tensor *by = factors_for(node, found->second);
+	if (by == nullptr) {
+		failed = true;
+		return;
+	}
+	node->op = GGML_OP_MUL;
+	node->src[1] = by;
+	adapters[found->second.adapter].seen++;
+}
+
+extern "C" bool realign_strengths_visit(struct ggml_tensor *node, bool ask, void *strengths) {
+	if (ask) {
+		static_cast<realign_strengths *>(strengths)->visit(node);
+		return false; // its values are not asked for
+	}
+	return true;
+}
+
+extern "C" realign_strengths *realign_strengths_new(uint32_t rows) {
+	auto *s = new realign_strengths;
+	s->rows = rows;
+	return s;
+}
+
+extern "C" void realign_strengths_free(realign_strengths *s) { delete s; }
+
+extern "C" int32_t realign_strengths_add(realign_strengths *s, struct llama_adapter_lora *adapter) {
+	int32_t number = (int32_t) s->adapters.size();
+	s->adapters.push_back({adapter, std::vector<float>(s->rows)});
+	for (const auto & [name, weight] : adapter->ab_map) {
+		s->products[weight.b] = {number, weight.get_scale(adapter->alpha, 1.0f)};
+	}
+	return number;
+}
+
+extern "C" float *realign_strengths_of(realign_strengths *s, int32_t adapter) { return s->adapters[adapter].strengths.data(); }
+
+extern "C" void realign_strengths_use(realign_strengths *s, realign_context *c, const bool *use) {
+	bool changed = false;
+	for (size_t i = 0; i < s->adapters.size(); i++) {
+		adapter_state &a = s->adapters[i];
+		if (a.used == use[i]) {
+			continue;
+		}
+		a.used = use[i];
+		changed = true;
+		if (a.used) {
+			llama_set_adapter_lora(c->context, a.adapter, 1.0f);
+		} else {
+			llama_rm_adapter_lora(c->context, a.adapter);
+		}
+	}
+	if (!changed) {
+		return;
+	}
+	// llama.cpp uses a graph again without a look at the adapters that it was built with. Planning another one makes it forget.
+	realign_enter();
+	llama_memory_context_ptr full = llama_get_memory(c->context)->init_full();
+	c->context->graph_reserve(1, 1, 1, full.get(), true);
+	realign_leave();
+}
+
+extern "C" int32_t realign_strengths_room(realign_context *c) {
+	return (int32_t) c->context->graph_max_nodes(llama_n_ubatch(c->context));
+}
+
+extern "C" int32_t realign_strengths_nodes(const realign_strengths *s) { return s->nodes; }
+
+// A matrix's product with an adapter is two products, a scale and a sum.
+extern "C" int32_t realign_strengths_cost(const realign_strengths *s, int32_t adapter) {
+	return 4 * (int32_t) s->adapters[adapter].adapter->ab_map.size();
+}
+
+extern "C" int32_t realign_forward_strengths(realign_context *c, realign_strengths *s, int32_t n) {
+	s->pass++;
+	s->want = c->want;
+	s->n = n;
+	s->wanted = (int32_t) std::count_if(c->want, c->want + n, [](int8_t w) { return w != 0; });
+	s->nodes = 0;
+	s->failed = false;
+	for (adapter_state &a : s->adapters) {
+		a.seen = 0;
+	}
+	int32_t result = realign_forward(c, n);
+	if (result != 0) {
+		return result;
+	}
+	for (adapter_state &a : s->adapters) {
+		if (a.used && a.expected == 0) {
+			a.expected = a.seen;
+		}
+		if (a.used && (a.seen == 0 || a.seen != a.expected)) {
+			s->failed = true;
+		}
+	}
+	return s->failed ? REALIGN_UNSCALED : 0;
+}

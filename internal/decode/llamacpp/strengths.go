@@ -1,0 +1,102 @@
+package llamacpp
+
+/*
+#include "strengths.h"
+*/
+import "C"
+
+import (
+	"unsafe"
+)
+
+// unscaled is the result of a pass in which an adapter could not be given its strengths.
+const unscaled = C.REALIGN_UNSCALED
+
+// nodeMargin is how many nodes of a graph are left free, for those that only some shapes of passes have.
+const nodeMargin = 64
+
+// keepUnused is how many passes an adapter that no row uses is computed all the same: to leave it out, the graph must be built
+// anew.
+const keepUnused = 64
+
+// strengths are those of a context's rows, for each adapter that was added to it.
+type strengths struct {
+	pointer  *C.realign_strengths
+	adapters []*adapter // by number
+	rows     [][]C.float
+	use      []C.bool // which of them passes compute
+	idle     int      // passes since all of those were needed
+}
+
+func newStrengths(batch int) *strengths {
+	return &strengths{pointer: C.realign_strengths_new(C.uint32_t(batch))}
+}
+
+func (s *strengths) c() *C.realign_strengths {
+	if s == nil {
+		return nil
+	}
+	return s.pointer
+}
+
+// add adds an adapter to a context of so many rows a pass, and returns its number.
+func (s *strengths) add(a *adapter, batch int) int {
+	C.realign_strengths_add(s.pointer, a.pointer)
+	s.adapters, s.use = append(s.adapters, a), append(s.use, false)
+	s.rows = s.rows[:0]
+	for i := range s.adapters {
+		s.rows = append(s.rows, unsafe.Slice((*C.float)(C.realign_strengths_of(s.pointer, C.int32_t(i))), batch))
+	}
+	return len(s.adapters) - 1
+}
+
+// cost is how many nodes of a graph an adapter takes.
+func (s *strengths) cost(number int) int {
+	return int(C.realign_strengths_cost(s.pointer, C.int32_t(number)))
+}
+
+// choose says which adapters the next pass needs.
+func (s *strengths) choose(c *C.realign_context, needed []bool, room int) {
+	if len(needed) == 0 {
+		return
+	}
+	missing, spare, nodes := false, false, 0
+	for i, n := range needed {
+		missing = missing || n && !bool(s.use[i])
+		spare = spare || !n && bool(s.use[i])
+		if n || bool(s.use[i]) {
+			nodes += s.cost(i)
+		}
+	}
+	if s.idle++; !spare {
+		s.idle = 0
+	}
+	if !missing && s.idle < keepUnused {
+		return
+	}
+	s.idle = 0
+	for i, n := range needed {
+		s.use[i] = C.bool(n || bool(s.use[i]) && missing && nodes <= room)
+	}
+	C.realign_strengths_use(s.pointer, c, &s.use[0])
+}
+
+// forward makes a pass of rows with the strengths that were set.
+func (s *strengths) forward(c *C.realign_context, n int) C.int32_t {
+	return C.realign_forward_strengths(c, s.pointer, C.int32_t(n))
+}
+
+// Close frees the strengths, after their context.
+func (s *strengths) Close() {
+	C.realign_strengths_free(s.pointer)
+	s.pointer = nil
+}
+
+// set gives a row of the next pass its strength.
+func (s *strengths) set(number, row int, x float32) { s.rows[number][row] = C.float(x) }
+
+// nodes are those of the last pass's graph.
+func (s *strengths) nodes() int { return int(C.realign_strengths_nodes(s.pointer)) }
+
+// graphRoom is how many nodes a graph of this context may have.
+func (m *Model) graphRoom() int { return int(C.realign_strengths_room(m.c)) }
