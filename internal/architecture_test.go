@@ -64,6 +64,10 @@ var allowed = map[string][]string{
 		"internal/fault", "internal/decode", "internal/session", "internal/pair", "internal/offload",
 		"github.com/nats-io/...", // the way to the workers
 	},
+	"internal/cluster": {
+		"internal/fault", "internal/session",
+		"github.com/nats-io/...", // the way to the other servers
+	},
 	"internal/web": {
 		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
 		"web/templates", "web/static", // pages
