@@ -12,6 +12,7 @@ import (
 var allowed = map[string][]string{
 	// The domain: no storage, no HTTP, no processes.
 	"internal/fault":       {},
+	"internal/retryafter":  {}, // how long servers want to be left alone
 	"internal/decode":      {"internal/fault"},
 	"internal/decode/gguf": {"internal/fault"}, // heads of model files
 	"internal/sandbox":     {"internal/fault"}, // computations of others, in a process of their own
@@ -27,7 +28,7 @@ var allowed = map[string][]string{
 	"internal/pair":            {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload", "internal/filecache"}, // files and whether they fit
 	"internal/pair/modelstore": {"internal/fault", "internal/decode/gguf", "internal/filecache", "internal/pair/catalogue"},             // where models are on a machine
 	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                   // public pairs by name
-	"internal/pair/fetch":      {"internal/fault", "internal/pair/modelstore", "golang.org/x/..."},                                      // downloads into the stores
+	"internal/pair/fetch":      {"internal/fault", "internal/retryafter", "internal/pair/modelstore", "golang.org/x/..."},               // downloads into the stores
 	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
 	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"}, // files of prompts: what is decoded is a conversation
 	"internal/experiment":      {"internal/fault", "internal/decode"},                                            // what is decoded, and the way it is
@@ -41,7 +42,7 @@ var allowed = map[string][]string{
 	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
 	"internal/spreadsheet":  {},                                                          // CSV that spreadsheets open
 	"internal/sweep/reward": {
-		"internal/fault", "internal/decode", "internal/sweep", "internal/sandbox",
+		"internal/fault", "internal/retryafter", "internal/decode", "internal/sweep", "internal/sandbox",
 		"models/demo", // the classifiers that the demo pair was trained and checked by
 		"github.com/santhosh-tekuri/jsonschema/...", // whether a text fits a schema
 	},
@@ -65,6 +66,10 @@ var allowed = map[string][]string{
 	"internal/worker": {
 		"internal/fault", "internal/decode", "internal/session", "internal/pair", "internal/offload",
 		"github.com/nats-io/...", // the way to the workers
+	},
+	"internal/cluster": {
+		"internal/fault", "internal/session",
+		"github.com/nats-io/...", // the way to the other servers
 	},
 	"internal/web": {
 		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt", "internal/lru", "internal/gauge",

@@ -54,6 +54,7 @@ type cli struct {
 	Devices devicesCommand `cmd:"" help:"List the GPUs that models can be put on."`
 	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`
 	Doctor  doctorCommand  `cmd:"" help:"Look whether the database, the data folder, the disk, the pairs and NATS are as a server needs them."`
+	Backup  backupCommand  `cmd:"" help:"Copy the database and the pairs of a server into a folder, while it runs."`
 	Token   tokenCommand   `cmd:"" help:"Print the token that workers show to join the server of a data folder, for all pairs or for one."`
 	Logits  logitsCommand  `cmd:"" hidden:"" help:"${logits_help}"`
 	Bench   benchCommand   `cmd:"" help:"Time the engine against bare forward passes of the same shapes."`

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"realign/internal/cluster"
 	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/offload"
@@ -48,7 +49,7 @@ type serveCommand struct {
 
 	Workers  bool   `default:"true" negatable:"" help:"Start workers here; without, only those that join decode."`
 	Queue    int    `default:"64" help:"Requests of a pair that may wait for room."`
-	Instance string `default:"main" placeholder:"NAME" help:"Name of this server among those that share a database."`
+	Instance string `placeholder:"NAME" help:"What the name of this server begins with, among those that share a database; each start adds letters of its own. Default: the machine's name."`
 }
 
 // Run serves until ctx is done and then closes everything in the reverse order.
@@ -112,11 +113,20 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		log.Warn("the default pair cannot be started", "error", err)
 	}
 
+	member, err := cluster.Join(ctx, cluster.Config{Store: db, Label: c.label(), Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, member.Close()) }()
+	hubConfig := session.Config{Store: db, Decoder: pool, Pairs: models, Logger: log, Member: member, Build: build()}
+	generators := experiment.Config{Store: db, Log: log}
+	if pool.External() {
+		peers := cluster.NewPeers(pool.Conn(), log)
+		hubConfig.Peers, generators.Elsewhere = peers, peers
+	}
 	purger := session.NewPurger(session.PurgeConfig{Store: db, Now: time.Now, Logger: log})
 	defer func() { err = errors.Join(err, purger.Close()) }()
-	hub, err := session.New(ctx, session.Config{
-		Store: db, Decoder: pool, Pairs: models, Logger: log, Instance: c.Instance, Build: build(),
-	})
+	hub, err := session.New(ctx, hubConfig)
 	if err != nil {
 		return err
 	}
@@ -125,10 +135,11 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	if err != nil {
 		return err
 	}
-	generator := experiment.NewGenerator(experiment.Config{Store: db, Queue: queue, Log: log})
+	generators.Queue = queue
+	generator := experiment.NewGenerator(generators)
 	defer func() { err = errors.Join(err, generator.Close()) }()
 	sweeps, err := runner.New(ctx, runner.Config{
-		Store: db, Generator: generator, Pairs: models, Log: log, Instance: c.Instance,
+		Store: db, Generator: generator, Pairs: models, Log: log, Member: member,
 		Rewards: reward.Environment{Secret: rewardKey, Endpoint: c.mayAsk, Cache: db},
 	})
 	if err != nil {
@@ -136,16 +147,17 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	}
 	defer func() { err = errors.Join(err, sweeps.Close()) }()
 	desk := study.NewDesk(study.DeskConfig{
-		Store: db, Pairs: models, Generator: generator, Now: time.Now, Logger: log, Instance: c.Instance, Build: build(),
+		Store: db, Pairs: models, Generator: generator, Now: time.Now, Logger: log, Member: member, Build: build(),
 	})
 	defer func() { err = errors.Join(err, desk.Close()) }()
-	if err := desk.Start(ctx); err != nil {
+	if err := member.Start(ctx, hub, sweeps, desk); err != nil {
 		return err
 	}
+	defer member.Rest() // before what it looks after is closed
 	pages, err := web.New(web.Config{
 		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Experiments: db, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
-		Secret: secret, PublicURL: c.PublicURL, Proxies: trusted, Logins: db, Database: db, Queue: c.Queue,
+		Secret: secret, PublicURL: c.PublicURL, Proxies: trusted, Logins: db, Database: db, Messages: pool, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db, Keys: db,
 	})
 	if err != nil {
@@ -167,6 +179,15 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	log.Info("stopping")
 	// The hub first: runs that wait for their pair to load are refused, so that no socket waits for them.
 	return errors.Join(err, hub.Close(), pages.Close())
+}
+
+// label is what the name of this server begins with among those that share the database.
+func (c *serveCommand) label() string {
+	if c.Instance != "" {
+		return c.Instance
+	}
+	host, _ := os.Hostname()
+	return host
 }
 
 // rewardKey is a secret that rewards of pages may send: any other variable is not for them.
@@ -264,13 +285,9 @@ func checkFolder(dir string) error {
 // loginSecret signs logins; it is made at the first start, so that logins outlive a restart.
 func loginSecret(ctx context.Context, db *store.Store) ([]byte, error) {
 	const key = "login_secret"
-	text, err := db.Meta(ctx, key)
-	if fault.KindOf(err) == fault.NotFound {
-		raw := make([]byte, 32)
-		rand.Read(raw)
-		text = base64.StdEncoding.EncodeToString(raw)
-		err = db.SetMeta(ctx, key, text)
-	}
+	raw := make([]byte, 32)
+	rand.Read(raw)
+	text, err := db.MetaOnce(ctx, key, base64.StdEncoding.EncodeToString(raw))
 	if err != nil {
 		return nil, err
 	}

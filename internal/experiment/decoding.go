@@ -21,6 +21,7 @@ type decoding struct {
 	cancel    context.CancelFunc
 	done      chan struct{} // closed when nothing of it runs any more
 	news      chan struct{} // has room for one: the client has an output
+	release   func()        // ends the answers to other servers; nil without any
 
 	mu      sync.Mutex       // guards what follows
 	outputs map[Cell]*Output // that the client has, without texts

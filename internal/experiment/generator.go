@@ -70,6 +70,8 @@ type Config struct {
 	Store Store
 	Queue Queue
 
+	Elsewhere Elsewhere // nil: no other server shares the store
+
 	Now    func() time.Time // time.Now
 	Log    *slog.Logger     // slog.Default()
 	Window int              // items of a job in the queue at once; 48
@@ -142,6 +144,7 @@ func (g *Generator) Start(j Job) error {
 	}
 	d := newDecoding(g, j)
 	g.active[j.ID] = d
+	g.hold(d)
 	go func() {
 		defer close(d.done)
 		d.run()
@@ -152,13 +155,17 @@ func (g *Generator) Start(j Job) error {
 // Pause stops a job and takes back what no worker has begun. What workers have begun is decoded, and taken when the job is
 // started again. A Client must call neither this nor Stop from its methods.
 func (g *Generator) Pause(ctx context.Context, id string) error {
-	g.Stop(id)
+	if err := g.StopAnywhere(ctx, id); err != nil {
+		return err
+	}
 	return g.config.Queue.Withdraw(ctx, id, false)
 }
 
 // Cancel is Pause for a job that will not be started again: nothing of it stays in the queue.
 func (g *Generator) Cancel(ctx context.Context, id string) error {
-	g.Stop(id)
+	if err := g.StopAnywhere(ctx, id); err != nil {
+		return err
+	}
 	return g.config.Queue.Forget(ctx, id)
 }
 
@@ -191,6 +198,9 @@ func (g *Generator) forget(d *decoding) {
 	defer g.mu.Unlock()
 	if g.active[d.job.ID] == d {
 		delete(g.active, d.job.ID)
+		if d.release != nil {
+			d.release()
+		}
 	}
 }
 

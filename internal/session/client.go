@@ -51,19 +51,7 @@ func (c *Config) most(client Client) int {
 }
 
 // StopOwner ends all lanes of all runs of an owner that nobody can see or steer any more, and waits for none.
-func (h *Hub) StopOwner(owner string) {
-	h.mu.Lock()
-	var jobs []Job
-	for _, l := range h.live {
-		if l.run.Owner == owner {
-			for _, t := range l.tasks {
-				jobs = append(jobs, t.job)
-			}
-		}
-	}
-	h.mu.Unlock()
-	stopAll(jobs)
-}
+func (h *Hub) StopOwner(owner string) { h.stopEverywhere(owner, "") }
 
 // errLate is a start that no worker has answered in time.
 var errLate = fault.New(fault.Unavailable, "no worker has taken the run in time: the pair is still loading, or it hangs; try again")

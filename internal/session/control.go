@@ -26,6 +26,9 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 		return nil, err
 	}
 	l, err := h.revive(ctx, run)
+	if err == errElsewhere && h.config.Peers != nil {
+		return h.ask(ctx, owner, runID, Control{Lanes: lanes})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +88,8 @@ func (h *Hub) checkLanes(ctx context.Context, run *Run, lanes []decode.Lane) err
 	return spec.Validate()
 }
 
+var errElsewhere = fault.New(fault.Conflict, "the run is being decoded by another server")
+
 // revive finds a run among the live ones or makes it live again, and reserves it for adding lanes. On
 // success the caller owes h.jobs.Done and must set busy to false.
 func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
@@ -98,7 +103,7 @@ func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
 			return nil, err
 		}
 		if run.Status == Running {
-			return nil, fault.New(fault.Conflict, "the run is being decoded by another server")
+			return nil, errElsewhere
 		}
 	}
 	t, err := ReadTranscript(ctx, h.config.Store, run)
@@ -111,6 +116,7 @@ func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	run.Instance = h.instance()
 	l = &live{run: run, client: client, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
 	if other := h.live[run.ID]; other != nil {
 		h.free(l)
@@ -123,6 +129,7 @@ func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
 	}
 	l.feed = h.join(run.ID, t.Seq)
 	h.live[run.ID] = l
+	h.serveRun(l)
 	return l, nil
 }
 
@@ -150,7 +157,7 @@ func (h *Hub) claim(run string) (*live, error) {
 
 // SetLambda moves λ of a lane from its next token on. It is a Conflict when the lane has ended.
 func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v decode.Vector) error {
-	job, err := h.job(ctx, owner, runID, lane, func(l *live) error {
+	job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *live) error {
 		if err := l.run.Spec.noMap("which holds every λ already"); err != nil {
 			return err
 		}
@@ -162,7 +169,10 @@ func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v de
 		}
 		return nil
 	})
-	if err != nil {
+	if elsewhere {
+		_, err = h.ask(ctx, owner, runID, Control{Lane: lane, Lambda: v})
+	}
+	if err != nil || elsewhere {
 		return err
 	}
 	if job == nil {
@@ -175,16 +185,28 @@ func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v de
 // nothing.
 func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 	if lane >= 0 {
-		job, err := h.job(ctx, owner, runID, lane, func(l *live) error {
+		job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *live) error {
 			return l.run.Spec.noMap("which stops as a whole: name no lane")
 		})
+		if elsewhere {
+			_, err = h.ask(ctx, owner, runID, Control{Lane: lane})
+		}
+		if err == errEnded {
+			return nil
+		}
 		if err != nil || job == nil {
 			return err
 		}
 		return job.Stop(lane)
 	}
 	l, err := h.find(ctx, owner, runID)
-	if err != nil {
+	if err == nil && l.elsewhere {
+		_, err = h.ask(ctx, owner, runID, Control{Lane: -1})
+	}
+	if err == errEnded {
+		return nil
+	}
+	if err != nil || l.elsewhere {
 		return err
 	}
 	h.mu.Lock()
@@ -204,24 +226,13 @@ func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 }
 
 // StopSession ends all lanes of all runs of a session, as one does when it is deleted.
-func (h *Hub) StopSession(owner, session string) {
-	h.mu.Lock()
-	var jobs []Job
-	for _, l := range h.live {
-		if l.run.Session == session && l.run.Owner == owner {
-			for _, t := range l.tasks {
-				jobs = append(jobs, t.job)
-			}
-		}
-	}
-	h.mu.Unlock()
-	stopAll(jobs)
-}
+func (h *Hub) StopSession(owner, session string) { h.stopEverywhere(owner, session) }
 
-// found is a run that somebody asks for: a live one, or how many lanes it has.
+// found is a run that somebody asks for: a live one, or how many lanes it has and whether another server decodes it.
 type found struct {
-	live  *live
-	lanes int
+	live      *live
+	lanes     int
+	elsewhere bool
 }
 
 // find finds an owner's run. Of one that is live, all that is needed is in memory: controls come often, and are not to wait
@@ -234,14 +245,14 @@ func (h *Hub) find(ctx context.Context, owner, runID string) (found, error) {
 		return found{live: l}, nil
 	}
 	run, err := h.config.Store.Run(ctx, owner, runID)
-	return found{lanes: run.Lanes}, err
+	return found{lanes: run.Lanes, elsewhere: err == nil && h.remote(run)}, err
 }
 
-// job is what decodes a lane; nil when the lane has ended.
-func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func(*live) error) (Job, error) {
+// job is what decodes a lane here; nil when the lane has ended, or another server decodes it.
+func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func(*live) error) (job Job, elsewhere bool, err error) {
 	found, err := h.find(ctx, owner, runID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -250,16 +261,16 @@ func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func
 		lanes = len(l.lanes)
 	}
 	if lane < 0 || lane >= lanes {
-		return nil, fault.New(fault.NotFound, "the run has no lane %d", lane)
+		return nil, false, fault.New(fault.NotFound, "the run has no lane %d", lane)
 	}
 	if l == nil {
-		return nil, nil
+		return nil, found.elsewhere, nil
 	}
 	if err := check(l); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if s := l.lanes[lane]; !s.ended && s.task != nil {
-		return s.task.job, nil
+		return s.task.job, false, nil
 	}
-	return nil, nil
+	return nil, false, nil
 }

@@ -59,6 +59,8 @@ type StatusChange struct {
 	Status Status
 	At     time.Time // of the end, when it is over
 	Lanes  int
+
+	Instance string // the server that decodes it now; "" leaves it as it is
 }
 
 // Runs keeps the runs themselves. What does not exist, is deleted, or is somebody else's is NotFound.
@@ -69,6 +71,9 @@ type Runs interface {
 
 	// Running lists the runs that an instance of the server had not finished.
 	Running(ctx context.Context, instance string) ([]Run, error)
+
+	// RunStates are how far runs of any owner are, by their ids; those that do not exist are left out.
+	RunStates(ctx context.Context, ids []string) (map[string]RunState, error)
 }
 
 // Sessions finds sessions.

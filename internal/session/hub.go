@@ -17,7 +17,9 @@ type Config struct {
 	Now     func() time.Time // time.Now
 	Logger  *slog.Logger     // slog.Default()
 
-	Instance string // name of this server among those that share the store
+	Instance string // name of this server among those that share the store; not used with Member
+	Member   Member // nil: the name does not change
+	Peers    Peers  // nil: no other server shares the store
 	Build    string // recorded with every run
 
 	MaxRuns      int // runs at once; 256
@@ -35,13 +37,14 @@ type Config struct {
 	Patience    time.Duration // how long a decoder's call may wait for a slow store; 2 s
 	Retry       time.Duration // between attempts to save how a run ended; 1 s
 	Grace       time.Duration // how long Close waits for decoders; 3 s
+	Outage      time.Duration // how long saving is tried again while the store cannot be reached; 20 s
 }
 
 // Hub runs runs. Their events pass through one queue to one writer, which numbers are given in and which
 // saves whatever has gathered in one transaction; watchers see an event only after that. All methods may be
 // called by any goroutine.
 //
-// A store that is slow fills the queue; then decoders' calls wait, for Patience at most, after which the run
+// A store that cannot be reached is tried again, for Outage at most. One that is slow fills the queue; then decoders' calls wait, for Patience at most, after which the run
 // they are about ends with an error. A store that fails (disk full) ends the runs that it could not save:
 // their jobs are stopped, watchers get an Unavailable error after the last saved event, and the `end` events are tried
 // again until they are saved, here or when the server starts next.
@@ -57,14 +60,16 @@ type Hub struct {
 	writer  sync.WaitGroup // the writer
 	jobs    sync.WaitGroup // requests being made, and a goroutine per job
 	closing sync.Once
+	unheard func() // ends StopAll of other servers; nil without any
 
 	mu       sync.Mutex // guards everything below, and every live, task and feed
 	closed   bool       // nothing new is accepted
 	done     bool       // nothing is saved any more
 	live     map[string]*live
-	slots    int            // runs at once
-	owners   map[string]int // and of each owner
-	clients  map[string]int // and of each client
+	starting map[string]bool // runs that are being made in the store
+	slots    int             // runs at once
+	owners   map[string]int  // and of each owner
+	clients  map[string]int  // and of each client
 	feeds    map[string]*feed
 	pending  []item
 	bytes    int           // in pending, and being saved
@@ -94,7 +99,7 @@ func New(ctx context.Context, config Config) (*Hub, error) {
 		wake:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		abandon: make(chan struct{}),
-		live:    make(map[string]*live),
+		live:    make(map[string]*live), starting: make(map[string]bool),
 		owners:  make(map[string]int),
 		clients: make(map[string]int),
 		feeds:   make(map[string]*feed),
@@ -106,6 +111,10 @@ func New(ctx context.Context, config Config) (*Hub, error) {
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.writer.Go(h.write)
+	if config.Peers != nil {
+		h.unheard = config.Peers.OnStopAll(h.stopHere)
+		h.writer.Go(h.look)
+	}
 	return h, nil
 }
 
@@ -131,6 +140,7 @@ func (c Config) withDefaults() Config {
 	duration(&c.Patience, 2*time.Second)
 	duration(&c.Retry, time.Second)
 	duration(&c.Grace, 3*time.Second)
+	duration(&c.Outage, 20*time.Second)
 	duration(&c.StartWait, 25*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
@@ -171,6 +181,9 @@ func (h *Hub) Close() error {
 		grace.Stop()
 		close(h.stop)
 		h.writer.Wait()
+		if h.unheard != nil {
+			h.unheard()
+		}
 		h.mu.Lock()
 		h.done = true
 		for _, f := range h.feeds {

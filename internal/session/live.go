@@ -23,6 +23,8 @@ type live struct {
 	next   int     // number of the last event queued
 	queued int     // items in the queue or being saved
 	slot   bool    // it counts against the limits
+
+	unserve func() // ends the answers to other servers; nil without any
 }
 
 type laneState struct {
@@ -81,7 +83,7 @@ func (h *Hub) signal() {
 // status queues a change of the run's stored status.
 func (h *Hub) status(l *live, status Status) {
 	l.open = status == Running
-	change := &StatusChange{Run: l.run.ID, Status: status, Lanes: len(l.lanes)}
+	change := &StatusChange{Run: l.run.ID, Status: status, Lanes: len(l.lanes), Instance: l.run.Instance}
 	if !l.open {
 		change.At = h.config.Now()
 	}
@@ -188,7 +190,14 @@ func (h *Hub) cut(l *live, cause *fault.Error) (jobs []Job) {
 func (h *Hub) drop(l *live) {
 	h.free(l)
 	delete(h.live, l.run.ID)
+	if l.unserve != nil {
+		l.unserve()
+	}
 	l.feed.recent = nil
+	if h.config.Peers != nil && l.feed.watchers > 0 { // it may go on elsewhere, or others may have saved its end
+		l.feed.elsewhere = true
+		h.follow(l.feed)
+	}
 	h.leave(l.feed)
 }
 

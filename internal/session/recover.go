@@ -40,27 +40,15 @@ func (t *Transcript) read(ctx context.Context, log Log, run Run, keep func(Event
 	}
 }
 
-// recover ends the lanes of runs that this server was stopped in the middle of. A run that cannot be
-// ended is left for a person to look at; a store that cannot save is an error.
+// recover ends the lanes of runs that this server was stopped in the middle of, where its name is the one that it had then.
 func (h *Hub) recover(ctx context.Context) error {
-	runs, err := h.config.Store.Running(ctx, h.config.Instance)
-	if err != nil {
-		return err
+	if h.config.Member != nil { // it has a new name
+		return nil
 	}
-	for _, run := range runs {
-		cut, err := h.recoverRun(ctx, run)
-		switch {
-		case err == nil:
-			h.log.Info("ended a run that the server was stopped in", "run", run.ID, "lanes_cut", cut)
-		case fault.KindOf(err) == fault.Unavailable || ctx.Err() != nil:
-			return err
-		default:
-			h.log.Error("cannot end a run that the server was stopped in", "run", run.ID, "err", err)
-		}
-	}
-	return nil
+	return h.EndRuns(ctx, h.config.Instance)
 }
 
+// recoverRun ends the lanes of a run that nobody decodes, from its log.
 func (h *Hub) recoverRun(ctx context.Context, run Run) (cut int, err error) {
 	t, err := ReadTranscript(ctx, h.config.Store, run)
 	if err != nil {
@@ -78,5 +66,11 @@ func (h *Hub) recoverRun(ctx context.Context, run Run) (cut int, err error) {
 		status = Failed
 	}
 	batch.Changes = []StatusChange{{Run: run.ID, Status: status, At: h.config.Now(), Lanes: t.streams()}}
-	return cut, h.config.Store.Append(ctx, batch)
+	if err := h.config.Store.Append(ctx, batch); err != nil {
+		return cut, err
+	}
+	if h.config.Peers != nil && cut > 0 {
+		h.config.Peers.Publish(run.ID, batch.Events)
+	}
+	return cut, nil
 }

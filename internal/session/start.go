@@ -28,7 +28,7 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 
 	now := h.config.Now()
 	run := Run{
-		ID: NewID(), Session: sessionID, Owner: owner, Instance: h.config.Instance,
+		ID: NewID(), Session: sessionID, Owner: owner, Instance: h.instance(),
 		Spec: spec, Status: Running, CreatedAt: now, Lanes: spec.streams(),
 	}
 	var created *Session
@@ -40,12 +40,16 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 	t := h.task(l, spec.Lanes)
 	job, err := h.decode(ctx, t, spec.Lanes)
 	if err == nil {
+		h.mu.Lock()
+		h.starting[run.ID] = true
+		h.mu.Unlock()
 		if err = h.config.Store.CreateRun(ctx, run, created); err != nil {
 			_ = job.Stop(-1)
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	delete(h.starting, run.ID)
 	if err != nil {
 		t.finished = true
 		h.makeRoom()
@@ -55,6 +59,7 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 	h.counters.Runs++
 	l.feed = h.join(run.ID, 0)
 	h.live[run.ID] = l
+	h.serveRun(l)
 	h.take(t, job)
 	return run, nil
 }

@@ -19,6 +19,9 @@ type feed struct {
 	changed  chan struct{} // closed and replaced when any of this changes
 	fault    *fault.Error  // why events could not be saved
 	faults   int           // how often that happened
+
+	unfollow  func() // ends what other servers tell; nil without any
+	elsewhere bool   // another server decodes the run, as far as the store was looked at
 }
 
 // join finds or makes the feed of a run. The caller holds mu.
@@ -36,6 +39,9 @@ func (h *Hub) join(run string, seq int) *feed {
 func (h *Hub) leave(f *feed) {
 	if f.refs--; f.refs == 0 {
 		delete(h.feeds, f.run)
+		if f.unfollow != nil {
+			f.unfollow()
+		}
 	}
 }
 
@@ -89,11 +95,19 @@ func (h *Hub) Watch(ctx context.Context, owner, run string, after int) (*Watch, 
 	// The feed comes before the look into the store, so that what is saved between the two is not missed.
 	h.mu.Lock()
 	f := h.join(run, 0)
+	here := h.live[run] != nil
+	if !here {
+		h.follow(f)
+	}
 	h.mu.Unlock()
+	if h.config.Peers != nil && !here {
+		h.config.Peers.Flush(ctx)
+	}
 	stored, err := h.config.Store.Run(ctx, owner, run)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f.seq = max(f.seq, stored.Seq)
+	f.elsewhere = f.elsewhere || err == nil && h.remote(stored)
 	if err == nil && h.closed {
 		err = errClosed
 	}

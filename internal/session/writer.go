@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"realign/internal/decode"
@@ -49,7 +50,7 @@ func (h *Hub) flush() {
 		if len(items) == 0 {
 			return
 		}
-		if h.save(items) != nil {
+		if err := h.save(items); err != nil && h.outlast(items, err) != nil {
 			h.saveApart(items)
 		}
 	}
@@ -99,9 +100,15 @@ func (h *Hub) save(items []item) error {
 		}
 	}
 	began := time.Now()
-	if err := h.config.Store.Append(context.Background(), batch); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), h.config.Outage)
+	defer cancel()
+	if err := h.config.Store.Append(ctx, batch); err != nil {
+		if ctx.Err() != nil {
+			err = fault.Wrap(errors.Join(ErrUnreachable, err), fault.Unavailable, "the store does not answer")
+		}
 		return err
 	}
+	h.tellPeers(items)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.counters.Commits++
@@ -224,10 +231,11 @@ func (h *Hub) mend() {
 		if err == nil {
 			continue
 		}
+		mended := fault.KindOf(err) == fault.Conflict && h.mendFromLog(l)
 		h.mu.Lock()
-		if fault.KindOf(err) == fault.Unavailable {
+		if fault.KindOf(err) == fault.Unavailable || fault.KindOf(err) == fault.Conflict && !mended {
 			h.broken[l] = tail
-		} else { // it was deleted: there is nothing to save to
+		} else { // it was deleted, or the log has its end: there is nothing to save
 			for _, it := range tail {
 				h.bytes -= len(it.event.Event)
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -25,7 +26,7 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 	for stmt, query := range map[**sql.Stmt]string{
 		&s.append.advance: "UPDATE runs SET seq = ? WHERE id = ? AND seq = ?",
 		&s.append.insert:  "INSERT INTO events (run_id, last, first, payload) VALUES (?, ?, ?, ?)",
-		&s.append.change:  "UPDATE runs SET status = ?, lanes = ?, ended_at = ? WHERE id = ?",
+		&s.append.change:  "UPDATE runs SET status = ?, lanes = ?, ended_at = ?, instance = COALESCE(NULLIF(?, ''), instance) WHERE id = ?",
 	} {
 		if *stmt, err = s.write.DB.PrepareContext(ctx, s.placeholders(query)); err != nil {
 			return err
@@ -46,7 +47,8 @@ func (s *Store) placeholders(query string) string {
 }
 
 // Append saves a batch in one transaction. It is a Conflict when the events of a run do not follow the
-// last one saved, and NotFound when a run does not exist.
+// last one saved, and NotFound when a run does not exist. The same batch may be appended again, by one who does not know
+// whether it was saved: events that are there as they are to be are saved.
 func (s *Store) Append(ctx context.Context, batch session.Batch) error {
 	tx, err := s.write.DB.BeginTx(ctx, nil)
 	if err != nil {
@@ -58,7 +60,7 @@ func (s *Store) Append(ctx context.Context, batch session.Batch) error {
 	}
 	change := tx.StmtContext(ctx, s.append.change)
 	for _, c := range batch.Changes {
-		result, err := change.ExecContext(ctx, string(c.Status), c.Lanes, micros(c.At), c.Run)
+		result, err := change.ExecContext(ctx, string(c.Status), c.Lanes, micros(c.At), c.Instance, c.Run)
 		if err := changed(result, err, "run"); err != nil {
 			return err
 		}
@@ -103,6 +105,7 @@ func (s *Store) appendEvents(ctx context.Context, tx *sql.Tx, events []session.E
 	}
 	advance, insert := tx.StmtContext(ctx, s.append.advance), tx.StmtContext(ctx, s.append.insert)
 	for _, c := range list {
+		c.payload.WriteByte(']')
 		result, err := advance.ExecContext(ctx, c.last, c.run, c.first-1)
 		if err != nil {
 			return err
@@ -110,14 +113,30 @@ func (s *Store) appendEvents(ctx context.Context, tx *sql.Tx, events []session.E
 		if n, err := result.RowsAffected(); err != nil {
 			return err
 		} else if n == 0 {
+			if there, err := s.stored(ctx, tx, c); err != nil || there {
+				if err != nil {
+					return err
+				}
+				continue
+			}
 			return s.whyNot(ctx, tx, c)
 		}
-		c.payload.WriteByte(']')
 		if _, err := insert.ExecContext(ctx, c.run, c.last, c.first, c.payload.String()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// stored reports whether a chunk is in the log as it is.
+func (s *Store) stored(ctx context.Context, tx *sql.Tx, c *chunk) (bool, error) {
+	var first int
+	var payload string
+	err := tx.QueryRowContext(ctx, s.placeholders("SELECT first, payload FROM events WHERE run_id = ? AND last = ?"), c.run, c.last).Scan(&first, &payload)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil && first == c.first && payload == c.payload.String(), err
 }
 
 // whyNot says why a chunk could not follow.

@@ -3,10 +3,13 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -14,6 +17,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"realign/internal/fault"
+	"realign/internal/session"
 )
 
 // wrap names the operation that failed and gives the error its kind. It is nil for nil; errors that have a
@@ -35,12 +39,32 @@ func wrap(err error, format string, args ...any) error {
 	if errors.As(err, &pg) {
 		return wrapPostgres(err, pg.Code)
 	}
-	var connect *pgconn.ConnectError
-	var network net.Error
-	if errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, sql.ErrConnDone) {
-		return fault.Wrap(err, fault.Unavailable, "the database does not answer")
+	if lost(err) {
+		return unreachable(err)
 	}
 	return err
+}
+
+// lost reports whether an error is of a connection that could not be made, or broke: what was asked for may have been done or
+// not.
+func lost(err error) bool {
+	var connect *pgconn.ConnectError
+	var network net.Error
+	if errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) {
+		return true
+	}
+	for _, known := range []error{
+		sql.ErrConnDone, driver.ErrBadConn, net.ErrClosed, io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED,
+	} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
+func unreachable(err error) error {
+	return fault.Wrap(fmt.Errorf("%w: %w", session.ErrUnreachable, err), fault.Unavailable, "the database does not answer")
 }
 
 func wrapSQLite(err error, code int) error {
@@ -75,7 +99,9 @@ func wrapPostgres(err error, state string) error {
 	case strings.HasPrefix(state, "23"):
 		return fault.Wrap(err, fault.Conflict, "the database refuses this")
 	case strings.HasPrefix(state, "08"), strings.HasPrefix(state, "53"), strings.HasPrefix(state, "57"), strings.HasPrefix(state, "58"):
-		return fault.Wrap(err, fault.Unavailable, "the database does not answer")
+		return unreachable(err)
+	case state == "40001", state == "40P01":
+		return unreachable(err) // the transaction was undone to let another go on
 	}
 	return err
 }

@@ -28,6 +28,9 @@ type Plans interface {
 	// BeginStudy fixes the outputs of a draft, and makes the study's experiment unless own is nil: then it was there.
 	BeginStudy(ctx context.Context, s Study, own *experiment.Setup, outputs []Output) error
 	StudiesDecoding(ctx context.Context, instance string) ([]Study, error)
+
+	// ClaimStudy makes a study, in a status, another instance's; it is a Conflict where it is not in that status, or not from's.
+	ClaimStudy(ctx context.Context, id string, status Status, from, to string) error
 	StudyOutputs(ctx context.Context, id string) ([]Output, error)
 
 	// FinishStudy adds spoilt outputs and questions, and notes why prompts are left out, by their places.
@@ -73,7 +76,8 @@ type DeskConfig struct {
 	Generator *experiment.Generator // decodes the outputs, which are kept in the same store
 	Now       func() time.Time
 	Logger    *slog.Logger
-	Instance  string // name of this server among those that share the store
+	Instance  string // name of this server among those that share the store; not used with Member
+	Member    Member // nil: the name does not change
 	Build     string
 }
 
@@ -92,7 +96,7 @@ func NewDesk(c DeskConfig) *Desk {
 
 // Start goes on with the studies that were being decoded when the server was stopped.
 func (d *Desk) Start(ctx context.Context) error {
-	studies, err := d.Store.StudiesDecoding(ctx, d.Instance)
+	studies, err := d.Store.StudiesDecoding(ctx, d.instance())
 	if err != nil {
 		return err
 	}
@@ -224,15 +228,20 @@ func (d *Desk) Begin(ctx context.Context, owner, id string) error {
 		if err := d.begin(ctx, &s, prompts); err != nil {
 			return err
 		}
-	} else if err := d.Store.SetStudyStatus(ctx, owner, id, Decoding, d.now()); err != nil {
-		return err
+	} else {
+		if err := d.claim(ctx, &s); err != nil {
+			return err
+		}
+		if err := d.Store.SetStudyStatus(ctx, owner, id, Decoding, d.now()); err != nil {
+			return err
+		}
 	}
 	return d.generate(ctx, &s)
 }
 
 // begin fixes what a draft has decoded.
 func (d *Desk) begin(ctx context.Context, s *Study, prompts []Prompt) error {
-	s.Instance, s.UpdatedAt, s.Setup.Secret = d.Instance, d.now(), NewSecret()
+	s.Instance, s.UpdatedAt, s.Setup.Secret = d.instance(), d.now(), NewSecret()
 	if s.Experiment != "" {
 		outputs, err := d.outputs(ctx, s, prompts)
 		if err != nil {

@@ -90,3 +90,6 @@ type Mean struct {
 	Count  int
 	Cells  int // decoded, failed ones included
 }
+
+// Key is what a sweep is found by.
+type Key struct{ ID, Owner string }

@@ -19,7 +19,7 @@ func (s *Server) healthz(c echo.Context) error {
 // pingTime is how long the database may take to answer /readyz.
 const pingTime = 2 * time.Second
 
-// readyz is 200 while the database answers and the default pair can decode.
+// readyz is 200 while the database and NATS answer and the default pair can decode.
 func (s *Server) readyz(c echo.Context) error {
 	if s.database != nil {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), pingTime)
@@ -27,6 +27,14 @@ func (s *Server) readyz(c echo.Context) error {
 		if err := s.database.Ping(ctx); err != nil {
 			s.log.WarnContext(ctx, "not ready", "error", err)
 			return c.String(http.StatusServiceUnavailable, "the database does not answer\n")
+		}
+	}
+	if s.messages != nil {
+		ctx, cancel := context.WithTimeout(c.Request().Context(), pingTime)
+		defer cancel()
+		if err := s.messages.Ping(ctx); err != nil {
+			s.log.WarnContext(ctx, "not ready", "error", err)
+			return c.String(http.StatusServiceUnavailable, "the NATS server does not answer\n")
 		}
 	}
 	status, _ := s.pairs.Status()

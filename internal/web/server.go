@@ -57,6 +57,9 @@ type Config struct {
 	// Database is what /readyz asks; nil is not asked.
 	Database interface{ Ping(context.Context) error }
 
+	// Messages is what /readyz asks about NATS; nil is not asked.
+	Messages interface{ Ping(context.Context) error }
+
 	DefaultPair string // the pair that /readyz waits for
 	Build       string // version of the program
 	Log         *slog.Logger
@@ -95,6 +98,7 @@ type Server struct {
 	sweeps      Sweeps
 
 	database    interface{ Ping(context.Context) error }
+	messages    interface{ Ping(context.Context) error }
 	defaultPair string
 	build       string
 	log         *slog.Logger
@@ -169,7 +173,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, experiments: c.Experiments, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
 		sweeper: c.Sweeper, sweeps: c.Sweeps,
-		database: c.Database, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, crossOrigin: crossOrigin, proxies: c.Proxies,
+		database: c.Database, messages: c.Messages, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, crossOrigin: crossOrigin, proxies: c.Proxies,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,
 		starts:   newLimiter(time.Second/2, 120, 10_000, c.Now),
 		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),

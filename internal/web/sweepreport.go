@@ -111,7 +111,7 @@ func (s *Server) progressView(v *templates.SweepLive, w *sweep.Sweep, report *sw
 	}
 	p, _, runs := s.sweeper.Watch(w.ID)
 	if !runs {
-		v.Words = "About to go on."
+		v.Words = fmt.Sprintf("Another server decodes it, or it is about to go on. %d tokens decoded.", report.Tokens)
 		return
 	}
 	v.Trouble = p.Trouble

@@ -108,6 +108,7 @@ func NewPool(c Config) (*Pool, error) {
 	options := []nats.Option{
 		nats.Name("realign pool"), nats.CustomInboxPrefix(inbox(poolInbox, p.id)), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { p.log.Warn("nats", "error", err) }),
+		nats.ReconnectHandler(p.restored),
 	}
 	var err error
 	at := place{plain: "this process"}

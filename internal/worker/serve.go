@@ -73,7 +73,7 @@ func Serve(ctx context.Context, c ServeConfig) error {
 	defer leave(nil)
 	host, _ := os.Hostname()
 	s := &service{
-		config: c, quit: make(chan struct{}), log: c.Log.With("pair", c.Pair, "worker", c.ID), runs: map[string]*job{}, changed: make(chan struct{}, 1),
+		config: c, quit: make(chan struct{}), log: c.Log.With("pair", c.Pair, "worker", c.ID), runs: map[string]*job{}, told: told{}, changed: make(chan struct{}, 1),
 		beat:    workerBeat{Worker: c.ID, Pair: c.Pair, Host: host, PID: os.Getpid(), State: pair.Loading},
 		leaving: ctx, leave: leave, servers: map[string]time.Time{},
 	}
@@ -96,6 +96,7 @@ func Serve(ctx context.Context, c ServeConfig) error {
 			}),
 			nats.ReconnectHandler(func(*nats.Conn) {
 				s.log.Info("the NATS server is back")
+				s.interrupted()
 				s.rejoin("") // it may be of another version now
 			}),
 			nats.ClosedHandler(func(n *nats.Conn) { leave(reach(n.LastError(), at.plain)) }))
@@ -125,11 +126,12 @@ type service struct {
 	log    *slog.Logger
 	conn   *nats.Conn
 
-	mu     sync.Mutex     // guards engine, beat and runs
+	mu     sync.Mutex     // guards engine, beat, runs and told
 	engine *decode.Engine // nil until loaded
 	placed placed         // of the engine's models; nil where they do not tell
 	beat   workerBeat
 	runs   map[string]*job
+	told   told
 
 	changed chan struct{} // has room for one: the beat says something new
 	quit    chan struct{} // closed when the worker leaves
@@ -260,6 +262,8 @@ func (s *service) take(m *nats.Msg) {
 		return
 	}
 	s.runs[o.Run] = &job{seen: time.Now()}
+	subject := events(o.Pool, s.config.ID, o.Run)
+	s.told.begin(subject)
 	if err := m.Respond(encoded(receipt{Worker: s.config.ID})); err != nil {
 		s.log.Warn("answer order", "error", err)
 	}
@@ -267,6 +271,7 @@ func (s *service) take(m *nats.Msg) {
 		s.decode(o)
 		s.mu.Lock()
 		delete(s.runs, o.Run)
+		s.told.end(subject)
 		s.mu.Unlock()
 	})
 }

@@ -7,10 +7,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/retryafter"
 )
 
 // remote is one side to fetch from: a hub or a registry.
@@ -107,20 +107,9 @@ func (r *remote) refusal(response *http.Response) error {
 	case status == http.StatusNotFound:
 		return fault.New(fault.NotFound, "%s has no such model or file", r.name)
 	case status == http.StatusTooManyRequests || status >= 500:
-		return busyError{fault.New(fault.Unavailable, "%s answered %s", r.name, response.Status), retryAfter(response.Header.Get("Retry-After"), time.Now())}
+		return busyError{fault.New(fault.Unavailable, "%s answered %s", r.name, response.Status), retryafter.Parse(response.Header.Get("Retry-After"), time.Now(), maxPause)}
 	}
 	return fault.New(fault.Unavailable, "%s answered %s", r.name, response.Status)
-}
-
-// retryAfter reads a Retry-After: seconds, also a fraction of them, or a date.
-func retryAfter(text string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseFloat(text, 64); err == nil && seconds > 0 && seconds < 1e6 {
-		return min(maxPause, time.Duration(seconds*float64(time.Second)))
-	}
-	if date, err := http.ParseTime(text); err == nil {
-		return min(maxPause, max(0, date.Sub(now)))
-	}
-	return 0
 }
 
 // retry calls f until it succeeds, fails for good, or has failed Tries times in a row. f may return errProgress to say

@@ -8,18 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/retryafter"
 	"realign/internal/sweep"
 )
 
@@ -268,7 +267,7 @@ func (p *endpoint) once(ctx context.Context, address string, body []byte) (answe
 	case len(answer) > maxAnswer:
 		return nil, false, 0, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
 	case code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code >= 500:
-		return nil, true, retryAfter(response.Header.Get("Retry-After"), time.Now()), refused{code, response.Status, answer}
+		return nil, true, retryafter.Parse(response.Header.Get("Retry-After"), time.Now(), longestWait), refused{code, response.Status, answer}
 	case keyRefused(code) && p.token != "" && p.KeyHeader == "" && p.named.CompareAndSwap(false, true):
 		if answer, again, wait, err = p.once(ctx, address, body); err != nil {
 			p.named.Store(false)
@@ -287,21 +286,6 @@ func keyRefused(code int) bool {
 
 // longestWait is how long an endpoint may ask to be left alone.
 const longestWait = 5 * time.Minute
-
-// retryAfter is the pause that the header of that name asks for: seconds, which may have a fraction, or a date (RFC 9110, §10.2.3).
-func retryAfter(header string, now time.Time) time.Duration {
-	header = strings.TrimSpace(header)
-	var wait time.Duration
-	if seconds, err := strconv.ParseFloat(header, 64); err == nil {
-		if !(seconds > 0) {
-			return 0
-		}
-		wait = time.Duration(math.Ceil(min(seconds, longestWait.Seconds()) * float64(time.Second)))
-	} else if at, err := http.ParseTime(header); err == nil {
-		wait = at.Sub(now)
-	}
-	return max(0, min(wait, longestWait))
-}
 
 // cause is a network error without the address, which may hold what is nobody's business.
 func cause(err error) string {

@@ -27,6 +27,11 @@ type Store interface {
 	Sweep(ctx context.Context, owner, id string) (sweep.Sweep, error)
 	OpenSweeps(ctx context.Context, instance string) ([]sweep.Sweep, error)
 
+	// SweepsUnderWay are those of an instance that are decoded or judged. ClaimSweep makes one, in a state, another instance's;
+	// it is a Conflict where the sweep is not in that state, or not from's.
+	SweepsUnderWay(ctx context.Context, instance string) ([]sweep.Key, error)
+	ClaimSweep(ctx context.Context, id string, state sweep.State, from, to string) error
+
 	// MoveSweep is a Conflict where the sweep is not in the first state.
 	MoveSweep(ctx context.Context, id string, from, to sweep.State, reason string, at time.Time, report []byte) error
 	DeleteSweep(ctx context.Context, owner, id string) error
@@ -58,7 +63,8 @@ type Config struct {
 	Rewards  reward.Environment // Beta is filled in for each sweep
 	Now      func() time.Time   // time.Now
 	Log      *slog.Logger       // slog.Default()
-	Instance string             // name of this server among those that share the store
+	Instance string             // name of this server among those that share the store; not used with Member
+	Member   Member             // nil: the name does not change, and New goes on with what it left
 	MaxOpen  int                // sweeps that have not ended; 32
 	MaxBytes int                // of their prompts together, which are in memory; 16 MiB
 }
@@ -91,6 +97,9 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 		c.MaxBytes = 16 << 20
 	}
 	r := &Runner{config: c, log: c.Log, active: map[string]*judging{}}
+	if c.Member != nil {
+		return r, nil
+	}
 	open, err := c.Store.OpenSweeps(ctx, c.Instance)
 	if err != nil {
 		return nil, err
@@ -171,7 +180,7 @@ func (r *Runner) create(ctx context.Context, w sweep.Sweep, c *sweep.Config) (sw
 		return sweep.Sweep{}, err
 	}
 	setup.Unweighted = w.Setup.Unweighted
-	w.Setup, w.State, w.Instance, w.Created = setup, sweep.Running, r.config.Instance, r.config.Now().UTC().Truncate(time.Microsecond)
+	w.Setup, w.State, w.Instance, w.Created = setup, sweep.Running, r.instance(), r.config.Now().UTC().Truncate(time.Microsecond)
 	if _, err := sweep.Next(&w.Setup, nil); err != nil {
 		return w, err
 	}
@@ -180,7 +189,7 @@ func (r *Runner) create(ctx context.Context, w sweep.Sweep, c *sweep.Config) (sw
 	if r.isClosed() {
 		return w, errClosed
 	}
-	open, err := r.config.Store.OpenSweeps(ctx, r.config.Instance)
+	open, err := r.config.Store.OpenSweeps(ctx, r.instance())
 	if err != nil {
 		return w, err
 	}
@@ -318,6 +327,9 @@ func (r *Runner) Pause(ctx context.Context, owner, id string) error {
 // Resume goes on with a sweep that was paused.
 func (r *Runner) Resume(ctx context.Context, owner, id string) error {
 	return r.change(ctx, owner, id, sweep.Running, func(w *sweep.Sweep) error {
+		if err := r.claim(ctx, w); err != nil {
+			return err
+		}
 		if err := r.move(ctx, w, sweep.Running, "", nil); err != nil {
 			return err
 		}
@@ -330,7 +342,9 @@ func (r *Runner) Resume(ctx context.Context, owner, id string) error {
 func (r *Runner) Cancel(ctx context.Context, owner, id string) error {
 	return r.change(ctx, owner, id, sweep.Cancelled, func(w *sweep.Sweep) error {
 		r.forget(id)
-		r.config.Generator.Stop(id)
+		if err := r.config.Generator.StopAnywhere(ctx, id); err != nil {
+			return err
+		}
 		report, err := r.final(ctx, w)
 		if err != nil {
 			return err
@@ -402,9 +416,13 @@ func (r *Runner) added(ctx context.Context, c *sweep.Config, more []sweep.Reward
 
 // judge starts the judging of a sweep that has ended.
 func (r *Runner) judge(ctx context.Context, w *sweep.Sweep) error {
+	w.Before = w.State
+	if err := r.claim(ctx, w); err != nil {
+		return err
+	}
 	if err := r.move(ctx, w, sweep.Judging, w.Reason, nil); err != nil {
 		return err
 	}
-	w.Before, w.State = w.State, sweep.Judging
+	w.State = sweep.Judging
 	return r.start(*w)
 }

@@ -1,0 +1,116 @@
+package session_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/session"
+	"realign/internal/session/sessiontest"
+	"realign/internal/store"
+)
+
+// doubtful is a store whose connection breaks after it has saved, so that nobody learns that it did.
+type doubtful struct {
+	*store.Store
+	appends atomic.Int32 // so many of the next appends
+	creates atomic.Int32 // and of the next runs made
+}
+
+var errBroken = fault.Wrap(session.ErrUnreachable, fault.Unavailable, "the database does not answer")
+
+func (d *doubtful) Append(ctx context.Context, b session.Batch) error {
+	err := d.Store.Append(ctx, b)
+	if err == nil && d.appends.Add(-1) >= 0 {
+		return errBroken
+	}
+	return err
+}
+
+func (d *doubtful) CreateRun(ctx context.Context, run session.Run, made *session.Session) error {
+	err := d.Store.CreateRun(ctx, run, made)
+	if err == nil && d.creates.Add(-1) >= 0 {
+		return errBroken
+	}
+	return err
+}
+
+// A commit of which nobody knows whether it was made is made again, and the run goes on.
+func TestACommitInDoubtLosesNothing(t *testing.T) {
+	s, d := &doubtful{Store: openStore(t)}, &sessiontest.Decoder{}
+	h := newHub(t, s, d, nil)
+	s.appends.Store(3)
+	run := start(t, h, sessiontest.Spec(2, 300))
+	toEnd(t, watch(t, h, run.ID, 0))
+	stored, tr := transcript(t, s, run.ID)
+	if stored.Status != session.Ended || !tr.Done() || tr.Failed() || len(tr.Lanes[1].Tokens) != 300 {
+		t.Errorf("%+v, %d tokens", stored, len(tr.Lanes[1].Tokens))
+	}
+	if c := h.Counters(); c.SaveFailures != 0 || c.LiveRuns != 0 {
+		t.Errorf("counters %+v", c)
+	}
+}
+
+// A run that is given up while its last events are in doubt gets an end behind them, when the store answers again.
+func TestARunInDoubtEnds(t *testing.T) {
+	s, d := &doubtful{Store: openStore(t)}, &sessiontest.Decoder{Gate: make(chan struct{})}
+	h := newHub(t, s, d, func(c *session.Config) { c.Outage = 20 * time.Millisecond })
+	run := start(t, h, sessiontest.Spec(2, 1000))
+	w := watch(t, h, run.ID, 0)
+	until(t, w, 2, isType(decode.EventToken))
+	s.appends.Store(1 << 20)
+	d.Gate <- struct{}{}
+	_, err := w.Next(t.Context())
+	wantKind(t, err, fault.Unavailable, "cannot save")
+	s.appends.Store(0)
+	awaitStatus(t, s, run.ID, session.Failed)
+	_, tr := transcript(t, s, run.ID)
+	if !tr.Done() {
+		t.Errorf("lanes without an end: %+v", tr.Lanes)
+	}
+}
+
+func awaitStatus(t *testing.T, s session.Store, run string, want session.Status) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		stored, err := s.Run(t.Context(), "ann", run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stored.Status == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the run is %s, want %s", stored.Status, want)
+		}
+	}
+}
+
+// A run that was made in the store and of which its owner was told that it was not is ended by Tidy, and one that is decoded is
+// left alone.
+func TestTidyEndsWhatNobodyDecodes(t *testing.T) {
+	s, d := &doubtful{Store: openStore(t)}, &sessiontest.Decoder{Gate: make(chan struct{})}
+	h := newHub(t, s, d, func(c *session.Config) { c.Instance = "here" })
+	going := start(t, h, sessiontest.Spec(1, 1000))
+	s.creates.Store(1)
+	_, err := h.Start(t.Context(), "ann", going.Session, sessiontest.Spec(1, 10))
+	wantKind(t, err, fault.Unavailable)
+	runs, err := s.Runs(t.Context(), "ann", going.Session)
+	if err != nil || len(runs) != 2 || runs[1].Status != session.Running {
+		t.Fatalf("%v %+v", err, runs)
+	}
+	if err := h.Tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitStatus(t, s, runs[1].ID, session.Failed)
+	stored, tr := transcript(t, s, runs[1].ID)
+	if !tr.Done() || tr.Lanes[0].Error == nil || stored.Seq == 0 {
+		t.Errorf("%+v", tr.Lanes)
+	}
+	if now, err := s.Run(t.Context(), "ann", going.ID); err != nil || now.Status != session.Running {
+		t.Errorf("the run that is decoded: %v %s", err, now.Status)
+	}
+}

@@ -1,0 +1,136 @@
+package store_test
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"realign/internal/fault"
+	"realign/internal/session"
+	"realign/internal/store"
+	"realign/internal/sweep"
+)
+
+func onBoth(t *testing.T, test func(t *testing.T, s *store.Store)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, open(t, store.Config{Data: t.TempDir()})) })
+	t.Run("postgres", func(t *testing.T) { test(t, open(t, postgres(t))) })
+}
+
+func batchOf(run string, first, n int) (b session.Batch) {
+	for i := range n {
+		b.Events = append(b.Events, session.Event{Run: run, Seq: first + i, Event: json.RawMessage(fmt.Sprintf(`{"type":"token","index":%d}`, first+i))})
+	}
+	return b
+}
+
+// A batch may be appended twice, and nothing else in its place.
+func TestAppendAgain(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *store.Store) {
+		ctx, now := t.Context(), time.Now()
+		in := &session.Session{ID: "s", Owner: "ann", Title: "t", CreatedAt: now, UpdatedAt: now}
+		run := session.Run{ID: "r", Session: "s", Owner: "ann", Instance: "here", Status: session.Running, CreatedAt: now, Lanes: 1}
+		if err := s.CreateRun(ctx, run, in); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			b := batchOf("r", 1, 700) // two chunks
+			b.Changes = []session.StatusChange{{Run: "r", Status: session.Running, Lanes: 1, Instance: "there"}}
+			if err := s.Append(ctx, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for what, b := range map[string]session.Batch{
+			"other events":    {Events: append(batchOf("r", 513, 187).Events[:186:186], session.Event{Run: "r", Seq: 699, Event: json.RawMessage(`{}`)})},
+			"part of a chunk": batchOf("r", 600, 101),
+			"a gap":           batchOf("r", 702, 1),
+		} {
+			if err := s.Append(ctx, b); fault.KindOf(err) != fault.Conflict {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		got, err := s.Run(ctx, "ann", "r")
+		if err != nil || got.Seq != 700 || got.Instance != "there" {
+			t.Errorf("%+v %v", got, err)
+		}
+		states, err := s.RunStates(ctx, []string{"r", "none"})
+		if err != nil || len(states) != 1 || states["r"] != (session.RunState{Seq: 700, Status: session.Running}) {
+			t.Errorf("%+v %v", states, err)
+		}
+	})
+}
+
+func TestServers(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *store.Store) {
+		ctx, now := t.Context(), time.Now()
+		for _, name := range []string{"a", "b"} {
+			if err := s.JoinServers(ctx, name); err != nil {
+				t.Fatal(err)
+			}
+			in := &session.Session{ID: "s" + name, Owner: "ann", Title: "t", CreatedAt: now, UpdatedAt: now}
+			if err := s.CreateRun(ctx, session.Run{ID: "r" + name, Session: in.ID, Owner: "ann", Instance: name, Status: session.Running, CreatedAt: now, Lanes: 1}, in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		orphans := func(want ...string) {
+			t.Helper()
+			got, err := s.Orphans(ctx)
+			slices.Sort(got)
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("orphans %q, want %q: %v", got, want, err)
+			}
+		}
+		orphans()
+		if n, err := s.RemoveDead(ctx, time.Minute); err != nil || n != 0 {
+			t.Errorf("removed %d: %v", n, err)
+		}
+		time.Sleep(30 * time.Millisecond)
+		if there, err := s.RenewServer(ctx, "b"); err != nil || !there {
+			t.Errorf("%v %v", there, err)
+		}
+		if n, err := s.RemoveDead(ctx, 20*time.Millisecond); err != nil || n != 1 {
+			t.Errorf("removed %d: %v", n, err)
+		}
+		orphans("a")
+		if there, err := s.RenewServer(ctx, "a"); err != nil || there {
+			t.Errorf("a dead server is there: %v %v", there, err)
+		}
+		if err := s.LeaveServers(ctx, "b"); err != nil {
+			t.Fatal(err)
+		}
+		orphans("a", "b")
+		if err := s.ClaimSweep(ctx, "none", sweep.Running, "a", "b"); fault.KindOf(err) != fault.Conflict {
+			t.Errorf("claim of nothing: %v", err)
+		}
+	})
+}
+
+// Errors of a connection that the server has closed say that the database cannot be reached.
+func TestAConnectionThatIsLost(t *testing.T) {
+	config := postgres(t)
+	name := "lost_" + session.NewID()
+	s := open(t, store.Config{DSN: config.DSN + "&application_name=" + name})
+	admin, err := sql.Open("pgx", config.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	lost := 0
+	for range 20 {
+		if _, err := admin.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1", name); err != nil {
+			t.Fatal(err)
+		}
+		err := s.Append(t.Context(), batchOf("none", 1, 1))
+		switch {
+		case fault.KindOf(err) == fault.NotFound: // a new connection was made at once
+		case errors.Is(err, session.ErrUnreachable) && fault.KindOf(err) == fault.Unavailable:
+			lost++
+		default:
+			t.Errorf("%T %v", err, err)
+		}
+	}
+	t.Logf("%d of 20 connections were lost", lost)
+}
