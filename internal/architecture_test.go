@@ -27,9 +27,13 @@ var allowed = map[string][]string{
 	"internal/pair/modelstore": {"internal/fault", "internal/decode/gguf", "internal/filecache", "internal/pair/catalogue"},             // where models are on a machine
 	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                   // public pairs by name
 	"internal/pair/fetch":      {"internal/fault", "internal/pair/modelstore", "golang.org/x/..."},                                      // downloads into the stores
-	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
-	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"}, // files of prompts: what is decoded is a conversation
-	"internal/experiment":      {"internal/fault", "internal/decode"},                                            // what is decoded, and the way it is
+	"internal/pair/convert": { // GGUF of what other programs write
+		"internal/fault", "internal/decode/gguf", "github.com/ollama/ollama/convert/...", "github.com/ollama/ollama/fs/ggml",
+		"github.com/x448/float16", "google.golang.org/protobuf/proto",
+	},
+	"internal/session":    {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
+	"internal/prompt":     {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"}, // files of prompts: what is decoded is a conversation
+	"internal/experiment": {"internal/fault", "internal/decode"},                                            // what is decoded, and the way it is
 	"internal/study": {
 		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/prompt", "gonum.org/...", "internal/spreadsheet", // outputs are decoded as runs are
 		"golang.org/x/text/...", // names of annotators that look alike

@@ -29,6 +29,10 @@ type host struct {
 	try    func(p *pair.Pair, o modelFlags) trial // tries out a pair's models apart; nil does it in this process, with open
 	gpu    gpu
 	engine func() string // what open runs on
+	// program is started once more for conversions, which take much memory and may end their process; "" converts in this one.
+	program  string
+	quantize func(in, out, to string, progress func(done, total int)) error // nil: this build cannot
+
 	kernel decode.Kernel // for vocabularies of the size of its models'; nil is plain Go
 }
 
@@ -50,6 +54,7 @@ type cli struct {
 	Map     mapCommand     `cmd:"" help:"Find every reply to a prompt over an interval of λ."`
 	Sweep   sweepCommand   `cmd:"" help:"Find the λ, and so the β, that is worth training, by decoding prompts at many λ and judging the texts."`
 	Pairs   pairsCommand   `cmd:"" help:"List, show, add and check pairs of models."`
+	Convert convertCommand `cmd:"" help:"Make a GGUF file of a folder of safetensors or of a PEFT adapter."`
 	Keys    keysCommand    `cmd:"" help:"Make, list and revoke the keys of programs that use the API."`
 	Devices devicesCommand `cmd:"" help:"List the GPUs that models can be put on."`
 	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -20,6 +21,14 @@ import (
 
 // kernel is the arithmetic over a vocabulary in vector instructions.
 func kernel() decode.Kernel { return llamacpp.Kernel{} }
+
+// quantize makes a model's weights smaller.
+func quantize() func(in, out, to string, progress func(done, total int)) error {
+	return func(in, out, to string, progress func(done, total int)) error {
+		loadBackends(context.Background(), offload.Choice{None: true})
+		return llamacpp.Quantize(in, out, to, runtime.NumCPU(), progress)
+	}
+}
 
 // openModels loads a pair with llama.cpp.
 func openModels(ctx context.Context, p *pair.Pair, o modelFlags, progress func(float64)) (decode.Pair, error) {
@@ -50,7 +59,7 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 		Options:   llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Offload: choice, Float32Cache: o.F32Cache},
 	}
 	for _, f := range files[1:] {
-		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: f.Role, Path: f.Path})
+		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: f.Role, Path: f.Path, Scale: f.Scale})
 	}
 	return spec, nil
 }

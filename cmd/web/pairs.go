@@ -133,9 +133,10 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 type pairsAdd struct {
 	pairFlags
 	Name        string   `arg:"" help:"Name of the new pair."`
-	Reference   string   `required:"" placeholder:"WHERE" help:"The reference model: a GGUF file, ollama:NAME[:TAG], or hf:ORG/REPO[:FILE or QUANT]."`
+	Reference   string   `required:"" placeholder:"WHERE" help:"The reference model: a GGUF file, a folder of safetensors, ollama:NAME[:TAG], or hf:ORG/REPO[:FILE or QUANT]."`
 	Aligned     []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"An aligned model of its own. Keys: beta, reward, title, sha256, default. May be given several times."`
-	Adapter     []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, in the same form."`
+	Adapter     []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, as a GGUF file or a PEFT folder, in the same form; scale=X multiplies its strength."`
+	Quantize    string   `placeholder:"TYPE" help:"Quantise models that are folders of safetensors, to q8_0, q4_k_m and the like."`
 	Title       string   `help:"Title of the pair."`
 	Description string   `help:"Description of the pair."`
 	Licence     string   `help:"Licence of the models."`
@@ -166,7 +167,7 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 	if err := pair.CheckName("NAME", c.Name); err != nil {
 		return err
 	}
-	if err := c.locate(ctx, p); err != nil {
+	if err := c.locate(ctx, h, c.Quantize, p); err != nil {
 		return err
 	}
 	sums := c.sums()
@@ -217,6 +218,12 @@ func parseAligned(flag, text string, adapter bool) (pair.Aligned, error) {
 				return a, fault.Field(flag, "beta %.40q of %s is not a positive number", value, name)
 			}
 			a.Beta = beta
+		case "scale":
+			scale, err := decode.ParseNumber(flag, value)
+			if err != nil || !adapter || scale == 0 {
+				return a, fault.Field(flag, "scale %.40q of %s is not the strength of an adapter: a number other than 0", value, name)
+			}
+			a.Scale = scale
 		case "reward":
 			a.Reward = value
 		case "title":
@@ -226,7 +233,7 @@ func parseAligned(flag, text string, adapter bool) (pair.Aligned, error) {
 		case "default":
 			a.Default = true
 		default:
-			return a, fault.Field(flag, "%.40q is none of beta, reward, title, sha256 and default", key)
+			return a, fault.Field(flag, "%.40q is none of beta, scale, reward, title, sha256 and default", key)
 		}
 	}
 	return a, nil

@@ -55,6 +55,9 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "%s cannot be read", path)
 	}
+	if info.IsDir() {
+		return nil, fault.New(fault.Invalid, "%s: a folder, and a GGUF file is needed: realign convert makes one of a folder of safetensors, and so does realign pairs add", path)
+	}
 	if !info.Mode().IsRegular() {
 		return nil, fault.New(fault.Invalid, "%s: not a regular file", path)
 	}

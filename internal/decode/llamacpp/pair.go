@@ -6,6 +6,7 @@ package llamacpp
 import "C"
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -31,8 +32,9 @@ type Spec struct {
 
 // Aligned is one aligned model: a GGUF model of its own, or a LoRA adapter for the reference's weights.
 type Aligned struct {
-	Name string
-	Path string
+	Name  string
+	Path  string
+	Scale float64 // multiplies an adapter's strength; 0 is 1
 }
 
 // Options are the sizes of every context of a pair. A zero means the default.
@@ -144,6 +146,7 @@ type Pair struct {
 // aligned is an aligned model, opened on first use.
 type aligned struct {
 	path      string
+	scale     float64 // of the adapter's strength
 	head      *gguf.File
 	isAdapter bool
 	weights   *weights // its own, or nil
@@ -279,7 +282,7 @@ func (p *Pair) check() (template string, err error) {
 			template = file.ChatTemplate()
 		}
 		p.names = append(p.names, a.Name)
-		p.aligned[a.Name] = &aligned{path: a.Path, head: file, isAdapter: file.IsAdapter()}
+		p.aligned[a.Name] = &aligned{path: a.Path, scale: cmp.Or(a.Scale, 1), head: file, isAdapter: file.IsAdapter()}
 	}
 	return template, nil
 }
@@ -352,6 +355,7 @@ func (p *Pair) open(name string, a *aligned) error {
 	if p.spec.Progress != nil {
 		p.spec.Progress("aligned model "+name, 1)
 	}
+	a.adapter.scale = a.scale
 	a.model, err = newModel(base, a.adapter, p.spec.Options)
 	return err
 }
