@@ -195,6 +195,7 @@ func dataFolder() string {
 type modelFlags struct {
 	Threads   int    `default:"1" help:"Threads of each model's context; the models of a pair run at the same time."`
 	Cells     int    `default:"0" help:"Tokens held by all lanes of a pair together (0: 8192)."`
+	Sequences int    `default:"0" help:"Sequences that each model holds at once, for lanes and for earlier prompts (0: 128, or for a recurrent model as many states as take 1 GB, at least 16)."`
 	GPULayers string `name:"gpu-layers" default:"auto" placeholder:"N" help:"Layers of each model to hold on GPUs: auto (as many as fit), all, or a number, counted from the model's end, the output layer included."`
 	Devices   string `default:"auto" placeholder:"NAME,…" help:"GPUs to use, of those that \"realign devices\" lists: auto (all), none, or names; CUDA0=3,CUDA1=1 splits each model in these proportions."`
 	F32Cache  bool   `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
@@ -210,7 +211,7 @@ func (f modelFlags) offload() (offload.Choice, error) { return offload.Parse(f.G
 
 func (f modelFlags) args() []string {
 	args := []string{
-		fmt.Sprint("--threads=", f.Threads), fmt.Sprint("--cells=", f.Cells), "--gpu-layers=" + f.GPULayers, "--devices=" + f.Devices,
+		fmt.Sprint("--threads=", f.Threads), fmt.Sprint("--cells=", f.Cells), "--sequences=" + fmt.Sprint(f.Sequences), "--gpu-layers=" + f.GPULayers, "--devices=" + f.Devices,
 	}
 	if f.F32Cache {
 		args = append(args, "--f32-cache")

@@ -56,7 +56,8 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 	files := p.Files()
 	spec := llamacpp.Spec{
 		Reference: files[0].Path,
-		Options:   llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Offload: choice, Float32Cache: o.F32Cache},
+		// The fused kernel of attention computes in half precision whatever the cache holds.
+		Options: llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Sequences: o.Sequences, Offload: choice, Float32Cache: o.F32Cache, NoFlash: o.F32Cache},
 	}
 	for _, f := range files[1:] {
 		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: f.Role, Path: f.Path, Scale: f.Scale})

@@ -105,8 +105,8 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 		if i > 0 && p.Aligned[i-1].Beta > 0 {
 			beta = strconv.FormatFloat(p.Aligned[i-1].Beta, 'g', -1, 64)
 		}
-		if info, err := os.Stat(f.Path); err == nil {
-			size = megabytes(info.Size())
+		if bytes, err := sizeOf(f.Path); err == nil {
+			size = megabytes(bytes)
 		}
 		if err := p.CheckFile(ctx, f, nil); err != nil {
 			fits = "no (see check)"
@@ -175,7 +175,7 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 		if err := p.CheckFile(ctx, f, sums); err != nil {
 			return err
 		}
-		sum, err := sums.SHA256(ctx, f.Path)
+		sum, err := sums.Model(ctx, f.Path)
 		if err != nil {
 			return err
 		}
@@ -190,6 +190,18 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 	}
 	fmt.Fprintf(h.stdout, "added %s: %s\n", p.Name, strings.Join(p.Names(), ", "))
 	return nil
+}
+
+// sizeOf is the bytes of a model's file, or of all of its parts.
+func sizeOf(path string) (bytes int64, err error) {
+	for _, part := range gguf.Parts(path) {
+		info, err := os.Stat(part)
+		if err != nil {
+			return 0, err
+		}
+		bytes += info.Size()
+	}
+	return bytes, nil
 }
 
 // cutName cuts NAME=WHERE.

@@ -25,7 +25,7 @@ func (p *Pair) CheckFile(ctx context.Context, f File, sums *Sums) error {
 	if err != nil || sums == nil || f.SHA256 == "" {
 		return err
 	}
-	got, err := sums.SHA256(ctx, f.Path)
+	got, err := sums.Model(ctx, f.Path)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ type Aligned struct {
 type Options struct {
 	Cells     int // cache cells, shared by the sequences: 8192
 	Batch     int // rows in one pass: 256
-	Sequences int // sequences held at once: 128, at most 256
+	Sequences int // sequences held at once: 128, or fewer for recurrent models (see bounded), at most 256
 	Threads   int // for each context: 1, at most the number of processors
 
 	// Offload says which layers are held on which GPUs. The zero value is none; see offload.Parse for the usual choice.
@@ -77,25 +77,60 @@ func (o Options) withDefaults() (Options, error) {
 
 // context is what planning has to know of contexts of these sizes.
 func (o Options) context() offload.Context {
-	c := offload.Context{Cells: o.Cells, Batch: o.Batch, CacheBytes: 2}
+	c := offload.Context{Cells: o.Cells, Batch: o.Batch, Sequences: o.Sequences, CacheBytes: 2}
 	if o.Float32Cache {
 		c.CacheBytes = 4
 	}
 	return c
 }
 
+// A recurrent model keeps a state for each sequence that there may be, used or not. By default the states of a context take
+// at most maxStates bytes, and there are minSequences at least.
+const (
+	maxStates    = 1 << 30
+	minSequences = 16
+)
+
+// bounded is the number of sequences of a pair's contexts by default.
+func (p *Pair) bounded() int {
+	state := p.head.State()
+	for _, a := range p.aligned {
+		if !a.isAdapter {
+			state = max(state, a.head.State())
+		}
+	}
+	return sequencesFor(state, p.spec.Options.Sequences)
+}
+
+// sequencesFor is how many sequences, of most, there is room for whose states take so many bytes each.
+func sequencesFor(state int64, most int) int {
+	if state == 0 {
+		return most
+	}
+	return int(max(min(maxStates/state, int64(most)), minSequences))
+}
+
 // Plan is where the models of a pair would go on these devices, from the heads of their files. Models beyond the
 // reference and the first aligned one are planned when they are opened, with what is free then.
 func Plan(spec Spec, devices []offload.Device) (offload.Plan, error) {
-	var err error
-	if spec.Options, err = spec.Options.withDefaults(); err != nil {
-		return offload.Plan{}, err
-	}
-	p := &Pair{spec: spec, aligned: map[string]*aligned{}}
-	if _, err := p.check(); err != nil {
+	p, _, err := prepare(spec)
+	if err != nil {
 		return offload.Plan{}, err
 	}
 	return offload.Make(devices, p.needs(), spec.Options.Offload)
+}
+
+// prepare checks the files of a pair and fills in the sizes that were not given. Nothing is loaded.
+func prepare(spec Spec) (p *Pair, template string, err error) {
+	given := spec.Options.Sequences > 0
+	if spec.Options, err = spec.Options.withDefaults(); err != nil {
+		return nil, "", err
+	}
+	p = &Pair{spec: spec, aligned: map[string]*aligned{}}
+	if template, err = p.check(); err == nil && !given {
+		p.spec.Options.Sequences = p.bounded()
+	}
+	return p, template, err
 }
 
 // adapters is what placements call the adapters of a pair, which have weights in common.
@@ -159,15 +194,11 @@ var _ decode.Pair = (*Pair)(nil)
 // Open checks all files of a pair and loads the reference. Files that are broken, or do not fit together,
 // are errors of kind Invalid that name the file.
 func Open(spec Spec) (*Pair, error) {
-	var err error
-	if spec.Options, err = spec.Options.withDefaults(); err != nil {
-		return nil, err
-	}
-	p := &Pair{spec: spec, aligned: map[string]*aligned{}}
-	template, err := p.check()
+	p, template, err := prepare(spec)
 	if err != nil {
 		return nil, err
 	}
+	spec = p.spec
 	var devices []offload.Device
 	if !spec.Options.Offload.None {
 		devices, _ = Devices() // without those that do not work

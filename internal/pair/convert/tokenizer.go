@@ -152,8 +152,9 @@ func (f *tokenizerFile) merges() ([]string, error) {
 	if err := json.Unmarshal(f.Model.Merges, &pairs); err != nil {
 		return nil, fault.New(fault.Invalid, "the merges of tokenizer.json cannot be understood: %v", err)
 	}
-	for _, p := range pairs {
-		list = append(list, p[0]+" "+p[1])
+	list = make([]string, len(pairs)) // the attempt above left something in it
+	for i, p := range pairs {
+		list[i] = p[0] + " " + p[1]
 	}
 	return list, nil
 }
