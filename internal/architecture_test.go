@@ -32,6 +32,10 @@ var allowed = map[string][]string{
 	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
 	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"}, // files of prompts: what is decoded is a conversation
 	"internal/experiment":      {"internal/fault", "internal/decode"},                                            // what is decoded, and the way it is
+	"internal/pair/convert": { // GGUF of what other programs write
+		"internal/fault", "internal/decode/gguf", "github.com/ollama/ollama/convert/...", "github.com/ollama/ollama/fs/ggml",
+		"github.com/x448/float16", "google.golang.org/protobuf/proto",
+	},
 	"internal/study": {
 		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/prompt", "internal/lru", "gonum.org/...", "internal/spreadsheet", // outputs are decoded as runs are
 		"golang.org/x/text/...", // names of annotators that look alike

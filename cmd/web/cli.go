@@ -29,6 +29,10 @@ type host struct {
 	try    func(p *pair.Pair, o modelFlags) trial // tries out a pair's models apart; nil does it in this process, with open
 	gpu    gpu
 	engine func() string // what open runs on
+	// program is started once more for conversions, which take much memory and may end their process; "" converts in this one.
+	program  string
+	quantize func(in, out, to string, progress func(done, total int)) error // nil: this build cannot
+
 	kernel decode.Kernel // for vocabularies of the size of its models'; nil is plain Go
 }
 
@@ -50,6 +54,7 @@ type cli struct {
 	Map     mapCommand     `cmd:"" help:"Find every reply to a prompt over an interval of λ."`
 	Sweep   sweepCommand   `cmd:"" help:"Find the λ, and so the β, that is worth training, by decoding prompts at many λ and judging the texts."`
 	Pairs   pairsCommand   `cmd:"" help:"List, show, add and check pairs of models."`
+	Convert convertCommand `cmd:"" help:"Make a GGUF file of a folder of safetensors or of a PEFT adapter."`
 	Keys    keysCommand    `cmd:"" help:"Make, list and revoke the keys of programs that use the API."`
 	Devices devicesCommand `cmd:"" help:"List the GPUs that models can be put on."`
 	Worker  workerCommand  `cmd:"" help:"Decode for servers that share a NATS cluster."`
@@ -191,6 +196,7 @@ func dataFolder() string {
 type modelFlags struct {
 	Threads   int    `default:"1" help:"Threads of each model's context; the models of a pair run at the same time."`
 	Cells     int    `default:"0" help:"Tokens held by all lanes of a pair together (0: 8192)."`
+	Sequences int    `default:"0" help:"Sequences that each model holds at once, for lanes and for earlier prompts (0: 128, or for a recurrent model as many states as take 1 GB, at least 16)."`
 	GPULayers string `name:"gpu-layers" default:"auto" placeholder:"N" help:"Layers of each model to hold on GPUs: auto (as many as fit), all, or a number, counted from the model's end, the output layer included."`
 	Devices   string `default:"auto" placeholder:"NAME,…" help:"GPUs to use, of those that \"realign devices\" lists: auto (all), none, or names; CUDA0=3,CUDA1=1 splits each model in these proportions."`
 	F32Cache  bool   `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
@@ -206,7 +212,7 @@ func (f modelFlags) offload() (offload.Choice, error) { return offload.Parse(f.G
 
 func (f modelFlags) args() []string {
 	args := []string{
-		fmt.Sprint("--threads=", f.Threads), fmt.Sprint("--cells=", f.Cells), "--gpu-layers=" + f.GPULayers, "--devices=" + f.Devices,
+		fmt.Sprint("--threads=", f.Threads), fmt.Sprint("--cells=", f.Cells), "--sequences=" + fmt.Sprint(f.Sequences), "--gpu-layers=" + f.GPULayers, "--devices=" + f.Devices,
 	}
 	if f.F32Cache {
 		args = append(args, "--f32-cache")

@@ -28,7 +28,7 @@ func (c *contrastFlags) contrast() (*decode.Contrast, error) {
 }
 
 // contrasted is a pair of one model that is named on the command line, with two prompts.
-func (c *requestFlags) contrasted(ctx context.Context, f pairFlags) (*pair.Pair, error) {
+func (c *requestFlags) contrasted(ctx context.Context, h host, f pairFlags) (*pair.Pair, error) {
 	contrast, err := c.contrast()
 	switch {
 	case err != nil:
@@ -39,7 +39,7 @@ func (c *requestFlags) contrasted(ctx context.Context, f pairFlags) (*pair.Pair,
 		return nil, fault.Field("model", "needs --contrast-system or --contrast-context, which tell its two prompts apart")
 	}
 	p := pair.NewContrast("unregistered", c.Model, *contrast)
-	if err := f.locate(ctx, p); err != nil {
+	if err := f.locate(ctx, h, c.Quantize, p); err != nil {
 		return nil, err
 	}
 	return p, p.CheckFile(ctx, p.Files()[0], nil)

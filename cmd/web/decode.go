@@ -29,7 +29,7 @@ type decodeCommand struct {
 }
 
 func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
-	p, request, err := c.request(ctx)
+	p, request, err := c.request(ctx, h)
 	if err != nil {
 		return flagged(err)
 	}
@@ -99,8 +99,8 @@ func decodeRun(ctx context.Context, engine *decode.Engine, request decode.Reques
 
 // request turns the flags into a pair and a request without its prompt. Nothing is loaded before all of it is known
 // to be right.
-func (c *decodeCommand) request(ctx context.Context) (*pair.Pair, decode.Request, error) {
-	p, r, err := c.requestFlags.request(ctx, c.pairFlags)
+func (c *decodeCommand) request(ctx context.Context, h host) (*pair.Pair, decode.Request, error) {
+	p, r, err := c.requestFlags.request(ctx, h, c.pairFlags)
 	if err != nil {
 		return nil, r, err
 	}

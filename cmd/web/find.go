@@ -12,6 +12,7 @@ import (
 	"realign/internal/fault"
 	"realign/internal/filecache"
 	"realign/internal/pair"
+	"realign/internal/pair/convert"
 	"realign/internal/pair/modelstore"
 )
 
@@ -99,7 +100,7 @@ func (f pairFlags) heads() *modelstore.Heads {
 }
 
 // locate puts the files behind names of stores into a pair, and makes paths independent of the working folder.
-func (f pairFlags) locate(ctx context.Context, p *pair.Pair) error {
+func (f pairFlags) locate(ctx context.Context, h host, quantize string, p *pair.Pair) error {
 	heads := f.heads()
 	place := func(field string, where *string, adapter bool) error {
 		m, err := modelstore.Resolve(ctx, field, *where, modelStores(), heads)
@@ -108,15 +109,21 @@ func (f pairFlags) locate(ctx context.Context, p *pair.Pair) error {
 			return fault.Field(field, "%s (realign pairs find lists what there is)", fault.Of(err).Message)
 		case err != nil:
 			return err
-		case m.Format != modelstore.GGUF:
-			return fault.Field(field, "%s is a folder of safetensors, not GGUF: convert it with llama.cpp's %s first", *where, converter(m.Format))
-		case modelstore.IsName(*where) && m.Adapter && !adapter:
+		case (m.Adapter || m.Format == modelstore.PEFT) && !adapter:
 			return fault.Field(field, "%s is an adapter: give it with --adapter", *where)
-		case modelstore.IsName(*where) && !m.Adapter && adapter:
+		case !m.Adapter && adapter && (modelstore.IsName(*where) || m.Format == modelstore.Safetensors):
 			return fault.Field(field, "%s is a whole model: give it with --aligned", *where)
 		}
 		*where = m.Path
-		return nil
+		if m.Format == modelstore.GGUF {
+			return nil
+		}
+		job := convert.Job{Dir: m.Path, Name: modelName(m), Quantize: quantize}
+		if adapter {
+			job.Base, job.Quantize = p.Reference.File, ""
+		}
+		*where, err = f.converted(ctx, h, job)
+		return err
 	}
 	if err := place("--reference", &p.Reference.File, false); err != nil {
 		return err
@@ -142,16 +149,8 @@ func (f pairFlags) locate(ctx context.Context, p *pair.Pair) error {
 	return nil
 }
 
-// converter is the script of llama.cpp that makes GGUF of a format.
-func converter(f modelstore.Format) string {
-	if f == modelstore.PEFT {
-		return "convert_lora_to_gguf.py"
-	}
-	return "convert_hf_to_gguf.py"
-}
-
 // unregistered is a pair of models that are named on the command line and nowhere else.
-func (f pairFlags) unregistered(ctx context.Context, reference, aligned string, adapters []string) (*pair.Pair, error) {
+func (f pairFlags) unregistered(ctx context.Context, h host, quantize, reference, aligned string, adapters []string) (*pair.Pair, error) {
 	p := &pair.Pair{
 		Name: "unregistered", Reference: pair.Reference{Name: pair.RoleReference, File: reference}, Sampling: decode.DefaultSampling(),
 	}
@@ -180,7 +179,7 @@ func (f pairFlags) unregistered(ctx context.Context, reference, aligned string, 
 	if len(p.Aligned) == 0 {
 		return nil, fault.Field("--reference", "needs an aligned model beside it: --aligned or --adapter, or give --model with --contrast-system or --contrast-context")
 	}
-	if err := f.locate(ctx, p); err != nil {
+	if err := f.locate(ctx, h, quantize, p); err != nil {
 		return nil, err
 	}
 	for _, file := range p.Files() {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -21,6 +22,14 @@ import (
 
 // kernel is the arithmetic over a vocabulary in vector instructions.
 func kernel() decode.Kernel { return llamacpp.Kernel{} }
+
+// quantize makes a model's weights smaller.
+func quantize() func(in, out, to string, progress func(done, total int)) error {
+	return func(in, out, to string, progress func(done, total int)) error {
+		loadBackends(context.Background(), offload.Choice{None: true})
+		return llamacpp.Quantize(in, out, to, runtime.NumCPU(), progress)
+	}
+}
 
 // openModels loads a pair with llama.cpp.
 func openModels(ctx context.Context, p *pair.Pair, o modelFlags, progress func(float64)) (decode.Pair, error) {
@@ -48,7 +57,7 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 	files := p.Files()
 	spec := llamacpp.Spec{
 		Reference: files[0].Path, Contrasts: map[string]decode.Contrast{}, Untuned: map[string]llamacpp.Aligned{},
-		Options: llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Offload: choice, Float32Cache: o.F32Cache},
+		Options: llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Sequences: o.Sequences, Offload: choice, Float32Cache: o.F32Cache},
 	}
 	spec.Variables = p.TemplateVariables
 	if spec.Template.Source, spec.Template.Name, err = p.ChatTemplate(); err != nil {
@@ -67,7 +76,7 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 			continue
 		}
 		i := slices.IndexFunc(spec.Aligned, func(x llamacpp.Aligned) bool { return x.Name == a.Name })
-		spec.Aligned[i].Path = f.Path
+		spec.Aligned[i].Path, spec.Aligned[i].Scale = f.Path, f.Scale
 	}
 	return spec, nil
 }

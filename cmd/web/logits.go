@@ -16,7 +16,7 @@ import (
 )
 
 const logitsHelp = `Write the raw next-token logits of one model, for comparing with other implementations. The tokens file has ` +
-	`one JSON list of token ids a line (or an object with such a list as "tokens"); the output one object a line, ` +
+	`one JSON list of token ids a line (or an object with such a list as "tokens", a "text", or "messages"); the output one object a line, ` +
 	`{"model": "reference", "tokens": […], "logits": […]}, with the logits after the last token in the vocabulary's order.`
 
 type logitsCommand struct {
@@ -57,8 +57,12 @@ func (c *logitsCommand) Run(ctx context.Context, h host) error {
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
 	e := json.NewEncoder(w)
-	for _, tokens := range lines {
-		logits, err := lastLogits(model, tokens)
+	for _, line := range lines {
+		tokens, err := line.tokens(models.Vocabulary())
+		var logits []float32
+		if err == nil {
+			logits, err = lastLogits(model, tokens)
+		}
 		if err == nil {
 			err = e.Encode(map[string]any{"model": c.Model, "tokens": tokens, "logits": logits})
 		}
@@ -96,29 +100,45 @@ func (c *logitsCommand) pair() (*pair.Pair, error) {
 	return p, p.Installed()
 }
 
-func readTokens(path string) ([][]decode.Token, error) {
+// input is a line of the tokens file.
+type input struct {
+	Tokens   []decode.Token   `json:"tokens"`
+	Text     string           `json:"text"`
+	Messages []decode.Message `json:"messages"`
+}
+
+// tokens are those of the line, or what its text or conversation becomes.
+func (i input) tokens(v decode.Vocabulary) ([]decode.Token, error) {
+	switch {
+	case i.Text != "":
+		return v.EncodePlain(i.Text)
+	case len(i.Messages) > 0:
+		return v.EncodeChat(i.Messages)
+	}
+	return i.Tokens, nil
+}
+
+func readTokens(path string) ([]input, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fault.Field("--tokens-file", "%v", err)
 	}
-	var lines [][]decode.Token
+	var lines []input
 	for i, line := range bytes.Split(data, []byte("\n")) {
 		line = bytes.TrimSpace(line)
 		if len(line) == 0 {
 			continue
 		}
-		var object struct {
-			Tokens []decode.Token `json:"tokens"`
-		}
+		var object input
 		if line[0] == '[' {
 			err = json.Unmarshal(line, &object.Tokens)
 		} else {
 			err = json.Unmarshal(line, &object)
 		}
-		if err != nil || len(object.Tokens) == 0 {
+		if err != nil || len(object.Tokens) == 0 && object.Text == "" && len(object.Messages) == 0 {
 			return nil, fault.Field("--tokens-file", "line %d has no list of token ids", i+1)
 		}
-		lines = append(lines, object.Tokens)
+		lines = append(lines, object)
 	}
 	return lines, nil
 }

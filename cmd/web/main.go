@@ -11,9 +11,14 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	program, err := os.Executable()
+	if err != nil {
+		program = "" // converts in this process
+	}
 	code := Run(ctx, os.Args[1:], host{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: isTerminal(os.Stdout), open: openModels, try: tryApart(), engine: engineVersion, gpu: gpus(), kernel: kernel(),
+		program: program, quantize: quantize(),
 	})
 	stop()
 	os.Exit(code)

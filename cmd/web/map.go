@@ -32,7 +32,7 @@ have no exact map.`
 }
 
 func (c *mapCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
-	p, request, err := c.requestFlags.request(ctx, c.pairFlags)
+	p, request, err := c.requestFlags.request(ctx, h, c.pairFlags)
 	if err != nil {
 		return flagged(err)
 	}

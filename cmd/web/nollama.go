@@ -21,6 +21,9 @@ func tryApart() func(*pair.Pair, modelFlags) trial { return nil }
 // gpus is nothing: there are no models to put on one.
 func gpus() gpu { return gpu{} }
 
+// quantize is nothing, as this build has no llama.cpp.
+func quantize() func(in, out, to string, progress func(done, total int)) error { return nil }
+
 func kernel() decode.Kernel { return decode.Plain{} }
 
 func engineVersion() string { return "none" }

@@ -105,8 +105,8 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 		if a := p.Of(f); a != nil && a.Beta > 0 {
 			beta = strconv.FormatFloat(a.Beta, 'g', -1, 64)
 		}
-		if info, err := os.Stat(f.Path); err == nil {
-			size = megabytes(info.Size())
+		if bytes, err := sizeOf(f.Path); err == nil {
+			size = megabytes(bytes)
 		}
 		if err := p.CheckFile(ctx, f, nil); err != nil {
 			fits = "no (see check)"
@@ -138,9 +138,10 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 type pairsAdd struct {
 	pairFlags
 	Name      string   `arg:"" help:"Name of the new pair."`
-	Reference string   `required:"" placeholder:"WHERE" help:"The reference model: a GGUF file, ollama:NAME[:TAG], or hf:ORG/REPO[:FILE or QUANT]."`
+	Reference string   `required:"" placeholder:"WHERE" help:"The reference model: a GGUF file, a folder of safetensors, ollama:NAME[:TAG], or hf:ORG/REPO[:FILE or QUANT]."`
 	Aligned   []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"An aligned model of its own. Keys: beta, reward, title, sha256, default, and untuned=WHERE for a small model whose tuning is added to the reference's logits. May be given several times."`
-	Adapter   []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, in the same form."`
+	Adapter   []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, as a GGUF file or a PEFT folder, in the same form; scale=X multiplies its strength."`
+	Quantize  string   `placeholder:"TYPE" help:"Quantise models that are folders of safetensors, to q8_0, q4_k_m and the like."`
 	contrastFlags
 	Title       string `help:"Title of the pair."`
 	Description string `help:"Description of the pair."`
@@ -182,7 +183,7 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 	if err := pair.CheckName("NAME", c.Name); err != nil {
 		return err
 	}
-	if err := c.locate(ctx, p); err != nil {
+	if err := c.locate(ctx, h, c.Quantize, p); err != nil {
 		return err
 	}
 	sums := c.sums()
@@ -190,7 +191,7 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 		if err := p.CheckFile(ctx, f, sums); err != nil {
 			return err
 		}
-		sum, err := sums.SHA256(ctx, f.Path)
+		sum, err := sums.Model(ctx, f.Path)
 		if err != nil {
 			return err
 		}
@@ -208,6 +209,18 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 	}
 	fmt.Fprintf(h.stdout, "added %s: %s\n", p.Name, strings.Join(p.Names(), ", "))
 	return nil
+}
+
+// sizeOf is the bytes of a model's file, or of all of its parts.
+func sizeOf(path string) (bytes int64, err error) {
+	for _, part := range gguf.Parts(path) {
+		info, err := os.Stat(part)
+		if err != nil {
+			return 0, err
+		}
+		bytes += info.Size()
+	}
+	return bytes, nil
 }
 
 // cutName cuts NAME=WHERE.
@@ -236,6 +249,12 @@ func parseAligned(flag, text string, adapter bool) (pair.Aligned, error) {
 				return a, fault.Field(flag, "beta %.40q of %s is not a positive number", value, name)
 			}
 			a.Beta = beta
+		case "scale":
+			scale, err := decode.ParseNumber(flag, value)
+			if err != nil || !adapter || scale == 0 {
+				return a, fault.Field(flag, "scale %.40q of %s is not the strength of an adapter: a number other than 0", value, name)
+			}
+			a.Scale = scale
 		case "reward":
 			a.Reward = value
 		case "title":
@@ -247,7 +266,7 @@ func parseAligned(flag, text string, adapter bool) (pair.Aligned, error) {
 		case "untuned":
 			a.Untuned = value
 		default:
-			return a, fault.Field(flag, "%.40q is none of beta, reward, title, sha256, untuned and default", key)
+			return a, fault.Field(flag, "%.40q is none of beta, scale, reward, title, sha256, untuned and default", key)
 		}
 	}
 	return a, nil

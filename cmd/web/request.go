@@ -17,8 +17,9 @@ type requestFlags struct {
 	Pair    string `default:"demo" placeholder:"NAME[:ALIGNED,…]" help:"Pair of models, and which of its aligned models."`
 	Aligned string `placeholder:"NAME,…" help:"Aligned models of the pair; another way to write it. Default: the pair's. With --reference: the aligned model."`
 
-	Reference string   `placeholder:"WHERE" help:"Decode on a pair that is registered nowhere: the reference model as a GGUF file, ollama:NAME[:TAG] or hf:ORG/REPO[:FILE or QUANT], with --aligned or --adapter in the same form."`
-	Adapter   []string `sep:"none" placeholder:"WHERE" help:"With --reference: a LoRA adapter of it. May be given several times."`
+	Reference string   `placeholder:"WHERE" help:"Decode on a pair that is registered nowhere: the reference model as a GGUF file, a folder of safetensors, ollama:NAME[:TAG] or hf:ORG/REPO[:FILE or QUANT], with --aligned or --adapter in the same form."`
+	Adapter   []string `sep:"none" placeholder:"WHERE" help:"With --reference: a LoRA adapter of it, as a GGUF file or a PEFT folder. May be given several times."`
+	Quantize  string   `placeholder:"TYPE" help:"With --reference: quantise models that are folders of safetensors, to q8_0, q4_k_m and the like."`
 
 	Model string `placeholder:"WHERE" help:"Decode on one model with two prompts, in the same form as --reference: without and with --contrast-system or --contrast-context."`
 	contrastFlags
@@ -50,8 +51,8 @@ type samplingFlags struct {
 }
 
 // request turns the flags into a pair and a request without its prompt and without λ.
-func (c *requestFlags) request(ctx context.Context, f pairFlags) (*pair.Pair, decode.Request, error) {
-	p, aligned, err := c.models(ctx, f)
+func (c *requestFlags) request(ctx context.Context, h host, f pairFlags) (*pair.Pair, decode.Request, error) {
+	p, aligned, err := c.models(ctx, h, f)
 	r := decode.Request{Aligned: aligned}
 	if err != nil {
 		return nil, r, err
@@ -69,16 +70,16 @@ func (c *requestFlags) request(ctx context.Context, f pairFlags) (*pair.Pair, de
 }
 
 // models are the pair and the names of its aligned models that the flags ask for.
-func (c *requestFlags) models(ctx context.Context, f pairFlags) (*pair.Pair, []string, error) {
+func (c *requestFlags) models(ctx context.Context, h host, f pairFlags) (*pair.Pair, []string, error) {
 	if c.Model != "" {
-		p, err := c.contrasted(ctx, f)
+		p, err := c.contrasted(ctx, h, f)
 		if err != nil {
 			return nil, nil, err
 		}
 		return p, p.Names(), nil
 	}
 	if c.Reference != "" {
-		p, err := f.unregistered(ctx, c.Reference, c.Aligned, c.Adapter)
+		p, err := f.unregistered(ctx, h, c.Quantize, c.Reference, c.Aligned, c.Adapter)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -86,6 +87,9 @@ func (c *requestFlags) models(ctx context.Context, f pairFlags) (*pair.Pair, []s
 	}
 	if len(c.Adapter) > 0 {
 		return nil, nil, fault.Field("adapter", "needs --reference, the model that it is for")
+	}
+	if c.Quantize != "" {
+		return nil, nil, fault.Field("quantize", "needs --reference: a pair's files are as they are")
 	}
 	name, aligned, given := strings.Cut(c.Pair, ":")
 	if given && c.Aligned != "" {

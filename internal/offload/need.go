@@ -27,13 +27,14 @@ type Need struct {
 // Layer is one layer's part.
 type Layer struct {
 	Weights int64
-	Cache   int64 // keys and values of each context; for the output layer, its logits
+	Cache   int64 // keys and values, or states, of each context; for the output layer, its logits
 }
 
 // Context is what is known of the contexts to be made.
 type Context struct {
 	Cells, Batch int
 	CacheBytes   int // of one key or value
+	Sequences    int // for each of which a recurrent model keeps a state
 }
 
 // Of is what a model of a file needs. It rounds up: what is not in the file's head is estimated.
@@ -74,8 +75,12 @@ func Of(model string, file *gguf.File, c Context, contexts int) Need {
 		output += embedding // the output layer gets a copy
 	}
 	cells, batch := int64(c.Cells), int64(c.Batch)
+	state := file.State() * int64(c.Sequences)
 	for i := range blocks {
-		n.Layers[i].Cache = cells * keyHeads * (key + value) * int64(c.CacheBytes)
+		if !file.IsRecurrent() {
+			n.Layers[i].Cache = cells * keyHeads * (key + value) * int64(c.CacheBytes)
+		}
+		n.Layers[i].Cache += (state + blocks - 1) / blocks
 	}
 	n.Layers[blocks] = Layer{Weights: output, Cache: batch * vocabulary * 4}
 	// A layer's intermediate results are reused by the next, and attention's mask is as wide as the cache.

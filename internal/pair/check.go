@@ -2,6 +2,7 @@ package pair
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -24,7 +25,7 @@ func (p *Pair) CheckFile(ctx context.Context, f File, sums *Sums) error {
 	if err != nil || sums == nil || f.SHA256 == "" {
 		return err
 	}
-	got, err := sums.SHA256(ctx, f.Path)
+	got, err := sums.Model(ctx, f.Path)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,11 @@ func (p *Pair) Findings(f File) []gguf.Finding {
 		if err := gguf.CheckAdapter(reference, head); err != nil {
 			return fault(err)
 		}
-		return gguf.CompareAdapter(reference, head)
+		findings := gguf.CompareAdapter(reference, head)
+		if f.Scale != 0 {
+			findings = append(findings, gguf.Finding{Level: gguf.Note, Text: fmt.Sprintf("scale %g multiplies that strength", f.Scale)})
+		}
+		return findings
 	}
 	if err := head.CheckModel(); err != nil {
 		return fault(err)

@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 
+	"realign/internal/decode/gguf"
 	"realign/internal/fault"
 )
 
@@ -136,16 +137,18 @@ func (l *Library) Register(folder string, p *Pair, copyFiles bool) error {
 // copyInto copies the pair's files into dir and makes the pair refer to the copies.
 func (p *Pair) copyInto(dir string) error {
 	for i, f := range p.Files() {
-		base := strings.ReplaceAll(f.Role, "/", "-") + filepath.Ext(f.Path)
-		in, err := os.Open(f.Path)
-		if err != nil {
-			return err
+		parts := gguf.Parts(f.Path)
+		role := strings.ReplaceAll(f.Role, "/", "-")
+		names := []string{role + filepath.Ext(f.Path)}
+		if len(parts) > 1 {
+			names = gguf.PartNames(role, len(parts))
 		}
-		err = write(filepath.Join(dir, base), in)
-		in.Close()
-		if err != nil {
-			return fmt.Errorf("copy %s: %w", f.Path, err)
+		for j, part := range parts {
+			if err := copyFile(part, filepath.Join(dir, names[j])); err != nil {
+				return fmt.Errorf("copy %s: %w", part, err)
+			}
 		}
+		base := names[0]
 		switch {
 		case i == 0:
 			p.Reference.File = base
@@ -158,6 +161,15 @@ func (p *Pair) copyInto(dir string) error {
 		}
 	}
 	return nil
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return write(to, in)
 }
 
 // write makes a new file and waits until it is on disk.

@@ -99,6 +99,9 @@ func (p *Pair) check() error {
 		if a.Beta < 0 || math.IsNaN(a.Beta) || math.IsInf(a.Beta, 0) {
 			return fault.Field("aligned.beta", "%v of %s is not a positive number", a.Beta, a.Name)
 		}
+		if math.IsNaN(a.Scale) || math.IsInf(a.Scale, 0) || a.Scale != 0 && a.Adapter == "" {
+			return fault.Field("aligned.scale", "%v of %s is not the strength of an adapter", a.Scale, a.Name)
+		}
 		if a.Default {
 			defaults++
 		}

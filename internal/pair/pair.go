@@ -67,6 +67,7 @@ type Aligned struct {
 	UntunedSHA256 string `json:"untuned_sha256,omitempty"`
 
 	SHA256  string  `json:"sha256,omitempty"`
+	Scale   float64 `json:"scale,omitempty"`  // of an adapter: multiplies its strength; 0 is 1
 	Beta    float64 `json:"beta,omitempty"`   // KL strength it was trained with; 0 is unknown
 	Reward  string  `json:"reward,omitempty"` // what it was trained for
 	Default bool    `json:"default,omitempty"`
@@ -77,7 +78,8 @@ type File struct {
 	Role    string // "reference", or the aligned model's name, or that with "/untuned" for the untuned model of a proxy
 	Path    string // where it is
 	Adapter bool
-	SHA256  string // as the manifest states it; may be empty
+	Scale   float64 // of an adapter's strength; 0 is 1
+	SHA256  string  // as the manifest states it; may be empty
 }
 
 // RoleReference is the File.Role of the reference model, and a name no aligned model may have.
@@ -126,7 +128,7 @@ func (p *Pair) Files() []File {
 		}
 		file := File{Role: a.Name, Path: p.path(a.File), SHA256: a.SHA256}
 		if a.Adapter != "" {
-			file.Path, file.Adapter = p.path(a.Adapter), true
+			file.Path, file.Adapter, file.Scale = p.path(a.Adapter), true, a.Scale
 		}
 		files = append(files, file)
 		if a.Untuned != "" {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"realign/internal/decode/gguf"
 	"realign/internal/filecache"
 )
 
@@ -46,6 +47,23 @@ func (s *Sums) SHA256(ctx context.Context, path string) (string, error) {
 	s.known.Put(path, info, sum)
 	_ = s.known.Save() // a sum that is not remembered is computed again
 	return sum, nil
+}
+
+// Model is the sum of a model's file. Of one in parts it is the SHA-256 of its parts' sums in hexadecimal, one after another.
+func (s *Sums) Model(ctx context.Context, path string) (string, error) {
+	parts := gguf.Parts(path)
+	if len(parts) == 1 {
+		return s.SHA256(ctx, path)
+	}
+	all := sha256.New()
+	for _, part := range parts {
+		sum, err := s.SHA256(ctx, part)
+		if err != nil {
+			return "", err
+		}
+		io.WriteString(all, sum)
+	}
+	return hex.EncodeToString(all.Sum(nil)), nil
 }
 
 // reader stops reading when its context is done.

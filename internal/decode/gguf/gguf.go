@@ -19,16 +19,18 @@ import (
 type File struct {
 	Path    string // as given to Open; used in errors
 	Version uint32
-	Size    int64 // bytes in the whole file
+	Size    int64 // bytes in the whole file, or in all parts of a split model
 
 	// Metadata maps keys to uint8…uint64, int8…int64, float32, float64, bool, string, or a slice of one
 	// of these.
 	Metadata map[string]any
 
-	Tensors []Tensor
-	Data    int64 // offset of the tensors' data in the file
+	Tensors []Tensor // of all parts
+	Data    int64    // offset of the tensors' data in the file
 
 	index map[string]int // Tensors by name
+	own   int            // how many Tensors are in this file; they come first
+	parts []*File        // the other parts of a split model
 }
 
 // Tensor is one entry of the table of tensors.
@@ -36,13 +38,28 @@ type Tensor struct {
 	Name   string
 	Type   Type
 	Shape  [4]uint64 // fastest-varying dimension first; unused dimensions are 1
-	Offset uint64    // from File.Data
+	Offset uint64    // from File.Data, of the file that it is in
 	Bytes  uint64
 }
 
-// Open reads and checks the head of a file. The error is of kind NotFound when there is none, and of
+// Open reads and checks the head of a file; of a model in parts, by its first, the heads of all. The error is of kind NotFound when there is none, and of
 // kind Invalid, naming the file and the fault, when it is not a whole and well-formed GGUF file.
 func Open(path string) (*File, error) {
+	f, err := openOne(path)
+	if err != nil {
+		return nil, err
+	}
+	if n, ok := f.Integer("split.count"); ok && n > 1 {
+		err = f.gather(n)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// openOne is Open for one file, whatever else belongs to it.
+func openOne(path string) (*File, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New(fault.NotFound, "%s: no such file", path)
@@ -54,6 +71,9 @@ func Open(path string) (*File, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "%s cannot be read", path)
+	}
+	if info.IsDir() {
+		return nil, fault.New(fault.Invalid, "%s: a folder, and a GGUF file is needed: realign convert makes one of a folder of safetensors, and so does realign pairs add", path)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fault.New(fault.Invalid, "%s: not a regular file", path)

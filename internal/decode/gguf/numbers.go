@@ -171,7 +171,12 @@ func (f *File) checkRope() error {
 
 // checkAlignment wants weights to lie where the processor can use them without a copy.
 func (f *File) checkAlignment() error {
-	for _, t := range f.Tensors {
+	for _, part := range f.parts {
+		if err := part.checkAlignment(); err != nil {
+			return err
+		}
+	}
+	for _, t := range f.Tensors[:f.own] {
 		if at := uint64(f.Data) + t.Offset; at%dataAlignment != 0 {
 			return f.invalid("general.alignment is %v, and llama.cpp needs %d: tensor %q lies at byte %d", f.Metadata["general.alignment"], dataAlignment, t.Name, at)
 		}

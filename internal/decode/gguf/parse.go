@@ -100,6 +100,7 @@ func parse(r io.ReaderAt, size int64) (*File, error) {
 		f.index[t.Name] = len(f.Tensors)
 		f.Tensors = append(f.Tensors, t)
 	}
+	f.own = len(f.Tensors)
 	return f, f.place(head-p.left, alignment)
 }
 

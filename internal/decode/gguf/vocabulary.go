@@ -64,8 +64,8 @@ func (f *File) CheckModel() error {
 	case len(f.Tensors) == 0:
 		return f.invalid("holds no weights")
 	}
-	if n, ok := f.Integer("split.count"); ok && n > 1 {
-		return f.invalid("is one of %d parts: join them into one file first", n)
+	if n, ok := f.Integer("split.count"); ok && n > 1 && int64(len(f.parts))+1 != n {
+		return f.invalid("is one of %d parts, and the others were not read", n)
 	}
 	if err := f.checkNumbers(); err != nil {
 		return err

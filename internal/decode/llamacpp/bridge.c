@@ -201,8 +201,8 @@ void realign_close(realign_context *c) {
 	free(c);
 }
 
-bool realign_adapt(realign_context *c, struct llama_adapter_lora *adapter) {
-	return llama_set_adapter_lora(c->context, adapter, 1.0f) == 0;
+bool realign_adapt(realign_context *c, struct llama_adapter_lora *adapter, float scale) {
+	return llama_set_adapter_lora(c->context, adapter, scale) == 0;
 }
 
 void realign_threads(realign_context *c, int32_t n) {

@@ -102,7 +102,7 @@ void realign_give_back(void);
 
 realign_context *realign_open(struct llama_model *model, realign_options options);
 void realign_close(realign_context *c);
-bool realign_adapt(realign_context *c, struct llama_adapter_lora *adapter);
+bool realign_adapt(realign_context *c, struct llama_adapter_lora *adapter, float scale);
 
 void realign_threads(realign_context *c, int32_t n);
 

@@ -131,6 +131,7 @@ func (w *weights) Close() {
 // adapter is a LoRA adapter in memory, for contexts on one model's weights.
 type adapter struct {
 	pointer *C.struct_llama_adapter_lora
+	scale   float64 // multiplies its strength
 }
 
 func loadAdapter(base *weights, path string) (*adapter, error) {
@@ -144,7 +145,7 @@ func loadAdapter(base *weights, path string) (*adapter, error) {
 	if a == nil {
 		return nil, fault.New(fault.Invalid, "%s: llama.cpp cannot load it%s", path, log.reason())
 	}
-	return &adapter{a}, nil
+	return &adapter{a, 1}, nil
 }
 
 // Close frees the adapter, before the weights it was loaded for.

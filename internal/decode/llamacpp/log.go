@@ -25,6 +25,8 @@ type logger struct {
 	line   strings.Builder
 	level  int
 	errors []string // what was reported as an error since forget
+
+	watching func(line string) // is given each line; or nil
 }
 
 //export realignLog
@@ -47,6 +49,9 @@ func (l *logger) write(level int, text string) {
 	if l.level == levelError && line != "" {
 		l.errors = append(l.errors, line)
 	}
+	if l.watching != nil {
+		l.watching(line)
+	}
 	if line != "" && strings.Trim(line, ".") != "" {
 		slog.Default().Log(context.Background(), slog.LevelDebug, line, "from", "llama.cpp", "level", levelName(l.level))
 	}
@@ -60,6 +65,13 @@ func levelName(level int) string {
 		return "error"
 	}
 	return "info"
+}
+
+// watch has each line given to a function, which logs nothing itself; nil ends that.
+func (l *logger) watch(to func(line string)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watching = to
 }
 
 func (l *logger) forget() {

@@ -54,7 +54,7 @@ func newContext(w *weights, a *adapter, s *strengths, o Options) (*Model, error)
 	if c == nil {
 		return nil, fault.New(fault.Unavailable, "a context of %d cells cannot be made%s", o.Cells, log.reason())
 	}
-	if a != nil && !bool(C.realign_adapt(c, a.pointer)) {
+	if a != nil && !bool(C.realign_adapt(c, a.pointer, C.float(a.scale))) {
 		C.realign_close(c)
 		return nil, fault.New(fault.Internal, "the adapter cannot be applied%s", log.reason())
 	}

@@ -19,8 +19,8 @@ func openSmall(t testing.TB, o Options) *Pair {
 	p, err := Open(Spec{
 		Reference: gguftest.Model(1).Write(t, "reference.gguf"),
 		Aligned: []Aligned{
-			{"other", gguftest.Model(2).Write(t, "other.gguf")},
-			{"adapted", gguftest.Adapter(3).Write(t, "adapted.gguf")},
+			{Name: "other", Path: gguftest.Model(2).Write(t, "other.gguf")},
+			{Name: "adapted", Path: gguftest.Adapter(3).Write(t, "adapted.gguf")},
 		},
 		Options: o,
 	})

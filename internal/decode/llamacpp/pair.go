@@ -6,6 +6,7 @@ package llamacpp
 import "C"
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -42,15 +43,16 @@ type Spec struct {
 // Aligned is one aligned model: a GGUF model of its own, a LoRA adapter for the reference's weights, or, without a path, the reference
 // with another prompt.
 type Aligned struct {
-	Name string
-	Path string
+	Name  string
+	Path  string
+	Scale float64 // multiplies an adapter's strength; 0 is 1
 }
 
 // Options are the sizes of every context of a pair. A zero means the default.
 type Options struct {
 	Cells     int // cache cells, shared by the sequences: 8192
 	Batch     int // rows in one pass: 256
-	Sequences int // sequences held at once: 128, at most 256
+	Sequences int // sequences held at once: 128, or fewer for recurrent models (see bounded), at most 256
 	Threads   int // for each context: 1, at most the number of processors
 
 	// Offload says which layers are held on which GPUs. The zero value is none; see offload.Parse for the usual choice.
@@ -88,25 +90,60 @@ func (o Options) withDefaults() (Options, error) {
 
 // context is what planning has to know of contexts of these sizes.
 func (o Options) context() offload.Context {
-	c := offload.Context{Cells: o.Cells, Batch: o.Batch, CacheBytes: 2}
+	c := offload.Context{Cells: o.Cells, Batch: o.Batch, Sequences: o.Sequences, CacheBytes: 2}
 	if o.Float32Cache {
 		c.CacheBytes = 4
 	}
 	return c
 }
 
+// A recurrent model keeps a state for each sequence that there may be, used or not. By default the states of a context take
+// at most maxStates bytes, and there are minSequences at least.
+const (
+	maxStates    = 1 << 30
+	minSequences = 16
+)
+
+// bounded is the number of sequences of a pair's contexts by default.
+func (p *Pair) bounded() int {
+	state := p.head.State()
+	for _, a := range p.aligned {
+		if !a.isAdapter {
+			state = max(state, a.head.State())
+		}
+	}
+	return sequencesFor(state, p.spec.Options.Sequences)
+}
+
+// sequencesFor is how many sequences, of most, there is room for whose states take so many bytes each.
+func sequencesFor(state int64, most int) int {
+	if state == 0 {
+		return most
+	}
+	return int(max(min(maxStates/state, int64(most)), minSequences))
+}
+
 // Plan is where the models of a pair would go on these devices, from the heads of their files. Models beyond the
 // reference and the first aligned one are planned when they are opened, with what is free then.
 func Plan(spec Spec, devices []offload.Device) (offload.Plan, error) {
-	var err error
-	if spec.Options, err = spec.Options.withDefaults(); err != nil {
-		return offload.Plan{}, err
-	}
-	p := &Pair{spec: spec, aligned: map[string]*aligned{}}
-	if _, err := p.check(); err != nil {
+	p, _, err := prepare(spec)
+	if err != nil {
 		return offload.Plan{}, err
 	}
 	return offload.Make(devices, p.needs(), spec.Options.Offload)
+}
+
+// prepare checks the files of a pair and fills in the sizes that were not given. Nothing is loaded.
+func prepare(spec Spec) (p *Pair, template string, err error) {
+	given := spec.Options.Sequences > 0
+	if spec.Options, err = spec.Options.withDefaults(); err != nil {
+		return nil, "", err
+	}
+	p = &Pair{spec: spec, aligned: map[string]*aligned{}}
+	if template, err = p.check(); err == nil && !given {
+		p.spec.Options.Sequences = p.bounded()
+	}
+	return p, template, err
 }
 
 // adapters is what placements call the adapters of a pair, which have weights in common.
@@ -161,6 +198,7 @@ type Pair struct {
 // aligned is an aligned model, opened on first use.
 type aligned struct {
 	path      string       // "" for the reference with another prompt
+	scale     float64      // of the adapter's strength
 	head      *gguf.File   // nil without a path
 	isAdapter bool         // it uses the reference's weights
 	weights   *weights     // its own, or nil
@@ -173,15 +211,11 @@ var _ decode.Pair = (*Pair)(nil)
 // Open checks all files of a pair and loads the reference. Files that are broken, or do not fit together,
 // are errors of kind Invalid that name the file.
 func Open(spec Spec) (*Pair, error) {
-	var err error
-	if spec.Options, err = spec.Options.withDefaults(); err != nil {
-		return nil, err
-	}
-	p := &Pair{spec: spec, aligned: map[string]*aligned{}}
-	template, err := p.check()
+	p, template, err := prepare(spec)
 	if err != nil {
 		return nil, err
 	}
+	spec = p.spec
 	var devices []offload.Device
 	if !spec.Options.Offload.None {
 		devices, _ = Devices() // without those that do not work
@@ -308,7 +342,7 @@ func (p *Pair) check() (template string, err error) {
 			template = file.ChatTemplate()
 		}
 		p.names = append(p.names, a.Name)
-		p.aligned[a.Name] = &aligned{path: a.Path, head: file, isAdapter: file.IsAdapter()}
+		p.aligned[a.Name] = &aligned{path: a.Path, scale: cmp.Or(a.Scale, 1), head: file, isAdapter: file.IsAdapter()}
 	}
 	return template, nil
 }
@@ -391,7 +425,9 @@ func (p *Pair) open(name string, a *aligned) error {
 // loadAdapter loads an adapter's file for some weights, unless it is loaded or the aligned model is the reference with another prompt.
 func (p *Pair) loadAdapter(base *weights, a *aligned) (err error) {
 	if a.adapter == nil && a.path != "" {
-		a.adapter, err = loadAdapter(base, a.path)
+		if a.adapter, err = loadAdapter(base, a.path); err == nil {
+			a.adapter.scale = a.scale
+		}
 	}
 	return err
 }

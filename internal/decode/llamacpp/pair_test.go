@@ -18,8 +18,8 @@ func TestOpen(t *testing.T) {
 	p, err := Open(Spec{
 		Reference: gguftest.Model(1).Write(t, "reference.gguf"),
 		Aligned: []Aligned{
-			{"z", gguftest.Adapter(3).Write(t, "z.gguf")},
-			{"a", gguftest.Model(2).Write(t, "a.gguf")},
+			{Name: "z", Path: gguftest.Adapter(3).Write(t, "z.gguf")},
+			{Name: "a", Path: gguftest.Model(2).Write(t, "a.gguf")},
 		},
 		Options: small,
 		Progress: func(label string, fraction float64) {
@@ -99,7 +99,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := Spec{Reference: c.reference, Options: small}
 			if c.aligned != "" {
-				spec.Aligned = []Aligned{{"a", c.aligned}}
+				spec.Aligned = []Aligned{{Name: "a", Path: c.aligned}}
 			}
 			p, err := Open(spec)
 			if err == nil {
@@ -123,7 +123,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestNoLeak(t *testing.T) {
 	spec := Spec{
 		Reference: gguftest.Model(1).Write(t, "reference.gguf"),
-		Aligned:   []Aligned{{"adapted", gguftest.Adapter(3).Write(t, "adapted.gguf")}},
+		Aligned:   []Aligned{{Name: "adapted", Path: gguftest.Adapter(3).Write(t, "adapted.gguf")}},
 		Options:   Options{Cells: 2048, Batch: 64, Sequences: 8},
 	}
 	cycle := func() {

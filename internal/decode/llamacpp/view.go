@@ -71,7 +71,7 @@ func (j *joint) view(a *adapter) (*view, bool) {
 	if a != nil {
 		v.adapter = j.join(a)
 		strengths := make([]float32, v.adapter+1)
-		strengths[v.adapter] = 1
+		strengths[v.adapter] = float32(a.scale)
 		for s := range v.limits.Sequences {
 			j.set(v.first+decode.Seq(s), strengths)
 		}

@@ -298,7 +298,7 @@ func TestEndsOfAllModels(t *testing.T) {
 	other := gguftest.Model(2)
 	other.Set("tokenizer.ggml.eos_token_id", uint32(50))
 	p, err := Open(Spec{
-		Reference: gguftest.Model(1).Write(t, "reference.gguf"), Aligned: []Aligned{{"other", other.Write(t, "other.gguf")}}, Options: small,
+		Reference: gguftest.Model(1).Write(t, "reference.gguf"), Aligned: []Aligned{{Name: "other", Path: other.Write(t, "other.gguf")}}, Options: small,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// Key is one entry of the metadata. Value is a uint32, float32, bool, string, []string, []int32 or
+// Key is one entry of the metadata. Value is a uint16, uint32, int32, float32, bool, string, []string, []int32 or
 // []float32.
 type Key struct {
 	Name  string
@@ -89,6 +89,12 @@ func (f *File) Bytes() []byte {
 		switch v := k.Value.(type) {
 		case uint32:
 			put(uint32(4))
+			put(v)
+		case uint16:
+			put(uint32(2))
+			put(v)
+		case int32:
+			put(uint32(5))
 			put(v)
 		case float32:
 			put(uint32(6))
