@@ -63,22 +63,19 @@ type StatusChange struct {
 
 // Runs keeps the runs themselves. What does not exist, is deleted, or is somebody else's is NotFound.
 type Runs interface {
-	// CreateRun adds a run, and the session it is in unless session is nil.
-	CreateRun(ctx context.Context, run Run, session *Session) error
+	// CreateRun adds a run to its session. With a title, that session does not exist yet and is created, too.
+	CreateRun(ctx context.Context, run Run, title string) error
 	Run(ctx context.Context, owner, id string) (Run, error)
+
+	// HasSession is NotFound unless the owner has that session.
+	HasSession(ctx context.Context, owner, id string) error
 
 	// Running lists the runs that an instance of the server had not finished.
 	Running(ctx context.Context, instance string) ([]Run, error)
-}
-
-// Sessions finds sessions.
-type Sessions interface {
-	Session(ctx context.Context, owner, id string) (Session, error)
 }
 
 // Store is what a Hub saves to.
 type Store interface {
 	Log
 	Runs
-	Sessions
 }

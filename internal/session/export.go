@@ -39,8 +39,10 @@ type (
 
 // Archive is what sessions are exported from and imported to.
 type Archive interface {
-	Sessions
 	Log
+
+	// Session is NotFound unless the owner has it.
+	Session(ctx context.Context, owner, id string) (Session, error)
 
 	// Runs lists the runs of a session in order.
 	Runs(ctx context.Context, owner, session string) ([]Run, error)
@@ -180,45 +182,4 @@ func (o *exporter) run(ctx context.Context, log Log, run Run) error {
 	}
 	o.text("}")
 	return o.err
-}
-
-// sealing adds up a log for its seal. Tokens are digested as they come and then let go but for their number, so that a
-// long run takes little memory.
-type sealing struct {
-	transcript *Transcript
-	lanes      []laneDigest
-	done       []int // tokens digested, by lane
-	spec       *Spec
-}
-
-func newSealing(spec *Spec) *sealing { return &sealing{transcript: NewTranscript(spec), spec: spec} }
-
-// digest digests the tokens that the transcript has got since.
-func (s *sealing) digest() error {
-	for len(s.lanes) < len(s.transcript.Lanes) {
-		s.lanes, s.done = append(s.lanes, laneDigest{}), append(s.done, 0)
-	}
-	for i := range s.transcript.Lanes {
-		lane := &s.transcript.Lanes[i]
-		for ; s.done[i] < len(lane.Tokens); s.done[i]++ {
-			t := &lane.Tokens[s.done[i]]
-			if err := s.lanes[i].add(t); err != nil {
-				return err
-			}
-			*t = Token{}
-		}
-	}
-	return nil
-}
-
-// sealed is the digest of the run as it is now.
-func (s *sealing) sealed() (string, error) {
-	if err := s.digest(); err != nil {
-		return "", err
-	}
-	digests := make([]string, len(s.lanes))
-	for i := range s.lanes {
-		digests[i] = s.lanes[i].String()
-	}
-	return freeze(s.spec, s.transcript).sealed(digests)
 }

@@ -485,9 +485,8 @@ func TestRecovery(t *testing.T) {
 	spec := sessiontest.Spec(2, 4)
 	spec.Aligned = []string{"warm"}
 	spec.Lanes[1].Index = 1
-	created := &session.Session{ID: "s", Owner: "ann", Title: "t", CreatedAt: now, UpdatedAt: now}
 	run := session.Run{ID: "r", Session: "s", Owner: "ann", Spec: spec, Status: session.Running, CreatedAt: now, Lanes: 2}
-	if err := s.CreateRun(ctx, run, created); err != nil {
+	if err := s.CreateRun(ctx, run, "t"); err != nil {
 		t.Fatal(err)
 	}
 	log := []session.Event{

@@ -24,14 +24,6 @@ const (
 	maxImportStats = 1024     // requests of a run: each adds a lane
 )
 
-// Shape is what the JSON of a run may unfold to: a spec, an event, or a frame with one.
-func Shape() intake.Shape {
-	return intake.Shape{Depth: 12, Entries: 64, Named: map[string]int{
-		"lanes": decode.MaxLanes, "prefix": decode.MaxTokensLimit, "changes": MaxMoves, "history": MaxHistory,
-		"tokens": decode.MaxPromptBytes, "pieces": decode.MaxTokensLimit, "bias": 1 << 18,
-	}}
-}
-
 // Import is what an import has found.
 type Import struct {
 	Session Session
@@ -384,6 +376,8 @@ type checkedLog struct {
 	spec    *Spec
 	sealing *sealing
 	seq     int // events so far
+
+	mapTokens int // of all branches of a λ-map so far
 }
 
 // add takes the next event, which is at a place of the file.
@@ -415,7 +409,7 @@ func (c *checkedLog) check(e *decode.Event) error {
 		return nil
 	}
 	if t.Map != nil {
-		return t.checkMapEvent(c.spec, e)
+		return c.checkMapEvent(e)
 	}
 	switch e.Type {
 	case decode.EventLanes:

@@ -173,9 +173,8 @@ func TestMapIsRecovered(t *testing.T) {
 	s, d := openStore(t), newTables(t, 2)
 	spec := mapSpec()
 	spec.Aligned = []string{"warm"}
-	created := &session.Session{ID: "s", Owner: "ann", Title: "t", CreatedAt: now, UpdatedAt: now}
 	run := session.Run{ID: "r", Session: "s", Owner: "ann", Spec: spec, Status: session.Running, CreatedAt: now, Lanes: 1}
-	if err := s.CreateRun(t.Context(), run, created); err != nil {
+	if err := s.CreateRun(t.Context(), run, "t"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Append(t.Context(), session.Batch{Events: []session.Event{

@@ -2,8 +2,6 @@ package session
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"time"
 
 	"realign/internal/fault"
@@ -155,14 +153,4 @@ func checkExpiry(at, now time.Time) error {
 		return fault.Field("expires_at", "%s is in the past", at.UTC().Format(time.RFC3339))
 	}
 	return nil
-}
-
-// TokenLength is that of 128 bits in base64url.
-const TokenLength = 22
-
-// NewToken is the secret of a link: 128 random bits. Only its Digest is kept.
-func NewToken() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails: crypto/rand
-	return base64.RawURLEncoding.EncodeToString(b[:])
 }

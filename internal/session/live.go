@@ -39,12 +39,12 @@ type task struct {
 	live     *live
 	lanes    []int
 	job      Job            // nil until it was taken
-	held     []encodedEvent // what came before that
+	held     []EncodedEvent // what came before that
 	lost     bool           // some of that was dropped
 	finished bool           // what its job still says is ignored
 }
 
-type encodedEvent struct {
+type EncodedEvent struct {
 	event decode.Event
 	json  json.RawMessage
 }
@@ -89,7 +89,7 @@ func (h *Hub) status(l *live, status Status) {
 }
 
 // accept takes one event of a task into the log.
-func (h *Hub) accept(t *task, e encodedEvent) {
+func (h *Hub) accept(t *task, e EncodedEvent) {
 	l := t.live
 	switch e.event.Type {
 	case decode.EventToken, decode.EventLambda, decode.EventEnd:
@@ -125,7 +125,7 @@ func (h *Hub) accept(t *task, e encodedEvent) {
 }
 
 // finish ends a task: lanes still open end with cause, then come its stats, if any.
-func (h *Hub) finish(t *task, cause *fault.Error, stats *encodedEvent) {
+func (h *Hub) finish(t *task, cause *fault.Error, stats *EncodedEvent) {
 	if t.finished {
 		return
 	}
@@ -215,7 +215,7 @@ func endEvent(lane, sample, index int, cause *fault.Error) decode.Event {
 }
 
 // encode makes an event's JSON form. Numbers that JSON cannot hold cost a token its trace.
-func encode(e decode.Event) encodedEvent {
+func encode(e decode.Event) EncodedEvent {
 	b, err := json.Marshal(e)
 	if err != nil {
 		e.Logp, e.Top, e.KLReference, e.KLAligned, e.LogZ = nil, nil, nil, nil, nil
@@ -223,5 +223,5 @@ func encode(e decode.Event) encodedEvent {
 			b = json.RawMessage(`{"type":"unreadable"}`)
 		}
 	}
-	return encodedEvent{e, b}
+	return EncodedEvent{e, b}
 }

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"time"
 
@@ -101,12 +99,6 @@ func (s *Snapshot) Canonical() (form []byte, digest string, err error) {
 		return nil, "", err
 	}
 	return form, Digest(form), nil
-}
-
-// Digest is the hexadecimal SHA-256 of bytes.
-func Digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
 }
 
 // Fork is the spec that decodes the snapshot's run anew, to be changed at will.

@@ -7,6 +7,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/intake"
 )
 
 // MaxHistory is how many messages a conversation may have before its prompt.
@@ -185,4 +186,12 @@ func renumber(lanes []decode.Lane, first int) []decode.Lane {
 		lanes[i].Index = first + i
 	}
 	return lanes
+}
+
+// Shape is what the JSON of a run may unfold to: a spec, an event, or a frame with one.
+func Shape() intake.Shape {
+	return intake.Shape{Depth: 12, Entries: 64, Named: map[string]int{
+		"lanes": decode.MaxLanes, "prefix": decode.MaxTokensLimit, "changes": MaxMoves, "history": MaxHistory,
+		"tokens": decode.MaxPromptBytes, "pieces": decode.MaxTokensLimit, "bias": 1 << 18,
+	}}
 }

@@ -13,7 +13,7 @@ import (
 // Invalid names the field, NotFound is for the session or parent, Busy for limits.
 func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Run, error) {
 	if sessionID != "" {
-		if _, err := h.config.Store.Session(ctx, owner, sessionID); err != nil {
+		if err := h.config.Store.HasSession(ctx, owner, sessionID); err != nil {
 			return Run{}, err
 		}
 	}
@@ -31,16 +31,15 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 		ID: NewID(), Session: sessionID, Owner: owner, Instance: h.config.Instance,
 		Spec: spec, Status: Running, CreatedAt: now, Lanes: spec.streams(),
 	}
-	var created *Session
+	title := ""
 	if sessionID == "" {
-		created = &Session{ID: NewID(), Owner: owner, Title: TitleOf(spec.Prompt), CreatedAt: now, UpdatedAt: now, Runs: 1}
-		run.Session = created.ID
+		run.Session, title = NewID(), TitleOf(spec.Prompt)
 	}
 	l := &live{run: run, client: client, open: true, slot: true, known: spec.streams()}
 	t := h.task(l, spec.Lanes)
 	job, err := h.decode(ctx, t, spec.Lanes)
 	if err == nil {
-		if err = h.config.Store.CreateRun(ctx, run, created); err != nil {
+		if err = h.config.Store.CreateRun(ctx, run, title); err != nil {
 			_ = job.Stop(-1)
 		}
 	}

@@ -90,7 +90,7 @@ func (t *Transcript) streams() int {
 }
 
 // missingEnds is the ends, with an error, of what has none.
-func (t *Transcript) missingEnds(cause *fault.Error) (ends []encodedEvent) {
+func (t *Transcript) missingEnds(cause *fault.Error) (ends []EncodedEvent) {
 	if t.Map != nil && !t.Map.Ended() {
 		ends = append(ends, encode(endEvent(0, 0, len(t.Map.Branches), cause)))
 	}

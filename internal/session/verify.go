@@ -57,7 +57,7 @@ func Verify(ctx context.Context, d Decoder, pairs Pairs, s *Snapshot) (Verdict, 
 		return v, err
 	}
 	spec := s.Fork()
-	if err := spec.noPart(); err != nil {
+	if err := checkFork(spec); err != nil {
 		return Verdict{}, err
 	}
 	if s.Map != nil {
@@ -103,9 +103,9 @@ func Verify(ctx context.Context, d Decoder, pairs Pairs, s *Snapshot) (Verdict, 
 	return v, nil
 }
 
-// noPart checks a forked spec as a run's is, but for lanes that are decoded apart.
-func (s *Spec) noPart() error {
-	spec := *s
+// checkFork checks a forked spec as that of a run is checked. Its lanes are numbered anew, since some of them are decoded by
+// requests of their own.
+func checkFork(spec Spec) error {
 	spec.Lanes = renumber(spec.Lanes, 0)
 	return spec.Validate()
 }
@@ -323,9 +323,9 @@ func compareLane(v *Verdict, stored *SnapshotLane, again *Lane) {
 		c.index = n
 		switch {
 		case n >= len(stored.Tokens):
-			c.differ(DiffToken, "", again.Tokens[n].shown())
+			c.differ(DiffToken, "", shown(&again.Tokens[n]))
 		case n >= len(again.Tokens):
-			c.differ(DiffToken, stored.Tokens[n].shown(), "")
+			c.differ(DiffToken, shown(&stored.Tokens[n]), "")
 		default:
 			c.token(&stored.Tokens[n], &again.Tokens[n])
 		}
@@ -345,8 +345,8 @@ func compareLane(v *Verdict, stored *SnapshotLane, again *Lane) {
 	}
 }
 
-// shown is the token as it is shown.
-func (t *Token) shown() string {
+// shown is a token as it is shown.
+func shown(t *Token) string {
 	switch {
 	case t.Name != "":
 		return t.Name
@@ -360,7 +360,7 @@ func (t *Token) shown() string {
 func (c *comparison) token(stored, again *Token) bool {
 	switch {
 	case stored.ID != again.ID:
-		return c.differ(DiffToken, stored.shown(), again.shown())
+		return c.differ(DiffToken, shown(stored), shown(again))
 	case c.text(DiffText, stored.Text, again.Text), c.text(DiffName, stored.Name, again.Name):
 	case !stored.Lambda.Equal(again.Lambda):
 		return c.differ(DiffLambda, stored.Lambda, again.Lambda)

@@ -29,8 +29,7 @@ func BenchmarkAppend(b *testing.B) {
 			at := time.Unix(1e9, 0)
 			for i := range c.runs {
 				id := fmt.Sprintf("r%d", i)
-				created := &session.Session{ID: id, Owner: "ann", Title: id, CreatedAt: at, UpdatedAt: at}
-				if err := s.CreateRun(b.Context(), storetest.NewRun(id, id, "ann", "p", at), created); err != nil {
+				if err := s.CreateRun(b.Context(), storetest.NewRun(id, id, "ann", "p", at), id); err != nil {
 					b.Fatal(err)
 				}
 			}

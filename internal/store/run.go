@@ -75,11 +75,14 @@ func toRuns(rows []runRow) ([]session.Run, error) {
 	return runs, nil
 }
 
-// CreateRun adds a run to its session, last, and the session itself unless created is nil.
-func (s *Store) CreateRun(ctx context.Context, run session.Run, created *session.Session) error {
+// CreateRun adds a run to its session, last. With a title, that session does not exist yet and is created, too.
+func (s *Store) CreateRun(ctx context.Context, run session.Run, title string) error {
 	err := s.tx(ctx, func(tx bun.Tx) error {
-		if created != nil {
-			if _, err := tx.NewInsert().Model(newSessionRow(*created)).Exec(ctx); err != nil {
+		if title != "" {
+			created := session.Session{
+				ID: run.Session, Owner: run.Owner, Title: title, CreatedAt: run.CreatedAt, UpdatedAt: run.CreatedAt,
+			}
+			if _, err := tx.NewInsert().Model(newSessionRow(created)).Exec(ctx); err != nil {
 				return err
 			}
 		} else {

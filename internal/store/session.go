@@ -68,6 +68,12 @@ func (s *Store) Session(ctx context.Context, owner, id string) (session.Session,
 	return row.session(), nil
 }
 
+// HasSession is NotFound unless the owner has that session.
+func (s *Store) HasSession(ctx context.Context, owner, id string) error {
+	_, err := s.Session(ctx, owner, id)
+	return err
+}
+
 // Sessions is a page of an owner's sessions.
 func (s *Store) Sessions(ctx context.Context, owner string, q session.Query) (session.Page, error) {
 	if q.Limit == 0 {

@@ -90,9 +90,9 @@ func create(t *testing.T, s *store.Store, id, owner, title string, at time.Time,
 	t.Helper()
 	for i, prompt := range prompts {
 		run := NewRun(fmt.Sprintf("%s-run%d", id, i+1), id, owner, prompt, at)
-		var created *session.Session
+		created := "" // the title of the session, with its first run
 		if i == 0 {
-			created = &session.Session{ID: id, Owner: owner, Title: title, CreatedAt: at, UpdatedAt: at}
+			created = title
 		}
 		if err := s.CreateRun(t.Context(), run, created); err != nil {
 			t.Fatalf("create run: %v", err)
@@ -198,7 +198,7 @@ func testPaging(t *testing.T, s *store.Store) {
 		wantKind(t, err, fault.Invalid)
 	}
 	// A run moves its session to the top.
-	if err := s.CreateRun(t.Context(), NewRun("late", "s0", "ann", "p", t0.Add(time.Hour)), nil); err != nil {
+	if err := s.CreateRun(t.Context(), NewRun("late", "s0", "ann", "p", t0.Add(time.Hour)), ""); err != nil {
 		t.Fatal(err)
 	}
 	page, err := s.Sessions(t.Context(), "ann", session.Query{Limit: 1})
@@ -222,7 +222,7 @@ func testDelete(t *testing.T, s *store.Store) {
 	wantKind(t, err, fault.NotFound)
 	_, err = s.Run(ctx, "ann", "s1-run1")
 	wantKind(t, err, fault.NotFound)
-	wantKind(t, s.CreateRun(ctx, NewRun("x", "s1", "ann", "p", t0), nil), fault.NotFound)
+	wantKind(t, s.CreateRun(ctx, NewRun("x", "s1", "ann", "p", t0), ""), fault.NotFound)
 	page, err := s.Sessions(ctx, "ann", session.Query{})
 	if err != nil || titles(page) != "two" {
 		t.Errorf("left: %q, %v", titles(page), err)
@@ -264,12 +264,12 @@ func testRuns(t *testing.T, s *store.Store) {
 	if got := fmt.Sprintf("%+v", runs[0]); got != fmt.Sprintf("%+v", want) {
 		t.Errorf("got  %s\nwant %+v", got, want)
 	}
-	wantKind(t, s.CreateRun(ctx, NewRun("s1-run1", "s1", "ann", "p", t0), nil), fault.Conflict)
-	wantKind(t, s.CreateRun(ctx, NewRun("x", "none", "ann", "p", t0), nil), fault.NotFound)
+	wantKind(t, s.CreateRun(ctx, NewRun("s1-run1", "s1", "ann", "p", t0), ""), fault.Conflict)
+	wantKind(t, s.CreateRun(ctx, NewRun("x", "none", "ann", "p", t0), ""), fault.NotFound)
 
 	other := NewRun("elsewhere", "s1", "ann", "p", t0)
 	other.Instance = "b"
-	if err := s.CreateRun(ctx, other, nil); err != nil {
+	if err := s.CreateRun(ctx, other, ""); err != nil {
 		t.Fatal(err)
 	}
 	end := t0.Add(time.Minute)
@@ -392,7 +392,7 @@ func testOwners(t *testing.T, s *store.Store) {
 		wantKind(t, s.RenameSession(ctx, owner, "s1", "x"), fault.NotFound)
 		wantKind(t, s.DeleteSession(ctx, owner, "s1", t0), fault.NotFound)
 		wantKind(t, s.RestoreSession(ctx, owner, "s1"), fault.NotFound)
-		wantKind(t, s.CreateRun(ctx, NewRun("x", "s1", owner, "p", t0), nil), fault.NotFound)
+		wantKind(t, s.CreateRun(ctx, NewRun("x", "s1", owner, "p", t0), ""), fault.NotFound)
 		wantKind(t, s.UpdateLink(ctx, session.Link{ID: "c1", Owner: owner}), fault.NotFound)
 		page, err := s.Sessions(ctx, owner, session.Query{})
 		runs, err2 := s.Runs(ctx, owner, "s1")
