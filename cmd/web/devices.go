@@ -21,8 +21,8 @@ import (
 	"realign/internal/pair"
 )
 
-// gpu is what the program can learn of GPUs; a build without models has none of it.
-type gpu struct {
+// gpuAccess is what the program can learn of GPUs; a build without models has none of it.
+type gpuAccess struct {
 	here func() ([]offload.Device, error) // those that backends in this process find: it may end the process
 	plan func(p *pair.Pair, o modelFlags, devices []offload.Device) (offload.Plan, error)
 }
@@ -87,7 +87,7 @@ func backends(ctx context.Context, log *slog.Logger) (folders []string, devices 
 	probe := func(ctx context.Context, folder string) ([]offload.Device, error) {
 		return probeBackend(ctx, program, folder)
 	}
-	folders, devices = backend.Choose(ctx, backend.Folders(program), log, probe)
+	folders, devices = backend.ChooseBackend(ctx, backend.BackendFolders(program), log, probe)
 	if len(devices) == 0 && runtime.GOOS == "darwin" { // Metal is part of the program
 		if devices, err = probe(ctx, ""); err != nil {
 			log.Warn("Metal does not work: decoding is on the CPU", "error", err)
@@ -101,7 +101,7 @@ func probeBackend(ctx context.Context, program, folder string) ([]offload.Device
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // drivers compile their kernels the first time
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "devices", "--here", "--json", "--log-level=warn")
-	cmd.Env = append(os.Environ(), backend.Variable+"="+folder)
+	cmd.Env = append(os.Environ(), backend.BackendVariable+"="+folder)
 	cmd.WaitDelay = time.Second
 	var devices []offload.Device
 	out, err := cmd.Output()
@@ -110,7 +110,7 @@ func probeBackend(ctx context.Context, program, folder string) ([]offload.Device
 		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
 			line, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
 			if exit.ExitCode() == exitCodes[fault.Unavailable] {
-				return nil, backend.Unusable(line)
+				return nil, backend.UnusableBackend(line)
 			}
 			err = fmt.Errorf("%w: %.300s", err, line)
 		}

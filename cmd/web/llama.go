@@ -56,8 +56,8 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 }
 
 // gpus is what llama.cpp knows of GPUs.
-func gpus() gpu {
-	return gpu{
+func gpus() gpuAccess {
+	return gpuAccess{
 		here: llamacpp.Devices,
 		plan: func(p *pair.Pair, o modelFlags, devices []offload.Device) (offload.Plan, error) {
 			spec, err := specOf(p, o)
@@ -81,7 +81,7 @@ func loadBackends(ctx context.Context, choice offload.Choice) {
 			folders, _ = backends(ctx, slog.Default())
 		}
 		// Set in any case: by itself llama.cpp would look beside the program.
-		_ = os.Setenv(backend.Variable, strings.Join(folders, string(filepath.ListSeparator)))
+		_ = os.Setenv(backend.BackendVariable, strings.Join(folders, string(filepath.ListSeparator)))
 	})
 }
 

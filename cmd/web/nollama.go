@@ -19,7 +19,7 @@ func openModels(context.Context, *pair.Pair, modelFlags, func(float64)) (decode.
 func tryApart() func(*pair.Pair, modelFlags) trial { return nil }
 
 // gpus is nothing: there are no models to put on one.
-func gpus() gpu { return gpu{} }
+func gpus() gpuAccess { return gpuAccess{} }
 
 func kernel() decode.Kernel { return decode.Plain{} }
 

@@ -114,7 +114,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 
 	purger := session.NewPurger(session.PurgeConfig{Store: db, Now: time.Now, Logger: log})
 	defer func() { err = errors.Join(err, purger.Close()) }()
-	hub, err := session.New(ctx, session.Config{
+	hub, err := session.NewHub(ctx, session.Config{
 		Store: db, Decoder: pool, Pairs: models, Logger: log, Instance: c.Instance, Build: build(),
 	})
 	if err != nil {

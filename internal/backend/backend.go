@@ -14,20 +14,20 @@ import (
 	"realign/internal/offload"
 )
 
-// Variable is the environment variable that says in which folders llama.cpp looks for backends.
-const Variable = "OLLAMA_LIBRARY_PATH"
+// BackendVariable is the environment variable that says in which folders llama.cpp looks for backends.
+const BackendVariable = "OLLAMA_LIBRARY_PATH"
 
 // under is part of the path of every folder that llama.cpp as packaged looks into.
-var under = filepath.Join("lib", "ollama")
+var backendFolder = filepath.Join("lib", "ollama")
 
 // kinds of backends by how their folders' names begin, those to be preferred first: a card that several know is best
 // used by its maker's. Of one kind, one folder is used.
-var kinds = []string{"cuda", "rocm", "hip", "vulkan"}
+var backendKinds = []string{"cuda", "rocm", "hip", "vulkan"}
 
-// Folders lists the folders that hold GPU backends. Those that the environment names come alone; otherwise those that
+// BackendFolders lists the folders that hold GPU backends. Those that the environment names come alone; otherwise those that
 // `make gpu-backend` built beside the program, then those of an installed Ollama, by kind.
-func Folders(program string) []string {
-	if named, ok := os.LookupEnv(Variable); ok {
+func BackendFolders(program string) []string {
+	if named, ok := os.LookupEnv(BackendVariable); ok {
 		return filepath.SplitList(named)
 	}
 	var roots []string
@@ -39,14 +39,14 @@ func Folders(program string) []string {
 		roots = append(roots, filepath.Join(filepath.Dir(ollama), ".."))
 	}
 	roots = append(roots, "/usr/local", "/usr")
-	return search(roots)
+	return searchRoots(roots)
 }
 
-// search is Folders below roots, by kind, then in the order of roots, newer versions first.
-func search(roots []string) (folders []string) {
-	for _, kind := range kinds {
+// search is BackendFolders below roots, by kind, then in the order of roots, newer versions first.
+func searchRoots(roots []string) (folders []string) {
+	for _, kind := range backendKinds {
 		for _, root := range roots {
-			found, _ := filepath.Glob(filepath.Join(root, under, kind+"*"))
+			found, _ := filepath.Glob(filepath.Join(root, backendFolder, kind+"*"))
 			slices.Reverse(found) // cuda_v13 before cuda_v12
 			for _, folder := range found {
 				libraries, _ := filepath.Glob(filepath.Join(folder, "libggml-*.so"))
@@ -69,16 +69,16 @@ func installed() string {
 	return ""
 }
 
-// Unusable is the error of a probe that ended well and says why there is no device, such as a driver that is not
+// UnusableBackend is the error of a probe that ended well and says why there is no device, such as a driver that is not
 // installed.
-type Unusable string
+type UnusableBackend string
 
-func (u Unusable) Error() string { return string(u) }
+func (u UnusableBackend) Error() string { return string(u) }
 
-// Choose tries folders with probe, which lists the devices of a folder's backend in a process of its own, and returns
+// ChooseBackend tries folders with probe, which lists the devices of a folder's backend in a process of its own, and returns
 // those to load from and their devices. A folder that fails is logged and left out; so are those without devices, and
 // those of a kind that was found before.
-func Choose(ctx context.Context, folders []string, log *slog.Logger, probe func(ctx context.Context, folder string) ([]offload.Device, error)) (use []string, devices []offload.Device) {
+func ChooseBackend(ctx context.Context, folders []string, log *slog.Logger, probe func(ctx context.Context, folder string) ([]offload.Device, error)) (use []string, devices []offload.Device) {
 	found := map[string]bool{}
 	for _, folder := range folders {
 		kind := kindOf(folder)
@@ -87,7 +87,7 @@ func Choose(ctx context.Context, folders []string, log *slog.Logger, probe func(
 		}
 		there, err := probe(ctx, folder)
 		switch {
-		case errors.As(err, new(Unusable)):
+		case errors.As(err, new(UnusableBackend)):
 			log.Info("a GPU backend cannot be used here", "folder", folder, "reason", err)
 		case err != nil:
 			log.Warn("a GPU backend does not work: without it, decoding is on the CPU", "folder", folder, "error", err)
@@ -103,7 +103,7 @@ func Choose(ctx context.Context, folders []string, log *slog.Logger, probe func(
 
 // kindOf is which of kinds a folder is, "" if none.
 func kindOf(folder string) string {
-	for _, kind := range kinds {
+	for _, kind := range backendKinds {
 		if strings.HasPrefix(filepath.Base(folder), kind) {
 			return kind
 		}

@@ -33,7 +33,7 @@ func TestFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, folder := range search([]string{built, ollama, built}) {
+	for _, folder := range searchRoots([]string{built, ollama, built}) {
 		got = append(got, strings.NewReplacer(built, "built", ollama, "ollama").Replace(folder))
 	}
 	want := []string{"ollama/lib/ollama/cuda_v13", "ollama/lib/ollama/cuda_v12", "built/lib/ollama/vulkan", "ollama/lib/ollama/vulkan"}
@@ -42,15 +42,15 @@ func TestFolders(t *testing.T) {
 	}
 
 	// Beside the program.
-	t.Setenv(Variable, "") // so that it is put back
-	os.Unsetenv(Variable)
-	if got := Folders(filepath.Join(built, "bin", "realign")); len(got) == 0 || got[0] != filepath.Join(built, "lib", "ollama", "vulkan") {
+	t.Setenv(BackendVariable, "") // so that it is put back
+	os.Unsetenv(BackendVariable)
+	if got := BackendFolders(filepath.Join(built, "bin", "realign")); len(got) == 0 || got[0] != filepath.Join(built, "lib", "ollama", "vulkan") {
 		t.Errorf("beside the program are %v", got)
 	}
 	// What is named comes alone, and nothing is a name too.
 	for _, named := range []string{"/x/lib/ollama/a:/y", ""} {
-		t.Setenv(Variable, named)
-		if got := Folders(filepath.Join(built, "bin", "realign")); !slices.Equal(got, filepath.SplitList(named)) {
+		t.Setenv(BackendVariable, named)
+		if got := BackendFolders(filepath.Join(built, "bin", "realign")); !slices.Equal(got, filepath.SplitList(named)) {
 			t.Errorf("named %q are %v", named, got)
 		}
 	}
@@ -60,7 +60,7 @@ func TestChoose(t *testing.T) {
 	var logged bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&logged, nil))
 	var tried []string
-	use, devices := Choose(context.Background(), []string{"/a/cuda_v13", "/a/cuda_v12", "/a/cuda", "/a/rocm", "/a/vulkan", "/b/vulkan", "/c/own"}, log,
+	use, devices := ChooseBackend(context.Background(), []string{"/a/cuda_v13", "/a/cuda_v12", "/a/cuda", "/a/rocm", "/a/vulkan", "/b/vulkan", "/c/own"}, log,
 		func(_ context.Context, folder string) ([]offload.Device, error) {
 			tried = append(tried, folder)
 			switch folder {
@@ -69,7 +69,7 @@ func TestChoose(t *testing.T) {
 			case "/a/rocm":
 				return nil, nil
 			case "/a/vulkan":
-				return nil, Unusable("no libvulkan.so.1")
+				return nil, UnusableBackend("no libvulkan.so.1")
 			}
 			return []offload.Device{{Name: folder}}, nil
 		})

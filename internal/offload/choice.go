@@ -27,9 +27,9 @@ type Wanted struct {
 	Share float64
 }
 
-// Parse reads the two flags. layers is auto, all, -1 (which is all) or a number; devices is auto, none, or names
+// ParseChoice reads the two flags. layers is auto, all, -1 (which is all) or a number; devices is auto, none, or names
 // separated by commas, each perhaps with a share: CUDA0=3,CUDA1=1. Errors name the flag.
-func Parse(layers, devices string) (Choice, error) {
+func ParseChoice(layers, devices string) (Choice, error) {
 	c := Choice{Layers: Auto}
 	switch layers {
 	case "auto", "":

@@ -37,7 +37,7 @@ type Context struct {
 }
 
 // Of is what a model of a file needs. It rounds up: what is not in the file's head is estimated.
-func Of(model string, file *gguf.File, c Context, contexts int) Need {
+func NeedOf(model string, file *gguf.File, c Context, contexts int) Need {
 	get := func(key string, otherwise int64) int64 {
 		if n, ok := file.Integer(file.Architecture() + "." + key); ok {
 			return n

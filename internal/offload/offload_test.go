@@ -14,8 +14,8 @@ import (
 
 const gb = 1_000_000_000
 
-// gpu is a device with so many bytes beyond the reserve.
-func gpu(name string, usable int64) offload.Device {
+// card is a device with so many bytes beyond the reserve.
+func card(name string, usable int64) offload.Device {
 	return offload.Device{Name: name, Description: "a card", Backend: "CUDA", Total: usable, Free: usable + max(256<<20, usable/20)}
 }
 
@@ -49,7 +49,7 @@ func TestParse(t *testing.T) {
 		{"12", "CUDA1, CUDA0", "{12 [{CUDA1 0} {CUDA0 0}] false}"},
 		{"auto", "CUDA0=3,CUDA1=1.5", "{-2 [{CUDA0 3} {CUDA1 1.5}] false}"},
 	} {
-		got, err := offload.Parse(c.layers, c.devices)
+		got, err := offload.ParseChoice(c.layers, c.devices)
 		if err != nil || fmt.Sprint(got) != c.want {
 			t.Errorf("%q and %q are %v, %v, want %s", c.layers, c.devices, got, err, c.want)
 		}
@@ -60,20 +60,20 @@ func TestParse(t *testing.T) {
 		{"auto", "CUDA0=0", "devices"}, {"auto", "CUDA0=NaN", "devices"}, {"auto", "CUDA0=x", "devices"}, {"auto", "=1", "devices"},
 		{"all", "none", "devices"}, {"3", "none", "devices"},
 	} {
-		if _, err := offload.Parse(c[0], c[1]); fault.KindOf(err) != fault.Invalid || fault.Of(err).Field != c[2] {
+		if _, err := offload.ParseChoice(c[0], c[1]); fault.KindOf(err) != fault.Invalid || fault.Of(err).Field != c[2] {
 			t.Errorf("error for %q and %q is %v, want one about %s", c[0], c[1], err, c[2])
 		}
 	}
 }
 
-// Make, as what it says of each model.
+// NewPlan, as what it says of each model.
 func TestMake(t *testing.T) {
 	small := need("reference", 9, gb/10) // with the output layer 1.1 GB, and 0.09 of cache
 	large := need("reference", 9, gb)
-	one, two := gpu("CUDA0", 4*gb), gpu("CUDA1", 4*gb)
-	integrated := gpu("Vulkan1", 9*gb)
+	one, two := card("CUDA0", 4*gb), card("CUDA1", 4*gb)
+	integrated := card("Vulkan1", 9*gb)
 	integrated.Integrated = true
-	seen := gpu("Vulkan0", 4*gb)
+	seen := card("Vulkan0", 4*gb)
 	one.ID, seen.ID = "0000:01:00.0", "0000:01:00.0"
 	for name, c := range map[string]struct {
 		devices         []offload.Device
@@ -88,14 +88,14 @@ func TestMake(t *testing.T) {
 		"apart":         {[]offload.Device{one, two}, []offload.Need{small, need("other", 9, gb/10)}, "auto", "auto", []string{"10 of 10 layers on CUDA0 (1.2 GB)", "10 of 10 layers on CUDA1 (1.2 GB)"}},
 		"adapter apart": {[]offload.Device{one, two}, []offload.Need{small, adapters(small, 1)}, "auto", "auto", []string{"10 of 10 layers on CUDA0 (1.2 GB)", "10 of 10 layers on CUDA1 (1.2 GB)"}},
 		// The reference fits, the weights do not fit a second time: both on one.
-		"adapter beside": {[]offload.Device{gpu("CUDA1", gb), one}, []offload.Need{small, adapters(small, 1)}, "auto", "auto", []string{"10 of 10 layers on CUDA0 (1.2 GB)", "10 of 10 layers on CUDA0 (90.0 MB)"}},
+		"adapter beside": {[]offload.Device{card("CUDA1", gb), one}, []offload.Need{small, adapters(small, 1)}, "auto", "auto", []string{"10 of 10 layers on CUDA0 (1.2 GB)", "10 of 10 layers on CUDA0 (90.0 MB)"}},
 		"order wanted":   {[]offload.Device{one, two}, []offload.Need{small, need("other", 9, gb/10)}, "auto", "cuda1,CUDA0", []string{"10 of 10 layers on CUDA1 (1.2 GB)", "10 of 10 layers on CUDA0 (1.2 GB)"}},
-		"larger takes the larger": {[]offload.Device{gpu("CUDA0", 2*gb), gpu("CUDA1", 13*gb)}, []offload.Need{large, need("other", 9, gb/10)}, "auto", "auto",
+		"larger takes the larger": {[]offload.Device{card("CUDA0", 2*gb), card("CUDA1", 13*gb)}, []offload.Need{large, need("other", 9, gb/10)}, "auto", "auto",
 			[]string{"10 of 10 layers on CUDA1 (11.9 GB)", "10 of 10 layers on CUDA0 (1.2 GB)"}},
-		"split":       {[]offload.Device{gpu("CUDA0", 8*gb), gpu("CUDA1", 8*gb)}, []offload.Need{large}, "auto", "auto", []string{"10 of 10 layers on devices: 5 on CUDA0 (5.5 GB), 5 on CUDA1 (6.4 GB)"}},
+		"split":       {[]offload.Device{card("CUDA0", 8*gb), card("CUDA1", 8*gb)}, []offload.Need{large}, "auto", "auto", []string{"10 of 10 layers on devices: 5 on CUDA0 (5.5 GB), 5 on CUDA1 (6.4 GB)"}},
 		"shares":      {[]offload.Device{one, two}, []offload.Need{small, adapters(small, 1)}, "auto", "CUDA0=4,CUDA1=1", []string{"10 of 10 layers on devices: 8 on CUDA0 (880.0 MB), 2 on CUDA1 (310.0 MB)", "10 of 10 layers on devices: 8 on CUDA0 (80.0 MB), 2 on CUDA1 (10.0 MB)"}},
 		"part":        {[]offload.Device{one}, []offload.Need{large}, "auto", "auto", []string{"3 of 10 layers on CUDA0 (3.3 GB); no more fit into what is free on CUDA0 (a card, 4.3 GB of 4.0 GB free)"}},
-		"nothing":     {[]offload.Device{gpu("CUDA0", gb/2)}, []offload.Need{large}, "auto", "auto", []string{"CPU; not one layer of each model fits into what is free on CUDA0 (a card, 768.4 MB of 500.0 MB free)"}},
+		"nothing":     {[]offload.Device{card("CUDA0", gb/2)}, []offload.Need{large}, "auto", "auto", []string{"CPU; not one layer of each model fits into what is free on CUDA0 (a card, 768.4 MB of 500.0 MB free)"}},
 		"as told":     {[]offload.Device{one}, []offload.Need{large}, "7", "auto", []string{"7 of 10 layers on CUDA0 (7.7 GB)"}},
 		"all as told": {[]offload.Device{one}, []offload.Need{large}, "all", "auto", []string{"10 of 10 layers on CUDA0 (11.9 GB)"}},
 		"one of two":  {[]offload.Device{one, two}, []offload.Need{small}, "3", "CUDA1", []string{"3 of 10 layers on CUDA1 (330.0 MB)"}},
@@ -104,11 +104,11 @@ func TestMake(t *testing.T) {
 		"wanted":      {[]offload.Device{integrated, two}, []offload.Need{small}, "auto", "Vulkan1", []string{"10 of 10 layers on Vulkan1 (1.2 GB)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			choice, err := offload.Parse(c.layers, c.choices)
+			choice, err := offload.ParseChoice(c.layers, c.choices)
 			if err != nil {
 				t.Fatal(err)
 			}
-			plan, err := offload.Make(c.devices, c.needs, choice)
+			plan, err := offload.NewPlan(c.devices, c.needs, choice)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +125,7 @@ func TestMake(t *testing.T) {
 }
 
 func TestMakeRefuses(t *testing.T) {
-	devices := []offload.Device{gpu("CUDA0", 4*gb), gpu("CUDA1", 4*gb)}
+	devices := []offload.Device{card("CUDA0", 4*gb), card("CUDA1", 4*gb)}
 	for _, c := range []struct {
 		devices         []offload.Device
 		layers, choices string
@@ -137,11 +137,11 @@ func TestMakeRefuses(t *testing.T) {
 		{nil, "all", "auto", "gpu_layers", "no GPU was found"},
 		{nil, "3", "auto", "gpu_layers", "no GPU was found"},
 	} {
-		choice, err := offload.Parse(c.layers, c.choices)
+		choice, err := offload.ParseChoice(c.layers, c.choices)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = offload.Make(c.devices, []offload.Need{need("reference", 9, gb)}, choice)
+		_, err = offload.NewPlan(c.devices, []offload.Need{need("reference", 9, gb)}, choice)
 		if fault.KindOf(err) != fault.Invalid || fault.Of(err).Field != c.field || !strings.Contains(err.Error(), c.say) {
 			t.Errorf("error is %v, want %s: %s", err, c.field, c.say)
 		}
@@ -152,7 +152,7 @@ func TestMakeRefuses(t *testing.T) {
 func TestAutoIsLargest(t *testing.T) {
 	reference := need("reference", 9, gb)
 	needs := []offload.Need{reference, adapters(reference, 1)}
-	auto, _ := offload.Parse("auto", "auto")
+	auto, _ := offload.ParseChoice("auto", "auto")
 	used := func(p offload.Plan, device string) (sum int64) {
 		for _, m := range p.Models {
 			for _, s := range m.On {
@@ -165,8 +165,8 @@ func TestAutoIsLargest(t *testing.T) {
 	}
 	before := 0
 	for usable := int64(0); usable < 30*gb; usable += gb / 3 {
-		devices := []offload.Device{gpu("CUDA0", usable), gpu("CUDA1", usable/2)}
-		plan, err := offload.Make(devices, needs, auto)
+		devices := []offload.Device{card("CUDA0", usable), card("CUDA1", usable/2)}
+		plan, err := offload.NewPlan(devices, needs, auto)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,8 +182,8 @@ func TestAutoIsLargest(t *testing.T) {
 		if before = n; n == 10 {
 			continue
 		}
-		more, _ := offload.Parse(fmt.Sprint(n+1), "auto")
-		if plan, err = offload.Make(devices, needs, more); err != nil {
+		more, _ := offload.ParseChoice(fmt.Sprint(n+1), "auto")
+		if plan, err = offload.NewPlan(devices, needs, more); err != nil {
 			t.Fatal(err)
 		}
 		if used(plan, "CUDA0") <= usable && used(plan, "CUDA1") <= usable/2 {
@@ -201,7 +201,7 @@ func TestOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := offload.Of("reference", file, offload.Context{Cells: 100, Batch: 8, CacheBytes: 2}, 1)
+	n := offload.NeedOf("reference", file, offload.Context{Cells: 100, Batch: 8, CacheBytes: 2}, 1)
 	blocks, _ := file.Integer("llama.block_count")
 	if int64(len(n.Layers)) != blocks+1 {
 		t.Fatalf("%d layers", len(n.Layers))

@@ -20,11 +20,11 @@ type Model struct {
 	Split   []float64
 }
 
-// Make plans where models go. What is free on a device is used up to a reserve. In this order it takes the first that
+// NewPlan plans where models go. What is free on a device is used up to a reserve. In this order it takes the first that
 // fits whole: the first two models on two devices; all on one device; all split over the devices in proportion to
 // what is free there. If none does, as many layers of each as fit, the same share of each model. A number of layers that
 // was asked for is taken as told, even if it does not seem to fit.
-func Make(devices []Device, needs []Need, c Choice) (Plan, error) {
+func NewPlan(devices []Device, needs []Need, c Choice) (Plan, error) {
 	picked, shares, err := c.pick(devices)
 	if err != nil {
 		return Plan{}, err

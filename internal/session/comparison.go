@@ -19,7 +19,7 @@ func (s *Shelf) Share(ctx context.Context, owner, runID, title string, expires t
 		return Link{}, "", err
 	}
 	if title == "" {
-		title = TitleOf(run.Spec.Prompt)
+		title = Of(run.Spec.Prompt)
 	}
 	t, err := ReadTranscript(ctx, s.Store, run)
 	if err != nil {
@@ -34,7 +34,7 @@ func (s *Shelf) Share(ctx context.Context, owner, runID, title string, expires t
 		return Link{}, "", err
 	}
 	return s.Keep(ctx, Link{
-		Owner: owner, Kind: ComparisonLink, Subject: runID, Title: title, Prompt: beginning(snapshot.Prompt, promptShown), ExpiresAt: expires,
+		Owner: owner, Kind: ComparisonLink, Subject: runID, Title: title, Prompt: Shorten(snapshot.Prompt, promptShown), ExpiresAt: expires,
 	}, form)
 }
 

@@ -24,25 +24,25 @@ func finished(t testing.TB, s session.Store, d *sessiontest.Decoder) session.Run
 	t.Helper()
 	ctx := t.Context()
 	d.Gate = make(chan struct{})
-	h := newHub(t, s, d, nil)
-	run := start(t, h, sessiontest.Spec(3, 30))
-	w := watch(t, h, run.ID, 0)
-	until(t, w, 3, isType(decode.EventToken))
+	h := sessiontest.NewHub(t, s, d, nil)
+	run := sessiontest.Start(t, h, sessiontest.Spec(3, 30))
+	w := sessiontest.Watching(t, h, run.ID, 0)
+	sessiontest.Until(t, w, 3, sessiontest.IsType(decode.EventToken))
 	if err := h.SetLambda(ctx, "ann", run.ID, 1, decode.Vector{2}); err != nil {
 		t.Fatal(err)
 	}
 	d.Gate <- struct{}{}
 	d.Gate <- struct{}{}
-	until(t, w, 6, isType(decode.EventToken))
+	sessiontest.Until(t, w, 6, sessiontest.IsType(decode.EventToken))
 	if err := h.Stop(ctx, "ann", run.ID, 2); err != nil {
 		t.Fatal(err)
 	}
-	until(t, w, 1, isType(decode.EventEnd))
+	sessiontest.Until(t, w, 1, sessiontest.IsType(decode.EventEnd))
 	if _, err := h.AddLanes(ctx, "ann", run.ID, []decode.Lane{{Lambda: decode.Vector{1}, Sample: 4, Prefix: []decode.Token{9}}}); err != nil {
 		t.Fatal(err)
 	}
 	close(d.Gate)
-	until(t, w, 2, isType(decode.EventStats))
+	sessiontest.Until(t, w, 2, sessiontest.IsType(decode.EventStats))
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -55,15 +55,15 @@ func finished(t testing.TB, s session.Store, d *sessiontest.Decoder) session.Run
 
 func TestShare(t *testing.T) {
 	ctx := t.Context()
-	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
-	at := now
+	s, d := sessiontest.OpenStore(t), &sessiontest.Decoder{SHA256: "1"}
+	at := sessiontest.Now
 	sh := shelf(s, &at)
 	run := finished(t, s, d)
 
 	_, _, err := sh.Share(ctx, "bob", run.ID, "", time.Time{})
-	wantKind(t, err, fault.NotFound)
+	sessiontest.WantKind(t, err, fault.NotFound)
 	_, _, err = sh.Share(ctx, "ann", run.ID, "", at)
-	wantKind(t, err, fault.Invalid, "expires_at")
+	sessiontest.WantKind(t, err, fault.Invalid, "expires_at")
 	c, token, err := sh.Share(ctx, "ann", run.ID, "", at.Add(time.Hour))
 	if err != nil || c.Title != run.Spec.Prompt || c.Prompt != run.Spec.Prompt || len(token) != 22 {
 		t.Fatalf("%+v %q %v", c, token, err)
@@ -95,17 +95,17 @@ func TestShare(t *testing.T) {
 	if _, _, err := sh.Open(ctx, token); err != nil {
 		t.Errorf("without an expiry: %v", err)
 	}
-	wantKind(t, sh.Revoke(ctx, "bob", c.ID), fault.NotFound)
+	sessiontest.WantKind(t, sh.Revoke(ctx, "bob", c.ID), fault.NotFound)
 	if err := sh.Revoke(ctx, "ann", c.ID); err != nil {
 		t.Fatal(err)
 	}
 	if err := sh.Revoke(ctx, "ann", c.ID); err != nil {
 		t.Errorf("revoked twice: %v", err)
 	}
-	wantKind(t, sh.Expire(ctx, "ann", c.ID, time.Time{}), fault.Conflict)
+	sessiontest.WantKind(t, sh.Expire(ctx, "ann", c.ID, time.Time{}), fault.Conflict)
 	_, _, revoked := sh.Open(ctx, token)
 	for _, err := range []error{wrong, short, expired, revoked} {
-		wantKind(t, err, fault.NotFound)
+		sessiontest.WantKind(t, err, fault.NotFound)
 		if err.Error() != wrong.Error() {
 			t.Errorf("%q differs from %q", err, wrong)
 		}
@@ -119,19 +119,19 @@ func TestShare(t *testing.T) {
 }
 
 func TestShareWaitsForTheEnd(t *testing.T) {
-	s, d := openStore(t), &sessiontest.Decoder{Gate: make(chan struct{})}
-	h := newHub(t, s, d, nil)
-	run := start(t, h, sessiontest.Spec(1, 30))
-	at := now
+	s, d := sessiontest.OpenStore(t), &sessiontest.Decoder{Gate: make(chan struct{})}
+	h := sessiontest.NewHub(t, s, d, nil)
+	run := sessiontest.Start(t, h, sessiontest.Spec(1, 30))
+	at := sessiontest.Now
 	_, _, err := shelf(s, &at).Share(t.Context(), "ann", run.ID, "", time.Time{})
-	wantKind(t, err, fault.Conflict)
+	sessiontest.WantKind(t, err, fault.Conflict)
 }
 
 func snapshotOf(t testing.TB, s session.Store, d *sessiontest.Decoder) *session.Snapshot {
 	t.Helper()
-	_, tr := transcript(t, s, finished(t, s, d).ID)
-	run, _ := transcript(t, s, d.Jobs()[0].Request.Run)
-	snapshot, err := session.NewSnapshot(run, tr, nil, now)
+	_, tr := sessiontest.Ended(t, s, finished(t, s, d).ID)
+	run, _ := sessiontest.Ended(t, s, d.Jobs()[0].Request.Run)
+	snapshot, err := session.NewSnapshot(run, tr, nil, sessiontest.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func snapshotOf(t testing.TB, s session.Store, d *sessiontest.Decoder) *session.
 
 func TestVerify(t *testing.T) {
 	ctx := t.Context()
-	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
+	s, d := sessiontest.OpenStore(t), &sessiontest.Decoder{SHA256: "1"}
 	snapshot := snapshotOf(t, s, d)
 	v, err := session.Verify(ctx, d, d, snapshot)
 	if want := 30 + 30 + len(snapshot.Lanes[2].Tokens) + 30; err != nil || !v.Identical || v.Tokens != want {
@@ -168,10 +168,10 @@ func TestVerify(t *testing.T) {
 	}
 	d.SHA256 = "2"
 	_, err = session.Verify(ctx, d, d, snapshot)
-	wantKind(t, err, fault.Conflict, "sha256")
+	sessiontest.WantKind(t, err, fault.Conflict, "sha256")
 	snapshot.Pair = "gone"
 	_, err = session.Verify(ctx, d, d, snapshot)
-	wantKind(t, err, fault.Invalid, "gone")
+	sessiontest.WantKind(t, err, fault.Invalid, "gone")
 
 	d = &sessiontest.Decoder{SHA256: "1", Gate: make(chan struct{})}
 	snapshot.Pair = "demo"
@@ -183,9 +183,9 @@ func TestVerify(t *testing.T) {
 }
 
 func TestFork(t *testing.T) {
-	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
+	s, d := sessiontest.OpenStore(t), &sessiontest.Decoder{SHA256: "1"}
 	snapshot := snapshotOf(t, s, d)
-	h := newHub(t, s, d, nil)
+	h := sessiontest.NewHub(t, s, d, nil)
 	run, err := h.Start(t.Context(), "bob", "", snapshot.Fork())
 	if err != nil {
 		t.Fatal(err)
@@ -195,7 +195,7 @@ func TestFork(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	toEnd(t, w)
+	sessiontest.ToEnd(t, w)
 	run, _ = s.Run(t.Context(), "bob", run.ID)
 	tr, err := session.ReadTranscript(t.Context(), s, run)
 	if err != nil {
@@ -222,7 +222,7 @@ func exported(t testing.TB, a session.Archive, owner, id string) []byte {
 // imported imports a file for bob.
 func imported(t testing.TB, a session.Archive, signer *session.Signer, file []byte) session.Import {
 	t.Helper()
-	in, err := session.ImportSession(t.Context(), a, signer, "bob", bytes.NewReader(file), now)
+	in, err := session.ImportSession(t.Context(), a, signer, "bob", bytes.NewReader(file), sessiontest.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func archive(t testing.TB, s *store.Store, texts []string) (id string) {
 	t.Helper()
 	d := &sessiontest.Decoder{SHA256: "1"}
 	first := finished(t, s, d)
-	h := newHub(t, s, d, nil)
+	h := sessiontest.NewHub(t, s, d, nil)
 	for i, text := range texts {
 		spec := sessiontest.Spec(i%3+1, i+1)
 		spec.Prompt, spec.Seed = text, uint64(i)<<60
@@ -245,21 +245,21 @@ func archive(t testing.TB, s *store.Store, texts []string) (id string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		toEnd(t, watch(t, h, run.ID, 0))
+		sessiontest.ToEnd(t, sessiontest.Watching(t, h, run.ID, 0))
 	}
 	gated := &sessiontest.Decoder{SHA256: "1", Gate: make(chan struct{})}
-	h = newHub(t, s, gated, func(c *session.Config) { c.Instance = "second" })
+	h = sessiontest.NewHub(t, s, gated, func(c *session.Config) { c.Instance = "second" })
 	run, err := h.Start(t.Context(), "ann", first.Session, sessiontest.Spec(2, 9))
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, watch(t, h, run.ID, 0), 2, isType(decode.EventToken))
+	sessiontest.Until(t, sessiontest.Watching(t, h, run.ID, 0), 2, sessiontest.IsType(decode.EventToken))
 	return first.Session
 }
 
 func TestExportImport(t *testing.T) {
 	ctx := t.Context()
-	s := openStore(t)
+	s := sessiontest.OpenStore(t)
 	id := archive(t, s, []string{"<b>&\u2028", "é\x00x", "\"quotes\"", "line\nline"})
 	file := exported(t, s, "ann", id)
 	if !bytes.Contains(file, []byte(`"parent":{"run":"1",`)) {
@@ -281,5 +281,5 @@ func TestExportImport(t *testing.T) {
 		t.Errorf("%v, %v", problems, err)
 	}
 	_, err = session.ExportSession(ctx, s, nil, "bob", id, session.Part{}, io.Discard)
-	wantKind(t, err, fault.NotFound)
+	sessiontest.WantKind(t, err, fault.NotFound)
 }

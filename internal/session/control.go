@@ -34,7 +34,7 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	h.mu.Lock()
 	first := len(l.lanes)
 	h.mu.Unlock()
-	lanes = renumber(lanes, first)
+	lanes = NumberLanes(lanes, first)
 	if n := first + len(lanes); n > decode.MaxLanes {
 		err = fault.Field("lanes", "%d lanes, at most %d", n, decode.MaxLanes)
 	}
@@ -65,8 +65,8 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	}
 	h.status(l, Running)
 	e := encode(decode.Event{Type: decode.EventLanes, Lanes: lanes})
-	e.event.Lane = len(l.lanes)
-	h.put(l, e.event, e.json)
+	e.Event.Lane = len(l.lanes)
+	h.put(l, e.Event, e.JSON)
 	h.take(t, job)
 	return slices.Clone(t.lanes), nil
 }
@@ -81,7 +81,7 @@ func (h *Hub) checkLanes(ctx context.Context, run *Run, lanes []decode.Lane) err
 		return fault.New(fault.Conflict, "the files of pair %s have changed since this run: start a new one", run.Spec.Pair)
 	}
 	spec := run.Spec
-	spec.Lanes = renumber(lanes, 0)
+	spec.Lanes = NumberLanes(lanes, 0)
 	return spec.Validate()
 }
 

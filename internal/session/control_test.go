@@ -27,9 +27,9 @@ func (l *lookups) Run(ctx context.Context, owner, id string) (session.Run, error
 // Controls of a live run read nothing from the store: a slider that is dragged sends many.
 func TestControlsOfALiveRunReadNothing(t *testing.T) {
 	ctx := t.Context()
-	s := &lookups{Store: openStore(t)}
-	h := newHub(t, s, &sessiontest.Decoder{Gate: make(chan struct{})}, nil)
-	run := start(t, h, sessiontest.Spec(3, 1000))
+	s := &lookups{Store: sessiontest.OpenStore(t)}
+	h := sessiontest.NewHub(t, s, &sessiontest.Decoder{Gate: make(chan struct{})}, nil)
+	run := sessiontest.Start(t, h, sessiontest.Spec(3, 1000))
 	before := s.runs.Load()
 	for range 20 {
 		if err := h.SetLambda(ctx, "ann", run.ID, 1, decode.Vector{3}); err != nil {
@@ -56,9 +56,9 @@ func (never) Decode(ctx context.Context, _ string, _ decode.Request, _ func(deco
 
 func TestAStartIsAnsweredInTime(t *testing.T) {
 	d := never{&sessiontest.Decoder{}}
-	h := newHub(t, openStore(t), d.Decoder, func(c *session.Config) { c.Decoder, c.StartWait = d, 20*time.Millisecond })
+	h := sessiontest.NewHub(t, sessiontest.OpenStore(t), d.Decoder, func(c *session.Config) { c.Decoder, c.StartWait = d, 20*time.Millisecond })
 	_, err := h.Start(t.Context(), "ann", "", sessiontest.Spec(1, 5))
-	wantKind(t, err, fault.Unavailable, "in time")
+	sessiontest.WantKind(t, err, fault.Unavailable, "in time")
 	if n := h.Counters().LiveRuns; n != 0 {
 		t.Errorf("%d runs hold a place", n)
 	}
@@ -72,7 +72,7 @@ func TestAStartIsAnsweredInTime(t *testing.T) {
 // One place does not take all of a server's, however many owners it makes, and guests of one take an eighth.
 func TestPlacesAreCountedByClient(t *testing.T) {
 	d := &sessiontest.Decoder{Gate: make(chan struct{})}
-	h := newHub(t, openStore(t), d, func(c *session.Config) { c.MaxRuns = 16 })
+	h := sessiontest.NewHub(t, sessiontest.OpenStore(t), d, func(c *session.Config) { c.MaxRuns = 16 })
 	defer close(d.Gate)
 	begin := func(key string, guest bool) (started int) {
 		for i := range 16 {
@@ -80,7 +80,7 @@ func TestPlacesAreCountedByClient(t *testing.T) {
 			if _, err := h.Start(ctx, fmt.Sprint(key, guest, i), "", sessiontest.Spec(1, 500)); err == nil {
 				started++
 			} else {
-				wantKind(t, err, fault.Busy)
+				sessiontest.WantKind(t, err, fault.Busy)
 			}
 		}
 		return started

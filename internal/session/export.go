@@ -124,7 +124,7 @@ func (o *exporter) text(s string) { o.write([]byte(s)) }
 
 // object writes a value that is an object, but for its closing brace.
 func (o *exporter) object(v any) {
-	b, err := canonical(v)
+	b, err := CanonicalJSON(v)
 	if err != nil {
 		o.err = err
 		return
@@ -139,41 +139,41 @@ func (o *exporter) run(ctx context.Context, log Log, run Run) error {
 	}
 	o.object(e)
 	o.text(`,"events":[`)
-	t, n := newSealing(&run.Spec), 0
+	t, n := NewLogDigest(&run.Spec), 0
 	put := func(b []byte) {
 		if n++; n > 1 {
 			o.text(",")
 		}
 		o.write(b)
 	}
-	err := t.transcript.read(ctx, log, run, func(event Event) error {
+	err := t.Transcript.Read(ctx, log, run, func(event Event) error {
 		put(event.Event)
 		if o.err != nil {
 			return o.err
 		}
-		return t.digest()
+		return t.Update()
 	})
 	if err != nil {
 		return err
 	}
 	cause := fault.New(fault.Unavailable, "this was still being decoded when the session was exported")
-	for _, end := range t.transcript.missingEnds(cause) {
-		put(end.json)
-		t.transcript.Apply(end.event)
+	for _, end := range t.Transcript.MissingEnds(cause) {
+		put(end.JSON)
+		t.Transcript.Apply(end.Event)
 	}
 	o.text("]")
 	seal := (*Seal)(nil)
 	if run.Imported != nil {
 		seal = run.Imported.Seal
 	} else if o.signer != nil {
-		digest, err := t.sealed()
+		digest, err := t.Sum()
 		if err != nil {
 			return err
 		}
-		seal = o.signer.seal(digest)
+		seal = o.signer.Seal(digest)
 	}
 	if seal != nil {
-		b, err := canonical(seal)
+		b, err := CanonicalJSON(seal)
 		if err != nil {
 			return err
 		}

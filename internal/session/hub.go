@@ -86,7 +86,7 @@ type Counters struct {
 }
 
 // New makes a hub, after it has closed the log of runs that the server was stopped in the middle of.
-func New(ctx context.Context, config Config) (*Hub, error) {
+func NewHub(ctx context.Context, config Config) (*Hub, error) {
 	config = config.withDefaults()
 	h := &Hub{
 		config:  config,

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// NewID is an identifier nobody else has and nobody can guess: 80 random bits, fit for an address.
-func NewID() string { return strings.ToLower(rand.Text()[:16]) }
+// New is an identifier nobody else has and nobody can guess: 80 random bits, fit for an address.
+func New() string { return strings.ToLower(rand.Text()[:16]) }
 
 // TokenLength is that of 128 bits in base64url.
 const TokenLength = 22

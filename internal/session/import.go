@@ -33,7 +33,7 @@ type Import struct {
 // ImportSession reads the file of a session twice: once to check all of it, once to add it as a new session of owner, under
 // new ids. Every error about the file is Invalid and names the place. signer is this server's.
 func ImportSession(ctx context.Context, a Archive, signer *Signer, owner string, file io.ReadSeeker, now time.Time) (Import, error) {
-	in := &importer{signer: signer, owner: owner, id: NewID()}
+	in := &importer{signer: signer, owner: owner, id: New()}
 	if err := in.read(file); err != nil {
 		return Import{}, err
 	}
@@ -129,7 +129,7 @@ func (in *importer) checkHead() (err error) {
 	if h.Version != ExportVersion {
 		return fault.Field("version", "%d, where this program reads %d", h.Version, ExportVersion)
 	}
-	if h.Title, err = CleanTitle(h.Title); err != nil {
+	if h.Title, err = Clean(h.Title); err != nil {
 		return err
 	}
 	return checkTime("created_at", h.CreatedAt)
@@ -291,8 +291,8 @@ func (in *importer) begin(e *exportedRun) (*checkedLog, error) {
 		return nil, err
 	}
 	if in.to == nil {
-		in.runs = append(in.runs, importedRun{id: NewID()})
-		return &checkedLog{spec: &e.Spec, sealing: newSealing(&e.Spec)}, nil
+		in.runs = append(in.runs, importedRun{id: New()})
+		return &checkedLog{spec: &e.Spec, sealing: NewLogDigest(&e.Spec)}, nil
 	}
 	known := &in.runs[in.place-1]
 	run := Run{
@@ -332,17 +332,17 @@ func (in *importer) end(e *exportedRun, log *checkedLog, seal *Seal, events int)
 	if in.to != nil {
 		return nil
 	}
-	t := log.sealing.transcript
+	t := log.sealing.Transcript
 	if !t.Done() {
 		return fault.Field("events", "a lane, or the map, has no end")
 	}
-	digest, err := log.sealing.sealed()
+	digest, err := log.sealing.Sum()
 	if err != nil {
 		return err
 	}
 	known := &in.runs[in.place-1]
-	known.seq, known.lanes, known.failed = events, t.streams(), t.Failed()
-	known.imported = Imported{Found: in.signer.origin(seal, digest), Seal: seal}
+	known.seq, known.lanes, known.failed = events, t.Streams(), t.Failed()
+	known.imported = Imported{Found: in.signer.Origin(seal, digest), Seal: seal}
 	return nil
 }
 
@@ -374,7 +374,7 @@ func checkTime(field string, t time.Time) error {
 // checkedLog checks, event by event, that a log is one that a run can have had.
 type checkedLog struct {
 	spec    *Spec
-	sealing *sealing
+	sealing *LogDigest
 	seq     int // events so far
 
 	mapTokens int // of all branches of a λ-map so far
@@ -393,12 +393,12 @@ func (c *checkedLog) add(where string, raw json.RawMessage) error {
 	if err := c.check(&e); err != nil {
 		return bad("%s", err)
 	}
-	c.sealing.transcript.Apply(e)
-	return c.sealing.digest()
+	c.sealing.Transcript.Apply(e)
+	return c.sealing.Update()
 }
 
 func (c *checkedLog) check(e *decode.Event) error {
-	t := c.sealing.transcript
+	t := c.sealing.Transcript
 	switch e.Type {
 	case decode.EventStart, decode.EventPrompt:
 		return nil
@@ -416,7 +416,7 @@ func (c *checkedLog) check(e *decode.Event) error {
 		if n := len(t.Lanes) + len(e.Lanes); len(e.Lanes) == 0 || n > decode.MaxLanes {
 			return fmt.Errorf("adds %d lanes to %d, where 1 to %d in all are allowed", len(e.Lanes), len(t.Lanes), decode.MaxLanes)
 		}
-		return decode.CheckLanes(renumber(e.Lanes, 0), len(c.spec.Aligned), c.spec.Sampling.MaxTokens)
+		return decode.CheckLanes(NumberLanes(e.Lanes, 0), len(c.spec.Aligned), c.spec.Sampling.MaxTokens)
 	case decode.EventToken, decode.EventLambda, decode.EventEnd:
 		lane := t.Lane(e.Lane)
 		if lane == nil || lane.Ended() {

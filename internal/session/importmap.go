@@ -15,7 +15,7 @@ const (
 
 // checkMapEvent checks an event from outside against the map that it is to be added to.
 func (c *checkedLog) checkMapEvent(e *decode.Event) error {
-	m, spec := c.sealing.transcript.Map, c.spec
+	m, spec := c.sealing.Transcript.Map, c.spec
 	if m.Ended() {
 		return fmt.Errorf("comes after the map's end")
 	}

@@ -107,5 +107,5 @@ func (h *Hub) endMap(l *live) {
 	}
 	l.failed = l.failed || e.Reason == decode.EndError
 	encoded := encode(e)
-	h.put(l, encoded.event, encoded.json)
+	h.put(l, encoded.Event, encoded.JSON)
 }

@@ -55,7 +55,7 @@ func (d *tables) Decode(_ context.Context, _ string, r decode.Request, sink func
 
 func mapHub(t testing.TB, s session.Store, d *tables) *session.Hub {
 	t.Helper()
-	return newHub(t, s, &d.Decoder, func(c *session.Config) { c.Decoder = d })
+	return sessiontest.NewHub(t, s, &d.Decoder, func(c *session.Config) { c.Decoder = d })
 }
 
 func mapSpec() session.Spec {
@@ -68,19 +68,19 @@ func mapSpec() session.Spec {
 func finishedMap(t testing.TB, s session.Store, d *tables, spec session.Spec) (session.Run, *session.Transcript) {
 	t.Helper()
 	h := mapHub(t, s, d)
-	run := start(t, h, spec)
-	toEnd(t, watch(t, h, run.ID, 0))
+	run := sessiontest.Start(t, h, spec)
+	sessiontest.ToEnd(t, sessiontest.Watching(t, h, run.ID, 0))
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return transcript(t, s, run.ID)
+	return sessiontest.Ended(t, s, run.ID)
 }
 
 // A map is a run: saved event by event, it adds up to what the engine says, and its text at a λ is a lane's.
 func TestMapIsARun(t *testing.T) {
-	s, d := openStore(t), newTables(t, 2)
+	s, d := sessiontest.OpenStore(t), newTables(t, 2)
 	run, tr := finishedMap(t, s, d, mapSpec())
-	if run.Status != session.Ended || run.Lanes != 1 || run.EndedAt != now || run.Seq != tr.Seq || len(tr.Lanes) != 0 || !tr.Done() {
+	if run.Status != session.Ended || run.Lanes != 1 || run.EndedAt != sessiontest.Now || run.Seq != tr.Seq || len(tr.Lanes) != 0 || !tr.Done() {
 		t.Errorf("stored %+v", run)
 	}
 	m := tr.Map
@@ -93,9 +93,9 @@ func TestMapIsARun(t *testing.T) {
 	for _, b := range m.Branches {
 		lanes.Lanes = append(lanes.Lanes, decode.Lane{Lambda: decode.Vector{(b.From + b.To) / 2}})
 	}
-	other := start(t, h, lanes)
-	toEnd(t, watch(t, h, other.ID, 0))
-	_, want := transcript(t, s, other.ID)
+	other := sessiontest.Start(t, h, lanes)
+	sessiontest.ToEnd(t, sessiontest.Watching(t, h, other.ID, 0))
+	_, want := sessiontest.Ended(t, s, other.ID)
 	for i, b := range m.Branches {
 		if text := strings.Join(b.Pieces, ""); text != want.Lanes[i].Text {
 			t.Errorf("branch %d says %q, a lane at its λ %q", i, text, want.Lanes[i].Text)
@@ -104,15 +104,15 @@ func TestMapIsARun(t *testing.T) {
 
 	ctx := t.Context()
 	_, err := h.AddLanes(ctx, "ann", run.ID, []decode.Lane{{Lambda: decode.Vector{1}}})
-	wantKind(t, err, fault.Conflict, "λ-map")
+	sessiontest.WantKind(t, err, fault.Conflict, "λ-map")
 	child := sessiontest.Spec(1, 3)
 	child.Parent = &session.Parent{Run: run.ID}
 	_, err = h.Start(ctx, "ann", "", child)
-	wantKind(t, err, fault.Conflict, "λ-map")
+	sessiontest.WantKind(t, err, fault.Conflict, "λ-map")
 }
 
 func TestMapRefusalsNameTheField(t *testing.T) {
-	s, d := openStore(t), newTables(t, 2)
+	s, d := sessiontest.OpenStore(t), newTables(t, 2)
 	h := mapHub(t, s, d)
 	for field, edit := range map[string]func(*session.Spec){
 		"top_k":          func(s *session.Spec) { s.Sampling.TopK = 3 },
@@ -137,14 +137,14 @@ func TestMapRefusalsNameTheField(t *testing.T) {
 	}
 	spec := mapSpec()
 	spec.Map.Branches = 0
-	if run := start(t, h, spec); run.Spec.Map.Branches != session.DefaultMapBranches {
+	if run := sessiontest.Start(t, h, spec); run.Spec.Map.Branches != session.DefaultMapBranches {
 		t.Errorf("%d branches by default", run.Spec.Map.Branches)
 	}
 }
 
 // A map that is stopped keeps what was found; its branches were cut off, and it ends as cancelled.
 func TestMapStops(t *testing.T) {
-	s, d := openStore(t), newTables(t, 2)
+	s, d := sessiontest.OpenStore(t), newTables(t, 2)
 	// It would take seconds to its end.
 	d.engine = decode.NewEngine(decodetest.New(decodetest.Options{
 		Seed: 2, Sequences: 64, Cells: 1 << 15, EndLogit: -50, Delay: 5 * time.Millisecond,
@@ -153,16 +153,16 @@ func TestMapStops(t *testing.T) {
 	h := mapHub(t, s, d)
 	spec := mapSpec()
 	spec.Sampling.MaxTokens = 500
-	run := start(t, h, spec)
-	w := watch(t, h, run.ID, 0)
-	until(t, w, 1, isType(decode.EventFork))
-	wantKind(t, h.Stop(t.Context(), "ann", run.ID, 0), fault.Conflict, "as a whole")
-	wantKind(t, h.SetLambda(t.Context(), "ann", run.ID, 0, decode.Vector{1}), fault.Conflict, "every λ")
+	run := sessiontest.Start(t, h, spec)
+	w := sessiontest.Watching(t, h, run.ID, 0)
+	sessiontest.Until(t, w, 1, sessiontest.IsType(decode.EventFork))
+	sessiontest.WantKind(t, h.Stop(t.Context(), "ann", run.ID, 0), fault.Conflict, "as a whole")
+	sessiontest.WantKind(t, h.SetLambda(t.Context(), "ann", run.ID, 0, decode.Vector{1}), fault.Conflict, "every λ")
 	if err := h.Stop(t.Context(), "ann", run.ID, -1); err != nil {
 		t.Fatal(err)
 	}
-	toEnd(t, w)
-	stored, tr := transcript(t, s, run.ID)
+	sessiontest.ToEnd(t, w)
+	stored, tr := sessiontest.Ended(t, s, run.ID)
 	if stored.Status != session.Ended || tr.Map.Reason != decode.EndCancelled || tr.Map.Covered() >= 1 || len(tr.Map.Forks) == 0 {
 		t.Errorf("%s, %s, %v covered, %d forks", stored.Status, tr.Map.Reason, tr.Map.Covered(), len(tr.Map.Forks))
 	}
@@ -170,10 +170,10 @@ func TestMapStops(t *testing.T) {
 
 // The server is killed while a map grows: the next start ends it, and keeps its branches.
 func TestMapIsRecovered(t *testing.T) {
-	s, d := openStore(t), newTables(t, 2)
+	s, d := sessiontest.OpenStore(t), newTables(t, 2)
 	spec := mapSpec()
 	spec.Aligned = []string{"warm"}
-	run := session.Run{ID: "r", Session: "s", Owner: "ann", Spec: spec, Status: session.Running, CreatedAt: now, Lanes: 1}
+	run := session.Run{ID: "r", Session: "s", Owner: "ann", Spec: spec, Status: session.Running, CreatedAt: sessiontest.Now, Lanes: 1}
 	if err := s.CreateRun(t.Context(), run, "t"); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestMapIsRecovered(t *testing.T) {
 		t.Fatal(err)
 	}
 	mapHub(t, s, d)
-	stored, tr := transcript(t, s, "r")
+	stored, tr := sessiontest.Ended(t, s, "r")
 	if stored.Status != session.Failed || stored.Lanes != 1 || stored.Seq != 4 || tr.Map.Error.Message != session.Stopped {
 		t.Errorf("%+v %+v", stored, tr.Map)
 	}
@@ -196,32 +196,32 @@ func TestMapIsRecovered(t *testing.T) {
 
 // A decoder that closes, and a store that fails, end a map as they end lanes.
 func TestMapBreaksOff(t *testing.T) {
-	s, d := &failing{Store: openStore(t)}, newTables(t, 2)
+	s, d := &sessiontest.FailingStore{Store: sessiontest.OpenStore(t)}, newTables(t, 2)
 	d.hold, d.gate = decode.EventFork, make(chan struct{})
 	h := mapHub(t, s, d)
-	run := start(t, h, mapSpec())
-	w := watch(t, h, run.ID, 0)
-	until(t, w, 1, isType(decode.EventStart))
-	s.fails.Store(fault.New(fault.Unavailable, "the disk is full"))
+	run := sessiontest.Start(t, h, mapSpec())
+	w := sessiontest.Watching(t, h, run.ID, 0)
+	sessiontest.Until(t, w, 1, sessiontest.IsType(decode.EventStart))
+	s.Fails.Store(fault.New(fault.Unavailable, "the disk is full"))
 	d.gate <- struct{}{}
 	_, err := w.Next(t.Context())
-	wantKind(t, err, fault.Unavailable, "the disk is full")
+	sessiontest.WantKind(t, err, fault.Unavailable, "the disk is full")
 	close(d.gate)
-	s.fails.Store(nil)
-	ends := until(t, w, 1, isType(decode.EventEnd))
+	s.Fails.Store(nil)
+	ends := sessiontest.Until(t, w, 1, sessiontest.IsType(decode.EventEnd))
 	if e := ends[len(ends)-1]; e.Reason != decode.EndError || e.Error.Message != "cannot save: the disk is full" {
 		t.Errorf("%+v", e)
 	}
-	if stored, tr := transcript(t, s, run.ID); stored.Status != session.Failed || !tr.Done() {
+	if stored, tr := sessiontest.Ended(t, s, run.ID); stored.Status != session.Failed || !tr.Done() {
 		t.Errorf("%+v", stored)
 	}
 }
 
 func TestMapIsSharedAndVerified(t *testing.T) {
 	ctx := t.Context()
-	s, d := openStore(t), newTables(t, 2)
+	s, d := sessiontest.OpenStore(t), newTables(t, 2)
 	run, tr := finishedMap(t, s, d, mapSpec())
-	at := now
+	at := sessiontest.Now
 	_, token, err := shelf(s, &at).Share(ctx, "ann", run.ID, "", time.Time{})
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +293,7 @@ func TestMapIsSharedAndVerified(t *testing.T) {
 
 // With few branches, some are cut by the budget; decoded again they are cut at the same place.
 func TestMapWithinABudgetVerifies(t *testing.T) {
-	s, d := openStore(t), newTables(t, 3)
+	s, d := sessiontest.OpenStore(t), newTables(t, 3)
 	spec := mapSpec()
 	spec.Map.Branches = 2
 	run, tr := finishedMap(t, s, d, spec)
@@ -301,7 +301,7 @@ func TestMapWithinABudgetVerifies(t *testing.T) {
 	if c := tr.Map.Covered(); !cut || c <= 0 || c >= 1 || tr.Map.Reason != decode.EndStop {
 		t.Fatalf("%v covered, ended by %s", c, tr.Map.Reason)
 	}
-	snapshot, err := session.NewSnapshot(run, tr, nil, now)
+	snapshot, err := session.NewSnapshot(run, tr, nil, sessiontest.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func TestMapWithinABudgetVerifies(t *testing.T) {
 
 func TestMapIsExportedAndImported(t *testing.T) {
 	ctx := t.Context()
-	s, d := openStore(t), newTables(t, 2)
+	s, d := sessiontest.OpenStore(t), newTables(t, 2)
 	run, tr := finishedMap(t, s, d, mapSpec())
 	file := exported(t, s, "ann", run.Session)
 	in := imported(t, s, nil, file).Session
@@ -341,7 +341,7 @@ func TestMapIsExportedAndImported(t *testing.T) {
 		if !bytes.Contains(file, []byte(c.from)) {
 			t.Errorf("the file lacks %s", c.from)
 		}
-		_, err := session.ImportSession(ctx, s, nil, "bob", bytes.NewReader(bytes.Replace(file, []byte(c.from), []byte(c.to), 1)), now)
+		_, err := session.ImportSession(ctx, s, nil, "bob", bytes.NewReader(bytes.Replace(file, []byte(c.from), []byte(c.to), 1)), sessiontest.Now)
 		if fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), c.words) {
 			t.Errorf("%s: %v, want one that says %q", c.to, err, c.words)
 		}

@@ -46,7 +46,7 @@ func (l *Link) Open(now time.Time) bool {
 
 // Links keeps links. What does not exist or is somebody else's is NotFound.
 type Links interface {
-	// CreateLink keeps a link under the hash of its token with the snapshot's canonical form.
+	// CreateLink keeps a link under the hash of its token with the snapshot's CanonicalJSON form.
 	CreateLink(ctx context.Context, l Link, tokenHash string, snapshot []byte) error
 
 	// LinkByToken finds a link whatever its state; the caller asks Open.
@@ -72,7 +72,7 @@ type Shelf struct {
 	Signer *Signer // this server's; nil leaves what it decodes unsigned
 }
 
-// Keep freezes a snapshot, in its canonical form, behind a new link and returns its token: 128 random bits, shown
+// Keep freezes a snapshot, in its CanonicalJSON form, behind a new link and returns its token: 128 random bits, shown
 // here once and kept only as a hash. Owner, kind, subject, title, prompt and expiry are the caller's. A zero
 // expiry is never; one in the past is Invalid.
 func (s *Shelf) Keep(ctx context.Context, l Link, snapshot []byte) (Link, string, error) {
@@ -81,10 +81,10 @@ func (s *Shelf) Keep(ctx context.Context, l Link, snapshot []byte) (Link, string
 		return Link{}, "", err
 	}
 	var err error
-	if l.Title, err = CleanTitle(l.Title); err != nil {
+	if l.Title, err = Clean(l.Title); err != nil {
 		return Link{}, "", err
 	}
-	l.ID, l.Digest, l.CreatedAt = NewID(), Digest(snapshot), now
+	l.ID, l.Digest, l.CreatedAt = New(), Digest(snapshot), now
 	token := NewToken()
 	if err := s.Store.CreateLink(ctx, l, Digest([]byte(token)), snapshot); err != nil {
 		return Link{}, "", err

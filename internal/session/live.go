@@ -45,8 +45,8 @@ type task struct {
 }
 
 type EncodedEvent struct {
-	event decode.Event
-	json  json.RawMessage
+	Event decode.Event
+	JSON  json.RawMessage
 }
 
 // item is one thing to save, in the queue to the writer.
@@ -91,28 +91,28 @@ func (h *Hub) status(l *live, status Status) {
 // accept takes one event of a task into the log.
 func (h *Hub) accept(t *task, e EncodedEvent) {
 	l := t.live
-	switch e.event.Type {
+	switch e.Event.Type {
 	case decode.EventToken, decode.EventLambda, decode.EventEnd:
-		if e.event.Lane < 0 || e.event.Lane >= len(l.lanes) {
+		if e.Event.Lane < 0 || e.Event.Lane >= len(l.lanes) {
 			return
 		}
-		lane := &l.lanes[e.event.Lane]
+		lane := &l.lanes[e.Event.Lane]
 		if lane.task != t || lane.ended {
 			return
 		}
-		if e.event.Type == decode.EventToken {
+		if e.Event.Type == decode.EventToken {
 			lane.tokens++
 		}
-		if e.event.Type == decode.EventEnd {
+		if e.Event.Type == decode.EventEnd {
 			lane.ended = true
-			l.failed = l.failed || e.event.Reason == decode.EndError
+			l.failed = l.failed || e.Event.Reason == decode.EndError
 		}
 	case decode.EventFork, decode.EventBranch:
-		if l.run.Spec.Map == nil || l.lanes[0].ended || e.event.Fork == nil && e.event.Branch == nil {
+		if l.run.Spec.Map == nil || l.lanes[0].ended || e.Event.Fork == nil && e.Event.Branch == nil {
 			return
 		}
-		if e.event.Branch != nil {
-			l.branch(e.event)
+		if e.Event.Branch != nil {
+			l.branch(e.Event)
 		}
 	case decode.EventStats:
 		if l.run.Spec.Map != nil {
@@ -121,7 +121,7 @@ func (h *Hub) accept(t *task, e EncodedEvent) {
 		h.finish(t, fault.New(fault.Internal, "the decoder forgot this lane"), &e)
 		return
 	}
-	h.put(l, e.event, e.json)
+	h.put(l, e.Event, e.JSON)
 }
 
 // finish ends a task: lanes still open end with cause, then come its stats, if any.
@@ -135,7 +135,7 @@ func (h *Hub) finish(t *task, cause *fault.Error, stats *EncodedEvent) {
 		h.endLane(l, index, cause)
 	}
 	if stats != nil {
-		h.put(l, stats.event, stats.json)
+		h.put(l, stats.Event, stats.JSON)
 	}
 	for i, other := range l.tasks {
 		if other == t {
@@ -154,7 +154,7 @@ func (h *Hub) endLane(l *live, index int, cause *fault.Error) {
 	}
 	lane.ended, l.failed = true, true
 	e := encode(endEvent(index, lane.sample, lane.tokens, cause))
-	h.put(l, e.event, e.json)
+	h.put(l, e.Event, e.JSON)
 }
 
 // conclude stores the run's status once nothing decodes for it, and forgets it once all is saved.

@@ -12,7 +12,7 @@ const readBatch = 2048
 // ReadTranscript adds up the stored log of a run.
 func ReadTranscript(ctx context.Context, log Log, run Run) (*Transcript, error) {
 	t := NewTranscript(&run.Spec)
-	if err := t.read(ctx, log, run, func(Event) error { return nil }); err != nil {
+	if err := t.Read(ctx, log, run, func(Event) error { return nil }); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -20,7 +20,7 @@ func ReadTranscript(ctx context.Context, log Log, run Run) (*Transcript, error) 
 
 // read adds up the stored log of a run from where the transcript is, and shows each event to keep, whose
 // error ends it.
-func (t *Transcript) read(ctx context.Context, log Log, run Run, keep func(Event) error) error {
+func (t *Transcript) Read(ctx context.Context, log Log, run Run, keep func(Event) error) error {
 	for {
 		events, err := log.Events(ctx, run.Owner, run.ID, t.Seq, readBatch)
 		if err != nil {
@@ -68,15 +68,15 @@ func (h *Hub) recoverRun(ctx context.Context, run Run) (cut int, err error) {
 	}
 	cause := fault.New(fault.Unavailable, "%s", Stopped)
 	var batch Batch
-	for _, e := range t.missingEnds(cause) {
+	for _, e := range t.MissingEnds(cause) {
 		cut++
-		batch.Events = append(batch.Events, Event{Run: run.ID, Seq: t.Seq + cut, Event: e.json})
-		t.Apply(e.event)
+		batch.Events = append(batch.Events, Event{Run: run.ID, Seq: t.Seq + cut, Event: e.JSON})
+		t.Apply(e.Event)
 	}
 	status := Ended
 	if t.Failed() {
 		status = Failed
 	}
-	batch.Changes = []StatusChange{{Run: run.ID, Status: status, At: h.config.Now(), Lanes: t.streams()}}
+	batch.Changes = []StatusChange{{Run: run.ID, Status: status, At: h.config.Now(), Lanes: t.Streams()}}
 	return cut, h.config.Store.Append(ctx, batch)
 }

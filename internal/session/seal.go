@@ -40,7 +40,7 @@ type Seal struct {
 const sealWords = "realign decoded run v1 "
 
 // seal signs a digest; a nil signer makes no seal.
-func (s *Signer) seal(digest string) *Seal {
+func (s *Signer) Seal(digest string) *Seal {
 	if s == nil {
 		return nil
 	}
@@ -68,7 +68,7 @@ const (
 )
 
 // origin judges a seal, which may be nil, over a digest.
-func (s *Signer) origin(seal *Seal, digest string) Origin {
+func (s *Signer) Origin(seal *Seal, digest string) Origin {
 	switch {
 	case seal == nil:
 		return Unsigned

@@ -73,7 +73,7 @@ var forgeries = map[string]struct {
 
 // TestVerifyProvesWhatIsShown holds that no part of a comparison can be changed without Verify noticing.
 func TestVerifyProvesWhatIsShown(t *testing.T) {
-	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
+	s, d := sessiontest.OpenStore(t), &sessiontest.Decoder{SHA256: "1"}
 	snapshot := snapshotOf(t, s, d)
 	if v, err := session.Verify(t.Context(), d, d, copied(t, snapshot)); err != nil || !v.Identical {
 		t.Fatalf("%+v, %v", v, err)
@@ -88,7 +88,7 @@ func TestVerifyProvesWhatIsShown(t *testing.T) {
 	forged := copied(t, snapshot)
 	forged.Files = nil
 	_, err := session.Verify(t.Context(), d, d, forged)
-	wantKind(t, err, fault.Conflict, "names 0 files")
+	sessiontest.WantKind(t, err, fault.Conflict, "names 0 files")
 	small := copied(t, snapshot) // what another processor may make of it
 	small.Lanes[0].Tokens[4].Logp.Reference += session.Tolerance / 2
 	if v, err := session.Verify(t.Context(), d, d, small); err != nil || !v.Identical {
@@ -98,9 +98,9 @@ func TestVerifyProvesWhatIsShown(t *testing.T) {
 
 // TestSealCoversWhatIsShown holds that every forgery breaks the signature, too.
 func TestSealCoversWhatIsShown(t *testing.T) {
-	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
+	s, d := sessiontest.OpenStore(t), &sessiontest.Decoder{SHA256: "1"}
 	run := finished(t, s, d)
-	at := now
+	at := sessiontest.Now
 	sh := shelf(s, &at)
 	sh.Signer = signer(t, 1)
 	link, token, err := sh.Share(t.Context(), "ann", run.ID, "", time.Time{})
@@ -140,7 +140,7 @@ func TestSealCoversWhatIsShown(t *testing.T) {
 
 // TestImportSaysWhereItIsFrom follows a session to other servers: its seals go with it, and what was changed is told.
 func TestImportSaysWhereItIsFrom(t *testing.T) {
-	s := openStore(t)
+	s := sessiontest.OpenStore(t)
 	id := archive(t, s, []string{"one", "two"})
 	mine, other := signer(t, 1), signer(t, 2)
 	var b bytes.Buffer
@@ -181,7 +181,7 @@ func TestImportSaysWhereItIsFrom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := now
+	at := sessiontest.Now
 	sh := shelf(s, &at)
 	sh.Signer = other
 	_, link, err := sh.Share(t.Context(), "bob", runs[0].ID, "", time.Time{})
@@ -195,13 +195,13 @@ func TestImportSaysWhereItIsFrom(t *testing.T) {
 	if o, err := snapshot.Origin(other); o != session.Signed || err != nil {
 		t.Errorf("%s, %v", o, err)
 	}
-	h := newHub(t, s, &sessiontest.Decoder{SHA256: "1"}, nil)
+	h := sessiontest.NewHub(t, s, &sessiontest.Decoder{SHA256: "1"}, nil)
 	_, err = h.AddLanes(t.Context(), "bob", runs[0].ID, []decode.Lane{{Lambda: decode.Vector{1}}})
-	wantKind(t, err, fault.Conflict, "imported")
+	sessiontest.WantKind(t, err, fault.Conflict, "imported")
 }
 
 func TestExportInParts(t *testing.T) {
-	s := openStore(t)
+	s := sessiontest.OpenStore(t)
 	id := archive(t, s, []string{"one", "two", "three"})
 	var b bytes.Buffer
 	if _, err := session.ExportSession(t.Context(), s, nil, "ann", id, session.Part{From: 2, To: 3}, &b); err != nil {
@@ -237,7 +237,7 @@ func (e *endless) Seek(int64, int) (int64, error) { return 0, io.ErrUnexpectedEO
 
 // TestImportEndsEarly holds that what cannot be a session is refused before all of it was read.
 func TestImportEndsEarly(t *testing.T) {
-	s := openStore(t)
+	s := sessiontest.OpenStore(t)
 	head := `{"format":"realign-session","version":1,"title":"t","created_at":"2026-01-01T00:00:00Z",`
 	for name, c := range map[string]struct {
 		file  *endless
@@ -249,8 +249,8 @@ func TestImportEndsEarly(t *testing.T) {
 		"deep":         {&endless{head: head + `"x":`, unit: `[`}, "max depth"},
 		"only members": {&endless{head: head + `"x":`, unit: `0,"x":`}, "twice"},
 	} {
-		_, err := session.ImportSession(t.Context(), s, nil, "bob", c.file, now)
-		wantKind(t, err, fault.Invalid, c.words)
+		_, err := session.ImportSession(t.Context(), s, nil, "bob", c.file, sessiontest.Now)
+		sessiontest.WantKind(t, err, fault.Invalid, c.words)
 		if c.file.at > 64<<20 {
 			t.Errorf("%s: %d MiB were read", name, c.file.at>>20)
 		}

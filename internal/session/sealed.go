@@ -24,7 +24,7 @@ func (s *Snapshot) Origin(signer *Signer) (Origin, error) {
 	if err != nil {
 		return "", err
 	}
-	return signer.origin(s.Seal, digest), nil
+	return signer.Origin(s.Seal, digest), nil
 }
 
 // sealedLane is a lane in the form that is digested: its tokens by the digest of them.
@@ -38,8 +38,8 @@ type sealedLane struct {
 	Tokens      string        `json:"tokens"`
 }
 
-// sealed is the digest that is signed: the hexadecimal SHA-256 of the snapshot's canonical form without when it was made
-// and where it is from, in which the tokens of a lane are the digest of their canonical forms, a line each. So it can be
+// sealed is the digest that is signed: the hexadecimal SHA-256 of the snapshot's CanonicalJSON form without when it was made
+// and where it is from, in which the tokens of a lane are the digest of their CanonicalJSON forms, a line each. So it can be
 // computed of a log as it is read, too. Members of Token, Snapshot and what they hold must not change their names or
 // order, and new ones must be left out where they are empty.
 func (s *Snapshot) sealed(lanes []string) (string, error) {
@@ -53,7 +53,7 @@ func (s *Snapshot) sealed(lanes []string) (string, error) {
 		l := &s.Lanes[i]
 		form.Lanes = append(form.Lanes, sealedLane{l.Lane, l.Text, l.Reason, l.Error, l.KLReference, l.KLAligned, lanes[i]})
 	}
-	b, err := canonical(form)
+	b, err := CanonicalJSON(form)
 	if err != nil {
 		return "", err
 	}
@@ -75,7 +75,7 @@ func (d *laneDigest) add(t *Token) error {
 	if d.sum == nil {
 		d.sum = sha256.New()
 	}
-	form, err := canonical(t)
+	form, err := CanonicalJSON(t)
 	if err == nil {
 		_, _ = d.sum.Write(append(form, '\n')) // never fails
 	}
@@ -104,8 +104,8 @@ func (s *Snapshot) laneDigests() []string {
 	return list
 }
 
-// canonical is a value as JSON without HTML escapes.
-func canonical(v any) ([]byte, error) {
+// CanonicalJSON is a value as JSON without HTML escapes.
+func CanonicalJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -117,22 +117,24 @@ func canonical(v any) ([]byte, error) {
 
 // sealing adds up a log for its seal. Tokens are digested as they come and then let go but for their number, so that a
 // long run takes little memory.
-type sealing struct {
-	transcript *Transcript
+type LogDigest struct {
+	Transcript *Transcript
 	lanes      []laneDigest
 	done       []int // tokens digested, by lane
 	spec       *Spec
 }
 
-func newSealing(spec *Spec) *sealing { return &sealing{transcript: NewTranscript(spec), spec: spec} }
+func NewLogDigest(spec *Spec) *LogDigest {
+	return &LogDigest{Transcript: NewTranscript(spec), spec: spec}
+}
 
 // digest digests the tokens that the transcript has got since.
-func (s *sealing) digest() error {
-	for len(s.lanes) < len(s.transcript.Lanes) {
+func (s *LogDigest) Update() error {
+	for len(s.lanes) < len(s.Transcript.Lanes) {
 		s.lanes, s.done = append(s.lanes, laneDigest{}), append(s.done, 0)
 	}
-	for i := range s.transcript.Lanes {
-		lane := &s.transcript.Lanes[i]
+	for i := range s.Transcript.Lanes {
+		lane := &s.Transcript.Lanes[i]
 		for ; s.done[i] < len(lane.Tokens); s.done[i]++ {
 			t := &lane.Tokens[s.done[i]]
 			if err := s.lanes[i].add(t); err != nil {
@@ -145,13 +147,13 @@ func (s *sealing) digest() error {
 }
 
 // sealed is the digest of the run as it is now.
-func (s *sealing) sealed() (string, error) {
-	if err := s.digest(); err != nil {
+func (s *LogDigest) Sum() (string, error) {
+	if err := s.Update(); err != nil {
 		return "", err
 	}
 	digests := make([]string, len(s.lanes))
 	for i := range s.lanes {
 		digests[i] = s.lanes[i].String()
 	}
-	return freeze(s.spec, s.transcript).sealed(digests)
+	return freeze(s.spec, s.Transcript).sealed(digests)
 }

@@ -12,7 +12,7 @@ import (
 const SnapshotVersion = 1
 
 // Snapshot is a run frozen for showing: everything a reader sees and everything needed to decode it again.
-// Its canonical form is its JSON as Canonical writes it: members in the order of the fields here, no space,
+// Its CanonicalJSON form is its JSON as Canonical writes it: members in the order of the fields here, no space,
 // no HTML escapes; its digest is the SHA-256 of those bytes.
 type Snapshot struct {
 	Version      int              `json:"version"`
@@ -69,7 +69,7 @@ func NewSnapshot(run Run, t *Transcript, signer *Signer, now time.Time) (*Snapsh
 	if err != nil {
 		return nil, err
 	}
-	s.Seal = signer.seal(digest)
+	s.Seal = signer.Seal(digest)
 	return s, nil
 }
 
@@ -93,9 +93,9 @@ func freeze(spec *Spec, t *Transcript) *Snapshot {
 	return s
 }
 
-// Canonical is the snapshot's canonical form and the hexadecimal SHA-256 of it.
+// Canonical is the snapshot's CanonicalJSON form and the hexadecimal SHA-256 of it.
 func (s *Snapshot) Canonical() (form []byte, digest string, err error) {
-	if form, err = canonical(s); err != nil {
+	if form, err = CanonicalJSON(s); err != nil {
 		return nil, "", err
 	}
 	return form, Digest(form), nil

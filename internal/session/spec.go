@@ -179,8 +179,8 @@ func (s *Spec) continueFrom(parent *Spec, lane *Lane) error {
 	return nil
 }
 
-// renumber returns the lanes numbered from first on, in a slice of their own.
-func renumber(lanes []decode.Lane, first int) []decode.Lane {
+// NumberLanes returns the lanes numbered from first on, in a slice of their own.
+func NumberLanes(lanes []decode.Lane, first int) []decode.Lane {
 	lanes = slices.Clone(lanes)
 	for i := range lanes {
 		lanes[i].Index = first + i

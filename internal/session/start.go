@@ -28,12 +28,12 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 
 	now := h.config.Now()
 	run := Run{
-		ID: NewID(), Session: sessionID, Owner: owner, Instance: h.config.Instance,
+		ID: New(), Session: sessionID, Owner: owner, Instance: h.config.Instance,
 		Spec: spec, Status: Running, CreatedAt: now, Lanes: spec.streams(),
 	}
 	title := ""
 	if sessionID == "" {
-		run.Session, title = NewID(), TitleOf(spec.Prompt)
+		run.Session, title = New(), Of(spec.Prompt)
 	}
 	l := &live{run: run, client: client, open: true, slot: true, known: spec.streams()}
 	t := h.task(l, spec.Lanes)
@@ -68,7 +68,7 @@ func (h *Hub) resolve(ctx context.Context, owner string, spec *Spec) error {
 		return err
 	}
 	spec.Aligned, spec.Files, spec.Build = names, files, h.config.Build
-	spec.Lanes = renumber(spec.Lanes, 0)
+	spec.Lanes = NumberLanes(spec.Lanes, 0)
 	if m := spec.Map; m != nil && m.Branches == 0 {
 		mapped := *m
 		mapped.Branches = DefaultMapBranches

@@ -8,27 +8,27 @@ import (
 	"realign/internal/fault"
 )
 
-// MaxTitle is how many characters a title may have.
-const MaxTitle = 200
+// Max is how many characters a title may have.
+const Max = 200
 
-// CleanTitle is a title as it is kept: one line, without control characters. It is Invalid when empty or
-// longer than MaxTitle characters.
-func CleanTitle(title string) (string, error) {
+// Clean is a title as it is kept: one line, without control characters. It is Invalid when empty or
+// longer than Max characters.
+func Clean(title string) (string, error) {
 	title = oneLine(title)
 	if title == "" {
 		return "", fault.Field("title", "is empty")
 	}
-	if n := utf8.RuneCountInString(title); n > MaxTitle {
-		return "", fault.Field("title", "%d characters, at most %d", n, MaxTitle)
+	if n := utf8.RuneCountInString(title); n > Max {
+		return "", fault.Field("title", "%d characters, at most %d", n, Max)
 	}
 	return title, nil
 }
 
-// TitleOf is the title a session gets from its first prompt.
-func TitleOf(prompt string) string { return beginning(prompt, 80) }
+// Of is the title a session gets from its first prompt.
+func Of(prompt string) string { return Shorten(prompt, 80) }
 
 // beginning is a text on one line, of n characters at most, cut between words where it can be.
-func beginning(text string, n int) string {
+func Shorten(text string, n int) string {
 	text = oneLine(text)
 	if utf8.RuneCountInString(text) <= n {
 		return text

@@ -82,7 +82,7 @@ func (t *Transcript) Lane(index int) *Lane {
 }
 
 // streams is how many lanes the run has; a map counts as one.
-func (t *Transcript) streams() int {
+func (t *Transcript) Streams() int {
 	if t.Map != nil {
 		return 1
 	}
@@ -90,7 +90,7 @@ func (t *Transcript) streams() int {
 }
 
 // missingEnds is the ends, with an error, of what has none.
-func (t *Transcript) missingEnds(cause *fault.Error) (ends []EncodedEvent) {
+func (t *Transcript) MissingEnds(cause *fault.Error) (ends []EncodedEvent) {
 	if t.Map != nil && !t.Map.Ended() {
 		ends = append(ends, encode(endEvent(0, 0, len(t.Map.Branches), cause)))
 	}

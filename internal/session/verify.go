@@ -106,7 +106,7 @@ func Verify(ctx context.Context, d Decoder, pairs Pairs, s *Snapshot) (Verdict, 
 // checkFork checks a forked spec as that of a run is checked. Its lanes are numbered anew, since some of them are decoded by
 // requests of their own.
 func checkFork(spec Spec) error {
-	spec.Lanes = renumber(spec.Lanes, 0)
+	spec.Lanes = NumberLanes(spec.Lanes, 0)
 	return spec.Validate()
 }
 
@@ -144,7 +144,7 @@ func (s *Snapshot) requests(spec *Spec) (list []partly) {
 		list[at].lanes = append(list[at].lanes, i)
 	}
 	for i := range list {
-		list[i].spec.Lanes = renumber(list[i].spec.Lanes, 0)
+		list[i].spec.Lanes = NumberLanes(list[i].spec.Lanes, 0)
 	}
 	return list
 }
@@ -168,7 +168,7 @@ func (s *Snapshot) differsAt(lanes []int) func(decode.Event) bool {
 // decodeAgain decodes a spec and adds up what comes. Once enough says so of an event, the rest is not waited for, and
 // only that event's lane is to be compared; -1 is all.
 func decodeAgain(ctx context.Context, d Decoder, spec *Spec, enough func(decode.Event) bool) (t *Transcript, only int, err error) {
-	request := spec.Request("verify-"+NewID(), spec.Lanes)
+	request := spec.Request("verify-"+New(), spec.Lanes)
 	if err := request.Validate(len(spec.Aligned)); err != nil {
 		return nil, 0, err
 	}

@@ -186,8 +186,8 @@ func (h *Hub) fail(l *live, items []item, err error) {
 			l.next++
 			e := encode(endEvent(i, lane.sample, lane.tokens, cause))
 			tail = append(tail, item{live: l, typ: decode.EventEnd, lane: i,
-				event: Event{Run: l.run.ID, Seq: l.next, Event: e.json}})
-			h.bytes += len(e.json)
+				event: Event{Run: l.run.ID, Seq: l.next, Event: e.JSON}})
+			h.bytes += len(e.JSON)
 		}
 	}
 	tail = append(tail, item{live: l, change: &StatusChange{

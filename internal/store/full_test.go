@@ -15,7 +15,7 @@ import (
 
 func newHub(t testing.TB, s *store.Store, d *sessiontest.Decoder) *session.Hub {
 	t.Helper()
-	h, err := session.New(t.Context(), session.Config{
+	h, err := session.NewHub(t.Context(), session.Config{
 		Store: s, Decoder: d, Pairs: d, Logger: slog.New(slog.DiscardHandler), Interval: -1, Retry: time.Millisecond, MaxOwnerRuns: 1000,
 	})
 	if err != nil {

@@ -139,7 +139,7 @@ func parseCursor(cursor string) (at int64, id string, err error) {
 
 // RenameSession sets a session's title, as session.CleanTitle leaves it.
 func (s *Store) RenameSession(ctx context.Context, owner, id, title string) error {
-	title, err := session.CleanTitle(title)
+	title, err := session.Clean(title)
 	if err != nil {
 		return err
 	}

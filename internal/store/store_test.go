@@ -56,7 +56,7 @@ func postgres(t *testing.T) store.Config {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = admin.Close() })
-	schema := "test_" + session.NewID()
+	schema := "test_" + session.New()
 	if _, err := admin.Exec("CREATE SCHEMA " + schema); err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,8 @@
 package study
 
 import (
-	"math"
 	"math/rand/v2"
 	"slices"
-
-	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distuv"
 
 	"realign/internal/fault"
 )
@@ -101,7 +97,7 @@ func Agree(values []Value, level Level, seed uint64) (Agreement, error) {
 		}
 	}
 	a.Resamples = len(alphas)
-	a.Percent = percentile(a.Percent.Estimate, percents, a.Units)
+	a.Percent = Percentile(a.Percent.Estimate, percents, a.Units)
 	if !ok {
 		return a, nil
 	}
@@ -109,7 +105,7 @@ func Agree(values []Value, level Level, seed uint64) (Agreement, error) {
 		a.Reason = "no interval for α: in most bootstrap samples all answers are the same value"
 		return a, nil
 	}
-	a.Alpha, a.HasInterval = percentile(alpha, alphas, a.Units), true
+	a.Alpha, a.HasInterval = Percentile(alpha, alphas, a.Units), true
 	return a, nil
 }
 
@@ -217,20 +213,6 @@ func (c *coincidences) alpha(distinct []float64, level Level) (float64, bool) {
 		return 0, false
 	}
 	return 1 - (total-1)*observed/expected, true
-}
-
-// percentile is a bootstrap interval whose percentiles are widened as Student's t is against the normal,
-// for resamples of n independent things (Hesterberg 2015, "What teachers should know about the
-// bootstrap"). n is 2 or more.
-func percentile(estimate float64, samples []float64, n int) Interval {
-	slices.Sort(samples)
-	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}.Quantile(0.975)
-	tail := distuv.UnitNormal.CDF(-t * math.Sqrt(float64(n)/float64(n-1)))
-	return Interval{
-		estimate,
-		min(estimate, stat.Quantile(tail, stat.LinInterp, samples, nil)),
-		max(estimate, stat.Quantile(1-tail, stat.LinInterp, samples, nil)),
-	}
 }
 
 // ChoiceValues are pairwise answers as nominal values: which of the two outputs, or neither, whatever

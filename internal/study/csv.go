@@ -31,10 +31,10 @@ func WriteCSV(w io.Writer, s *Setup, ratings []Rating) error {
 	if err := t.Write(append(head, "comment", "skipped")...); err != nil {
 		return err
 	}
-	items := names{format: "%d"}
+	items := Pseudonyms{Format: "%d"}
 	for i := range ratings {
 		r := &ratings[i]
-		item := items.of(r.Item)
+		item := items.Of(r.Item)
 		for k := range r.Outputs {
 			o := &r.Outputs[k]
 			row := []any{

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"gonum.org/v1/gonum/mat"
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 
 	"realign/internal/fault"
 )
@@ -197,7 +197,7 @@ func (c *Curve) sample(count int) error {
 		shape := &c.levels[part.shape]
 		f.curve(u, center.RawVector().Data, nil)
 		shape.add(u, c.Lambda, 1)
-		mean := stat.Mean(u, nil)
+		mean := gonumstat.Mean(u, nil)
 		for p := range u {
 			c.Mean[p] += part.weight * (u[p] - mean)
 		}
@@ -220,7 +220,7 @@ func (c *Curve) sample(count int) error {
 			level.MulVec(part.lower, z)
 			shape.add(level.RawVector().Data, c.tally.lambdas, 1)
 			c.samples = append(c.samples, draw{u: level.RawVector().Data, top: top(c.Lambda, u)})
-			mean := stat.Mean(u, nil)
+			mean := gonumstat.Mean(u, nil)
 			for p := range u {
 				sum[p] += u[p] - mean
 				squares[p] += (u[p] - mean) * (u[p] - mean)
@@ -245,6 +245,6 @@ func (c *Curve) sample(count int) error {
 // between the end of the range and the inside, is not where anything was.
 func quantiles(x []float64) Interval {
 	slices.Sort(x)
-	q := func(p float64) float64 { return stat.Quantile(p, stat.Empirical, x, nil) }
+	q := func(p float64) float64 { return gonumstat.Quantile(p, gonumstat.Empirical, x, nil) }
 	return Interval{q(0.5), q(0.025), q(0.975)}
 }

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+
+	"realign/internal/racetest"
 )
 
 // studies is how many studies are simulated for each claim about frequencies.
@@ -28,7 +30,7 @@ func most(share float64, of int) int {
 // simulated skips a test under the race detector, where thousands of fits take minutes and nothing is shared.
 func simulated(t *testing.T) {
 	t.Helper()
-	if raceEnabled {
+	if racetest.Enabled {
 		t.Skip("minutes under the race detector")
 	}
 }
@@ -170,7 +172,7 @@ func TestActiveChoiceSavesRatings(t *testing.T) {
 			for at, answers := first, w.study(r, ratings); at <= ratings; at += step {
 				balanced[at] += width(answers[:at])
 			}
-			answers := w.study(r, leastAnswers)
+			answers := w.study(r, ActiveFrom)
 			for at := first; at <= ratings; at += step {
 				answers = w.actively(t, r, answers, at)
 				active[at] += width(answers)
@@ -203,7 +205,7 @@ func TestActiveChoiceIsHonest(t *testing.T) {
 		for n := range worlds {
 			r := rand.New(rand.NewPCG(uint64(n), 86))
 			w := k.public(r, grid, random)
-			answers := w.actively(t, r, w.study(r, leastAnswers), 200)
+			answers := w.actively(t, r, w.study(r, ActiveFrom), 200)
 			curve, err := FitCurve(answers, Options{Grid: w.grid, Active: true, Samples: 300, Seed: uint64(n)})
 			if err != nil {
 				t.Fatal(err)

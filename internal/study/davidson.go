@@ -96,7 +96,7 @@ func FitStrengths(answers []Pairwise) (*Strengths, error) {
 	if k < 2 {
 		return nil, fault.New(fault.Conflict, "strengths need answers that compare two different λ: there are none yet")
 	}
-	s := &Strengths{Lambda: t.lambdas, Answers: t.weight, Scope: t.scope(), Steps: z95}
+	s := &Strengths{Lambda: t.lambdas, Answers: t.weight, Scope: t.scope(), Steps: Z95}
 	s.Note = t.unbounded()
 	s.Regularised = s.Note != ""
 	ties := t.tied() > 0
@@ -150,7 +150,7 @@ func FitStrengths(answers []Pairwise) (*Strengths, error) {
 		}
 		s.Cov = append(s.Cov, row)
 		se := math.Sqrt(max(0, row[i]))
-		s.Strength = append(s.Strength, Interval{x[i], x[i] - z95*se, x[i] + z95*se})
+		s.Strength = append(s.Strength, Interval{x[i], x[i] - Z95*se, x[i] + Z95*se})
 	}
 	if ties {
 		s.Nu, s.NuSE = math.Exp(x[k]), math.Sqrt(cov.At(k, k))

@@ -139,7 +139,7 @@ func (d *Desk) Close() error {
 // Create keeps a new draft. beta is the β of the aligned model, if it is known.
 func (d *Desk) Create(ctx context.Context, owner string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
 	now := d.now()
-	s := Study{ID: session.NewID(), Owner: owner, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now}
+	s := Study{ID: session.New(), Owner: owner, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now}
 	if err := d.check(ctx, &s, prompts); err != nil {
 		return Study{}, err
 	}
@@ -151,7 +151,7 @@ func (d *Desk) Create(ctx context.Context, owner string, setup Setup, prompts []
 func (d *Desk) CreateOver(ctx context.Context, owner, over string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
 	now := d.now()
 	s := Study{
-		ID: session.NewID(), Owner: owner, Experiment: over, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now,
+		ID: session.New(), Owner: owner, Experiment: over, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now,
 	}
 	if err := d.check(ctx, &s, prompts); err != nil {
 		return Study{}, err
@@ -333,7 +333,7 @@ func (d *Desk) Join(ctx context.Context, s *Study, name string) (Annotator, stri
 	if s.Status == Closed {
 		return Annotator{}, "", s.Status.Rateable()
 	}
-	a := Annotator{ID: session.NewID(), Study: s.ID, Name: name, JoinedAt: d.now()}
+	a := Annotator{ID: session.New(), Study: s.ID, Name: name, JoinedAt: d.now()}
 	secret := session.NewToken()
 	return a, secret, d.Store.AddAnnotator(ctx, a, session.Digest([]byte(secret)), MaxAnnotators)
 }
@@ -439,7 +439,7 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			return q, nil
 		}
 		q.Assignment, err = d.Store.Reserve(ctx, Assignment{
-			ID: session.NewID(), Study: s.ID, Item: next.ID, Annotator: annotator, Shown: s.Setup.Shown(annotator, &next.Item),
+			ID: session.New(), Study: s.ID, Item: next.ID, Annotator: annotator, Shown: s.Setup.Shown(annotator, &next.Item),
 			State: Asked, AskedAt: now, Expires: now.Add(ReserveFor),
 		}, s.Setup.Overlap)
 		if err == nil {
@@ -524,7 +524,7 @@ func (d *Desk) Answer(ctx context.Context, s *Study, annotator, assignment strin
 // a question that was skipped.
 func (d *Desk) Undo(ctx context.Context, s *Study, annotator, asked string) error {
 	now := d.now()
-	_, err := d.Store.Undo(ctx, annotator, asked, Assignment{ID: session.NewID(), AskedAt: now, Expires: now.Add(ReserveFor)}, s.Setup.Overlap)
+	_, err := d.Store.Undo(ctx, annotator, asked, Assignment{ID: session.New(), AskedAt: now, Expires: now.Add(ReserveFor)}, s.Setup.Overlap)
 	return err
 }
 

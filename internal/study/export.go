@@ -89,11 +89,11 @@ func Export(w io.Writer, s *Study, prompts []Prompt, outputs []Output, ratings [
 			return err
 		}
 	}
-	items := names{format: "%d"}
+	items := Pseudonyms{Format: "%d"}
 	for i := range ratings {
 		r := &ratings[i]
 		line := exportedRating{
-			Type: "rating", Item: items.of(r.Item), Kind: r.Kind, Prompt: r.Prompt.Place, Catch: r.Catch,
+			Type: "rating", Item: items.Of(r.Item), Kind: r.Kind, Prompt: r.Prompt.Place, Catch: r.Catch,
 			Annotator: r.Name, AskedAt: r.AskedAt.UTC(), At: r.At.UTC(), Answer: r.Answer,
 		}
 		for _, o := range r.Outputs {

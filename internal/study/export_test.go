@@ -129,7 +129,7 @@ func rated(r *rand.Rand, id string) studytest.Archive {
 			shown := slices.Clone(it.Outputs)
 			r.Shuffle(len(shown), func(i, j int) { shown[i], shown[j] = shown[j], shown[i] })
 			places[who.ID]++
-			one := study.Assignment{ID: session.NewID(), Study: id, Item: it.ID, Annotator: who.ID, Place: places[who.ID], Shown: shown,
+			one := study.Assignment{ID: session.New(), Study: id, Item: it.ID, Annotator: who.ID, Place: places[who.ID], Shown: shown,
 				State: study.Answered, AskedAt: at.Add(-time.Second), Expires: at, At: at}
 			switch it.Kind {
 			case study.AskPairwise:

@@ -89,7 +89,7 @@ type rater struct {
 
 func newParser(owner string, now time.Time, to Importing) *parser {
 	return &parser{
-		to: to, study: Study{Owner: owner, Status: Closed, UpdatedAt: now, ClosedAt: now}, prefix: session.NewID()[:8],
+		to: to, study: Study{Owner: owner, Status: Closed, UpdatedAt: now, ClosedAt: now}, prefix: session.New()[:8],
 		outputOf: map[string]int{}, decoded: map[[4]float64]bool{}, itemOf: map[string]int{},
 		annotatorOf: map[string]int{}, rated: map[[2]int]bool{},
 	}
@@ -198,7 +198,7 @@ func (p *parser) head(h *exportedHead) error {
 	}
 	h.Setup.Secret = h.Secret
 	s := &p.study
-	s.ID, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt = session.NewID(), h.Setup, h.Beta, h.Files, h.Build, h.CreatedAt
+	s.ID, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt = session.New(), h.Setup, h.Beta, h.Files, h.Build, h.CreatedAt
 	return put(p, Importing.Study, *s)
 }
 
@@ -271,7 +271,7 @@ func (p *parser) output(line *exportedOutput) error {
 	}
 	p.decoded[key] = true
 	p.outputOf[o.ID] = len(p.outputs)
-	o.ID, o.Done = session.NewID(), true
+	o.ID, o.Done = session.New(), true
 	slim := o
 	slim.Text, slim.Reason = "", ""
 	p.outputs = append(p.outputs, slim)
@@ -349,7 +349,7 @@ func (p *parser) item(r *exportedRating) (int, []string, error) {
 	if r.Item == "" || len(p.items) >= maxImportItems {
 		return 0, nil, fault.Field("item", "is empty, or there are more than %d", maxImportItems)
 	}
-	it.ID = session.NewID()
+	it.ID = session.New()
 	p.itemOf[r.Item] = len(p.items)
 	p.items = append(p.items, it)
 	return p.itemOf[r.Item], shown, put(p, Importing.Item, it)
@@ -449,7 +449,7 @@ func (p *parser) annotator(name string, at time.Time) (int, error) {
 	if len(p.annotators) >= MaxAnnotators {
 		return 0, fault.Field("annotator", "%.70q is one of more than %d annotators", name, MaxAnnotators)
 	}
-	a := Annotator{ID: session.NewID(), Study: p.study.ID, Name: name, JoinedAt: at}
+	a := Annotator{ID: session.New(), Study: p.study.ID, Name: name, JoinedAt: at}
 	p.annotatorOf[key] = len(p.annotators)
 	p.annotators = append(p.annotators, rater{Annotator: a})
 	return p.annotatorOf[key], put(p, Importing.Annotator, a)

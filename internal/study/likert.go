@@ -125,7 +125,7 @@ func Means(scores []Likert, by Cluster, seed uint64) ([]Mean, error) {
 				group[k].Reason = "no interval: too few clusters scored this λ"
 				continue
 			}
-			group[k].Mean = percentile(group[k].Mean.Estimate, samples[k], n)
+			group[k].Mean = Percentile(group[k].Mean.Estimate, samples[k], n)
 			group[k].HasInterval = true
 		}
 	}

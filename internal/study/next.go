@@ -120,7 +120,7 @@ func (s *Setup) pair(list []*Counted, asked map[Pair]int, wanted []Pair) Pair {
 	for _, n := range counts {
 		total += n
 	}
-	return Balanced(pairs, counts, 1, mix(mix(s.secretSeed("order"), streamPair), uint64(total)))[0]
+	return Balanced(pairs, counts, 1, Mix(Mix(s.secretSeed("order"), streamPair), uint64(total)))[0]
 }
 
 func ofPair(list []*Counted, p Pair) []*Counted {

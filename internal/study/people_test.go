@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 )
 
 // rows is how many studies a row of docs/studies.md rests on, or the few of a normal run.
@@ -152,7 +152,7 @@ func TestPeopleOfDifferentTaste(t *testing.T) {
 					for p, x := range curve.Lambda {
 						truth[p] = w.u(x)
 					}
-					mean := stat.Mean(truth, nil)
+					mean := gonumstat.Mean(truth, nil)
 					for p := range truth {
 						if curve.Low[p] <= truth[p]-mean && truth[p]-mean <= curve.High[p] {
 							band += 1 / float64(n*len(truth))

@@ -28,7 +28,7 @@ func (s *Setup) random(stream uint64, names ...string) *rand.Rand {
 		_, _ = h.Write([]byte(name))
 		_, _ = h.Write([]byte{0})
 	}
-	return rand.New(rand.NewPCG(mix(s.secretSeed("order"), stream), h.Sum64()))
+	return rand.New(rand.NewPCG(Mix(s.secretSeed("order"), stream), h.Sum64()))
 }
 
 // Outputs are what a study has to decode, by prompt, sample and λ: the grid for every prompt and sample, and
@@ -50,7 +50,7 @@ func (s *Setup) Outputs(prompts []Prompt) []Output {
 }
 
 func (s *Setup) output(place int, lambda float64, sample int) Output {
-	return Output{ID: session.NewID(), Prompt: place, Source: place - 1, Lambda: lambda, Sample: sample, Seed: s.PromptSeed(place)}
+	return Output{ID: session.New(), Prompt: place, Source: place - 1, Lambda: lambda, Sample: sample, Seed: s.PromptSeed(place)}
 }
 
 // turn is the λ of a prompt's catch trial: prompts take turns, from one that depends on the seed.
@@ -142,7 +142,7 @@ func appendItem(items []Item, kind Kind, catch Catch, outputs ...*Output) []Item
 	if slices.Contains(outputs, nil) || len(outputs) == 0 || kind != AskLikert && (len(outputs) < 2 || outputs[0].Text == outputs[1].Text) {
 		return items
 	}
-	it := Item{ID: session.NewID(), Kind: kind, Prompt: outputs[0].Prompt, Low: outputs[0].Lambda, High: outputs[0].Lambda, Catch: catch}
+	it := Item{ID: session.New(), Kind: kind, Prompt: outputs[0].Prompt, Low: outputs[0].Lambda, High: outputs[0].Lambda, Catch: catch}
 	for _, o := range outputs {
 		it.Outputs, it.Low, it.High = append(it.Outputs, o.ID), min(it.Low, o.Lambda), max(it.High, o.Lambda)
 	}
@@ -156,7 +156,7 @@ func (s *Setup) windows(place, sample int) [][]float64 {
 		return nil
 	}
 	order := slices.Clone(s.Grid)
-	random := rand.New(rand.NewPCG(mix(s.secretSeed("order"), streamWindows), mix(uint64(place), uint64(sample))))
+	random := rand.New(rand.NewPCG(Mix(s.secretSeed("order"), streamWindows), Mix(uint64(place), uint64(sample))))
 	random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	var windows [][]float64
 	for from := 0; from < len(order); from += s.Ranked {
@@ -199,7 +199,7 @@ func (s *Setup) spoil(o *Output) (Output, bool) {
 		random.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
 		if text := strings.Join(parts, space); text != whole {
 			return Output{
-				ID: session.NewID(), Prompt: o.Prompt, Source: o.Source, Lambda: o.Lambda, Sample: o.Sample, Seed: o.Seed,
+				ID: session.New(), Prompt: o.Prompt, Source: o.Source, Lambda: o.Lambda, Sample: o.Sample, Seed: o.Seed,
 				Broken: true, Done: true, Text: text, Tokens: o.Tokens, Reason: o.Reason,
 			}, true
 		}

@@ -224,13 +224,6 @@ func (r *Rating) Ranking() (Ranking, bool) {
 	return ranking, true
 }
 
-// Answers are the ratings of a study sorted by kind, in the order in which they were given.
-type Answers struct {
-	Pairwise []Pairwise
-	Scores   []Likert
-	Rankings []Ranking
-}
-
 // Sort sorts ratings by kind; skipped ones are left out.
 func Sort(ratings []Rating) (a Answers) {
 	for i := range ratings {

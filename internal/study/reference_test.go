@@ -83,7 +83,7 @@ func TestStrengthsEqualOtherPrograms(t *testing.T) {
 				if m.Choix != nil {
 					near(t, fmt.Sprintf("strength %d of choix", i), s.Strength[i].Estimate, m.Choix[i], 1e-6)
 				}
-				near(t, fmt.Sprintf("half interval %d", i), s.Strength[i].Width()/2, z95*math.Sqrt(m.Cov[i][i]), 1e-6)
+				near(t, fmt.Sprintf("half interval %d", i), s.Strength[i].Width()/2, Z95*math.Sqrt(m.Cov[i][i]), 1e-6)
 				for j := range m.Strength {
 					near(t, fmt.Sprintf("covariance %d, %d", i, j), s.Cov[i][j], m.Cov[i][j], 1e-6)
 				}
@@ -106,7 +106,7 @@ func TestPublishedStrengths(t *testing.T) {
 	for i, want := range []float64{1.58, 1.44, 1.29, 1.25, 1.11, 0.68} {
 		d := s.Difference(i, 6)
 		near(t, fmt.Sprintf("team %d against Baltimore", i), d.Estimate, want, 0.005)
-		near(t, fmt.Sprintf("standard error of team %d", i), d.Width()/2/z95, 0.3, 0.05)
+		near(t, fmt.Sprintf("standard error of team %d", i), d.Width()/2/Z95, 0.3, 0.05)
 	}
 	s, err = FitStrengths(answersOf(models[2].Cells))
 	if err != nil {

@@ -24,6 +24,13 @@ type Results struct {
 	JND       JND           `json:"jnd"`
 }
 
+// Answers are the ratings of a study sorted by kind, in the order in which they were given.
+type Answers struct {
+	Pairwise []Pairwise
+	Scores   []Likert
+	Rankings []Ranking
+}
+
 // Counts say how much was answered.
 type Counts struct {
 	Pairwise   int `json:"pairwise"` // without catch trials
@@ -269,12 +276,12 @@ func (a Answers) split(key func(annotator, category string) string) []namedAnswe
 }
 
 // names gives names that say nothing, in the order in which they are asked for.
-type names struct {
-	format string
+type Pseudonyms struct {
+	Format string
 	given  map[string]string
 }
 
-func (n *names) of(name string) string {
+func (n *Pseudonyms) Of(name string) string {
 	if name == "" {
 		return ""
 	}
@@ -282,7 +289,7 @@ func (n *names) of(name string) string {
 		n.given = map[string]string{}
 	}
 	if _, ok := n.given[name]; !ok {
-		n.given[name] = fmt.Sprintf(n.format, len(n.given)+1)
+		n.given[name] = fmt.Sprintf(n.Format, len(n.given)+1)
 	}
 	return n.given[name]
 }
@@ -312,11 +319,11 @@ func (a Answers) each(edit func(item, prompt, annotator *string, sides []Side)) 
 
 // renamed gives items, prompts and outputs names by their first appearance.
 func (a Answers) renamed() Answers {
-	items, prompts, outputs := names{format: "i%08d"}, names{format: "p%08d"}, names{format: "o%08d"}
+	items, prompts, outputs := Pseudonyms{Format: "i%08d"}, Pseudonyms{Format: "p%08d"}, Pseudonyms{Format: "o%08d"}
 	return a.each(func(item, prompt, _ *string, sides []Side) {
-		*item, *prompt = items.of(*item), prompts.of(*prompt)
+		*item, *prompt = items.Of(*item), prompts.Of(*prompt)
 		for i := range sides {
-			sides[i].Output = outputs.of(sides[i].Output)
+			sides[i].Output = outputs.Of(sides[i].Output)
 		}
 	})
 }
@@ -324,8 +331,8 @@ func (a Answers) renamed() Answers {
 // Anonymous gives the annotators numbers in place of their names, by their first answer: for readers who
 // are not to know who said what.
 func (a Answers) Anonymous() Answers {
-	annotators := names{format: "Annotator %02d"}
-	return a.each(func(_, _, annotator *string, _ []Side) { *annotator = annotators.of(*annotator) })
+	annotators := Pseudonyms{Format: "Annotator %02d"}
+	return a.each(func(_, _, annotator *string, _ []Side) { *annotator = annotators.Of(*annotator) })
 }
 
 // At is the curve's mean and band at a λ, between its points on a straight line, held at its ends.

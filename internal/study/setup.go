@@ -133,7 +133,7 @@ func (s Status) Become(next Status) error {
 // Validate completes and checks a setup: the grid is sorted, spaces are trimmed. The error is Invalid and
 // names the field and the limit. Whether the pair exists is the caller's to ask.
 func (s *Setup) Validate() error {
-	title, err := session.CleanTitle(s.Title)
+	title, err := session.Clean(s.Title)
 	if err != nil {
 		return err
 	}
@@ -338,12 +338,4 @@ func (s *Setup) secretSeed(use string) uint64 {
 	h := hmac.New(sha256.New, []byte(s.Secret))
 	_, _ = h.Write(binary.BigEndian.AppendUint64([]byte(use), s.Seed)) // never fails
 	return binary.BigEndian.Uint64(h.Sum(nil))
-}
-
-// mix hashes two numbers (SplitMix64's finaliser; Steele, Lea & Flood 2014).
-func mix(a, b uint64) uint64 {
-	z := a + 0x9e3779b97f4a7c15*(b+1)
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
 }

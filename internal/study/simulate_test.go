@@ -132,12 +132,11 @@ func (w world) ask(r *rand.Rand, pairs []Pair, from int) []Pairwise {
 // actively goes on asking until there are n answers, as active choice does: one answer for each item.
 func (w world) actively(t *testing.T, r *rand.Rand, answers []Pairwise, n int) []Pairwise {
 	for len(answers) < n {
-		s := Study{Setup: Setup{Grid: w.grid, Seed: uint64(n)}}
-		pairs, err := s.wanted(answers)
+		pairs, err := WantedPairs(answers, w.grid, uint64(n))
 		if err != nil {
 			t.Fatal(err)
 		}
-		more := min(rethink(len(answers)), n-len(answers))
+		more := min(RefitAfter(len(answers)), n-len(answers))
 		answers = append(answers, w.ask(r, pairs[:more], len(answers))...)
 	}
 	return answers

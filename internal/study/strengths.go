@@ -130,11 +130,11 @@ func steps(scope Scope, plans []plan) float64 {
 			}
 		}
 	}
-	most := z95
+	most := Z95
 	for s, n := range []int{scope.Annotators, scope.Prompts} {
 		if differ[s] > 0 {
 			t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}.Quantile(0.975)
-			most = max(most, z95+differ[s]*(t-z95)/2)
+			most = max(most, Z95+differ[s]*(t-Z95)/2)
 		}
 	}
 	return most

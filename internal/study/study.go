@@ -210,16 +210,6 @@ func (r Pairwise) weight() float64 {
 	return r.Weight
 }
 
-// Interval is an estimate with the ends of its 95% interval.
-type Interval struct {
-	Estimate float64 `json:"estimate"`
-	Low      float64 `json:"low"`
-	High     float64 `json:"high"`
-}
-
-// Width is High − Low.
-func (i Interval) Width() float64 { return i.High - i.Low }
-
 // Cluster says which answers are not independent of each other.
 type Cluster string
 

@@ -1,7 +1,6 @@
 package study
 
 import (
-	"math"
 	"slices"
 )
 
@@ -177,19 +176,4 @@ func (t *tally) winRates() []WinRate {
 		}
 	}
 	return rates
-}
-
-// z95 is the 97.5% quantile of the standard normal distribution.
-const z95 = 1.959963984540054
-
-// Wilson is the 95% score interval of a binomial proportion: k of n, both from 0, k ≤ n, not
-// necessarily whole (Wilson 1927). For n = 0 it is (½, 0, 1).
-func Wilson(k, n float64) Interval {
-	if !(n > 0) {
-		return Interval{0.5, 0, 1}
-	}
-	p, z2 := k/n, z95*z95
-	centre := (p + z2/(2*n)) / (1 + z2/n)
-	half := z95 / (1 + z2/n) * math.Sqrt(p*(1-p)/n+z2/(4*n*n))
-	return Interval{p, max(0, centre-half), min(1, centre+half)}
 }

@@ -61,10 +61,10 @@ func (d float) MarshalJSON() ([]byte, error) {
 // answers of a ranking that were told apart. Catch trials, ties and "both bad" give none, nor do equal texts.
 func Preferences(s *Setup, ratings []Rating) []Preference {
 	var rows []Preference
-	items := names{format: "%d"}
+	items := Pseudonyms{Format: "%d"}
 	for i := range ratings {
 		r := &ratings[i]
-		item := items.of(r.Item)
+		item := items.Of(r.Item)
 		add := func(chosen, rejected int) {
 			a, b := &r.Outputs[chosen], &r.Outputs[rejected]
 			if a.Text == b.Text {
@@ -106,10 +106,10 @@ func Preferences(s *Setup, ratings []Rating) []Preference {
 // it. Ties, scores in the middle and catch trials give none.
 func Labels(s *Setup, ratings []Rating) []Label {
 	var rows []Label
-	items := names{format: "%d"}
+	items := Pseudonyms{Format: "%d"}
 	for i := range ratings {
 		r := &ratings[i]
-		item := items.of(r.Item)
+		item := items.Of(r.Item)
 		add := func(output int, good bool, criterion string) {
 			o := &r.Outputs[output]
 			rows = append(rows, Label{

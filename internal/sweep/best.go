@@ -48,13 +48,13 @@ func (b *Best) Edges() (list []string) {
 		list = append(list, "The interval reaches the highest λ that was decoded: the best may lie above it.")
 	}
 	if b.Wider != nil && len(list) > 0 {
-		list[len(list)-1] += fmt.Sprintf(" A sweep from %s to %s would tell.", number(b.Wider.From), number(b.Wider.To))
+		list[len(list)-1] += fmt.Sprintf(" A sweep from %s to %s would tell.", Format(b.Wider.From), Format(b.Wider.To))
 	}
 	if b.BlindLow {
-		list = append(list, fmt.Sprintf("The interval reaches λ = %s, below which nothing was judged: the best may lie there.", number(b.Lambda.Low)))
+		list = append(list, fmt.Sprintf("The interval reaches λ = %s, below which nothing was judged: the best may lie there.", Format(b.Lambda.Low)))
 	}
 	if b.BlindHigh {
-		list = append(list, fmt.Sprintf("The interval reaches λ = %s, above which nothing was judged: the best may lie there.", number(b.Lambda.High)))
+		list = append(list, fmt.Sprintf("The interval reaches λ = %s, above which nothing was judged: the best may lie there.", Format(b.Lambda.High)))
 	}
 	return list
 }

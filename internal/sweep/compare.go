@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"math"
 
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 )
 
 // Side is one of two sweeps that are compared.
@@ -172,7 +172,7 @@ func (p *pairedSides) correlation(first, second string, of func(c *curve, total 
 			x, y = append(x, u), append(y, v)
 		}
 	}
-	r := stat.Correlation(x, y, nil)
+	r := gonumstat.Correlation(x, y, nil)
 	if math.IsNaN(r) {
 		return 0
 	}

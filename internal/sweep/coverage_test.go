@@ -5,13 +5,15 @@ import (
 	"os"
 	"strconv"
 	"testing"
+
+	"realign/internal/racetest"
 )
 
 // simulations is how many sweeps a test simulates: few in a normal run, and REALIGN_SIMULATIONS for the numbers that are
 // stated. Under the race detector, where they take minutes and share nothing, the test is skipped.
 func simulations(t *testing.T, few int) int {
 	t.Helper()
-	if raceEnabled {
+	if racetest.Enabled {
 		t.Skip("runs without the race detector")
 	}
 	text := os.Getenv("REALIGN_SIMULATIONS")

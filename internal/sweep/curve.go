@@ -360,7 +360,7 @@ func (c *curve) best() (Interval, bool) {
 		return Interval{}, false
 	}
 	if c.together == nil {
-		return without(estimate), true
+		return Unbounded(estimate), true
 	}
 	return c.together.best(estimate, c.spacing()), true
 }

@@ -40,7 +40,7 @@ func (i *Interval) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &w); err != nil {
 		return err
 	}
-	*i = without(w.Estimate)
+	*i = Unbounded(w.Estimate)
 	if w.Low != nil {
 		i.Low = *w.Low
 	}
@@ -50,8 +50,8 @@ func (i *Interval) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// without is an estimate without an interval.
-func without(estimate float64) Interval {
+// Unbounded is an estimate without an interval.
+func Unbounded(estimate float64) Interval {
 	return Interval{estimate, math.Inf(-1), math.Inf(1)}
 }
 
@@ -70,9 +70,10 @@ func (i Interval) Known() bool { return !math.IsInf(i.Low, 0) && !math.IsInf(i.H
 // String is the estimate with its interval, for people.
 func (i Interval) String() string {
 	if !i.Known() {
-		return number(i.Estimate) + " (no interval)"
+		return Format(i.Estimate) + " (no interval)"
 	}
-	return fmt.Sprintf("%s [%s, %s]", number(i.Estimate), number(i.Low), number(i.High))
+	return fmt.Sprintf("%s [%s, %s]", Format(i.Estimate), Format(i.Low), Format(i.High))
 }
 
-func number(x float64) string { return strconv.FormatFloat(x, 'g', 3, 64) }
+// Format is a number in three significant digits, for people.
+func Format(x float64) string { return strconv.FormatFloat(x, 'g', 3, 64) }

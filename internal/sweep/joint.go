@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
@@ -51,7 +51,7 @@ func newJoint(seed uint64, lambdas, value []float64, psi influences, resamples i
 		j.drawDataSets(psi, rand.New(rand.NewPCG(seed, 2)))
 		return j
 	}
-	widen := student(n) / distuv.UnitNormal.Quantile(0.975)
+	widen := StudentQuantile(n-1) / distuv.UnitNormal.Quantile(0.975)
 	x := make([]float64, m)
 	for d := range resamples {
 		shifted(d, x)
@@ -71,7 +71,7 @@ func newJoint(seed uint64, lambdas, value []float64, psi influences, resamples i
 func (j *joint) believe() {
 	m := len(j.lambdas)
 	j.behind = make([]float64, m*m)
-	far := max(1, math.Sqrt(math.Log(float64(j.prompts)))) * student(j.prompts) / distuv.UnitNormal.Quantile(0.975)
+	far := max(1, math.Sqrt(math.Log(float64(j.prompts)))) * StudentQuantile(j.prompts - 1) / distuv.UnitNormal.Quantile(0.975)
 	for a := range m {
 		for b := range m {
 			if d := j.value[a] - j.value[b]; d > 0 {
@@ -197,7 +197,7 @@ func limit(draws int, of func(draw int) float64) float64 {
 		values[d] = of(d)
 	}
 	slices.Sort(values)
-	return stat.Quantile(0.95, stat.Empirical, values, nil)
+	return gonumstat.Quantile(0.95, gonumstat.Empirical, values, nil)
 }
 
 // overall is the limit of a statistic that there is one of for each draw.
@@ -268,9 +268,9 @@ func (j *joint) at(a int) Interval {
 // around is an interval about an estimate, of so many standard errors, which are no fewer than those of one quantity alone.
 // Where all prompts agree there is no error to speak of, and no interval.
 func (j *joint) around(estimate, errors, each float64) Interval {
-	half := max(errors, student(j.prompts)) * each
+	half := max(errors, StudentQuantile(j.prompts - 1)) * each
 	if half == 0 {
-		return without(estimate)
+		return Unbounded(estimate)
 	}
 	return Interval{estimate, estimate - half, estimate + half}
 }

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"sort"
 
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
@@ -38,7 +38,7 @@ func (t *table) outliers(m measure, sign float64) *Outliers {
 		return nil
 	}
 	slices.Sort(values)
-	quantile := func(p float64) float64 { return stat.Quantile(p, stat.Empirical, values, nil) }
+	quantile := func(p float64) float64 { return gonumstat.Quantile(p, gonumstat.Empirical, values, nil) }
 	o := &Outliers{Least: values[0], Most: values[len(values)-1], Median: quantile(0.5)}
 	usual := max(quantile(0.9)-o.Median, o.Median-quantile(0.1))
 	if usual == 0 { // most are equal: what the others are usually off
@@ -52,7 +52,7 @@ func (t *table) outliers(m measure, sign float64) *Outliers {
 			return nil
 		}
 		slices.Sort(off)
-		usual = stat.Quantile(0.5, stat.Empirical, off, nil)
+		usual = gonumstat.Quantile(0.5, gonumstat.Empirical, off, nil)
 	}
 	for _, x := range values {
 		if math.Abs(x-o.Median) > farOut*usual {
@@ -102,7 +102,7 @@ func (t *table) bestByMedian(m measure, sign float64) *Interval {
 		return low, high
 	}
 	low, high := top(func(int) int { return 1 })
-	i := without((low + high) / 2)
+	i := Unbounded((low + high) / 2)
 	if n < 2 || math.IsNaN(low) {
 		return &i
 	}
@@ -112,9 +112,9 @@ func (t *table) bestByMedian(m measure, sign float64) *Interval {
 			lows, highs = append(lows, a), append(highs, b)
 		}
 	}
-	low, _ = central(lows)
-	_, high = central(highs)
-	k := math.Sqrt(float64(n)/float64(n-1)) * student(n) / distuv.UnitNormal.Quantile(0.975)
+	low, _ = Central(lows)
+	_, high = Central(highs)
+	k := math.Sqrt(float64(n)/float64(n-1)) * StudentQuantile(n-1) / distuv.UnitNormal.Quantile(0.975)
 	first, last := t.lambdas[0], t.lambdas[len(t.lambdas)-1]
 	low, high = i.Estimate-k*(i.Estimate-low), i.Estimate+k*(high-i.Estimate)
 	i.Low, i.High = max(first, t.halfway(low, -1)), min(last, t.halfway(high, 1))
@@ -179,5 +179,5 @@ func (o *Outliers) words(name string, mean *Interval) []string {
 		}
 	}
 	return []string{fmt.Sprintf("%d values of %s are far from all others (from %s to %s, with a median of %s), and decide its means: %s; %s.",
-		o.Values, name, number(o.Least), number(o.Most), number(o.Median), answer, beside)}
+		o.Values, name, Format(o.Least), Format(o.Most), Format(o.Median), answer, beside)}
 }

@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
@@ -209,7 +209,7 @@ func (p *planner) look() (lambdas []float64, best Interval, reason string) {
 	slices.Sort(tops)
 	fine := p.c.Evaluate()
 	for _, q := range spread() {
-		l := fine[nearest(fine, stat.Quantile(q, stat.Empirical, tops, nil))]
+		l := fine[nearest(fine, gonumstat.Quantile(q, gonumstat.Empirical, tops, nil))]
 		if !slices.Contains(lambdas, l) {
 			lambdas = append(lambdas, l)
 		}

@@ -99,7 +99,7 @@ func (w *Whole) compare(c *curve, difference influences, at []int, seed uint64, 
 	})
 	clearest := 0.0
 	for k, i := range apart {
-		d := without(value[k])
+		d := Unbounded(value[k])
 		if j != nil {
 			d = j.at(k)
 		}
@@ -231,14 +231,14 @@ func (w *Whole) at(l float64) *WholePoint {
 func (w *Whole) words(name string, best *Best) (all []string) {
 	p := w.at(best.Lambda.Estimate)
 	if p.Value == nil {
-		all = append(all, fmt.Sprintf("What whole replies would say at the best λ is not known: the weight is on too few of them (effective number %s).", number(p.ESS)))
+		all = append(all, fmt.Sprintf("What whole replies would say at the best λ is not known: the weight is on too few of them (effective number %s).", Format(p.ESS)))
 	} else {
 		all = append(all, fmt.Sprintf("Of whole replies, which is what β₀/λ is about, %s would be %v there; %s of the replies' effective number is left (%s).",
-			name, *p.Value, percent(p.Share), number(p.ESS)))
+			name, *p.Value, percent(p.Share), Format(p.ESS)))
 	}
 	if w.Differs {
 		c := w.Clearest
-		all = append(all, fmt.Sprintf("β₀/λ is not what decoding token by token shows: at λ = %s whole replies differ surely, by %v in %s.", number(c.Lambda), *c.Difference, name))
+		all = append(all, fmt.Sprintf("β₀/λ is not what decoding token by token shows: at λ = %s whole replies differ surely, by %v in %s.", Format(c.Lambda), *c.Difference, name))
 		if w.Best != nil {
 			all = append(all, fmt.Sprintf("By whole replies the best λ is %v.", *w.Best))
 		}

@@ -76,7 +76,7 @@ func newWorld(t testing.TB, s setup) *world {
 	if s.tune != nil {
 		s.tune(&config)
 	}
-	if w.hub, err = session.New(ctx, config); err != nil {
+	if w.hub, err = session.NewHub(ctx, config); err != nil {
 		t.Fatal(err)
 	}
 	w.idle = experiment.NewGenerator(experiment.Config{Store: w.store, Queue: idle{}, Log: log})

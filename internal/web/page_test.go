@@ -142,7 +142,7 @@ func TestSessionsAreRenamedDeletedAndRestored(t *testing.T) {
 		t.Errorf("a program is not told the title as it is kept: %s", body)
 	}
 	p.post(path+"/rename", http.StatusBadRequest, "title", " ")
-	p.post(path+"/rename", http.StatusBadRequest, "title", strings.Repeat("x", session.MaxTitle+1))
+	p.post(path+"/rename", http.StatusBadRequest, "title", strings.Repeat("x", session.Max+1))
 	p.post(path+"/delete", http.StatusSeeOther)
 	if body := p.get("/sessions", 200); !strings.Contains(body, path+"/restore") {
 		t.Error("deleting cannot be undone")

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"realign/internal/racetest"
 	"realign/internal/study"
 )
 
@@ -143,7 +144,7 @@ func (c *crowd) quantile(p float64) time.Duration {
 // and a tenth made twice, and checks that every answer is stored exactly once and as it was given, that no item
 // has more than its overlap, and how long it took from an answer to the next question.
 func TestFiftyAnnotatorsAtOnce(t *testing.T) {
-	if raceEnabled {
+	if racetest.Enabled {
 		t.Skip("minutes under the race detector")
 	}
 	if testing.Short() {

@@ -62,7 +62,7 @@ func sessionItem(one session.Session) templates.SessionItem {
 
 // renameSession is POST /sessions/{id}/rename: "title", and "next", the path to go on to.
 func (s *Server) renameSession(c echo.Context) error {
-	title, err := session.CleanTitle(c.FormValue("title"))
+	title, err := session.Clean(c.FormValue("title"))
 	if err != nil {
 		return err
 	}

@@ -245,7 +245,7 @@ func FuzzRead(f *testing.F) {
 		}
 		// A run takes a batch whole or fails, and numbers never go back.
 		n := 0
-		r := &run{
+		r := &remoteRun{
 			log: slog.New(slog.DiscardHandler), sink: func(decode.Event) { n++ }, admitted: make(chan struct{}),
 			next: 1, ended: map[int]bool{}, tokens: map[int]int{}, lambda: map[int]decode.Vector{},
 		}

@@ -91,7 +91,7 @@ func gpuDevices(t *testing.T) []offload.Device {
 // openOn loads the demo pair, its aligned model too, with the two flags, and returns where its weights are.
 func openOn(t *testing.T, layers, devices string) (*llamacpp.Pair, []offload.Placement) {
 	t.Helper()
-	choice, err := offload.Parse(layers, devices)
+	choice, err := offload.ParseChoice(layers, devices)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ func Plan(spec Spec, devices []offload.Device) (offload.Plan, error) {
 	if _, err := p.check(); err != nil {
 		return offload.Plan{}, err
 	}
-	return offload.Make(devices, p.needs(), spec.Options.Offload)
+	return offload.NewPlan(devices, p.needs(), spec.Options.Offload)
 }
 
 // adapters is what placements call the adapters of a pair, which have weights in common.
@@ -103,13 +103,13 @@ const adapters = "adapters"
 // holds its weights gets their contexts too.
 func (p *Pair) needs() []offload.Need {
 	o := p.spec.Options.context()
-	needs := []offload.Need{offload.Of("reference", p.head, o, 1)}
+	needs := []offload.Need{offload.NeedOf("reference", p.head, o, 1)}
 	if len(p.names) == 0 {
 		return needs
 	}
 	first := p.aligned[p.names[0]]
 	if !first.isAdapter {
-		return append(needs, offload.Of(p.names[0], first.head, o, 1))
+		return append(needs, offload.NeedOf(p.names[0], first.head, o, 1))
 	}
 	n := 0
 	for _, a := range p.aligned {
@@ -117,7 +117,7 @@ func (p *Pair) needs() []offload.Need {
 			n++
 		}
 	}
-	need := offload.Of(adapters, p.head, o, n)
+	need := offload.NeedOf(adapters, p.head, o, n)
 	need.OnReference = true
 	return append(needs, need)
 }
@@ -169,7 +169,7 @@ func Open(spec Spec) (*Pair, error) {
 	if !spec.Options.Offload.None {
 		devices, _ = Devices() // without those that do not work
 	}
-	if p.plan, err = offload.Make(devices, p.needs(), spec.Options.Offload); err != nil {
+	if p.plan, err = offload.NewPlan(devices, p.needs(), spec.Options.Offload); err != nil {
 		return nil, err
 	}
 	for _, m := range p.plan.Models {
@@ -365,7 +365,7 @@ func (p *Pair) planned(name string, a *aligned) (offload.Model, error) {
 	if !p.spec.Options.Offload.None {
 		devices, _ = Devices() // without those that do not work
 	}
-	plan, err := offload.Make(devices, []offload.Need{offload.Of(name, a.head, p.spec.Options.context(), 1)}, p.spec.Options.Offload)
+	plan, err := offload.NewPlan(devices, []offload.Need{offload.NeedOf(name, a.head, p.spec.Options.context(), 1)}, p.spec.Options.Offload)
 	if err != nil {
 		return offload.Model{}, err
 	}

@@ -130,7 +130,7 @@ func testSessions(t *testing.T, s *store.Store) {
 		t.Errorf("title %q", got.Title)
 	}
 	wantKind(t, s.RenameSession(ctx, "ann", "s1", " "), fault.Invalid)
-	wantKind(t, s.RenameSession(ctx, "ann", "s1", strings.Repeat("é", session.MaxTitle+1)), fault.Invalid)
+	wantKind(t, s.RenameSession(ctx, "ann", "s1", strings.Repeat("é", session.Max+1)), fault.Invalid)
 	wantKind(t, s.RenameSession(ctx, "ann", "none", "x"), fault.NotFound)
 	_, err = s.Session(ctx, "ann", "none")
 	wantKind(t, err, fault.NotFound)
