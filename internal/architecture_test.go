@@ -11,33 +11,38 @@ import (
 // library. "x/..." stands for everything below x. Imports point one way: from the program to the domain.
 var allowed = map[string][]string{
 	// The domain: no storage, no HTTP, no processes.
-	"internal/fault":       {},
-	"internal/decode":      {"internal/fault"},
-	"internal/decode/gguf": {"internal/fault"}, // heads of model files
-	"internal/sandbox":     {"internal/fault"}, // computations of others, in a process of their own
+	"internal/fault":   {},
+	"internal/decode":  {"internal/fault"},
+	"internal/gguf":    {"internal/fault"}, // heads of model files
+	"internal/id":      {},                 // identifiers and secrets
+	"internal/title":   {"internal/fault"}, // titles of what people keep
+	"internal/stat":    {"gonum.org/..."},  // intervals
+	"internal/sandbox": {"internal/fault"}, // computations of others, in a process of their own
 	"internal/decode/template": {
 		"internal/fault", "internal/decode", "internal/sandbox",
 		"github.com/nikolalohinski/gonja/...", // chat templates
 	},
-	"internal/intake":          {"internal/fault"},                                                                                      // limits on what comes in
-	"internal/offload":         {"internal/fault", "internal/decode/gguf"},                                                              // sizes of tensors
-	"internal/backend":         {"internal/offload"},                                                                                    // libraries for GPUs
-	"internal/filecache":       {},                                                                                                      // what was computed from files, until they change
-	"internal/pair":            {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload", "internal/filecache"}, // files and whether they fit
-	"internal/pair/modelstore": {"internal/fault", "internal/decode/gguf", "internal/filecache", "internal/pair/catalogue"},             // where models are on a machine
-	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                   // public pairs by name
-	"internal/pair/fetch":      {"internal/fault", "internal/pair/modelstore", "golang.org/x/..."},                                      // downloads into the stores
-	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
-	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"}, // files of prompts: what is decoded is a conversation
-	"internal/experiment":      {"internal/fault", "internal/decode"},                                            // what is decoded, and the way it is
+	"internal/intake":          {"internal/fault"},                                                                                                          // limits on what comes in
+	"internal/gpu":             {"internal/fault", "internal/gguf"},                                                                                         // sizes of tensors
+	"internal/filecache":       {},                                                                                                                          // what was computed from files, until they change
+	"internal/pair":            {"internal/fault", "internal/decode", "internal/gguf", "internal/gpu", "internal/filecache"},                                // files and whether they fit
+	"internal/pair/modelstore": {"internal/fault", "internal/gguf", "internal/filecache", "internal/pair/catalogue"},                                        // where models are on a machine
+	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                                       // public pairs by name
+	"internal/pair/fetch":      {"internal/fault", "internal/pair/modelstore", "golang.org/x/..."},                                                          // downloads into the stores
+	"internal/run":             {"internal/fault", "internal/decode", "internal/intake", "internal/id", "internal/title"},                                   // requests and events of decoding
+	"internal/share":           {"internal/fault", "internal/decode", "internal/run", "internal/id", "internal/title"},                                      // runs, frozen
+	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/id", "internal/title"}, // lists of runs; the seals of what is exported
+	"internal/preference":      {"internal/fault", "internal/stat", "gonum.org/..."},                                                                        // ratings alone: not how they were asked for
+	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"},                                            // files of prompts: what is decoded is a conversation
+	"internal/experiment":      {"internal/fault", "internal/decode"},                                                                                       // what is decoded, and the way it is
 	"internal/study": {
-		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/prompt", "gonum.org/...", "internal/spreadsheet", // outputs are decoded as runs are
+		"internal/fault", "internal/decode", "internal/intake", "internal/run", "internal/experiment", "internal/prompt", "internal/preference", "internal/stat", "internal/id", "internal/title", "internal/spreadsheet", // outputs are decoded as runs are
 		"golang.org/x/text/...", // names of annotators that look alike
 	},
-	"internal/sweep":        {"internal/fault", "internal/decode", "internal/experiment", "internal/prompt", "gonum.org/..."},
-	"internal/agreement":    {"internal/study", "internal/sweep", "gonum.org/..."},       // people against rewards
-	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
-	"internal/spreadsheet":  {},                                                          // CSV that spreadsheets open
+	"internal/sweep":        {"internal/fault", "internal/decode", "internal/experiment", "internal/prompt", "internal/stat", "gonum.org/..."},
+	"internal/agreement":    {"internal/preference", "internal/sweep", "internal/stat", "gonum.org/..."}, // people against rewards
+	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."},                 // the file of a sweep
+	"internal/spreadsheet":  {},                                                                          // CSV that spreadsheets open
 	"internal/sweep/reward": {
 		"internal/fault", "internal/decode", "internal/sweep", "internal/sandbox",
 		"models/demo", // the classifiers that the demo pair was trained and checked by
@@ -52,20 +57,20 @@ var allowed = map[string][]string{
 
 	// The only package with cgo, and the only one that knows llama.cpp.
 	"internal/decode/llamacpp": {
-		"internal/fault", "internal/decode", "internal/decode/gguf", "internal/decode/template", "internal/offload", "github.com/ollama/ollama/...",
+		"internal/fault", "internal/decode", "internal/gguf", "internal/decode/template", "internal/gpu", "github.com/ollama/ollama/...",
 	},
 
 	// What stands around the domain. None of these imports another of them.
 	"internal/store": {
-		"internal/fault", "internal/decode", "internal/session", "internal/experiment", "internal/study", "internal/sweep", "internal/apikey",
+		"internal/fault", "internal/decode", "internal/run", "internal/share", "internal/session", "internal/title", "internal/experiment", "internal/study", "internal/preference", "internal/sweep", "internal/apikey",
 		"github.com/uptrace/bun/...", "github.com/pressly/goose/...", "github.com/jackc/...", "modernc.org/sqlite/...", // SQL
 	},
 	"internal/worker": {
-		"internal/fault", "internal/decode", "internal/session", "internal/pair", "internal/offload",
+		"internal/fault", "internal/decode", "internal/run", "internal/pair", "internal/gpu",
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/web": {
-		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
+		"internal/fault", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/session", "internal/title", "internal/experiment", "internal/study", "internal/preference", "internal/stat", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

@@ -8,23 +8,23 @@ import (
 
 	"realign/internal/fault"
 	"realign/internal/pair"
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/internal/sweep/runner"
 )
 
-// catalogue tells sessions and sweeps which models a pair has: a session.Pairs and a runner.Pairs.
+// catalogue tells sessions and sweeps which models a pair has: a run.Pairs and a runner.Pairs.
 type catalogue struct {
 	library *pair.Library
 	sums    *pair.Sums
 }
 
 var (
-	_ session.Pairs = catalogue{}
-	_ runner.Pairs  = catalogue{}
+	_ run.Pairs    = catalogue{}
+	_ runner.Pairs = catalogue{}
 )
 
 // Models resolves aligned models' names and identifies the files by their sums, as they are on disk now.
-func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([]string, []session.File, error) {
+func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([]string, []run.File, error) {
 	p, err := c.library.Find(name)
 	if err != nil {
 		return nil, nil, fault.Field("pair", "%v", err)
@@ -51,13 +51,13 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 			return nil, nil, fault.Field("aligned", "pair %s has no aligned model %.80q", p.Name, name)
 		}
 	}
-	var out []session.File
+	var out []run.File
 	for _, f := range wanted {
 		sum, err := c.sums.SHA256(ctx, f.Path)
 		if err != nil {
 			return nil, nil, fault.Wrap(err, fault.Unavailable, "the file of %s cannot be read", f.Role)
 		}
-		out = append(out, session.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: sum})
+		out = append(out, run.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: sum})
 	}
 	return aligned, out, nil
 }

@@ -14,7 +14,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
@@ -201,8 +201,8 @@ func (f modelFlags) Validate() error {
 	return flagged(err)
 }
 
-func (f modelFlags) offload() (offload.Choice, error) {
-	return offload.ParseChoice(f.GPULayers, f.Devices)
+func (f modelFlags) offload() (gpu.Choice, error) {
+	return gpu.ParseChoice(f.GPULayers, f.Devices)
 }
 
 func (f modelFlags) args() []string {

@@ -11,10 +11,9 @@ import (
 	"strings"
 	"sync"
 
-	"realign/internal/backend"
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
@@ -59,10 +58,10 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 func gpus() gpuAccess {
 	return gpuAccess{
 		here: llamacpp.Devices,
-		plan: func(p *pair.Pair, o modelFlags, devices []offload.Device) (offload.Plan, error) {
+		plan: func(p *pair.Pair, o modelFlags, devices []gpu.Device) (gpu.Plan, error) {
 			spec, err := specOf(p, o)
 			if err != nil {
-				return offload.Plan{}, err
+				return gpu.Plan{}, err
 			}
 			plan, err := llamacpp.Plan(spec, devices)
 			return plan, flagged(err)
@@ -74,14 +73,14 @@ func gpus() gpuAccess {
 var backendsOnce sync.Once
 
 // loadBackends makes llama.cpp find the backends that work, before it is first used in this process.
-func loadBackends(ctx context.Context, choice offload.Choice) {
+func loadBackends(ctx context.Context, choice gpu.Choice) {
 	backendsOnce.Do(func() {
 		var folders []string
 		if !choice.None && choice.Layers != 0 {
 			folders, _ = backends(ctx, slog.Default())
 		}
 		// Set in any case: by itself llama.cpp would look beside the program.
-		_ = os.Setenv(backend.BackendVariable, strings.Join(folders, string(filepath.ListSeparator)))
+		_ = os.Setenv(gpu.BackendVariable, strings.Join(folders, string(filepath.ListSeparator)))
 	})
 }
 

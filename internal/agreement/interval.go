@@ -3,9 +3,7 @@ package agreement
 import (
 	"math"
 	"math/rand/v2"
-
-	"realign/internal/study"
-	"realign/internal/sweep"
+	"realign/internal/stat"
 )
 
 // resamples is how often prompts and annotators are drawn anew for the standard error of a share.
@@ -19,7 +17,7 @@ const resamples = 500
 // Wilson's for as many independent answers as would have that standard error, with Student's t on one degree of freedom
 // less than the fewer of prompts and annotators: so it has a width where all agree, and widens where there are few. One
 // annotator is not resampled: the interval is about that one.
-func share(all []judged) *study.Interval {
+func share(all []judged) *stat.Interval {
 	if len(all) == 0 {
 		return nil
 	}
@@ -34,7 +32,7 @@ func share(all []judged) *study.Interval {
 		n = min(float64(len(all)), estimate*(1-estimate)/(error*error))
 	}
 	// With no degree of freedom that of one: nothing is known of the spread.
-	i := study.WilsonScore(estimate, n, sweep.StudentQuantile(max(1, clusters-1)))
+	i := stat.WilsonScore(estimate, n, stat.StudentQuantile(max(1, clusters-1)))
 	return &i
 }
 

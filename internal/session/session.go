@@ -1,6 +1,3 @@
-// Package session holds what a user keeps: sessions, the runs in them with their logs of events, and
-// comparisons (frozen runs that can be shared). Its Hub runs the runs: it hands them to a decoder, numbers
-// and saves what comes back, and lets any number of watchers follow. It has no SQL and no HTTP.
 package session
 
 import (

@@ -13,6 +13,7 @@ import (
 
 	"realign/internal/fault"
 	"realign/internal/session"
+	"realign/internal/title"
 )
 
 type sessionRow struct {
@@ -137,14 +138,14 @@ func parseCursor(cursor string) (at int64, id string, err error) {
 	return at, id, nil
 }
 
-// RenameSession sets a session's title, as session.CleanTitle leaves it.
-func (s *Store) RenameSession(ctx context.Context, owner, id, title string) error {
-	title, err := session.Clean(title)
+// RenameSession sets a session's title, as title.Clean leaves it.
+func (s *Store) RenameSession(ctx context.Context, owner, id, titleID string) error {
+	titleID, err := title.Clean(titleID)
 	if err != nil {
 		return err
 	}
 	result, err := s.write.NewUpdate().Model((*sessionRow)(nil)).
-		Set("title = ?", title).Set("title_fold = ?", fold(title)).
+		Set("title = ?", titleID).Set("title_fold = ?", fold(titleID)).
 		Where("id = ? AND owner = ? AND deleted_at IS NULL", id, owner).Exec(ctx)
 	return changed(result, err, "session")
 }

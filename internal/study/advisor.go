@@ -3,6 +3,7 @@ package study
 import (
 	"context"
 	"log/slog"
+	"realign/internal/preference"
 	"sync"
 	"time"
 )
@@ -35,7 +36,7 @@ type advisor struct {
 // advice is for one study.
 type advice struct {
 	answers int // it rests on
-	pairs   []Pair
+	pairs   []preference.Pair
 	turn    int // how many questions have taken one
 }
 
@@ -55,7 +56,7 @@ func (a *advisor) close() {
 
 // wanted are pairs in the order in which they are wanted by the next question; none under the balanced scheme and
 // while there are too few answers.
-func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
+func (a *advisor) wanted(s *Study, counts map[preference.Pair]int) []preference.Pair {
 	if s.Setup.Scheme != ActiveScheme {
 		return nil
 	}
@@ -73,7 +74,7 @@ func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
 		now = &advice{}
 		a.advice[s.ID] = now
 	}
-	if answers >= ActiveFrom && answers >= now.answers+RefitAfter(now.answers) && !a.working && !a.closed && !time.Now().Before(a.rest) {
+	if answers >= preference.ActiveFrom && answers >= now.answers+preference.RefitAfter(now.answers) && !a.working && !a.closed && !time.Now().Before(a.rest) {
 		a.working = true
 		copied := *s
 		a.busy.Go(func() { a.think(&copied, answers) })
@@ -84,7 +85,7 @@ func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
 	// Each question begins where the one before it left off.
 	from := now.turn % len(now.pairs)
 	now.turn++
-	return append(append([]Pair(nil), now.pairs[from:]...), now.pairs[:from]...)
+	return append(append([]preference.Pair(nil), now.pairs[from:]...), now.pairs[:from]...)
 }
 
 func (a *advisor) think(s *Study, answers int) {
@@ -106,10 +107,10 @@ func (a *advisor) think(s *Study, answers int) {
 	}
 }
 
-func (a *advisor) advise(ctx context.Context, s *Study) ([]Pair, error) {
+func (a *advisor) advise(ctx context.Context, s *Study) ([]preference.Pair, error) {
 	ratings, err := a.store.Ratings(ctx, s.ID)
 	if err != nil {
 		return nil, err
 	}
-	return WantedPairs(Sort(ratings).Pairwise, s.Setup.Grid, s.Setup.Seed)
+	return preference.WantedPairs(Sort(ratings).Pairwise, s.Setup.Grid, s.Setup.Seed)
 }

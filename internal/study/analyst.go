@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/preference"
 )
 
 // Analyst computes results, and keeps those it computed last, so that many who look at a study cost one
@@ -28,7 +29,7 @@ type analysis struct {
 
 	mu      sync.Mutex // guards what follows; held while it is computed
 	version string
-	results *Results
+	results *preference.Results
 }
 
 // keptResults is how many studies' results an analyst keeps.
@@ -51,7 +52,7 @@ func (a *Analyst) Version(ctx context.Context, id string) (string, error) {
 }
 
 // Results are a study's, with the version that they are of. The caller has asked whose study it is.
-func (a *Analyst) Results(ctx context.Context, s *Study) (*Results, string, error) {
+func (a *Analyst) Results(ctx context.Context, s *Study) (*preference.Results, string, error) {
 	kept := a.of(s.ID)
 	kept.mu.Lock()
 	defer kept.mu.Unlock()
@@ -66,7 +67,7 @@ func (a *Analyst) Results(ctx context.Context, s *Study) (*Results, string, erro
 	if err != nil {
 		return nil, "", err
 	}
-	results, err := Compute(Sort(ratings), s.options())
+	results, err := preference.Compute(Sort(ratings), s.options())
 	if err != nil {
 		return nil, "", err
 	}
@@ -89,8 +90,8 @@ func (a *Analyst) of(id string) *analysis {
 	return a.kept[0]
 }
 
-func (s *Study) options() Options {
-	return Options{Grid: s.Setup.Grid, Beta: s.Beta, Active: s.Setup.Scheme == ActiveScheme, Seed: s.Setup.Seed}
+func (s *Study) options() preference.Options {
+	return preference.Options{Grid: s.Setup.Grid, Beta: s.Beta, Active: s.Setup.Scheme == ActiveScheme, Seed: s.Setup.Seed}
 }
 
 // PublicationFormat and PublicationVersion begin published results.
@@ -101,13 +102,13 @@ const (
 
 // Publication is results as a link shows them to anybody: no prompts, no outputs, no names.
 type Publication struct {
-	Format  string    `json:"format"`
-	Version int       `json:"version"`
-	Title   string    `json:"title"`
-	Pair    string    `json:"pair"`
-	Aligned string    `json:"aligned"`
-	At      time.Time `json:"at"`
-	Results *Results  `json:"results"`
+	Format  string              `json:"format"`
+	Version int                 `json:"version"`
+	Title   string              `json:"title"`
+	Pair    string              `json:"pair"`
+	Aligned string              `json:"aligned"`
+	At      time.Time           `json:"at"`
+	Results *preference.Results `json:"results"`
 }
 
 // Publish freezes a study's results as they are now, in a canonical form: annotators are numbered.
@@ -116,7 +117,7 @@ func (a *Analyst) Publish(ctx context.Context, s *Study, now time.Time) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	results, err := Compute(Sort(ratings).Anonymous(), s.options())
+	results, err := preference.Compute(Sort(ratings).Anonymous(), s.options())
 	if err != nil {
 		return nil, err
 	}

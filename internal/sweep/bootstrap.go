@@ -3,6 +3,7 @@ package sweep
 import (
 	"math"
 	"math/rand/v2"
+	"realign/internal/stat"
 	"runtime"
 	"sync"
 
@@ -91,7 +92,7 @@ func nowhere() reach { return reach{math.Inf(1), math.Inf(-1)} }
 func (r *reach) add(x float64) { r.low, r.high = min(r.low, x), max(r.high, x) }
 
 // interval is an estimate with its interval, over all prompts. See intervalOf.
-func (s sums) interval(r reach, f func(total []float64) float64) (Interval, bool) {
+func (s sums) interval(r reach, f func(total []float64) float64) (stat.Interval, bool) {
 	return s.intervalOf(s.prompts, r, f)
 }
 
@@ -102,7 +103,7 @@ func (s sums) interval(r reach, f func(total []float64) float64) (Interval, bool
 // prompts goes that may say otherwise and be missed by n with a probability of 2.5%, were they at the ends of the reach.
 // One prompt has no interval. Resamples in which the estimate is undefined are left out; ok is false where the estimate
 // itself is, or where nearly half of the resamples are.
-func (s sums) intervalOf(n int, r reach, f func(total []float64) float64) (i Interval, ok bool) {
+func (s sums) intervalOf(n int, r reach, f func(total []float64) float64) (i stat.Interval, ok bool) {
 	if s.total == nil {
 		return i, false
 	}
@@ -114,16 +115,16 @@ func (s sums) intervalOf(n int, r reach, f func(total []float64) float64) (i Int
 		}
 	}
 	if math.IsNaN(i.Estimate) || len(values) <= len(s.draws)/2 {
-		return Interval{}, false
+		return stat.Interval{}, false
 	}
 	if n < 2 {
-		return Unbounded(i.Estimate), true
+		return stat.Unbounded(i.Estimate), true
 	}
-	low, high := Central(values)
+	low, high := stat.Central(values)
 	if high-low <= 1e-12*math.Abs(i.Estimate) {
 		return unseen(i, n, r), true
 	}
-	t, small := StudentQuantile(n-1), math.Sqrt(float64(n)/float64(n-1))
+	t, small := stat.StudentQuantile(n-1), math.Sqrt(float64(n)/float64(n-1))
 	k := small * t / distuv.UnitNormal.Quantile(0.975)
 	i.Low, i.High = i.Estimate-k*(i.Estimate-low), i.Estimate+k*(high-i.Estimate)
 	if n <= fewPrompts {
@@ -134,9 +135,9 @@ func (s sums) intervalOf(n int, r reach, f func(total []float64) float64) (i Int
 }
 
 // unseen is the interval of an estimate that n prompts agree on.
-func unseen(i Interval, n int, r reach) Interval {
+func unseen(i stat.Interval, n int, r reach) stat.Interval {
 	if !(r.low < r.high) {
-		return Unbounded(i.Estimate)
+		return stat.Unbounded(i.Estimate)
 	}
 	share := 1 - math.Pow(0.025, 1/float64(n))
 	i.Low, i.High = i.Estimate-share*max(0, i.Estimate-r.low), i.Estimate+share*max(0, r.high-i.Estimate)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"realign/internal/racetest"
+	"realign/internal/stat"
 )
 
 // simulations is how many sweeps a test simulates: few in a normal run, and REALIGN_SIMULATIONS for the numbers that are
@@ -87,7 +88,7 @@ func TestCoverage(t *testing.T) {
 }
 
 // bestOf is the interval of the best λ.
-func bestOf(s *Setup, outputs []Output) Interval {
+func bestOf(s *Setup, outputs []Output) stat.Interval {
 	i, ok := newCurve(newTable(s, outputs), rewarded("toy"), 1).best()
 	if !ok {
 		panic("no best λ")

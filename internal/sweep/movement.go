@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"realign/internal/stat"
 
 	gonumstat "gonum.org/v1/gonum/stat"
 )
@@ -46,7 +47,7 @@ func (t *table) movement(m measure) Movement {
 		v.Reason = "there is no value of it"
 		return v
 	case r.low == r.high:
-		v.Reason = fmt.Sprintf("the reward does not differ: it is %s for every answer", Format(r.low))
+		v.Reason = fmt.Sprintf("the reward does not differ: it is %s for every answer", stat.Format(r.low))
 		return v
 	case n == 0:
 		v.Reason = "no prompt has values at two λ or more"

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"realign/internal/stat"
 	"slices"
 	"sort"
 
@@ -14,12 +15,12 @@ import (
 // Outliers are values so far from all others that means say more about them than about λ. The median, which they do not
 // move, then stands beside the mean.
 type Outliers struct {
-	Values int       `json:"values"` // how many there are
-	Least  float64   `json:"least"`  // of all values
-	Most   float64   `json:"most"`
-	Median float64   `json:"median"` // of all values
-	Moves  bool      `json:"moves"`  // λ surely moves the values' ranks
-	Lambda *Interval `json:"lambda"` // best by the median over prompts of their medians; nil unless it does
+	Values int            `json:"values"` // how many there are
+	Least  float64        `json:"least"`  // of all values
+	Most   float64        `json:"most"`
+	Median float64        `json:"median"` // of all values
+	Moves  bool           `json:"moves"`  // λ surely moves the values' ranks
+	Lambda *stat.Interval `json:"lambda"` // best by the median over prompts of their medians; nil unless it does
 }
 
 // farOut is how many times as far from the median as most values an outlier is, at least. Of a log-normal distribution with
@@ -74,7 +75,7 @@ func (t *table) outliers(m measure, sign float64) *Outliers {
 
 // bestByMedian is the decoded λ at which the median over prompts of their medians is best, with the interval of where it is
 // when prompts are resampled, widened for few prompts and by half the way to the next λ.
-func (t *table) bestByMedian(m measure, sign float64) *Interval {
+func (t *table) bestByMedian(m measure, sign float64) *stat.Interval {
 	n := len(t.cells)
 	medians, orders := make([][]float64, len(t.lambdas)), make([][]int, len(t.lambdas))
 	for k := range t.lambdas {
@@ -102,7 +103,7 @@ func (t *table) bestByMedian(m measure, sign float64) *Interval {
 		return low, high
 	}
 	low, high := top(func(int) int { return 1 })
-	i := Unbounded((low + high) / 2)
+	i := stat.Unbounded((low + high) / 2)
 	if n < 2 || math.IsNaN(low) {
 		return &i
 	}
@@ -112,9 +113,9 @@ func (t *table) bestByMedian(m measure, sign float64) *Interval {
 			lows, highs = append(lows, a), append(highs, b)
 		}
 	}
-	low, _ = Central(lows)
-	_, high = Central(highs)
-	k := math.Sqrt(float64(n)/float64(n-1)) * StudentQuantile(n-1) / distuv.UnitNormal.Quantile(0.975)
+	low, _ = stat.Central(lows)
+	_, high = stat.Central(highs)
+	k := math.Sqrt(float64(n)/float64(n-1)) * stat.StudentQuantile(n-1) / distuv.UnitNormal.Quantile(0.975)
 	first, last := t.lambdas[0], t.lambdas[len(t.lambdas)-1]
 	low, high = i.Estimate-k*(i.Estimate-low), i.Estimate+k*(high-i.Estimate)
 	i.Low, i.High = max(first, t.halfway(low, -1)), min(last, t.halfway(high, 1))
@@ -166,7 +167,7 @@ func weightedMedian(values []float64, order []int, times func(p int) int) float6
 }
 
 // words says it for people.
-func (o *Outliers) words(name string, mean *Interval) []string {
+func (o *Outliers) words(name string, mean *stat.Interval) []string {
 	answer := "by the median, too, no best λ is found"
 	if o.Lambda != nil {
 		answer = fmt.Sprintf("by the median the best λ is %v", *o.Lambda)
@@ -179,5 +180,5 @@ func (o *Outliers) words(name string, mean *Interval) []string {
 		}
 	}
 	return []string{fmt.Sprintf("%d values of %s are far from all others (from %s to %s, with a median of %s), and decide its means: %s; %s.",
-		o.Values, name, Format(o.Least), Format(o.Most), Format(o.Median), answer, beside)}
+		o.Values, name, stat.Format(o.Least), stat.Format(o.Most), stat.Format(o.Median), answer, beside)}
 }

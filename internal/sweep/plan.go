@@ -9,6 +9,7 @@ import (
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/stat"
 )
 
 // Plan is what a sweep has to decode next.
@@ -198,7 +199,7 @@ func (p *planner) judged(o *Output) bool {
 }
 
 // look finds the λ of the next round from the stages that are complete. Without any, reason says why.
-func (p *planner) look() (lambdas []float64, best Interval, reason string) {
+func (p *planner) look() (lambdas []float64, best stat.Interval, reason string) {
 	t := newTable(p.setup, p.past)
 	c := newCurve(t, rewarded(p.c.Objective), p.setup.Judge(p.c.Objective).sign())
 	best, ok := c.best()

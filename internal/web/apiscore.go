@@ -12,7 +12,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/openai"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // scoreGrid are the λ that every score is computed at, beside those asked for: a program that asks λ after λ about the same
@@ -102,7 +102,7 @@ func (c *scoreCache) put(key scoreKey, e *scoreEntry) {
 }
 
 // scoreKeyOf tells prompts apart by whose they are, the models' files and the tokens or the text.
-func scoreKeyOf(owner, pair string, files []session.File, p decode.Prompt) scoreKey {
+func scoreKeyOf(owner, pair string, files []run.File, p decode.Prompt) scoreKey {
 	h := sha256.New()
 	add := func(s string) {
 		var n [8]byte

@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/fault"
+	"realign/internal/stat"
 	"realign/internal/sweep"
 	"realign/internal/sweep/reward"
 	"realign/web/templates"
@@ -159,7 +160,7 @@ func wait(seconds float64) string {
 }
 
 // interval writes an estimate with its interval.
-func interval(i *sweep.Interval) string {
+func interval(i *stat.Interval) string {
 	if i == nil {
 		return "–"
 	}

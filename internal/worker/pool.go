@@ -73,9 +73,9 @@ type Pool struct {
 
 	mu       sync.Mutex // guards what follows, and the fields of children and peers
 	closed   bool
-	children map[string]*child // by pair
-	peers    map[string]*peer  // by worker
-	runs     map[string]*remoteRun   // by id
+	children map[string]*child     // by pair
+	peers    map[string]*peer      // by worker
+	runs     map[string]*remoteRun // by id
 	retired  map[string]decode.Counters
 	changed  chan struct{} // closed at the next change of a status
 }

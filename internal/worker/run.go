@@ -16,7 +16,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/pair"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 const (
@@ -64,14 +64,14 @@ type parcel struct {
 	data   []byte
 }
 
-var _ session.Decoder = (*Pool)(nil)
+var _ run.Decoder = (*Pool)(nil)
 
 // Decode hands a request to a worker of the pair. It waits until the pair is loaded and a worker has
 // admitted the request, at most until ctx is done and no longer than Config.Wait; from then on the run goes on until it ends or is
 // stopped, whatever becomes of ctx. Events go to sink in order, from one goroutine; the last one is of type
 // stats, also when the worker dies, whose lanes then end as unavailable. A sink may block for a while: what
 // it has not taken is kept, up to a bound. Errors keep their kind and field.
-func (p *Pool) Decode(ctx context.Context, name string, request decode.Request, sink func(decode.Event)) (session.Job, error) {
+func (p *Pool) Decode(ctx context.Context, name string, request decode.Request, sink func(decode.Event)) (run.Job, error) {
 	waiting, cancel := context.WithTimeout(ctx, p.config.Wait)
 	defer cancel()
 	if err := p.Ready(waiting, name); err != nil {
