@@ -53,7 +53,7 @@ test-go: build
 	@scripts/setup postgres
 	scripts/postgres go test -race -timeout 20m $(others)
 	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable|Latency|Hostile|EqualsDecode' ./internal/web
-	go test -timeout 20m -run 'Covered|Flat|Active' ./internal/study
+	go test -timeout 20m -run 'Covered|Flat|Active' ./internal/preference
 	go test -timeout 20m -run 'Coverage|Reweighting|Refinement' ./internal/sweep
 	$(cgo) go test -timeout 20m $(linked)
 

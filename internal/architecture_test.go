@@ -11,72 +11,77 @@ import (
 // library. "x/..." stands for everything below x. Imports point one way: from the program to the domain.
 var allowed = map[string][]string{
 	// The domain: no storage, no HTTP, no processes.
-	"internal/fault":       {},
-	"internal/retryafter":  {}, // how long servers want to be left alone
-	"internal/decode":      {"internal/fault"},
-	"internal/decode/gguf": {"internal/fault"}, // heads of model files
-	"internal/sandbox":     {"internal/fault"}, // computations of others, in a process of their own
+	"internal/fault":      {},
+	"internal/retryafter": {},                // how long servers want to be left alone
+	"internal/lru":        {},                // what was used last
+	"internal/gauge":      {"gonum.org/..."}, // how far token-wise decoding is off
+	"internal/decode":     {"internal/fault"},
+	"internal/gguf":       {"internal/fault"}, // heads of model files
+	"internal/id":         {},                 // identifiers and secrets
+	"internal/title":      {"internal/fault"}, // titles of what people keep
+	"internal/stat":       {"gonum.org/..."},  // intervals
+	"internal/sandbox":    {"internal/fault"}, // computations of others, in a process of their own
 	"internal/decode/template": {
 		"internal/fault", "internal/decode", "internal/sandbox",
 		"github.com/nikolalohinski/gonja/...", // chat templates
 	},
-	"internal/intake":          {"internal/fault"},                                                                                      // limits on what comes in
-	"internal/offload":         {"internal/fault", "internal/decode/gguf"},                                                              // sizes of tensors
-	"internal/backend":         {"internal/offload"},                                                                                    // libraries for GPUs
-	"internal/lru":             {},                                                                                                      // what was used last
-	"internal/filecache":       {},                                                                                                      // what was computed from files, until they change
-	"internal/pair":            {"internal/fault", "internal/decode", "internal/decode/gguf", "internal/offload", "internal/filecache"}, // files and whether they fit
-	"internal/pair/modelstore": {"internal/fault", "internal/decode/gguf", "internal/filecache", "internal/pair/catalogue"},             // where models are on a machine
-	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                   // public pairs by name
-	"internal/pair/fetch":      {"internal/fault", "internal/retryafter", "internal/pair/modelstore", "golang.org/x/..."},               // downloads into the stores
-	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
-	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"}, // files of prompts: what is decoded is a conversation
-	"internal/experiment":      {"internal/fault", "internal/decode"},                                            // what is decoded, and the way it is
+	"internal/intake":          {"internal/fault"},                                                                                                          // limits on what comes in
+	"internal/gpu":             {"internal/fault", "internal/gguf"},                                                                                         // sizes of tensors
+	"internal/filecache":       {},                                                                                                                          // what was computed from files, until they change
+	"internal/pair":            {"internal/fault", "internal/decode", "internal/gguf", "internal/gpu", "internal/filecache"},                                // files and whether they fit
+	"internal/pair/modelstore": {"internal/fault", "internal/gguf", "internal/filecache", "internal/pair/catalogue"},                                        // where models are on a machine
+	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                                       // public pairs by name
+	"internal/pair/fetch":      {"internal/fault", "internal/retryafter", "internal/pair/modelstore", "golang.org/x/..."},                                   // downloads into the stores
+	"internal/run":             {"internal/fault", "internal/decode", "internal/intake", "internal/id", "internal/title"},                                   // requests and events of decoding
+	"internal/share":           {"internal/fault", "internal/decode", "internal/run", "internal/id", "internal/title"},                                      // runs, frozen
+	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/id", "internal/title"}, // lists of runs; the seals of what is exported
+	"internal/preference":      {"internal/fault", "internal/stat", "gonum.org/..."},                                                                        // ratings alone: not how they were asked for
+	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"},                                            // files of prompts: what is decoded is a conversation
+	"internal/experiment":      {"internal/fault", "internal/decode"},                                                                                       // what is decoded, and the way it is
 	"internal/pair/convert": { // GGUF of what other programs write
-		"internal/fault", "internal/decode/gguf", "github.com/ollama/ollama/convert/...", "github.com/ollama/ollama/fs/ggml",
+		"internal/fault", "internal/gguf", "github.com/ollama/ollama/convert/...", "github.com/ollama/ollama/fs/ggml",
 		"github.com/x448/float16", "google.golang.org/protobuf/proto",
 	},
 	"internal/study": {
-		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/prompt", "internal/lru", "gonum.org/...", "internal/spreadsheet", // outputs are decoded as runs are
+		"internal/fault", "internal/decode", "internal/intake", "internal/run", "internal/experiment", "internal/prompt", "internal/preference", "internal/stat", "internal/id", "internal/title", "internal/lru", "internal/spreadsheet", // outputs are decoded as runs are
 		"golang.org/x/text/...", // names of annotators that look alike
 	},
-	"internal/sweep":        {"internal/fault", "internal/decode", "internal/experiment", "internal/prompt", "internal/gauge", "gonum.org/..."},
-	"internal/gauge":        {"gonum.org/..."},                                           // how far token-wise decoding is off
-	"internal/agreement":    {"internal/study", "internal/sweep", "gonum.org/..."},       // people against rewards
-	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."}, // the file of a sweep
-	"internal/spreadsheet":  {},                                                          // CSV that spreadsheets open
+	"internal/sweep":        {"internal/fault", "internal/decode", "internal/experiment", "internal/prompt", "internal/stat", "internal/gauge", "gonum.org/..."},
+	"internal/agreement":    {"internal/preference", "internal/sweep", "internal/stat", "gonum.org/..."}, // people against rewards
+	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."},                 // the file of a sweep
+	"internal/spreadsheet":  {},                                                                          // CSV that spreadsheets open
 	"internal/sweep/reward": {
 		"internal/fault", "internal/retryafter", "internal/decode", "internal/sweep", "internal/sandbox",
 		"models/demo", // the classifiers that the demo pair was trained and checked by
 		"github.com/santhosh-tekuri/jsonschema/...", // whether a text fits a schema
 	},
-	"internal/sweep/runner":      {"internal/fault", "internal/lru", "internal/experiment", "internal/sweep", "internal/sweep/reward"},         // what is to be done next
-	"internal/sweep/export":      {"internal/fault", "internal/sweep", "github.com/parquet-go/...", "internal/decode", "internal/spreadsheet"}, // files for other programs
-	"internal/bench":             {"internal/decode", "gonum.org/..."},                                                                         // measures the engine
-	"internal/openai":            {"internal/fault", "internal/decode", "internal/pair"},                                                       // OpenAI's API to requests and back
-	"internal/apikey":            {"internal/fault"},                                                                                           // keys of programs
-	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                                                        // the model without files
+	"internal/sweep/runner":      {"internal/fault", "internal/decode", "internal/lru", "internal/experiment", "internal/sweep", "internal/sweep/reward"}, // what is to be done next
+	"internal/sweep/export":      {"internal/fault", "internal/sweep", "github.com/parquet-go/...", "internal/decode", "internal/spreadsheet"},            // files for other programs
+	"internal/bench":             {"internal/decode", "gonum.org/..."},                                                                                    // measures the engine
+	"internal/openai":            {"internal/fault", "internal/decode", "internal/pair"},                                                                  // OpenAI's API to requests and back
+	"internal/apikey":            {"internal/fault"},                                                                                                      // keys of programs
+	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                                                                   // the model without files
 
 	// The only package with cgo, and the only one that knows llama.cpp.
 	"internal/decode/llamacpp": {
-		"internal/fault", "internal/decode", "internal/decode/gguf", "internal/decode/template", "internal/offload", "github.com/ollama/ollama/...",
+		"internal/fault", "internal/decode", "internal/gguf", "internal/decode/template", "internal/gpu", "github.com/ollama/ollama/...",
 	},
 
 	// What stands around the domain. None of these imports another of them.
 	"internal/store": {
-		"internal/fault", "internal/decode", "internal/session", "internal/experiment", "internal/study", "internal/sweep", "internal/apikey", "internal/lru",
+		"internal/fault", "internal/lru", "internal/decode", "internal/run", "internal/share", "internal/session", "internal/title", "internal/experiment", "internal/study", "internal/preference", "internal/sweep", "internal/apikey",
 		"github.com/uptrace/bun/...", "github.com/pressly/goose/...", "github.com/jackc/...", "modernc.org/sqlite/...", // SQL
 	},
 	"internal/worker": {
-		"internal/fault", "internal/decode", "internal/session", "internal/pair", "internal/offload",
+		"internal/fault", "internal/decode", "internal/run", "internal/pair", "internal/gpu",
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/cluster": {
-		"internal/fault", "internal/session",
+		"internal/fault", "internal/run",
 		"github.com/nats-io/...", // the way to the other servers
 	},
 	"internal/web": {
-		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt", "internal/lru", "internal/gauge",
+		"internal/fault", "internal/lru", "internal/gauge", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/session", "internal/title", "internal/experiment", "internal/study", "internal/preference", "internal/stat", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

@@ -51,13 +51,13 @@ func TestBadRows(t *testing.T) {
 		{good, "--max-tokens: 0 is outside", []string{"--max-tokens", "0"}},
 		{good, "--lambda", []string{"--lambda", "x"}},
 	} {
-		code, out, bad := run(t, test.rows, append([]string{"decode", "--prompts", "-"}, test.args...)...)
+		code, out, bad := runCommand(t, test.rows, append([]string{"decode", "--prompts", "-"}, test.args...)...)
 		if code != 2 || !strings.Contains(bad, test.say) || strings.Count(bad, "\n") != 1 || out != "" {
 			t.Errorf("%.80q %v: code %d, output %q, error %q, want %q", test.rows, test.args, code, out, bad, test.say)
 		}
 	}
 	for _, args := range [][]string{{"--prompts", "/nowhere.jsonl"}, {"--prompts", t.TempDir()}, {"--prompts", "-", "--prompt", "abc"}} {
-		if code, out, bad := run(t, good, append([]string{"decode"}, args...)...); code != 2 || !strings.Contains(bad, "--prompts") || out != "" {
+		if code, out, bad := runCommand(t, good, append([]string{"decode"}, args...)...); code != 2 || !strings.Contains(bad, "--prompts") || out != "" {
 			t.Errorf("%v: code %d, %q, %q", args, code, out, bad)
 		}
 	}
@@ -66,7 +66,7 @@ func TestBadRows(t *testing.T) {
 // TestRowTooLong: what only the models can know is told with the line as well, and the rows before it stand.
 func TestRowTooLong(t *testing.T) {
 	rows := `{"id":"a","prompt":"abc"}` + "\n\n" + `{"id":"b","prompt":"` + strings.Repeat("a", 600) + `"}`
-	code, out, bad := run(t, rows, "decode", "--models", models(t), "--prompts", "-", "--lambda", "1", "--max-tokens", "3")
+	code, out, bad := runCommand(t, rows, "decode", "--models", models(t), "--prompts", "-", "--lambda", "1", "--max-tokens", "3")
 	if code != 2 || !strings.HasPrefix(bad, "realign: --prompts: line 3: prompt: 603 tokens") || !strings.HasPrefix(out, `{"id":"a"`) || strings.Count(out, "\n") != 1 {
 		t.Errorf("code %d: %q, %q", code, out, bad)
 	}
@@ -86,12 +86,12 @@ func TestBatch(t *testing.T) {
 	if err := os.WriteFile(file, []byte(threeRows), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	code, out, bad := run(t, "", append([]string{"decode", "--prompts", file}, flags...)...)
+	code, out, bad := runCommand(t, "", append([]string{"decode", "--prompts", file}, flags...)...)
 	if code != 0 || bad != "" {
 		t.Fatalf("code %d: %s", code, bad)
 	}
-	_, events, _ := run(t, threeRows, append([]string{"decode", "--prompts", "-", "--json"}, flags...)...)
-	_, alone, _ := run(t, "abc", append([]string{"decode", "--prompt", "-", "--json"}, flags...)...)
+	_, events, _ := runCommand(t, threeRows, append([]string{"decode", "--prompts", "-", "--json"}, flags...)...)
+	_, alone, _ := runCommand(t, "abc", append([]string{"decode", "--prompt", "-", "--json"}, flags...)...)
 
 	// The first and the last row are the prompt alone, but for the row's id.
 	for _, id := range []string{`"film"`, "4"} {
@@ -168,7 +168,7 @@ func TestBatch(t *testing.T) {
 
 	// --seed is what a row without a seed of its own has.
 	replies := func(rows, seed string) string {
-		_, out, _ := run(t, rows, "decode", "--models", dir, "--prompts", "-", "--lambda", "1", "--max-tokens", "40", "--seed", seed)
+		_, out, _ := runCommand(t, rows, "decode", "--models", dir, "--prompts", "-", "--lambda", "1", "--max-tokens", "40", "--seed", seed)
 		return out
 	}
 	if a, b := replies(`{"id":1,"prompt":"abc","seed":11}`, "7"), replies(`{"id":1,"prompt":"abc"}`, "11"); a != b || a == replies(`{"id":1,"prompt":"abc"}`, "7") {
@@ -176,14 +176,14 @@ func TestBatch(t *testing.T) {
 	}
 	// --text and --system reach every row.
 	for _, flag := range [][]string{{"--text"}, {"--system", "cab"}} {
-		_, a, _ := run(t, threeRows[:strings.Index(threeRows, "\n")], append(append([]string{"decode", "--prompts", "-", "--json"}, flags...), flag...)...)
-		_, b, _ := run(t, "", append(append([]string{"decode", "--prompt", "abc", "--json"}, flags...), flag...)...)
+		_, a, _ := runCommand(t, threeRows[:strings.Index(threeRows, "\n")], append(append([]string{"decode", "--prompts", "-", "--json"}, flags...), flag...)...)
+		_, b, _ := runCommand(t, "", append(append([]string{"decode", "--prompt", "abc", "--json"}, flags...), flag...)...)
 		if a = strings.ReplaceAll(a, `"row":"film",`, ""); sorted(a) != sorted(b) {
 			t.Errorf("%v: not as with --prompt", flag)
 		}
 	}
 	// Without a trace there is nothing to sum.
-	if _, out, _ := run(t, threeRows, "decode", "--models", dir, "--prompts", "-", "--no-trace", "--max-tokens", "3"); strings.Contains(out, "logp") || !strings.Contains(out, `"tokens":[`) {
+	if _, out, _ := runCommand(t, threeRows, "decode", "--models", dir, "--prompts", "-", "--no-trace", "--max-tokens", "3"); strings.Contains(out, "logp") || !strings.Contains(out, `"tokens":[`) {
 		t.Errorf("--no-trace: %s", out)
 	}
 }

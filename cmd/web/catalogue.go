@@ -8,23 +8,23 @@ import (
 
 	"realign/internal/fault"
 	"realign/internal/pair"
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/internal/sweep/runner"
 )
 
-// catalogue tells sessions and sweeps which models a pair has: a session.Pairs and a runner.Pairs.
+// catalogue tells sessions and sweeps which models a pair has: a run.Pairs and a runner.Pairs.
 type catalogue struct {
 	library *pair.Library
 	sums    *pair.Sums
 }
 
 var (
-	_ session.Pairs = catalogue{}
-	_ runner.Pairs  = catalogue{}
+	_ run.Pairs    = catalogue{}
+	_ runner.Pairs = catalogue{}
 )
 
 // Models resolves aligned models' names and identifies the files by their sums, as they are on disk now.
-func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([]string, []session.File, error) {
+func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([]string, []run.File, error) {
 	p, err := c.library.Find(name)
 	if err != nil {
 		return nil, nil, fault.Field("pair", "%v", err)
@@ -36,7 +36,7 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 		aligned = p.Names()[:1]
 	}
 	files := p.Files()
-	wanted, prompts := files[:1:1], []session.File(nil)
+	wanted, prompts := files[:1:1], []run.File(nil)
 	for i, name := range aligned {
 		if slices.Contains(aligned[:i], name) {
 			return nil, nil, fault.Field("aligned", "%.80q is named twice", name)
@@ -46,7 +46,7 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 			return nil, nil, fault.Field("aligned", "pair %s has no aligned model %.80q", p.Name, name)
 		}
 		if a.Contrast != nil { // of the reference's file; what it says identifies it
-			prompts = append(prompts, session.File{Role: a.Name, Name: a.Kind(), SHA256: a.Digest()})
+			prompts = append(prompts, run.File{Role: a.Name, Name: a.Kind(), SHA256: a.Digest()})
 		}
 		for _, f := range files[1:] {
 			if of := p.Of(f); of != nil && of.Name == name {
@@ -54,20 +54,20 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 			}
 		}
 	}
-	var out []session.File
+	var out []run.File
 	for _, f := range wanted {
 		sum, err := c.sums.SHA256(ctx, f.Path)
 		if err != nil {
 			return nil, nil, fault.Wrap(err, fault.Unavailable, "the file of %s cannot be read", f.Role)
 		}
-		out = append(out, session.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: sum})
+		out = append(out, run.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: sum})
 	}
 	name, sum, err := p.TemplateDigest()
 	if err != nil {
 		return nil, nil, fault.Wrap(err, fault.Unavailable, "the pair's chat template cannot be read")
 	}
 	if out = append(out, prompts...); sum != "" {
-		out = append(out, session.File{Role: pair.RoleTemplate, Name: filepath.Base(name), SHA256: sum})
+		out = append(out, run.File{Role: pair.RoleTemplate, Name: filepath.Base(name), SHA256: sum})
 	}
 	return aligned, out, nil
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 	"realign/internal/pair"
 	"realign/internal/sandbox"
 )

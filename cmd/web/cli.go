@@ -14,7 +14,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
@@ -27,7 +27,7 @@ type host struct {
 	// open loads a pair's models; tests put a table in its place.
 	open   func(ctx context.Context, p *pair.Pair, o modelFlags, progress func(float64)) (decode.Pair, error)
 	try    func(p *pair.Pair, o modelFlags) trial // tries out a pair's models apart; nil does it in this process, with open
-	gpu    gpu
+	gpu    gpuAccess
 	engine func() string // what open runs on
 	// program is started once more for conversions, which take much memory and may end their process; "" converts in this one.
 	program  string
@@ -208,7 +208,9 @@ func (f modelFlags) Validate() error {
 	return flagged(err)
 }
 
-func (f modelFlags) offload() (offload.Choice, error) { return offload.Parse(f.GPULayers, f.Devices) }
+func (f modelFlags) offload() (gpu.Choice, error) {
+	return gpu.ParseChoice(f.GPULayers, f.Devices)
+}
 
 func (f modelFlags) args() []string {
 	args := []string{

@@ -51,8 +51,8 @@ func models(t *testing.T) string {
 	return dir
 }
 
-// run runs the program and returns its exit code and what it printed.
-func run(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
+// runCommand runs the program and returns its exit code and what it printed.
+func runCommand(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, bad bytes.Buffer
 	code = Run(t.Context(), args, host{
@@ -102,14 +102,14 @@ func TestBadArguments(t *testing.T) {
 		{[]string{"--nonsense"}, 2, "--nonsense"},
 	} {
 		t.Run(strings.Join(test.args, " ")[:min(30, len(strings.Join(test.args, " ")))], func(t *testing.T) {
-			code, out, bad := run(t, "\xff", append(good[:len(good):len(good)], test.args...)...)
+			code, out, bad := runCommand(t, "\xff", append(good[:len(good):len(good)], test.args...)...)
 			if code != test.code || !strings.Contains(bad, test.say) || strings.Count(bad, "\n") != 1 || out != "" {
 				t.Errorf("code %d, want %d; output %q; error %q, want %q", code, test.code, out, bad, test.say)
 			}
 		})
 	}
 	for _, args := range [][]string{{}, {"decode"}, {"nonsense"}, {"pairs", "show"}} {
-		if code, _, bad := run(t, "", args...); code != 2 || strings.Count(bad, "\n") != 1 {
+		if code, _, bad := runCommand(t, "", args...); code != 2 || strings.Count(bad, "\n") != 1 {
 			t.Errorf("%v: code %d, %q", args, code, bad)
 		}
 	}
@@ -118,7 +118,7 @@ func TestBadArguments(t *testing.T) {
 func TestDecodeJSON(t *testing.T) {
 	args := []string{"decode", "--models", models(t), "--lambda", "0,1/2,2", "--samples", "2", "--seed", "7", "--max-tokens", "5",
 		"--prompt", "-", "--json", "--alternatives", "2"}
-	code, out, bad := run(t, "abc\n", args...)
+	code, out, bad := runCommand(t, "abc\n", args...)
 	if code != 0 || bad != "" {
 		t.Fatalf("code %d: %s", code, bad)
 	}
@@ -155,8 +155,8 @@ func TestDecodeJSON(t *testing.T) {
 		t.Errorf("%d lanes ended, tokens %v", ends, tokens)
 	}
 	strip := func(s string) string { return s[:strings.LastIndex(strings.TrimSpace(s), "\n")] } // stats have a time
-	_, again, _ := run(t, "abc\n", args...)
-	_, plain, _ := run(t, "abc\n", append(args, "--plain")...)
+	_, again, _ := runCommand(t, "abc\n", args...)
+	_, plain, _ := runCommand(t, "abc\n", append(args, "--plain")...)
 	if strip(out) != strip(again) {
 		t.Error("the same run twice is not the same")
 	}
@@ -178,7 +178,7 @@ func TestRecommendedSampling(t *testing.T) {
 		t.Fatal(err)
 	}
 	decoded := func(dir string, flags ...string) string {
-		code, out, bad := run(t, "", append([]string{"decode", "--models", dir, "--lambda", "1/2", "--seed", "7", "--prompt", "abc"}, flags...)...)
+		code, out, bad := runCommand(t, "", append([]string{"decode", "--models", dir, "--lambda", "1/2", "--seed", "7", "--prompt", "abc"}, flags...)...)
 		if code != 0 {
 			t.Fatal(bad)
 		}
@@ -207,11 +207,11 @@ func sorted(text string) string {
 
 func TestDecodeText(t *testing.T) {
 	dir := models(t)
-	code, out, bad := run(t, "", "decode", "--models", dir, "--pair", "demo:terse,warm", "--lambda", "0.5:0.2,1:0", "--prompt", "abc", "--max-tokens", "4")
+	code, out, bad := runCommand(t, "", "decode", "--models", dir, "--pair", "demo:terse,warm", "--lambda", "0.5:0.2,1:0", "--prompt", "abc", "--max-tokens", "4")
 	if code != 0 || !strings.Contains(out, "λ = 0.5:0.2 ──") || !strings.Contains(out, "λ = 1:0 ──") {
 		t.Errorf("code %d: %s%s", code, out, bad)
 	}
-	if code, out, _ := run(t, "", "decode", "--models", dir, "--lambda", "1", "--prompt", "abc", "--text", "--max-tokens", "4"); code != 0 || strings.Contains(out, "λ") {
+	if code, out, _ := runCommand(t, "", "decode", "--models", dir, "--lambda", "1", "--prompt", "abc", "--text", "--max-tokens", "4"); code != 0 || strings.Contains(out, "λ") {
 		t.Errorf("one lane needs no heading: %q", out)
 	}
 	if got := printable("a\x1b[2Jb\u009bc\n"); got != "a[2Jbc\n" {
@@ -238,7 +238,7 @@ func TestDecodeTextPaysForOneModel(t *testing.T) {
 		if used := table.opened > 0; used != (both || lambda == "1") {
 			t.Errorf("λ = %s: %d aligned models were opened", lambda, table.opened)
 		}
-		_, traced, _ := run(t, "", "decode", "--models", dir, "--lambda", lambda, "--prompt", "abc", "--max-tokens", "4", "--json")
+		_, traced, _ := runCommand(t, "", "decode", "--models", dir, "--lambda", lambda, "--prompt", "abc", "--max-tokens", "4", "--json")
 		if !strings.Contains(traced, `"logp"`) {
 			t.Errorf("λ = %s: no trace with --json", lambda)
 		}
@@ -273,13 +273,13 @@ func TestInterrupt(t *testing.T) {
 func TestPairs(t *testing.T) {
 	t.Setenv("REALIGN_MODELS", models(t))
 	t.Setenv("REALIGN_DATA", t.TempDir())
-	if code, out, bad := run(t, "", "pairs", "list"); code != 0 || !strings.Contains(out, "warm, terse") {
+	if code, out, bad := runCommand(t, "", "pairs", "list"); code != 0 || !strings.Contains(out, "warm, terse") {
 		t.Errorf("list: %d %s%s", code, out, bad)
 	}
-	if code, out, bad := run(t, "", "pairs", "show", "demo", "--json"); code != 0 || !json.Valid([]byte(out)) {
+	if code, out, bad := runCommand(t, "", "pairs", "show", "demo", "--json"); code != 0 || !json.Valid([]byte(out)) {
 		t.Errorf("show: %d %s%s", code, out, bad)
 	}
-	if code, _, bad := run(t, "", "pairs", "check", "demo"); code != 2 || !strings.Contains(bad, "GGUF") {
+	if code, _, bad := runCommand(t, "", "pairs", "check", "demo"); code != 2 || !strings.Contains(bad, "GGUF") {
 		t.Errorf("check of files that are not GGUF: %d %s", code, bad)
 	}
 	for _, args := range [][]string{
@@ -290,12 +290,12 @@ func TestPairs(t *testing.T) {
 		{"mine", "--reference", os.Args[0], "--aligned", "a=b,colour=red"},
 		{"../mine", "--reference", os.Args[0], "--aligned", "a=b"},
 	} {
-		code, _, bad := run(t, "", append([]string{"pairs", "add"}, args...)...)
+		code, _, bad := runCommand(t, "", append([]string{"pairs", "add"}, args...)...)
 		if code == 0 || code == 1 || strings.Count(bad, "\n") != 1 {
 			t.Errorf("add %v: %d %s", args, code, bad)
 		}
 	}
-	if code, _, _ := run(t, "", "pairs", "show", "mine"); code != 2 {
+	if code, _, _ := runCommand(t, "", "pairs", "show", "mine"); code != 2 {
 		t.Error("a pair that was refused is there")
 	}
 }
@@ -314,7 +314,7 @@ func TestPairThatIsNotInstalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, what := range []string{"list", "show demo"} {
-		code, out, bad := run(t, "", append([]string{"pairs"}, strings.Fields(what)...)...)
+		code, out, bad := runCommand(t, "", append([]string{"pairs"}, strings.Fields(what)...)...)
 		if code != 0 || !strings.Contains(strings.ToLower(out), "not installed: make demo") {
 			t.Errorf("%s: %d %s%s", what, code, out, bad)
 		}
@@ -323,7 +323,7 @@ func TestPairThatIsNotInstalled(t *testing.T) {
 		{"pairs", "check", "demo"}, {"decode", "--prompt", "abc"}, {"logits", "--tokens-file", path, "--out", path}, {"bench"},
 		{"worker", "--pair", "demo", "--nats", "nats://127.0.0.1:1"},
 	} {
-		code, _, bad := run(t, "", args...)
+		code, _, bad := runCommand(t, "", args...)
 		if code != 7 || !strings.Contains(bad, "r.gguf") || !strings.Contains(bad, "make demo") || strings.Count(bad, "\n") != 1 {
 			t.Errorf("%v: code %d, %s", args, code, bad)
 		}
@@ -336,7 +336,7 @@ func TestLogits(t *testing.T) {
 	if err := os.WriteFile(in, []byte("[5,6,7]\n{\"tokens\":[5]}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, bad := run(t, "", "logits", "--models", models(t), "--model", "warm", "--tokens-file", in, "--out", out); code != 0 {
+	if code, _, bad := runCommand(t, "", "logits", "--models", models(t), "--model", "warm", "--tokens-file", in, "--out", out); code != 0 {
 		t.Fatal(bad)
 	}
 	data, _ := os.ReadFile(out)
@@ -349,13 +349,13 @@ func TestLogits(t *testing.T) {
 		t.Errorf("%s", data)
 	}
 	os.WriteFile(in, []byte("[99]"), 0o644)
-	if code, _, bad := run(t, "", "logits", "--models", models(t), "--tokens-file", in, "--out", out); code != 2 {
+	if code, _, bad := runCommand(t, "", "logits", "--models", models(t), "--tokens-file", in, "--out", out); code != 2 {
 		t.Errorf("code %d: %s", code, bad)
 	}
 }
 
 func TestVersion(t *testing.T) {
-	if code, out, _ := run(t, "", "version"); code != 0 || !strings.Contains(out, "realign ") || !strings.Contains(out, "table") {
+	if code, out, _ := runCommand(t, "", "version"); code != 0 || !strings.Contains(out, "realign ") || !strings.Contains(out, "table") {
 		t.Errorf("%d %s", code, out)
 	}
 }
@@ -387,7 +387,7 @@ func TestServeRefuses(t *testing.T) {
 		{[]string{"--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--nats-token-file", file}, 2, "--nats-token-file: the first line"},
 		{[]string{"--addr", "127.0.0.1:0", "--nats-listen", taken.Addr().String(), "--nats-token", "0123456789abcdef"}, 7, "--nats-listen"},
 	} {
-		code, _, bad := run(t, "", append([]string{"serve", "--models", dir, "--data", t.TempDir(), "--log-level", "error"}, test.args...)...)
+		code, _, bad := runCommand(t, "", append([]string{"serve", "--models", dir, "--data", t.TempDir(), "--log-level", "error"}, test.args...)...)
 		if code != test.code || !strings.Contains(bad, test.say) || strings.Count(bad, "\n") != 1 {
 			t.Errorf("%v: code %d, want %d: %q, want %q", test.args, code, test.code, bad, test.say)
 		}

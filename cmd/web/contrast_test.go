@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"realign/internal/decode/gguf/gguftest"
+	"realign/internal/gguf/gguftest"
 	"realign/internal/pair"
 )
 

@@ -15,8 +15,8 @@ import (
 	"sync"
 	"time"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 	"realign/internal/pair/convert"
 	"realign/internal/pair/modelstore"
 )

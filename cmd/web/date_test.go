@@ -11,16 +11,17 @@ import (
 	"time"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf/gguftest"
+	"realign/internal/gguf/gguftest"
 	"realign/internal/pair"
-	"realign/internal/session"
+	"realign/internal/run"
+	"realign/internal/share"
 	"realign/internal/store"
 )
 
 // engineDecoder has one engine decode whatever it is asked.
 type engineDecoder struct{ engine *decode.Engine }
 
-func (d engineDecoder) Decode(_ context.Context, _ string, r decode.Request, sink func(decode.Event)) (session.Job, error) {
+func (d engineDecoder) Decode(_ context.Context, _ string, r decode.Request, sink func(decode.Event)) (run.Job, error) {
 	return d.engine.Start(r, sink)
 }
 
@@ -64,44 +65,44 @@ func TestDatedTemplateReplays(t *testing.T) {
 	defer db.Close()
 	made := time.Date(2024, 7, 6, 23, 30, 0, 0, time.FixedZone("", -7*3600))
 	pairs := catalogue{library, pair.OpenSums("")}
-	hub, err := session.New(t.Context(), session.Config{Store: db, Decoder: then, Pairs: pairs, Now: func() time.Time { return made }})
+	hub, err := run.NewHub(t.Context(), run.Config{Store: db, Decoder: then, Pairs: pairs, Now: func() time.Time { return made }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer hub.Close()
-	decoded := func(spec session.Spec, sessionID string) (session.Run, *session.Snapshot) {
+	decoded := func(spec run.Spec, sessionID string) (run.Run, *share.Snapshot) {
 		t.Helper()
-		run, err := hub.Start(t.Context(), "ann", sessionID, spec)
+		started, err := hub.Start(t.Context(), "ann", sessionID, spec)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for run.Status != session.Ended {
+		for started.Status != run.Ended {
 			time.Sleep(10 * time.Millisecond)
-			if run, err = db.Run(t.Context(), "ann", run.ID); err != nil {
+			if started, err = db.Run(t.Context(), "ann", started.ID); err != nil {
 				t.Fatal(err)
 			}
 		}
-		transcript, err := session.ReadTranscript(t.Context(), db, run)
+		transcript, err := run.ReadTranscript(t.Context(), db, started)
 		if err != nil {
 			t.Fatal(err)
 		}
-		snapshot, err := session.NewSnapshot(run, transcript, nil, made)
+		snapshot, err := share.NewSnapshot(started, transcript, nil, made)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return run, snapshot
+		return started, snapshot
 	}
 	sampling := decode.DefaultSampling()
 	sampling.MaxTokens = 6
-	spec := session.Spec{Pair: "dated", Prompt: "the hen", Mode: session.Chat, Sampling: sampling, Lanes: []decode.Lane{{Lambda: decode.Vector{0.5}}}}
-	run, snapshot := decoded(spec, "")
-	spec.Parent = &session.Parent{Run: run.ID}
+	spec := run.Spec{Pair: "dated", Prompt: "the hen", Mode: run.Chat, Sampling: sampling, Lanes: []decode.Lane{{Lambda: decode.Vector{0.5}}}}
+	started, snapshot := decoded(spec, "")
+	spec.Parent = &run.Parent{Run: started.ID}
 	spec.Rendering.Variables = map[string]any{"enable_thinking": false}
 	made = made.Add(48 * time.Hour)
-	_, next := decoded(spec, run.Session)
+	_, next := decoded(spec, started.Session)
 
 	now, _ := worker("Asia/Tokyo")
-	for _, s := range []*session.Snapshot{snapshot, next} {
+	for _, s := range []*share.Snapshot{snapshot, next} {
 		var prompt strings.Builder
 		for _, token := range s.PromptTokens {
 			prompt.Write(vocabulary.Piece(token))
@@ -109,13 +110,13 @@ func TestDatedTemplateReplays(t *testing.T) {
 		if !strings.HasPrefix(prompt.String(), "Today is 06 Jul 2024 23:30 -0700.") || strings.Contains(prompt.String(), "Do not think.") != (s == next) {
 			t.Fatalf("the prompt is %q", prompt.String())
 		}
-		v, err := session.Verify(t.Context(), now, pairs, s)
+		v, err := share.Verify(t.Context(), now, pairs, s)
 		if err != nil || !v.Identical || v.Tokens == 0 {
 			t.Errorf("%+v, %v", v, err)
 		}
 		undated := *s
 		undated.Rendering.Date = time.Time{}
-		if v, err := session.Verify(t.Context(), now, pairs, &undated); err != nil || v.What != session.DiffPrompt {
+		if v, err := share.Verify(t.Context(), now, pairs, &undated); err != nil || v.What != share.DiffPrompt {
 			t.Errorf("without its date: %+v, %v", v, err)
 		}
 	}

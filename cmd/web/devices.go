@@ -14,17 +14,16 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"realign/internal/backend"
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
-// gpu is what the program can learn of GPUs; a build without models has none of it.
-type gpu struct {
-	here func() ([]offload.Device, error) // those that backends in this process find: it may end the process
-	plan func(p *pair.Pair, o modelFlags, devices []offload.Device) (offload.Plan, error)
+// gpuAccess is what the program can learn of GPUs; a build without models has none of it.
+type gpuAccess struct {
+	here func() ([]gpu.Device, error) // those that backends in this process find: it may end the process
+	plan func(p *pair.Pair, o modelFlags, devices []gpu.Device) (gpu.Plan, error)
 }
 
 type devicesCommand struct {
@@ -33,7 +32,7 @@ type devicesCommand struct {
 }
 
 func (c *devicesCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
-	var devices []offload.Device
+	var devices []gpu.Device
 	switch {
 	case h.gpu.here == nil:
 		return fault.New(fault.Unavailable, "this build of realign cannot load models: it was compiled without llama.cpp")
@@ -46,12 +45,12 @@ func (c *devicesCommand) Run(ctx context.Context, h host, log *slog.Logger) erro
 		_, devices = backends(ctx, log)
 	}
 	if c.JSON {
-		return printJSON(h, append([]offload.Device{}, devices...))
+		return printJSON(h, append([]gpu.Device{}, devices...))
 	}
 	return printDevices(h, devices)
 }
 
-func printDevices(h host, devices []offload.Device) error {
+func printDevices(h host, devices []gpu.Device) error {
 	if len(devices) == 0 {
 		_, err := fmt.Fprintln(h.stdout, "No GPU was found: models are decoded on the CPU. docs/gpu.md tells what is needed for one.")
 		return err
@@ -66,7 +65,7 @@ func printDevices(h host, devices []offload.Device) error {
 
 // printPlacements says where models that were loaded are, if they tell.
 func printPlacements(h host, models decode.Pair) {
-	if placed, ok := models.(interface{ Placements() []offload.Placement }); ok {
+	if placed, ok := models.(interface{ Placements() []gpu.Placement }); ok {
 		fmt.Fprintln(h.stdout)
 		for _, at := range placed.Placements() {
 			fmt.Fprintf(h.stdout, "%s: %s.\n", at.Model, at.Where())
@@ -75,7 +74,7 @@ func printPlacements(h host, models decode.Pair) {
 }
 
 // backends finds GPU backends that work, and their devices, without loading any here.
-func backends(ctx context.Context, log *slog.Logger) (folders []string, devices []offload.Device) {
+func backends(ctx context.Context, log *slog.Logger) (folders []string, devices []gpu.Device) {
 	program, err := os.Executable()
 	if err != nil {
 		log.Warn("GPUs are not looked for: this program is not found", "error", err)
@@ -84,10 +83,10 @@ func backends(ctx context.Context, log *slog.Logger) (folders []string, devices 
 	if path, err := filepath.EvalSymlinks(program); err == nil {
 		program = path
 	}
-	probe := func(ctx context.Context, folder string) ([]offload.Device, error) {
+	probe := func(ctx context.Context, folder string) ([]gpu.Device, error) {
 		return probeBackend(ctx, program, folder)
 	}
-	folders, devices = backend.Choose(ctx, backend.Folders(program), log, probe)
+	folders, devices = gpu.ChooseBackend(ctx, gpu.BackendFolders(program), log, probe)
 	if len(devices) == 0 && runtime.GOOS == "darwin" { // Metal is part of the program
 		if devices, err = probe(ctx, ""); err != nil {
 			log.Warn("Metal does not work: decoding is on the CPU", "error", err)
@@ -97,20 +96,20 @@ func backends(ctx context.Context, log *slog.Logger) (folders []string, devices 
 }
 
 // probeBackend lists the devices of a folder's backend from a process of its own.
-func probeBackend(ctx context.Context, program, folder string) ([]offload.Device, error) {
+func probeBackend(ctx context.Context, program, folder string) ([]gpu.Device, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute) // drivers compile their kernels the first time
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "devices", "--here", "--json", "--log-level=warn")
-	cmd.Env = append(os.Environ(), backend.Variable+"="+folder)
+	cmd.Env = append(os.Environ(), gpu.BackendVariable+"="+folder)
 	cmd.WaitDelay = time.Second
-	var devices []offload.Device
+	var devices []gpu.Device
 	out, err := cmd.Output()
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
 			line, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
 			if exit.ExitCode() == exitCodes[fault.Unavailable] {
-				return nil, backend.Unusable(line)
+				return nil, gpu.UnusableBackend(line)
 			}
 			err = fmt.Errorf("%w: %.300s", err, line)
 		}

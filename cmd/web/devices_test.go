@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"realign/internal/backend"
+	"realign/internal/gpu"
 )
 
 // A backend that ends the process which loads it, and one that is no library, are told of and left out: what is decoded
@@ -24,7 +24,7 @@ func TestBrokenBackend(t *testing.T) {
 		var out, bad strings.Builder
 		cmd := exec.Command(program, args...)
 		cmd.Dir = filepath.Join("..", "..")
-		cmd.Env = append(os.Environ(), backend.Variable+"="+folders)
+		cmd.Env = append(os.Environ(), gpu.BackendVariable+"="+folders)
 		cmd.Stdout, cmd.Stderr = &out, &bad
 		if err := cmd.Run(); err != nil {
 			t.Fatalf("%v: %v: %s", args, err, bad.String())
@@ -122,9 +122,9 @@ func TestGPUProgram(t *testing.T) {
 // An installed Ollama has the library that all backends need a folder above them, where only its own starting script
 // makes the system look. It is found there all the same.
 func TestGPUFromOllamasFolders(t *testing.T) {
-	name, program, built := os.Getenv("REALIGN_GPU_TEST"), os.Getenv("REALIGN_BIN"), os.Getenv(backend.Variable)
+	name, program, built := os.Getenv("REALIGN_GPU_TEST"), os.Getenv("REALIGN_BIN"), os.Getenv(gpu.BackendVariable)
 	if name == "" || program == "" || built == "" {
-		t.Skip("REALIGN_GPU_TEST, REALIGN_BIN and " + backend.Variable + " are not set: see make gpu-test")
+		t.Skip("REALIGN_GPU_TEST, REALIGN_BIN and " + gpu.BackendVariable + " are not set: see make gpu-test")
 	}
 	root := filepath.Join(t.TempDir(), "lib", "ollama")
 	folder := filepath.Join(root, filepath.Base(built))
@@ -150,7 +150,7 @@ func TestGPUFromOllamasFolders(t *testing.T) {
 		}
 	}
 	cmd := exec.Command(program, "devices")
-	cmd.Env = append(os.Environ(), backend.Variable+"="+folder)
+	cmd.Env = append(os.Environ(), gpu.BackendVariable+"="+folder)
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), name+"0 ") {
 		t.Errorf("%v: %s", err, out)
 	}

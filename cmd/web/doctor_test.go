@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"realign/internal/decode/gguf/gguftest"
+	"realign/internal/gguf/gguftest"
 	"realign/internal/store"
 )
 
@@ -24,7 +24,7 @@ func TestDoctor(t *testing.T) {
 	}
 	doctor := func(code int, want ...string) {
 		t.Helper()
-		got, out, bad := run(t, "", "doctor", "--models", folder, "--data", data)
+		got, out, bad := runCommand(t, "", "doctor", "--models", folder, "--data", data)
 		if got != code || (bad == "") != (code == 0) {
 			t.Errorf("code %d, want %d: %q\n%s", got, code, bad, out)
 		}
@@ -74,7 +74,7 @@ func TestWithoutHome(t *testing.T) {
 	}
 	t.Chdir(t.TempDir())
 	for _, args := range [][]string{{"serve"}, {"doctor"}, {"pairs", "list"}} {
-		code, _, bad := run(t, "", args...)
+		code, _, bad := runCommand(t, "", args...)
 		if code != 2 || !strings.HasPrefix(bad, "realign: --data: ") || strings.Count(bad, "\n") != 1 {
 			t.Errorf("%v: %d %q", args, code, bad)
 		}
@@ -82,7 +82,7 @@ func TestWithoutHome(t *testing.T) {
 	if left, _ := os.ReadDir("."); len(left) > 0 {
 		t.Errorf("%v is made", left)
 	}
-	if code, out, bad := run(t, "", "serve", "--help"); code != 0 || out == "" {
+	if code, out, bad := runCommand(t, "", "serve", "--help"); code != 0 || out == "" {
 		t.Errorf("help: %d %q", code, bad)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"realign/internal/decode/gguf/gguftest"
+	"realign/internal/gguf/gguftest"
 	"realign/internal/pair/fetch/fetchtest"
 )
 
@@ -37,7 +37,7 @@ func TestModelsOfStores(t *testing.T) {
 	hub(t, "org/Folder", "config.json", []byte(`{}`))
 	hub(t, "org/Folder", "model.safetensors", nil)
 
-	code, out, bad := run(t, "", "pairs", "find", "--json")
+	code, out, bad := runCommand(t, "", "pairs", "find", "--json")
 	var found struct {
 		Models []struct{ Name string }
 		Pairs  []struct{ Name, Command string }
@@ -45,17 +45,17 @@ func TestModelsOfStores(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &found); code != 0 || err != nil || len(found.Models) != 3 || len(found.Pairs) != 1 {
 		t.Fatalf("code %d, %q, %v: %s", code, bad, err, out)
 	}
-	if code, out, _ := run(t, "", "pairs", "find"); code != 0 || !strings.Contains(out, found.Pairs[0].Command) {
+	if code, out, _ := runCommand(t, "", "pairs", "find"); code != 0 || !strings.Contains(out, found.Pairs[0].Command) {
 		t.Errorf("code %d:\n%s", code, out)
 	}
-	if code, _, bad := run(t, "", strings.Fields(found.Pairs[0].Command)[1:]...); code != 0 {
+	if code, _, bad := runCommand(t, "", strings.Fields(found.Pairs[0].Command)[1:]...); code != 0 {
 		t.Errorf("%s: code %d, %q", found.Pairs[0].Command, code, bad)
 	}
-	if code, out, _ := run(t, "", "pairs", "show", found.Pairs[0].Name); code != 0 || !strings.Contains(out, "tiny-dpo.gguf") {
+	if code, out, _ := runCommand(t, "", "pairs", "show", found.Pairs[0].Name); code != 0 || !strings.Contains(out, "tiny-dpo.gguf") {
 		t.Errorf("code %d:\n%s", code, out)
 	}
 	decode := func(args ...string) (int, string, string) {
-		return run(t, "", append([]string{"decode", "--prompt", "abc", "--max-tokens", "3"}, args...)...)
+		return runCommand(t, "", append([]string{"decode", "--prompt", "abc", "--max-tokens", "3"}, args...)...)
 	}
 	if code, out, bad := decode("--reference", "hf:org/tiny-sft-gguf", "--aligned", "warm=hf:org/Tiny-DPO-GGUF"); code != 0 || out == "" {
 		t.Errorf("code %d, %q", code, bad)
@@ -76,11 +76,11 @@ func TestModelsOfStores(t *testing.T) {
 			t.Errorf("%v: code %d, %q, want %q", test.args, code, bad, test.say)
 		}
 	}
-	if code, _, bad := run(t, "", "pairs", "find", "/no/such/folder"); code != 2 || !strings.Contains(bad, "DIR") {
+	if code, _, bad := runCommand(t, "", "pairs", "find", "/no/such/folder"); code != 2 || !strings.Contains(bad, "DIR") {
 		t.Errorf("code %d, %q", code, bad)
 	}
 	t.Setenv("HF_HUB_CACHE", "/nowhere")
-	if code, out, _ := run(t, "", "pairs", "find"); code != 0 || !strings.Contains(out, "Name a folder") {
+	if code, out, _ := runCommand(t, "", "pairs", "find"); code != 0 || !strings.Contains(out, "Name a folder") {
 		t.Errorf("code %d: %s", code, out)
 	}
 }
@@ -97,37 +97,37 @@ func TestPull(t *testing.T) {
 	s.Models["library/tuned:latest"] = []fetchtest.Layer{{MediaType: "application/vnd.ollama.image.model", Content: gguftest.Model(2).Bytes()}}
 	t.Setenv("HF_ENDPOINT", s.URL)
 	t.Setenv("REALIGN_OLLAMA_REGISTRY", s.URL)
-	code, out, bad := run(t, "", "pairs", "pull", "hf:org/sft:q8_0", "ollama:tuned")
+	code, out, bad := runCommand(t, "", "pairs", "pull", "hf:org/sft:q8_0", "ollama:tuned")
 	if code != 0 || out != "hf:org/sft:sft-Q8_0.gguf\nollama:tuned:latest\n" {
 		t.Fatalf("code %d, %q, %q", code, out, bad)
 	}
 	names := strings.Fields(out)
-	if code, _, bad := run(t, "", "pairs", "add", "mine", "--reference", names[0], "--aligned", "tuned="+names[1]); code != 0 {
+	if code, _, bad := runCommand(t, "", "pairs", "add", "mine", "--reference", names[0], "--aligned", "tuned="+names[1]); code != 0 {
 		t.Errorf("code %d, %q", code, bad)
 	}
 	for name, want := range map[string]int{"hf:org/none": 3, "hf:org/sft:Q2_K": 3, "zephyr": 2, "x": 2, "ollama:none": 3} {
-		if code, _, bad := run(t, "", "pairs", "pull", name); code != want || strings.Count(bad, "\n") != 1 {
+		if code, _, bad := runCommand(t, "", "pairs", "pull", name); code != want || strings.Count(bad, "\n") != 1 {
 			t.Errorf("%s: code %d, %q", name, code, bad)
 		}
 	}
 	s.Gated = true
 	s.Repositories["org/gated"] = map[string][]byte{"x.gguf": gguftest.Model(3).Bytes()}
-	if code, _, bad := run(t, "", "pairs", "pull", "hf:org/gated"); code != 6 || !strings.Contains(bad, "HF_TOKEN") {
+	if code, _, bad := runCommand(t, "", "pairs", "pull", "hf:org/gated"); code != 6 || !strings.Contains(bad, "HF_TOKEN") {
 		t.Errorf("code %d, %q", code, bad)
 	}
 }
 
 func TestCatalogue(t *testing.T) {
-	if code, out, _ := run(t, "", "pairs", "catalogue"); code != 0 || !strings.Contains(out, "zephyr") {
+	if code, out, _ := runCommand(t, "", "pairs", "catalogue"); code != 0 || !strings.Contains(out, "zephyr") {
 		t.Errorf("code %d: %s", code, out)
 	}
-	if code, out, _ := run(t, "", "pairs", "catalogue", "zephyr"); code != 0 || !strings.Contains(out, "realign pairs pull hf:") || !strings.Contains(out, "0.1/λ") {
+	if code, out, _ := runCommand(t, "", "pairs", "catalogue", "zephyr"); code != 0 || !strings.Contains(out, "realign pairs pull hf:") || !strings.Contains(out, "0.1/λ") {
 		t.Errorf("code %d: %s", code, out)
 	}
-	if code, out, _ := run(t, "", "pairs", "catalogue", "--json"); code != 0 || !json.Valid([]byte(out)) {
+	if code, out, _ := runCommand(t, "", "pairs", "catalogue", "--json"); code != 0 || !json.Valid([]byte(out)) {
 		t.Errorf("code %d: %s", code, out)
 	}
-	if code, _, _ := run(t, "", "pairs", "catalogue", "nobody"); code != 3 {
+	if code, _, _ := runCommand(t, "", "pairs", "catalogue", "nobody"); code != 3 {
 		t.Errorf("code %d", code)
 	}
 }

@@ -13,10 +13,9 @@ import (
 	"strings"
 	"sync"
 
-	"realign/internal/backend"
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
@@ -26,7 +25,7 @@ func kernel() decode.Kernel { return llamacpp.Kernel{} }
 // quantize makes a model's weights smaller.
 func quantize() func(in, out, to string, progress func(done, total int)) error {
 	return func(in, out, to string, progress func(done, total int)) error {
-		loadBackends(context.Background(), offload.Choice{None: true})
+		loadBackends(context.Background(), gpu.Choice{None: true})
 		return llamacpp.Quantize(in, out, to, runtime.NumCPU(), progress)
 	}
 }
@@ -82,13 +81,13 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 }
 
 // gpus is what llama.cpp knows of GPUs.
-func gpus() gpu {
-	return gpu{
+func gpus() gpuAccess {
+	return gpuAccess{
 		here: llamacpp.Devices,
-		plan: func(p *pair.Pair, o modelFlags, devices []offload.Device) (offload.Plan, error) {
+		plan: func(p *pair.Pair, o modelFlags, devices []gpu.Device) (gpu.Plan, error) {
 			spec, err := specOf(p, o)
 			if err != nil {
-				return offload.Plan{}, err
+				return gpu.Plan{}, err
 			}
 			plan, err := llamacpp.Plan(spec, devices)
 			return plan, flagged(err)
@@ -100,14 +99,14 @@ func gpus() gpu {
 var backendsOnce sync.Once
 
 // loadBackends makes llama.cpp find the backends that work, before it is first used in this process.
-func loadBackends(ctx context.Context, choice offload.Choice) {
+func loadBackends(ctx context.Context, choice gpu.Choice) {
 	backendsOnce.Do(func() {
 		var folders []string
 		if !choice.None && choice.Layers != 0 {
 			folders, _ = backends(ctx, slog.Default())
 		}
 		// Set in any case: by itself llama.cpp would look beside the program.
-		_ = os.Setenv(backend.Variable, strings.Join(folders, string(filepath.ListSeparator)))
+		_ = os.Setenv(gpu.BackendVariable, strings.Join(folders, string(filepath.ListSeparator)))
 	})
 }
 

@@ -14,7 +14,7 @@ func TestMap(t *testing.T) {
 	t.Setenv("REALIGN_MODELS", models(t))
 	t.Setenv("REALIGN_DATA", t.TempDir())
 	same := []string{"--prompt", "abcabd", "--seed", "7", "--max-tokens", "12", "--temperature", "0.9"}
-	code, out, bad := run(t, "", append([]string{"map", "--from", "-1/2", "--to", "2", "--json"}, same...)...)
+	code, out, bad := runCommand(t, "", append([]string{"map", "--from", "-1/2", "--to", "2", "--json"}, same...)...)
 	if code != 0 {
 		t.Fatalf("code %d, %s", code, bad)
 	}
@@ -37,13 +37,13 @@ func TestMap(t *testing.T) {
 	}
 	for _, b := range m.Branches {
 		lambda := fmt.Sprint((b.From + b.To) / 2)
-		code, text, bad := run(t, "", append([]string{"decode", "--lambda", lambda}, same...)...)
+		code, text, bad := runCommand(t, "", append([]string{"decode", "--lambda", lambda}, same...)...)
 		want := strings.Join(b.Pieces, "")
 		if text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), " […length]"); code != 0 || text != want {
 			t.Errorf("λ = %s: code %d %s, decode says %q, the map %q", lambda, code, bad, text, want)
 		}
 	}
-	code, text, bad := run(t, "", append([]string{"map"}, same...)...)
+	code, text, bad := runCommand(t, "", append([]string{"map"}, same...)...)
 	if code != 0 || !strings.Contains(text, "── λ from 0 to ") || !strings.Contains(text, "below, ") || !strings.Contains(text, "100% of the interval") {
 		t.Errorf("code %d, %q, %q", code, text, bad)
 	}
@@ -70,7 +70,7 @@ func TestBadMaps(t *testing.T) {
 		{[]string{"--branches", "60", "--max-tokens", "400"}, "--max-tokens: 60 branches of 400 tokens need"},
 		{[]string{"--branches", "200"}, "--branches: 200, at most 64"},
 	} {
-		code, out, bad := run(t, "", append([]string{"map", "--prompt", "abc"}, test.args...)...)
+		code, out, bad := runCommand(t, "", append([]string{"map", "--prompt", "abc"}, test.args...)...)
 		if code != 2 || !strings.Contains(bad, test.say) || strings.Count(bad, "\n") != 1 || out != "" {
 			t.Errorf("%v: code %d, output %q, error %q, want %q", test.args, code, out, bad, test.say)
 		}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"realign/internal/decode/gguf/gguftest"
+	"realign/internal/gguf/gguftest"
 )
 
 // check runs `pairs check` with llama.cpp on a pair of files, and returns what it printed.

@@ -31,7 +31,7 @@ func TestWorkerRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown := func(args ...string) string {
-		code, out, bad := run(t, "", append([]string{"token", "--data", data}, args...)...)
+		code, out, bad := runCommand(t, "", append([]string{"token", "--data", data}, args...)...)
 		if code != 0 || bad != "" || strings.Contains(out, right) != (len(args) == 0) {
 			t.Fatalf("token %v: %d %q %q", args, code, out, bad)
 		}
@@ -61,7 +61,7 @@ func TestWorkerRefused(t *testing.T) {
 		if name != "no such pair" {
 			args = append(args, "--pair", "demo")
 		}
-		code, out, bad := run(t, "", args...)
+		code, out, bad := runCommand(t, "", args...)
 		if code != test.code || !strings.Contains(bad, test.say) || strings.Count(bad, "\n") != 1 || out != "" {
 			t.Errorf("%s: code %d, want %d: %q, want %q", name, code, test.code, bad, test.say)
 		}

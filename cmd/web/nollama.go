@@ -19,7 +19,7 @@ func openModels(context.Context, *pair.Pair, modelFlags, func(float64)) (decode.
 func tryApart() func(*pair.Pair, modelFlags) trial { return nil }
 
 // gpus is nothing: there are no models to put on one.
-func gpus() gpu { return gpu{} }
+func gpus() gpuAccess { return gpuAccess{} }
 
 // quantize is nothing, as this build has no llama.cpp.
 func quantize() func(in, out, to string, progress func(done, total int)) error { return nil }

@@ -11,9 +11,9 @@ import (
 	"text/tabwriter"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gguf"
+	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
@@ -64,8 +64,8 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	var devices []offload.Device
-	var plan offload.Plan
+	var devices []gpu.Device
+	var plan gpu.Plan
 	if h.gpu.plan != nil && p.Installed() == nil {
 		if choice, _ := c.offload(); !choice.None { // Validate has seen it
 			_, devices = backends(ctx, log)
@@ -77,7 +77,7 @@ func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
 	if c.JSON {
 		shown := struct {
 			*pair.Pair
-			Placement []offload.Placement       `json:"placement,omitempty"`
+			Placement []gpu.Placement           `json:"placement,omitempty"`
 			Findings  map[string][]gguf.Finding `json:"findings,omitempty"` // by role
 		}{Pair: p, Findings: map[string][]gguf.Finding{}}
 		for _, f := range p.Files() {

@@ -17,8 +17,10 @@ import (
 	"realign/internal/cluster"
 	"realign/internal/experiment"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
+	"realign/internal/run"
 	"realign/internal/session"
+	"realign/internal/share"
 	"realign/internal/store"
 	"realign/internal/study"
 	"realign/internal/sweep/reward"
@@ -118,7 +120,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, member.Close()) }()
-	hubConfig := session.Config{Store: db, Decoder: pool, Pairs: models, Logger: log, Member: member, Build: build()}
+	hubConfig := run.Config{Store: db, Decoder: pool, Pairs: models, Logger: log, Member: member, Build: build()}
 	generators := experiment.Config{Store: db, Log: log}
 	if pool.External() {
 		peers := cluster.NewPeers(pool.Conn(), log)
@@ -126,7 +128,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	}
 	purger := session.NewPurger(session.PurgeConfig{Store: db, Now: time.Now, Logger: log})
 	defer func() { err = errors.Join(err, purger.Close()) }()
-	hub, err := session.New(ctx, hubConfig)
+	hub, err := run.NewHub(ctx, hubConfig)
 	if err != nil {
 		return err
 	}
@@ -155,7 +157,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	}
 	defer member.Rest() // before what it looks after is closed
 	pages, err := web.New(web.Config{
-		Hub: hub, Sessions: db, Shelf: &session.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Experiments: db, Decoder: pool, Models: models,
+		Hub: hub, Sessions: db, Shelf: &share.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Experiments: db, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
 		Secret: secret, PublicURL: c.PublicURL, Proxies: trusted, Logins: db, Database: db, Messages: pool, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db, Keys: db,
@@ -218,7 +220,7 @@ func (c *serveCommand) mayAsk(address string) error {
 // none, for a pair whose worker dies while it loads.
 func children(pairs pairFlags, models modelFlags, queue int, log *slog.Logger) (child, cautious func(name, natsURL, id string) *exec.Cmd) {
 	child = childOf(pairs, models, queue, log)
-	if choice, _ := models.offload(); choice.Layers == offload.Auto { // Validate has seen it
+	if choice, _ := models.offload(); choice.Layers == gpu.Auto { // Validate has seen it
 		models.GPULayers, models.Devices = "auto", "none"
 		without := childOf(pairs, models, queue, log)
 		cautious = func(name, natsURL, id string) *exec.Cmd {
@@ -295,8 +297,8 @@ func loginSecret(ctx context.Context, db *store.Store) ([]byte, error) {
 }
 
 // signingKey signs what this server decodes; it is made at the first start and kept in the database.
-func signingKey(ctx context.Context, db *store.Store) (*session.Signer, error) {
-	seed := make([]byte, session.SignerSeed)
+func signingKey(ctx context.Context, db *store.Store) (*run.Signer, error) {
+	seed := make([]byte, run.SignerSeed)
 	rand.Read(seed)
 	text, err := db.MetaOnce(ctx, "signing_key", base64.StdEncoding.EncodeToString(seed))
 	if err != nil {
@@ -305,5 +307,5 @@ func signingKey(ctx context.Context, db *store.Store) (*session.Signer, error) {
 	if seed, err = base64.StdEncoding.DecodeString(text); err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the signing key cannot be read")
 	}
-	return session.NewSigner(seed)
+	return run.NewSigner(seed)
 }

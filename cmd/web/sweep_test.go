@@ -54,7 +54,7 @@ func TestSweepCommand(t *testing.T) {
 	t.Setenv("REALIGN_MODELS", models(t))
 	t.Setenv("REALIGN_DATA", t.TempDir())
 	file, out := sweepFile(t, smallSweep), filepath.Join(t.TempDir(), "results")
-	code, said, bad := run(t, "", "sweep", "--config", file, "--out", out)
+	code, said, bad := runCommand(t, "", "sweep", "--config", file, "--out", out)
 	if code != 0 || !strings.HasPrefix(said, "# β ticket") {
 		t.Fatalf("code %d, %q, %q", code, said, bad)
 	}
@@ -63,11 +63,11 @@ func TestSweepCommand(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	code, again, _ := run(t, "", "sweep", "--config", file, "--out", out)
+	code, again, _ := runCommand(t, "", "sweep", "--config", file, "--out", out)
 	if code != 0 || again != said {
 		t.Errorf("the second time: code %d, %q", code, again)
 	}
-	code, text, _ := run(t, "", "sweep", "--config", file, "--out", out, "--json")
+	code, text, _ := runCommand(t, "", "sweep", "--config", file, "--out", out, "--json")
 	var ticket sweep.Ticket
 	if err := json.Unmarshal([]byte(text), &ticket); code != 0 || err != nil || ticket.Pair != "demo" {
 		t.Errorf("code %d, %v, %+v", code, err, ticket)
@@ -75,7 +75,7 @@ func TestSweepCommand(t *testing.T) {
 	// A reward more judges what is there: the other numbers stay, to the last digit.
 	more := sweepFile(t, strings.Replace(smallSweep, ", distinct]", ", distinct, readability]", 1))
 	before := outputs(t, out)
-	code, _, bad = run(t, "", "sweep", "--config", more, "--out", out)
+	code, _, bad = runCommand(t, "", "sweep", "--config", more, "--out", out)
 	after := outputs(t, out)
 	if code != 0 || len(after) != len(before) {
 		t.Fatalf("a reward more: code %d, %q, %d outputs after %d", code, bad, len(after), len(before))
@@ -88,11 +88,11 @@ func TestSweepCommand(t *testing.T) {
 	if !reflect.DeepEqual(without(after, "readability"), before) {
 		t.Error("a reward more changes outputs, or what others said of them")
 	}
-	if code, _, bad := run(t, "", "sweep", "--config", more, "--out", out, "--judge-again"); code != 0 || !reflect.DeepEqual(before, without(outputs(t, out), "readability")) {
+	if code, _, bad := runCommand(t, "", "sweep", "--config", more, "--out", out, "--judge-again"); code != 0 || !reflect.DeepEqual(before, without(outputs(t, out), "readability")) {
 		t.Errorf("judged again: code %d, %q", code, bad)
 	}
 	other := sweepFile(t, strings.Replace(smallSweep, "samples: 2", "samples: 3", 1))
-	if code, _, bad := run(t, "", "sweep", "--config", other, "--out", out); code != 4 || !strings.Contains(bad, "another configuration") {
+	if code, _, bad := runCommand(t, "", "sweep", "--config", other, "--out", out); code != 4 || !strings.Contains(bad, "another configuration") {
 		t.Errorf("another configuration: code %d, %q", code, bad)
 	}
 }
@@ -105,7 +105,7 @@ func TestSweepWithoutBest(t *testing.T) {
 		"one prompt":   {strings.Replace(smallSweep, "abc, bcd, cde, {prompt: dea, category: x}", "abc", 1), "one prompt says nothing about others"},
 		"equal values": {strings.Replace(smallSweep, "{reward: length, parameters: {low: 4, high: 6}}", "{reward: pattern, parameters: {pattern: never said}}", 1), "the reward does not differ"},
 	} {
-		code, said, bad := run(t, "", "sweep", "--config", sweepFile(t, c.config), "--out", filepath.Join(t.TempDir(), "results"))
+		code, said, bad := runCommand(t, "", "sweep", "--config", sweepFile(t, c.config), "--out", filepath.Join(t.TempDir(), "results"))
 		if code != 0 || !strings.Contains(said, "No best λ found") || !strings.Contains(said, c.want) || strings.Contains(said, "DPOConfig") || strings.Contains(said, "effective β") {
 			t.Errorf("%s: code %d, %q, %s", name, code, bad, said)
 		}
@@ -143,7 +143,7 @@ func TestSweepInterrupted(t *testing.T) {
 	t.Setenv("REALIGN_MODELS", models(t))
 	t.Setenv("REALIGN_DATA", t.TempDir())
 	file := sweepFile(t, smallSweep)
-	_, want, _ := run(t, "", "sweep", "--config", file, "--out", t.TempDir())
+	_, want, _ := runCommand(t, "", "sweep", "--config", file, "--out", t.TempDir())
 	out := t.TempDir()
 	for i := range 3 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(150*(i+1))*time.Millisecond)
@@ -154,7 +154,7 @@ func TestSweepInterrupted(t *testing.T) {
 			t.Fatalf("code %d, %q", code, bad.String())
 		}
 	}
-	code, got, bad := run(t, "", "sweep", "--config", file, "--out", out)
+	code, got, bad := runCommand(t, "", "sweep", "--config", file, "--out", out)
 	if code != 0 || got != want {
 		t.Errorf("code %d, %q; the ticket is\n%s\nwithout interruption\n%s", code, bad, got, want)
 	}
@@ -183,7 +183,7 @@ func TestSweepBadInput(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out")
-			code, said, bad := run(t, "", "sweep", "--config", sweepFile(t, c.text), "--out", out)
+			code, said, bad := runCommand(t, "", "sweep", "--config", sweepFile(t, c.text), "--out", out)
 			if code != c.code || !strings.Contains(bad, c.say) || said != "" {
 				t.Errorf("code %d, want %d; %q, want %q in it; output %q", code, c.code, bad, c.say, said)
 			}
@@ -192,7 +192,7 @@ func TestSweepBadInput(t *testing.T) {
 			}
 		})
 	}
-	if code, _, bad := run(t, "", "sweep", "--config", "nothing.yaml"); code != 2 || !strings.Contains(bad, "--config") {
+	if code, _, bad := runCommand(t, "", "sweep", "--config", "nothing.yaml"); code != 2 || !strings.Contains(bad, "--config") {
 		t.Errorf("no file: code %d, %q", code, bad)
 	}
 }
@@ -230,7 +230,7 @@ func TestSweepOverTwoWorkers(t *testing.T) {
 	t.Setenv("REALIGN_DATA", t.TempDir())
 	text := strings.Replace(smallSweep, "prompts: [", "prompts: [aab, aac, aad, aae, bba, bbc, bbd, bbe, cca, ccb, ccd, cce, dda, ddb, ddc, dde, ", 1)
 	file := sweepFile(t, text)
-	_, want, _ := run(t, "", "sweep", "--config", file, "--out", t.TempDir())
+	_, want, _ := runCommand(t, "", "sweep", "--config", file, "--out", t.TempDir())
 
 	t.Setenv("REALIGN_NATS_TOKEN", "0123456789abcdef")
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -324,7 +324,7 @@ func TestSweepByJudge(t *testing.T) {
 		"objective: judge\nrewards: [{reward: judge, parameters: {url: '%s/v1', key: JUDGE_KEY, model: m, timeout: 1, tries: 2, at_once: 32, price_out: 1000}}, ", judge.URL), 1)
 	text = strings.NewReplacer("points: 5", "points: 3", "rounds: 1", "rounds: 0").Replace(text)
 	out := t.TempDir()
-	code, said, bad := run(t, "", "sweep", "--config", sweepFile(t, text), "--out", out)
+	code, said, bad := runCommand(t, "", "sweep", "--config", sweepFile(t, text), "--out", out)
 	if code != 0 || !strings.HasPrefix(said, "# β ticket") {
 		t.Fatalf("code %d, %q, %q", code, said, bad)
 	}

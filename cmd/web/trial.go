@@ -6,7 +6,7 @@ import (
 	"context"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf"
+	"realign/internal/gguf"
 	"realign/internal/pair"
 	"realign/internal/sandbox"
 )

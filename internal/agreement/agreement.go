@@ -7,14 +7,15 @@ import (
 	"slices"
 	"strings"
 
-	"realign/internal/study"
+	"realign/internal/preference"
+	"realign/internal/stat"
 	"realign/internal/sweep"
 )
 
 // Input is what is compared.
 type Input struct {
-	Answers study.Answers  // of the study; catch trials do not count
-	Results *study.Results // of the same answers
+	Answers preference.Answers  // of the study; catch trials do not count
+	Results *preference.Results // of the same answers
 	Rewards []Reward
 }
 
@@ -73,13 +74,13 @@ type Part struct {
 
 	// Share is of the pairs in which the output with the better reward was preferred, with its interval over prompts like
 	// these and annotators like these. Nil without pairs.
-	Share *study.Interval `json:"share,omitempty"`
+	Share *stat.Interval `json:"share,omitempty"`
 }
 
 // Point is a curve at one λ, in the unit of the curve.
 type Point struct {
-	Lambda float64        `json:"lambda"`
-	Value  sweep.Interval `json:"value"` // an end that nothing is known of is infinite
+	Lambda float64       `json:"lambda"`
+	Value  stat.Interval `json:"value"` // an end that nothing is known of is infinite
 }
 
 // judged is one answer that counts: the annotator preferred one output, and both have a reward.
@@ -117,11 +118,11 @@ func (p *Part) low() float64 {
 }
 
 // told are the answers that tell two outputs apart, in an order of their own, and how many tell none.
-func told(a *study.Answers) (pairs []study.Pairwise, ties int) {
+func told(a *preference.Answers) (pairs []preference.Pairwise, ties int) {
 	for _, p := range a.Pairwise {
 		switch {
-		case p.Catch != study.NoCatch:
-		case p.Choice == study.PreferA || p.Choice == study.PreferB:
+		case p.Catch != preference.NoCatch:
+		case p.Choice == preference.PreferA || p.Choice == preference.PreferB:
 			pairs = append(pairs, p)
 		default:
 			ties++
@@ -130,13 +131,13 @@ func told(a *study.Answers) (pairs []study.Pairwise, ties int) {
 	for _, ranking := range a.Rankings {
 		pairs = append(pairs, ranking.Pairs()...)
 	}
-	slices.SortStableFunc(pairs, func(a, b study.Pairwise) int {
+	slices.SortStableFunc(pairs, func(a, b preference.Pairwise) int {
 		return slices.Compare([]string{a.Prompt, a.Annotator, a.A.Output, a.B.Output}, []string{b.Prompt, b.Annotator, b.A.Output, b.B.Output})
 	})
 	return pairs, ties
 }
 
-func people(pairs []study.Pairwise, ties int, results *study.Results) People {
+func people(pairs []preference.Pairwise, ties int, results *preference.Results) People {
 	p := People{Pairs: len(pairs), Ties: ties}
 	prompts, annotators := map[string]bool{}, map[string]bool{}
 	for _, one := range pairs {
@@ -161,21 +162,21 @@ func people(pairs []study.Pairwise, ties int, results *study.Results) People {
 	if results != nil && results.Overall.Curve != nil {
 		c := results.Overall.Curve
 		for i, l := range c.Lambda {
-			p.Curve = append(p.Curve, Point{l, sweep.Interval{Estimate: c.Mean[i], Low: c.Low[i], High: c.High[i]}})
+			p.Curve = append(p.Curve, Point{l, stat.Interval{Estimate: c.Mean[i], Low: c.Low[i], High: c.High[i]}})
 		}
 	}
 	return p
 }
 
 // choices are which of two outputs each annotator preferred, by the two.
-func choices(pairs []study.Pairwise) map[[2]string][]string {
+func choices(pairs []preference.Pairwise) map[[2]string][]string {
 	by := map[[2]string][]string{}
 	for i := range pairs {
 		p := &pairs[i]
 		key := [2]string{p.A.Output, p.B.Output}
 		slices.Sort(key[:])
 		preferred := p.A.Output
-		if p.Choice == study.PreferB {
+		if p.Choice == preference.PreferB {
 			preferred = p.B.Output
 		}
 		by[key] = append(by[key], preferred)
@@ -184,7 +185,7 @@ func choices(pairs []study.Pairwise) map[[2]string][]string {
 }
 
 // versus is how a reward agrees with answers.
-func versus(w *Reward, pairs []study.Pairwise, people []Point) RewardAgreement {
+func versus(w *Reward, pairs []preference.Pairwise, people []Point) RewardAgreement {
 	v := RewardAgreement{
 		Sweep: w.Sweep, Name: w.Report.Name, Title: w.Report.Title, Unit: w.Report.Unit, Direction: w.Report.Direction,
 		Overall: w.part("", pairs), Curve: curve(w.Report),
@@ -192,7 +193,7 @@ func versus(w *Reward, pairs []study.Pairwise, people []Point) RewardAgreement {
 	if v.Title == "" {
 		v.Title = v.Name
 	}
-	byCategory := map[string][]study.Pairwise{}
+	byCategory := map[string][]preference.Pairwise{}
 	for _, p := range pairs {
 		if p.Category != "" {
 			byCategory[p.Category] = append(byCategory[p.Category], p)
@@ -224,7 +225,7 @@ func (w *Reward) sign() float64 {
 	return 1
 }
 
-func (w *Reward) part(category string, pairs []study.Pairwise) Part {
+func (w *Reward) part(category string, pairs []preference.Pairwise) Part {
 	part := Part{Category: category}
 	var count []judged
 	prompts, annotators := map[string]bool{}, map[string]bool{}
@@ -237,7 +238,7 @@ func (w *Reward) part(category string, pairs []study.Pairwise) Part {
 			continue
 		}
 		better := w.sign() * (a - b) // above 0 where A has the better reward
-		if p.Choice == study.PreferB {
+		if p.Choice == preference.PreferB {
 			better = -better
 		}
 		one := judged{prompt: p.Prompt, annotator: p.Annotator, weight: p.Weight}

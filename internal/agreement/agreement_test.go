@@ -10,32 +10,33 @@ import (
 	"strconv"
 	"testing"
 
-	"realign/internal/study"
+	"realign/internal/preference"
+	"realign/internal/stat"
 	"realign/internal/sweep"
 )
 
-func pair(prompt, annotator, category, a, b string, choice study.Choice) study.Pairwise {
-	return study.Pairwise{Item: prompt + a + b, Prompt: prompt, Annotator: annotator, Category: category,
-		A: study.Side{Output: a}, B: study.Side{Output: b}, Choice: choice}
+func pair(prompt, annotator, category, a, b string, choice preference.Choice) preference.Pairwise {
+	return preference.Pairwise{Item: prompt + a + b, Prompt: prompt, Annotator: annotator, Category: category,
+		A: preference.Side{Output: a}, B: preference.Side{Output: b}, Choice: choice}
 }
 
-func ratings() study.Answers {
-	catch := pair("p1", "x", "k", "o1", "o2", study.PreferA)
-	catch.Catch = study.BrokenB
-	return study.Answers{
-		Pairwise: []study.Pairwise{
-			pair("p1", "x", "k", "o1", "o2", study.PreferB), // the better reward
-			pair("p1", "y", "k", "o2", "o1", study.PreferA), // the same, shown the other way round
-			pair("p1", "z", "k", "o2", "o1", study.PreferB), // the other one
-			pair("p1", "x", "k", "o1", "o3", study.PreferA), // equal rewards
-			pair("p1", "y", "k", "o1", "o3", study.Tie),
-			pair("p2", "x", "l", "o4", "o5", study.PreferA), // o5 is not judged
-			pair("p2", "y", "l", "o4", "o6", study.PreferB), // the better reward
-			pair("p2", "z", "l", "o4", "o6", study.BothBad),
+func ratings() preference.Answers {
+	catch := pair("p1", "x", "k", "o1", "o2", preference.PreferA)
+	catch.Catch = preference.BrokenB
+	return preference.Answers{
+		Pairwise: []preference.Pairwise{
+			pair("p1", "x", "k", "o1", "o2", preference.PreferB), // the better reward
+			pair("p1", "y", "k", "o2", "o1", preference.PreferA), // the same, shown the other way round
+			pair("p1", "z", "k", "o2", "o1", preference.PreferB), // the other one
+			pair("p1", "x", "k", "o1", "o3", preference.PreferA), // equal rewards
+			pair("p1", "y", "k", "o1", "o3", preference.Tie),
+			pair("p2", "x", "l", "o4", "o5", preference.PreferA), // o5 is not judged
+			pair("p2", "y", "l", "o4", "o6", preference.PreferB), // the better reward
+			pair("p2", "z", "l", "o4", "o6", preference.BothBad),
 			catch,
 		},
-		Rankings: []study.Ranking{{Item: "i", Prompt: "p2", Annotator: "x", Category: "l", Rank: []int{3, 1, 2},
-			Sides: []study.Side{{Output: "o4"}, {Output: "o6"}, {Output: "o7"}}}},
+		Rankings: []preference.Ranking{{Item: "i", Prompt: "p2", Annotator: "x", Category: "l", Rank: []int{3, 1, 2},
+			Sides: []preference.Side{{Output: "o4"}, {Output: "o6"}, {Output: "o7"}}}},
 	}
 }
 
@@ -46,14 +47,14 @@ func reward(direction sweep.Direction, sign float64) Reward {
 	}
 	r := sweep.Rewarded{Judge: sweep.Judge{Name: "r", Title: "R", Direction: direction}}
 	for i, v := range []float64{0, 1, 3, 2} {
-		r.Curve = append(r.Curve, sweep.CurvePoint{Lambda: float64(i), Value: &sweep.Interval{Estimate: sign * v}})
+		r.Curve = append(r.Curve, sweep.CurvePoint{Lambda: float64(i), Value: &stat.Interval{Estimate: sign * v}})
 	}
 	r.Curve = append(r.Curve, sweep.CurvePoint{Lambda: 4}) // a gap
 	return Reward{Sweep: "w", Report: &r, Values: values}
 }
 
 func TestCompare(t *testing.T) {
-	results := &study.Results{Overall: study.Part{Curve: &study.Curve{
+	results := &preference.Results{Overall: preference.Part{Curve: &preference.Curve{
 		Lambda: []float64{0, 0.5, 1, 2, 3, 4}, Mean: []float64{0, 0.5, 1, 3, 2, 9}, Low: make([]float64, 6), High: make([]float64, 6),
 	}}}
 	in := Input{Answers: ratings(), Results: results, Rewards: []Reward{reward(sweep.Higher, 1), reward(sweep.Lower, -1), reward(sweep.Higher, -1)}}

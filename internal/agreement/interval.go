@@ -3,10 +3,7 @@ package agreement
 import (
 	"math"
 	"math/rand/v2"
-
-	"gonum.org/v1/gonum/stat/distuv"
-
-	"realign/internal/study"
+	"realign/internal/stat"
 )
 
 // resamples is how often prompts and annotators are drawn anew for the standard error of a share.
@@ -20,7 +17,7 @@ const resamples = 500
 // Wilson's for as many independent answers as would have that standard error, with Student's t on one degree of freedom
 // less than the fewer of prompts and annotators: so it has a width where all agree, and widens where there are few. One
 // annotator is not resampled: the interval is about that one.
-func share(all []judged) *study.Interval {
+func share(all []judged) *stat.Interval {
 	if len(all) == 0 {
 		return nil
 	}
@@ -34,20 +31,9 @@ func share(all []judged) *study.Interval {
 	if error := standardError(all, prompts, annotators); error > 0 && estimate > 0 && estimate < 1 {
 		n = min(float64(len(all)), estimate*(1-estimate)/(error*error))
 	}
-	i := wilson(estimate, n, student(clusters-1))
+	// With no degree of freedom that of one: nothing is known of the spread.
+	i := stat.WilsonScore(estimate, n, stat.StudentQuantile(max(1, clusters-1)))
 	return &i
-}
-
-// student is the 97.5% quantile of Student's t; with no degree of freedom that of one, as nothing is known of the spread.
-func student(freedom int) float64 {
-	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(max(1, freedom))}.Quantile(0.975)
-}
-
-// wilson is the score interval (Wilson 1927) of a share of n answers.
-func wilson(p, n, t float64) study.Interval {
-	middle := (p + t*t/(2*n)) / (1 + t*t/n)
-	half := t * math.Sqrt(p*(1-p)/n+t*t/(4*n*n)) / (1 + t*t/n)
-	return study.Interval{Estimate: p, Low: max(0, middle-half), High: min(1, middle+half)}
 }
 
 // clusters numbers the prompts, or the annotators, of answers.

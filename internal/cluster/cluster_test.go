@@ -14,17 +14,17 @@ import (
 	"realign/internal/cluster"
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/session"
-	"realign/internal/session/sessiontest"
+	"realign/internal/run"
+	"realign/internal/run/runtest"
 	"realign/internal/store"
 )
 
 // two are hubs that share a store and a NATS server.
 type two struct {
 	store   *store.Store
-	decoder *sessiontest.Decoder // of the first
-	first   *session.Hub
-	second  *session.Hub
+	decoder *runtest.Decoder // of the first
+	first   *run.Hub
+	second  *run.Hub
 	nats    *server.Server
 	conns   []*nats.Conn
 }
@@ -45,12 +45,12 @@ func newTwo(t *testing.T) *two {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	x := &two{store: db, decoder: &sessiontest.Decoder{Gate: make(chan struct{})}, nats: s}
-	x.first, x.second = x.hub(t, "first", x.decoder), x.hub(t, "second", &sessiontest.Decoder{})
+	x := &two{store: db, decoder: &runtest.Decoder{Gate: make(chan struct{})}, nats: s}
+	x.first, x.second = x.hub(t, "first", x.decoder), x.hub(t, "second", &runtest.Decoder{})
 	return x
 }
 
-func (x *two) hub(t *testing.T, name string, d *sessiontest.Decoder) *session.Hub {
+func (x *two) hub(t *testing.T, name string, d *runtest.Decoder) *run.Hub {
 	t.Helper()
 	conn, err := nats.Connect(x.nats.ClientURL())
 	if err != nil {
@@ -59,7 +59,7 @@ func (x *two) hub(t *testing.T, name string, d *sessiontest.Decoder) *session.Hu
 	t.Cleanup(conn.Close)
 	x.conns = append(x.conns, conn)
 	quiet := slog.New(slog.DiscardHandler)
-	h, err := session.New(t.Context(), session.Config{
+	h, err := run.NewHub(t.Context(), run.Config{
 		Store: x.store, Decoder: d, Pairs: d, Logger: quiet, Instance: name, Interval: -1, Retry: time.Millisecond, Peers: cluster.NewPeers(conn, quiet),
 	})
 	if err != nil {
@@ -70,7 +70,7 @@ func (x *two) hub(t *testing.T, name string, d *sessiontest.Decoder) *session.Hu
 }
 
 // until reads a watch up to the n-th event of a type, and what came with it.
-func until(t *testing.T, w *session.Watch, n int, typ string) (last decode.Event) {
+func until(t *testing.T, w *run.Watch, n int, typ string) (last decode.Event) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -94,28 +94,28 @@ func until(t *testing.T, w *session.Watch, n int, typ string) (last decode.Event
 	}
 }
 
-func (x *two) start(t *testing.T, lanes, tokens int) (session.Run, *session.Watch) {
+func (x *two) start(t *testing.T, lanes, tokens int) (run.Run, *run.Watch) {
 	t.Helper()
-	run, err := x.first.Start(t.Context(), "ann", "", sessiontest.Spec(lanes, tokens))
+	started, err := x.first.Start(t.Context(), "ann", "", runtest.Spec(lanes, tokens))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := x.second.Watch(t.Context(), "ann", run.ID, 0)
+	w, err := x.second.Watch(t.Context(), "ann", started.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Close)
-	return run, w
+	return started, w
 }
 
 // A run of one server is watched, moved, widened and stopped on another.
 func TestARunIsSteeredFromAnotherServer(t *testing.T) {
 	ctx := t.Context()
 	x := newTwo(t)
-	run, w := x.start(t, 2, 1000)
+	started, w := x.start(t, 2, 1000)
 	x.decoder.Gate <- struct{}{}
 	until(t, w, 2, decode.EventToken)
-	if err := x.second.SetLambda(ctx, "ann", run.ID, 1, decode.Vector{3}); err != nil {
+	if err := x.second.SetLambda(ctx, "ann", started.ID, 1, decode.Vector{3}); err != nil {
 		t.Fatal(err)
 	}
 	x.decoder.Gate <- struct{}{}
@@ -123,39 +123,39 @@ func TestARunIsSteeredFromAnotherServer(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	for what, err := range map[string]error{
-		"no such lane": x.second.SetLambda(ctx, "ann", run.ID, 7, decode.Vector{1}),
-		"not theirs":   x.second.Stop(ctx, "bob", run.ID, -1),
+		"no such lane": x.second.SetLambda(ctx, "ann", started.ID, 7, decode.Vector{1}),
+		"not theirs":   x.second.Stop(ctx, "bob", started.ID, -1),
 	} {
 		if fault.KindOf(err) != fault.NotFound {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if err := x.second.SetLambda(ctx, "ann", run.ID, 1, decode.Vector{99}); fault.Of(err) == nil || fault.Of(err).Field != "lambda" {
+	if err := x.second.SetLambda(ctx, "ann", started.ID, 1, decode.Vector{99}); fault.Of(err) == nil || fault.Of(err).Field != "lambda" {
 		t.Errorf("λ out of bounds: %v", err)
 	}
-	added, err := x.second.AddLanes(ctx, "ann", run.ID, []decode.Lane{{Lambda: decode.Vector{2}}})
+	added, err := x.second.AddLanes(ctx, "ann", started.ID, []decode.Lane{{Lambda: decode.Vector{2}}})
 	if err != nil || !slices.Equal(added, []int{2}) {
 		t.Fatalf("%v %v", added, err)
 	}
 	until(t, w, 1, decode.EventLanes)
 	close(x.decoder.Gate)
-	if err := x.second.Stop(ctx, "ann", run.ID, 0); err != nil {
+	if err := x.second.Stop(ctx, "ann", started.ID, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.second.Stop(ctx, "ann", run.ID, -1); err != nil {
+	if err := x.second.Stop(ctx, "ann", started.ID, -1); err != nil {
 		t.Fatal(err)
 	}
 	until(t, w, 3, decode.EventEnd)
-	x.awaitStatus(t, run.ID, session.Ended)
-	if err := x.second.Stop(ctx, "ann", run.ID, -1); err != nil {
+	x.awaitStatus(t, started.ID, run.Ended)
+	if err := x.second.Stop(ctx, "ann", started.ID, -1); err != nil {
 		t.Errorf("stop again: %v", err)
 	}
 }
 
-func (x *two) awaitStatus(t *testing.T, run string, want session.Status) {
+func (x *two) awaitStatus(t *testing.T, started string, want run.Status) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		stored, err := x.store.Run(t.Context(), "ann", run)
+		stored, err := x.store.Run(t.Context(), "ann", started)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func (x *two) awaitStatus(t *testing.T, run string, want session.Status) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("run %s is %s, want %s", run, stored.Status, want)
+			t.Fatalf("run %s is %s, want %s", started, stored.Status, want)
 		}
 	}
 }
@@ -171,10 +171,10 @@ func (x *two) awaitStatus(t *testing.T, run string, want session.Status) {
 // A session that is deleted on one server stops being decoded on another.
 func TestASessionIsStoppedFromAnotherServer(t *testing.T) {
 	x := newTwo(t)
-	run, w := x.start(t, 1, 1000)
+	started, w := x.start(t, 1, 1000)
 	x.decoder.Gate <- struct{}{}
 	until(t, w, 1, decode.EventToken)
-	x.second.StopSession("ann", run.Session)
+	x.second.StopSession("ann", started.Session)
 	if e := until(t, w, 1, decode.EventEnd); e.Reason != decode.EndCancelled {
 		t.Errorf("%+v", e)
 	}
@@ -195,20 +195,20 @@ func TestAWatchGoesOnWithoutNATS(t *testing.T) {
 func TestARunGoesOnElsewhere(t *testing.T) {
 	x := newTwo(t)
 	close(x.decoder.Gate)
-	run, _ := x.start(t, 1, 5)
-	w, err := x.first.Watch(t.Context(), "ann", run.ID, 0)
+	started, _ := x.start(t, 1, 5)
+	w, err := x.first.Watch(t.Context(), "ann", started.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
 	until(t, w, 1, decode.EventStats)
-	x.awaitStatus(t, run.ID, session.Ended)
-	if _, err := x.second.AddLanes(t.Context(), "ann", run.ID, []decode.Lane{{Lambda: decode.Vector{2}}}); err != nil {
+	x.awaitStatus(t, started.ID, run.Ended)
+	if _, err := x.second.AddLanes(t.Context(), "ann", started.ID, []decode.Lane{{Lambda: decode.Vector{2}}}); err != nil {
 		t.Fatal(err)
 	}
 	until(t, w, 1, decode.EventEnd)
-	x.awaitStatus(t, run.ID, session.Ended)
-	if stored, err := x.store.Run(t.Context(), "ann", run.ID); err != nil || stored.Instance != "second" {
+	x.awaitStatus(t, started.ID, run.Ended)
+	if stored, err := x.store.Run(t.Context(), "ann", started.ID); err != nil || stored.Instance != "second" {
 		t.Errorf("the run is %q's: %v", stored.Instance, err)
 	}
 }

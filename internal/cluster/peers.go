@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // Subjects of what servers tell each other. The version changes when a message does.
@@ -26,7 +26,7 @@ func eventsOf(run string) string  { return prefix + "events." + run }
 func controlOf(run string) string { return prefix + "control." + run }
 func jobOf(job string) string     { return prefix + "job." + job }
 
-// Peers tells the other servers on a NATS cluster what this one saves, and asks them. It implements session.Peers. Nothing that
+// Peers tells the other servers on a NATS cluster what this one saves, and asks them. It implements run.Peers. Nothing that
 // it tells is needed for what is stored to be right, so whatever NATS loses is only seen later.
 type Peers struct {
 	conn *nats.Conn
@@ -39,16 +39,16 @@ func NewPeers(conn *nats.Conn, log *slog.Logger) *Peers {
 	return &Peers{conn: conn, log: log, most: int(conn.MaxPayload()) - 4096}
 }
 
-var _ session.Peers = (*Peers)(nil)
+var _ run.Peers = (*Peers)(nil)
 
 // saved are events of a run, or only the number of the last one where they are too large for a message.
 type saved struct {
-	Seq    int             `json:"seq"`
-	Events []session.Event `json:"events,omitempty"`
+	Seq    int         `json:"seq"`
+	Events []run.Event `json:"events,omitempty"`
 }
 
-// Publish implements session.Peers.
-func (p *Peers) Publish(run string, events []session.Event) {
+// Publish implements run.Peers.
+func (p *Peers) Publish(runID string, events []run.Event) {
 	for len(events) > 0 {
 		n, size := 0, 0
 		for n < len(events) && (n == 0 || size+len(events[n].Event)+128 < p.most) {
@@ -59,7 +59,7 @@ func (p *Peers) Publish(run string, events []session.Event) {
 		if size >= p.most {
 			m.Events = nil
 		}
-		p.publish(eventsOf(run), m)
+		p.publish(eventsOf(runID), m)
 		events = events[n:]
 	}
 }
@@ -74,15 +74,15 @@ func (p *Peers) publish(subject string, m any) {
 	}
 }
 
-// Follow implements session.Peers.
-func (p *Peers) Follow(run string, f func([]session.Event)) (stop func()) {
-	return p.subscribe(eventsOf(run), func(m *nats.Msg) {
+// Follow implements run.Peers.
+func (p *Peers) Follow(runID string, f func([]run.Event)) (stop func()) {
+	return p.subscribe(eventsOf(runID), func(m *nats.Msg) {
 		var told saved
 		if json.Unmarshal(m.Data, &told) != nil {
 			return
 		}
 		if len(told.Events) == 0 {
-			told.Events = []session.Event{{Run: run, Seq: told.Seq}}
+			told.Events = []run.Event{{Run: runID, Seq: told.Seq}}
 		}
 		f(told.Events)
 	})
@@ -100,7 +100,7 @@ func (p *Peers) subscribe(subject string, handle nats.MsgHandler) (stop func()) 
 	return func() { _ = s.Unsubscribe() } // fails on a connection that is closed already
 }
 
-// Flush implements session.Peers.
+// Flush implements run.Peers.
 func (p *Peers) Flush(ctx context.Context) {
 	if p.conn.IsConnected() {
 		ctx, cancel := context.WithTimeout(ctx, flushWait)
@@ -115,11 +115,11 @@ type answer struct {
 	Fault *fault.Error `json:"fault,omitempty"`
 }
 
-// Serve implements session.Peers. Controls do not wait for each other: one that adds lanes may take long.
-func (p *Peers) Serve(run string, f func(context.Context, session.Control) ([]int, error)) (stop func()) {
+// Serve implements run.Peers. Controls do not wait for each other: one that adds lanes may take long.
+func (p *Peers) Serve(runID string, f func(context.Context, run.Control) ([]int, error)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	unsubscribe := p.subscribe(controlOf(run), func(m *nats.Msg) {
-		var c session.Control
+	unsubscribe := p.subscribe(controlOf(runID), func(m *nats.Msg) {
+		var c run.Control
 		if json.Unmarshal(m.Data, &c) != nil {
 			return
 		}
@@ -147,15 +147,15 @@ func (p *Peers) reply(m *nats.Msg, a answer) {
 	}
 }
 
-// Ask implements session.Peers.
-func (p *Peers) Ask(ctx context.Context, run string, c session.Control) ([]int, error) {
+// Ask implements run.Peers.
+func (p *Peers) Ask(ctx context.Context, runID string, c run.Control) ([]int, error) {
 	wait := steerWait
 	if len(c.Lanes) > 0 {
 		wait = askWait
 	}
-	a, err := p.ask(ctx, controlOf(run), c, wait)
+	a, err := p.ask(ctx, controlOf(runID), c, wait)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Unavailable, "the server that decodes this run does not answer: if it has died, the others end the run within %d seconds", int(session.EndWithin.Seconds()))
+		return nil, fault.Wrap(err, fault.Unavailable, "the server that decodes this run does not answer: if it has died, the others end the run within %d seconds", int(run.EndWithin.Seconds()))
 	}
 	if a.Fault != nil {
 		return nil, a.Fault
@@ -183,10 +183,10 @@ type stopAll struct {
 	Session string `json:"session,omitempty"`
 }
 
-// StopAll implements session.Peers.
+// StopAll implements run.Peers.
 func (p *Peers) StopAll(owner, of string) { p.publish(stopsOn, stopAll{owner, of}) }
 
-// OnStopAll implements session.Peers.
+// OnStopAll implements run.Peers.
 func (p *Peers) OnStopAll(f func(owner, of string)) (stop func()) {
 	return p.subscribe(stopsOn, func(m *nats.Msg) {
 		var s stopAll

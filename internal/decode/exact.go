@@ -488,7 +488,7 @@ func (p *population) draws(kind, position int) Noise {
 // stay coupled.
 func particleNoise(seed uint64, sample, particle, position int) Noise {
 	if particle > 0 {
-		seed = splitMix(seed ^ uint64(particle)*0x8cb92ba72f3d8dd7)
+		seed = SplitMix(seed ^ uint64(particle)*0x8cb92ba72f3d8dd7)
 	}
 	return NewNoise(seed, sample, position)
 }

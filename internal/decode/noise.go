@@ -17,20 +17,20 @@ const golden = 0x9e3779b97f4a7c15
 
 // NewNoise keys the generator.
 func NewNoise(seed uint64, sample, position int) Noise {
-	k := splitMix(seed + golden)
-	k = splitMix(k ^ (uint64(sample)+1)*0xd1342543de82ef95)
-	return Noise(splitMix(k ^ (uint64(position)+1)*0xaf251af3b0f025b5))
+	k := SplitMix(seed + golden)
+	k = SplitMix(k ^ (uint64(sample)+1)*0xd1342543de82ef95)
+	return Noise(SplitMix(k ^ (uint64(position)+1)*0xaf251af3b0f025b5))
 }
 
-// splitMix is SplitMix64's output function, a bijection that passes for random.
-func splitMix(x uint64) uint64 {
+// SplitMix is SplitMix64's output function, a bijection that passes for random.
+func SplitMix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
 }
 
 // bits are the random bits of a token.
-func (n Noise) bits(v int) uint64 { return splitMix(uint64(n) + uint64(v+1)*golden) }
+func (n Noise) bits(v int) uint64 { return SplitMix(uint64(n) + uint64(v+1)*golden) }
 
 // gumbel is G from a token's bits: −log(−log(1−w)) with w uniform on (0,1), which is fine-grained where G
 // is large. It is at most log 2^54, about 37.4.
@@ -55,9 +55,9 @@ var boundTable = func() (t [64]float64) {
 
 // PromptSeed is a seed for one prompt, made from the seed that many prompts share: what Request.SeedByPrompt decodes with.
 func PromptSeed(seed uint64, prompt []Token) uint64 {
-	k := splitMix(seed + golden)
+	k := SplitMix(seed + golden)
 	for _, t := range prompt {
-		k = splitMix(k ^ (uint64(uint32(t))+1)*0xd1342543de82ef95)
+		k = SplitMix(k ^ (uint64(uint32(t))+1)*0xd1342543de82ef95)
 	}
 	return k
 }

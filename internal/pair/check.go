@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 )
 
 // CheckFile returns an Invalid error unless the file is a whole GGUF file that can be decoded together

@@ -10,8 +10,8 @@ import (
 	"sort"
 	"strings"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 )
 
 // Library finds pairs in a list of folders. Each folder holds one folder per pair, with its manifest.

@@ -11,7 +11,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 )
 
 // Pair is a reference model and the models aligned from it, as its manifest describes them.
@@ -106,7 +106,7 @@ type Status struct {
 	Message  string  `json:"message"`  // the last error, if any
 	Restarts int     `json:"restarts"` // since the server started
 
-	Placement []offload.Placement `json:"-"` // where its models are, once it is ready
+	Placement []gpu.Placement `json:"-"` // where its models are, once it is ready
 }
 
 var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

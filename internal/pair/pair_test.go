@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/fault"
+	"realign/internal/gguf/gguftest"
 )
 
 const good = `{"name":"demo","title":"Demo","licence":"MIT","sampling":{"min_p":0.1},"later":{"x":1},

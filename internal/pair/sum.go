@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/filecache"
+	"realign/internal/gguf"
 )
 
 // Sums computes SHA-256 sums of files and remembers them, since model files are large.

@@ -1,6 +1,6 @@
 package pair
 
-import "realign/internal/decode/gguf"
+import "realign/internal/gguf"
 
 // Tokenizer describes a pair's tokenizer as vLLM's /tokenizer_info does. A token that the model does not have is null.
 type Tokenizer struct {

@@ -9,40 +9,42 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/run"
+	"realign/internal/run/runtest"
 	"realign/internal/session"
-	"realign/internal/session/sessiontest"
+	"realign/internal/share"
 	"realign/internal/store"
 )
 
 // shelf is a shelf at a moment that the test moves.
-func shelf(s *store.Store, at *time.Time) *session.Shelf {
-	return &session.Shelf{Store: s, Now: func() time.Time { return *at }}
+func shelf(s *store.Store, at *time.Time) *share.Shelf {
+	return &share.Shelf{Store: s, Now: func() time.Time { return *at }}
 }
 
 // finished is a run with a move of λ, a stopped lane, an added lane with a prefix.
-func finished(t testing.TB, s session.Store, d *sessiontest.Decoder) session.Run {
+func finished(t testing.TB, s run.Store, d *runtest.Decoder) run.Run {
 	t.Helper()
 	ctx := t.Context()
 	d.Gate = make(chan struct{})
-	h := newHub(t, s, d, nil)
-	run := start(t, h, sessiontest.Spec(3, 30))
-	w := watch(t, h, run.ID, 0)
-	until(t, w, 3, isType(decode.EventToken))
+	h := runtest.NewHub(t, s, d, nil)
+	run := runtest.Start(t, h, runtest.Spec(3, 30))
+	w := runtest.Watching(t, h, run.ID, 0)
+	runtest.Until(t, w, 3, runtest.IsType(decode.EventToken))
 	if err := h.SetLambda(ctx, "ann", run.ID, 1, decode.Vector{2}); err != nil {
 		t.Fatal(err)
 	}
 	d.Gate <- struct{}{}
 	d.Gate <- struct{}{}
-	until(t, w, 6, isType(decode.EventToken))
+	runtest.Until(t, w, 6, runtest.IsType(decode.EventToken))
 	if err := h.Stop(ctx, "ann", run.ID, 2); err != nil {
 		t.Fatal(err)
 	}
-	until(t, w, 1, isType(decode.EventEnd))
+	runtest.Until(t, w, 1, runtest.IsType(decode.EventEnd))
 	if _, err := h.AddLanes(ctx, "ann", run.ID, []decode.Lane{{Lambda: decode.Vector{1}, Sample: 4, Prefix: []decode.Token{9}}}); err != nil {
 		t.Fatal(err)
 	}
 	close(d.Gate)
-	until(t, w, 2, isType(decode.EventStats))
+	runtest.Until(t, w, 2, runtest.IsType(decode.EventStats))
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -55,15 +57,15 @@ func finished(t testing.TB, s session.Store, d *sessiontest.Decoder) session.Run
 
 func TestShare(t *testing.T) {
 	ctx := t.Context()
-	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
-	at := now
+	s, d := runtest.OpenStore(t), &runtest.Decoder{SHA256: "1"}
+	at := runtest.Now
 	sh := shelf(s, &at)
 	run := finished(t, s, d)
 
 	_, _, err := sh.Share(ctx, "bob", run.ID, "", time.Time{})
-	wantKind(t, err, fault.NotFound)
+	runtest.WantKind(t, err, fault.NotFound)
 	_, _, err = sh.Share(ctx, "ann", run.ID, "", at)
-	wantKind(t, err, fault.Invalid, "expires_at")
+	runtest.WantKind(t, err, fault.Invalid, "expires_at")
 	c, token, err := sh.Share(ctx, "ann", run.ID, "", at.Add(time.Hour))
 	if err != nil || c.Title != run.Spec.Prompt || c.Prompt != run.Spec.Prompt || len(token) != 22 {
 		t.Fatalf("%+v %q %v", c, token, err)
@@ -95,17 +97,17 @@ func TestShare(t *testing.T) {
 	if _, _, err := sh.Open(ctx, token); err != nil {
 		t.Errorf("without an expiry: %v", err)
 	}
-	wantKind(t, sh.Revoke(ctx, "bob", c.ID), fault.NotFound)
+	runtest.WantKind(t, sh.Revoke(ctx, "bob", c.ID), fault.NotFound)
 	if err := sh.Revoke(ctx, "ann", c.ID); err != nil {
 		t.Fatal(err)
 	}
 	if err := sh.Revoke(ctx, "ann", c.ID); err != nil {
 		t.Errorf("revoked twice: %v", err)
 	}
-	wantKind(t, sh.Expire(ctx, "ann", c.ID, time.Time{}), fault.Conflict)
+	runtest.WantKind(t, sh.Expire(ctx, "ann", c.ID, time.Time{}), fault.Conflict)
 	_, _, revoked := sh.Open(ctx, token)
 	for _, err := range []error{wrong, short, expired, revoked} {
-		wantKind(t, err, fault.NotFound)
+		runtest.WantKind(t, err, fault.NotFound)
 		if err.Error() != wrong.Error() {
 			t.Errorf("%q differs from %q", err, wrong)
 		}
@@ -119,19 +121,19 @@ func TestShare(t *testing.T) {
 }
 
 func TestShareWaitsForTheEnd(t *testing.T) {
-	s, d := openStore(t), &sessiontest.Decoder{Gate: make(chan struct{})}
-	h := newHub(t, s, d, nil)
-	run := start(t, h, sessiontest.Spec(1, 30))
-	at := now
+	s, d := runtest.OpenStore(t), &runtest.Decoder{Gate: make(chan struct{})}
+	h := runtest.NewHub(t, s, d, nil)
+	run := runtest.Start(t, h, runtest.Spec(1, 30))
+	at := runtest.Now
 	_, _, err := shelf(s, &at).Share(t.Context(), "ann", run.ID, "", time.Time{})
-	wantKind(t, err, fault.Conflict)
+	runtest.WantKind(t, err, fault.Conflict)
 }
 
-func snapshotOf(t testing.TB, s session.Store, d *sessiontest.Decoder) *session.Snapshot {
+func snapshotOf(t testing.TB, s run.Store, d *runtest.Decoder) *share.Snapshot {
 	t.Helper()
-	_, tr := transcript(t, s, finished(t, s, d).ID)
-	run, _ := transcript(t, s, d.Jobs()[0].Request.Run)
-	snapshot, err := session.NewSnapshot(run, tr, nil, now)
+	_, tr := runtest.Ended(t, s, finished(t, s, d).ID)
+	run, _ := runtest.Ended(t, s, d.Jobs()[0].Request.Run)
+	snapshot, err := share.NewSnapshot(run, tr, nil, runtest.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,64 +142,64 @@ func snapshotOf(t testing.TB, s session.Store, d *sessiontest.Decoder) *session.
 
 func TestVerify(t *testing.T) {
 	ctx := t.Context()
-	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
+	s, d := runtest.OpenStore(t), &runtest.Decoder{SHA256: "1"}
 	snapshot := snapshotOf(t, s, d)
-	v, err := session.Verify(ctx, d, d, snapshot)
+	v, err := share.Verify(ctx, d, d, snapshot)
 	if want := 30 + 30 + len(snapshot.Lanes[2].Tokens) + 30; err != nil || !v.Identical || v.Tokens != want {
 		t.Errorf("%+v, %v; want %d tokens", v, err, want)
 	}
 
 	snapshot.Lanes[1].Tokens[17].ID++
-	v, err = session.Verify(ctx, d, d, snapshot)
-	if err != nil || v.Identical || v.Lane != 1 || v.Index != 17 || v.What != session.DiffToken {
+	v, err = share.Verify(ctx, d, d, snapshot)
+	if err != nil || v.Identical || v.Lane != 1 || v.Index != 17 || v.What != share.DiffToken {
 		t.Errorf("%+v, %v", v, err)
 	}
 	snapshot.Lanes[1].Tokens[17].ID--
 
 	full := snapshot.Lanes[0].Tokens
 	snapshot.Lanes[0].Tokens = full[:20]
-	v, err = session.Verify(ctx, d, d, snapshot)
+	v, err = share.Verify(ctx, d, d, snapshot)
 	if err != nil || v.Identical || v.Lane != 0 || v.Index != 20 || v.Stored != "" || v.Decoded != full[20].Text {
 		t.Errorf("%+v, %v", v, err)
 	}
 	snapshot.Lanes[0].Tokens = full
 
 	d.Salt = 1
-	if v, err = session.Verify(ctx, d, d, snapshot); err != nil || v.Identical || v.Index != 0 {
+	if v, err = share.Verify(ctx, d, d, snapshot); err != nil || v.Identical || v.Index != 0 {
 		t.Errorf("other weights: %+v, %v", v, err)
 	}
 	d.SHA256 = "2"
-	_, err = session.Verify(ctx, d, d, snapshot)
-	wantKind(t, err, fault.Conflict, "sha256")
+	_, err = share.Verify(ctx, d, d, snapshot)
+	runtest.WantKind(t, err, fault.Conflict, "sha256")
 	snapshot.Pair = "gone"
-	_, err = session.Verify(ctx, d, d, snapshot)
-	wantKind(t, err, fault.Invalid, "gone")
+	_, err = share.Verify(ctx, d, d, snapshot)
+	runtest.WantKind(t, err, fault.Invalid, "gone")
 
-	d = &sessiontest.Decoder{SHA256: "1", Gate: make(chan struct{})}
+	d = &runtest.Decoder{SHA256: "1", Gate: make(chan struct{})}
 	snapshot.Pair = "demo"
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err = session.Verify(cancelled, d, d, snapshot); err == nil {
+	if _, err = share.Verify(cancelled, d, d, snapshot); err == nil {
 		t.Error("verified under a cancelled context")
 	}
 }
 
 func TestFork(t *testing.T) {
-	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
+	s, d := runtest.OpenStore(t), &runtest.Decoder{SHA256: "1"}
 	snapshot := snapshotOf(t, s, d)
-	h := newHub(t, s, d, nil)
-	run, err := h.Start(t.Context(), "bob", "", snapshot.Fork())
+	h := runtest.NewHub(t, s, d, nil)
+	r, err := h.Start(t.Context(), "bob", "", snapshot.Fork())
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := h.Watch(t.Context(), "bob", run.ID, 0)
+	w, err := h.Watch(t.Context(), "bob", r.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	toEnd(t, w)
-	run, _ = s.Run(t.Context(), "bob", run.ID)
-	tr, err := session.ReadTranscript(t.Context(), s, run)
+	runtest.ToEnd(t, w)
+	r, _ = s.Run(t.Context(), "bob", r.ID)
+	tr, err := run.ReadTranscript(t.Context(), s, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,9 +222,9 @@ func exported(t testing.TB, a session.Archive, owner, id string) []byte {
 }
 
 // imported imports a file for bob.
-func imported(t testing.TB, a session.Archive, signer *session.Signer, file []byte) session.Import {
+func imported(t testing.TB, a session.Archive, signer *run.Signer, file []byte) session.Import {
 	t.Helper()
-	in, err := session.ImportSession(t.Context(), a, signer, "bob", bytes.NewReader(file), now)
+	in, err := session.ImportSession(t.Context(), a, signer, "bob", bytes.NewReader(file), runtest.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,34 +234,34 @@ func imported(t testing.TB, a session.Archive, signer *session.Signer, file []by
 // archive makes a session of some runs, one continuing another, one still going.
 func archive(t testing.TB, s *store.Store, texts []string) (id string) {
 	t.Helper()
-	d := &sessiontest.Decoder{SHA256: "1"}
+	d := &runtest.Decoder{SHA256: "1"}
 	first := finished(t, s, d)
-	h := newHub(t, s, d, nil)
+	h := runtest.NewHub(t, s, d, nil)
 	for i, text := range texts {
-		spec := sessiontest.Spec(i%3+1, i+1)
+		spec := runtest.Spec(i%3+1, i+1)
 		spec.Prompt, spec.Seed = text, uint64(i)<<60
 		if i%2 == 0 {
-			spec.Parent = &session.Parent{Run: first.ID, Lane: i % 4}
+			spec.Parent = &run.Parent{Run: first.ID, Lane: i % 4}
 		}
 		run, err := h.Start(t.Context(), "ann", first.Session, spec)
 		if err != nil {
 			t.Fatal(err)
 		}
-		toEnd(t, watch(t, h, run.ID, 0))
+		runtest.ToEnd(t, runtest.Watching(t, h, run.ID, 0))
 	}
-	gated := &sessiontest.Decoder{SHA256: "1", Gate: make(chan struct{})}
-	h = newHub(t, s, gated, func(c *session.Config) { c.Instance = "second" })
-	run, err := h.Start(t.Context(), "ann", first.Session, sessiontest.Spec(2, 9))
+	gated := &runtest.Decoder{SHA256: "1", Gate: make(chan struct{})}
+	h = runtest.NewHub(t, s, gated, func(c *run.Config) { c.Instance = "second" })
+	run, err := h.Start(t.Context(), "ann", first.Session, runtest.Spec(2, 9))
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, watch(t, h, run.ID, 0), 2, isType(decode.EventToken))
+	runtest.Until(t, runtest.Watching(t, h, run.ID, 0), 2, runtest.IsType(decode.EventToken))
 	return first.Session
 }
 
 func TestExportImport(t *testing.T) {
 	ctx := t.Context()
-	s := openStore(t)
+	s := runtest.OpenStore(t)
 	id := archive(t, s, []string{"<b>&\u2028", "é\x00x", "\"quotes\"", "line\nline"})
 	file := exported(t, s, "ann", id)
 	if !bytes.Contains(file, []byte(`"parent":{"run":"1",`)) {
@@ -274,12 +276,12 @@ func TestExportImport(t *testing.T) {
 		t.Errorf("exported again it differs:\n%.2000s\n%.2000s", file, again)
 	}
 	runs, err := s.Runs(ctx, "bob", in.ID)
-	if err != nil || len(runs) != 6 || runs[1].Spec.Parent.Run != runs[0].ID || runs[5].Status != session.Failed {
+	if err != nil || len(runs) != 6 || runs[1].Spec.Parent.Run != runs[0].ID || runs[5].Status != run.Failed {
 		t.Errorf("%+v, %v", runs, err)
 	}
 	if problems, err := s.IntegrityCheck(ctx); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
 	_, err = session.ExportSession(ctx, s, nil, "bob", id, session.Part{}, io.Discard)
-	wantKind(t, err, fault.NotFound)
+	runtest.WantKind(t, err, fault.NotFound)
 }

@@ -8,17 +8,18 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
-	"realign/internal/session"
-	"realign/internal/session/sessiontest"
+	"realign/internal/run"
+	"realign/internal/run/runtest"
+	"realign/internal/share"
 )
 
 // engineDecoder decodes with an engine on the table.
 type engineDecoder struct {
-	sessiontest.Decoder // for its pair
-	engine              *decode.Engine
+	runtest.Decoder // for its pair
+	engine          *decode.Engine
 }
 
-func (d *engineDecoder) Decode(_ context.Context, _ string, request decode.Request, sink func(decode.Event)) (session.Job, error) {
+func (d *engineDecoder) Decode(_ context.Context, _ string, request decode.Request, sink func(decode.Event)) (run.Job, error) {
 	return d.engine.Start(request, sink)
 }
 
@@ -26,29 +27,29 @@ func (d *engineDecoder) Decode(_ context.Context, _ string, request decode.Reque
 // the particles cannot be changed without Verify and the seal noticing.
 func TestExactRunIsVerified(t *testing.T) {
 	ctx := t.Context()
-	s := openStore(t)
+	s := runtest.OpenStore(t)
 	d := &engineDecoder{engine: decode.NewEngine(decodetest.New(decodetest.Options{Seed: 4, EndLogit: -20, Cells: 1 << 16, Delay: time.Millisecond}), decode.Config{})}
 	d.SHA256 = "1"
 	defer d.engine.Close()
-	h := newHub(t, s, &d.Decoder, func(c *session.Config) { c.Decoder = d })
-	spec := sessiontest.Spec(4, 300)
+	h := runtest.NewHub(t, s, &d.Decoder, func(c *run.Config) { c.Decoder = d })
+	spec := runtest.Spec(4, 300)
 	spec.Sampling = decode.Sampling{MaxTokens: 300, Temperature: 1, TopP: 1, Exact: 3}
 	for i, l := range []float64{0, 0.5, 1.5, 0.5} {
 		spec.Lanes[i].Lambda, spec.Lanes[i].Sample = decode.Vector{l}, i/3
 	}
-	run := start(t, h, spec)
-	w := watch(t, h, run.ID, 0)
-	until(t, w, 1, func(e decode.Event) bool { return e.Type == decode.EventToken && e.Lane == 1 })
-	if err := h.Stop(ctx, "ann", run.ID, 1); err != nil {
+	started := runtest.Start(t, h, spec)
+	w := runtest.Watching(t, h, started.ID, 0)
+	runtest.Until(t, w, 1, func(e decode.Event) bool { return e.Type == decode.EventToken && e.Lane == 1 })
+	if err := h.Stop(ctx, "ann", started.ID, 1); err != nil {
 		t.Fatal(err)
 	}
-	until(t, w, 1, isType(decode.EventStats))
+	runtest.Until(t, w, 1, runtest.IsType(decode.EventStats))
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
-	run, tr := transcript(t, s, run.ID)
+	started, tr := runtest.Ended(t, s, started.ID)
 	signer := signer(t, 1)
-	snapshot, err := session.NewSnapshot(run, tr, signer, now)
+	snapshot, err := share.NewSnapshot(started, tr, signer, runtest.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func TestExactRunIsVerified(t *testing.T) {
 	if n := len(snapshot.Lanes[1].Tokens); n == 0 || n >= 300 {
 		t.Errorf("the stopped lane has %d tokens", n)
 	}
-	if v, err := session.Verify(ctx, d, d, copied(t, snapshot)); err != nil || !v.Identical {
+	if v, err := share.Verify(ctx, d, d, copied(t, snapshot)); err != nil || !v.Identical {
 		t.Errorf("%+v, %v", v, err)
 	}
 	for name, forge := range map[string]func(*decode.Exact){
@@ -69,19 +70,19 @@ func TestExactRunIsVerified(t *testing.T) {
 	} {
 		forged := copied(t, snapshot)
 		forge(forged.Lanes[2].Exact)
-		if v, err := session.Verify(ctx, d, d, forged); err != nil || v.Identical || v.What != session.DiffNumber || v.Lane != 2 {
+		if v, err := share.Verify(ctx, d, d, forged); err != nil || v.Identical || v.What != share.DiffNumber || v.Lane != 2 {
 			t.Errorf("%s: %+v, %v", name, v, err)
 		}
-		if origin, err := forged.Origin(signer); err != nil || origin != session.Altered {
+		if origin, err := forged.Origin(signer); err != nil || origin != run.Altered {
 			t.Errorf("%s: the signature still fits: %v, %v", name, origin, err)
 		}
 	}
 	forged := copied(t, snapshot)
 	forged.Lanes[1].Tokens = forged.Lanes[1].Tokens[:1]
-	if v, err := session.Verify(ctx, d, d, forged); err != nil || v.Identical {
+	if v, err := share.Verify(ctx, d, d, forged); err != nil || v.Identical {
 		t.Errorf("a shorter text of the stopped lane: %+v, %v", v, err)
 	}
-	file := exported(t, s, "ann", run.Session)
+	file := exported(t, s, "ann", started.Session)
 	in := imported(t, s, signer, file)
 	if again := exported(t, s, "bob", in.Session.ID); !bytes.Equal(file, again) {
 		t.Errorf("exported again it differs:\n%.2000s\n%.2000s", file, again)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/run"
+	"realign/internal/share"
 )
 
 // ExportFormat and ExportVersion begin an exported session.
@@ -31,7 +33,7 @@ type (
 		CreatedAt time.Time `json:"created_at"`
 	}
 	exportedRun struct {
-		Spec      Spec      `json:"spec"` // Parent.Run is the place of a run before it
+		Spec      run.Spec  `json:"spec"` // Parent.Run is the place of a run before it
 		CreatedAt time.Time `json:"created_at"`
 		EndedAt   time.Time `json:"ended_at"`
 	}
@@ -39,11 +41,13 @@ type (
 
 // Archive is what sessions are exported from and imported to.
 type Archive interface {
-	Sessions
-	Log
+	run.Log
+
+	// Session is NotFound unless the owner has it.
+	Session(ctx context.Context, owner, id string) (Session, error)
 
 	// Runs lists the runs of a session in order.
-	Runs(ctx context.Context, owner, session string) ([]Run, error)
+	Runs(ctx context.Context, owner, session string) ([]run.Run, error)
 
 	// Import adds a session with what fill puts into it, all or nothing.
 	Import(ctx context.Context, session Session, fill func(Importing) error) error
@@ -51,8 +55,8 @@ type Archive interface {
 
 // Importing takes the runs of a session, in order, each followed by its events.
 type Importing interface {
-	Run(Run) error
-	Event(Event) error
+	Run(run.Run) error
+	Event(run.Event) error
 }
 
 // Part says which runs of a session are meant, by their places from 1, both ends included; 0 leaves an end open.
@@ -63,7 +67,7 @@ func (p Part) has(place int) bool { return place >= p.From && (p.To == 0 || plac
 // ExportSession writes a session, or a part of it, as a file and returns its title. What was decoded here is sealed by
 // signer. Lanes that still run end there with an error that says so; a parent in another session or part is left out. It
 // is Invalid when the file would be larger than ImportSession reads.
-func ExportSession(ctx context.Context, a Archive, signer *Signer, owner, id string, part Part, w io.Writer) (string, error) {
+func ExportSession(ctx context.Context, a Archive, signer *run.Signer, owner, id string, part Part, w io.Writer) (string, error) {
 	s, err := a.Session(ctx, owner, id)
 	if err != nil {
 		return "", err
@@ -76,24 +80,24 @@ func ExportSession(ctx context.Context, a Archive, signer *Signer, owner, id str
 	out.object(exportHead{ExportFormat, ExportVersion, s.Title, s.CreatedAt.UTC()})
 	out.text(`,"runs":[`)
 	places := map[string]string{}
-	for i, run := range runs {
+	for i, r := range runs {
 		if !part.has(i + 1) {
 			continue
 		}
-		if p := run.Spec.Parent; p != nil {
-			run.Spec.Parent = nil
+		if p := r.Spec.Parent; p != nil {
+			r.Spec.Parent = nil
 			if place := places[p.Run]; place != "" {
-				run.Spec.Parent = &Parent{Run: place, Lane: p.Lane}
+				r.Spec.Parent = &run.Parent{Run: place, Lane: p.Lane}
 			}
 		}
-		places[run.ID] = strconv.Itoa(len(places) + 1)
+		places[r.ID] = strconv.Itoa(len(places) + 1)
 		if len(places) > MaxImportRuns {
 			return "", fault.Field("runs", "the session has more than %d runs: export it in parts, with from and to", MaxImportRuns)
 		}
 		if len(places) > 1 {
 			out.text(",")
 		}
-		if err := out.run(ctx, a, run); err != nil {
+		if err := out.run(ctx, a, r); err != nil {
 			return "", err
 		}
 	}
@@ -104,7 +108,7 @@ func ExportSession(ctx context.Context, a Archive, signer *Signer, owner, id str
 // exporter writes a file and keeps the first error.
 type exporter struct {
 	w      io.Writer
-	signer *Signer
+	signer *run.Signer
 	size   int64
 	err    error
 }
@@ -122,7 +126,7 @@ func (o *exporter) text(s string) { o.write([]byte(s)) }
 
 // object writes a value that is an object, but for its closing brace.
 func (o *exporter) object(v any) {
-	b, err := canonical(v)
+	b, err := share.CanonicalJSON(v)
 	if err != nil {
 		o.err = err
 		return
@@ -130,48 +134,48 @@ func (o *exporter) object(v any) {
 	o.write(bytes.TrimSuffix(b, []byte("}")))
 }
 
-func (o *exporter) run(ctx context.Context, log Log, run Run) error {
-	e := exportedRun{Spec: run.Spec, CreatedAt: run.CreatedAt.UTC(), EndedAt: run.EndedAt.UTC()}
-	if run.EndedAt.IsZero() {
+func (o *exporter) run(ctx context.Context, log run.Log, r run.Run) error {
+	e := exportedRun{Spec: r.Spec, CreatedAt: r.CreatedAt.UTC(), EndedAt: r.EndedAt.UTC()}
+	if r.EndedAt.IsZero() {
 		e.EndedAt = e.CreatedAt
 	}
 	o.object(e)
 	o.text(`,"events":[`)
-	t, n := newSealing(&run.Spec), 0
+	t, n := share.NewLogDigest(&r.Spec), 0
 	put := func(b []byte) {
 		if n++; n > 1 {
 			o.text(",")
 		}
 		o.write(b)
 	}
-	err := t.transcript.read(ctx, log, run, func(event Event) error {
+	err := t.Transcript.Read(ctx, log, r, func(event run.Event) error {
 		put(event.Event)
 		if o.err != nil {
 			return o.err
 		}
-		return t.digest()
+		return t.Update()
 	})
 	if err != nil {
 		return err
 	}
 	cause := fault.New(fault.Unavailable, "this was still being decoded when the session was exported")
-	for _, end := range t.transcript.missingEnds(cause) {
-		put(end.json)
-		t.transcript.Apply(end.event)
+	for _, end := range t.Transcript.MissingEnds(cause) {
+		put(end.JSON)
+		t.Transcript.Apply(end.Event)
 	}
 	o.text("]")
-	seal := (*Seal)(nil)
-	if run.Imported != nil {
-		seal = run.Imported.Seal
+	seal := (*run.Seal)(nil)
+	if r.Imported != nil {
+		seal = r.Imported.Seal
 	} else if o.signer != nil {
-		digest, err := t.sealed()
+		digest, err := t.Sum()
 		if err != nil {
 			return err
 		}
-		seal = o.signer.seal(digest)
+		seal = o.signer.Seal(digest)
 	}
 	if seal != nil {
-		b, err := canonical(seal)
+		b, err := share.CanonicalJSON(seal)
 		if err != nil {
 			return err
 		}
@@ -180,45 +184,4 @@ func (o *exporter) run(ctx context.Context, log Log, run Run) error {
 	}
 	o.text("}")
 	return o.err
-}
-
-// sealing adds up a log for its seal. Tokens are digested as they come and then let go but for their number, so that a
-// long run takes little memory.
-type sealing struct {
-	transcript *Transcript
-	lanes      []laneDigest
-	done       []int // tokens digested, by lane
-	spec       *Spec
-}
-
-func newSealing(spec *Spec) *sealing { return &sealing{transcript: NewTranscript(spec), spec: spec} }
-
-// digest digests the tokens that the transcript has got since.
-func (s *sealing) digest() error {
-	for len(s.lanes) < len(s.transcript.Lanes) {
-		s.lanes, s.done = append(s.lanes, laneDigest{}), append(s.done, 0)
-	}
-	for i := range s.transcript.Lanes {
-		lane := &s.transcript.Lanes[i]
-		for ; s.done[i] < len(lane.Tokens); s.done[i]++ {
-			t := &lane.Tokens[s.done[i]]
-			if err := s.lanes[i].add(t); err != nil {
-				return err
-			}
-			*t = Token{}
-		}
-	}
-	return nil
-}
-
-// sealed is the digest of the run as it is now.
-func (s *sealing) sealed() (string, error) {
-	if err := s.digest(); err != nil {
-		return "", err
-	}
-	digests := make([]string, len(s.lanes))
-	for i := range s.lanes {
-		digests[i] = s.lanes[i].String()
-	}
-	return freeze(s.spec, s.transcript).sealed(digests)
 }

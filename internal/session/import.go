@@ -13,7 +13,11 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/id"
 	"realign/internal/intake"
+	"realign/internal/run"
+	"realign/internal/share"
+	"realign/internal/title"
 )
 
 // Limits on what is imported, beside MaxFileBytes. Only one value of the file is in memory at a time.
@@ -24,29 +28,21 @@ const (
 	maxImportStats = 1024     // requests of a run: each adds a lane
 )
 
-// Shape is what the JSON of a run may unfold to: a spec, an event, or a frame with one.
-func Shape() intake.Shape {
-	return intake.Shape{Depth: 12, Entries: 64, Named: map[string]int{
-		"lanes": decode.MaxLanes, "prefix": decode.MaxTokensLimit, "changes": MaxMoves, "history": MaxHistory,
-		"tokens": decode.MaxPromptBytes, "pieces": decode.MaxTokensLimit, "bias": 1 << 18,
-	}}
-}
-
 // Import is what an import has found.
 type Import struct {
 	Session Session
-	Found   map[Origin]int // runs by where they are from
+	Found   map[run.Origin]int // runs by where they are from
 }
 
 // ImportSession reads the file of a session twice: once to check all of it, once to add it as a new session of owner, under
 // new ids. Every error about the file is Invalid and names the place. signer is this server's.
-func ImportSession(ctx context.Context, a Archive, signer *Signer, owner string, file io.ReadSeeker, now time.Time) (Import, error) {
-	in := &importer{signer: signer, owner: owner, id: NewID()}
+func ImportSession(ctx context.Context, a Archive, signer *run.Signer, owner string, file io.ReadSeeker, now time.Time) (Import, error) {
+	in := &importer{signer: signer, owner: owner, id: id.New()}
 	if err := in.read(file); err != nil {
 		return Import{}, err
 	}
 	s := Session{ID: in.id, Owner: owner, Title: in.head.Title, CreatedAt: in.head.CreatedAt, UpdatedAt: now, Runs: len(in.runs)}
-	found := Import{Session: s, Found: map[Origin]int{}}
+	found := Import{Session: s, Found: map[run.Origin]int{}}
 	for i := range in.runs {
 		found.Found[in.runs[i].imported.Found]++
 	}
@@ -61,7 +57,7 @@ func ImportSession(ctx context.Context, a Archive, signer *Signer, owner string,
 
 // importer reads the file: without to it checks, with to it hands on what was checked.
 type importer struct {
-	signer    *Signer
+	signer    *run.Signer
 	owner, id string
 	head      exportHead
 	runs      []importedRun // by place, as they were found
@@ -78,7 +74,7 @@ type importedRun struct {
 	seq      int
 	lanes    int
 	failed   bool
-	imported Imported
+	imported run.Imported
 }
 
 // inside is an error about a part of the file, with where that is before its field.
@@ -137,7 +133,7 @@ func (in *importer) checkHead() (err error) {
 	if h.Version != ExportVersion {
 		return fault.Field("version", "%d, where this program reads %d", h.Version, ExportVersion)
 	}
-	if h.Title, err = CleanTitle(h.Title); err != nil {
+	if h.Title, err = title.Clean(h.Title); err != nil {
 		return err
 	}
 	return checkTime("created_at", h.CreatedAt)
@@ -203,7 +199,7 @@ func (in *importer) raw(most int64) (json.RawMessage, error) {
 	if err := in.decoder.Decode(&raw); err != nil {
 		return nil, err
 	}
-	return raw, Shape().Check(raw)
+	return raw, run.Shape().Check(raw)
 }
 
 // bad is what is wrong with the file when a part of it cannot be read.
@@ -237,7 +233,7 @@ func (in *importer) run(i int) error {
 	var (
 		e      exportedRun
 		log    *checkedLog
-		seal   *Seal
+		seal   *run.Seal
 		events int
 	)
 	err := in.object(where, func(name string) (err error) {
@@ -271,7 +267,7 @@ func (in *importer) run(i int) error {
 }
 
 // spec reads and checks a run's spec.
-func (in *importer) spec(s *Spec) error {
+func (in *importer) spec(s *run.Spec) error {
 	raw, err := in.raw(maxImportSpec)
 	if err == nil {
 		err = json.Unmarshal(raw, s)
@@ -299,22 +295,22 @@ func (in *importer) begin(e *exportedRun) (*checkedLog, error) {
 		return nil, err
 	}
 	if in.to == nil {
-		in.runs = append(in.runs, importedRun{id: NewID()})
-		return &checkedLog{spec: &e.Spec, sealing: newSealing(&e.Spec)}, nil
+		in.runs = append(in.runs, importedRun{id: id.New()})
+		return &checkedLog{spec: &e.Spec, sealing: share.NewLogDigest(&e.Spec)}, nil
 	}
 	known := &in.runs[in.place-1]
-	run := Run{
-		ID: known.id, Session: in.id, Owner: in.owner, Spec: e.Spec, Status: Ended, Imported: &known.imported,
+	r := run.Run{
+		ID: known.id, Session: in.id, Owner: in.owner, Spec: e.Spec, Status: run.Ended, Imported: &known.imported,
 		CreatedAt: e.CreatedAt, EndedAt: e.EndedAt, Seq: known.seq, Lanes: known.lanes,
 	}
 	if known.failed {
-		run.Status = Failed
+		r.Status = run.Failed
 	}
 	if p := e.Spec.Parent; p != nil {
 		place, _ := strconv.Atoi(p.Run) // spec has seen to it
-		run.Spec.Parent = &Parent{Run: in.runs[place-1].id, Lane: p.Lane}
+		r.Spec.Parent = &run.Parent{Run: in.runs[place-1].id, Lane: p.Lane}
 	}
-	return &checkedLog{}, in.to.Run(run)
+	return &checkedLog{}, in.to.Run(r)
 }
 
 // event reads an event of the run at a place from 0.
@@ -332,25 +328,25 @@ func (in *importer) event(log *checkedLog, place int) error {
 	if err := json.Compact(&b, raw); err != nil {
 		return in.bad(where, err)
 	}
-	return in.to.Event(Event{Run: in.runs[place].id, Seq: log.seq, Event: b.Bytes()})
+	return in.to.Event(run.Event{Run: in.runs[place].id, Seq: log.seq, Event: b.Bytes()})
 }
 
 // end notes what was found of a run.
-func (in *importer) end(e *exportedRun, log *checkedLog, seal *Seal, events int) error {
+func (in *importer) end(e *exportedRun, log *checkedLog, seal *run.Seal, events int) error {
 	if in.to != nil {
 		return nil
 	}
-	t := log.sealing.transcript
+	t := log.sealing.Transcript
 	if !t.Done() {
 		return fault.Field("events", "a lane, or the map, has no end")
 	}
-	digest, err := log.sealing.sealed()
+	digest, err := log.sealing.Sum()
 	if err != nil {
 		return err
 	}
 	known := &in.runs[in.place-1]
-	known.seq, known.lanes, known.failed = events, t.streams(), t.Failed()
-	known.imported = Imported{Found: in.signer.origin(seal, digest), Seal: seal}
+	known.seq, known.lanes, known.failed = events, t.Streams(), t.Failed()
+	known.imported = run.Imported{Found: in.signer.Origin(seal, digest), Seal: seal}
 	return nil
 }
 
@@ -381,9 +377,11 @@ func checkTime(field string, t time.Time) error {
 
 // checkedLog checks, event by event, that a log is one that a run can have had.
 type checkedLog struct {
-	spec    *Spec
-	sealing *sealing
+	spec    *run.Spec
+	sealing *share.LogDigest
 	seq     int // events so far
+
+	mapTokens int // of all branches of a λ-map so far
 }
 
 // add takes the next event, which is at a place of the file.
@@ -399,12 +397,12 @@ func (c *checkedLog) add(where string, raw json.RawMessage) error {
 	if err := c.check(&e); err != nil {
 		return bad("%s", err)
 	}
-	c.sealing.transcript.Apply(e)
-	return c.sealing.digest()
+	c.sealing.Transcript.Apply(e)
+	return c.sealing.Update()
 }
 
 func (c *checkedLog) check(e *decode.Event) error {
-	t := c.sealing.transcript
+	t := c.sealing.Transcript
 	switch e.Type {
 	case decode.EventStart, decode.EventPrompt:
 		return nil
@@ -415,14 +413,14 @@ func (c *checkedLog) check(e *decode.Event) error {
 		return nil
 	}
 	if t.Map != nil {
-		return t.checkMapEvent(c.spec, e)
+		return c.checkMapEvent(e)
 	}
 	switch e.Type {
 	case decode.EventLanes:
 		if n := len(t.Lanes) + len(e.Lanes); len(e.Lanes) == 0 || n > decode.MaxLanes {
 			return fmt.Errorf("adds %d lanes to %d, where 1 to %d in all are allowed", len(e.Lanes), len(t.Lanes), decode.MaxLanes)
 		}
-		return decode.CheckLanes(renumber(e.Lanes, 0), len(c.spec.Aligned), c.spec.Sampling.MaxTokens)
+		return decode.CheckLanes(run.NumberLanes(e.Lanes, 0), len(c.spec.Aligned), c.spec.Sampling.MaxTokens)
 	case decode.EventToken, decode.EventLambda, decode.EventEnd:
 		lane := t.Lane(e.Lane)
 		if lane == nil || lane.Ended() {
@@ -433,7 +431,7 @@ func (c *checkedLog) check(e *decode.Event) error {
 	return fmt.Errorf("type %.20q is not known", e.Type)
 }
 
-func checkLaneEvent(spec *Spec, lane *Lane, e *decode.Event) error {
+func checkLaneEvent(spec *run.Spec, lane *run.Lane, e *decode.Event) error {
 	switch e.Type {
 	case decode.EventToken:
 		if e.Index != len(lane.Tokens) {
@@ -444,8 +442,8 @@ func checkLaneEvent(spec *Spec, lane *Lane, e *decode.Event) error {
 		}
 		return decode.CheckLambda("lambda", e.Lambda, len(spec.Aligned))
 	case decode.EventLambda:
-		if len(lane.Changes) >= MaxMoves {
-			return fmt.Errorf("is one of more than %d moves of λ", MaxMoves)
+		if len(lane.Changes) >= run.MaxMoves {
+			return fmt.Errorf("is one of more than %d moves of λ", run.MaxMoves)
 		}
 		return decode.CheckLambda("lambda", e.Lambda, len(spec.Aligned))
 	}

@@ -12,13 +12,15 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/run"
+	"realign/internal/run/runtest"
 	"realign/internal/session"
-	"realign/internal/session/sessiontest"
+	"realign/internal/share"
 )
 
-func signer(t testing.TB, seed byte) *session.Signer {
+func signer(t testing.TB, seed byte) *run.Signer {
 	t.Helper()
-	s, err := session.NewSigner(bytes.Repeat([]byte{seed}, session.SignerSeed))
+	s, err := run.NewSigner(bytes.Repeat([]byte{seed}, run.SignerSeed))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,13 +28,13 @@ func signer(t testing.TB, seed byte) *session.Signer {
 }
 
 // copied is a snapshot that can be changed without changing the other.
-func copied(t testing.TB, s *session.Snapshot) *session.Snapshot {
+func copied(t testing.TB, s *share.Snapshot) *share.Snapshot {
 	t.Helper()
 	form, _, err := s.Canonical()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var c session.Snapshot
+	var c share.Snapshot
 	if err := json.Unmarshal(form, &c); err != nil {
 		t.Fatal(err)
 	}
@@ -42,68 +44,68 @@ func copied(t testing.TB, s *session.Snapshot) *session.Snapshot {
 // forgeries change, one each, all that a comparison shows of the models, and say what Verify must call it.
 var forgeries = map[string]struct {
 	what  string
-	forge func(*session.Snapshot)
+	forge func(*share.Snapshot)
 }{
-	"the prompt":             {session.DiffPrompt, func(s *session.Snapshot) { s.Prompt = "What did you think of the war?" }},
-	"the system prompt":      {session.DiffPrompt, func(s *session.Snapshot) { s.System = "Lie." }},
-	"the prompt's tokens":    {session.DiffPrompt, func(s *session.Snapshot) { s.PromptTokens[3]++ }},
-	"a token's text":         {session.DiffText, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].Text = " not" }},
-	"a token's name":         {session.DiffName, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].Name = "<|lie|>" }},
-	"a lane's text":          {session.DiffText, func(s *session.Snapshot) { s.Lanes[0].Text = "I agree with everything." }},
-	"a cut lane's text":      {session.DiffText, func(s *session.Snapshot) { s.Lanes[2].Text += " And so on." }},
-	"λ of a token":           {session.DiffLambda, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].Lambda = decode.Vector{1} }},
-	"log p, reference":       {session.DiffNumber, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].Logp.Reference += 0.1 }},
-	"log p, aligned":         {session.DiffNumber, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].Logp.Aligned[0] -= 0.1 }},
-	"log p, mixture":         {session.DiffNumber, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].Logp.Mixture -= 0.1 }},
-	"no log p":               {session.DiffNumber, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].Logp = nil }},
-	"KL to the reference":    {session.DiffNumber, func(s *session.Snapshot) { *s.Lanes[0].Tokens[4].KLReference += 0.1 }},
-	"KL to the aligned":      {session.DiffNumber, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].KLAligned[0] += 0.1 }},
-	"log Z":                  {session.DiffNumber, func(s *session.Snapshot) { *s.Lanes[0].Tokens[4].LogZ -= 0.1 }},
-	"a lane's KL":            {session.DiffNumber, func(s *session.Snapshot) { s.Lanes[0].KLReference /= 10 }},
-	"a lane's other KL":      {session.DiffNumber, func(s *session.Snapshot) { s.Lanes[0].KLAligned[0] = 0 }},
-	"an alternative's name":  {session.DiffAlternatives, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].Top.Mixture[1].Name = " never" }},
-	"an alternative's log p": {session.DiffNumber, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].Top.Reference[1].Logp -= 2 }},
-	"fewer alternatives":     {session.DiffAlternatives, func(s *session.Snapshot) { s.Lanes[0].Tokens[4].Top.Mixture = nil }},
-	"why a lane ended":       {session.DiffEnd, func(s *session.Snapshot) { s.Lanes[0].Reason = decode.EndStop }},
-	"a file's name":          {session.DiffFile, func(s *session.Snapshot) { s.Files[0].Name = "gpt-9.gguf" }},
-	"a lane without tokens": {session.DiffText, func(s *session.Snapshot) {
+	"the prompt":             {share.DiffPrompt, func(s *share.Snapshot) { s.Prompt = "What did you think of the war?" }},
+	"the system prompt":      {share.DiffPrompt, func(s *share.Snapshot) { s.System = "Lie." }},
+	"the prompt's tokens":    {share.DiffPrompt, func(s *share.Snapshot) { s.PromptTokens[3]++ }},
+	"a token's text":         {share.DiffText, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].Text = " not" }},
+	"a token's name":         {share.DiffName, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].Name = "<|lie|>" }},
+	"a lane's text":          {share.DiffText, func(s *share.Snapshot) { s.Lanes[0].Text = "I agree with everything." }},
+	"a cut lane's text":      {share.DiffText, func(s *share.Snapshot) { s.Lanes[2].Text += " And so on." }},
+	"λ of a token":           {share.DiffLambda, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].Lambda = decode.Vector{1} }},
+	"log p, reference":       {share.DiffNumber, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].Logp.Reference += 0.1 }},
+	"log p, aligned":         {share.DiffNumber, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].Logp.Aligned[0] -= 0.1 }},
+	"log p, mixture":         {share.DiffNumber, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].Logp.Mixture -= 0.1 }},
+	"no log p":               {share.DiffNumber, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].Logp = nil }},
+	"KL to the reference":    {share.DiffNumber, func(s *share.Snapshot) { *s.Lanes[0].Tokens[4].KLReference += 0.1 }},
+	"KL to the aligned":      {share.DiffNumber, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].KLAligned[0] += 0.1 }},
+	"log Z":                  {share.DiffNumber, func(s *share.Snapshot) { *s.Lanes[0].Tokens[4].LogZ -= 0.1 }},
+	"a lane's KL":            {share.DiffNumber, func(s *share.Snapshot) { s.Lanes[0].KLReference /= 10 }},
+	"a lane's other KL":      {share.DiffNumber, func(s *share.Snapshot) { s.Lanes[0].KLAligned[0] = 0 }},
+	"an alternative's name":  {share.DiffAlternatives, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].Top.Mixture[1].Name = " never" }},
+	"an alternative's log p": {share.DiffNumber, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].Top.Reference[1].Logp -= 2 }},
+	"fewer alternatives":     {share.DiffAlternatives, func(s *share.Snapshot) { s.Lanes[0].Tokens[4].Top.Mixture = nil }},
+	"why a lane ended":       {share.DiffEnd, func(s *share.Snapshot) { s.Lanes[0].Reason = decode.EndStop }},
+	"a file's name":          {share.DiffFile, func(s *share.Snapshot) { s.Files[0].Name = "gpt-9.gguf" }},
+	"a lane without tokens": {share.DiffText, func(s *share.Snapshot) {
 		s.Lanes[2].Tokens, s.Lanes[2].KLReference, s.Lanes[2].KLAligned = nil, 0, nil
 	}},
 }
 
 // TestVerifyProvesWhatIsShown holds that no part of a comparison can be changed without Verify noticing.
 func TestVerifyProvesWhatIsShown(t *testing.T) {
-	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
+	s, d := runtest.OpenStore(t), &runtest.Decoder{SHA256: "1"}
 	snapshot := snapshotOf(t, s, d)
-	if v, err := session.Verify(t.Context(), d, d, copied(t, snapshot)); err != nil || !v.Identical {
+	if v, err := share.Verify(t.Context(), d, d, copied(t, snapshot)); err != nil || !v.Identical {
 		t.Fatalf("%+v, %v", v, err)
 	}
 	for name, c := range forgeries {
 		forged := copied(t, snapshot)
 		c.forge(forged)
-		if v, err := session.Verify(t.Context(), d, d, forged); err != nil || v.Identical || v.What != c.what {
+		if v, err := share.Verify(t.Context(), d, d, forged); err != nil || v.Identical || v.What != c.what {
 			t.Errorf("%s: %+v, %v; want a difference of %s", name, v, err, c.what)
 		}
 	}
 	forged := copied(t, snapshot)
 	forged.Files = nil
-	_, err := session.Verify(t.Context(), d, d, forged)
-	wantKind(t, err, fault.Conflict, "names 0 files")
+	_, err := share.Verify(t.Context(), d, d, forged)
+	runtest.WantKind(t, err, fault.Conflict, "names 0 files")
 	small := copied(t, snapshot) // what another processor may make of it
-	small.Lanes[0].Tokens[4].Logp.Reference += session.Tolerance / 2
-	if v, err := session.Verify(t.Context(), d, d, small); err != nil || !v.Identical {
+	small.Lanes[0].Tokens[4].Logp.Reference += share.Tolerance / 2
+	if v, err := share.Verify(t.Context(), d, d, small); err != nil || !v.Identical {
 		t.Errorf("within the tolerance: %+v, %v", v, err)
 	}
 }
 
 // TestSealCoversWhatIsShown holds that every forgery breaks the signature, too.
 func TestSealCoversWhatIsShown(t *testing.T) {
-	s, d := openStore(t), &sessiontest.Decoder{SHA256: "1"}
-	run := finished(t, s, d)
-	at := now
+	s, d := runtest.OpenStore(t), &runtest.Decoder{SHA256: "1"}
+	r := finished(t, s, d)
+	at := runtest.Now
 	sh := shelf(s, &at)
 	sh.Signer = signer(t, 1)
-	link, token, err := sh.Share(t.Context(), "ann", run.ID, "", time.Time{})
+	link, token, err := sh.Share(t.Context(), "ann", r.ID, "", time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,22 +113,22 @@ func TestSealCoversWhatIsShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	origin := func(s *session.Snapshot, by *session.Signer) session.Origin {
+	origin := func(s *share.Snapshot, by *run.Signer) run.Origin {
 		o, err := s.Origin(by)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return o
 	}
-	if o := origin(snapshot, signer(t, 1)); o != session.DecodedHere {
+	if o := origin(snapshot, signer(t, 1)); o != run.DecodedHere {
 		t.Errorf("of its own server: %s", o)
 	}
-	if o := origin(snapshot, signer(t, 2)); o != session.Signed {
+	if o := origin(snapshot, signer(t, 2)); o != run.Signed {
 		t.Errorf("of another server: %s", o)
 	}
 	for name, c := range forgeries {
 		forged := copied(t, snapshot)
-		if c.forge(forged); origin(forged, signer(t, 1)) != session.Altered {
+		if c.forge(forged); origin(forged, signer(t, 1)) != run.Altered {
 			t.Errorf("%s: the signature still fits", name)
 		}
 	}
@@ -140,7 +142,7 @@ func TestSealCoversWhatIsShown(t *testing.T) {
 
 // TestImportSaysWhereItIsFrom follows a session to other servers: its seals go with it, and what was changed is told.
 func TestImportSaysWhereItIsFrom(t *testing.T) {
-	s := openStore(t)
+	s := runtest.OpenStore(t)
 	id := archive(t, s, []string{"one", "two"})
 	mine, other := signer(t, 1), signer(t, 2)
 	var b bytes.Buffer
@@ -154,15 +156,15 @@ func TestImportSaysWhereItIsFrom(t *testing.T) {
 	}
 	token := regexp.MustCompile(`"text":" w[0-9]+"`)
 	for name, c := range map[string]struct {
-		by    *session.Signer
+		by    *run.Signer
 		file  []byte
-		found map[session.Origin]int
+		found map[run.Origin]int
 	}{
-		"another server":       {other, file, map[session.Origin]int{session.Signed: 4}},
-		"the same server":      {mine, file, map[session.Origin]int{session.DecodedHere: 4}},
-		"without seals":        {other, seal.ReplaceAll(file, nil), map[session.Origin]int{session.Unsigned: 4}},
-		"with one text forged": {mine, bytes.Replace(file, token.Find(file), []byte(`"text":" forged"`), 1), map[session.Origin]int{session.Altered: 1, session.DecodedHere: 3}},
-		"with a prompt forged": {other, bytes.Replace(file, []byte(`"prompt":"two"`), []byte(`"prompt":"too"`), 1), map[session.Origin]int{session.Altered: 1, session.Signed: 3}},
+		"another server":       {other, file, map[run.Origin]int{run.Signed: 4}},
+		"the same server":      {mine, file, map[run.Origin]int{run.DecodedHere: 4}},
+		"without seals":        {other, seal.ReplaceAll(file, nil), map[run.Origin]int{run.Unsigned: 4}},
+		"with one text forged": {mine, bytes.Replace(file, token.Find(file), []byte(`"text":" forged"`), 1), map[run.Origin]int{run.Altered: 1, run.DecodedHere: 3}},
+		"with a prompt forged": {other, bytes.Replace(file, []byte(`"prompt":"two"`), []byte(`"prompt":"too"`), 1), map[run.Origin]int{run.Altered: 1, run.Signed: 3}},
 	} {
 		in := imported(t, s, c.by, c.file)
 		if fmt.Sprint(in.Found) != fmt.Sprint(c.found) {
@@ -181,7 +183,7 @@ func TestImportSaysWhereItIsFrom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := now
+	at := runtest.Now
 	sh := shelf(s, &at)
 	sh.Signer = other
 	_, link, err := sh.Share(t.Context(), "bob", runs[0].ID, "", time.Time{})
@@ -192,16 +194,16 @@ func TestImportSaysWhereItIsFrom(t *testing.T) {
 	if err != nil || !snapshot.Imported || snapshot.Seal.Key != mine.Key() {
 		t.Fatalf("%+v, %v", snapshot.Seal, err)
 	}
-	if o, err := snapshot.Origin(other); o != session.Signed || err != nil {
+	if o, err := snapshot.Origin(other); o != run.Signed || err != nil {
 		t.Errorf("%s, %v", o, err)
 	}
-	h := newHub(t, s, &sessiontest.Decoder{SHA256: "1"}, nil)
+	h := runtest.NewHub(t, s, &runtest.Decoder{SHA256: "1"}, nil)
 	_, err = h.AddLanes(t.Context(), "bob", runs[0].ID, []decode.Lane{{Lambda: decode.Vector{1}}})
-	wantKind(t, err, fault.Conflict, "imported")
+	runtest.WantKind(t, err, fault.Conflict, "imported")
 }
 
 func TestExportInParts(t *testing.T) {
-	s := openStore(t)
+	s := runtest.OpenStore(t)
 	id := archive(t, s, []string{"one", "two", "three"})
 	var b bytes.Buffer
 	if _, err := session.ExportSession(t.Context(), s, nil, "ann", id, session.Part{From: 2, To: 3}, &b); err != nil {
@@ -237,7 +239,7 @@ func (e *endless) Seek(int64, int) (int64, error) { return 0, io.ErrUnexpectedEO
 
 // TestImportEndsEarly holds that what cannot be a session is refused before all of it was read.
 func TestImportEndsEarly(t *testing.T) {
-	s := openStore(t)
+	s := runtest.OpenStore(t)
 	head := `{"format":"realign-session","version":1,"title":"t","created_at":"2026-01-01T00:00:00Z",`
 	for name, c := range map[string]struct {
 		file  *endless
@@ -249,8 +251,8 @@ func TestImportEndsEarly(t *testing.T) {
 		"deep":         {&endless{head: head + `"x":`, unit: `[`}, "max depth"},
 		"only members": {&endless{head: head + `"x":`, unit: `0,"x":`}, "twice"},
 	} {
-		_, err := session.ImportSession(t.Context(), s, nil, "bob", c.file, now)
-		wantKind(t, err, fault.Invalid, c.words)
+		_, err := session.ImportSession(t.Context(), s, nil, "bob", c.file, runtest.Now)
+		runtest.WantKind(t, err, fault.Invalid, c.words)
 		if c.file.at > 64<<20 {
 			t.Errorf("%s: %d MiB were read", name, c.file.at>>20)
 		}

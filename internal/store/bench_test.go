@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"realign/internal/session"
-	"realign/internal/session/sessiontest"
+	"realign/internal/run"
+	"realign/internal/run/runtest"
 	"realign/internal/store"
 	"realign/internal/store/storetest"
 )
@@ -29,17 +29,16 @@ func BenchmarkAppend(b *testing.B) {
 			at := time.Unix(1e9, 0)
 			for i := range c.runs {
 				id := fmt.Sprintf("r%d", i)
-				created := &session.Session{ID: id, Owner: "ann", Title: id, CreatedAt: at, UpdatedAt: at}
-				if err := s.CreateRun(b.Context(), storetest.NewRun(id, id, "ann", "p", at), created); err != nil {
+				if err := s.CreateRun(b.Context(), storetest.NewRun(id, id, "ann", "p", at), id); err != nil {
 					b.Fatal(err)
 				}
 			}
 			payload, seq := event(), 0
 			for b.Loop() {
-				var batch session.Batch
+				var batch run.Batch
 				for i := range c.runs {
 					for j := range c.lanes {
-						batch.Events = append(batch.Events, session.Event{Run: fmt.Sprintf("r%d", i), Seq: seq + j + 1, Event: payload})
+						batch.Events = append(batch.Events, run.Event{Run: fmt.Sprintf("r%d", i), Seq: seq + j + 1, Event: payload})
 					}
 				}
 				seq += c.lanes
@@ -58,12 +57,12 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkHub(b *testing.B) {
 	for _, runs := range []int{1, 50} {
 		b.Run(fmt.Sprintf("runs=%d", runs), func(b *testing.B) {
-			h := newHub(b, open(b, store.Config{Data: b.TempDir()}), &sessiontest.Decoder{})
+			h := newHub(b, open(b, store.Config{Data: b.TempDir()}), &runtest.Decoder{})
 			total := 0
 			for b.Loop() {
 				ids := make([]string, runs)
 				for i := range ids {
-					spec := sessiontest.Spec(8, 100)
+					spec := runtest.Spec(8, 100)
 					spec.Alternatives = 5
 					run, err := h.Start(b.Context(), "ann", "", spec)
 					if err != nil {

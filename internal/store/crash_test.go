@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"realign/internal/run"
+	"realign/internal/run/runtest"
 	"realign/internal/session"
-	"realign/internal/session/sessiontest"
 	"realign/internal/store"
 )
 
@@ -63,7 +64,7 @@ func TestCrash(t *testing.T) {
 	if problems, err := s.IntegrityCheck(t.Context()); err != nil || len(problems) > 0 {
 		t.Errorf("after the kill: %v, %v", problems, err)
 	}
-	logs := make(map[string][]session.Event)
+	logs := make(map[string][]run.Event)
 	for _, r := range seen {
 		if logs[r.run] == nil {
 			if logs[r.run], err = s.Events(t.Context(), "ann", r.run, 0, 1<<20); err != nil {
@@ -76,7 +77,7 @@ func TestCrash(t *testing.T) {
 	}
 	t.Logf("%d events received of %d runs, all there", len(seen), len(logs))
 
-	newHub(t, s, &sessiontest.Decoder{})
+	newHub(t, s, &runtest.Decoder{})
 	page, err := s.Sessions(t.Context(), "ann", session.Query{Limit: session.MaxPage})
 	if err != nil || page.Total != crashRuns {
 		t.Fatalf("%d sessions, %v", page.Total, err)
@@ -86,8 +87,8 @@ func TestCrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr, err := session.ReadTranscript(t.Context(), s, runs[0])
-		if err != nil || runs[0].Status == session.Running || !tr.Done() {
+		tr, err := run.ReadTranscript(t.Context(), s, runs[0])
+		if err != nil || runs[0].Status == run.Running || !tr.Done() {
 			t.Fatalf("run %+v is not over: %v", runs[0], err)
 		}
 	}
@@ -102,11 +103,11 @@ const crashRuns = 200
 func crashChild(t *testing.T, dir string) {
 	s := open(t, store.Config{Data: dir, Exclusive: true})
 	gate := make(chan struct{})
-	h := newHub(t, s, &sessiontest.Decoder{Gate: gate})
+	h := newHub(t, s, &runtest.Decoder{Gate: gate})
 	var out sync.Mutex
 	var watchers sync.WaitGroup
 	for range crashRuns {
-		run, err := h.Start(t.Context(), "ann", "", sessiontest.Spec(4, 4000))
+		run, err := h.Start(t.Context(), "ann", "", runtest.Spec(4, 4000))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"realign/internal/fault"
+	"realign/internal/run"
 	"realign/internal/session"
 )
 
@@ -49,7 +50,7 @@ func (s *Store) placeholders(query string) string {
 // Append saves a batch in one transaction. It is a Conflict when the events of a run do not follow the
 // last one saved, and NotFound when a run does not exist. The same batch may be appended again, by one who does not know
 // whether it was saved: events that are there as they are to be are saved.
-func (s *Store) Append(ctx context.Context, batch session.Batch) error {
+func (s *Store) Append(ctx context.Context, batch run.Batch) error {
 	tx, err := s.write.DB.BeginTx(ctx, nil)
 	if err != nil {
 		return wrap(err, "begin to append events")
@@ -76,7 +77,7 @@ type chunk struct {
 }
 
 // chunks groups events by run, keeping their order within each.
-func chunks(events []session.Event) ([]*chunk, error) {
+func chunks(events []run.Event) ([]*chunk, error) {
 	var list []*chunk
 	open := make(map[string]*chunk)
 	for _, e := range events {
@@ -98,7 +99,7 @@ func chunks(events []session.Event) ([]*chunk, error) {
 	return list, nil
 }
 
-func (s *Store) appendEvents(ctx context.Context, tx *sql.Tx, events []session.Event) error {
+func (s *Store) appendEvents(ctx context.Context, tx *sql.Tx, events []run.Event) error {
 	list, err := chunks(events)
 	if err != nil {
 		return err
@@ -159,33 +160,33 @@ type eventRow struct {
 }
 
 // Events reads up to limit events of an owner's run with numbers above after, in order.
-func (s *Store) Events(ctx context.Context, owner, run string, after, limit int) ([]session.Event, error) {
+func (s *Store) Events(ctx context.Context, owner, runID string, after, limit int) ([]run.Event, error) {
 	rows, err := s.read.NewSelect().Model((*eventRow)(nil)).Column("last", "first", "payload").
-		Where("e.run_id = ? AND e.last > ?", run, after).
+		Where("e.run_id = ? AND e.last > ?", runID, after).
 		Where("EXISTS (SELECT 1 FROM runs AS r WHERE r.id = e.run_id AND r.owner = ?)", owner).
 		OrderExpr("e.last").Limit(int64(limit)).Rows(ctx)
 	if err != nil {
-		return nil, wrap(err, "read the events of run %s", run)
+		return nil, wrap(err, "read the events of run %s", runID)
 	}
 	defer rows.Close()
-	var events []session.Event
+	var events []run.Event
 	for len(events) < limit && rows.Next() {
 		var last, first int
 		var payload []byte
 		if err := rows.Scan(&last, &first, &payload); err != nil {
-			return nil, wrap(err, "read the events of run %s", run)
+			return nil, wrap(err, "read the events of run %s", runID)
 		}
 		var list []json.RawMessage
 		if err := json.Unmarshal(payload, &list); err != nil || len(list) != last-first+1 {
-			return nil, fault.Wrap(err, fault.Internal, "events %d to %d of run %s cannot be read", first, last, run)
+			return nil, fault.Wrap(err, fault.Internal, "events %d to %d of run %s cannot be read", first, last, runID)
 		}
 		for i, raw := range list {
 			if seq := first + i; seq > after && len(events) < limit {
-				events = append(events, session.Event{Run: run, Seq: seq, Event: raw})
+				events = append(events, run.Event{Run: runID, Seq: seq, Event: raw})
 			}
 		}
 	}
-	return events, wrap(rows.Err(), "read the events of run %s", run)
+	return events, wrap(rows.Err(), "read the events of run %s", runID)
 }
 
 // Import adds a session with the runs and events that fill puts into it, all or nothing.
@@ -209,7 +210,7 @@ type importing struct {
 	tx     bun.Tx
 	insert *sql.Stmt
 	runs   int
-	events []session.Event
+	events []run.Event
 	bytes  int
 }
 
@@ -217,7 +218,7 @@ type importing struct {
 const importBytes = 1 << 20
 
 // Run implements session.Importing.
-func (i *importing) Run(run session.Run) error {
+func (i *importing) Run(run run.Run) error {
 	if err := i.flush(); err != nil {
 		return err
 	}
@@ -231,7 +232,7 @@ func (i *importing) Run(run session.Run) error {
 }
 
 // Event implements session.Importing.
-func (i *importing) Event(e session.Event) error {
+func (i *importing) Event(e run.Event) error {
 	i.events = append(i.events, e)
 	if i.bytes += len(e.Event); len(i.events) >= maxChunk || i.bytes >= importBytes {
 		return i.flush()

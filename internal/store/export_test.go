@@ -2,13 +2,12 @@ package store
 
 import (
 	"context"
-
-	"realign/internal/session"
+	"realign/internal/share"
 )
 
 // Before takes the tables back to how a step of the migrations left them and keeps a comparison there, of which
 // only what the tables had from the beginning is kept.
-func (s *Store) Before(ctx context.Context, version int64, c session.Link, tokenHash, snapshot string) error {
+func (s *Store) Before(ctx context.Context, version int64, c share.Link, tokenHash, snapshot string) error {
 	steps, err := s.steps()
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // wrap names the operation that failed and gives the error its kind. It is nil for nil; errors that have a
@@ -64,7 +64,7 @@ func lost(err error) bool {
 }
 
 func unreachable(err error) error {
-	return fault.Wrap(fmt.Errorf("%w: %w", session.ErrUnreachable, err), fault.Unavailable, "the database does not answer")
+	return fault.Wrap(fmt.Errorf("%w: %w", run.ErrUnreachable, err), fault.Unavailable, "the database does not answer")
 }
 
 func wrapSQLite(err error, code int) error {

@@ -8,14 +8,14 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/session"
-	"realign/internal/session/sessiontest"
+	"realign/internal/run"
+	"realign/internal/run/runtest"
 	"realign/internal/store"
 )
 
-func newHub(t testing.TB, s *store.Store, d *sessiontest.Decoder) *session.Hub {
+func newHub(t testing.TB, s *store.Store, d *runtest.Decoder) *run.Hub {
 	t.Helper()
-	h, err := session.New(t.Context(), session.Config{
+	h, err := run.NewHub(t.Context(), run.Config{
 		Store: s, Decoder: d, Pairs: d, Logger: slog.New(slog.DiscardHandler), Interval: -1, Retry: time.Millisecond, MaxOwnerRuns: 1000,
 	})
 	if err != nil {
@@ -28,22 +28,22 @@ func newHub(t testing.TB, s *store.Store, d *sessiontest.Decoder) *session.Hub {
 func TestDiskFullWhileSaving(t *testing.T) {
 	ctx := t.Context()
 	s := open(t, store.Config{Data: t.TempDir()})
-	d := &sessiontest.Decoder{}
+	d := &runtest.Decoder{}
 	h := newHub(t, s, d)
 	if err := s.LimitPages(ctx, 8); err != nil {
 		t.Fatal(err)
 	}
-	run, err := h.Start(ctx, "ann", "", sessiontest.Spec(8, 4000))
+	r, err := h.Start(ctx, "ann", "", runtest.Spec(8, 4000))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := h.Watch(ctx, "ann", run.ID, 0)
+	w, err := h.Watch(ctx, "ann", r.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
 	ends := 0 // they may fit where the batch did not
-	var events []session.Event
+	var events []run.Event
 	for err == nil {
 		events, err = w.Next(ctx)
 		ends += countEnds(t, events)
@@ -65,7 +65,7 @@ func TestDiskFullWhileSaving(t *testing.T) {
 		}
 		ends += countEnds(t, events)
 	}
-	again, err := h.Start(ctx, "ann", "", sessiontest.Spec(2, 10))
+	again, err := h.Start(ctx, "ann", "", runtest.Spec(2, 10))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,13 +76,13 @@ func TestDiskFullWhileSaving(t *testing.T) {
 	if problems, err := s.IntegrityCheck(ctx); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
-	if run, err := s.Run(ctx, "ann", run.ID); err != nil || run.Status != session.Failed {
-		t.Errorf("%+v, %v", run, err)
+	if r, err := s.Run(ctx, "ann", r.ID); err != nil || r.Status != run.Failed {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 
 // countEnds counts lanes that ended because the disk was full.
-func countEnds(t *testing.T, events []session.Event) (n int) {
+func countEnds(t *testing.T, events []run.Event) (n int) {
 	t.Helper()
 	for _, e := range events {
 		d, err := e.Decode()
@@ -97,14 +97,14 @@ func countEnds(t *testing.T, events []session.Event) (n int) {
 }
 
 // bigSpec does not fit in the last free pages.
-func bigSpec() session.Spec {
-	spec := sessiontest.Spec(1, 1)
+func bigSpec() run.Spec {
+	spec := runtest.Spec(1, 1)
 	spec.Prompt = strings.Repeat("long ", 40_000)
 	return spec
 }
 
 // drain reads a run to the end of its first request.
-func drain(t testing.TB, h *session.Hub, run string) (n int) {
+func drain(t testing.TB, h *run.Hub, run string) (n int) {
 	t.Helper()
 	w, err := h.Watch(t.Context(), "ann", run, 0)
 	if err != nil {

@@ -2,10 +2,9 @@ package store
 
 import (
 	"context"
+	"realign/internal/share"
 
 	"github.com/uptrace/bun"
-
-	"realign/internal/session"
 )
 
 type linkRow struct {
@@ -27,16 +26,16 @@ type linkRow struct {
 	SessionID string `bun:"session_id,scanonly"`
 }
 
-func (r *linkRow) link() session.Link {
-	return session.Link{
-		ID: r.ID, Owner: r.Owner, Kind: session.LinkKind(r.Kind), Subject: r.Subject, Title: r.Title, Prompt: r.Prompt, Digest: r.Digest,
+func (r *linkRow) link() share.Link {
+	return share.Link{
+		ID: r.ID, Owner: r.Owner, Kind: share.LinkKind(r.Kind), Subject: r.Subject, Title: r.Title, Prompt: r.Prompt, Digest: r.Digest,
 		CreatedAt: fromMicros(&r.CreatedAt), ExpiresAt: fromMicros(r.ExpiresAt), RevokedAt: fromMicros(r.RevokedAt),
 		VerifiedAt: fromMicros(r.Verified),
 	}
 }
 
 // CreateLink keeps a link under the hash of its token.
-func (s *Store) CreateLink(ctx context.Context, l session.Link, tokenHash string, snapshot []byte) error {
+func (s *Store) CreateLink(ctx context.Context, l share.Link, tokenHash string, snapshot []byte) error {
 	_, err := s.write.NewInsert().Model(&linkRow{
 		ID: l.ID, Owner: l.Owner, Kind: string(l.Kind), Subject: l.Subject, TokenHash: tokenHash, Title: l.Title, Prompt: l.Prompt, Digest: l.Digest, Snapshot: string(snapshot),
 		CreatedAt: l.CreatedAt.UnixMicro(), ExpiresAt: micros(l.ExpiresAt), RevokedAt: micros(l.RevokedAt),
@@ -45,25 +44,25 @@ func (s *Store) CreateLink(ctx context.Context, l session.Link, tokenHash string
 }
 
 // LinkByToken finds a link, of any owner and in any state.
-func (s *Store) LinkByToken(ctx context.Context, tokenHash string) (session.Link, []byte, error) {
+func (s *Store) LinkByToken(ctx context.Context, tokenHash string) (share.Link, []byte, error) {
 	return s.link(ctx, s.read.NewSelect().Model((*linkRow)(nil)).Where("l.token_hash = ?", tokenHash))
 }
 
 // Link is one of an owner's links, in any state.
-func (s *Store) Link(ctx context.Context, owner, id string) (session.Link, []byte, error) {
+func (s *Store) Link(ctx context.Context, owner, id string) (share.Link, []byte, error) {
 	return s.link(ctx, s.read.NewSelect().Model((*linkRow)(nil)).Where("l.owner = ? AND l.id = ?", owner, id))
 }
 
-func (s *Store) link(ctx context.Context, q *bun.SelectQuery) (session.Link, []byte, error) {
+func (s *Store) link(ctx context.Context, q *bun.SelectQuery) (share.Link, []byte, error) {
 	var row linkRow
 	if err := q.Scan(ctx, &row); err != nil {
-		return session.Link{}, nil, wrap(notFound(err, "link"), "read a link")
+		return share.Link{}, nil, wrap(notFound(err, "link"), "read a link")
 	}
 	return row.link(), []byte(row.Snapshot), nil
 }
 
 // Links lists an owner's, newest first.
-func (s *Store) Links(ctx context.Context, owner string) ([]session.Listed, error) {
+func (s *Store) Links(ctx context.Context, owner string) ([]share.Listed, error) {
 	var rows []linkRow
 	err := s.read.NewSelect().Model(&rows).ExcludeColumn("snapshot").ColumnExpr("COALESCE(s.id, '') AS session_id").
 		Join("LEFT JOIN runs AS r ON r.id = l.subject AND r.owner = l.owner").
@@ -72,15 +71,15 @@ func (s *Store) Links(ctx context.Context, owner string) ([]session.Listed, erro
 	if err != nil {
 		return nil, wrap(err, "list links")
 	}
-	list := make([]session.Listed, len(rows))
+	list := make([]share.Listed, len(rows))
 	for i := range rows {
-		list[i] = session.Listed{Link: rows[i].link(), Session: rows[i].SessionID}
+		list[i] = share.Listed{Link: rows[i].link(), Session: rows[i].SessionID}
 	}
 	return list, nil
 }
 
 // UpdateLink saves a link's title, expiry and revocation, and when it was verified.
-func (s *Store) UpdateLink(ctx context.Context, l session.Link) error {
+func (s *Store) UpdateLink(ctx context.Context, l share.Link) error {
 	result, err := s.write.NewUpdate().Model((*linkRow)(nil)).Set("title = ?", l.Title).
 		Set("expires_at = ?", micros(l.ExpiresAt)).Set("revoked_at = ?", micros(l.RevokedAt)).
 		Set("verified_at = ?", micros(l.VerifiedAt)).

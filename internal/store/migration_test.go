@@ -9,6 +9,8 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/experiment"
+	"realign/internal/preference"
+	"realign/internal/run"
 	"realign/internal/session"
 	"realign/internal/store"
 	"realign/internal/study"
@@ -89,7 +91,7 @@ func before(t *testing.T) []string {
 
 func oldStudy() study.Setup {
 	return study.Setup{
-		Title: "It's old", Pair: "demo", Aligned: "warm", System: "Be kind.", Mode: session.Chat, Grid: []float64{0, 1.5}, Samples: 1,
+		Title: "It's old", Pair: "demo", Aligned: "warm", System: "Be kind.", Mode: run.Chat, Grid: []float64{0, 1.5}, Samples: 1,
 		Sampling: decode.DefaultSampling(), Seed: 1<<64 - 1, Pairwise: true, Overlap: 2, Scheme: study.BalancedScheme,
 	}
 }
@@ -237,7 +239,7 @@ func checkOld(t *testing.T, s *store.Store) {
 		t.Errorf("outputs of a prompt that was left out: %+v, %v", made, err)
 	}
 	ratings, err := s.Ratings(ctx, "stopen")
-	if err != nil || len(ratings) != 2 || ratings[0].Outputs[1].Text != oldOutputs()[0].Text || ratings[0].Outputs[0].Lambda != 1.5 || ratings[1].Catch != study.BrokenA {
+	if err != nil || len(ratings) != 2 || ratings[0].Outputs[1].Text != oldOutputs()[0].Text || ratings[0].Outputs[0].Lambda != 1.5 || ratings[1].Catch != preference.BrokenA {
 		t.Errorf("ratings %+v, %v", ratings, err)
 	}
 	tallies, err := s.StudyTallies(ctx, []string{"stdecoding", "stready", "stopen"})

@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"realign/internal/fault"
+	"realign/internal/preference"
 	"realign/internal/study"
 )
 
@@ -41,7 +42,7 @@ func itemRows(id string, items []study.Item) ([]itemRow, error) {
 }
 
 func (r *itemRow) item() (study.Item, error) {
-	it := study.Item{ID: r.ID, Kind: study.Kind(r.Kind), Prompt: r.Prompt, Low: r.Low, High: r.High, Catch: study.Catch(r.Catch)}
+	it := study.Item{ID: r.ID, Kind: study.Kind(r.Kind), Prompt: r.Prompt, Low: r.Low, High: r.High, Catch: preference.Catch(r.Catch)}
 	return it, fromJSON(r.Outputs, &it.Outputs)
 }
 
@@ -562,7 +563,7 @@ func (s *Store) Ratings(ctx context.Context, id string) ([]study.Rating, error) 
 			}
 			r.Outputs = append(r.Outputs, o)
 		}
-		r.Catch = study.ShownCatch(study.Catch(row.Catch), r.Outputs[0])
+		r.Catch = study.ShownCatch(preference.Catch(row.Catch), r.Outputs[0])
 	}
 	return ratings, nil
 }

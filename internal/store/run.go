@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"realign/internal/fault"
+	"realign/internal/run"
 	"realign/internal/session"
 )
 
@@ -29,7 +30,7 @@ type runRow struct {
 	Imported *string `bun:"imported"` // JSON; nil of what was decoded here
 }
 
-func newRunRow(r session.Run, place int) (*runRow, error) {
+func newRunRow(r run.Run, place int) (*runRow, error) {
 	spec, err := json.Marshal(r.Spec)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "the run's spec cannot be written as JSON")
@@ -49,23 +50,23 @@ func newRunRow(r session.Run, place int) (*runRow, error) {
 	return row, nil
 }
 
-func (r *runRow) run() (session.Run, error) {
-	run := session.Run{
-		ID: r.ID, Session: r.SessionID, Owner: r.Owner, Instance: r.Instance, Status: session.Status(r.Status),
+func (r *runRow) run() (run.Run, error) {
+	rn := run.Run{
+		ID: r.ID, Session: r.SessionID, Owner: r.Owner, Instance: r.Instance, Status: run.Status(r.Status),
 		Lanes: r.Lanes, Seq: r.Seq, CreatedAt: fromMicros(&r.CreatedAt), EndedAt: fromMicros(r.EndedAt),
 	}
-	if err := json.Unmarshal([]byte(r.Spec), &run.Spec); err != nil {
-		return run, fault.Wrap(err, fault.Internal, "run %s cannot be read", r.ID)
+	if err := json.Unmarshal([]byte(r.Spec), &rn.Spec); err != nil {
+		return rn, fault.Wrap(err, fault.Internal, "run %s cannot be read", r.ID)
 	}
 	if r.Imported != nil {
-		run.Imported = new(session.Imported)
-		return run, fromJSON(*r.Imported, run.Imported)
+		rn.Imported = new(run.Imported)
+		return rn, fromJSON(*r.Imported, rn.Imported)
 	}
-	return run, nil
+	return rn, nil
 }
 
-func toRuns(rows []runRow) ([]session.Run, error) {
-	runs := make([]session.Run, len(rows))
+func toRuns(rows []runRow) ([]run.Run, error) {
+	runs := make([]run.Run, len(rows))
 	for i := range rows {
 		var err error
 		if runs[i], err = rows[i].run(); err != nil {
@@ -75,11 +76,14 @@ func toRuns(rows []runRow) ([]session.Run, error) {
 	return runs, nil
 }
 
-// CreateRun adds a run to its session, last, and the session itself unless created is nil.
-func (s *Store) CreateRun(ctx context.Context, run session.Run, created *session.Session) error {
+// CreateRun adds a run to its session, last. With a title, that session does not exist yet and is created, too.
+func (s *Store) CreateRun(ctx context.Context, run run.Run, title string) error {
 	err := s.tx(ctx, func(tx bun.Tx) error {
-		if created != nil {
-			if _, err := tx.NewInsert().Model(newSessionRow(*created)).Exec(ctx); err != nil {
+		if title != "" {
+			created := session.Session{
+				ID: run.Session, Owner: run.Owner, Title: title, CreatedAt: run.CreatedAt, UpdatedAt: run.CreatedAt,
+			}
+			if _, err := tx.NewInsert().Model(newSessionRow(created)).Exec(ctx); err != nil {
 				return err
 			}
 		} else {
@@ -113,16 +117,16 @@ func (s *Store) visible(owner string) *bun.SelectQuery {
 }
 
 // Run is a run of a session that is not deleted.
-func (s *Store) Run(ctx context.Context, owner, id string) (session.Run, error) {
+func (s *Store) Run(ctx context.Context, owner, id string) (run.Run, error) {
 	var row runRow
 	if err := s.visible(owner).Where("r.id = ?", id).Scan(ctx, &row); err != nil {
-		return session.Run{}, wrap(notFound(err, "run"), "read run %s", id)
+		return run.Run{}, wrap(notFound(err, "run"), "read run %s", id)
 	}
 	return row.run()
 }
 
 // Runs lists the runs of a session in order. It is empty for a session that is not the owner's.
-func (s *Store) Runs(ctx context.Context, owner, id string) ([]session.Run, error) {
+func (s *Store) Runs(ctx context.Context, owner, id string) ([]run.Run, error) {
 	var rows []runRow
 	if err := s.visible(owner).Where("r.session_id = ?", id).OrderExpr("r.place").Scan(ctx, &rows); err != nil {
 		return nil, wrap(err, "list the runs of session %s", id)
@@ -131,7 +135,7 @@ func (s *Store) Runs(ctx context.Context, owner, id string) ([]session.Run, erro
 }
 
 // Running lists the runs, of any owner, that an instance of the server has not finished.
-func (s *Store) Running(ctx context.Context, instance string) ([]session.Run, error) {
+func (s *Store) Running(ctx context.Context, instance string) ([]run.Run, error) {
 	var rows []runRow
 	err := s.read.NewSelect().Model(&rows).Where("r.instance = ? AND r.status = 'running'", instance).
 		OrderExpr("r.created_at, r.id").Scan(ctx)

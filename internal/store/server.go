@@ -7,7 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/internal/study"
 	"realign/internal/sweep"
 )
@@ -74,8 +74,8 @@ func (s *Store) Orphans(ctx context.Context) (names []string, err error) {
 }
 
 // RunStates are how far runs of any owner are, by their ids.
-func (s *Store) RunStates(ctx context.Context, ids []string) (map[string]session.RunState, error) {
-	states := make(map[string]session.RunState, len(ids))
+func (s *Store) RunStates(ctx context.Context, ids []string) (map[string]run.RunState, error) {
+	states := make(map[string]run.RunState, len(ids))
 	for len(ids) > 0 {
 		n := min(len(ids), 1000)
 		var rows []runRow
@@ -84,7 +84,7 @@ func (s *Store) RunStates(ctx context.Context, ids []string) (map[string]session
 			return nil, wrap(err, "look how far runs are")
 		}
 		for i := range rows {
-			states[rows[i].ID] = session.RunState{Seq: rows[i].Seq, Status: session.Status(rows[i].Status)}
+			states[rows[i].ID] = run.RunState{Seq: rows[i].Seq, Status: run.Status(rows[i].Status)}
 		}
 		ids = ids[n:]
 	}

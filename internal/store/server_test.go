@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/id"
+	"realign/internal/run"
 	"realign/internal/session"
 	"realign/internal/store"
 	"realign/internal/sweep"
@@ -20,9 +22,9 @@ func onBoth(t *testing.T, test func(t *testing.T, s *store.Store)) {
 	t.Run("postgres", func(t *testing.T) { test(t, open(t, postgres(t))) })
 }
 
-func batchOf(run string, first, n int) (b session.Batch) {
+func batchOf(started string, first, n int) (b run.Batch) {
 	for i := range n {
-		b.Events = append(b.Events, session.Event{Run: run, Seq: first + i, Event: json.RawMessage(fmt.Sprintf(`{"type":"token","index":%d}`, first+i))})
+		b.Events = append(b.Events, run.Event{Run: started, Seq: first + i, Event: json.RawMessage(fmt.Sprintf(`{"type":"token","index":%d}`, first+i))})
 	}
 	return b
 }
@@ -32,19 +34,19 @@ func TestAppendAgain(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *store.Store) {
 		ctx, now := t.Context(), time.Now()
 		in := &session.Session{ID: "s", Owner: "ann", Title: "t", CreatedAt: now, UpdatedAt: now}
-		run := session.Run{ID: "r", Session: "s", Owner: "ann", Instance: "here", Status: session.Running, CreatedAt: now, Lanes: 1}
-		if err := s.CreateRun(ctx, run, in); err != nil {
+		started := run.Run{ID: "r", Session: "s", Owner: "ann", Instance: "here", Status: run.Running, CreatedAt: now, Lanes: 1}
+		if err := s.CreateRun(ctx, started, in.Title); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
 			b := batchOf("r", 1, 700) // two chunks
-			b.Changes = []session.StatusChange{{Run: "r", Status: session.Running, Lanes: 1, Instance: "there"}}
+			b.Changes = []run.StatusChange{{Run: "r", Status: run.Running, Lanes: 1, Instance: "there"}}
 			if err := s.Append(ctx, b); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for what, b := range map[string]session.Batch{
-			"other events":    {Events: append(batchOf("r", 513, 187).Events[:186:186], session.Event{Run: "r", Seq: 699, Event: json.RawMessage(`{}`)})},
+		for what, b := range map[string]run.Batch{
+			"other events":    {Events: append(batchOf("r", 513, 187).Events[:186:186], run.Event{Run: "r", Seq: 699, Event: json.RawMessage(`{}`)})},
 			"part of a chunk": batchOf("r", 600, 101),
 			"a gap":           batchOf("r", 702, 1),
 		} {
@@ -57,7 +59,7 @@ func TestAppendAgain(t *testing.T) {
 			t.Errorf("%+v %v", got, err)
 		}
 		states, err := s.RunStates(ctx, []string{"r", "none"})
-		if err != nil || len(states) != 1 || states["r"] != (session.RunState{Seq: 700, Status: session.Running}) {
+		if err != nil || len(states) != 1 || states["r"] != (run.RunState{Seq: 700, Status: run.Running}) {
 			t.Errorf("%+v %v", states, err)
 		}
 	})
@@ -71,7 +73,7 @@ func TestServers(t *testing.T) {
 				t.Fatal(err)
 			}
 			in := &session.Session{ID: "s" + name, Owner: "ann", Title: "t", CreatedAt: now, UpdatedAt: now}
-			if err := s.CreateRun(ctx, session.Run{ID: "r" + name, Session: in.ID, Owner: "ann", Instance: name, Status: session.Running, CreatedAt: now, Lanes: 1}, in); err != nil {
+			if err := s.CreateRun(ctx, run.Run{ID: "r" + name, Session: in.ID, Owner: "ann", Instance: name, Status: run.Running, CreatedAt: now, Lanes: 1}, in.Title); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -111,7 +113,7 @@ func TestServers(t *testing.T) {
 // Errors of a connection that the server has closed say that the database cannot be reached.
 func TestAConnectionThatIsLost(t *testing.T) {
 	config := postgres(t)
-	name := "lost_" + session.NewID()
+	name := "lost_" + id.New()
 	s := open(t, store.Config{DSN: config.DSN + "&application_name=" + name})
 	admin, err := sql.Open("pgx", config.DSN)
 	if err != nil {
@@ -126,7 +128,7 @@ func TestAConnectionThatIsLost(t *testing.T) {
 		err := s.Append(t.Context(), batchOf("none", 1, 1))
 		switch {
 		case fault.KindOf(err) == fault.NotFound: // a new connection was made at once
-		case errors.Is(err, session.ErrUnreachable) && fault.KindOf(err) == fault.Unavailable:
+		case errors.Is(err, run.ErrUnreachable) && fault.KindOf(err) == fault.Unavailable:
 			lost++
 		default:
 			t.Errorf("%T %v", err, err)

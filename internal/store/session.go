@@ -13,6 +13,7 @@ import (
 
 	"realign/internal/fault"
 	"realign/internal/session"
+	"realign/internal/title"
 )
 
 type sessionRow struct {
@@ -66,6 +67,12 @@ func (s *Store) Session(ctx context.Context, owner, id string) (session.Session,
 		return session.Session{}, wrap(notFound(err, "session"), "read session %s", id)
 	}
 	return row.session(), nil
+}
+
+// HasSession is NotFound unless the owner has that session.
+func (s *Store) HasSession(ctx context.Context, owner, id string) error {
+	_, err := s.Session(ctx, owner, id)
+	return err
 }
 
 // Sessions is a page of an owner's sessions.
@@ -131,14 +138,14 @@ func parseCursor(cursor string) (at int64, id string, err error) {
 	return at, id, nil
 }
 
-// RenameSession sets a session's title, as session.CleanTitle leaves it.
-func (s *Store) RenameSession(ctx context.Context, owner, id, title string) error {
-	title, err := session.CleanTitle(title)
+// RenameSession sets a session's title, as title.Clean leaves it.
+func (s *Store) RenameSession(ctx context.Context, owner, id, titleID string) error {
+	titleID, err := title.Clean(titleID)
 	if err != nil {
 		return err
 	}
 	result, err := s.write.NewUpdate().Model((*sessionRow)(nil)).
-		Set("title = ?", title).Set("title_fold = ?", fold(title)).
+		Set("title = ?", titleID).Set("title_fold = ?", fold(titleID)).
 		Where("id = ? AND owner = ? AND deleted_at IS NULL", id, owner).Exec(ctx)
 	return changed(result, err, "session")
 }

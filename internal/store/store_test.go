@@ -12,15 +12,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"realign/internal/fault"
+	"realign/internal/id"
+	"realign/internal/run"
 	"realign/internal/session"
+	"realign/internal/share"
 	"realign/internal/store"
 	"realign/internal/store/storetest"
 	"realign/internal/study"
 )
 
 var (
-	_ session.Store   = (*store.Store)(nil)
-	_ session.Links   = (*store.Store)(nil)
+	_ run.Store       = (*store.Store)(nil)
+	_ share.Links     = (*store.Store)(nil)
 	_ session.Archive = (*store.Store)(nil)
 	_ study.Store     = (*store.Store)(nil)
 )
@@ -72,7 +75,7 @@ func postgres(t *testing.T) store.Config {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = admin.Close() })
-	schema := "test_" + session.NewID()
+	schema := "test_" + id.New()
 	if _, err := admin.Exec("CREATE SCHEMA " + schema); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +99,7 @@ func TestMigrationsFillWhatTheyAdd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := config(t)
 			s := open(t, config)
-			c := session.Link{ID: "c1", Owner: "ann", Kind: session.ComparisonLink, Subject: "gone", Title: "one", Digest: "d", CreatedAt: time.Unix(1, 0).UTC()}
+			c := share.Link{ID: "c1", Owner: "ann", Kind: share.ComparisonLink, Subject: "gone", Title: "one", Digest: "d", CreatedAt: time.Unix(1, 0).UTC()}
 			prompt := strings.Repeat("“é” ", 60)
 			if err := s.Before(t.Context(), 2, c, "hash", `{"prompt":"`+prompt+`"}`); err != nil {
 				t.Fatal(err)
@@ -106,7 +109,7 @@ func TestMigrationsFillWhatTheyAdd(t *testing.T) {
 			}
 			list, err := open(t, config).Links(t.Context(), "ann")
 			c.Prompt = string([]rune(prompt)[:200])
-			if err != nil || len(list) != 1 || list[0] != (session.Listed{Link: c}) {
+			if err != nil || len(list) != 1 || list[0] != (share.Listed{Link: c}) {
 				t.Errorf("%+v, %v", list, err)
 			}
 		})

@@ -3,23 +3,19 @@ package study
 import (
 	"context"
 	"log/slog"
+	"realign/internal/preference"
 	"sync"
 	"time"
 
-	"realign/internal/fault"
 	"realign/internal/lru"
 )
 
-// Active choice begins after leastAnswers, and thinks again after every tenth part more, but rests for thinkRest times
-// as long as it thought: annotators' pages come first.
+// Between two fits of the curve, active choice rests for thinkRest times as long as the last one took: annotators' pages
+// come first.
 const (
-	leastAnswers = 20
-	thinkRest    = 19
-	adviseTime   = time.Minute // for reading the ratings and fitting the curve
+	thinkRest  = 19
+	adviseTime = time.Minute // for reading the ratings and fitting the curve
 )
-
-// rethink is after how many answers more active choice thinks again.
-func rethink(answers int) int { return max(1, answers/10) }
 
 // advisor knows which pairs of λ active choice wants next. Fitting a curve takes a while, so it happens in the
 // background, one study at a time, and annotators get what was found last.
@@ -42,7 +38,7 @@ type advisor struct {
 // advice is for one study.
 type advice struct {
 	answers int // it rests on
-	pairs   []Pair
+	pairs   []preference.Pair
 	turn    int // how many questions have taken one
 }
 
@@ -62,7 +58,7 @@ func (a *advisor) close() {
 
 // wanted are pairs in the order in which they are wanted by the next question; none under the balanced scheme and
 // while there are too few answers.
-func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
+func (a *advisor) wanted(s *Study, counts map[preference.Pair]int) []preference.Pair {
 	if s.Setup.Scheme != ActiveScheme {
 		return nil
 	}
@@ -73,7 +69,7 @@ func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.advice.Of(s.ID, func() *advice { return &advice{} })
-	if answers >= leastAnswers && answers >= now.answers+rethink(now.answers) && !a.working && !a.closed && !time.Now().Before(a.rest) {
+	if answers >= preference.ActiveFrom && answers >= now.answers+preference.RefitAfter(now.answers) && !a.working && !a.closed && !time.Now().Before(a.rest) {
 		a.working = true
 		copied := *s
 		a.busy.Go(func() { a.think(&copied, answers) })
@@ -84,7 +80,7 @@ func (a *advisor) wanted(s *Study, counts map[Pair]int) []Pair {
 	// Each question begins where the one before it left off.
 	from := now.turn % len(now.pairs)
 	now.turn++
-	return append(append([]Pair(nil), now.pairs[from:]...), now.pairs[:from]...)
+	return append(append([]preference.Pair(nil), now.pairs[from:]...), now.pairs[:from]...)
 }
 
 func (a *advisor) think(s *Study, answers int) {
@@ -106,25 +102,10 @@ func (a *advisor) think(s *Study, answers int) {
 	}
 }
 
-// ahead is how many pairs active choice plans at least, since it may be a while until it thinks again.
-const ahead = 24
-
-func (a *advisor) advise(ctx context.Context, s *Study) ([]Pair, error) {
+func (a *advisor) advise(ctx context.Context, s *Study) ([]preference.Pair, error) {
 	ratings, err := a.store.Ratings(ctx, s.ID)
 	if err != nil {
 		return nil, err
 	}
-	return s.wanted(Sort(ratings).Pairwise)
-}
-
-// wanted are the pairs that active choice plans after some answers; none where there are no two λ.
-func (s *Study) wanted(answers []Pairwise) ([]Pair, error) {
-	curve, err := FitCurve(answers, Options{Grid: s.Setup.Grid, Seed: s.Setup.Seed, Samples: 1000})
-	if fault.KindOf(err) == fault.Conflict {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return curve.Next(Pairs(s.Setup.Grid), max(ahead, rethink(len(answers)))), nil
+	return preference.WantedPairs(Sort(ratings).Pairwise, s.Setup.Grid, s.Setup.Seed)
 }

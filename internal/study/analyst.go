@@ -9,6 +9,7 @@ import (
 
 	"realign/internal/fault"
 	"realign/internal/lru"
+	"realign/internal/preference"
 )
 
 // Analyst computes results, and keeps those it computed last, so that many who look at a study cost one
@@ -26,7 +27,7 @@ type Analyst struct {
 type analysis struct {
 	mu      sync.Mutex // guards what follows; held while it is computed
 	version string
-	results *Results
+	results *preference.Results
 }
 
 // Version names the state of a study's answers: it changes with each that is given or taken back.
@@ -46,7 +47,7 @@ func (a *Analyst) Version(ctx context.Context, id string) (string, error) {
 }
 
 // Results are a study's, with the version that they are of. The caller has asked whose study it is.
-func (a *Analyst) Results(ctx context.Context, s *Study) (*Results, string, error) {
+func (a *Analyst) Results(ctx context.Context, s *Study) (*preference.Results, string, error) {
 	kept := a.kept.Of(s.ID, func() *analysis { return &analysis{} })
 	kept.mu.Lock()
 	defer kept.mu.Unlock()
@@ -61,7 +62,7 @@ func (a *Analyst) Results(ctx context.Context, s *Study) (*Results, string, erro
 	if err != nil {
 		return nil, "", err
 	}
-	results, err := Compute(Sort(ratings), s.options())
+	results, err := preference.Compute(Sort(ratings), s.options())
 	if err != nil {
 		return nil, "", err
 	}
@@ -69,8 +70,8 @@ func (a *Analyst) Results(ctx context.Context, s *Study) (*Results, string, erro
 	return results, version, nil
 }
 
-func (s *Study) options() Options {
-	return Options{Grid: s.Setup.Grid, Beta: s.Beta, Active: s.Setup.Scheme == ActiveScheme, Seed: s.Setup.Seed}
+func (s *Study) options() preference.Options {
+	return preference.Options{Grid: s.Setup.Grid, Beta: s.Beta, Active: s.Setup.Scheme == ActiveScheme, Seed: s.Setup.Seed}
 }
 
 // PublicationFormat and PublicationVersion begin published results.
@@ -81,13 +82,13 @@ const (
 
 // Publication is results as a link shows them to anybody: no prompts, no outputs, no names.
 type Publication struct {
-	Format  string    `json:"format"`
-	Version int       `json:"version"`
-	Title   string    `json:"title"`
-	Pair    string    `json:"pair"`
-	Aligned string    `json:"aligned"`
-	At      time.Time `json:"at"`
-	Results *Results  `json:"results"`
+	Format  string              `json:"format"`
+	Version int                 `json:"version"`
+	Title   string              `json:"title"`
+	Pair    string              `json:"pair"`
+	Aligned string              `json:"aligned"`
+	At      time.Time           `json:"at"`
+	Results *preference.Results `json:"results"`
 }
 
 // Publish freezes a study's results as they are now, in a canonical form: annotators are numbered.
@@ -96,7 +97,7 @@ func (a *Analyst) Publish(ctx context.Context, s *Study, now time.Time) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	results, err := Compute(Sort(ratings).Anonymous(), s.options())
+	results, err := preference.Compute(Sort(ratings).Anonymous(), s.options())
 	if err != nil {
 		return nil, err
 	}

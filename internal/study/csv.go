@@ -4,6 +4,7 @@ import (
 	"io"
 	"time"
 
+	"realign/internal/preference"
 	"realign/internal/spreadsheet"
 )
 
@@ -31,10 +32,10 @@ func WriteCSV(w io.Writer, s *Setup, ratings []Rating) error {
 	if err := t.Write(append(head, "comment", "skipped")...); err != nil {
 		return err
 	}
-	items := names{format: "%d"}
+	items := preference.Pseudonyms{Format: "%d"}
 	for i := range ratings {
 		r := &ratings[i]
-		item := items.of(r.Item)
+		item := items.Of(r.Item)
 		for k := range r.Outputs {
 			o := &r.Outputs[k]
 			row := []any{
@@ -60,11 +61,11 @@ func WriteCSV(w io.Writer, s *Setup, ratings []Rating) error {
 }
 
 // preferred says whether an answer of a pair was preferred to the other.
-func preferred(choice Choice, position int) string {
+func preferred(choice preference.Choice, position int) string {
 	switch {
-	case choice == PreferA && position == 0, choice == PreferB && position == 1:
+	case choice == preference.PreferA && position == 0, choice == preference.PreferB && position == 1:
 		return "1"
-	case choice == PreferA, choice == PreferB:
+	case choice == preference.PreferA, choice == preference.PreferB:
 		return "0"
 	}
 	return ""

@@ -9,7 +9,9 @@ import (
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/id"
+	"realign/internal/preference"
+	"realign/internal/run"
 )
 
 // MaxAnnotators is how many may join a study.
@@ -72,7 +74,7 @@ type Store interface {
 // DeskConfig is what a Desk is made of.
 type DeskConfig struct {
 	Store     Store
-	Pairs     session.Pairs
+	Pairs     run.Pairs
 	Generator *experiment.Generator // decodes the outputs, which are kept in the same store
 	Now       func() time.Time
 	Logger    *slog.Logger
@@ -143,7 +145,7 @@ func (d *Desk) Close() error {
 // Create keeps a new draft. beta is the β of the aligned model, if it is known.
 func (d *Desk) Create(ctx context.Context, owner string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
 	now := d.now()
-	s := Study{ID: session.NewID(), Owner: owner, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now}
+	s := Study{ID: id.New(), Owner: owner, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now}
 	if err := d.check(ctx, &s, prompts); err != nil {
 		return Study{}, err
 	}
@@ -155,7 +157,7 @@ func (d *Desk) Create(ctx context.Context, owner string, setup Setup, prompts []
 func (d *Desk) CreateOver(ctx context.Context, owner, over string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
 	now := d.now()
 	s := Study{
-		ID: session.NewID(), Owner: owner, Experiment: over, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now,
+		ID: id.New(), Owner: owner, Experiment: over, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now,
 	}
 	if err := d.check(ctx, &s, prompts); err != nil {
 		return Study{}, err
@@ -292,7 +294,7 @@ func (d *Desk) askable(ctx context.Context, owner, id string) error {
 		return err
 	}
 	for _, it := range items {
-		if it.Catch == NoCatch {
+		if it.Catch == preference.NoCatch {
 			return nil
 		}
 	}
@@ -309,9 +311,9 @@ func (d *Desk) Delete(ctx context.Context, owner, id string) error {
 
 // Invite makes the link that annotators join by, instead of any earlier one, and returns its token: shown here once
 // and kept only as a hash.
-func (d *Desk) Invite(ctx context.Context, owner, id string) (string, error) {
-	token := session.NewToken()
-	return token, d.Store.SetStudyInvite(ctx, owner, id, session.Digest([]byte(token)))
+func (d *Desk) Invite(ctx context.Context, owner, idID string) (string, error) {
+	token := id.NewToken()
+	return token, d.Store.SetStudyInvite(ctx, owner, idID, id.Digest([]byte(token)))
 }
 
 // Revoke closes the link: it opens nothing any more, for those who have joined neither. A new link lets them in
@@ -324,10 +326,10 @@ var errNoInvite = fault.New(fault.NotFound, "there is no study at this address; 
 
 // Enter is the study that an invite's token opens. A wrong token and a revoked one get the same error.
 func (d *Desk) Enter(ctx context.Context, token string) (Study, error) {
-	if len(token) != session.TokenLength {
+	if len(token) != id.TokenLength {
 		return Study{}, errNoInvite
 	}
-	s, err := d.Store.StudyByInvite(ctx, session.Digest([]byte(token)))
+	s, err := d.Store.StudyByInvite(ctx, id.Digest([]byte(token)))
 	if fault.KindOf(err) == fault.NotFound {
 		return Study{}, errNoInvite
 	}
@@ -343,14 +345,14 @@ func (d *Desk) Join(ctx context.Context, s *Study, name string) (Annotator, stri
 	if s.Status == Closed {
 		return Annotator{}, "", s.Status.Rateable()
 	}
-	a := Annotator{ID: session.NewID(), Study: s.ID, Name: name, JoinedAt: d.now()}
-	secret := session.NewToken()
-	return a, secret, d.Store.AddAnnotator(ctx, a, session.Digest([]byte(secret)), MaxAnnotators)
+	a := Annotator{ID: id.New(), Study: s.ID, Name: name, JoinedAt: d.now()}
+	secret := id.NewToken()
+	return a, secret, d.Store.AddAnnotator(ctx, a, id.Digest([]byte(secret)), MaxAnnotators)
 }
 
 // Known is the annotator of a secret; NotFound when it is nobody's.
 func (d *Desk) Known(ctx context.Context, s *Study, secret string) (Annotator, error) {
-	return d.Store.AnnotatorBySecret(ctx, s.ID, session.Digest([]byte(secret)))
+	return d.Store.AnnotatorBySecret(ctx, s.ID, id.Digest([]byte(secret)))
 }
 
 // Question is what an annotator has before them. Nothing of it but the texts and the assignment's id may reach them.
@@ -389,21 +391,21 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 	}
 	var q Question
 	var candidates []Counted
-	pairs := map[Pair]int{}
+	pairs := map[preference.Pair]int{}
 	scored := map[decodedAt]bool{} // by the annotator
 	ordinary, same, broken := 0, 0, 0
 	for i := range items {
-		if it := &items[i]; it.Kind == AskLikert && it.Catch == NoCatch && had[it.ID] == Answered {
+		if it := &items[i]; it.Kind == AskLikert && it.Catch == preference.NoCatch && had[it.ID] == Answered {
 			scored[decodedAt{prompt: it.Prompt, lambda: it.Low}] = true
 		}
 	}
 	for i := range items {
 		it, count := &items[i], counts[items[i].ID]
-		regular := it.Catch == NoCatch
+		regular := it.Catch == preference.NoCatch
 		switch had[it.ID] {
 		case "":
 			// A second score of one λ needs the first.
-			apart := it.Kind == AskLikert && it.Catch == SameLambda && !scored[decodedAt{prompt: it.Prompt, lambda: it.Low}]
+			apart := it.Kind == AskLikert && it.Catch == preference.SameLambda && !scored[decodedAt{prompt: it.Prompt, lambda: it.Low}]
 			if !regular && !apart || regular && count.Taken < s.Setup.Overlap {
 				candidates = append(candidates, Counted{*it, count})
 			}
@@ -415,19 +417,19 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 		switch {
 		case regular && (had[it.ID] != "" || count.Taken < s.Setup.Overlap):
 			ordinary++
-		case it.Catch == SameLambda:
+		case it.Catch == preference.SameLambda:
 			same++
 		case it.Catch.Spoils():
 			broken++
 		}
-		if had[it.ID] != "" && it.Catch == SameLambda {
+		if had[it.ID] != "" && it.Catch == preference.SameLambda {
 			q.Done.Same++
 		}
 		if had[it.ID] != "" && it.Catch.Spoils() {
 			q.Done.Broken++
 		}
 		if regular && it.Kind == AskPairwise {
-			pairs[Pair{it.Low, it.High}] += count.Answers
+			pairs[preference.Pair{Low: it.Low, High: it.High}] += count.Answers
 		}
 		if asked != nil && asked.Item == it.ID {
 			q.Assignment = *asked
@@ -449,7 +451,7 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			return q, nil
 		}
 		q.Assignment, err = d.Store.Reserve(ctx, Assignment{
-			ID: session.NewID(), Study: s.ID, Item: next.ID, Annotator: annotator, Shown: s.Setup.Shown(annotator, &next.Item),
+			ID: id.New(), Study: s.ID, Item: next.ID, Annotator: annotator, Shown: s.Setup.Shown(annotator, &next.Item),
 			State: Asked, AskedAt: now, Expires: now.Add(ReserveFor),
 		}, s.Setup.Overlap)
 		if err == nil {
@@ -534,7 +536,7 @@ func (d *Desk) Answer(ctx context.Context, s *Study, annotator, assignment strin
 // a question that was skipped.
 func (d *Desk) Undo(ctx context.Context, s *Study, annotator, asked string) error {
 	now := d.now()
-	_, err := d.Store.Undo(ctx, annotator, asked, Assignment{ID: session.NewID(), AskedAt: now, Expires: now.Add(ReserveFor)}, s.Setup.Overlap)
+	_, err := d.Store.Undo(ctx, annotator, asked, Assignment{ID: id.New(), AskedAt: now, Expires: now.Add(ReserveFor)}, s.Setup.Overlap)
 	return err
 }
 

@@ -7,7 +7,8 @@ import (
 	"time"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/preference"
+	"realign/internal/run"
 )
 
 // ExportFormat and ExportVersion begin an exported study.
@@ -21,15 +22,15 @@ const (
 // from, and importing and exporting it again gives the same bytes.
 type (
 	exportedHead struct {
-		Type      string         `json:"type"` // "study"
-		Format    string         `json:"format"`
-		Version   int            `json:"version"`
-		Setup     Setup          `json:"setup"`
-		Beta      float64        `json:"beta"` // of the aligned model's training; 0 when nobody says
-		Files     []session.File `json:"files"`
-		Build     string         `json:"build"`
-		CreatedAt time.Time      `json:"created_at"`
-		Secret    string         `json:"secret,omitempty"` // of a study that is closed: Setup.Secret
+		Type      string     `json:"type"` // "study"
+		Format    string     `json:"format"`
+		Version   int        `json:"version"`
+		Setup     Setup      `json:"setup"`
+		Beta      float64    `json:"beta"` // of the aligned model's training; 0 when nobody says
+		Files     []run.File `json:"files"`
+		Build     string     `json:"build"`
+		CreatedAt time.Time  `json:"created_at"`
+		Secret    string     `json:"secret,omitempty"` // of a study that is closed: Setup.Secret
 	}
 	exportedPrompt struct {
 		Type string `json:"type"` // "prompt"
@@ -40,17 +41,17 @@ type (
 		Output
 	}
 	exportedRating struct {
-		Type      string    `json:"type"` // "rating"
-		Item      string    `json:"item"` // the same question to several annotators
-		Kind      Kind      `json:"question"`
-		Prompt    int       `json:"prompt"`
-		Catch     Catch     `json:"catch,omitempty"`
-		Shown     []string  `json:"shown"`  // outputs in the order shown: the first is A
-		Lambda    []float64 `json:"lambda"` // of each, for whoever reads the file without its outputs
-		Annotator string    `json:"annotator"`
-		AskedAt   time.Time `json:"asked_at"`
-		At        time.Time `json:"at"`
-		Answer    Answer    `json:"answer"`
+		Type      string           `json:"type"` // "rating"
+		Item      string           `json:"item"` // the same question to several annotators
+		Kind      Kind             `json:"question"`
+		Prompt    int              `json:"prompt"`
+		Catch     preference.Catch `json:"catch,omitempty"`
+		Shown     []string         `json:"shown"`  // outputs in the order shown: the first is A
+		Lambda    []float64        `json:"lambda"` // of each, for whoever reads the file without its outputs
+		Annotator string           `json:"annotator"`
+		AskedAt   time.Time        `json:"asked_at"`
+		At        time.Time        `json:"at"`
+		Answer    Answer           `json:"answer"`
 	}
 )
 
@@ -65,7 +66,7 @@ func Export(w io.Writer, s *Study, secretSeeds bool, prompts []Prompt, outputs [
 		head.Secret = s.Setup.Secret
 	}
 	if head.Files == nil {
-		head.Files = []session.File{}
+		head.Files = []run.File{}
 	}
 	if err := j.Encode(head); err != nil {
 		return err
@@ -88,11 +89,11 @@ func Export(w io.Writer, s *Study, secretSeeds bool, prompts []Prompt, outputs [
 			return err
 		}
 	}
-	items := names{format: "%d"}
+	items := preference.Pseudonyms{Format: "%d"}
 	for i := range ratings {
 		r := &ratings[i]
 		line := exportedRating{
-			Type: "rating", Item: items.of(r.Item), Kind: r.Kind, Prompt: r.Prompt.Place, Catch: r.Catch,
+			Type: "rating", Item: items.Of(r.Item), Kind: r.Kind, Prompt: r.Prompt.Place, Catch: r.Catch,
 			Annotator: r.Name, AskedAt: r.AskedAt.UTC(), At: r.At.UTC(), Answer: r.Answer,
 		}
 		for _, o := range r.Outputs {

@@ -19,8 +19,10 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/id"
+	"realign/internal/preference"
 	"realign/internal/prompt"
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/internal/store"
 	"realign/internal/study"
 	"realign/internal/study/studytest"
@@ -42,13 +44,13 @@ func openStore(t testing.TB) *store.Store {
 var odd = []string{"plain", "two\nlines\r\n", `quote " and \ slash`, "=1+1", "é 🙂 \u2028 end", " spaces ", "<script>alert(1)</script>", "a,b;c\td", "nul \x00 byte"}
 
 // rated is a random study with every kind of question, answered by a few annotators.
-func rated(r *rand.Rand, id string) studytest.Archive {
+func rated(r *rand.Rand, idID string) studytest.Archive {
 	grid := []float64{0, 0.5, 1, 1.5, 2}
 	a := studytest.Archive{Of: study.Study{
-		ID: id, Owner: "ann", Status: study.Closed, Beta: 0.1, Build: "v1", CreatedAt: noon, UpdatedAt: noon, ClosedAt: noon,
-		Files: []session.File{{Role: "reference", Name: "r.gguf", SHA256: "5a"}},
+		ID: idID, Owner: "ann", Status: study.Closed, Beta: 0.1, Build: "v1", CreatedAt: noon, UpdatedAt: noon, ClosedAt: noon,
+		Files: []run.File{{Role: "reference", Name: "r.gguf", SHA256: "5a"}},
 		Setup: study.Setup{
-			Title: "Warmth <b>", Guidelines: "Be *fair*.", Pair: "table", Aligned: "warm", Mode: []session.Mode{session.Chat, session.Plain}[r.IntN(2)],
+			Title: "Warmth <b>", Guidelines: "Be *fair*.", Pair: "table", Aligned: "warm", Mode: []run.Mode{run.Chat, run.Plain}[r.IntN(2)],
 			Grid: grid, Samples: 2, Sampling: decode.DefaultSampling(), Seed: r.Uint64(),
 			Pairwise: true, Likert: &study.Scale{Points: 7, Criteria: []string{"warm", "true"}}, Ranked: 3, Comments: true,
 			Overlap: 3, Scheme: study.BalancedScheme,
@@ -59,7 +61,7 @@ func rated(r *rand.Rand, id string) studytest.Archive {
 		a.Prompts = append(a.Prompts, study.Prompt{Place: place, Line: place, Text: "Prompt " + odd[r.IntN(len(odd))], Category: []string{"", "maths", "prose"}[r.IntN(3)]})
 		for sample := range 2 {
 			for _, lambda := range grid {
-				o := study.Output{ID: fmt.Sprintf("%s-o%d-%d-%g", id, place, sample, lambda), Prompt: place, Lambda: lambda, Sample: sample, Seed: r.Uint64(),
+				o := study.Output{ID: fmt.Sprintf("%s-o%d-%d-%g", idID, place, sample, lambda), Prompt: place, Lambda: lambda, Sample: sample, Seed: r.Uint64(),
 					Done: true, Text: fmt.Sprint(odd[r.IntN(len(odd))], r.IntN(100)), Tokens: 1 + r.IntN(30), Reason: "stop"}
 				byPlace[place] = append(byPlace[place], o)
 				a.Outputs = append(a.Outputs, o)
@@ -83,7 +85,7 @@ func rated(r *rand.Rand, id string) studytest.Archive {
 	}
 	for k := range 60 {
 		place := 1 + r.IntN(4)
-		it := study.Item{ID: fmt.Sprintf("%s-i%d", id, k), Prompt: place, Kind: study.AskPairwise}
+		it := study.Item{ID: fmt.Sprintf("%s-i%d", idID, k), Prompt: place, Kind: study.AskPairwise}
 		x, y := r.IntN(5), r.IntN(5)
 		for y == x {
 			y = r.IntN(5)
@@ -97,24 +99,24 @@ func rated(r *rand.Rand, id string) studytest.Archive {
 		case 2:
 			it.Kind, it.Outputs = study.AskRanking, pick(place, 0, 2, 4)
 		case 3:
-			it.Outputs, it.Low, it.High, it.Catch = pick(place, x, 5+x), grid[x], grid[x], study.SameLambda
+			it.Outputs, it.Low, it.High, it.Catch = pick(place, x, 5+x), grid[x], grid[x], preference.SameLambda
 		case 4:
-			it.Outputs, it.Low, it.High, it.Catch = pick(place, 2, 10), 1, 1, study.BrokenB
+			it.Outputs, it.Low, it.High, it.Catch = pick(place, 2, 10), 1, 1, preference.BrokenB
 		case 5:
-			it.Kind, it.Outputs, it.Catch = study.AskLikert, pick(place, 10), study.Broken
+			it.Kind, it.Outputs, it.Catch = study.AskLikert, pick(place, 10), preference.Broken
 		case 6:
-			it.Kind, it.Outputs, it.Catch = study.AskLikert, pick(place, 11), study.SameLambda
+			it.Kind, it.Outputs, it.Catch = study.AskLikert, pick(place, 11), preference.SameLambda
 		case 7:
-			it.Kind, it.Outputs, it.Catch = study.AskRanking, pick(place, 0, 4, 10), study.Broken
+			it.Kind, it.Outputs, it.Catch = study.AskRanking, pick(place, 0, 4, 10), preference.Broken
 		case 8:
-			it.Kind, it.Outputs, it.Catch = study.AskRanking, pick(place, 0, place, 11), study.SameLambda
+			it.Kind, it.Outputs, it.Catch = study.AskRanking, pick(place, 0, place, 11), preference.SameLambda
 		case 9: // of three texts two were the same
 			it.Kind, it.Outputs = study.AskRanking, pick(place, 0, 4)
 		}
 		a.Items = append(a.Items, it)
 	}
 	for k, name := range []string{"Ada", "Björn", "=Chloé"} {
-		a.Annotators = append(a.Annotators, study.Annotator{ID: fmt.Sprintf("%s-a%d", id, k), Study: id, Name: name, JoinedAt: noon})
+		a.Annotators = append(a.Annotators, study.Annotator{ID: fmt.Sprintf("%s-a%d", idID, k), Study: idID, Name: name, JoinedAt: noon})
 	}
 	at := noon
 	places := map[string]int{}
@@ -129,11 +131,11 @@ func rated(r *rand.Rand, id string) studytest.Archive {
 			shown := slices.Clone(it.Outputs)
 			r.Shuffle(len(shown), func(i, j int) { shown[i], shown[j] = shown[j], shown[i] })
 			places[who.ID]++
-			one := study.Assignment{ID: session.NewID(), Study: id, Item: it.ID, Annotator: who.ID, Place: places[who.ID], Shown: shown,
+			one := study.Assignment{ID: id.New(), Study: idID, Item: it.ID, Annotator: who.ID, Place: places[who.ID], Shown: shown,
 				State: study.Answered, AskedAt: at.Add(-time.Second), Expires: at, At: at}
 			switch it.Kind {
 			case study.AskPairwise:
-				one.Answer.Choice = []study.Choice{study.PreferA, study.PreferB, study.Tie, study.BothBad}[r.IntN(4)]
+				one.Answer.Choice = []preference.Choice{preference.PreferA, preference.PreferB, preference.Tie, preference.BothBad}[r.IntN(4)]
 			case study.AskLikert:
 				one.Answer.Scores = map[string]int{"warm": 1 + r.IntN(7), "true": 1 + r.IntN(7)}
 			case study.AskRanking:
@@ -357,7 +359,7 @@ func FuzzImport(f *testing.F) {
 }
 
 // tiny is one prompt, two λ and a spoilt answer, asked once each way.
-func tiny(mode session.Mode) (*study.Setup, []study.Rating) {
+func tiny(mode run.Mode) (*study.Setup, []study.Rating) {
 	s := &study.Setup{Mode: mode, System: "Be brief.", Likert: &study.Scale{Points: 5, Criteria: []string{"warm"}}}
 	low := study.Output{ID: "l", Prompt: 1, Lambda: 0, Seed: 1<<64 - 1, Text: "low"}
 	high := study.Output{ID: "h", Prompt: 1, Lambda: 1.5, Sample: 1, Seed: 1<<64 - 1, Text: "high"}
@@ -369,19 +371,19 @@ func tiny(mode session.Mode) (*study.Setup, []study.Rating) {
 			Name:       "Ada", Kind: kind, Prompt: prompt, Outputs: outputs, Points: 5,
 		}
 	}
-	caught := rating("5", study.AskPairwise, study.Answer{Choice: study.PreferA}, low, high)
-	caught.Catch = study.BrokenB
+	caught := rating("5", study.AskPairwise, study.Answer{Choice: preference.PreferA}, low, high)
+	caught.Catch = preference.BrokenB
 	ranked := rating("8", study.AskRanking, study.Answer{Rank: []int{3, 2, 1}}, low, high, twin)
 	scored := rating("9", study.AskLikert, study.Answer{Scores: map[string]int{"warm": 1}}, low)
-	ranked.Catch, scored.Catch = study.Broken, study.Broken
+	ranked.Catch, scored.Catch = preference.Broken, preference.Broken
 	skipped := rating("6", study.AskPairwise, study.Answer{Skip: "=no"}, low, high)
 	skipped.State = study.Skipped
 	return s, []study.Rating{
-		rating("1", study.AskPairwise, study.Answer{Choice: study.PreferB}, low, high),
-		rating("2", study.AskPairwise, study.Answer{Choice: study.PreferA}, high, low),
-		rating("1", study.AskPairwise, study.Answer{Choice: study.Tie}, high, low),
-		rating("1", study.AskPairwise, study.Answer{Choice: study.BothBad}, low, high),
-		rating("3", study.AskPairwise, study.Answer{Choice: study.PreferA}, low, twin), // the same text
+		rating("1", study.AskPairwise, study.Answer{Choice: preference.PreferB}, low, high),
+		rating("2", study.AskPairwise, study.Answer{Choice: preference.PreferA}, high, low),
+		rating("1", study.AskPairwise, study.Answer{Choice: preference.Tie}, high, low),
+		rating("1", study.AskPairwise, study.Answer{Choice: preference.BothBad}, low, high),
+		rating("3", study.AskPairwise, study.Answer{Choice: preference.PreferA}, low, twin), // the same text
 		rating("4", study.AskLikert, study.Answer{Scores: map[string]int{"warm": 4}}, high),
 		rating("4", study.AskLikert, study.Answer{Scores: map[string]int{"warm": 3}}, high),
 		rating("7", study.AskRanking, study.Answer{Rank: []int{3, 2, 1}}, low, high, twin),
@@ -390,7 +392,7 @@ func tiny(mode session.Mode) (*study.Setup, []study.Rating) {
 }
 
 func TestTrainingRows(t *testing.T) {
-	s, list := tiny(session.Plain)
+	s, list := tiny(run.Plain)
 	rows := study.Preferences(s, list)
 	if len(rows) != 4 { // two pairs, and of the ranking high > low and twin > high, but not twin > low, which reads the same
 		t.Fatalf("%d rows: %+v", len(rows), rows)
@@ -421,7 +423,7 @@ func TestTrainingRows(t *testing.T) {
 		t.Errorf("a reader would take the column for whole numbers: %s", first)
 	}
 
-	s, list = tiny(session.Chat)
+	s, list = tiny(run.Chat)
 	form, err := json.Marshal(study.Preferences(s, list)[0])
 	if err != nil || !strings.Contains(string(form), `"prompt":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi"}],"chosen":[{"role":"assistant","content":"high"}]`) {
 		t.Errorf("%s, %v", form, err)
@@ -429,7 +431,7 @@ func TestTrainingRows(t *testing.T) {
 }
 
 func TestCSV(t *testing.T) {
-	s, list := tiny(session.Plain)
+	s, list := tiny(run.Plain)
 	list[0].Outputs[0].Text, list[0].Answer.Comment = "=cmd()", `a "quoted", comment`
 	var b bytes.Buffer
 	if err := study.WriteCSV(&b, s, list); err != nil {
@@ -526,7 +528,7 @@ func TestAnalystKeepsResults(t *testing.T) {
 		t.Fatal(err)
 	}
 	analyst := &study.Analyst{Store: s}
-	results := func() (*study.Results, string) {
+	results := func() (*preference.Results, string) {
 		t.Helper()
 		r, version, err := analyst.Results(ctx, &a.Of)
 		if err != nil {
@@ -539,7 +541,7 @@ func TestAnalystKeepsResults(t *testing.T) {
 		t.Error("computed again for nothing")
 	}
 	free := slices.IndexFunc(a.Items, func(it study.Item) bool {
-		return it.Kind == study.AskPairwise && it.Catch == study.NoCatch && !slices.ContainsFunc(a.Assignments, func(as study.Assignment) bool {
+		return it.Kind == study.AskPairwise && it.Catch == preference.NoCatch && !slices.ContainsFunc(a.Assignments, func(as study.Assignment) bool {
 			return as.Item == it.ID && as.Annotator == a.Annotators[0].ID
 		})
 	})
@@ -552,7 +554,7 @@ func TestAnalystKeepsResults(t *testing.T) {
 	if again, _ := results(); again != one {
 		t.Error("a question that is not answered changed the results")
 	}
-	asked.State, asked.At, asked.Answer.Choice = study.Answered, later.Add(time.Minute), study.PreferA
+	asked.State, asked.At, asked.Answer.Choice = study.Answered, later.Add(time.Minute), preference.PreferA
 	if err := s.Settle(ctx, asked, 9); err != nil {
 		t.Fatal(err)
 	}
@@ -572,7 +574,7 @@ var update = flag.Bool("update", false, "write the rows for TRL anew")
 
 // TestRowsForTRL keeps the rows that training/tests/test_export.py loads in datasets and trains on in TRL.
 func TestRowsForTRL(t *testing.T) {
-	for _, mode := range []session.Mode{session.Chat, session.Plain} {
+	for _, mode := range []run.Mode{run.Chat, run.Plain} {
 		s, list := tiny(mode)
 		for name, write := range map[string]func(io.Writer) error{
 			"preferences": func(w io.Writer) error { return study.WriteLines(w, study.Preferences(s, list)) },

@@ -17,8 +17,9 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/id"
 	"realign/internal/intake"
-	"realign/internal/session"
+	"realign/internal/preference"
 )
 
 // MaxImportBytes is how large the file of a study may be, whether it is exported or imported.
@@ -84,7 +85,7 @@ type rater struct {
 
 func newParser(owner string, now time.Time, to Importing) *parser {
 	return &parser{
-		to: to, study: Study{Owner: owner, Status: Closed, UpdatedAt: now, ClosedAt: now}, prefix: session.NewID()[:8],
+		to: to, study: Study{Owner: owner, Status: Closed, UpdatedAt: now, ClosedAt: now}, prefix: id.New()[:8],
 		outputOf: map[string]int{}, decoded: map[[4]float64]bool{}, itemOf: map[string]int{},
 		annotatorOf: map[string]int{}, rated: map[[2]int]bool{},
 	}
@@ -193,7 +194,7 @@ func (p *parser) head(h *exportedHead) error {
 	}
 	h.Setup.Secret = h.Secret
 	s := &p.study
-	s.ID, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt = session.NewID(), h.Setup, h.Beta, h.Files, h.Build, h.CreatedAt
+	s.ID, s.Setup, s.Beta, s.Files, s.Build, s.CreatedAt = id.New(), h.Setup, h.Beta, h.Files, h.Build, h.CreatedAt
 	return put(p, Importing.Study, *s)
 }
 
@@ -266,7 +267,7 @@ func (p *parser) output(line *exportedOutput) error {
 	}
 	p.decoded[key] = true
 	p.outputOf[o.ID] = len(p.outputs)
-	o.ID, o.Done = session.NewID(), true
+	o.ID, o.Done = id.New(), true
 	slim := o
 	slim.Text, slim.Reason = "", ""
 	p.outputs = append(p.outputs, slim)
@@ -344,7 +345,7 @@ func (p *parser) item(r *exportedRating) (int, []string, error) {
 	if r.Item == "" || len(p.items) >= maxImportItems {
 		return 0, nil, fault.Field("item", "is empty, or there are more than %d", maxImportItems)
 	}
-	it.ID = session.NewID()
+	it.ID = id.New()
 	p.itemOf[r.Item] = len(p.items)
 	p.items = append(p.items, it)
 	return p.itemOf[r.Item], shown, put(p, Importing.Item, it)
@@ -359,7 +360,7 @@ func (it *Item) fill(shown []*Output, s *Setup) error {
 	case AskLikert:
 		least, most, asked = 1, 1, s.Likert != nil
 	case AskRanking:
-		most, asked = MaxRanked, s.Ranked > 0
+		most, asked = preference.MaxRanked, s.Ranked > 0
 	default:
 		return fault.Field("question", "%.20q is none of pairwise, likert, ranking", string(it.Kind))
 	}
@@ -376,8 +377,8 @@ func (it *Item) fill(shown []*Output, s *Setup) error {
 	if it.Catch != want {
 		return fault.Field("catch", "%.20q, where the outputs make it %q", string(it.Catch), string(want))
 	}
-	if it.Catch == BrokenA {
-		it.Catch = BrokenB // of an item: the spoilt one is last, wherever it was shown
+	if it.Catch == preference.BrokenA {
+		it.Catch = preference.BrokenB // of an item: the spoilt one is last, wherever it was shown
 	}
 	ordered := slices.Clone(shown)
 	slices.SortFunc(ordered, func(a, b *Output) int {
@@ -403,16 +404,16 @@ func (it *Item) fill(shown []*Output, s *Setup) error {
 
 // caught is what the outputs of a question, as they were shown, make of it: a spoilt one a trial with a spoilt answer,
 // one λ twice a trial of the same λ, as does a score of a sample that only such trials show.
-func (s *Setup) caught(kind Kind, shown []*Output) (Catch, error) {
-	catch, lambdas := NoCatch, map[float64]bool{}
+func (s *Setup) caught(kind Kind, shown []*Output) (preference.Catch, error) {
+	catch, lambdas := preference.NoCatch, map[float64]bool{}
 	for i, o := range shown {
-		if o.Broken && catch != NoCatch {
+		if o.Broken && catch != preference.NoCatch {
 			return catch, fault.Field("shown", "more than one spoilt output")
 		}
 		if o.Broken {
-			catch = Broken
+			catch = preference.Broken
 			if kind == AskPairwise {
-				catch = []Catch{BrokenA, BrokenB}[i]
+				catch = []preference.Catch{preference.BrokenA, preference.BrokenB}[i]
 			}
 		}
 		lambdas[o.Lambda] = true
@@ -421,8 +422,8 @@ func (s *Setup) caught(kind Kind, shown []*Output) (Catch, error) {
 	if kind == AskLikert {
 		twice = shown[0].Sample >= s.Samples
 	}
-	if catch == NoCatch && twice {
-		return SameLambda, nil
+	if catch == preference.NoCatch && twice {
+		return preference.SameLambda, nil
 	}
 	return catch, nil
 }
@@ -444,7 +445,7 @@ func (p *parser) annotator(name string, at time.Time) (int, error) {
 	if len(p.annotators) >= MaxAnnotators {
 		return 0, fault.Field("annotator", "%.70q is one of more than %d annotators", name, MaxAnnotators)
 	}
-	a := Annotator{ID: session.NewID(), Study: p.study.ID, Name: name, JoinedAt: at}
+	a := Annotator{ID: id.New(), Study: p.study.ID, Name: name, JoinedAt: at}
 	p.annotatorOf[key] = len(p.annotators)
 	p.annotators = append(p.annotators, rater{Annotator: a})
 	return p.annotatorOf[key], put(p, Importing.Annotator, a)

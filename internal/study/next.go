@@ -3,6 +3,8 @@ package study
 import (
 	"slices"
 	"strings"
+
+	"realign/internal/preference"
 )
 
 // Done is what an annotator has had.
@@ -21,11 +23,11 @@ const kindRun = 5
 // answers of each pair of λ over the whole study, wanted are pairs in the order in which active choice
 // wants them (none: balanced). The choice depends on nothing that cannot be repeated once the study is closed: its
 // seed and secret, the annotator and what was answered.
-func (s *Setup) Next(annotator string, done Done, candidates []Counted, asked map[Pair]int, wanted []Pair) *Counted {
+func (s *Setup) Next(annotator string, done Done, candidates []Counted, asked map[preference.Pair]int, wanted []preference.Pair) *Counted {
 	turn := done.Answered + done.Skipped
 	sorted := map[Kind][]*Counted{}
 	for i := range candidates {
-		if c := &candidates[i]; c.Catch == NoCatch {
+		if c := &candidates[i]; c.Catch == preference.NoCatch {
 			sorted[c.Kind] = append(sorted[c.Kind], c)
 		}
 	}
@@ -34,16 +36,16 @@ func (s *Setup) Next(annotator string, done Done, candidates []Counted, asked ma
 	}
 	kind := s.kind(annotator, turn, sorted)
 	for _, trial := range []struct {
-		catch       Catch
+		catch       preference.Catch
 		every, done int
-	}{{SameLambda, s.SameEvery, done.Same}, {Broken, s.BrokenEvery, done.Broken}} {
+	}{{preference.SameLambda, s.SameEvery, done.Same}, {preference.Broken, s.BrokenEvery, done.Broken}} {
 		if s.due(annotator, trial.catch, trial.every, turn) <= trial.done {
 			continue
 		}
 		// Of the kind that is asked now: another one would stand out.
 		var list []*Counted
 		for i := range candidates {
-			if c := &candidates[i]; c.Kind == kind && (c.Catch == trial.catch || trial.catch == Broken && c.Catch.Spoils()) {
+			if c := &candidates[i]; c.Kind == kind && (c.Catch == trial.catch || trial.catch == preference.Broken && c.Catch.Spoils()) {
 				list = append(list, c)
 			}
 		}
@@ -60,7 +62,7 @@ func (s *Setup) Next(annotator string, done Done, candidates []Counted, asked ma
 
 // due is how many trials of a sort an annotator should have had with this question: one at a random place of each
 // block of every questions.
-func (s *Setup) due(annotator string, catch Catch, every, turn int) int {
+func (s *Setup) due(annotator string, catch preference.Catch, every, turn int) int {
 	if every == 0 {
 		return 0
 	}
@@ -87,15 +89,15 @@ func (s *Setup) kind(annotator string, turn int, sorted map[Kind][]*Counted) Kin
 }
 
 // pair is the pair of λ to ask about: the first wanted that there is a candidate for, or else the one asked least.
-func (s *Setup) pair(list []*Counted, asked map[Pair]int, wanted []Pair) Pair {
-	there := map[Pair]bool{}
-	var pairs []Pair
-	counts := make(map[Pair]int, len(asked))
+func (s *Setup) pair(list []*Counted, asked map[preference.Pair]int, wanted []preference.Pair) preference.Pair {
+	there := map[preference.Pair]bool{}
+	var pairs []preference.Pair
+	counts := make(map[preference.Pair]int, len(asked))
 	for p, n := range asked {
 		counts[p] = n
 	}
 	for _, c := range list {
-		p := Pair{c.Low, c.High}
+		p := preference.Pair{Low: c.Low, High: c.High}
 		if !there[p] {
 			there[p] = true
 			pairs = append(pairs, p)
@@ -107,7 +109,7 @@ func (s *Setup) pair(list []*Counted, asked map[Pair]int, wanted []Pair) Pair {
 			return p
 		}
 	}
-	slices.SortFunc(pairs, func(a, b Pair) int {
+	slices.SortFunc(pairs, func(a, b preference.Pair) int {
 		switch {
 		case a.Low != b.Low && a.Low < b.Low, a.Low == b.Low && a.High < b.High:
 			return -1
@@ -120,10 +122,10 @@ func (s *Setup) pair(list []*Counted, asked map[Pair]int, wanted []Pair) Pair {
 	for _, n := range counts {
 		total += n
 	}
-	return Balanced(pairs, counts, 1, mix(mix(s.secretSeed("order"), streamPair), uint64(total)))[0]
+	return preference.Balanced(pairs, counts, 1, mix(mix(s.secretSeed("order"), streamPair), uint64(total)))[0]
 }
 
-func ofPair(list []*Counted, p Pair) []*Counted {
+func ofPair(list []*Counted, p preference.Pair) []*Counted {
 	return slices.DeleteFunc(slices.Clone(list), func(c *Counted) bool { return c.Low != p.Low || c.High != p.High })
 }
 

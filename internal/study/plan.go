@@ -7,7 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"realign/internal/session"
+	"realign/internal/decode"
+	"realign/internal/id"
+	"realign/internal/preference"
 )
 
 // Streams of random numbers that a study draws from its seed.
@@ -50,7 +52,7 @@ func (s *Setup) Outputs(prompts []Prompt) []Output {
 }
 
 func (s *Setup) output(place int, lambda float64, sample int) Output {
-	return Output{ID: session.NewID(), Prompt: place, Source: place - 1, Lambda: lambda, Sample: sample, Seed: s.PromptSeed(place)}
+	return Output{ID: id.New(), Prompt: place, Source: place - 1, Lambda: lambda, Sample: sample, Seed: s.PromptSeed(place)}
 }
 
 // turn is the λ of a prompt's catch trial: prompts take turns, from one that depends on the seed.
@@ -77,28 +79,28 @@ func (s *Setup) Items(prompts []Prompt, outputs []Output) (items []Item, broken 
 		for sample := range s.Samples {
 			at := func(lambda float64) *Output { return found[decodedAt{p.Place, sample, lambda}] }
 			if s.Pairwise {
-				for _, two := range Pairs(s.Grid) {
-					items = appendItem(items, AskPairwise, NoCatch, at(two.Low), at(two.High))
+				for _, two := range preference.Pairs(s.Grid) {
+					items = appendItem(items, AskPairwise, preference.NoCatch, at(two.Low), at(two.High))
 				}
 			}
 			if s.Likert != nil {
 				for _, lambda := range s.Grid {
-					items = appendItem(items, AskLikert, NoCatch, at(lambda))
+					items = appendItem(items, AskLikert, preference.NoCatch, at(lambda))
 				}
 			}
 			for _, window := range s.windows(p.Place, sample) {
-				items = appendItem(items, AskRanking, NoCatch, different(window, at)...)
+				items = appendItem(items, AskRanking, preference.NoCatch, different(window, at)...)
 			}
 		}
 		at := func(lambda float64) *Output { return found[decodedAt{p.Place, 0, lambda}] }
 		if lambda := s.turn(streamSame, p.Place); s.SameEvery > 0 {
-			items = s.trials(items, SameLambda, SameLambda, p.Place, at, at(lambda), found[decodedAt{p.Place, s.Samples, lambda}])
+			items = s.trials(items, preference.SameLambda, preference.SameLambda, p.Place, at, at(lambda), found[decodedAt{p.Place, s.Samples, lambda}])
 		}
 		if lambda := s.turn(streamBroken, p.Place); s.BrokenEvery > 0 {
 			next := s.Grid[(slices.Index(s.Grid, lambda)+1)%len(s.Grid)]
 			if spoilt, ok := s.spoil(at(next)); ok {
 				broken = append(broken, spoilt)
-				items = s.trials(items, BrokenB, Broken, p.Place, at, at(lambda), &spoilt)
+				items = s.trials(items, preference.BrokenB, preference.Broken, p.Place, at, at(lambda), &spoilt)
 			}
 		}
 	}
@@ -113,7 +115,7 @@ type decodedAt struct {
 
 // trials appends the catch trials of a prompt that hold the odd output against a sound one: two in a pair, the odd
 // one by itself in a score, both among others in a ranking.
-func (s *Setup) trials(items []Item, ofTwo, ofOther Catch, place int, at func(float64) *Output, sound, odd *Output) []Item {
+func (s *Setup) trials(items []Item, ofTwo, ofOther preference.Catch, place int, at func(float64) *Output, sound, odd *Output) []Item {
 	if sound == nil || odd == nil || sound.Text == odd.Text {
 		return items
 	}
@@ -138,11 +140,11 @@ func (s *Setup) trials(items []Item, ofTwo, ofOther Catch, place int, at func(fl
 }
 
 // appendItem appends a question about outputs of one prompt, unless one is missing or there is nothing to compare.
-func appendItem(items []Item, kind Kind, catch Catch, outputs ...*Output) []Item {
+func appendItem(items []Item, kind Kind, catch preference.Catch, outputs ...*Output) []Item {
 	if slices.Contains(outputs, nil) || len(outputs) == 0 || kind != AskLikert && (len(outputs) < 2 || outputs[0].Text == outputs[1].Text) {
 		return items
 	}
-	it := Item{ID: session.NewID(), Kind: kind, Prompt: outputs[0].Prompt, Low: outputs[0].Lambda, High: outputs[0].Lambda, Catch: catch}
+	it := Item{ID: id.New(), Kind: kind, Prompt: outputs[0].Prompt, Low: outputs[0].Lambda, High: outputs[0].Lambda, Catch: catch}
 	for _, o := range outputs {
 		it.Outputs, it.Low, it.High = append(it.Outputs, o.ID), min(it.Low, o.Lambda), max(it.High, o.Lambda)
 	}
@@ -199,7 +201,7 @@ func (s *Setup) spoil(o *Output) (Output, bool) {
 		random.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
 		if text := strings.Join(parts, space); text != whole {
 			return Output{
-				ID: session.NewID(), Prompt: o.Prompt, Source: o.Source, Lambda: o.Lambda, Sample: o.Sample, Seed: o.Seed,
+				ID: id.New(), Prompt: o.Prompt, Source: o.Source, Lambda: o.Lambda, Sample: o.Sample, Seed: o.Seed,
 				Broken: true, Done: true, Text: text, Tokens: o.Tokens, Reason: o.Reason,
 			}, true
 		}
@@ -215,3 +217,6 @@ func (s *Setup) Shown(annotator string, it *Item) []string {
 }
 
 func decimal(n int) string { return strconv.Itoa(n) }
+
+// mix hashes two numbers.
+func mix(a, b uint64) uint64 { return decode.SplitMix(a + 0x9e3779b97f4a7c15*(b+1)) }

@@ -9,7 +9,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/prompt"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // Limits on prompts from outside.
@@ -64,8 +64,8 @@ func (p *Prompt) check() error {
 }
 
 // spec is the run that decodes some λ of a prompt.
-func (s *Setup) spec(p *Prompt) session.Spec {
-	return session.Spec{
+func (s *Setup) spec(p *Prompt) run.Spec {
+	return run.Spec{
 		Pair: s.Pair, Aligned: []string{s.Aligned}, System: cmp.Or(p.System, s.System), Prompt: p.Text, History: p.History, Mode: s.Mode,
 		Sampling: s.Sampling, Seed: s.PromptSeed(p.Place),
 	}
@@ -75,7 +75,7 @@ func (s *Setup) spec(p *Prompt) session.Spec {
 func (s *Setup) CheckPrompts(prompts []Prompt) error {
 	for i := range prompts {
 		p := &prompts[i]
-		if s.Mode == session.Plain && len(p.History) > 0 {
+		if s.Mode == run.Plain && len(p.History) > 0 {
 			return prompt.At(p.Line, 0, "a conversation needs the chat template, which this study leaves out: prompts are given as texts to complete")
 		}
 		spec := s.spec(p)

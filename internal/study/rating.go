@@ -11,6 +11,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"realign/internal/fault"
+	"realign/internal/preference"
 )
 
 // Limits on what annotators may say.
@@ -37,7 +38,7 @@ type Item struct {
 	Outputs []string // ids: 2 for pairwise (of ascending λ, a spoilt one last), 1 for Likert
 	Low     float64  // the least and the greatest λ
 	High    float64
-	Catch   Catch // NoCatch, SameLambda, BrokenB where the second of a pair is spoilt, or Broken
+	Catch   preference.Catch // NoCatch, SameLambda, BrokenB where the second of a pair is spoilt, or Broken
 }
 
 // Annotator is somebody who joined by the invite link. Names are told apart by Fold.
@@ -111,11 +112,11 @@ type Assignment struct {
 
 // Answer is what an annotator said. Which fields are set depends on the item's kind.
 type Answer struct {
-	Choice  Choice         `json:"choice,omitempty"`
-	Scores  map[string]int `json:"scores,omitempty"` // by criterion
-	Rank    []int          `json:"rank,omitempty"`   // of each output as shown: 1 the best, the number of outputs the worst, 2 between
-	Comment string         `json:"comment,omitempty"`
-	Skip    string         `json:"skip,omitempty"` // why it was skipped, instead of all the others
+	Choice  preference.Choice `json:"choice,omitempty"`
+	Scores  map[string]int    `json:"scores,omitempty"` // by criterion
+	Rank    []int             `json:"rank,omitempty"`   // of each output as shown: 1 the best, the number of outputs the worst, 2 between
+	Comment string            `json:"comment,omitempty"`
+	Skip    string            `json:"skip,omitempty"` // why it was skipped, instead of all the others
 }
 
 // BestWorst is the ranking of n answers of which only the best and the worst are told apart, by their
@@ -143,7 +144,7 @@ func (a *Answer) Check(s *Setup, item *Item) error {
 	switch item.Kind {
 	case AskPairwise:
 		switch a.Choice {
-		case PreferA, PreferB, Tie, BothBad:
+		case preference.PreferA, preference.PreferB, preference.Tie, preference.BothBad:
 		case "":
 			return fault.Field("choice", "choose one of the four answers")
 		default:
@@ -176,45 +177,45 @@ type Rating struct {
 	Assignment
 	Name    string // of the annotator
 	Kind    Kind
-	Catch   Catch // as shown: BrokenA when the spoilt answer stood first
+	Catch   preference.Catch // as shown: BrokenA when the spoilt answer stood first
 	Prompt  Prompt
 	Outputs []Output // in the order shown
 	Points  int      // of the Likert scale
 }
 
 // Pairwise is the rating as the statistics take it; false unless it is an answer of that kind.
-func (r *Rating) Pairwise() (Pairwise, bool) {
+func (r *Rating) Pairwise() (preference.Pairwise, bool) {
 	if r.Kind != AskPairwise || r.State != Answered {
-		return Pairwise{}, false
+		return preference.Pairwise{}, false
 	}
-	return Pairwise{
+	return preference.Pairwise{
 		Item: r.Item, Prompt: r.Prompt.Key(), Annotator: r.Name, Category: r.Prompt.Category,
 		A: r.Outputs[0].Side(), B: r.Outputs[1].Side(), Choice: r.Answer.Choice, Catch: r.Catch,
 	}, true
 }
 
 // Scores are the rating's scores, one per criterion by name; none unless it is an answer of that kind.
-func (r *Rating) Scores() []Likert {
+func (r *Rating) Scores() []preference.Likert {
 	if r.Kind != AskLikert || r.State != Answered {
 		return nil
 	}
-	var scores []Likert
+	var scores []preference.Likert
 	for name, score := range r.Answer.Scores {
-		scores = append(scores, Likert{
+		scores = append(scores, preference.Likert{
 			Item: r.Item, Prompt: r.Prompt.Key(), Annotator: r.Name, Category: r.Prompt.Category,
 			Criterion: name, Side: r.Outputs[0].Side(), Score: score, Points: r.Points, Catch: r.Catch,
 		})
 	}
-	slices.SortFunc(scores, func(a, b Likert) int { return strings.Compare(a.Criterion, b.Criterion) })
+	slices.SortFunc(scores, func(a, b preference.Likert) int { return strings.Compare(a.Criterion, b.Criterion) })
 	return scores
 }
 
 // Ranking is the rating as the statistics take it; false unless it is an answer of that kind.
-func (r *Rating) Ranking() (Ranking, bool) {
+func (r *Rating) Ranking() (preference.Ranking, bool) {
 	if r.Kind != AskRanking || r.State != Answered {
-		return Ranking{}, false
+		return preference.Ranking{}, false
 	}
-	ranking := Ranking{Item: r.Item, Prompt: r.Prompt.Key(), Annotator: r.Name, Category: r.Prompt.Category, Rank: r.Answer.Rank, Catch: r.Catch}
+	ranking := preference.Ranking{Item: r.Item, Prompt: r.Prompt.Key(), Annotator: r.Name, Category: r.Prompt.Category, Rank: r.Answer.Rank, Catch: r.Catch}
 	for i := range r.Outputs {
 		ranking.Sides = append(ranking.Sides, r.Outputs[i].Side())
 		if r.Outputs[i].Broken {
@@ -224,15 +225,8 @@ func (r *Rating) Ranking() (Ranking, bool) {
 	return ranking, true
 }
 
-// Answers are the ratings of a study sorted by kind, in the order in which they were given.
-type Answers struct {
-	Pairwise []Pairwise
-	Scores   []Likert
-	Rankings []Ranking
-}
-
 // Sort sorts ratings by kind; skipped ones are left out.
-func Sort(ratings []Rating) (a Answers) {
+func Sort(ratings []Rating) (a preference.Answers) {
 	for i := range ratings {
 		r := &ratings[i]
 		if p, ok := r.Pairwise(); ok {
@@ -247,9 +241,9 @@ func Sort(ratings []Rating) (a Answers) {
 }
 
 // ShownCatch is a catch trial of an item as it is shown: which of the answers is spoilt.
-func ShownCatch(catch Catch, first Output) Catch {
-	if catch == BrokenB && first.Broken {
-		return BrokenA
+func ShownCatch(catch preference.Catch, first Output) preference.Catch {
+	if catch == preference.BrokenB && first.Broken {
+		return preference.BrokenA
 	}
 	return catch
 }

@@ -16,7 +16,9 @@ import (
 	"realign/internal/decode"
 	"realign/internal/experiment"
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/preference"
+	"realign/internal/run"
+	"realign/internal/title"
 )
 
 // Limits on what a study may ask for.
@@ -45,7 +47,7 @@ type Study struct {
 	Experiment string
 
 	Beta  float64 // that the aligned model was trained with; 0 when nobody says
-	Files []session.File
+	Files []run.File
 	Build string // files and program that decoded it, from the start of decoding on
 
 	CreatedAt time.Time
@@ -62,7 +64,7 @@ type Setup struct {
 	Pair     string          `json:"pair"`
 	Aligned  string          `json:"aligned"`          // the one aligned model whose λ is studied
 	System   string          `json:"system,omitempty"` // for prompts that have none of their own
-	Mode     session.Mode    `json:"mode"`
+	Mode     run.Mode        `json:"mode"`
 	Grid     []float64       `json:"grid"`    // λ, ascending
 	Samples  int             `json:"samples"` // per prompt and λ
 	Sampling decode.Sampling `json:"sampling"`
@@ -133,7 +135,7 @@ func (s Status) Become(next Status) error {
 // Validate completes and checks a setup: the grid is sorted, spaces are trimmed. The error is Invalid and
 // names the field and the limit. Whether the pair exists is the caller's to ask.
 func (s *Setup) Validate() error {
-	title, err := session.CleanTitle(s.Title)
+	title, err := title.Clean(s.Title)
 	if err != nil {
 		return err
 	}
@@ -174,10 +176,10 @@ func (s *Setup) validateOutputs() error {
 	if s.Sampling.Temperature == 0 && s.Samples > 1 {
 		return fault.Field("samples", "at temperature 0 every sample is the same: ask for 1, or raise the temperature")
 	}
-	if s.Mode != session.Chat && s.Mode != session.Plain {
+	if s.Mode != run.Chat && s.Mode != run.Plain {
 		return fault.Field("mode", "%.20q is neither chat nor plain", string(s.Mode))
 	}
-	if s.Mode == session.Plain && s.System != "" {
+	if s.Mode == run.Plain && s.System != "" {
 		return fault.Field("system", "a text to complete has no system prompt")
 	}
 	if n := len(s.System); n > decode.MaxPromptBytes {
@@ -195,8 +197,8 @@ func (s *Setup) validateQuestions() error {
 			return err
 		}
 	}
-	if s.Ranked != 0 && (s.Ranked < 3 || s.Ranked > MaxRanked) {
-		return fault.Field("ranked", "a best–worst ranking has 3 to %d answers, not %d", MaxRanked, s.Ranked)
+	if s.Ranked != 0 && (s.Ranked < 3 || s.Ranked > preference.MaxRanked) {
+		return fault.Field("ranked", "a best–worst ranking has 3 to %d answers, not %d", preference.MaxRanked, s.Ranked)
 	}
 	if s.Ranked > len(s.Grid) {
 		return fault.Field("ranked", "%d answers of different λ, and the grid has %d", s.Ranked, len(s.Grid))
@@ -312,7 +314,7 @@ type Output struct {
 }
 
 // Side is the output as the statistics see it.
-func (o *Output) Side() Side { return Side{Lambda: o.Lambda, Output: o.ID} }
+func (o *Output) Side() preference.Side { return preference.Side{Lambda: o.Lambda, Output: o.ID} }
 
 // PromptSeed is the seed of a prompt's outputs. All λ of a prompt share it, so that they differ because
 // of λ alone; prompts do not, so that no two are answered under the same noise.
@@ -338,12 +340,4 @@ func (s *Setup) secretSeed(use string) uint64 {
 	h := hmac.New(sha256.New, []byte(s.Secret))
 	_, _ = h.Write(binary.BigEndian.AppendUint64([]byte(use), s.Seed)) // never fails
 	return binary.BigEndian.Uint64(h.Sum(nil))
-}
-
-// mix hashes two numbers (SplitMix64's finaliser; Steele, Lea & Flood 2014).
-func mix(a, b uint64) uint64 {
-	z := a + 0x9e3779b97f4a7c15*(b+1)
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
 }

@@ -8,12 +8,13 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/preference"
+	"realign/internal/run"
 )
 
 func newSetup() Setup {
 	return Setup{
-		Title: "Warmth", Pair: "table", Aligned: "warm", Mode: session.Chat, Grid: []float64{2, 0, 0.5, 1}, Samples: 1,
+		Title: "Warmth", Pair: "table", Aligned: "warm", Mode: run.Chat, Grid: []float64{2, 0, 0.5, 1}, Samples: 1,
 		Sampling: decode.DefaultSampling(), Seed: 7, Pairwise: true, Overlap: 2, SameEvery: 5, BrokenEvery: 10, Scheme: BalancedScheme,
 	}
 }
@@ -50,7 +51,7 @@ func TestSetupNamesWhatIsWrong(t *testing.T) {
 		"samples":      func(s *Setup) { s.Samples = MaxSamples + 1 },
 		"samples ":     func(s *Setup) { s.Sampling.Temperature, s.Samples, s.SameEvery = 0, 2, 0 },
 		"mode":         func(s *Setup) { s.Mode = "talk" },
-		"system":       func(s *Setup) { s.Mode, s.System = session.Plain, "x" },
+		"system":       func(s *Setup) { s.Mode, s.System = run.Plain, "x" },
 		"max_tokens":   func(s *Setup) { s.Sampling.MaxTokens = 0 },
 		"questions":    func(s *Setup) { s.Pairwise = false },
 		"points":       func(s *Setup) { s.Likert = &Scale{Points: 6, Criteria: []string{"a"}} },
@@ -125,13 +126,13 @@ func TestItemsCoverTheGrid(t *testing.T) {
 	for _, o := range slices.Concat(outputs, broken) {
 		byID[o.ID] = o
 	}
-	pairs, kinds, catches := map[Pair]int{}, map[Kind]int{}, map[Kind]int{}
+	pairs, kinds, catches := map[preference.Pair]int{}, map[Kind]int{}, map[Kind]int{}
 	met := map[[2]float64]int{}
 	for _, it := range items {
 		if it.Prompt == 8 {
 			t.Errorf("an item of a prompt that failed: %+v", it)
 		}
-		if it.Catch == NoCatch {
+		if it.Catch == preference.NoCatch {
 			kinds[it.Kind]++
 		} else {
 			catches[it.Kind+" "+Kind(it.Catch)]++
@@ -150,21 +151,21 @@ func TestItemsCoverTheGrid(t *testing.T) {
 		if len(texts) < len(it.Outputs) || it.Catch.Spoils() != (spoilt == 1) || len(it.Outputs) > 3 {
 			t.Errorf("%+v with %d different texts and %d spoilt", it, len(texts), spoilt)
 		}
-		if it.Kind != AskPairwise && it.Catch != NoCatch {
+		if it.Kind != AskPairwise && it.Catch != preference.NoCatch {
 			switch {
-			case it.Kind == AskLikert && it.Catch == SameLambda && byID[it.Outputs[0]].Sample != s.Samples,
-				it.Kind == AskRanking && it.Catch == SameLambda && len(lambdas) != len(it.Outputs)-1, it.Kind == AskRanking && len(it.Outputs) < 3:
+			case it.Kind == AskLikert && it.Catch == preference.SameLambda && byID[it.Outputs[0]].Sample != s.Samples,
+				it.Kind == AskRanking && it.Catch == preference.SameLambda && len(lambdas) != len(it.Outputs)-1, it.Kind == AskRanking && len(it.Outputs) < 3:
 				t.Errorf("a trial of %+v", it)
 			}
 			continue
 		}
 		switch it.Catch {
-		case SameLambda:
+		case preference.SameLambda:
 			a, b := byID[it.Outputs[0]], byID[it.Outputs[1]]
 			if a.Lambda != b.Lambda || a.Sample == b.Sample {
 				t.Errorf("same-λ trial of %+v and %+v", a, b)
 			}
-		case BrokenB:
+		case preference.BrokenB:
 			a, b := byID[it.Outputs[0]], byID[it.Outputs[1]]
 			words := strings.Fields(b.Text)
 			sound := -1
@@ -179,9 +180,9 @@ func TestItemsCoverTheGrid(t *testing.T) {
 			if !b.Broken || a.Broken || b.Text == outputs[sound].Text || !slices.Equal(words, source) {
 				t.Errorf("broken trial of %+v and %+v", a, b)
 			}
-		case NoCatch:
+		case preference.NoCatch:
 			if it.Kind == AskPairwise {
-				pairs[Pair{it.Low, it.High}]++
+				pairs[preference.Pair{Low: it.Low, High: it.High}]++
 			}
 			if it.Kind == AskRanking {
 				for _, a := range it.Outputs {
@@ -193,7 +194,7 @@ func TestItemsCoverTheGrid(t *testing.T) {
 		}
 	}
 	for p, n := range pairs {
-		if want := map[bool]int{true: 6, false: 7}[p == Pair{0, 0.5}]; n != want {
+		if want := map[bool]int{true: 6, false: 7}[p == preference.Pair{Low: 0, High: 0.5}]; n != want {
 			t.Errorf("pair %v has %d items, want %d", p, n, want)
 		}
 	}
@@ -252,10 +253,10 @@ func TestNextKeepsToThePlan(t *testing.T) {
 	outputs := decoded(s.Outputs(prompts))
 	items, _ := s.Items(prompts, outputs)
 	answers := map[string]int{}
-	asked := map[Pair]int{}
+	asked := map[preference.Pair]int{}
 	regular := 0
 	for _, it := range items {
-		if it.Catch == NoCatch {
+		if it.Catch == preference.NoCatch {
 			regular++
 		}
 	}
@@ -267,7 +268,7 @@ func TestNextKeepsToThePlan(t *testing.T) {
 		for {
 			var candidates []Counted
 			for _, it := range items {
-				if !had[it.ID] && (it.Catch != NoCatch || answers[it.ID] < s.Overlap) {
+				if !had[it.ID] && (it.Catch != preference.NoCatch || answers[it.ID] < s.Overlap) {
 					candidates = append(candidates, Counted{it, Count{answers[it.ID], answers[it.ID]}})
 				}
 			}
@@ -278,17 +279,17 @@ func TestNextKeepsToThePlan(t *testing.T) {
 			had[next.ID] = true
 			done.Answered++
 			switch next.Catch {
-			case SameLambda:
+			case preference.SameLambda:
 				done.Same++
-			case BrokenB:
+			case preference.BrokenB:
 				done.Broken++
 			default:
 				answers[next.ID]++
-				asked[Pair{next.Low, next.High}]++
+				asked[preference.Pair{Low: next.Low, High: next.High}]++
 				given++
 			}
 			least, most := given, 0
-			for _, p := range Pairs(s.Grid) {
+			for _, p := range preference.Pairs(s.Grid) {
 				least, most = min(least, asked[p]), max(most, asked[p])
 			}
 			if most-least > 1 && given <= regular {
@@ -317,7 +318,7 @@ func TestNextKeepsToThePlan(t *testing.T) {
 	for _, it := range items {
 		candidates = append(candidates, Counted{Item: it})
 	}
-	if next := s.Next("x", Done{Same: 99, Broken: 99}, candidates, nil, []Pair{{5, 6}, {0.5, 2}}); next.Low != 0.5 || next.High != 2 {
+	if next := s.Next("x", Done{Same: 99, Broken: 99}, candidates, nil, []preference.Pair{{Low: 5, High: 6}, {Low: 0.5, High: 2}}); next.Low != 0.5 || next.High != 2 {
 		t.Errorf("asked for %+v", next)
 	}
 }
@@ -355,7 +356,7 @@ func TestTrialsAreOfTheKindThatIsAsked(t *testing.T) {
 		had[next.ID] = true
 		done.Answered++
 		switch {
-		case next.Catch == SameLambda:
+		case next.Catch == preference.SameLambda:
 			done.Same++
 			trials[next.Kind]++
 		case next.Catch.Spoils():
@@ -380,10 +381,10 @@ func TestAnswersFitTheirQuestion(t *testing.T) {
 		answer Answer
 		field  string
 	}{
-		{Item{Kind: AskPairwise}, Answer{Choice: Tie, Comment: "hm"}, ""},
+		{Item{Kind: AskPairwise}, Answer{Choice: preference.Tie, Comment: "hm"}, ""},
 		{Item{Kind: AskPairwise}, Answer{}, "choice"},
 		{Item{Kind: AskPairwise}, Answer{Choice: "c"}, "choice"},
-		{Item{Kind: AskPairwise}, Answer{Choice: Tie, Comment: strings.Repeat("é", MaxComment+1)}, "comment"},
+		{Item{Kind: AskPairwise}, Answer{Choice: preference.Tie, Comment: strings.Repeat("é", MaxComment+1)}, "comment"},
 		{Item{Kind: AskPairwise}, Answer{Skip: "no"}, ""},
 		{Item{Kind: AskPairwise}, Answer{Skip: strings.Repeat("é", MaxSkip+1)}, "reason"},
 		{Item{Kind: AskLikert}, Answer{Scores: map[string]int{"warm": 1, "true": 5}}, ""},

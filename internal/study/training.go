@@ -8,7 +8,8 @@ import (
 	"strings"
 
 	"realign/internal/decode"
-	"realign/internal/session"
+	"realign/internal/preference"
+	"realign/internal/run"
 )
 
 // Preference is a row of a preference data set as TRL's trainers take it (dataset formats: "preference" with an
@@ -61,10 +62,10 @@ func (d float) MarshalJSON() ([]byte, error) {
 // answers of a ranking that were told apart. Catch trials, ties and "both bad" give none, nor do equal texts.
 func Preferences(s *Setup, ratings []Rating) []Preference {
 	var rows []Preference
-	items := names{format: "%d"}
+	items := preference.Pseudonyms{Format: "%d"}
 	for i := range ratings {
 		r := &ratings[i]
-		item := items.of(r.Item)
+		item := items.Of(r.Item)
 		add := func(chosen, rejected int) {
 			a, b := &r.Outputs[chosen], &r.Outputs[rejected]
 			if a.Text == b.Text {
@@ -80,15 +81,15 @@ func Preferences(s *Setup, ratings []Rating) []Preference {
 			}
 			rows = append(rows, row)
 		}
-		if p, ok := r.Pairwise(); ok && p.Catch == NoCatch {
+		if p, ok := r.Pairwise(); ok && p.Catch == preference.NoCatch {
 			switch p.Choice {
-			case PreferA:
+			case preference.PreferA:
 				add(0, 1)
-			case PreferB:
+			case preference.PreferB:
 				add(1, 0)
 			}
 		}
-		if ranking, ok := r.Ranking(); ok && ranking.Catch == NoCatch {
+		if ranking, ok := r.Ranking(); ok && ranking.Catch == preference.NoCatch {
 			for a := range ranking.Rank {
 				for b := range ranking.Rank {
 					if ranking.Rank[a] < ranking.Rank[b] {
@@ -106,10 +107,10 @@ func Preferences(s *Setup, ratings []Rating) []Preference {
 // it. Ties, scores in the middle and catch trials give none.
 func Labels(s *Setup, ratings []Rating) []Label {
 	var rows []Label
-	items := names{format: "%d"}
+	items := preference.Pseudonyms{Format: "%d"}
 	for i := range ratings {
 		r := &ratings[i]
-		item := items.of(r.Item)
+		item := items.Of(r.Item)
 		add := func(output int, good bool, criterion string) {
 			o := &r.Outputs[output]
 			rows = append(rows, Label{
@@ -117,16 +118,16 @@ func Labels(s *Setup, ratings []Rating) []Label {
 				Seed: strconv.FormatUint(o.Seed, 10), Rater: r.Name, Question: string(r.Kind), Criterion: criterion, Item: item, Category: r.Prompt.Category,
 			})
 		}
-		if p, ok := r.Pairwise(); ok && p.Catch == NoCatch && p.Choice != Tie {
-			add(0, p.Choice == PreferA, "")
-			add(1, p.Choice == PreferB, "")
+		if p, ok := r.Pairwise(); ok && p.Catch == preference.NoCatch && p.Choice != preference.Tie {
+			add(0, p.Choice == preference.PreferA, "")
+			add(1, p.Choice == preference.PreferB, "")
 		}
 		for _, score := range r.Scores() {
-			if middle := (score.Points + 1) / 2; score.Catch == NoCatch && score.Score != middle {
+			if middle := (score.Points + 1) / 2; score.Catch == preference.NoCatch && score.Score != middle {
 				add(0, score.Score > middle, score.Criterion)
 			}
 		}
-		if ranking, ok := r.Ranking(); ok && ranking.Catch == NoCatch {
+		if ranking, ok := r.Ranking(); ok && ranking.Catch == preference.NoCatch {
 			for k, rank := range ranking.Rank {
 				if rank == 1 || rank == len(ranking.Rank) {
 					add(k, rank == 1, "")
@@ -139,7 +140,7 @@ func Labels(s *Setup, ratings []Rating) []Label {
 
 // asked is a prompt as TRL takes it.
 func (s *Setup) asked(p *Prompt) any {
-	if s.Mode == session.Plain {
+	if s.Mode == run.Plain {
 		return p.Text
 	}
 	q := p.Given()
@@ -148,7 +149,7 @@ func (s *Setup) asked(p *Prompt) any {
 
 // said is an output as TRL takes it.
 func (s *Setup) said(o *Output) any {
-	if s.Mode == session.Plain {
+	if s.Mode == run.Plain {
 		return o.Text
 	}
 	return []decode.Message{{Role: "assistant", Content: o.Text}}

@@ -4,21 +4,22 @@ import (
 	"fmt"
 
 	"realign/internal/decode"
+	"realign/internal/stat"
 )
 
 // Best is where a reward is best in the range of λ that was decoded. It is there only where λ surely moves the reward.
 type Best struct {
-	Lambda    Interval  `json:"lambda"`
-	Value     Interval  `json:"value"`           // there
-	Gain      *Interval `json:"gain,omitempty"`  // over λ = 1; above 0 is better, whatever the reward's direction
-	End       End       `json:"end,omitempty"`   // the estimate is at this end of what is known
-	AtLow     bool      `json:"at_low"`          // the interval reaches the lowest λ that was decoded: the best may lie below
-	AtHigh    bool      `json:"at_high"`         // the highest: it may lie above
-	BlindLow  bool      `json:"blind_low"`       // the interval reaches the lowest λ with values, below which some were decoded
-	BlindHigh bool      `json:"blind_high"`      // the highest, above which some were
-	Wider     *Span     `json:"wider,omitempty"` // the range to look at next, if it does
-	KL        float64   `json:"kl"`
-	LogZ      float64   `json:"log_z"` // mean |log Z| per token
+	Lambda    stat.Interval  `json:"lambda"`
+	Value     stat.Interval  `json:"value"`           // there
+	Gain      *stat.Interval `json:"gain,omitempty"`  // over λ = 1; above 0 is better, whatever the reward's direction
+	End       End            `json:"end,omitempty"`   // the estimate is at this end of what is known
+	AtLow     bool           `json:"at_low"`          // the interval reaches the lowest λ that was decoded: the best may lie below
+	AtHigh    bool           `json:"at_high"`         // the highest: it may lie above
+	BlindLow  bool           `json:"blind_low"`       // the interval reaches the lowest λ with values, below which some were decoded
+	BlindHigh bool           `json:"blind_high"`      // the highest, above which some were
+	Wider     *Span          `json:"wider,omitempty"` // the range to look at next, if it does
+	KL        float64        `json:"kl"`
+	LogZ      float64        `json:"log_z"` // mean |log Z| per token
 }
 
 // End is an end of a range.
@@ -48,13 +49,13 @@ func (b *Best) Edges() (list []string) {
 		list = append(list, "The interval reaches the highest λ that was decoded: the best may lie above it.")
 	}
 	if b.Wider != nil && len(list) > 0 {
-		list[len(list)-1] += fmt.Sprintf(" A sweep from %s to %s would tell.", number(b.Wider.From), number(b.Wider.To))
+		list[len(list)-1] += fmt.Sprintf(" A sweep from %s to %s would tell.", stat.Format(b.Wider.From), stat.Format(b.Wider.To))
 	}
 	if b.BlindLow {
-		list = append(list, fmt.Sprintf("The interval reaches λ = %s, below which nothing was judged: the best may lie there.", number(b.Lambda.Low)))
+		list = append(list, fmt.Sprintf("The interval reaches λ = %s, below which nothing was judged: the best may lie there.", stat.Format(b.Lambda.Low)))
 	}
 	if b.BlindHigh {
-		list = append(list, fmt.Sprintf("The interval reaches λ = %s, above which nothing was judged: the best may lie there.", number(b.Lambda.High)))
+		list = append(list, fmt.Sprintf("The interval reaches λ = %s, above which nothing was judged: the best may lie there.", stat.Format(b.Lambda.High)))
 	}
 	return list
 }
@@ -110,9 +111,9 @@ func (c *curve) report(decoded []float64) *Best {
 }
 
 // turned is an interval of better and worse in the reward's own direction.
-func (c *curve) turned(i Interval) Interval {
+func (c *curve) turned(i stat.Interval) stat.Interval {
 	if c.sign < 0 {
-		return Interval{0 - i.Estimate, 0 - i.High, 0 - i.Low}
+		return stat.Interval{Estimate: 0 - i.Estimate, Low: 0 - i.High, High: 0 - i.Low}
 	}
 	return i
 }
@@ -120,10 +121,10 @@ func (c *curve) turned(i Interval) Interval {
 // Turn is a λ above which a reward gets worse: with an evaluation reward the sign of over-optimisation (Gao, Schulman &
 // Hilton 2023).
 type Turn struct {
-	Lambda Interval `json:"lambda"`
-	KL     float64  `json:"kl"`
-	Loss   Interval `json:"loss"` // from there to the highest λ; above 0 is worse, whatever the direction
-	Sure   bool     `json:"sure"` // Loss is clear of 0
+	Lambda stat.Interval `json:"lambda"`
+	KL     float64       `json:"kl"`
+	Loss   stat.Interval `json:"loss"` // from there to the highest λ; above 0 is worse, whatever the direction
+	Sure   bool          `json:"sure"` // Loss is clear of 0
 }
 
 // turn is where the curve turns, nil where its best point is the last one.
@@ -139,10 +140,10 @@ func (c *curve) turn(best *Best) *Turn {
 
 // Checked is what the evaluation reward says of the λ that is best by the objective.
 type Checked struct {
-	At            Interval  `json:"at"`             // the evaluation reward there
-	Gain          *Interval `json:"gain,omitempty"` // over λ = 1; above 0 is better
-	Loss          *Interval `json:"loss,omitempty"` // against its own best λ; above 0 is worse; nil where it has none
-	Overoptimised bool      `json:"overoptimised"`  // its own best λ is surely below the objective's, and Loss is clear of 0
+	At            stat.Interval  `json:"at"`             // the evaluation reward there
+	Gain          *stat.Interval `json:"gain,omitempty"` // over λ = 1; above 0 is better
+	Loss          *stat.Interval `json:"loss,omitempty"` // against its own best λ; above 0 is worse; nil where it has none
+	Overoptimised bool           `json:"overoptimised"`  // its own best λ is surely below the objective's, and Loss is clear of 0
 }
 
 // check reads the evaluation's curve at the objective's best λ. own is the evaluation's best, nil where λ is not known to

@@ -3,12 +3,12 @@ package sweep
 import (
 	"math"
 	"math/rand/v2"
+	"realign/internal/stat"
 	"runtime"
-	"slices"
 	"sync"
 
 	"gonum.org/v1/gonum/floats"
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
@@ -92,7 +92,7 @@ func nowhere() reach { return reach{math.Inf(1), math.Inf(-1)} }
 func (r *reach) add(x float64) { r.low, r.high = min(r.low, x), max(r.high, x) }
 
 // interval is an estimate with its interval, over all prompts. See intervalOf.
-func (s sums) interval(r reach, f func(total []float64) float64) (Interval, bool) {
+func (s sums) interval(r reach, f func(total []float64) float64) (stat.Interval, bool) {
 	return s.intervalOf(s.prompts, r, f)
 }
 
@@ -103,7 +103,7 @@ func (s sums) interval(r reach, f func(total []float64) float64) (Interval, bool
 // prompts goes that may say otherwise and be missed by n with a probability of 2.5%, were they at the ends of the reach.
 // One prompt has no interval. Resamples in which the estimate is undefined are left out; ok is false where the estimate
 // itself is, or where nearly half of the resamples are.
-func (s sums) intervalOf(n int, r reach, f func(total []float64) float64) (i Interval, ok bool) {
+func (s sums) intervalOf(n int, r reach, f func(total []float64) float64) (i stat.Interval, ok bool) {
 	if s.total == nil {
 		return i, false
 	}
@@ -115,42 +115,31 @@ func (s sums) intervalOf(n int, r reach, f func(total []float64) float64) (i Int
 		}
 	}
 	if math.IsNaN(i.Estimate) || len(values) <= len(s.draws)/2 {
-		return Interval{}, false
+		return stat.Interval{}, false
 	}
 	if n < 2 {
-		return without(i.Estimate), true
+		return stat.Unbounded(i.Estimate), true
 	}
-	low, high := central(values)
+	low, high := stat.Central(values)
 	if high-low <= 1e-12*math.Abs(i.Estimate) {
-		return i.unseen(n, r), true
+		return unseen(i, n, r), true
 	}
-	t, small := student(n), math.Sqrt(float64(n)/float64(n-1))
+	t, small := stat.StudentQuantile(n-1), math.Sqrt(float64(n)/float64(n-1))
 	k := small * t / distuv.UnitNormal.Quantile(0.975)
 	i.Low, i.High = i.Estimate-k*(i.Estimate-low), i.Estimate+k*(high-i.Estimate)
 	if n <= fewPrompts {
-		half := t * small * stat.StdDev(values, nil)
+		half := t * small * gonumstat.StdDev(values, nil)
 		i.Low, i.High = min(i.Low, i.Estimate-half), max(i.High, i.Estimate+half)
 	}
 	return i, true
 }
 
 // unseen is the interval of an estimate that n prompts agree on.
-func (i Interval) unseen(n int, r reach) Interval {
+func unseen(i stat.Interval, n int, r reach) stat.Interval {
 	if !(r.low < r.high) {
-		return without(i.Estimate)
+		return stat.Unbounded(i.Estimate)
 	}
 	share := 1 - math.Pow(0.025, 1/float64(n))
 	i.Low, i.High = i.Estimate-share*max(0, i.Estimate-r.low), i.Estimate+share*max(0, r.high-i.Estimate)
 	return i
-}
-
-// student is the 97.5% quantile of Student's t for the mean of n, 2 or more.
-func student(n int) float64 {
-	return distuv.StudentsT{Sigma: 1, Nu: float64(n - 1)}.Quantile(0.975)
-}
-
-// central is the 2.5% and 97.5% quantiles. It sorts values.
-func central(values []float64) (low, high float64) {
-	slices.Sort(values)
-	return stat.Quantile(0.025, stat.Empirical, values, nil), stat.Quantile(0.975, stat.Empirical, values, nil)
 }

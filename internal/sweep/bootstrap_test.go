@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
+	"realign/internal/stat"
 	"runtime"
 	"slices"
 	"testing"
@@ -51,7 +52,7 @@ func TestNoIntervalFromOne(t *testing.T) {
 	if !ok || err != nil || i.Estimate != 3 || i.Known() || i.Clear() || string(text) != `{"estimate":3,"low":null,"high":null}` {
 		t.Errorf("%v %s %v", i, text, err)
 	}
-	var back Interval
+	var back stat.Interval
 	if err := json.Unmarshal(text, &back); err != nil || back != i {
 		t.Errorf("%v (%v), want %v", back, err, i)
 	}

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"realign/internal/stat"
 	"testing"
 )
 
@@ -185,7 +186,7 @@ func TestWholeReplies(t *testing.T) {
 		}
 		for _, p := range whole.Points {
 			if p.Lambda == 0 || p.Lambda == 1 {
-				if *p.Difference != (Interval{}) {
+				if *p.Difference != (stat.Interval{}) {
 					t.Fatalf("at λ = %g whole replies differ by %v", p.Lambda, p.Difference)
 				}
 				continue

@@ -3,8 +3,9 @@ package sweep
 import (
 	"encoding/json"
 	"math"
+	"realign/internal/stat"
 
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 )
 
 // Side is one of two sweeps that are compared.
@@ -16,26 +17,26 @@ type Side struct {
 
 // Comparison is two sweeps side by side.
 type Comparison struct {
-	Paired  int          `json:"paired"`  // prompts that both have, by which they are compared; 0: as independent
-	Lambda  *Interval    `json:"lambda"`  // best λ of the second less that of the first; nil where either has none
-	Rewards []Comparable `json:"rewards"` // by the names that both have, in the order of the first
-	Warning []string     `json:"warning,omitempty"`
+	Paired  int            `json:"paired"`  // prompts that both have, by which they are compared; 0: as independent
+	Lambda  *stat.Interval `json:"lambda"`  // best λ of the second less that of the first; nil where either has none
+	Rewards []Comparable   `json:"rewards"` // by the names that both have, in the order of the first
+	Warning []string       `json:"warning,omitempty"`
 }
 
 // Comparable is one reward in both sweeps.
 type Comparable struct {
-	Name   string    `json:"name"`
-	Best   *Interval `json:"best"` // value at its best λ, second less first
-	Points []Both    `json:"points"`
+	Name   string         `json:"name"`
+	Best   *stat.Interval `json:"best"` // value at its best λ, second less first
+	Points []Both         `json:"points"`
 }
 
 // Both is a λ that either sweep decoded.
 type Both struct {
-	Lambda     float64   `json:"lambda"`
-	First      *Interval `json:"first"`
-	Second     *Interval `json:"second"`
-	Difference *Interval `json:"difference"` // second less first; nil where either is missing
-	Sure       bool      `json:"sure"`       // the two differ surely: Difference is clear of 0, wherever that was looked for
+	Lambda     float64        `json:"lambda"`
+	First      *stat.Interval `json:"first"`
+	Second     *stat.Interval `json:"second"`
+	Difference *stat.Interval `json:"difference"` // second less first; nil where either is missing
+	Sure       bool           `json:"sure"`       // the two differ surely: Difference is clear of 0, wherever that was looked for
 }
 
 // leastPaired is how many prompts two sweeps must share, and what part of the larger one's, to be compared in pairs.
@@ -172,7 +173,7 @@ func (p *pairedSides) correlation(first, second string, of func(c *curve, total 
 			x, y = append(x, u), append(y, v)
 		}
 	}
-	r := stat.Correlation(x, y, nil)
+	r := gonumstat.Correlation(x, y, nil)
 	if math.IsNaN(r) {
 		return 0
 	}
@@ -231,7 +232,7 @@ func (p *pairedSides) differences(name string, points []Both) {
 }
 
 // difference is a − b of estimates with a correlation.
-func difference(a, b Interval, correlation float64) Interval {
+func difference(a, b stat.Interval, correlation float64) stat.Interval {
 	d := a.Estimate - b.Estimate
 	end := func(x, y float64) float64 {
 		if math.IsInf(x, 0) || math.IsInf(y, 0) {
@@ -239,7 +240,7 @@ func difference(a, b Interval, correlation float64) Interval {
 		}
 		return math.Sqrt(max(0, x*x+y*y-2*correlation*x*y))
 	}
-	return Interval{
+	return stat.Interval{
 		Estimate: d,
 		Low:      d - end(a.Estimate-a.Low, b.High-b.Estimate),
 		High:     d + end(a.High-a.Estimate, b.Estimate-b.Low),

@@ -5,13 +5,16 @@ import (
 	"os"
 	"strconv"
 	"testing"
+
+	"realign/internal/racetest"
+	"realign/internal/stat"
 )
 
 // simulations is how many sweeps a test simulates: few in a normal run, and REALIGN_SIMULATIONS for the numbers that are
 // stated. Under the race detector, where they take minutes and share nothing, the test is skipped.
 func simulations(t *testing.T, few int) int {
 	t.Helper()
-	if raceEnabled {
+	if racetest.Enabled {
 		t.Skip("runs without the race detector")
 	}
 	text := os.Getenv("REALIGN_SIMULATIONS")
@@ -85,7 +88,7 @@ func TestCoverage(t *testing.T) {
 }
 
 // bestOf is the interval of the best λ.
-func bestOf(s *Setup, outputs []Output) Interval {
+func bestOf(s *Setup, outputs []Output) stat.Interval {
 	i, ok := newCurve(newTable(s, outputs), rewarded("toy"), 1).best()
 	if !ok {
 		panic("no best λ")

@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"math"
+	"realign/internal/stat"
 )
 
 // curve is a measure as a function of λ: its totals over prompts, and where it may be read. With reweighting it is
@@ -354,13 +355,13 @@ func (c *curve) tops() []float64 {
 }
 
 // best is the best λ with its interval; ok is false where nothing is known.
-func (c *curve) best() (Interval, bool) {
+func (c *curve) best() (stat.Interval, bool) {
 	estimate, _ := c.top(c.sums.total)
 	if math.IsNaN(estimate) {
-		return Interval{}, false
+		return stat.Interval{}, false
 	}
 	if c.together == nil {
-		return without(estimate), true
+		return stat.Unbounded(estimate), true
 	}
 	return c.together.best(estimate, c.spacing()), true
 }

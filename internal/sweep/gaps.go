@@ -1,6 +1,9 @@
 package sweep
 
-import "fmt"
+import (
+	"fmt"
+	"realign/internal/stat"
+)
 
 // Gaps are values that are missing at some λ more than at others: what is there then compares different answers.
 type Gaps struct {
@@ -66,7 +69,7 @@ func (t *table) gaps(name string) *Gaps {
 func (g *Gaps) words(name string) (all []string) {
 	if g.Sure || g.Most.Share > g.Least.Share {
 		all = append(all, fmt.Sprintf("Values of %s are missing in dependence on λ: %.0f%% at λ = %s, %.0f%% at λ = %s. The means compare different answers, and may differ for that alone.",
-			name, 100*g.Least.Share, number(g.Least.Lambda), 100*g.Most.Share, number(g.Most.Lambda)))
+			name, 100*g.Least.Share, stat.Format(g.Least.Lambda), 100*g.Most.Share, stat.Format(g.Most.Lambda)))
 	}
 	if len(g.Unjudged) > 0 {
 		all = append(all, fmt.Sprintf("At λ = %s nothing has a value of %s, and nothing is said of it.", list(g.Unjudged), name))

@@ -3,9 +3,10 @@ package sweep
 import (
 	"math"
 	"math/rand/v2"
+	"realign/internal/stat"
 	"slices"
 
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
@@ -51,7 +52,7 @@ func newJoint(seed uint64, lambdas, value []float64, psi influences, resamples i
 		j.drawDataSets(psi, rand.New(rand.NewPCG(seed, 2)))
 		return j
 	}
-	widen := student(n) / distuv.UnitNormal.Quantile(0.975)
+	widen := stat.StudentQuantile(n-1) / distuv.UnitNormal.Quantile(0.975)
 	x := make([]float64, m)
 	for d := range resamples {
 		shifted(d, x)
@@ -71,7 +72,7 @@ func newJoint(seed uint64, lambdas, value []float64, psi influences, resamples i
 func (j *joint) believe() {
 	m := len(j.lambdas)
 	j.behind = make([]float64, m*m)
-	far := max(1, math.Sqrt(math.Log(float64(j.prompts)))) * student(j.prompts) / distuv.UnitNormal.Quantile(0.975)
+	far := max(1, math.Sqrt(math.Log(float64(j.prompts)))) * stat.StudentQuantile(j.prompts-1) / distuv.UnitNormal.Quantile(0.975)
 	for a := range m {
 		for b := range m {
 			if d := j.value[a] - j.value[b]; d > 0 {
@@ -197,7 +198,7 @@ func limit(draws int, of func(draw int) float64) float64 {
 		values[d] = of(d)
 	}
 	slices.Sort(values)
-	return stat.Quantile(0.95, stat.Empirical, values, nil)
+	return gonumstat.Quantile(0.95, gonumstat.Empirical, values, nil)
 }
 
 // overall is the limit of a statistic that there is one of for each draw.
@@ -225,7 +226,7 @@ func (j *joint) excess() []float64 {
 // another is better by more than chance allows, which inverts a test for every λ, so that on a plateau all of it is in.
 // Between two points the end is where the excess crosses zero, and at least half-way from the top itself, and where the points
 // are farther apart than spacing, so that nothing is known between them but what a parabola makes of it.
-func (j *joint) best(estimate, spacing float64) Interval {
+func (j *joint) best(estimate, spacing float64) stat.Interval {
 	excess := j.excess()
 	first, last := -1, -1
 	for k, e := range excess {
@@ -247,32 +248,32 @@ func (j *joint) best(estimate, spacing float64) Interval {
 		}
 		return j.lambdas[in] + part*gap
 	}
-	return Interval{estimate, min(estimate, end(first, first-1)), max(estimate, end(last, last+1))}
+	return stat.Interval{Estimate: estimate, Low: min(estimate, end(first, first-1)), High: max(estimate, end(last, last+1))}
 }
 
 // difference is how much better point a is than b, where a was chosen by the data and b was not.
-func (j *joint) difference(a, b int) Interval {
+func (j *joint) difference(a, b int) stat.Interval {
 	return j.around(j.value[a]-j.value[b], limit(len(j.apart), func(d int) float64 { return j.apart[d][b] }), j.error(a, b))
 }
 
 // chosen is how much better point a is than b, where both were chosen by the data.
-func (j *joint) chosen(a, b int) Interval {
+func (j *joint) chosen(a, b int) stat.Interval {
 	return j.around(j.value[a]-j.value[b], overall(j.all), j.error(a, b))
 }
 
 // at is the value of a point that was chosen by the data.
-func (j *joint) at(a int) Interval {
+func (j *joint) at(a int) stat.Interval {
 	return j.around(j.value[a], overall(j.off), j.errors[a*len(j.lambdas)+a])
 }
 
 // around is an interval about an estimate, of so many standard errors, which are no fewer than those of one quantity alone.
 // Where all prompts agree there is no error to speak of, and no interval.
-func (j *joint) around(estimate, errors, each float64) Interval {
-	half := max(errors, student(j.prompts)) * each
+func (j *joint) around(estimate, errors, each float64) stat.Interval {
+	half := max(errors, stat.StudentQuantile(j.prompts-1)) * each
 	if half == 0 {
-		return without(estimate)
+		return stat.Unbounded(estimate)
 	}
-	return Interval{estimate, estimate - half, estimate + half}
+	return stat.Interval{Estimate: estimate, Low: estimate - half, High: estimate + half}
 }
 
 // place is the place of the point nearest to a λ.

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"realign/internal/stat"
 
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 )
 
 // Movement says whether λ moves a reward at all. Of many λ one always has the highest mean: without this nothing is said of
@@ -46,7 +47,7 @@ func (t *table) movement(m measure) Movement {
 		v.Reason = "there is no value of it"
 		return v
 	case r.low == r.high:
-		v.Reason = fmt.Sprintf("the reward does not differ: it is %s for every answer", number(r.low))
+		v.Reason = fmt.Sprintf("the reward does not differ: it is %s for every answer", stat.Format(r.low))
 		return v
 	case n == 0:
 		v.Reason = "no prompt has values at two λ or more"
@@ -238,7 +239,7 @@ func promptsNeeded(rows influences) int {
 		for p, row := range rows {
 			x[p] = row[d]
 		}
-		if mean, deviation := stat.MeanStdDev(x, nil); deviation > 0 {
+		if mean, deviation := gonumstat.MeanStdDev(x, nil); deviation > 0 {
 			most = max(most, math.Abs(mean)/deviation)
 		}
 	}

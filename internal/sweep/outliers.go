@@ -4,22 +4,23 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"realign/internal/stat"
 	"slices"
 	"sort"
 
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
 // Outliers are values so far from all others that means say more about them than about λ. The median, which they do not
 // move, then stands beside the mean.
 type Outliers struct {
-	Values int       `json:"values"` // how many there are
-	Least  float64   `json:"least"`  // of all values
-	Most   float64   `json:"most"`
-	Median float64   `json:"median"` // of all values
-	Moves  bool      `json:"moves"`  // λ surely moves the values' ranks
-	Lambda *Interval `json:"lambda"` // best by the median over prompts of their medians; nil unless it does
+	Values int            `json:"values"` // how many there are
+	Least  float64        `json:"least"`  // of all values
+	Most   float64        `json:"most"`
+	Median float64        `json:"median"` // of all values
+	Moves  bool           `json:"moves"`  // λ surely moves the values' ranks
+	Lambda *stat.Interval `json:"lambda"` // best by the median over prompts of their medians; nil unless it does
 }
 
 // farOut is how many times as far from the median as most values an outlier is, at least. Of a log-normal distribution with
@@ -38,7 +39,7 @@ func (t *table) outliers(m measure, sign float64) *Outliers {
 		return nil
 	}
 	slices.Sort(values)
-	quantile := func(p float64) float64 { return stat.Quantile(p, stat.Empirical, values, nil) }
+	quantile := func(p float64) float64 { return gonumstat.Quantile(p, gonumstat.Empirical, values, nil) }
 	o := &Outliers{Least: values[0], Most: values[len(values)-1], Median: quantile(0.5)}
 	usual := max(quantile(0.9)-o.Median, o.Median-quantile(0.1))
 	if usual == 0 { // most are equal: what the others are usually off
@@ -52,7 +53,7 @@ func (t *table) outliers(m measure, sign float64) *Outliers {
 			return nil
 		}
 		slices.Sort(off)
-		usual = stat.Quantile(0.5, stat.Empirical, off, nil)
+		usual = gonumstat.Quantile(0.5, gonumstat.Empirical, off, nil)
 	}
 	for _, x := range values {
 		if math.Abs(x-o.Median) > farOut*usual {
@@ -74,7 +75,7 @@ func (t *table) outliers(m measure, sign float64) *Outliers {
 
 // bestByMedian is the decoded λ at which the median over prompts of their medians is best, with the interval of where it is
 // when prompts are resampled, widened for few prompts and by half the way to the next λ.
-func (t *table) bestByMedian(m measure, sign float64) *Interval {
+func (t *table) bestByMedian(m measure, sign float64) *stat.Interval {
 	n := len(t.cells)
 	medians, orders := make([][]float64, len(t.lambdas)), make([][]int, len(t.lambdas))
 	for k := range t.lambdas {
@@ -102,7 +103,7 @@ func (t *table) bestByMedian(m measure, sign float64) *Interval {
 		return low, high
 	}
 	low, high := top(func(int) int { return 1 })
-	i := without((low + high) / 2)
+	i := stat.Unbounded((low + high) / 2)
 	if n < 2 || math.IsNaN(low) {
 		return &i
 	}
@@ -112,9 +113,9 @@ func (t *table) bestByMedian(m measure, sign float64) *Interval {
 			lows, highs = append(lows, a), append(highs, b)
 		}
 	}
-	low, _ = central(lows)
-	_, high = central(highs)
-	k := math.Sqrt(float64(n)/float64(n-1)) * student(n) / distuv.UnitNormal.Quantile(0.975)
+	low, _ = stat.Central(lows)
+	_, high = stat.Central(highs)
+	k := math.Sqrt(float64(n)/float64(n-1)) * stat.StudentQuantile(n-1) / distuv.UnitNormal.Quantile(0.975)
 	first, last := t.lambdas[0], t.lambdas[len(t.lambdas)-1]
 	low, high = i.Estimate-k*(i.Estimate-low), i.Estimate+k*(high-i.Estimate)
 	i.Low, i.High = max(first, t.halfway(low, -1)), min(last, t.halfway(high, 1))
@@ -166,7 +167,7 @@ func weightedMedian(values []float64, order []int, times func(p int) int) float6
 }
 
 // words says it for people.
-func (o *Outliers) words(name string, mean *Interval) []string {
+func (o *Outliers) words(name string, mean *stat.Interval) []string {
 	answer := "by the median, too, no best λ is found"
 	if o.Lambda != nil {
 		answer = fmt.Sprintf("by the median the best λ is %v", *o.Lambda)
@@ -179,5 +180,5 @@ func (o *Outliers) words(name string, mean *Interval) []string {
 		}
 	}
 	return []string{fmt.Sprintf("%d values of %s are far from all others (from %s to %s, with a median of %s), and decide its means: %s; %s.",
-		o.Values, name, number(o.Least), number(o.Most), number(o.Median), answer, beside)}
+		o.Values, name, stat.Format(o.Least), stat.Format(o.Most), stat.Format(o.Median), answer, beside)}
 }

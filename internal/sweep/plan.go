@@ -5,10 +5,11 @@ import (
 	"math"
 	"slices"
 
-	"gonum.org/v1/gonum/stat"
+	gonumstat "gonum.org/v1/gonum/stat"
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/stat"
 )
 
 // Plan is what a sweep has to decode next.
@@ -198,7 +199,7 @@ func (p *planner) judged(o *Output) bool {
 }
 
 // look finds the λ of the next round from the stages that are complete. Without any, reason says why.
-func (p *planner) look() (lambdas []float64, best Interval, reason string) {
+func (p *planner) look() (lambdas []float64, best stat.Interval, reason string) {
 	t := newTable(p.setup, p.past)
 	c := newCurve(t, rewarded(p.c.Objective), p.setup.Judge(p.c.Objective).sign())
 	best, ok := c.best()
@@ -209,7 +210,7 @@ func (p *planner) look() (lambdas []float64, best Interval, reason string) {
 	slices.Sort(tops)
 	fine := p.c.Evaluate()
 	for _, q := range spread() {
-		l := fine[nearest(fine, stat.Quantile(q, stat.Empirical, tops, nil))]
+		l := fine[nearest(fine, gonumstat.Quantile(q, gonumstat.Empirical, tops, nil))]
 		if !slices.Contains(lambdas, l) {
 			lambdas = append(lambdas, l)
 		}

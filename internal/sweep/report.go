@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"realign/internal/stat"
 	"slices"
 )
 
@@ -34,12 +35,12 @@ type Report struct {
 
 // Strength is what one decoded λ costs, whatever the rewards say.
 type Strength struct {
-	Lambda  float64   `json:"lambda"`
-	Outputs int       `json:"outputs"`
-	Failed  int       `json:"failed"`
-	KL      *Interval `json:"kl"`     // to the reference, nats per answer
-	Length  *Interval `json:"length"` // tokens per answer
-	LogZ    *Interval `json:"log_z"`  // mean |log Z| per token, nats
+	Lambda  float64        `json:"lambda"`
+	Outputs int            `json:"outputs"`
+	Failed  int            `json:"failed"`
+	KL      *stat.Interval `json:"kl"`     // to the reference, nats per answer
+	Length  *stat.Interval `json:"length"` // tokens per answer
+	LogZ    *stat.Interval `json:"log_z"`  // mean |log Z| per token, nats
 }
 
 // Rewarded is what one reward says.
@@ -59,20 +60,20 @@ type Rewarded struct {
 
 // Point is a reward at a decoded λ.
 type Point struct {
-	Lambda     float64   `json:"lambda"`
-	Mean       *Interval `json:"mean"`
-	Difference *Interval `json:"difference,omitempty"` // to λ = 1, paired by prompt and, where both have it, by sample
-	Values     int       `json:"values"`
-	Missing    int       `json:"missing"`
-	Efficient  bool      `json:"efficient"` // no λ with as little KL has a better mean: on the Pareto front, by the estimates
+	Lambda     float64        `json:"lambda"`
+	Mean       *stat.Interval `json:"mean"`
+	Difference *stat.Interval `json:"difference,omitempty"` // to λ = 1, paired by prompt and, where both have it, by sample
+	Values     int            `json:"values"`
+	Missing    int            `json:"missing"`
+	Efficient  bool           `json:"efficient"` // no λ with as little KL has a better mean: on the Pareto front, by the estimates
 }
 
 // CurvePoint is a reward between the decoded λ. Value is nil where too little is known: the curve has a gap.
 type CurvePoint struct {
-	Lambda float64   `json:"lambda"`
-	Value  *Interval `json:"value"`
-	ESS    float64   `json:"ess"` // effective number of outputs that it rests on
-	KL     float64   `json:"kl"`  // to the reference, between decoded λ by linear interpolation
+	Lambda float64        `json:"lambda"`
+	Value  *stat.Interval `json:"value"`
+	ESS    float64        `json:"ess"` // effective number of outputs that it rests on
+	KL     float64        `json:"kl"`  // to the reference, between decoded λ by linear interpolation
 }
 
 // Reason is why values are missing, and how many.
@@ -145,7 +146,7 @@ func notes(r *Report) (all []string) {
 			all = append(all, o.Gaps.words(o.Name)...)
 		}
 		if o.Outliers != nil {
-			var mean *Interval
+			var mean *stat.Interval
 			if o.Best != nil {
 				mean = &o.Best.Lambda
 			}
@@ -199,7 +200,7 @@ func (t *table) strengths() []Strength {
 }
 
 // means is the mean of a measure at each λ: over prompts of the mean over samples.
-func (t *table) means(m measure, zero func(lambda float64) bool) []*Interval {
+func (t *table) means(m measure, zero func(lambda float64) bool) []*stat.Interval {
 	rows := make([][]float64, len(t.cells))
 	for p, row := range t.cells {
 		rows[p] = make([]float64, 2*len(row))
@@ -213,7 +214,7 @@ func (t *table) means(m measure, zero func(lambda float64) bool) []*Interval {
 }
 
 // ratios is the quotient of two totals at each λ.
-func (t *table) ratios(f func(o *Output) (above, below float64), zero func(lambda float64) bool) []*Interval {
+func (t *table) ratios(f func(o *Output) (above, below float64), zero func(lambda float64) bool) []*stat.Interval {
 	rows, r := make([][]float64, len(t.cells)), nowhere()
 	for p, row := range t.cells {
 		rows[p] = make([]float64, 2*len(row))
@@ -232,10 +233,10 @@ func (t *table) ratios(f func(o *Output) (above, below float64), zero func(lambd
 }
 
 // differences is the mean difference of a measure to λ = 1 at each other λ; nil without λ = 1.
-func (t *table) differences(m measure) []*Interval {
+func (t *table) differences(m measure) []*stat.Interval {
 	one, ok := slices.BinarySearch(t.lambdas, 1)
 	if !ok {
-		return make([]*Interval, len(t.lambdas))
+		return make([]*stat.Interval, len(t.lambdas))
 	}
 	rows, r := make([][]float64, len(t.cells)), nowhere()
 	for p, row := range t.cells {
@@ -254,9 +255,9 @@ func (t *table) differences(m measure) []*Interval {
 func never(float64) bool { return false }
 
 // quotients reads pairs of columns as fractions, one for each λ. r is what a fraction can be; at some λ it is known to be 0.
-func (t *table) quotients(rows [][]float64, r reach, zero func(lambda float64) bool) []*Interval {
+func (t *table) quotients(rows [][]float64, r reach, zero func(lambda float64) bool) []*stat.Interval {
 	sums := t.sumOver(rows)
-	list := make([]*Interval, len(t.lambdas))
+	list := make([]*stat.Interval, len(t.lambdas))
 	for k, l := range t.lambdas {
 		n := 0
 		for _, row := range rows {
@@ -305,7 +306,7 @@ func (t *table) rewarded(judge Judge, c *curve, strengths []Strength) Rewarded {
 	}
 	slices.SortStableFunc(r.Missing, func(a, b Reason) int { return cmp.Compare(b.Cells, a.Cells) })
 	efficient(r.Points, strengths, judge.sign())
-	kl := func(l float64) float64 { return between(strengths, l, func(s Strength) *Interval { return s.KL }) }
+	kl := func(l float64) float64 { return between(strengths, l, func(s Strength) *stat.Interval { return s.KL }) }
 	for i, l := range c.lambdas {
 		r.Curve[i] = CurvePoint{Lambda: l, ESS: c.ess[i], KL: kl(l), Value: c.value(i)}
 		if math.IsNaN(r.Curve[i].ESS) {
@@ -320,7 +321,7 @@ func (t *table) rewarded(judge Judge, c *curve, strengths []Strength) Rewarded {
 	}
 	if r.Best != nil {
 		r.Best.KL = kl(r.Best.Lambda.Estimate)
-		r.Best.LogZ = between(strengths, r.Best.Lambda.Estimate, func(s Strength) *Interval { return s.LogZ })
+		r.Best.LogZ = between(strengths, r.Best.Lambda.Estimate, func(s Strength) *stat.Interval { return s.LogZ })
 		r.Turn = c.turn(r.Best)
 	}
 	r.Whole = t.whole(c, m, r.Movement.Moves)
@@ -354,7 +355,7 @@ func efficient(points []Point, strengths []Strength, sign float64) {
 }
 
 // between interpolates what is known at decoded λ; beyond the outer ones it stays as it is there.
-func between(strengths []Strength, l float64, of func(Strength) *Interval) float64 {
+func between(strengths []Strength, l float64, of func(Strength) *stat.Interval) float64 {
 	var before, after *Strength
 	for i := range strengths {
 		s := &strengths[i]
@@ -381,7 +382,7 @@ func between(strengths []Strength, l float64, of func(Strength) *Interval) float
 }
 
 // value is the curve at a point, nil in a gap.
-func (c *curve) value(i int) *Interval {
+func (c *curve) value(i int) *stat.Interval {
 	if !c.ok[i] {
 		return nil
 	}

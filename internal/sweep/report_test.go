@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"realign/internal/decode"
+	"realign/internal/stat"
 )
 
 // made are outputs of n prompts and two samples at some λ, with rewards by a function.
@@ -166,7 +167,7 @@ func TestValueJSON(t *testing.T) {
 
 func TestEffectiveBeta(t *testing.T) {
 	best := func(estimate, low, high float64) *Best {
-		b := &Best{Lambda: Interval{estimate, low, high}}
+		b := &Best{Lambda: stat.Interval{Estimate: estimate, Low: low, High: high}}
 		b.place([]float64{-1, 0.25, 2}, []float64{-1, 0.25, 2})
 		return b
 	}
@@ -193,7 +194,7 @@ func TestEffectiveBeta(t *testing.T) {
 	if EffectiveBeta(0, best(0.5, 0.25, 1)) != nil {
 		t.Error("there is a β where nobody says which")
 	}
-	low := &Best{Lambda: Interval{1, 1, 1.5}}
+	low := &Best{Lambda: stat.Interval{Estimate: 1, Low: 1, High: 1.5}}
 	low.place([]float64{1, 2, 3}, []float64{1, 2, 3})
 	if b := EffectiveBeta(0.1, low); b.String() != "0.1 or more [0.0667, no upper end]" {
 		t.Errorf("%v", b)

@@ -3,21 +3,22 @@ package sweep
 import (
 	"fmt"
 	"math"
+	"realign/internal/stat"
 	"strings"
 )
 
 // Ticket is what a sweep recommends: the β to train with next, the evidence for it, and what was assumed. Where λ does not
 // surely move the reward it recommends nothing, and NoBest says why.
 type Ticket struct {
-	Sweep     string    `json:"sweep,omitempty"`
-	Pair      string    `json:"pair"`
-	Aligned   string    `json:"aligned"`
-	Reward    Judge     `json:"reward"`
-	NoBest    string    `json:"no_best,omitempty"` // why no best λ was found
-	Lambda    *Interval `json:"lambda,omitempty"`  // the best one
-	Beta0     float64   `json:"beta0,omitempty"`   // that the aligned model was trained with
-	Beta      *Beta     `json:"beta,omitempty"`    // the effective one: nil where β₀ is unknown or λ is 0 or below
-	Reference bool      `json:"reference"`         // the best λ is 0 or below: the reference is best, and no β stands for that
+	Sweep     string         `json:"sweep,omitempty"`
+	Pair      string         `json:"pair"`
+	Aligned   string         `json:"aligned"`
+	Reward    Judge          `json:"reward"`
+	NoBest    string         `json:"no_best,omitempty"` // why no best λ was found
+	Lambda    *stat.Interval `json:"lambda,omitempty"`  // the best one
+	Beta0     float64        `json:"beta0,omitempty"`   // that the aligned model was trained with
+	Beta      *Beta          `json:"beta,omitempty"`    // the effective one: nil where β₀ is unknown or λ is 0 or below
+	Reference bool           `json:"reference"`         // the best λ is 0 or below: the reference is best, and no β stands for that
 
 	Movement   Movement   `json:"movement"`
 	Best       *Best      `json:"best,omitempty"`
@@ -79,7 +80,7 @@ func EffectiveBeta(beta0 float64, best *Best) *Beta {
 
 // String is the β with its interval, for people.
 func (b *Beta) String() string {
-	text := number(b.Estimate)
+	text := stat.Format(b.Estimate)
 	if b.Bound != "" {
 		text += " " + b.Bound
 	}
@@ -90,14 +91,14 @@ func (b *Beta) low() string {
 	if b.NoLow {
 		return "no lower end"
 	}
-	return number(b.Low)
+	return stat.Format(b.Low)
 }
 
 func (b *Beta) high() string {
 	if b.NoHigh {
 		return "no upper end"
 	}
-	return number(b.High)
+	return stat.Format(b.High)
 }
 
 // newTicket draws the conclusion of a report, nil where the objective has no value.
@@ -162,7 +163,7 @@ func NoBest(r *Report) string {
 func rests(r *Report) []string {
 	list := []string{fmt.Sprintf("%d answers to %d prompts at %d λ, %d tokens; intervals are 95%%, by resampling prompts.", r.Outputs, r.Prompts, len(r.Lambdas), r.Tokens)}
 	if r.Cost > 0 {
-		list = append(list, fmt.Sprintf("Judging cost %s, at the prices that the rewards' parameters state.", number(r.Cost)))
+		list = append(list, fmt.Sprintf("Judging cost %s, at the prices that the rewards' parameters state.", stat.Format(r.Cost)))
 	}
 	return list
 }
@@ -170,8 +171,8 @@ func rests(r *Report) []string {
 func evidence(r *Report, objective *Rewarded) []string {
 	best := r.Best
 	list := append(rests(r),
-		fmt.Sprintf("λ moves %s: differences as large come by chance in fewer than %s of 100 sweeps in which λ does nothing.", objective.Name, number(math.Ceil(1000*objective.Movement.P)/10)),
-		fmt.Sprintf("%s at the best λ: %v; KL to the reference %s nats per answer.", objective.Name, best.Value, number(best.KL)),
+		fmt.Sprintf("λ moves %s: differences as large come by chance in fewer than %s of 100 sweeps in which λ does nothing.", objective.Name, stat.Format(math.Ceil(1000*objective.Movement.P)/10)),
+		fmt.Sprintf("%s at the best λ: %v; KL to the reference %s nats per answer.", objective.Name, best.Value, stat.Format(best.KL)),
 	)
 	if g := best.Gain; g != nil {
 		text := fmt.Sprintf("Against λ = 1 it is better by %v.", *g)
@@ -198,10 +199,10 @@ func evidence(r *Report, objective *Rewarded) []string {
 func assumptions(s *Setup, r *Report) []string {
 	best := r.Best
 	list := []string{fmt.Sprintf("Decoding mixes the models token by token, which leaves out how the rest of the answer would be "+
-		"normalised. Its gauge, mean |log Z|, is %s nats per token at the best λ; at 0 nothing would be left out.", number(best.LogZ))}
+		"normalised. Its gauge, mean |log Z|, is %s nats per token at the best λ; at 0 nothing would be left out.", stat.Format(best.LogZ))}
 	if s.Beta > 0 {
 		list = append(list, fmt.Sprintf("β₀/λ takes the aligned model for the optimum of its reward at β₀ = %s. A model whose "+
-			"training stopped short of that stands for a larger β, and so will the next.", number(s.Beta)))
+			"training stopped short of that stands for a larger β, and so will the next.", stat.Format(s.Beta)))
 	} else {
 		list = append(list, "Nobody says which β the aligned model was trained with, so there is no effective β; λ is relative to that model.")
 	}
@@ -242,13 +243,13 @@ func (r *Report) checkedWords() string {
 // snippet is the training command's parameter. In TRL the strength is called beta by all of these.
 func (t *Ticket) snippet() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# effective β = β₀/λ = %s/%s; 95%% interval %s to %s\n", number(t.Beta0), number(t.Lambda.Estimate), t.Beta.low(), t.Beta.high())
+	fmt.Fprintf(&b, "# effective β = β₀/λ = %s/%s; 95%% interval %s to %s\n", stat.Format(t.Beta0), stat.Format(t.Lambda.Estimate), t.Beta.low(), t.Beta.high())
 	fmt.Fprintf(&b, "from trl import DPOConfig  # or GRPOConfig, RLOOConfig, KTOConfig: the method that the aligned model was trained by\n\n")
 	bound := ""
 	if t.Beta.Bound != "" {
 		bound = fmt.Sprintf("  # %s: the best λ is at an end of what was judged", t.Beta.Bound)
 	}
-	fmt.Fprintf(&b, "args = DPOConfig(output_dir=%q, beta=%s)%s\n", "b"+number(t.Beta.Estimate), number(t.Beta.Estimate), bound)
+	fmt.Fprintf(&b, "args = DPOConfig(output_dir=%q, beta=%s)%s\n", "b"+stat.Format(t.Beta.Estimate), stat.Format(t.Beta.Estimate), bound)
 	return b.String()
 }
 
@@ -263,7 +264,7 @@ func (t *Ticket) Markdown() string {
 	fmt.Fprintf(&b, "| | |\n| --- | --- |\n| pair | %s, %s |\n| reward | %s, %s is better |\n| best λ | %s |\n",
 		escape(t.Pair), escape(t.Aligned), escape(t.Reward.Name), t.Reward.Direction, show(t.Lambda))
 	if t.Beta != nil {
-		fmt.Fprintf(&b, "| **effective β = β₀/λ** | **%v** (β₀ = %s) |\n", t.Beta, number(t.Beta0))
+		fmt.Fprintf(&b, "| **effective β = β₀/λ** | **%v** (β₀ = %s) |\n", t.Beta, stat.Format(t.Beta0))
 	}
 	section := func(title string, lines []string) {
 		fmt.Fprintf(&b, "\n## %s\n\n", title)
@@ -284,7 +285,7 @@ func (t *Ticket) Markdown() string {
 	fmt.Fprintf(&b, "\n| λ | %s | against λ = 1 | KL, nats | mean \\|log Z\\| | answers |\n| --: | --: | --: | --: | --: | --: |\n", escape(t.Reward.Name))
 	for k, p := range t.Points {
 		s := t.Strengths[k]
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d |\n", number(p.Lambda), show(p.Mean), show(p.Difference), show(s.KL), show(s.LogZ), p.Values)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d |\n", stat.Format(p.Lambda), show(p.Mean), show(p.Difference), show(s.KL), show(s.LogZ), p.Values)
 	}
 	section("Assumed", t.Assumptions)
 	if t.TRL != "" {
@@ -293,7 +294,7 @@ func (t *Ticket) Markdown() string {
 	return b.String()
 }
 
-func show(i *Interval) string {
+func show(i *stat.Interval) string {
 	if i == nil {
 		return "–"
 	}

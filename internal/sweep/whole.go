@@ -3,6 +3,7 @@ package sweep
 import (
 	"fmt"
 	"math"
+	"realign/internal/stat"
 	"slices"
 )
 
@@ -12,19 +13,19 @@ import (
 // a constant of the prompt. So weights are normalised within each prompt, which biases the estimate by about 1/samples; the
 // jackknife over samples takes most of that away.
 type Whole struct {
-	Points   []WholePoint `json:"points"`             // at the λ of the curve
-	Best     *Interval    `json:"best,omitempty"`     // λ by whole replies; nil where λ does not surely move the reward
-	Differs  bool         `json:"differs"`            // surely from token by token, at some λ
-	Clearest *WholePoint  `json:"clearest,omitempty"` // where it differs most surely
+	Points   []WholePoint   `json:"points"`             // at the λ of the curve
+	Best     *stat.Interval `json:"best,omitempty"`     // λ by whole replies; nil where λ does not surely move the reward
+	Differs  bool           `json:"differs"`            // surely from token by token, at some λ
+	Clearest *WholePoint    `json:"clearest,omitempty"` // where it differs most surely
 }
 
 // WholePoint is what whole replies would say at a λ. Intervals of differences hold for all λ at once.
 type WholePoint struct {
-	Lambda     float64   `json:"lambda"`
-	Value      *Interval `json:"value"`      // nil where too few replies carry the weight
-	Difference *Interval `json:"difference"` // to token by token; 0 at λ = 0 and 1, where there is none
-	ESS        float64   `json:"ess"`        // effective number of replies, (Σw)²/Σw² by prompt, summed
-	Share      float64   `json:"share"`      // of that without the normalisers
+	Lambda     float64        `json:"lambda"`
+	Value      *stat.Interval `json:"value"`      // nil where too few replies carry the weight
+	Difference *stat.Interval `json:"difference"` // to token by token; 0 at λ = 0 and 1, where there is none
+	ESS        float64        `json:"ess"`        // effective number of replies, (Σw)²/Σw² by prompt, summed
+	Share      float64        `json:"share"`      // of that without the normalisers
 }
 
 // leastWholeESS is the effective number of replies to a prompt, on average, below which whole replies are not estimated.
@@ -82,7 +83,7 @@ func (w *Whole) compare(c *curve, difference influences, at []int, seed uint64, 
 	var apart []int
 	for _, i := range at {
 		if l := c.lambdas[i]; l == 0 || l == 1 {
-			w.Points[i].Difference = &Interval{}
+			w.Points[i].Difference = &stat.Interval{}
 			continue
 		}
 		apart = append(apart, i)
@@ -99,7 +100,7 @@ func (w *Whole) compare(c *curve, difference influences, at []int, seed uint64, 
 	})
 	clearest := 0.0
 	for k, i := range apart {
-		d := without(value[k])
+		d := stat.Unbounded(value[k])
 		if j != nil {
 			d = j.at(k)
 		}
@@ -231,14 +232,14 @@ func (w *Whole) at(l float64) *WholePoint {
 func (w *Whole) words(name string, best *Best) (all []string) {
 	p := w.at(best.Lambda.Estimate)
 	if p.Value == nil {
-		all = append(all, fmt.Sprintf("What whole replies would say at the best λ is not known: the weight is on too few of them (effective number %s).", number(p.ESS)))
+		all = append(all, fmt.Sprintf("What whole replies would say at the best λ is not known: the weight is on too few of them (effective number %s).", stat.Format(p.ESS)))
 	} else {
 		all = append(all, fmt.Sprintf("Of whole replies, which is what β₀/λ is about, %s would be %v there; %s of the replies' effective number is left (%s).",
-			name, *p.Value, percent(p.Share), number(p.ESS)))
+			name, *p.Value, percent(p.Share), stat.Format(p.ESS)))
 	}
 	if w.Differs {
 		c := w.Clearest
-		all = append(all, fmt.Sprintf("β₀/λ is not what decoding token by token shows: at λ = %s whole replies differ surely, by %v in %s.", number(c.Lambda), *c.Difference, name))
+		all = append(all, fmt.Sprintf("β₀/λ is not what decoding token by token shows: at λ = %s whole replies differ surely, by %v in %s.", stat.Format(c.Lambda), *c.Difference, name))
 		if w.Best != nil {
 			all = append(all, fmt.Sprintf("By whole replies the best λ is %v.", *w.Best))
 		}

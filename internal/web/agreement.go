@@ -15,6 +15,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/stat"
 	"realign/internal/study"
 	"realign/internal/sweep"
 	"realign/web/templates"
@@ -200,7 +201,7 @@ func agreementNotes(r *agreement.Report) (notes []string) {
 }
 
 // percent writes a share with its interval.
-func percent(i *study.Interval) string {
+func percent(i *stat.Interval) string {
 	if i == nil {
 		return "–"
 	}

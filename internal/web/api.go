@@ -17,7 +17,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/openai"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // Bounds of the API.
@@ -324,7 +324,7 @@ func (s *Server) decodeAll(ctx context.Context, pair string, r decode.Request, s
 }
 
 // await waits for a job, and stops it when ctx or the server ends.
-func (s *Server) await(ctx context.Context, job session.Job) error {
+func (s *Server) await(ctx context.Context, job run.Job) error {
 	select {
 	case <-job.Done():
 		return nil

@@ -13,7 +13,7 @@ import (
 	"realign/internal/fault"
 	"realign/internal/lru"
 	"realign/internal/openai"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // scoreGrid are the λ that every score is computed at, beside those asked for: a program that asks λ after λ about the same
@@ -71,7 +71,7 @@ func (c *scoreCache) put(key string, e *scoreEntry) {
 }
 
 // scoreKeyOf tells prompts apart by whose they are, the models' files and the tokens or the text.
-func scoreKeyOf(owner, pair string, files []session.File, p decode.Prompt) string {
+func scoreKeyOf(owner, pair string, files []run.File, p decode.Prompt) string {
 	h := sha256.New()
 	add := func(s string) {
 		var n [8]byte

@@ -10,7 +10,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/openai"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // sessionHeader tells where a call with "store" is kept.
@@ -108,7 +108,7 @@ func (r *keptRuns) decode(ctx context.Context, i int, sink func(decode.Event)) e
 	})
 }
 
-func (r *keptRuns) start(ctx context.Context, spec session.Spec) (session.Run, error) {
+func (r *keptRuns) start(ctx context.Context, spec run.Spec) (run.Run, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	run, err := r.server.hub.Start(ctx, r.owner, r.session, spec)
@@ -120,10 +120,10 @@ func (r *keptRuns) start(ctx context.Context, spec session.Spec) (session.Run, e
 
 // spec is the run that a session keeps for a prompt. A session keeps prompts as texts: the error is Invalid for a prompt
 // that no text stands for.
-func (r *keptRuns) spec(ctx context.Context, i int) (session.Spec, error) {
+func (r *keptRuns) spec(ctx context.Context, i int) (run.Spec, error) {
 	call, request := r.call, r.call.Requests()[i]
-	spec := session.Spec{
-		Pair: call.Pair, Aligned: call.Aligned, Mode: session.Plain, Lanes: request.Lanes, Sampling: request.Sampling,
+	spec := run.Spec{
+		Pair: call.Pair, Aligned: call.Aligned, Mode: run.Plain, Lanes: request.Lanes, Sampling: request.Sampling,
 		Alternatives: request.Trace.Alternatives, Bytes: request.Trace.Bytes, Totals: request.Totals,
 	}
 	given, err := r.server.encodePrompt(ctx, call.Pair, call.Aligned, request.Prompt)
@@ -146,14 +146,14 @@ func (r *keptRuns) spec(ctx context.Context, i int) (session.Spec, error) {
 }
 
 // keptPrompt puts a prompt into a spec and returns it as the run reads it. pieces are the bytes of its tokens.
-func keptPrompt(spec *session.Spec, p decode.Prompt, pieces [][]byte) (decode.Prompt, error) {
+func keptPrompt(spec *run.Spec, p decode.Prompt, pieces [][]byte) (decode.Prompt, error) {
 	if len(p.Messages) == 0 {
 		spec.Prompt = p.Text
 		if p.Text == "" {
 			spec.Prompt = string(slices.Concat(pieces...))
 		}
 	} else {
-		spec.Mode = session.Chat
+		spec.Mode = run.Chat
 		messages := p.Messages
 		if messages[0].Role == "system" && messages[0].Content != "" {
 			spec.System, messages = messages[0].Content, messages[1:]
@@ -172,7 +172,7 @@ func keptPrompt(spec *session.Spec, p decode.Prompt, pieces [][]byte) (decode.Pr
 }
 
 // followRun passes on a run's events until it has ended. When ctx or the server ends, so do its lanes.
-func (s *Server) followRun(ctx context.Context, run session.Run, sink func(decode.Event)) error {
+func (s *Server) followRun(ctx context.Context, run run.Run, sink func(decode.Event)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(s.ctx, func() { cancel(fault.New(fault.Unavailable, "the server is being stopped")) })
@@ -190,7 +190,7 @@ func (s *Server) followRun(ctx context.Context, run session.Run, sink func(decod
 	return err
 }
 
-func (s *Server) watchRun(ctx context.Context, run session.Run, sink func(decode.Event)) error {
+func (s *Server) watchRun(ctx context.Context, run run.Run, sink func(decode.Event)) error {
 	watch, err := s.hub.Watch(ctx, run.Owner, run.ID, 0)
 	if err != nil {
 		return err

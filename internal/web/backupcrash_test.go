@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/internal/store"
 )
 
@@ -28,13 +28,13 @@ func TestBackupCrash(t *testing.T) {
 		wait.Go(func() { b.stream(runsEach) })
 	}
 	d.awaitEvents(all, browsers*runsEach)
-	before, seen := map[string]int{}, 0 // events of each run that were seen
+	before, seen := map[string]int{}, 0 // events of each started that were seen
 	for deadline := time.Now().Add(time.Minute); seen < 500 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		seen = 0
 		for _, b := range all {
 			b.mu.Lock()
-			for run, tr := range b.runs {
-				before[run] = tr.seq
+			for started, tr := range b.runs {
+				before[started] = tr.seq
 				seen += tr.seq
 			}
 			b.mu.Unlock()
@@ -62,18 +62,18 @@ func TestBackupCrash(t *testing.T) {
 		t.Errorf("integrity: %v %v", problems, err)
 	}
 	ids := make([]string, 0, len(before))
-	for run := range before {
-		ids = append(ids, run)
+	for started := range before {
+		ids = append(ids, started)
 	}
 	states, err := db.RunStates(t.Context(), ids)
 	if err != nil {
 		t.Fatal(err)
 	}
 	kept := 0
-	for run, n := range before {
-		s, ok := states[run]
-		if !ok || s.Seq < n || s.Status == session.Running {
-			t.Errorf("run %s, of which %d events had been seen: %+v", run, n, s)
+	for started, n := range before {
+		s, ok := states[started]
+		if !ok || s.Seq < n || s.Status == run.Running {
+			t.Errorf("run %s, of which %d events had been seen: %+v", started, n, s)
 		}
 		kept += s.Seq
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"realign/internal/decode"
+	"realign/internal/preference"
 	"realign/internal/study"
 )
 
@@ -29,7 +30,7 @@ func TestNumbersTellNoCatchTrial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	catch := map[string]study.Catch{}
+	catch := map[string]preference.Catch{}
 	for _, it := range items {
 		catch[it.ID] = it.Catch
 	}
@@ -57,7 +58,7 @@ func TestNumbersTellNoCatchTrial(t *testing.T) {
 		if m[2] != most {
 			t.Errorf("question %d (catch trial %q) is one of at most %s, the ones before of %s", n, catch[asked.Item], m[2], most)
 		}
-		if catch[asked.Item] != study.NoCatch {
+		if catch[asked.Item] != preference.NoCatch {
 			trials++
 		}
 		if n%5 == 0 {

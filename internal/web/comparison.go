@@ -8,7 +8,8 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/decode"
-	"realign/internal/session"
+	"realign/internal/run"
+	"realign/internal/share"
 	"realign/web/templates"
 )
 
@@ -41,7 +42,7 @@ func (s *Server) showComparison(c echo.Context) error {
 	return s.page(c, http.StatusOK, v)
 }
 
-func (s *Server) comparisonView(c echo.Context, token string, found session.Link, snapshot *session.Snapshot) (templates.Comparison, error) {
+func (s *Server) comparisonView(c echo.Context, token string, found share.Link, snapshot *share.Snapshot) (templates.Comparison, error) {
 	run, err := s.snapshotView(snapshot)
 	if err != nil {
 		return templates.Comparison{}, err
@@ -77,7 +78,7 @@ func (s *Server) comparisonView(c echo.Context, token string, found session.Link
 }
 
 // originView is what a page says of where a snapshot was decoded.
-func (s *Server) originView(snapshot *session.Snapshot) (templates.Origin, error) {
+func (s *Server) originView(snapshot *share.Snapshot) (templates.Origin, error) {
 	origin, err := snapshot.Origin(s.shelf.Signer)
 	v := templates.Origin{Kind: string(origin)}
 	if snapshot.Seal != nil {
@@ -92,26 +93,26 @@ func (s *Server) showKey(c echo.Context) error {
 }
 
 // snapshotView shows a snapshot the way a run is shown.
-func (s *Server) snapshotView(snapshot *session.Snapshot) (templates.Run, error) {
-	run := session.Run{Spec: snapshot.Fork(), Status: session.Ended, CreatedAt: snapshot.CreatedAt}
-	run.Spec.Files, run.Spec.Build = snapshot.Files, snapshot.Build
-	t := session.Transcript{Prompt: snapshot.PromptTokens}
+func (s *Server) snapshotView(snapshot *share.Snapshot) (templates.Run, error) {
+	r := run.Run{Spec: snapshot.Fork(), Status: run.Ended, CreatedAt: snapshot.CreatedAt}
+	r.Spec.Files, r.Spec.Build = snapshot.Files, snapshot.Build
+	t := run.Transcript{Prompt: snapshot.PromptTokens}
 	if snapshot.Map != nil {
 		t.Map = snapshot.Map.State()
 	}
 	for _, l := range snapshot.Lanes {
-		t.Lanes = append(t.Lanes, session.Lane{
+		t.Lanes = append(t.Lanes, run.Lane{
 			Lane: l.Lane, Text: l.Text, Tokens: l.Tokens, KLReference: l.KLReference, KLAligned: l.KLAligned,
 			Reason: l.Reason, Error: l.Error,
 		})
 	}
 	if t.Failed() {
-		run.Status = session.Failed
+		r.Status = run.Failed
 	}
-	return s.runView(run, &t)
+	return s.runView(r, &t)
 }
 
-func lambdas(snapshot *session.Snapshot) []string {
+func lambdas(snapshot *share.Snapshot) []string {
 	var texts []string
 	for _, l := range snapshot.Lanes {
 		texts = append(texts, lambdaText(l.Lambda))
@@ -138,7 +139,7 @@ func (s *Server) showPicture(c echo.Context) error {
 	return c.Blob(http.StatusOK, "image/png", picture)
 }
 
-func cardOf(snapshot *session.Snapshot) card {
+func cardOf(snapshot *share.Snapshot) card {
 	c := card{Prompt: snapshot.Prompt, Pair: snapshot.Pair}
 	var low, high float64
 	for i, l := range snapshot.Lanes {

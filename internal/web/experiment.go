@@ -15,7 +15,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/experiment"
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/internal/study"
 	"realign/internal/sweep"
 	"realign/internal/sweep/config"
@@ -135,9 +135,9 @@ func near(r *sweep.Report, grid []float64) []float64 {
 // fixedByExperiment puts into the form of a study what its experiment has fixed.
 func fixedByExperiment(v *templates.StudyForm, e *experiment.Experiment) error {
 	u := &e.Setup
-	v.Experiment, v.Pair, v.Mode, v.System = e.ID, u.Pair+"/"+u.Aligned, string(session.Chat), ""
+	v.Experiment, v.Pair, v.Mode, v.System = e.ID, u.Pair+"/"+u.Aligned, string(run.Chat), ""
 	if len(u.Prompts) > 0 && u.Prompts[0].Text != "" {
-		v.Mode = string(session.Plain)
+		v.Mode = string(run.Plain)
 	}
 	v.MaxTokens, v.Temperature, v.TopK = strconv.Itoa(u.Sampling.MaxTokens), decode.FormatNumber(u.Sampling.Temperature), strconv.Itoa(u.Sampling.TopK)
 	v.TopP, v.MinP = decode.FormatNumber(u.Sampling.TopP), decode.FormatNumber(u.Sampling.MinP)

@@ -16,6 +16,8 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/experiment"
+	"realign/internal/preference"
+	"realign/internal/stat"
 	"realign/internal/study"
 	"realign/internal/sweep"
 	"realign/internal/sweep/reward"
@@ -184,7 +186,7 @@ func TestStudyOfASweep(t *testing.T) {
 
 // Where a best λ is known, those nearest to it are offered.
 func TestRatedNearTheBest(t *testing.T) {
-	r := &sweep.Report{Best: &sweep.Best{Lambda: sweep.Interval{Estimate: 2.3, Low: 2, High: 2.6}}}
+	r := &sweep.Report{Best: &sweep.Best{Lambda: stat.Interval{Estimate: 2.3, Low: 2, High: 2.6}}}
 	if grid := near(r, []float64{0, 0.5, 1, 1.5, 2, 2.5, 3}); !slices.Equal(grid, []float64{1, 1.5, 2, 2.5, 3}) {
 		t.Errorf("the grid is %v", grid)
 	}
@@ -321,17 +323,17 @@ func TestAgreement(t *testing.T) {
 				break
 			}
 			a, b := q.Outputs[0], q.Outputs[1]
-			choice := study.PreferA
+			choice := preference.PreferA
 			if rewards[b.Cell()] > rewards[a.Cell()] {
-				choice = study.PreferB
+				choice = preference.PreferB
 			}
 			catch := a.Broken || b.Broken
 			switch {
 			case !catch && n%9 == 4:
-				choice = study.Tie
+				choice = preference.Tie
 				ties++
 			case !catch && n%9 == 7: // against the reward
-				choice = map[study.Choice]study.Choice{study.PreferA: study.PreferB, study.PreferB: study.PreferA}[choice]
+				choice = map[preference.Choice]preference.Choice{preference.PreferA: preference.PreferB, preference.PreferB: preference.PreferA}[choice]
 				fallthrough
 			case !catch:
 				told++

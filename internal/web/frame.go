@@ -9,7 +9,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/pair"
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/web/templates"
 )
 
@@ -30,7 +30,7 @@ type clientFrame struct {
 	Session string        `json:"session"`
 	Run     string        `json:"run"`
 	After   int           `json:"after"`
-	Spec    *session.Spec `json:"spec"`
+	Spec    *run.Spec     `json:"spec"`
 	Lanes   []decode.Lane `json:"lanes"`
 	Lane    *int          `json:"lane"`
 	Lambda  decode.Vector `json:"lambda"`
@@ -58,7 +58,7 @@ func parseFrame(data []byte) (clientFrame, error) {
 	if data = bytes.TrimSpace(data); len(data) == 0 || data[0] != '{' {
 		return f, fault.New(fault.Invalid, "a frame is one JSON object")
 	}
-	err := session.Shape().Check(data)
+	err := run.Shape().Check(data)
 	if err == nil {
 		err = json.Unmarshal(data, &f)
 	}
@@ -161,7 +161,7 @@ type errorFrame struct {
 }
 
 // encodeEvents makes frames of consecutive events of one run.
-func encodeEvents(run string, events []session.Event) [][]byte {
+func encodeEvents(run string, events []run.Event) [][]byte {
 	var frames [][]byte
 	for len(events) > 0 {
 		n, size := 0, 0

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 func TestEventsKeepTheirNumbersAndBounds(t *testing.T) {
@@ -16,10 +16,10 @@ func TestEventsKeepTheirNumbersAndBounds(t *testing.T) {
 			if n > 1 && size > mostBatchBytes {
 				n = 3
 			}
-			events := make([]session.Event, n)
+			events := make([]run.Event, n)
 			for i := range events {
 				body := fmt.Sprintf(`{"pad":%q}`, strings.Repeat("x", size))
-				events[i] = session.Event{Run: "r", Seq: 41 + i, Event: json.RawMessage(body)}
+				events[i] = run.Event{Run: "r", Seq: 41 + i, Event: json.RawMessage(body)}
 			}
 			next := 41
 			for _, frame := range encodeEvents("r", events) {

@@ -4,12 +4,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"realign/internal/pair"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // gauges shows what the hub and the workers count themselves, read when somebody asks.
 type gauges struct {
-	hub   *session.Hub
+	hub   *run.Hub
 	pairs Pairs
 }
 

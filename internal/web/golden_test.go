@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"realign/internal/decode"
-	"realign/internal/session"
+	"realign/internal/preference"
+	"realign/internal/run"
 	"realign/internal/study"
 )
 
@@ -20,7 +21,7 @@ var update = flag.Bool("update", false, "write testdata anew")
 type goldenItem struct {
 	Kind   study.Kind
 	Prompt int
-	Catch  study.Catch
+	Catch  preference.Catch
 	Texts  []string
 }
 
@@ -29,7 +30,7 @@ type goldenItem struct {
 func TestGoldenStudy(t *testing.T) {
 	w := newWorld(t, setup{})
 	s := study.Setup{
-		Title: "Golden", Pair: "table", Mode: session.Chat, System: "ab", Grid: []float64{0, 0.3, 0.6, 0.9, 1, 1.2, 1.5, 1.8, 2}, Samples: 2,
+		Title: "Golden", Pair: "table", Mode: run.Chat, System: "ab", Grid: []float64{0, 0.3, 0.6, 0.9, 1, 1.2, 1.5, 1.8, 2}, Samples: 2,
 		Sampling: decode.Sampling{MaxTokens: 24, Temperature: 1, TopP: 1}, Seed: 1<<64 - 3,
 		Pairwise: true, Likert: &study.Scale{Points: 5, Criteria: []string{"good"}}, Ranked: 4,
 		Overlap: 2, SameEvery: 8, BrokenEvery: 8, Scheme: study.BalancedScheme,

@@ -28,7 +28,8 @@ import (
 	"realign/internal/experiment/experimenttest"
 	"realign/internal/fault"
 	"realign/internal/pair"
-	"realign/internal/session"
+	"realign/internal/run"
+	"realign/internal/share"
 	"realign/internal/store"
 	"realign/internal/study"
 	"realign/internal/sweep/runner"
@@ -40,7 +41,7 @@ type world struct {
 	t      testing.TB
 	http   *httptest.Server
 	store  *store.Store
-	hub    *session.Hub
+	hub    *run.Hub
 	sweeps *runner.Runner
 	idle   *experiment.Generator // of sweeps
 	queue  *experimenttest.Queue // of studies; for sweeps there is none
@@ -56,7 +57,7 @@ type setup struct {
 	auth    AuthMode
 	public  string
 	proxies []netip.Prefix
-	tune    func(*session.Config)
+	tune    func(*run.Config)
 }
 
 func newWorld(t testing.TB, s setup) *world {
@@ -69,14 +70,14 @@ func newWorld(t testing.TB, s setup) *world {
 		t.Fatal(err)
 	}
 	w.models = newTables(decodetest.Options{Delay: s.delay, EndLogit: -30, Sequences: 256, Cells: 1 << 17, Context: 2048})
-	config := session.Config{
+	config := run.Config{
 		Store: w.store, Decoder: w.models, Pairs: w.models, Logger: log, Instance: "test", Build: "test",
 		MaxRuns: 500, MaxOwnerRuns: 300, Now: w.clock.now,
 	}
 	if s.tune != nil {
 		s.tune(&config)
 	}
-	if w.hub, err = session.New(ctx, config); err != nil {
+	if w.hub, err = run.NewHub(ctx, config); err != nil {
 		t.Fatal(err)
 	}
 	w.idle = experiment.NewGenerator(experiment.Config{Store: w.store, Queue: idle{}, Log: log})
@@ -92,7 +93,7 @@ func newWorld(t testing.TB, s setup) *world {
 	w.desk = study.NewDesk(study.DeskConfig{
 		Store: w.store, Pairs: w.models, Generator: w.made, Now: w.clock.now, Logger: log, Instance: "test", Build: "test",
 	})
-	signer, err := session.NewSigner(make([]byte, session.SignerSeed))
+	signer, err := run.NewSigner(make([]byte, run.SignerSeed))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func newWorld(t testing.TB, s setup) *world {
 		public, _ = url.Parse(s.public)
 	}
 	w.Server, err = New(Config{
-		Hub: w.hub, Sessions: w.store, Shelf: &session.Shelf{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, Desk: w.desk, Experiments: w.store,
+		Hub: w.hub, Sessions: w.store, Shelf: &share.Shelf{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, Desk: w.desk, Experiments: w.store,
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
 		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse", Logins: w.store, Database: w.store, Proxies: s.proxies,
 		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store, Keys: w.store,
@@ -176,7 +177,7 @@ func newTables(o decodetest.Options) *tables {
 	}
 }
 
-func (d *tables) Decode(_ context.Context, name string, r decode.Request, sink func(decode.Event)) (session.Job, error) {
+func (d *tables) Decode(_ context.Context, name string, r decode.Request, sink func(decode.Event)) (run.Job, error) {
 	d.mu.Lock()
 	busy := d.busy
 	d.mu.Unlock()
@@ -204,7 +205,7 @@ func (d *tables) retrain(seed uint64) {
 	d.engine = decode.NewEngine(decodetest.New(decodetest.Options{Seed: seed, EndLogit: -30, Context: 2048}), decode.Config{})
 }
 
-func (d *tables) Models(_ context.Context, name string, aligned []string) ([]string, []session.File, error) {
+func (d *tables) Models(_ context.Context, name string, aligned []string) ([]string, []run.File, error) {
 	if name != "table" {
 		return nil, nil, fault.Field("pair", "there is no %q", name)
 	}
@@ -213,12 +214,12 @@ func (d *tables) Models(_ context.Context, name string, aligned []string) ([]str
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	files := []session.File{{Role: "reference", Name: "table.gguf", SHA256: d.sum}}
+	files := []run.File{{Role: "reference", Name: "table.gguf", SHA256: d.sum}}
 	for _, a := range aligned {
 		if a != "warm" && a != "terse" {
 			return nil, nil, fault.Field("aligned", "there is no %q", a)
 		}
-		files = append(files, session.File{Role: a, Name: a + ".gguf", SHA256: d.sum})
+		files = append(files, run.File{Role: a, Name: a + ".gguf", SHA256: d.sum})
 	}
 	return aligned, files, nil
 }

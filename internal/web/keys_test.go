@@ -13,6 +13,7 @@ import (
 	"realign/internal/apikey"
 	"realign/internal/decode"
 	"realign/internal/openai"
+	"realign/internal/run"
 	"realign/internal/session"
 )
 
@@ -99,7 +100,7 @@ func TestAPIStore(t *testing.T) {
 	if err != nil || len(runs) != 1 {
 		t.Fatalf("%+v, %v", runs, err)
 	}
-	stored, err := session.ReadTranscript(ctx, w.store, runs[0])
+	stored, err := run.ReadTranscript(ctx, w.store, runs[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +116,7 @@ func TestAPIStore(t *testing.T) {
 	p.get("/s/"+all[0].ID, 200)
 
 	// The session survives its way through a file.
-	if made, err := session.ImportSession(ctx, w.store, w.shelf.Signer, p.ownerID(), strings.NewReader(exported), w.clock.now()); err != nil || made.Found[session.DecodedHere] != 1 {
+	if made, err := session.ImportSession(ctx, w.store, w.shelf.Signer, p.ownerID(), strings.NewReader(exported), w.clock.now()); err != nil || made.Found[run.DecodedHere] != 1 {
 		t.Errorf("%+v, %v", made, err)
 	} else if err := w.store.DeleteSession(ctx, p.ownerID(), made.Session.ID, w.clock.now()); err != nil {
 		t.Error(err)

@@ -10,12 +10,12 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/web/templates"
 )
 
 // mapView is a λ-map as pages show it: the parts of its interval side by side, those that are not known among them.
-func mapView(m *session.Map, spec *session.Spec) *templates.Map {
+func mapView(m *run.Map, spec *run.Spec) *templates.Map {
 	v := &templates.Map{
 		From: m.From, To: m.To, Growing: !m.Ended(), Reason: m.Reason, Covered: m.Covered(), Most: spec.Map.Branches,
 		Sampling: samplingView(spec.Sampling),
@@ -63,18 +63,18 @@ func candidateView(c decode.Candidate) templates.MapCandidate {
 // showMap is GET /runs/{id}/map: the section of the page that shows a map, as far as it has grown.
 func (s *Server) showMap(c echo.Context) error {
 	ctx := c.Request().Context()
-	run, err := s.sessions.Run(ctx, owner(c), c.Param("id"))
+	r, err := s.sessions.Run(ctx, owner(c), c.Param("id"))
 	if err != nil {
 		return err
 	}
-	if run.Spec.Map == nil {
+	if r.Spec.Map == nil {
 		return fault.New(fault.NotFound, "this run is not a λ-map")
 	}
-	t, err := session.ReadTranscript(ctx, s.sessions, run)
+	t, err := run.ReadTranscript(ctx, s.sessions, r)
 	if err != nil {
 		return err
 	}
-	v, err := s.runView(run, t)
+	v, err := s.runView(r, t)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func lanesOf(text string, sample int) ([]templates.DraftLane, error) {
 }
 
 // openLanes puts lanes in place of a map's draft: those asked for, or those that everybody starts from.
-func (s *Server) openLanes(d *templates.Draft, spec *session.Spec, asked string) error {
+func (s *Server) openLanes(d *templates.Draft, spec *run.Spec, asked string) error {
 	if asked != "" {
 		sample := 0
 		if spec.Map != nil {

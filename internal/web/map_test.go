@@ -8,7 +8,8 @@ import (
 	"testing"
 
 	"realign/internal/decode"
-	"realign/internal/session"
+	"realign/internal/run"
+	"realign/internal/share"
 )
 
 func mapSpec(from, to float64) map[string]any {
@@ -82,7 +83,7 @@ func TestMapFromTheSocketToAStranger(t *testing.T) {
 			t.Errorf("text %d is not on the public page", i)
 		}
 	}
-	var snapshot session.Snapshot
+	var snapshot share.Snapshot
 	if err := json.Unmarshal([]byte(stranger.get(path+".json", 200)), &snapshot); err != nil || len(snapshot.Map.Continue) != len(m.Branches) {
 		t.Errorf("%v, %+v", err, snapshot.Map)
 	}
@@ -143,8 +144,8 @@ func TestMapRefusalsOnTheSocket(t *testing.T) {
 
 // Parts of the interval that no branch covers are shown all the same, side by side with those that are known.
 func TestMapViewLeavesNoGap(t *testing.T) {
-	s := session.Spec{Map: &decode.Map{From: 0, To: 2, Branches: 8}}
-	m := &session.Map{From: 0, To: 2}
+	s := run.Spec{Map: &decode.Map{From: 0, To: 2, Branches: 8}}
+	m := &run.Map{From: 0, To: 2}
 	m.Add(decode.Event{Type: decode.EventFork, Fork: &decode.Fork{Lambda: 1, Index: 3}})
 	m.Add(decode.Event{Type: decode.EventFork, Fork: &decode.Fork{Lambda: 1.5, Index: 4}})
 	m.Add(decode.Event{Type: decode.EventBranch, Branch: &decode.Branch{From: 1, To: 1.5, Reason: "stop", Tokens: []decode.Token{1}, Pieces: []string{"a"}}})
@@ -152,7 +153,7 @@ func TestMapViewLeavesNoGap(t *testing.T) {
 	if len(v.Branches) != 3 || v.Branches[0].Reason != "" || v.Branches[1].Reason != "stop" || v.Branches[2].To != 2 || !v.Growing || v.Covered != 0.25 {
 		t.Errorf("%+v", v)
 	}
-	if v := mapView(&session.Map{From: 0, To: 2, Reason: "error"}, &s); len(v.Branches) != 1 || v.Growing {
+	if v := mapView(&run.Map{From: 0, To: 2, Reason: "error"}, &s); len(v.Branches) != 1 || v.Growing {
 		t.Errorf("%+v", v)
 	}
 }

@@ -18,9 +18,12 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
+	"realign/internal/id"
 	"realign/internal/pair"
+	"realign/internal/run"
 	"realign/internal/session"
+	"realign/internal/title"
 	"realign/web/templates"
 )
 
@@ -40,14 +43,14 @@ func (p *person) ran(change func(map[string]any)) message {
 }
 
 // settled waits until a run's status is saved, which is just after its last event is.
-func (w *world) settled(p *person, run string) {
+func (w *world) settled(p *person, runID string) {
 	w.t.Helper()
 	for {
-		r, err := w.store.Run(w.t.Context(), p.owner(), run)
+		r, err := w.store.Run(w.t.Context(), p.owner(), runID)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if r.Status != session.Running {
+		if r.Status != run.Running {
 			return
 		}
 		time.Sleep(time.Millisecond)
@@ -142,7 +145,7 @@ func TestSessionsAreRenamedDeletedAndRestored(t *testing.T) {
 		t.Errorf("a program is not told the title as it is kept: %s", body)
 	}
 	p.post(path+"/rename", http.StatusBadRequest, "title", " ")
-	p.post(path+"/rename", http.StatusBadRequest, "title", strings.Repeat("x", session.MaxTitle+1))
+	p.post(path+"/rename", http.StatusBadRequest, "title", strings.Repeat("x", title.Max+1))
 	p.post(path+"/delete", http.StatusSeeOther)
 	if body := p.get("/sessions", 200); !strings.Contains(body, path+"/restore") {
 		t.Error("deleting cannot be undone")
@@ -166,8 +169,8 @@ func TestDeletingASessionStopsWhatRunsInIt(t *testing.T) {
 	}
 	p.post("/sessions/"+made.Session+"/restore", http.StatusSeeOther)
 	w.settled(p, made.Run)
-	if run, err := w.store.Run(t.Context(), p.owner(), made.Run); err != nil || run.Status != session.Ended {
-		t.Errorf("the run of a session that was deleted and restored: %+v, %v", run, err)
+	if r, err := w.store.Run(t.Context(), p.owner(), made.Run); err != nil || r.Status != run.Ended {
+		t.Errorf("the run of a session that was deleted and restored: %+v, %v", r, err)
 	}
 	theirs.send(map[string]any{"type": "stop", "run": kept.Run})
 	tr := newTrack(kept.Run)
@@ -298,7 +301,7 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 	w := newWorld(t, setup{})
 	p := w.person()
 	made := p.ran(func(s map[string]any) { s["prompt"] = "<script>alert(2)</script> abc" })
-	id, token := p.shared(made, "title", "Two strengths")
+	idID, token := p.shared(made, "title", "Two strengths")
 	stranger := &person{w: w, http: &http.Client{}}
 	decoded := w.models.engine.Counters().Tokens
 	for range 2 {
@@ -312,11 +315,11 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 		if !strings.Contains(body, `content="`+w.http.URL+"/c/"+token+`/picture.png"`) || !strings.Contains(body, "noindex") {
 			t.Error("no preview for other sites, or robots are invited")
 		}
-		if strings.Contains(body, id) {
+		if strings.Contains(body, idID) {
 			t.Error("a stranger is shown what its owner may do")
 		}
 	}
-	if body := p.get("/c/"+token, 200); !strings.Contains(body, id) {
+	if body := p.get("/c/"+token, 200); !strings.Contains(body, idID) {
 		t.Error("its owner is not offered to revoke it")
 	}
 	answer, picture := stranger.do("GET", "/c/"+token+"/picture.png", nil)
@@ -327,7 +330,7 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 		t.Errorf("picture again: %d", again.StatusCode)
 	}
 	answer, text := stranger.do("GET", "/c/"+token+".json", nil)
-	if session.Digest([]byte(text)) != strings.Trim(answer.Header.Get("ETag"), `"`) {
+	if id.Digest([]byte(text)) != strings.Trim(answer.Header.Get("ETag"), `"`) {
 		t.Error("the JSON is not the snapshot's canonical form")
 	}
 	if body := p.get("/?from=c:"+token, 200); !strings.Contains(body, "alert(2)") || refreshed.MatchString(body) {
@@ -361,21 +364,21 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 			t.Errorf("%s: verify %d", why, answer.StatusCode)
 		}
 	}
-	w.person().post("/shares/"+id+"/revoke", http.StatusNotFound)
-	p.post("/shares/"+id+"/expire", http.StatusBadRequest, "expires_at", "2020-01-01")
+	w.person().post("/shares/"+idID+"/revoke", http.StatusNotFound)
+	p.post("/shares/"+idID+"/expire", http.StatusBadRequest, "expires_at", "2020-01-01")
 	for _, never := range []string{"0001-01-01", "0001-01-01T00:00", "0001-01-01T00:00:00Z", "0001-01-01T01:00:00+01:00"} {
-		if _, body := p.post("/shares/"+id+"/expire", http.StatusBadRequest, "expires_at", never); !strings.Contains(body, "in the past") {
+		if _, body := p.post("/shares/"+idID+"/expire", http.StatusBadRequest, "expires_at", never); !strings.Contains(body, "in the past") {
 			t.Errorf("%s: %.200s", never, body)
 		}
 	}
-	p.post("/shares/"+id+"/expire", http.StatusBadRequest, "days", "-1")
-	p.post("/shares/"+id+"/expire", http.StatusSeeOther, "days", "1")
+	p.post("/shares/"+idID+"/expire", http.StatusBadRequest, "days", "-1")
+	p.post("/shares/"+idID+"/expire", http.StatusSeeOther, "days", "1")
 	p.get("/c/"+token, 200)
 	w.clock.advance(25 * time.Hour)
 	gone("expired")
-	p.post("/shares/"+id+"/expire", http.StatusSeeOther, "days", "0")
+	p.post("/shares/"+idID+"/expire", http.StatusSeeOther, "days", "0")
 	p.get("/c/"+token, 200)
-	p.post("/shares/"+id+"/revoke", http.StatusSeeOther)
+	p.post("/shares/"+idID+"/revoke", http.StatusSeeOther)
 	gone("revoked")
 	p.get("/shares", 200)
 	if strings.Contains(w.logs.String(), token) {
@@ -598,9 +601,9 @@ type placedTables struct{ *tables }
 
 func (p placedTables) Status() ([]pair.Status, <-chan struct{}) {
 	all, changed := p.tables.Status()
-	all[0].Placement = []offload.Placement{
-		{Model: "reference", Layers: 31, Loaded: true, On: []offload.Share{{Device: "CUDA0", Layers: 31, Bytes: 4e9}}},
-		{Model: "adapters", Layers: 31, On: []offload.Share{{Device: "CUDA1", Layers: 20, Bytes: 3e9}}, Note: "no more fit"},
+	all[0].Placement = []gpu.Placement{
+		{Model: "reference", Layers: 31, Loaded: true, On: []gpu.Share{{Device: "CUDA0", Layers: 31, Bytes: 4e9}}},
+		{Model: "adapters", Layers: 31, On: []gpu.Share{{Device: "CUDA1", Layers: 20, Bytes: 3e9}}, Note: "no more fit"},
 	}
 	return all, changed
 }
@@ -728,7 +731,7 @@ func TestEveryKindHasAStatus(t *testing.T) {
 }
 
 func TestLaneTextIsWhole(t *testing.T) {
-	l := laneView(&session.Lane{Text: "ab…", Tokens: []session.Token{{Text: "a"}, {Text: "b"}}, Lane: decode.Lane{Lambda: decode.Vector{1}}})
+	l := laneView(&run.Lane{Text: "ab…", Tokens: []run.Token{{Text: "a"}, {Text: "b"}}, Lane: decode.Lane{Lambda: decode.Vector{1}}})
 	if l.Tokens[1].Text != "b" || l.Tail != "…" {
 		t.Errorf("%+v, then %q", l.Tokens, l.Tail)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/web/templates"
 )
 
@@ -73,7 +73,7 @@ func (s *Server) bench(c echo.Context, id, runID string) error {
 	v := s.playground(c, found.Title)
 	item := sessionItem(found)
 	v.Session = &item
-	var shown *session.Run
+	var shown *run.Run
 	for i := range runs {
 		run := &runs[len(runs)-1-i] // the newest first
 		v.History = append(v.History, runItem(run))
@@ -85,7 +85,7 @@ func (s *Server) bench(c echo.Context, id, runID string) error {
 		return fault.New(fault.NotFound, "there is no such run in this session")
 	}
 	if shown != nil {
-		t, err := session.ReadTranscript(ctx, s.sessions, *shown)
+		t, err := run.ReadTranscript(ctx, s.sessions, *shown)
 		if err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func (s *Server) playground(c echo.Context, title string) templates.Playground {
 // emptyDraft is what somebody starts from: five strengths from the reference to twice the alignment.
 func (s *Server) emptyDraft() templates.Draft {
 	d := templates.Draft{
-		Pair: s.defaultPair, Mode: string(session.Chat),
+		Pair: s.defaultPair, Mode: string(run.Chat),
 		Sampling: samplingView(s.defaultSampling()), Alternatives: 5,
 	}
 	for _, lambda := range []float64{0, 0.5, 1, 1.5, 2} {
@@ -128,7 +128,7 @@ func (s *Server) emptyDraft() templates.Draft {
 }
 
 // draftOf is a draft that would do a run again.
-func draftOf(spec session.Spec) templates.Draft {
+func draftOf(spec run.Spec) templates.Draft {
 	d := templates.Draft{
 		Pair: spec.Pair, Aligned: spec.Aligned, System: spec.System, Prompt: spec.Prompt, Mode: string(spec.Mode),
 		Sampling: samplingView(spec.Sampling), Seed: seedText(spec.Seed), Alternatives: spec.Alternatives,
@@ -152,7 +152,7 @@ func draftOf(spec session.Spec) templates.Draft {
 	return d
 }
 
-func runItem(r *session.Run) templates.RunItem {
+func runItem(r *run.Run) templates.RunItem {
 	item := templates.RunItem{
 		ID: r.ID, Prompt: r.Spec.Prompt, Seed: seedText(r.Spec.Seed), Status: string(r.Status), At: r.CreatedAt,
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/fault"
+	"realign/internal/preference"
 	"realign/internal/study"
 	"realign/web/templates"
 )
@@ -164,7 +165,7 @@ func readAnswer(c echo.Context, st *study.Study) (study.Answer, error) {
 		return study.Answer{}, fault.Wrap(err, fault.Invalid, "the form cannot be read")
 	}
 	a := study.Answer{
-		Choice:  study.Choice(form.Get("choice")),
+		Choice:  preference.Choice(form.Get("choice")),
 		Comment: strings.TrimSpace(strings.ReplaceAll(form.Get("comment"), "\r\n", "\n")),
 	}
 	if st.Setup.Likert != nil {
@@ -187,7 +188,7 @@ func readAnswer(c echo.Context, st *study.Study) (study.Answer, error) {
 		best, errBest := strconv.Atoi(form.Get("best"))
 		worst, errWorst := strconv.Atoi(form.Get("worst"))
 		n, err := strconv.Atoi(form.Get("answers")) // as many as the page shows; the desk compares
-		if err != nil || n < 2 || n > study.MaxRanked || errBest != nil || errWorst != nil || best == worst || min(best, worst) < 0 || max(best, worst) >= n {
+		if err != nil || n < 2 || n > preference.MaxRanked || errBest != nil || errWorst != nil || best == worst || min(best, worst) < 0 || max(best, worst) >= n {
 			return a, fault.Field("rank", "choose the best and the worst of the answers, not the same one")
 		}
 		a.Rank = study.BestWorst(n, best, worst)

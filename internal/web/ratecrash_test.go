@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"realign/internal/preference"
 	"realign/internal/store"
-	"realign/internal/study"
 )
 
 // TestCrashLosesNoRating kills the real program while a study is decoded, and then again and again while twenty
@@ -81,7 +81,7 @@ func TestCrashLosesNoRating(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stored := map[string]study.Choice{}
+		stored := map[string]preference.Choice{}
 		for _, r := range ratings {
 			if _, twice := stored[r.ID]; twice {
 				t.Errorf("rating %s is there twice", r.ID)

@@ -14,7 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"realign/internal/study"
+	"realign/internal/preference"
+	"realign/internal/racetest"
 )
 
 // crowd is many annotators at once, whose connections drop and who click again.
@@ -24,7 +25,7 @@ type crowd struct {
 	path string // of the invite
 
 	mu    sync.Mutex // guards what follows
-	said  map[string]study.Choice
+	said  map[string]preference.Choice
 	kept  map[string]bool // acknowledged
 	took  []time.Duration // from an answer to the next question, of clicks that got through at once
 	drops int
@@ -39,7 +40,7 @@ func (c *crowd) acknowledged() int {
 }
 
 func newCrowd(t testing.TB, base, path string) *crowd {
-	return &crowd{t: t, base: base, path: path, said: map[string]study.Choice{}, kept: map[string]bool{}}
+	return &crowd{t: t, base: base, path: path, said: map[string]preference.Choice{}, kept: map[string]bool{}}
 }
 
 // rate has one annotator answer until there is nothing left, ctx ends or the server is gone.
@@ -54,7 +55,7 @@ func (c *crowd) rate(ctx context.Context, name string, random *rand.Rand, think 
 }
 
 func (c *crowd) answerAll(ctx context.Context, client *http.Client, page string, random *rand.Rand, think time.Duration) error {
-	choices := []study.Choice{study.PreferA, study.PreferB, study.Tie, study.BothBad}
+	choices := []preference.Choice{preference.PreferA, preference.PreferB, preference.Tie, preference.BothBad}
 	for {
 		at := strings.Index(page, "data-rate-answer")
 		if at < 0 {
@@ -143,7 +144,7 @@ func (c *crowd) quantile(p float64) time.Duration {
 // and a tenth made twice, and checks that every answer is stored exactly once and as it was given, that no item
 // has more than its overlap, and how long it took from an answer to the next question.
 func TestFiftyAnnotatorsAtOnce(t *testing.T) {
-	if raceEnabled {
+	if racetest.Enabled {
 		t.Skip("minutes under the race detector")
 	}
 	if testing.Short() {
@@ -176,7 +177,7 @@ func TestFiftyAnnotatorsAtOnce(t *testing.T) {
 		if want, ok := c.said[r.ID]; !ok || want != r.Answer.Choice {
 			t.Errorf("rating %s is %s, and was %q when it was given", r.ID, r.Answer.Choice, want)
 		}
-		if r.Catch == study.NoCatch {
+		if r.Catch == preference.NoCatch {
 			perItem[r.Item]++
 		}
 	}
@@ -188,7 +189,7 @@ func TestFiftyAnnotatorsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, it := range items {
-		if it.Catch == study.NoCatch && (perItem[it.ID] != overlap || it.Answers != overlap) {
+		if it.Catch == preference.NoCatch && (perItem[it.ID] != overlap || it.Answers != overlap) {
 			t.Errorf("item %s has %d ratings and counts %d, for an overlap of %d", it.ID, perItem[it.ID], it.Answers, overlap)
 		}
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/preference"
+	"realign/internal/share"
 	"realign/internal/study"
 	"realign/web/templates"
 )
@@ -35,12 +36,12 @@ func (s *Server) showResults(c echo.Context) error {
 	}
 	last, _ := s.readToast(c)
 	for i := range made {
-		if made[i].Kind != session.ResultsLink || made[i].Subject != v.Study {
+		if made[i].Kind != share.ResultsLink || made[i].Subject != v.Study {
 			continue
 		}
 		item := s.shareItem(&made[i])
 		if last.Token != "" && last.Share == item.ID {
-			item.URL = s.absolute(c, linkPath(session.ResultsLink)+last.Token)
+			item.URL = s.absolute(c, linkPath(share.ResultsLink)+last.Token)
 			v.New = &item
 		}
 		v.Links = append(v.Links, item)
@@ -232,14 +233,14 @@ func (s *Server) shareResults(c echo.Context) error {
 	if title == "" {
 		title = st.Setup.Title
 	}
-	made, token, err := s.shelf.Keep(ctx, session.Link{
-		Owner: owner(c), Kind: session.ResultsLink, Subject: st.ID, Title: title, ExpiresAt: expires,
+	made, token, err := s.shelf.Keep(ctx, share.Link{
+		Owner: owner(c), Kind: share.ResultsLink, Subject: st.ID, Title: title, ExpiresAt: expires,
 	}, form)
 	if err != nil {
 		return err
 	}
 	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusCreated, map[string]string{"id": made.ID, "url": s.absolute(c, linkPath(session.ResultsLink)+token)})
+		return c.JSON(http.StatusCreated, map[string]string{"id": made.ID, "url": s.absolute(c, linkPath(share.ResultsLink)+token)})
 	}
 	s.leaveToast(c, toast{Text: "The link is made.", Token: token, Share: made.ID})
 	return c.Redirect(http.StatusSeeOther, "/studies/"+st.ID+"/results")
@@ -248,7 +249,7 @@ func (s *Server) shareResults(c echo.Context) error {
 // showPublished is GET /r/{token}, and /r/{token}.json: frozen results for anybody with the link. It sets no cookie.
 func (s *Server) showPublished(c echo.Context) error {
 	token, asJSON := strings.CutSuffix(c.Param("token"), ".json")
-	found, form, err := s.shelf.Find(c.Request().Context(), session.ResultsLink, token)
+	found, form, err := s.shelf.Find(c.Request().Context(), share.ResultsLink, token)
 	if err != nil {
 		return err
 	}
@@ -267,7 +268,7 @@ func (s *Server) showPublished(c echo.Context) error {
 
 // publishedReport is GET /r/{token}/report.
 func (s *Server) publishedReport(c echo.Context) error {
-	found, form, err := s.shelf.Find(c.Request().Context(), session.ResultsLink, c.Param("token"))
+	found, form, err := s.shelf.Find(c.Request().Context(), share.ResultsLink, c.Param("token"))
 	if err != nil {
 		return err
 	}
@@ -278,14 +279,14 @@ func (s *Server) publishedReport(c echo.Context) error {
 	return s.report(c, v)
 }
 
-func (s *Server) published(c echo.Context, token string, found session.Link, form []byte) (templates.StudyResults, error) {
+func (s *Server) published(c echo.Context, token string, found share.Link, form []byte) (templates.StudyResults, error) {
 	p, err := study.ReadPublication(form)
 	if err != nil {
 		return templates.StudyResults{}, err
 	}
 	v := templates.StudyResults{
 		Layout: s.layout(c, "Results: "+found.Title, ""), Name: found.Title, Result: resultView(p.Results, p.Pair, p.Aligned),
-		Path: linkPath(session.ResultsLink) + token, At: p.At, Frozen: true,
+		Path: linkPath(share.ResultsLink) + token, At: p.At, Frozen: true,
 	}
 	v.NoIndex = true // a link is for those it was given to
 	return v, nil
@@ -297,7 +298,7 @@ func attachment(title, suffix string) string {
 }
 
 // countFacts say how much was answered of what.
-func countFacts(c study.Counts, pair, aligned string) []templates.Fact {
+func countFacts(c preference.Counts, pair, aligned string) []templates.Fact {
 	facts := []templates.Fact{{Name: "Pair", Value: pair + ", " + aligned}}
 	for _, f := range []struct {
 		name string

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"mime/multipart"
 	"net/http"
+	"realign/internal/preference"
 	"regexp"
 	"strings"
 	"testing"
-
-	"realign/internal/study"
 )
 
 // clicks answers every question of an annotator: the pair's λ 1.5 is preferred, but in every fourth pair the other. It
@@ -68,7 +67,7 @@ func TestResultsAreWhatWasClicked(t *testing.T) {
 	id, higher, lower := w.ratedStudy(owner)
 	at := "/studies/" + id
 
-	var results study.Results
+	var results preference.Results
 	if err := json.Unmarshal([]byte(owner.get(at+"/results.json", 200)), &results); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +88,7 @@ func TestResultsAreWhatWasClicked(t *testing.T) {
 		t.Error("there is no report")
 	}
 	// Two annotators speak for themselves only, and page, report and JSON say so; and what stood first.
-	if c := results.Overall.Curve; c.Scope != (study.Scope{Annotators: 2, Prompts: 10, AnyPrompts: true}) || c.For != "these 2 annotators, prompts like these 10" {
+	if c := results.Overall.Curve; c.Scope != (preference.Scope{Annotators: 2, Prompts: 10, AnyPrompts: true}) || c.For != "these 2 annotators, prompts like these 10" {
 		t.Errorf("%+v: %s", c.Scope, c.For)
 	}
 	if s := results.Sides; s.Decisive != higher+lower || s.Compared != higher+lower {

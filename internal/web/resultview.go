@@ -5,17 +5,18 @@ import (
 	"slices"
 	"strconv"
 
-	"realign/internal/study"
+	"realign/internal/preference"
+	"realign/internal/stat"
 	"realign/web/templates"
 )
 
 // resultView is what a study's answers say as its page shows it.
-func resultView(r *study.Results, pair, aligned string) templates.Result {
+func resultView(r *preference.Results, pair, aligned string) templates.Result {
 	v := templates.Result{Answers: r.Counts.Answers(), Facts: countFacts(r.Counts, pair, aligned), Reason: "nothing was compared"}
 	o := &r.Overall
 	v.Pairs = pairRates(o.Wins)
 	v.Scales = scales(o.Means)
-	strengths := map[float64]study.Interval{}
+	strengths := map[float64]stat.Interval{}
 	if s := o.Strengths; s != nil {
 		v.Note = s.Note
 		for i, lambda := range s.Lambda {
@@ -46,7 +47,7 @@ func resultView(r *study.Results, pair, aligned string) templates.Result {
 		}
 	}
 	v.Sides = sidesView(&r.Sides)
-	records := map[string]study.Record{}
+	records := map[string]preference.Record{}
 	for _, record := range r.Records {
 		records[record.Annotator] = record
 	}
@@ -75,15 +76,15 @@ func resultView(r *study.Results, pair, aligned string) templates.Result {
 
 // scopeView is whom results speak for; nil where nothing is compared, and in results that were published before it was
 // known.
-func scopeView(s study.Scope) *templates.ResultScope {
+func scopeView(s preference.Scope) *templates.ResultScope {
 	if s.Annotators == 0 {
 		return nil
 	}
-	return &templates.ResultScope{Words: s.String(), People: s.People, Annotators: s.Annotators, Least: study.LeastAnnotators}
+	return &templates.ResultScope{Words: s.String(), People: s.People, Annotators: s.Annotators, Least: preference.LeastAnnotators}
 }
 
 // sidesView is what standing first did; nil where no answer prefers a side.
-func sidesView(s *study.Sides) *templates.Sides {
+func sidesView(s *preference.Sides) *templates.Sides {
 	if s.Decisive == 0 {
 		return nil
 	}
@@ -94,7 +95,7 @@ func sidesView(s *study.Sides) *templates.Sides {
 }
 
 // rated are the λ of the grid and those with a strength, ascending.
-func rated(grid []float64, strengths map[float64]study.Interval) []float64 {
+func rated(grid []float64, strengths map[float64]stat.Interval) []float64 {
 	list := slices.Clone(grid)
 	for lambda := range strengths {
 		list = append(list, lambda)
@@ -103,7 +104,7 @@ func rated(grid []float64, strengths map[float64]study.Interval) []float64 {
 	return slices.Compact(list)
 }
 
-func pairRates(wins []study.WinRate) (list []templates.PairRate) {
+func pairRates(wins []preference.WinRate) (list []templates.PairRate) {
 	for _, w := range wins {
 		list = append(list, templates.PairRate{
 			Low: w.Low, High: w.High, LowWins: w.LowWins, HighWins: w.HighWins, Ties: w.Ties,
@@ -114,7 +115,7 @@ func pairRates(wins []study.WinRate) (list []templates.PairRate) {
 }
 
 // scales puts mean scores, which are sorted by criterion, into one list for each.
-func scales(means []study.Mean) (list []templates.Scale) {
+func scales(means []preference.Mean) (list []templates.Scale) {
 	for _, m := range means {
 		if len(list) == 0 || list[len(list)-1].Criterion != m.Criterion {
 			list = append(list, templates.Scale{Criterion: m.Criterion, Points: m.Points})
@@ -127,7 +128,7 @@ func scales(means []study.Mean) (list []templates.Scale) {
 	return list
 }
 
-func partView(p study.Part) templates.PartResult {
+func partView(p preference.Part) templates.PartResult {
 	v := templates.PartResult{Name: p.Name, Answers: p.Answers, PValue: math.NaN(), Scales: scales(p.Means)}
 	if c := p.Curve; c != nil {
 		v.Best, v.PValue = maybe(c.Best), c.PValue
@@ -135,7 +136,7 @@ func partView(p study.Part) templates.PartResult {
 	return v
 }
 
-func agreementView(row study.Reliability) templates.AgreementRow {
+func agreementView(row preference.Reliability) templates.AgreementRow {
 	a := &row.Agreement
 	v := templates.AgreementRow{
 		Question: map[string]string{"pairwise": "Which is better", "ranking": "Ranking", "likert": "Score: " + row.Criterion}[row.Question],
@@ -149,25 +150,25 @@ func agreementView(row study.Reliability) templates.AgreementRow {
 	return v
 }
 
-func known(i study.Interval) *templates.Estimate {
+func known(i stat.Interval) *templates.Estimate {
 	return &templates.Estimate{Value: i.Estimate, Low: i.Low, High: i.High}
 }
 
-func maybe(i *study.Interval) *templates.Estimate {
+func maybe(i *stat.Interval) *templates.Estimate {
 	if i == nil {
 		return nil
 	}
 	return known(*i)
 }
 
-func shareView(i study.Interval, n int) templates.Estimate {
+func shareView(i stat.Interval, n int) templates.Estimate {
 	e := *known(i)
 	e.Open = n == 0
 	return e
 }
 
 // betaWords is an effective β with its interval; "" when there is none.
-func betaWords(b *study.BetaRange) string {
+func betaWords(b *preference.BetaRange) string {
 	if b == nil {
 		return ""
 	}
@@ -181,7 +182,7 @@ func betaWords(b *study.BetaRange) string {
 	return digits(b.Estimate) + " (" + digits(b.Low) + " to " + digits(b.High) + ")"
 }
 
-func moreWords(m study.More) string {
+func moreWords(m preference.More) string {
 	switch {
 	case m.Answers == 0:
 		return m.Reason
@@ -193,7 +194,7 @@ func moreWords(m study.More) string {
 
 // alsoMore is what there has to be more of beside ratings: what annotators or prompts differ by does not shrink with
 // ratings by or about the same.
-func alsoMore(s study.Scope) string {
+func alsoMore(s preference.Scope) string {
 	switch {
 	case s.People && s.AnyPrompts:
 		return "more annotators and prompts"

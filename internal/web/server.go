@@ -17,7 +17,8 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/pair"
-	"realign/internal/session"
+	"realign/internal/run"
+	"realign/internal/share"
 	"realign/internal/study"
 )
 
@@ -38,16 +39,16 @@ type Library interface {
 
 // Config is what a server needs. Fields without a comment on zero must be set.
 type Config struct {
-	Hub      *session.Hub
+	Hub      *run.Hub
 	Sessions Sessions
-	Shelf    *session.Shelf
+	Shelf    *share.Shelf
 	Studies  Studies
 	Desk     *study.Desk
 
 	// Experiments is the store of studies and sweeps, asked about what they have in common.
 	Experiments Experiments
-	Decoder     session.Decoder // verifies comparisons
-	Models      session.Pairs
+	Decoder     run.Decoder // verifies comparisons
+	Models      run.Pairs
 	Pairs       Pairs
 	Library     Library
 	Keys        apikey.Store // of the API; nil: it asks for none
@@ -82,16 +83,16 @@ type Config struct {
 
 // Server answers requests. It is safe for use by many goroutines.
 type Server struct {
-	hub      *session.Hub
+	hub      *run.Hub
 	sessions Sessions
-	shelf    *session.Shelf
+	shelf    *share.Shelf
 	studies  Studies
 	desk     *study.Desk
 
 	experiments Experiments
 	analyst     *study.Analyst
-	decoder     session.Decoder
-	models      session.Pairs
+	decoder     run.Decoder
+	models      run.Pairs
 	pairs       Pairs
 	library     Library
 	sweeper     Sweeper

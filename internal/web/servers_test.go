@@ -23,7 +23,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats-server/v2/server"
 
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/internal/store"
 )
 
@@ -51,7 +51,7 @@ func newPostgres(t testing.TB) *postgresServer {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	p := &postgresServer{t: t, bin: filepath.Dir(found[0]), dir: dir}
-	if os.Getuid() == 0 { // PostgreSQL does not run as root
+	if os.Getuid() == 0 { // PostgreSQL does not started as root
 		who, err := user.Lookup("postgres")
 		if err != nil {
 			if who, err = user.Lookup("nobody"); err != nil {
@@ -279,8 +279,8 @@ func (m *mover) stream(t *testing.T, here, there *daemon, runs, tokens int) (sto
 		}})
 	}
 	m.wait.Go(func() {
-		m.read(t, conn, m.runs, func(run string) {
-			_ = other.WriteJSON(map[string]any{"type": "watch", "run": run})
+		m.read(t, conn, m.runs, func(started string) {
+			_ = other.WriteJSON(map[string]any{"type": "watch", "run": started})
 		}, start)
 	})
 	m.wait.Go(func() { m.read(t, other, m.there, nil, nil) })
@@ -340,16 +340,16 @@ func (m *mover) flowing(runs int) bool {
 func (m *mover) check(t *testing.T, db *store.Store) (events, cut int) {
 	t.Helper()
 	for id, here := range m.runs {
-		run, err := db.Run(t.Context(), m.owner, id)
+		started, err := db.Run(t.Context(), m.owner, id)
 		if err != nil {
 			t.Errorf("run %s, which was started, is not there: %v", id, err)
 			continue
 		}
-		whole, err := session.ReadTranscript(t.Context(), db, run)
+		whole, err := run.ReadTranscript(t.Context(), db, started)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var log []session.Event
+		var log []run.Event
 		for after := 0; ; after = log[len(log)-1].Seq {
 			more, err := db.Events(t.Context(), m.owner, id, after, 2048)
 			if err != nil {
@@ -376,7 +376,7 @@ func (m *mover) check(t *testing.T, db *store.Store) (events, cut int) {
 		for i := range whole.Lanes {
 			switch whole.Lanes[i].Reason {
 			case "":
-				t.Errorf("run %s is %s and lane %d has no end", id, run.Status, i)
+				t.Errorf("run %s is %s and lane %d has no end", id, started.Status, i)
 			case "error":
 				cut++
 			}
@@ -398,7 +398,7 @@ func (x *serversTest) settle(movers []*mover) time.Duration {
 				break
 			}
 			for _, s := range states {
-				if s.Status == session.Running {
+				if s.Status == run.Running {
 					running++
 				}
 			}
@@ -406,7 +406,7 @@ func (x *serversTest) settle(movers []*mover) time.Duration {
 		if running == 0 {
 			return time.Since(began)
 		}
-		if time.Since(began) > 2*session.EndWithin {
+		if time.Since(began) > 2*run.EndWithin {
 			x.t.Errorf("%d runs stay running", running)
 			return time.Since(began)
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"realign/internal/preference"
 	"realign/internal/study"
 )
 
@@ -164,7 +165,7 @@ func TestServersCrashUnderSweepsAndStudies(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stored := map[string]study.Choice{}
+	stored := map[string]preference.Choice{}
 	for _, r := range ratings {
 		if _, twice := stored[r.ID]; twice {
 			t.Errorf("rating %s is there twice", r.ID)

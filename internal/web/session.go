@@ -16,7 +16,9 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/fault"
+	"realign/internal/run"
 	"realign/internal/session"
+	"realign/internal/title"
 	"realign/web/templates"
 )
 
@@ -24,7 +26,7 @@ import (
 // else's is NotFound.
 type Sessions interface {
 	session.Archive
-	Run(ctx context.Context, owner, id string) (session.Run, error)
+	Run(ctx context.Context, owner, id string) (run.Run, error)
 	Index
 }
 
@@ -62,7 +64,7 @@ func sessionItem(one session.Session) templates.SessionItem {
 
 // renameSession is POST /sessions/{id}/rename: "title", and "next", the path to go on to.
 func (s *Server) renameSession(c echo.Context) error {
-	title, err := session.CleanTitle(c.FormValue("title"))
+	title, err := title.Clean(c.FormValue("title"))
 	if err != nil {
 		return err
 	}
@@ -192,13 +194,13 @@ func (s *Server) importSession(c echo.Context) error {
 func importWords(made *session.Import) string {
 	words := []string{"Imported " + runs(made.Session.Runs) + "."}
 	for _, one := range []struct {
-		found session.Origin
+		found run.Origin
 		words string
 	}{
-		{session.DecodedHere, "signed by this server"},
-		{session.Signed, "signed by another server, and unchanged since"},
-		{session.Unsigned, "without a signature: nobody vouches for what they show"},
-		{session.Altered, "changed after they were signed"},
+		{run.DecodedHere, "signed by this server"},
+		{run.Signed, "signed by another server, and unchanged since"},
+		{run.Unsigned, "without a signature: nobody vouches for what they show"},
+		{run.Altered, "changed after they were signed"},
 	} {
 		if n := made.Found[one.found]; n > 0 {
 			words = append(words, fmt.Sprintf("%s: %s.", templates.Capital(runs(n)), one.words))

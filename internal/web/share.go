@@ -8,7 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/share"
 	"realign/web/templates"
 )
 
@@ -78,24 +78,24 @@ func (s *Server) showShares(c echo.Context) error {
 	return s.page(c, http.StatusOK, v)
 }
 
-func (s *Server) shareItem(made *session.Listed) templates.Share {
+func (s *Server) shareItem(made *share.Listed) templates.Share {
 	item := templates.Share{
 		ID: made.ID, Title: made.Title, Prompt: made.Prompt, Session: made.Session,
 		Created: made.CreatedAt, Expires: made.ExpiresAt, Revoked: made.RevokedAt,
 		Expired: !made.ExpiresAt.IsZero() && !s.now().Before(made.ExpiresAt),
 	}
 	switch made.Kind {
-	case session.ComparisonLink:
+	case share.ComparisonLink:
 		item.Run = made.Subject
-	case session.ResultsLink:
+	case share.ResultsLink:
 		item.Study = made.Subject
 	}
 	return item
 }
 
 // linkPath is where links of a kind open.
-func linkPath(kind session.LinkKind) string {
-	if kind == session.ResultsLink {
+func linkPath(kind share.LinkKind) string {
+	if kind == share.ResultsLink {
 		return "/r/"
 	}
 	return "/c/"

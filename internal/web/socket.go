@@ -13,7 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // Times and bounds of a socket, as docs/protocol.md states them.
@@ -43,7 +43,7 @@ type socket struct {
 	conn   *websocket.Conn
 	owner  string
 	login  string // of auth; "" where nobody has to log in, and for programs that sent the password
-	client session.Client
+	client run.Client
 	seat   string // what its place among the sockets, and its starts, count for: the owner, or the guests of an address
 	log    *slog.Logger
 	pace   *rate.Limiter // of frames that start or watch something
@@ -88,7 +88,7 @@ func (s *Server) serveSocket(c echo.Context) error {
 	} else if !s.ownOrigin(r) {
 		return fault.New(fault.Forbidden, "the socket was opened by another site")
 	}
-	id, client := owner(c), session.Client{Key: c.RealIP()}
+	id, client := owner(c), run.Client{Key: c.RealIP()}
 	seat := id
 	if client.Guest = id == ""; client.Guest {
 		id = "socket:" + requestID(c) // a program: owns what it makes until the socket closes

@@ -10,7 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // read is the reader: it acts on the client's frames, one after the other, until the socket ends. What λ is moved to, and
@@ -146,7 +146,7 @@ func (k *socket) starting() context.Context {
 	if !k.client.Guest {
 		ctx = context.WithoutCancel(ctx)
 	}
-	return session.WithClient(ctx, k.client)
+	return run.WithClient(ctx, k.client)
 }
 
 func (k *socket) start(f clientFrame) error {

@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"realign/internal/decode"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // held is a decoder whose jobs take no λ until the test lets them.
 type held struct {
-	session.Decoder
+	run.Decoder
 	moving chan struct{} // gets one for every λ that arrives
 	let    chan struct{} // closed by the test
 
@@ -22,11 +22,11 @@ type held struct {
 }
 
 type heldJob struct {
-	session.Job
+	run.Job
 	held *held
 }
 
-func (d *held) Decode(ctx context.Context, pair string, r decode.Request, sink func(decode.Event)) (session.Job, error) {
+func (d *held) Decode(ctx context.Context, pair string, r decode.Request, sink func(decode.Event)) (run.Job, error) {
 	j, err := d.Decoder.Decode(ctx, pair, r, sink)
 	return &heldJob{j, d}, err
 }
@@ -43,7 +43,7 @@ func (j *heldJob) SetLambda(lane int, v decode.Vector) error {
 // heldWorld is a server with a run whose λ is being moved to 0, and 100 more moves behind that, the last to 1.5.
 func heldWorld(t *testing.T) (*held, *wire, string) {
 	d := &held{moving: make(chan struct{}, 200), let: make(chan struct{})}
-	w := newWorld(t, setup{delay: time.Millisecond, tune: func(c *session.Config) { d.Decoder, c.Decoder = c.Decoder, d }})
+	w := newWorld(t, setup{delay: time.Millisecond, tune: func(c *run.Config) { d.Decoder, c.Decoder = c.Decoder, d }})
 	k := w.person().dial()
 	run := k.start(spec(1500, 1)).Run
 	for i := range 101 {

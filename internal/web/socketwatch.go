@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // watch is a run that a socket follows.
@@ -76,7 +76,7 @@ func (k *socket) endWatch(run string) {
 }
 
 // feed offers a run's events to the writer, which takes them when the client has taken what came before.
-func (k *socket) feed(ctx context.Context, run string, w *session.Watch) {
+func (k *socket) feed(ctx context.Context, run string, w *run.Watch) {
 	for caught, failures := false, 0; ; {
 		if !caught && w.CaughtUp() {
 			caught = true
@@ -103,7 +103,7 @@ func (k *socket) feed(ctx context.Context, run string, w *session.Watch) {
 
 // feedBatch reads and offers what is there of a run. The socket's feeders take turns, so that it holds the
 // events of one of them only.
-func (k *socket) feedBatch(ctx context.Context, run string, w *session.Watch) error {
+func (k *socket) feedBatch(ctx context.Context, run string, w *run.Watch) error {
 	select {
 	case k.turn <- struct{}{}:
 		defer func() { <-k.turn }()

@@ -21,8 +21,9 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/preference"
 	"realign/internal/prompt"
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/internal/study"
 	"realign/web/templates"
 )
@@ -80,7 +81,7 @@ func (s *Server) showStudies(c echo.Context) error {
 func (s *Server) showStudyForm(c echo.Context) error {
 	d := s.defaultSampling()
 	v := templates.StudyForm{
-		Format: string(prompt.Lines), Grid: "0, 0.5, 1, 1.5, 2", Samples: "1", Mode: string(session.Chat),
+		Format: string(prompt.Lines), Grid: "0, 0.5, 1, 1.5, 2", Samples: "1", Mode: string(run.Chat),
 		MaxTokens: strconv.Itoa(d.MaxTokens), Temperature: decode.FormatNumber(d.Temperature), TopK: strconv.Itoa(d.TopK), TopP: decode.FormatNumber(d.TopP), MinP: decode.FormatNumber(d.MinP),
 		Pairwise: true, Points: "5", Criteria: "helpful\nhonest", Ranked: "4", Comments: true,
 		Overlap: "2", Cap: "0", SameEvery: "12", BrokenEvery: "20", Scheme: string(study.ActiveScheme),
@@ -150,7 +151,7 @@ func promptJSONL(prompts []study.Prompt) string {
 
 func (s *Server) studyForm(c echo.Context, status int, v templates.StudyForm) error {
 	v.Layout = s.layout(c, "New study", "studies")
-	v.MaxPrompts, v.MaxGrid, v.MaxRanked = study.MaxPrompts, study.MaxGrid, study.MaxRanked
+	v.MaxPrompts, v.MaxGrid, v.MaxRanked = study.MaxPrompts, study.MaxGrid, preference.MaxRanked
 	pairs, err := s.library.List()
 	if err != nil {
 		return err
@@ -256,7 +257,7 @@ func typedStudy(c echo.Context) templates.StudyForm {
 // from then on, since a browser does not send a file again.
 func (s *Server) readStudy(c echo.Context, v *templates.StudyForm) (study.Setup, []study.Prompt, error) {
 	setup := study.Setup{
-		Title: v.Name, Guidelines: v.Guidelines, Mode: session.Mode(v.Mode), System: v.System,
+		Title: v.Name, Guidelines: v.Guidelines, Mode: run.Mode(v.Mode), System: v.System,
 		Pairwise: v.Pairwise, Comments: v.Comments, Scheme: study.Scheme(v.Scheme),
 	}
 	setup.Pair, setup.Aligned, _ = strings.Cut(v.Pair, "/")
@@ -307,7 +308,7 @@ func (s *Server) readStudy(c echo.Context, v *templates.StudyForm) (study.Setup,
 		}
 	}
 	if v.Ranking && setup.Ranked == 0 {
-		return setup, nil, fault.Field("ranked", "a best–worst ranking has 3 to %d answers, not 0", study.MaxRanked)
+		return setup, nil, fault.Field("ranked", "a best–worst ranking has 3 to %d answers, not 0", preference.MaxRanked)
 	}
 	for _, one := range []struct {
 		field, text string
@@ -379,7 +380,7 @@ func (s *Server) studyView(c echo.Context) (templates.StudyPage, error) {
 		Questions: questionWords(u), Overlap: u.Overlap, Cap: u.Cap, Catches: catchWords(u), Scheme: string(u.Scheme),
 		Created: st.CreatedAt, Closed: st.ClosedAt, Invited: st.Invited, Mode: "through the chat template",
 	}
-	if u.Mode == session.Plain {
+	if u.Mode == run.Plain {
 		v.Mode = "as a text to complete"
 	}
 	if v.Guidelines, err = guidelines(u.Guidelines); err != nil {
@@ -453,7 +454,7 @@ func (s *Server) itemRows(c echo.Context, v *templates.StudyPage, u *study.Setup
 	v.Answers = 0 // those that complete items: catch trials apart
 	compared := 0
 	for _, it := range items {
-		if it.Catch == study.NoCatch {
+		if it.Catch == preference.NoCatch {
 			v.Answers += it.Answers
 			if it.Kind == study.AskPairwise {
 				compared++
@@ -461,7 +462,7 @@ func (s *Server) itemRows(c echo.Context, v *templates.StudyPage, u *study.Setup
 		}
 	}
 	if u.Pairwise {
-		v.Same = (len(prompts)-v.Problems)*u.Samples*len(study.Pairs(u.Grid)) - compared
+		v.Same = (len(prompts)-v.Problems)*u.Samples*len(preference.Pairs(u.Grid)) - compared
 	}
 	v.Sheets = (len(items) + itemsOnPage - 1) / itemsOnPage
 	v.Sheet, _ = strconv.Atoi(c.QueryParam("page"))
@@ -469,7 +470,7 @@ func (s *Server) itemRows(c echo.Context, v *templates.StudyPage, u *study.Setup
 	for _, it := range items[(v.Sheet-1)*itemsOnPage : min(len(items), v.Sheet*itemsOnPage)] {
 		p := prompts[it.Prompt-1]
 		row := templates.ItemRow{Prompt: beginning(p.Text), Category: p.Category, Asks: asksWords(&it.Item), Answers: it.Answers, Needed: u.Overlap}
-		if it.Catch != study.NoCatch {
+		if it.Catch != preference.NoCatch {
 			row.Needed = 0
 		}
 		v.Rows = append(v.Rows, row)
@@ -480,7 +481,7 @@ func (s *Server) itemRows(c echo.Context, v *templates.StudyPage, u *study.Setup
 // asksWords say what a question is about.
 func asksWords(it *study.Item) string {
 	low, high, n := lambdaText(decode.Vector{it.Low}), lambdaText(decode.Vector{it.High}), len(it.Outputs)
-	switch same := it.Catch == study.SameLambda; {
+	switch same := it.Catch == preference.SameLambda; {
 	case it.Kind == study.AskPairwise && same:
 		return fmt.Sprintf("catch trial: λ %s twice", low)
 	case it.Kind == study.AskPairwise && it.Catch.Spoils():

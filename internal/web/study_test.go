@@ -16,6 +16,7 @@ import (
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/preference"
 	"realign/internal/study"
 )
 
@@ -283,17 +284,17 @@ func TestStudyFromSetupToAnswers(t *testing.T) {
 				t.Errorf("%+v", r.Answer)
 			}
 		}
-		if r.Catch == study.NoCatch {
+		if r.Catch == preference.NoCatch {
 			perItem[r.Item]++
 		}
 		if r.Kind == study.AskLikert {
 			about := fmt.Sprint(r.Name, r.Prompt.Place, r.Outputs[0].Lambda)
-			if r.Catch == study.SameLambda && !scored[about] {
+			if r.Catch == preference.SameLambda && !scored[about] {
 				t.Errorf("%s scored another answer at λ %g before the first", r.Name, r.Outputs[0].Lambda)
 			}
 			scored[about] = true
 		}
-		if r.Catch != study.NoCatch {
+		if r.Catch != preference.NoCatch {
 			trials[r.Kind]++
 		}
 	}
@@ -539,7 +540,7 @@ func TestInvitesAndAnswersThatCannotBe(t *testing.T) {
 	if status, f := as("/answer", "question", q.id, "choice", "b"); status != 409 || !strings.Contains(f.Message, "answered already") {
 		t.Errorf("rated twice: %d %+v", status, f)
 	}
-	if ratings, err := w.store.Ratings(t.Context(), id); err != nil || len(ratings) != 1 || ratings[0].Answer.Choice != study.PreferA {
+	if ratings, err := w.store.Ratings(t.Context(), id); err != nil || len(ratings) != 1 || ratings[0].Answer.Choice != preference.PreferA {
 		t.Errorf("%+v, %v", ratings, err)
 	}
 	// Taken back, the question is asked again under another id, and the old one is void.
@@ -610,12 +611,12 @@ func TestActiveChoiceAsksForWhatItWants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counts := map[study.Pair]int{}
+	counts := map[preference.Pair]int{}
 	for _, it := range items {
-		counts[study.Pair{Low: it.Low, High: it.High}] += it.Answers
+		counts[preference.Pair{Low: it.Low, High: it.High}] += it.Answers
 	}
 	least, most := 60, 0
-	for _, p := range study.Pairs([]float64{0, 0.5, 1, 1.5, 2}) {
+	for _, p := range preference.Pairs([]float64{0, 0.5, 1, 1.5, 2}) {
 		least, most = min(least, counts[p]), max(most, counts[p])
 	}
 	if most-least <= 1 {

@@ -20,6 +20,7 @@ import (
 	"realign/internal/fault"
 	"realign/internal/intake"
 	"realign/internal/prompt"
+	"realign/internal/run"
 	"realign/internal/session"
 	"realign/internal/sweep"
 	"realign/internal/sweep/config"
@@ -510,12 +511,12 @@ func (s *Server) openCell(c echo.Context, v templates.Playground, from string) e
 		return errSecretSeed
 	}
 	asked := config.Prompt(n)
-	spec := session.Spec{
-		Pair: config.Pair, Aligned: []string{w.Setup.Aligned}, Mode: session.Plain, Prompt: asked.Text,
+	spec := run.Spec{
+		Pair: config.Pair, Aligned: []string{w.Setup.Aligned}, Mode: run.Plain, Prompt: asked.Text,
 		Sampling: config.Sampling, Seed: experiment.PromptSeed(e.Setup.Seed, n), Alternatives: 5,
 	}
 	if n := len(asked.Messages); n > 0 {
-		spec.Mode, spec.Prompt, spec.History = session.Chat, asked.Messages[n-1].Content, asked.Messages[:n-1]
+		spec.Mode, spec.Prompt, spec.History = run.Chat, asked.Messages[n-1].Content, asked.Messages[:n-1]
 		if n > 1 && spec.History[0].Role == "system" {
 			spec.System, spec.History = spec.History[0].Content, spec.History[1:]
 		}

@@ -15,6 +15,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/experiment"
+	"realign/internal/racetest"
 	"realign/internal/session"
 	"realign/internal/store/storetest"
 	"realign/internal/sweep"
@@ -327,7 +328,7 @@ func TestSweepTable(t *testing.T) {
 
 // TestLargeTable: 10,000 prompts × 9 λ are shown, sorted and filtered in less than 300 ms at the 95th percentile.
 func TestLargeTable(t *testing.T) {
-	if raceEnabled {
+	if racetest.Enabled {
 		t.Skip("minutes under the race detector")
 	}
 	if testing.Short() {

@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 
+	"realign/internal/stat"
 	"realign/internal/sweep"
 	"realign/web/templates"
 )
@@ -20,9 +21,9 @@ func axis(j sweep.Judge) string {
 }
 
 // drawn is an interval as a plot has it: without width where it is not known.
-func drawn(i sweep.Interval) sweep.Interval {
+func drawn(i stat.Interval) stat.Interval {
 	if !i.Known() {
-		return sweep.Interval{Estimate: i.Estimate, Low: i.Estimate, High: i.Estimate}
+		return stat.Interval{Estimate: i.Estimate, Low: i.Estimate, High: i.Estimate}
 	}
 	return i
 }

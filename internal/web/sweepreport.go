@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/fault"
+	"realign/internal/stat"
 	"realign/internal/sweep"
 	"realign/internal/sweep/reward"
 	"realign/web/templates"
@@ -153,7 +154,7 @@ func wait(seconds float64) string {
 }
 
 // interval writes an estimate with its interval.
-func interval(i *sweep.Interval) string {
+func interval(i *stat.Interval) string {
 	if i == nil {
 		return "–"
 	}

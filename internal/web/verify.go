@@ -10,7 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/share"
 	"realign/web/templates"
 )
 
@@ -55,7 +55,7 @@ func (s *Server) verify(c echo.Context) error {
 	return s.page(c, status, v)
 }
 
-func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templates.Verification, error) {
+func (s *Server) verification(c echo.Context, snapshot *share.Snapshot) (templates.Verification, error) {
 	ctx, stop := context.WithTimeout(c.Request().Context(), verifyTime)
 	defer stop()
 	select { // few at a time: each is a run that nobody can stop
@@ -64,7 +64,7 @@ func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templ
 	default:
 		return templates.Verification{}, fault.New(fault.Busy, "other comparisons are being verified: try again in a moment")
 	}
-	verdict, err := session.Verify(ctx, s.decoder, s.models, snapshot)
+	verdict, err := share.Verify(ctx, s.decoder, s.models, snapshot)
 	if err != nil {
 		if errors.Is(err, ctx.Err()) && ctx.Err() != nil {
 			return templates.Verification{}, fault.Wrap(err, fault.Unavailable, "verifying took longer than %v", verifyTime)
@@ -72,7 +72,7 @@ func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templ
 		return templates.Verification{}, err
 	}
 	result := templates.Verification{
-		Identical: verdict.Identical, Tokens: verdict.Tokens, Branches: verdict.Branches, Tolerance: session.Tolerance, Deviation: verdict.Deviation,
+		Identical: verdict.Identical, Tokens: verdict.Tokens, Branches: verdict.Branches, Tolerance: share.Tolerance, Deviation: verdict.Deviation,
 		What: verdict.What, Lane: verdict.Lane, Index: verdict.Index, Stored: verdict.Stored, Decoded: verdict.Decoded,
 	}
 	for _, l := range snapshot.Lanes {
@@ -83,7 +83,7 @@ func (s *Server) verification(c echo.Context, snapshot *session.Snapshot) (templ
 	if verdict.Identical {
 		return result, nil
 	}
-	if verdict.What == session.DiffPrompt {
+	if verdict.What == share.DiffPrompt {
 		result.Note = "A chat template that writes the date makes other tokens every day."
 	}
 	if snapshot.Build != s.build {

@@ -10,7 +10,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/run"
 	"realign/web/templates"
 )
 
@@ -79,19 +79,19 @@ func samplingView(s decode.Sampling) templates.Sampling {
 
 // runView is a run with all that was decoded. What the pair states of its models comes from the pair, if
 // it is still there.
-func (s *Server) runView(run session.Run, t *session.Transcript) (templates.Run, error) {
-	spec := run.Spec
+func (s *Server) runView(r run.Run, t *run.Transcript) (templates.Run, error) {
+	spec := r.Spec
 	j, err := json.Marshal(spec)
 	if err != nil {
 		return templates.Run{}, fault.Wrap(err, fault.Internal, "the run cannot be shown")
 	}
 	v := templates.Run{
-		ID: run.ID, Status: string(run.Status), Seq: run.Seq, SpecJSON: string(j),
+		ID: r.ID, Status: string(r.Status), Seq: r.Seq, SpecJSON: string(j),
 		Pair: spec.Pair, Aligned: s.alignedView(spec.Pair, spec.Aligned), Mode: string(spec.Mode),
 		System: spec.System, Prompt: spec.Prompt, Sampling: samplingView(spec.Sampling), Seed: seedText(spec.Seed),
-		Build: spec.Build, At: run.CreatedAt, Origin: templates.Origin{Kind: string(session.DecodedHere)},
+		Build: spec.Build, At: r.CreatedAt, Origin: templates.Origin{Kind: string(run.DecodedHere)},
 	}
-	if in := run.Imported; in != nil {
+	if in := r.Imported; in != nil {
 		v.Origin.Kind = string(in.Found)
 		if in.Seal != nil {
 			v.Origin.Key, v.Origin.Digest = in.Seal.Key, in.Seal.Digest
@@ -112,9 +112,9 @@ func (s *Server) runView(run session.Run, t *session.Transcript) (templates.Run,
 	if t.Map != nil {
 		v.Map = mapView(t.Map, &spec)
 		v.Map.Aligned = v.Aligned
-		if run.ID != "" {
-			v.Map.Fragments = "/runs/" + run.ID + "/map"
-			v.Map.LanesURL = "/s/" + run.Session + "?run=" + run.ID + "&lanes="
+		if r.ID != "" {
+			v.Map.Fragments = "/runs/" + r.ID + "/map"
+			v.Map.LanesURL = "/s/" + r.Session + "?run=" + r.ID + "&lanes="
 		}
 		for _, stats := range t.Stats {
 			v.Map.Rows += stats.Rows["reference"] + stats.Rows["aligned"]
@@ -125,7 +125,7 @@ func (s *Server) runView(run session.Run, t *session.Transcript) (templates.Run,
 	return v, nil
 }
 
-func laneView(l *session.Lane) templates.Lane {
+func laneView(l *run.Lane) templates.Lane {
 	v := templates.Lane{
 		Index: l.Index, Lambda: l.Lambda, Sample: l.Sample, Prefix: len(l.Prefix), Reason: l.Reason,
 		Tokens: make([]templates.Token, 0, len(l.Tokens)),
@@ -142,7 +142,7 @@ func laneView(l *session.Lane) templates.Lane {
 	return v
 }
 
-func tokenView(t session.Token) templates.Token {
+func tokenView(t run.Token) templates.Token {
 	v := templates.Token{ID: int32(t.ID), Text: t.Text, Name: t.Name, Lambda: t.Lambda}
 	if t.Logp != nil && len(t.Logp.Aligned) > 0 && t.KLReference != nil {
 		v.Traced = true

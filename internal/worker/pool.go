@@ -73,9 +73,9 @@ type Pool struct {
 
 	mu       sync.Mutex // guards what follows, and the fields of children and peers
 	closed   bool
-	children map[string]*child // by pair
-	peers    map[string]*peer  // by worker
-	runs     map[string]*run   // by id
+	children map[string]*child     // by pair
+	peers    map[string]*peer      // by worker
+	runs     map[string]*remoteRun // by id
 	retired  map[string]decode.Counters
 	changed  chan struct{} // closed at the next change of a status
 }
@@ -103,7 +103,7 @@ func NewPool(c Config) (*Pool, error) {
 	}
 	p := &Pool{
 		config: c, log: c.Log, id: nuid.Next(), url: c.URL, children: map[string]*child{}, peers: map[string]*peer{},
-		runs: map[string]*run{}, retired: map[string]decode.Counters{}, changed: make(chan struct{}),
+		runs: map[string]*remoteRun{}, retired: map[string]decode.Counters{}, changed: make(chan struct{}),
 	}
 	options := []nats.Option{
 		nats.Name("realign pool"), nats.CustomInboxPrefix(inbox(poolInbox, p.id)), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),

@@ -20,7 +20,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
@@ -72,12 +72,12 @@ func childMain(name string) int {
 // onDevice is a table that says where its models are.
 type onDevice struct{ decode.Pair }
 
-var whereTables = []offload.Placement{
-	{Model: "reference", Layers: 3, Loaded: true, On: []offload.Share{{Device: "Table0", Layers: 3, Bytes: 1000}}},
+var whereTables = []gpu.Placement{
+	{Model: "reference", Layers: 3, Loaded: true, On: []gpu.Share{{Device: "Table0", Layers: 3, Bytes: 1000}}},
 	{Model: "warm", Layers: 3, Note: "there is no room"},
 }
 
-func (onDevice) Placements() []offload.Placement { return whereTables }
+func (onDevice) Placements() []gpu.Placement { return whereTables }
 
 func table(delay time.Duration) decode.Pair {
 	return decodetest.New(decodetest.Options{Seed: 3, EndLogit: -50, Delay: delay})

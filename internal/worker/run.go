@@ -16,7 +16,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/pair"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 const (
@@ -27,8 +27,8 @@ const (
 	tries          = 3 // workers asked before a run is refused as busy
 )
 
-// run is a run that a worker decodes, as the pool sees it.
-type run struct {
+// remoteRun is a run that a worker decodes, as the pool sees it.
+type remoteRun struct {
 	pool    *Pool
 	log     *slog.Logger
 	id      string // of this request, unguessable; a run of the user may be several
@@ -64,14 +64,14 @@ type parcel struct {
 	data   []byte
 }
 
-var _ session.Decoder = (*Pool)(nil)
+var _ run.Decoder = (*Pool)(nil)
 
 // Decode hands a request to a worker of the pair. It waits until the pair is loaded and a worker has
 // admitted the request, at most until ctx is done and no longer than Config.Wait; from then on the run goes on until it ends or is
 // stopped, whatever becomes of ctx. Events go to sink in order, from one goroutine; the last one is of type
 // stats, also when the worker dies, whose lanes then end as unavailable. A sink may block for a while: what
 // it has not taken is kept, up to a bound. Errors keep their kind and field.
-func (p *Pool) Decode(ctx context.Context, name string, request decode.Request, sink func(decode.Event)) (session.Job, error) {
+func (p *Pool) Decode(ctx context.Context, name string, request decode.Request, sink func(decode.Event)) (run.Job, error) {
 	waiting, cancel := context.WithTimeout(ctx, p.config.Wait)
 	defer cancel()
 	if err := p.Ready(waiting, name); err != nil {
@@ -79,7 +79,7 @@ func (p *Pool) Decode(ctx context.Context, name string, request decode.Request, 
 	}
 	var err error
 	for range tries {
-		var r *run
+		var r *remoteRun
 		if r, err = p.decode(waiting, name, request, sink); err == nil {
 			return &Run{r}, nil
 		}
@@ -104,8 +104,8 @@ func (p *Pool) ready(name string) int {
 }
 
 // decode asks one worker.
-func (p *Pool) decode(ctx context.Context, name string, request decode.Request, sink func(decode.Event)) (*run, error) {
-	r := &run{
+func (p *Pool) decode(ctx context.Context, name string, request decode.Request, sink func(decode.Event)) (*remoteRun, error) {
+	r := &remoteRun{
 		pool: p, id: rand.Text(), request: request, sink: sink, began: time.Now(),
 		log:      p.log.With("pair", name, "run", request.Run),
 		admitted: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1),
@@ -186,7 +186,7 @@ func (p *Pool) dispatch(m *nats.Msg) {
 }
 
 // fail ends the run from outside.
-func (r *run) fail(f *fault.Error) {
+func (r *remoteRun) fail(f *fault.Error) {
 	r.mu.Lock()
 	r.set(f)
 	r.mu.Unlock()
@@ -194,13 +194,13 @@ func (r *run) fail(f *fault.Error) {
 }
 
 // set notes the first failure; r.mu is held.
-func (r *run) set(f *fault.Error) {
+func (r *remoteRun) set(f *fault.Error) {
 	if r.failure == nil {
 		r.failure = f
 	}
 }
 
-func (r *run) nudge() {
+func (r *remoteRun) nudge() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -208,7 +208,7 @@ func (r *run) nudge() {
 }
 
 // deliver hands events to the sink until the last one, or until something fails.
-func (r *run) deliver() {
+func (r *remoteRun) deliver() {
 	defer r.forget()
 	defer close(r.done)
 	gone := r.peer.gone
@@ -243,7 +243,7 @@ func (r *run) deliver() {
 }
 
 // take reads one message and passes its events on.
-func (r *run) take(data []byte) *fault.Error {
+func (r *remoteRun) take(data []byte) *fault.Error {
 	var b batch
 	if err := read(data, &b); err != nil {
 		r.log.Error("bad batch", "error", err)
@@ -270,7 +270,7 @@ func (r *run) take(data []byte) *fault.Error {
 }
 
 // note remembers what is needed to end the lanes if the worker cannot.
-func (r *run) note(e decode.Event) {
+func (r *remoteRun) note(e decode.Event) {
 	switch e.Type {
 	case decode.EventStart:
 		if e.Prompt != nil {
@@ -287,7 +287,7 @@ func (r *run) note(e decode.Event) {
 }
 
 // breakOff ends what the worker did not end: the lanes that are left, or the map, then the run.
-func (r *run) breakOff(f *fault.Error) {
+func (r *remoteRun) breakOff(f *fault.Error) {
 	r.finished = true
 	r.send(control{Run: r.id, Lane: -1}) // in case the worker is alive
 	select {
@@ -323,7 +323,7 @@ func (r *run) breakOff(f *fault.Error) {
 }
 
 // admit settles whether the run was admitted, once.
-func (r *run) admit(refusal *fault.Error) {
+func (r *remoteRun) admit(refusal *fault.Error) {
 	select {
 	case <-r.admitted:
 		return
@@ -335,7 +335,7 @@ func (r *run) admit(refusal *fault.Error) {
 	close(r.admitted)
 }
 
-func (r *run) forget() {
+func (r *remoteRun) forget() {
 	r.pool.mu.Lock()
 	delete(r.pool.runs, r.id)
 	r.pool.mu.Unlock()
@@ -343,14 +343,14 @@ func (r *run) forget() {
 }
 
 // send steers the worker without an answer.
-func (r *run) send(c control) {
+func (r *remoteRun) send(c control) {
 	if err := r.pool.conn.Publish(controls(r.worker), encoded(c)); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		r.log.Warn("control", "error", err)
 	}
 }
 
 // steer sends a control and waits for its answer.
-func (r *run) steer(c control) error {
+func (r *remoteRun) steer(c control) error {
 	select {
 	case <-r.done:
 		return fault.New(fault.Conflict, "the run has ended")
@@ -375,7 +375,7 @@ func (r *run) steer(c control) error {
 }
 
 // Run is a run in a worker.
-type Run struct{ run *run }
+type Run struct{ run *remoteRun }
 
 // SetLambda moves a lane's λ from the next token on. The errors are those of decode.Job.SetLambda, and
 // Unavailable if the worker does not answer.

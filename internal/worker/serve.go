@@ -16,7 +16,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
@@ -144,11 +144,11 @@ type service struct {
 
 // placed is models that tell where they are.
 type placed interface {
-	Placements() []offload.Placement
+	Placements() []gpu.Placement
 }
 
 // placement is where the models are, or will be when they are first used.
-func (s *service) placement() []offload.Placement {
+func (s *service) placement() []gpu.Placement {
 	if s.placed == nil {
 		return nil
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"realign/internal/decode"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // TestControlsDoNotWaitInOneLine: the engine takes what is asked between two tokens, and all runs' controls at the same time.
@@ -14,7 +14,7 @@ func TestControlsDoNotWaitInOneLine(t *testing.T) {
 	const users = 24
 	p := newPool(t, Config{Command: process, Data: t.TempDir()})
 	first := newLog()
-	var runs []session.Job
+	var runs []run.Job
 	for i := range users {
 		sink := func(decode.Event) {}
 		if i == 0 {

@@ -10,7 +10,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
@@ -94,7 +94,7 @@ type workerBeat struct {
 	Message  string          `json:"message,omitempty"`
 	Counters decode.Counters `json:"counters"`
 
-	Placement []offload.Placement `json:"placement,omitempty"`
+	Placement []gpu.Placement `json:"placement,omitempty"`
 }
 
 // poolBeat tells that a pool is alive and which runs it still wants.

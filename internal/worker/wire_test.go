@@ -14,7 +14,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/pair"
-	"realign/internal/session"
+	"realign/internal/run"
 )
 
 // inside serves a pair in this process, as a worker that joined by itself.
@@ -40,7 +40,7 @@ func opens(delay time.Duration) func(context.Context, func(float64)) (decode.Pai
 func TestBusy(t *testing.T) {
 	p := newPool(t, Config{})
 	inside(t, p, ServeConfig{Open: opens(5 * time.Millisecond), Engine: decode.Config{Queue: 1}})
-	var runs []session.Job
+	var runs []run.Job
 	for range 100 {
 		r, err := p.Decode(context.Background(), "demo", request(8, 400), func(decode.Event) {})
 		if err == nil {
@@ -245,7 +245,7 @@ func FuzzRead(f *testing.F) {
 		}
 		// A run takes a batch whole or fails, and numbers never go back.
 		n := 0
-		r := &run{
+		r := &remoteRun{
 			log: slog.New(slog.DiscardHandler), sink: func(decode.Event) { n++ }, admitted: make(chan struct{}),
 			next: 1, ended: map[int]bool{}, tokens: map[int]int{}, lambda: map[int]decode.Vector{},
 		}

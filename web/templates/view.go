@@ -171,7 +171,7 @@ type Run struct {
 	ID       string
 	Status   string // running, ended, failed
 	Seq      int    // number of its last event
-	SpecJSON string // session.Spec as JSON, for the controllers
+	SpecJSON string // run.Spec as JSON, for the controllers
 	Pair     string
 	Aligned  []AlignedModel // with β, for the effective β of a lane
 	Mode     string
@@ -270,7 +270,7 @@ type Comparison struct {
 
 // Origin is where what a page shows was decoded, as far as signatures tell.
 type Origin struct {
-	Kind   string // here, signed, unsigned, altered, unknown, as session.Origin has it
+	Kind   string // here, signed, unsigned, altered, unknown, as run.Origin has it
 	Digest string // SHA-256 over all that is shown; "" without a signature
 	Key    string // of the server that signed it
 }
@@ -284,7 +284,7 @@ type Verification struct {
 	Branches  int     `json:"branches,omitempty"` // of a map, compared; Lane is then a branch
 	Tolerance float64 `json:"tolerance"`          // nats that numbers may be apart
 	Deviation float64 `json:"deviation"`          // the most by which one of a token was apart, in nats
-	What      string  `json:"what,omitempty"`     // the rest: the first difference, as session.Verdict has it
+	What      string  `json:"what,omitempty"`     // the rest: the first difference, as share.Verdict has it
 	Lane      int     `json:"lane"`               // or text of a map, from 0; -1 for what belongs to none
 	Index     int     `json:"index"`              // of a token, from 0; -1 for what belongs to none
 	Stored    string  `json:"stored"`             // as the comparison shows it; of a token "" where the lane had ended

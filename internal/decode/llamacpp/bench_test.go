@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf/gguftest"
+	"realign/internal/gguf/gguftest"
 )
 
 // BenchmarkForward is the bare rate of passes at the shapes the engine uses: n sequences, one row each,

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"realign/internal/decode"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 )
 
 // Passes on several threads, from whichever goroutines, have teams of no more threads than there are processors once
@@ -16,7 +16,7 @@ func TestTeamsAreDissolved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := loadWeights("../../../models/demo/reference-q8_0.gguf", offload.Model{}, nil)
+	w, err := loadWeights("../../../models/demo/reference-q8_0.gguf", gpu.Model{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"realign/internal/decode"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 )
 
 // Contexts that are opened, with and without an adapter, used and closed leave no memory behind: it stays within 2% once
@@ -24,7 +24,7 @@ func TestContextsAreFreed(t *testing.T) {
 		t.Fatal(err)
 	}
 	const demo = "../../../models/demo/"
-	w, err := loadWeights(demo+"reference-q8_0.gguf", offload.Model{}, nil)
+	w, err := loadWeights(demo+"reference-q8_0.gguf", gpu.Model{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

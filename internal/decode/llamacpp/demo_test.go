@@ -15,14 +15,14 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
 // openDemo loads the pair that the repository ships, on the CPU.
-func openDemo(t testing.TB) *llamacpp.Pair { return openDemoOn(t, offload.Choice{}) }
+func openDemo(t testing.TB) *llamacpp.Pair { return openDemoOn(t, gpu.Choice{}) }
 
-func openDemoOn(t testing.TB, on offload.Choice) *llamacpp.Pair {
+func openDemoOn(t testing.TB, on gpu.Choice) *llamacpp.Pair {
 	t.Helper()
 	demo, err := pair.Load(filepath.Join("..", "..", "..", "models", "demo"))
 	if err != nil {

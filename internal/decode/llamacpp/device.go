@@ -20,18 +20,18 @@ import (
 	"strings"
 	"unsafe"
 
-	"realign/internal/offload"
+	"realign/internal/gpu"
 )
 
 // Devices lists the GPUs that the backends in the folders of OLLAMA_LIBRARY_PATH find. The error says why some of these
 // cannot be used. A backend that is broken may end the process.
-func Devices() ([]offload.Device, error) {
+func Devices() ([]gpu.Device, error) {
 	unusable := start()
 	raw := make([]C.realign_device, 64)
 	n := min(int(C.realign_devices(&raw[0], C.int32_t(len(raw)))), len(raw))
-	devices := make([]offload.Device, n)
+	devices := make([]gpu.Device, n)
 	for i, d := range raw[:n] {
-		devices[i] = offload.Device{
+		devices[i] = gpu.Device{
 			Name: C.GoString(d.name), Description: C.GoString(d.description), Backend: C.GoString(d.backend), ID: C.GoString(d.id),
 			Integrated: bool(d.integrated), Total: int64(d.total), Free: int64(d.free),
 		}
@@ -40,7 +40,7 @@ func Devices() ([]offload.Device, error) {
 }
 
 // measured is where the layers of a model are now, by the memory that its tensors lie in.
-func measured(planned offload.Placement, w *weights) offload.Placement {
+func measured(planned gpu.Placement, w *weights) gpu.Placement {
 	raw := make([]C.realign_tensor, 1)
 	raw = make([]C.realign_tensor, int(C.realign_tensors(w.pointer(), &raw[0], 0))+1)
 	n := int(C.realign_tensors(w.pointer(), &raw[0], C.int32_t(len(raw))))
@@ -72,7 +72,7 @@ func measured(planned offload.Placement, w *weights) offload.Placement {
 	p := planned
 	p.On, p.Loaded = nil, true
 	for _, device := range slices.Sorted(maps.Keys(counts)) {
-		p.On = append(p.On, offload.Share{Device: device, Layers: counts[device], Bytes: bytes[device]})
+		p.On = append(p.On, gpu.Share{Device: device, Layers: counts[device], Bytes: bytes[device]})
 	}
 	return p
 }

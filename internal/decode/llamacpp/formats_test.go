@@ -11,9 +11,9 @@ import (
 	"sync"
 	"testing"
 
-	"realign/internal/decode/gguf"
-	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/fault"
+	"realign/internal/gguf"
+	"realign/internal/gguf/gguftest"
 )
 
 // lastRow opens a pair and gives the logits of one of its models after a few tokens; "" is the reference.

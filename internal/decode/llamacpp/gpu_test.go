@@ -13,7 +13,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 )
 
 // The tests of this file need a GPU, or Mesa's software device: make gpu-test runs them, with REALIGN_GPU_TEST as the
@@ -26,7 +26,7 @@ type size struct {
 }
 
 // sizeOf is less for a device in software, which takes a tenth of a second and more for each pass.
-func sizeOf(d offload.Device) size {
+func sizeOf(d gpu.Device) size {
 	if strings.Contains(d.Description, "llvmpipe") {
 		return size{3, 12, []float64{-0.5, 0.5, 2}}
 	}
@@ -66,7 +66,7 @@ func (n *notes) having(text string) (list []string) {
 }
 
 // gpuDevices are those of the backend under test.
-func gpuDevices(t *testing.T) []offload.Device {
+func gpuDevices(t *testing.T) []gpu.Device {
 	t.Helper()
 	backend := os.Getenv("REALIGN_GPU_TEST")
 	if backend == "" {
@@ -76,7 +76,7 @@ func gpuDevices(t *testing.T) []offload.Device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var devices []offload.Device
+	var devices []gpu.Device
 	for _, d := range all {
 		if strings.EqualFold(d.Backend, backend) {
 			devices = append(devices, d)
@@ -89,9 +89,9 @@ func gpuDevices(t *testing.T) []offload.Device {
 }
 
 // openOn loads the demo pair, its aligned model too, with the two flags, and returns where its weights are.
-func openOn(t *testing.T, layers, devices string) (*llamacpp.Pair, []offload.Placement) {
+func openOn(t *testing.T, layers, devices string) (*llamacpp.Pair, []gpu.Placement) {
 	t.Helper()
-	choice, err := offload.Parse(layers, devices)
+	choice, err := gpu.ParseChoice(layers, devices)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func openOn(t *testing.T, layers, devices string) (*llamacpp.Pair, []offload.Pla
 }
 
 // openGPU loads the demo pair with all layers of both models on one device, and fails if they are not there.
-func openGPU(t *testing.T) (*llamacpp.Pair, offload.Device) {
+func openGPU(t *testing.T) (*llamacpp.Pair, gpu.Device) {
 	t.Helper()
 	device := gpuDevices(t)[0]
 	said := new(notes)
@@ -372,7 +372,7 @@ func TestGPUPlacements(t *testing.T) {
 	t.Cleanup(func() { cpu.Close() })
 	off := engine(t, cpu, decode.Config{})
 	// where is what is on each device of the reference, then of the adapters.
-	where := func(placed []offload.Placement) (list []string) {
+	where := func(placed []gpu.Placement) (list []string) {
 		for _, at := range placed {
 			for _, s := range at.On {
 				list = append(list, fmt.Sprintf("%s:%d", s.Device, s.Layers))

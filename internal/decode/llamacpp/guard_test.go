@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf/gguftest"
-	"realign/internal/offload"
+	"realign/internal/gguf/gguftest"
+	"realign/internal/gpu"
 )
 
 // TestMain is also the process that llama.cpp ends.
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 
 // ends loads a file that was not checked before, makes it empty, and reads a token.
 func ends(path string) error {
-	w, err := loadWeights(path, offload.Model{}, nil)
+	w, err := loadWeights(path, gpu.Model{}, nil)
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,8 @@ import (
 	"github.com/ollama/ollama/llama"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 )
 
 var (

@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/decode/llamacpp"
+	"realign/internal/gguf/gguftest"
 )
 
 const terse = "You answer in one short sentence, and never say please."

@@ -29,7 +29,7 @@ import (
 	"github.com/ollama/ollama/llama"
 
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 )
 
 // Aborted is the exit code of a process that llama.cpp ended.
@@ -57,7 +57,7 @@ type weights struct {
 }
 
 // loadWeights loads a model with its last layers on devices, if any.
-func loadWeights(path string, on offload.Model, progress func(float32)) (*weights, error) {
+func loadWeights(path string, on gpu.Model, progress func(float32)) (*weights, error) {
 	_ = start() // what cannot be used is told by Devices
 	loading.Lock()
 	defer loading.Unlock()

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/fault"
+	"realign/internal/gguf/gguftest"
 )
 
 var small = Options{Cells: 512, Batch: 64, Sequences: 8}

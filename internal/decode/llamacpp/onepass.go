@@ -10,7 +10,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gpu"
 )
 
 // OnePass says whether the reference and the LoRA adapters on its weights are decoded in one pass of one context, or each in a
@@ -243,7 +243,7 @@ func ratioOf(n, own int, one, other func(threads int, rows []decode.Row) error, 
 }
 
 // jointNeed is what planning has to know of a context that adapters share with the reference.
-func (p *Pair) jointNeed() offload.Need {
+func (p *Pair) jointNeed() gpu.Need {
 	o := jointOptions(p.spec.Options, p.joined())
-	return offload.Of("reference", p.head, o.context(), 1)
+	return gpu.NeedOf("reference", p.head, o.context(), 1)
 }

@@ -14,9 +14,9 @@ import (
 	"sync"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
-	"realign/internal/offload"
+	"realign/internal/gguf"
+	"realign/internal/gpu"
 )
 
 // Spec says which files make a pair.
@@ -55,8 +55,8 @@ type Options struct {
 	Sequences int // sequences held at once: 128, or fewer for recurrent models (see bounded), at most 256
 	Threads   int // for each context: 1, at most the number of processors
 
-	// Offload says which layers are held on which GPUs. The zero value is none; see offload.Parse for the usual choice.
-	Offload offload.Choice
+	// Offload says which layers are held on which GPUs. The zero value is none; see gpu.ParseChoice for the usual choice.
+	Offload gpu.Choice
 
 	// Float32Cache keeps keys and values in full and uses the plain attention kernels, for comparing with other
 	// implementations. Half precision is the default.
@@ -89,8 +89,8 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 // context is what planning has to know of contexts of these sizes.
-func (o Options) context() offload.Context {
-	c := offload.Context{Cells: o.Cells, Batch: o.Batch, Sequences: o.Sequences, CacheBytes: 2}
+func (o Options) context() gpu.Context {
+	c := gpu.Context{Cells: o.Cells, Batch: o.Batch, Sequences: o.Sequences, CacheBytes: 2}
 	if o.Float32Cache {
 		c.CacheBytes = 4
 	}
@@ -125,12 +125,12 @@ func sequencesFor(state int64, most int) int {
 
 // Plan is where the models of a pair would go on these devices, from the heads of their files. Models beyond the
 // reference and the first aligned one are planned when they are opened, with what is free then.
-func Plan(spec Spec, devices []offload.Device) (offload.Plan, error) {
+func Plan(spec Spec, devices []gpu.Device) (gpu.Plan, error) {
 	p, _, err := prepare(spec)
 	if err != nil {
-		return offload.Plan{}, err
+		return gpu.Plan{}, err
 	}
-	return offload.Make(devices, p.needs(), spec.Options.Offload)
+	return gpu.NewPlan(devices, p.needs(), spec.Options.Offload)
 }
 
 // prepare checks the files of a pair and fills in the sizes that were not given. Nothing is loaded.
@@ -151,18 +151,18 @@ const adapters = "adapters"
 
 // needs is those of the reference and of the first aligned model. All adapters count with the first, since a device that
 // holds its weights gets their contexts too.
-func (p *Pair) needs() []offload.Need {
+func (p *Pair) needs() []gpu.Need {
 	if p.spec.Options.OnePass == OnePassOn && p.joined() > 0 {
-		return []offload.Need{p.jointNeed()}
+		return []gpu.Need{p.jointNeed()}
 	}
 	o := p.spec.Options.context()
-	needs := []offload.Need{offload.Of("reference", p.head, o, 1)}
+	needs := []gpu.Need{gpu.NeedOf("reference", p.head, o, 1)}
 	if len(p.names) == 0 {
 		return needs
 	}
 	first := p.aligned[p.names[0]]
 	if !first.isAdapter {
-		return append(needs, offload.Of(p.names[0], first.head, o, 1))
+		return append(needs, gpu.NeedOf(p.names[0], first.head, o, 1))
 	}
 	n := 0
 	for _, a := range p.aligned {
@@ -170,7 +170,7 @@ func (p *Pair) needs() []offload.Need {
 			n++
 		}
 	}
-	need := offload.Of(adapters, p.head, o, n)
+	need := gpu.NeedOf(adapters, p.head, o, n)
 	need.OnReference = true
 	return append(needs, need)
 }
@@ -187,12 +187,12 @@ type Pair struct {
 
 	loading sync.Mutex // held while a model is opened; guards what follows
 	aligned map[string]*aligned
-	plan    offload.Plan // of the reference and the first aligned model
-	twin    *weights     // the reference's once more, where adapters are to be on another device; or nil
+	plan    gpu.Plan // of the reference and the first aligned model
+	twin    *weights // the reference's once more, where adapters are to be on another device; or nil
 	closed  bool
 
-	placing sync.Mutex          // guards placed, which is read while a model is opened
-	placed  []offload.Placement // of all weights, planned or loaded
+	placing sync.Mutex      // guards placed, which is read while a model is opened
+	placed  []gpu.Placement // of all weights, planned or loaded
 }
 
 // aligned is an aligned model, opened on first use.
@@ -216,17 +216,17 @@ func Open(spec Spec) (*Pair, error) {
 		return nil, err
 	}
 	spec = p.spec
-	var devices []offload.Device
+	var devices []gpu.Device
 	if !spec.Options.Offload.None {
 		devices, _ = Devices() // without those that do not work
 	}
-	if p.plan, err = offload.Make(devices, p.needs(), spec.Options.Offload); err != nil {
+	if p.plan, err = gpu.NewPlan(devices, p.needs(), spec.Options.Offload); err != nil {
 		return nil, err
 	}
 	for _, m := range p.plan.Models {
 		p.placed = append(p.placed, m.Placement)
 	}
-	err = p.offloaded(&p.plan.Models[0], func(on offload.Model) error {
+	err = p.offloaded(&p.plan.Models[0], func(on gpu.Model) error {
 		if p.weights, err = loadWeights(spec.Reference, on, p.progress("reference model")); err != nil {
 			return err
 		}
@@ -259,32 +259,32 @@ func Open(spec Spec) (*Pair, error) {
 }
 
 // offloaded loads as planned. If that fails on a device, and how much goes there was not told, it loads on the CPU.
-func (p *Pair) offloaded(on *offload.Model, load func(offload.Model) error) error {
+func (p *Pair) offloaded(on *gpu.Model, load func(gpu.Model) error) error {
 	err := load(*on)
-	if err == nil || on.Count == 0 || p.spec.Options.Offload.Layers != offload.Auto {
+	if err == nil || on.Count == 0 || p.spec.Options.Offload.Layers != gpu.Auto {
 		return err
 	}
 	why := fmt.Sprintf("%s does not work: %v", on.Devices[0].Name, err)
 	slog.Warn("a model cannot be loaded on a GPU: it is decoded on the CPU", "model", on.Model, "device", on.Devices[0].Name, "error", err)
-	*on = offload.Model{Placement: offload.Placement{Model: on.Model, Layers: on.Layers, Note: why}}
+	*on = gpu.Model{Placement: gpu.Placement{Model: on.Model, Layers: on.Layers, Note: why}}
 	return load(*on)
 }
 
 // shares reports whether a model that is planned like this can use the reference's weights where they are.
-func (p *Pair) shares(on offload.Model) bool {
+func (p *Pair) shares(on gpu.Model) bool {
 	reference := p.plan.Models[0]
 	return on.Count == reference.Count && slices.Equal(on.Devices, reference.Devices) || reference.Count == 0
 }
 
 // shared is the placement of adapters on the reference's weights.
-func (p *Pair) shared() offload.Placement {
+func (p *Pair) shared() gpu.Placement {
 	on := measured(p.plan.Models[0].Placement, p.weights)
 	on.Model, on.Note = adapters, "on the reference's weights"
 	return on
 }
 
 // place notes where a model is, in place of what was planned.
-func (p *Pair) place(at offload.Placement) {
+func (p *Pair) place(at gpu.Placement) {
 	p.placing.Lock()
 	defer p.placing.Unlock()
 	for i := range p.placed {
@@ -297,7 +297,7 @@ func (p *Pair) place(at offload.Placement) {
 }
 
 // Placements tells where the pair's weights are, and where those that are not loaded yet are planned to go.
-func (p *Pair) Placements() []offload.Placement {
+func (p *Pair) Placements() []gpu.Placement {
 	p.placing.Lock()
 	defer p.placing.Unlock()
 	return slices.Clone(p.placed)
@@ -391,7 +391,7 @@ func (p *Pair) open(name string, a *aligned) error {
 		if err != nil {
 			return err
 		}
-		err = p.offloaded(&on, func(on offload.Model) (err error) {
+		err = p.offloaded(&on, func(on gpu.Model) (err error) {
 			if a.weights, err = loadWeights(a.path, on, p.progress("aligned model "+name)); err != nil {
 				return err
 			}
@@ -443,17 +443,17 @@ func (p *Pair) closeAdapters() {
 }
 
 // planned is where an aligned model with weights of its own goes; p.loading is held.
-func (p *Pair) planned(name string, a *aligned) (offload.Model, error) {
+func (p *Pair) planned(name string, a *aligned) (gpu.Model, error) {
 	if len(p.plan.Models) > 1 && p.plan.Models[1].Model == name {
 		return p.plan.Models[1], nil
 	}
-	var devices []offload.Device
+	var devices []gpu.Device
 	if !p.spec.Options.Offload.None {
 		devices, _ = Devices() // without those that do not work
 	}
-	plan, err := offload.Make(devices, []offload.Need{offload.Of(name, a.head, p.spec.Options.context(), 1)}, p.spec.Options.Offload)
+	plan, err := gpu.NewPlan(devices, []gpu.Need{gpu.NeedOf(name, a.head, p.spec.Options.context(), 1)}, p.spec.Options.Offload)
 	if err != nil {
-		return offload.Model{}, err
+		return gpu.Model{}, err
 	}
 	return plan.Models[0], nil
 }
@@ -466,7 +466,7 @@ func (p *Pair) base() (*weights, error) {
 	if p.twin == nil {
 		on := p.plan.Models[1]
 		twin, err := loadWeights(p.spec.Reference, on, nil)
-		if err != nil && p.spec.Options.Offload.Layers != offload.Auto {
+		if err != nil && p.spec.Options.Offload.Layers != gpu.Auto {
 			return nil, err
 		}
 		if err != nil {

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/fault"
+	"realign/internal/gguf/gguftest"
 )
 
 func TestOpen(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf"
+	"realign/internal/gguf"
 )
 
 //go:embed probes.txt

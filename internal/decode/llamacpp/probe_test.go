@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf"
-	"realign/internal/decode/gguf/gguftest"
+	"realign/internal/gguf"
+	"realign/internal/gguf/gguftest"
 )
 
 // The tokenizers of two models are compared by what they make of texts, whatever their heads say.
@@ -72,7 +72,7 @@ func TestOverride(t *testing.T) {
 		"source":  {Template{Source: "{% if loud %}HEY {% endif %}{{ messages[0].content }} {{ level + 1 }}"}, "HEY hi 3"},
 		"unknown": {Template{Name: "nobody"}, "chatml"},
 	} {
-		p, err := Open(Spec{Reference: path, Aligned: []Aligned{{"z", gguftest.Adapter(3).Write(t, "z.gguf")}}, Options: small, Template: c.template,
+		p, err := Open(Spec{Reference: path, Aligned: []Aligned{{Name: "z", Path: gguftest.Adapter(3).Write(t, "z.gguf")}}, Options: small, Template: c.template,
 			Variables: map[string]any{"loud": true, "level": 2.0}})
 		if err != nil {
 			if name != "unknown" || !strings.Contains(err.Error(), c.want) {

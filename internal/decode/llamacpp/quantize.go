@@ -13,8 +13,8 @@ import (
 	"strings"
 	"unsafe"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 )
 
 // WeightTypes lists the types that Quantize knows, as people write them.

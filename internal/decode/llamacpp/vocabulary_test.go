@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/fault"
+	"realign/internal/gguf/gguftest"
 )
 
 // openVocabulary opens a random model, changed as a test wants.

@@ -16,8 +16,8 @@ import (
 	"github.com/ollama/ollama/convert"
 	"github.com/ollama/ollama/fs/ggml"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 )
 
 // adapterConfig is adapter_config.json.

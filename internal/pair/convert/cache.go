@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 )
 
 // Job is a conversion to be done once.

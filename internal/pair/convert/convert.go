@@ -19,8 +19,8 @@ import (
 	"github.com/ollama/ollama/convert"
 	"github.com/ollama/ollama/fs/ggml"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 )
 
 // Version goes up when the same folder becomes another file, so that older ones are made anew.

@@ -6,8 +6,8 @@ import (
 	"github.com/ollama/ollama/convert/sentencepiece"
 	"google.golang.org/protobuf/proto"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 )
 
 // readPieces reads a model of SentencePiece.

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 )
 
 // tokenizerFile is tokenizer.json, the form of the library tokenizers.

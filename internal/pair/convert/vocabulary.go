@@ -13,8 +13,8 @@ import (
 
 	"github.com/ollama/ollama/convert"
 
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
+	"realign/internal/gguf"
 )
 
 // vocabulary is what turns a text into tokens, as GGUF has it.

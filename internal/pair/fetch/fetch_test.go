@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/fault"
 	"realign/internal/filecache"
+	"realign/internal/gguf/gguftest"
 	"realign/internal/pair/fetch/fetchtest"
 	"realign/internal/pair/modelstore"
 )

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"realign/internal/decode/gguf"
+	"realign/internal/gguf"
 )
 
 // Format is how a model is stored.

@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/fault"
 	"realign/internal/filecache"
+	"realign/internal/gguf/gguftest"
 )
 
 // home is a user's folder with stores in it.

@@ -12,8 +12,11 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/run"
 	"realign/internal/session"
+	"realign/internal/share"
 	"realign/internal/store"
+	"realign/internal/title"
 )
 
 // Run runs the suite. open opens an empty database for one test; the suite closes it.
@@ -65,11 +68,11 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 var t0 = time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
 
 // NewRun is a run for tests, with two lanes.
-func NewRun(id, sessionID, owner, prompt string, at time.Time) session.Run {
-	return session.Run{
-		ID: id, Session: sessionID, Owner: owner, Status: session.Running, CreatedAt: at, Lanes: 2,
-		Spec: session.Spec{
-			Pair: "demo", Aligned: []string{"warm"}, Prompt: prompt, Mode: session.Chat,
+func NewRun(id, sessionID, owner, prompt string, at time.Time) run.Run {
+	return run.Run{
+		ID: id, Session: sessionID, Owner: owner, Status: run.Running, CreatedAt: at, Lanes: 2,
+		Spec: run.Spec{
+			Pair: "demo", Aligned: []string{"warm"}, Prompt: prompt, Mode: run.Chat,
 			Lanes:    []decode.Lane{{Index: 0, Lambda: decode.Vector{0}}, {Index: 1, Lambda: decode.Vector{1.5}}},
 			Sampling: decode.DefaultSampling(), Seed: 1<<64 - 1, Alternatives: 5,
 		},
@@ -77,10 +80,10 @@ func NewRun(id, sessionID, owner, prompt string, at time.Time) session.Run {
 }
 
 // Events are n token events of a run, numbered from first.
-func Events(run string, first, n int) []session.Event {
-	events := make([]session.Event, n)
+func Events(runID string, first, n int) []run.Event {
+	events := make([]run.Event, n)
 	for i := range events {
-		events[i] = session.Event{Run: run, Seq: first + i,
+		events[i] = run.Event{Run: runID, Seq: first + i,
 			Event: fmt.Appendf(nil, `{"type":"token","lane":0,"index":%d,"text":"<é\u0000%d>"}`, first+i-1, first+i)}
 	}
 	return events
@@ -90,9 +93,9 @@ func create(t *testing.T, s *store.Store, id, owner, title string, at time.Time,
 	t.Helper()
 	for i, prompt := range prompts {
 		run := NewRun(fmt.Sprintf("%s-run%d", id, i+1), id, owner, prompt, at)
-		var created *session.Session
+		created := "" // the title of the session, with its first run
 		if i == 0 {
-			created = &session.Session{ID: id, Owner: owner, Title: title, CreatedAt: at, UpdatedAt: at}
+			created = title
 		}
 		if err := s.CreateRun(t.Context(), run, created); err != nil {
 			t.Fatalf("create run: %v", err)
@@ -130,7 +133,7 @@ func testSessions(t *testing.T, s *store.Store) {
 		t.Errorf("title %q", got.Title)
 	}
 	wantKind(t, s.RenameSession(ctx, "ann", "s1", " "), fault.Invalid)
-	wantKind(t, s.RenameSession(ctx, "ann", "s1", strings.Repeat("é", session.MaxTitle+1)), fault.Invalid)
+	wantKind(t, s.RenameSession(ctx, "ann", "s1", strings.Repeat("é", title.Max+1)), fault.Invalid)
 	wantKind(t, s.RenameSession(ctx, "ann", "none", "x"), fault.NotFound)
 	_, err = s.Session(ctx, "ann", "none")
 	wantKind(t, err, fault.NotFound)
@@ -198,7 +201,7 @@ func testPaging(t *testing.T, s *store.Store) {
 		wantKind(t, err, fault.Invalid)
 	}
 	// A run moves its session to the top.
-	if err := s.CreateRun(t.Context(), NewRun("late", "s0", "ann", "p", t0.Add(time.Hour)), nil); err != nil {
+	if err := s.CreateRun(t.Context(), NewRun("late", "s0", "ann", "p", t0.Add(time.Hour)), ""); err != nil {
 		t.Fatal(err)
 	}
 	page, err := s.Sessions(t.Context(), "ann", session.Query{Limit: 1})
@@ -211,7 +214,7 @@ func testDelete(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	create(t, s, "s1", "ann", "one", t0, "p")
 	create(t, s, "s2", "ann", "two", t0, "p")
-	if err := s.Append(ctx, session.Batch{Events: Events("s1-run1", 1, 3)}); err != nil {
+	if err := s.Append(ctx, run.Batch{Events: Events("s1-run1", 1, 3)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.DeleteSession(ctx, "ann", "s1", t0); err != nil {
@@ -222,7 +225,7 @@ func testDelete(t *testing.T, s *store.Store) {
 	wantKind(t, err, fault.NotFound)
 	_, err = s.Run(ctx, "ann", "s1-run1")
 	wantKind(t, err, fault.NotFound)
-	wantKind(t, s.CreateRun(ctx, NewRun("x", "s1", "ann", "p", t0), nil), fault.NotFound)
+	wantKind(t, s.CreateRun(ctx, NewRun("x", "s1", "ann", "p", t0), ""), fault.NotFound)
 	page, err := s.Sessions(ctx, "ann", session.Query{})
 	if err != nil || titles(page) != "two" {
 		t.Errorf("left: %q, %v", titles(page), err)
@@ -264,25 +267,25 @@ func testRuns(t *testing.T, s *store.Store) {
 	if got := fmt.Sprintf("%+v", runs[0]); got != fmt.Sprintf("%+v", want) {
 		t.Errorf("got  %s\nwant %+v", got, want)
 	}
-	wantKind(t, s.CreateRun(ctx, NewRun("s1-run1", "s1", "ann", "p", t0), nil), fault.Conflict)
-	wantKind(t, s.CreateRun(ctx, NewRun("x", "none", "ann", "p", t0), nil), fault.NotFound)
+	wantKind(t, s.CreateRun(ctx, NewRun("s1-run1", "s1", "ann", "p", t0), ""), fault.Conflict)
+	wantKind(t, s.CreateRun(ctx, NewRun("x", "none", "ann", "p", t0), ""), fault.NotFound)
 
 	other := NewRun("elsewhere", "s1", "ann", "p", t0)
 	other.Instance = "b"
-	if err := s.CreateRun(ctx, other, nil); err != nil {
+	if err := s.CreateRun(ctx, other, ""); err != nil {
 		t.Fatal(err)
 	}
 	end := t0.Add(time.Minute)
-	err = s.Append(ctx, session.Batch{
+	err = s.Append(ctx, run.Batch{
 		Events:  Events("s1-run1", 1, 2),
-		Changes: []session.StatusChange{{Run: "s1-run1", Status: session.Failed, At: end, Lanes: 3}},
+		Changes: []run.StatusChange{{Run: "s1-run1", Status: run.Failed, At: end, Lanes: 3}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := s.Run(ctx, "ann", "s1-run1")
-	if err != nil || run.Status != session.Failed || !run.EndedAt.Equal(end) || run.Lanes != 3 || run.Seq != 2 {
-		t.Errorf("%+v, %v", run, err)
+	r, err := s.Run(ctx, "ann", "s1-run1")
+	if err != nil || r.Status != run.Failed || !r.EndedAt.Equal(end) || r.Lanes != 3 || r.Seq != 2 {
+		t.Errorf("%+v, %v", r, err)
 	}
 	for instance, id := range map[string]string{"": "s1-run2", "b": "elsewhere"} {
 		running, err := s.Running(ctx, instance)
@@ -290,7 +293,7 @@ func testRuns(t *testing.T, s *store.Store) {
 			t.Errorf("running on %q: %+v, %v", instance, running, err)
 		}
 	}
-	err = s.Append(ctx, session.Batch{Changes: []session.StatusChange{{Run: "none", Status: session.Ended, At: end}}})
+	err = s.Append(ctx, run.Batch{Changes: []run.StatusChange{{Run: "none", Status: run.Ended, At: end}}})
 	wantKind(t, err, fault.NotFound)
 }
 
@@ -299,9 +302,9 @@ func testEvents(t *testing.T, s *store.Store) {
 	create(t, s, "s1", "ann", "one", t0, "p", "q")
 	a, b := "s1-run1", "s1-run2"
 	next := map[string]int{a: 1, b: 1}
-	var want []session.Event
+	var want []run.Event
 	for _, n := range []int{1, 3, 700, 2} {
-		var batch session.Batch
+		var batch run.Batch
 		ea, eb := Events(a, next[a], n), Events(b, next[b], n)
 		for i := range n { // interleaved
 			batch.Events = append(batch.Events, ea[i], eb[i])
@@ -320,7 +323,7 @@ func testEvents(t *testing.T, s *store.Store) {
 				t.Fatal(err)
 			}
 			expected := want[after:min(len(want), after+limit)]
-			if !slices.EqualFunc(got, expected, func(x, y session.Event) bool {
+			if !slices.EqualFunc(got, expected, func(x, y run.Event) bool {
 				return x.Run == y.Run && x.Seq == y.Seq && string(x.Event) == string(y.Event)
 			}) {
 				t.Errorf("after %d, limit %d: %d events differ from %d", after, limit, len(got), len(expected))
@@ -336,7 +339,7 @@ func testEvents(t *testing.T, s *store.Store) {
 func testContiguity(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	create(t, s, "s1", "ann", "one", t0, "p")
-	appendAll := func(events ...session.Event) error { return s.Append(ctx, session.Batch{Events: events}) }
+	appendAll := func(events ...run.Event) error { return s.Append(ctx, run.Batch{Events: events}) }
 	wantKind(t, appendAll(Events("s1-run1", 2, 1)...), fault.Conflict)
 	if err := appendAll(Events("s1-run1", 1, 2)...); err != nil {
 		t.Fatal(err)
@@ -353,21 +356,21 @@ func testContiguity(t *testing.T, s *store.Store) {
 func testAtomicity(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	create(t, s, "s1", "ann", "one", t0, "p", "q")
-	batch := session.Batch{
+	batch := run.Batch{
 		Events:  append(Events("s1-run1", 1, 5), Events("s1-run2", 9, 1)...),
-		Changes: []session.StatusChange{{Run: "s1-run1", Status: session.Ended, At: t0}},
+		Changes: []run.StatusChange{{Run: "s1-run1", Status: run.Ended, At: t0}},
 	}
 	wantKind(t, s.Append(ctx, batch), fault.Conflict)
-	run, err := s.Run(ctx, "ann", "s1-run1")
-	if err != nil || run.Seq != 0 || run.Status != session.Running {
-		t.Errorf("%+v, %v", run, err)
+	r, err := s.Run(ctx, "ann", "s1-run1")
+	if err != nil || r.Seq != 0 || r.Status != run.Running {
+		t.Errorf("%+v, %v", r, err)
 	}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
-	if s.Append(cancelled, session.Batch{Events: Events("s1-run1", 1, 1)}) == nil {
+	if s.Append(cancelled, run.Batch{Events: Events("s1-run1", 1, 1)}) == nil {
 		t.Error("appended under a cancelled context")
 	}
-	if err := s.Append(ctx, session.Batch{Events: Events("s1-run1", 1, 1)}); err != nil {
+	if err := s.Append(ctx, run.Batch{Events: Events("s1-run1", 1, 1)}); err != nil {
 		t.Errorf("after that: %v", err)
 	}
 }
@@ -375,10 +378,10 @@ func testAtomicity(t *testing.T, s *store.Store) {
 func testOwners(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	create(t, s, "s1", "ann", "one", t0, "p")
-	if err := s.Append(ctx, session.Batch{Events: Events("s1-run1", 1, 1)}); err != nil {
+	if err := s.Append(ctx, run.Batch{Events: Events("s1-run1", 1, 1)}); err != nil {
 		t.Fatal(err)
 	}
-	c := session.Link{ID: "c1", Owner: "ann", Kind: session.ComparisonLink, Subject: "s1-run1", Title: "t", Digest: "d", CreatedAt: t0}
+	c := share.Link{ID: "c1", Owner: "ann", Kind: share.ComparisonLink, Subject: "s1-run1", Title: "t", Digest: "d", CreatedAt: t0}
 	if err := s.CreateLink(ctx, c, "hash", []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
@@ -392,8 +395,8 @@ func testOwners(t *testing.T, s *store.Store) {
 		wantKind(t, s.RenameSession(ctx, owner, "s1", "x"), fault.NotFound)
 		wantKind(t, s.DeleteSession(ctx, owner, "s1", t0), fault.NotFound)
 		wantKind(t, s.RestoreSession(ctx, owner, "s1"), fault.NotFound)
-		wantKind(t, s.CreateRun(ctx, NewRun("x", "s1", owner, "p", t0), nil), fault.NotFound)
-		wantKind(t, s.UpdateLink(ctx, session.Link{ID: "c1", Owner: owner}), fault.NotFound)
+		wantKind(t, s.CreateRun(ctx, NewRun("x", "s1", owner, "p", t0), ""), fault.NotFound)
+		wantKind(t, s.UpdateLink(ctx, share.Link{ID: "c1", Owner: owner}), fault.NotFound)
 		page, err := s.Sessions(ctx, owner, session.Query{})
 		runs, err2 := s.Runs(ctx, owner, "s1")
 		events, err3 := s.Events(ctx, owner, "s1-run1", 0, 10)
@@ -407,11 +410,11 @@ func testOwners(t *testing.T, s *store.Store) {
 func testComparisons(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	create(t, s, "s1", "ann", "one", t0, "p")
-	c := session.Link{ID: "c1", Owner: "ann", Kind: session.ComparisonLink, Subject: "s1-run1", Title: "one", Prompt: "p <é>", Digest: "d1", CreatedAt: t0}
+	c := share.Link{ID: "c1", Owner: "ann", Kind: share.ComparisonLink, Subject: "s1-run1", Title: "one", Prompt: "p <é>", Digest: "d1", CreatedAt: t0}
 	if err := s.CreateLink(ctx, c, "hash1", []byte(`{"a":"<é>"}`)); err != nil {
 		t.Fatal(err)
 	}
-	d := session.Link{ID: "c2", Owner: "ann", Kind: session.ComparisonLink, Subject: "r", Title: "two", Digest: "d2", CreatedAt: t0.Add(1e9), ExpiresAt: t0.Add(1e10)}
+	d := share.Link{ID: "c2", Owner: "ann", Kind: share.ComparisonLink, Subject: "r", Title: "two", Digest: "d2", CreatedAt: t0.Add(1e9), ExpiresAt: t0.Add(1e10)}
 	wantKind(t, s.CreateLink(ctx, d, "hash1", []byte("{}")), fault.Conflict)
 	if err := s.CreateLink(ctx, d, "hash2", []byte("{}")); err != nil {
 		t.Fatal(err)
@@ -427,14 +430,14 @@ func testComparisons(t *testing.T, s *store.Store) {
 		t.Fatal(err)
 	}
 	list, err := s.Links(ctx, "ann")
-	if err != nil || !slices.Equal(list, []session.Listed{{Link: d}, {Link: c, Session: "s1"}}) {
+	if err != nil || !slices.Equal(list, []share.Listed{{Link: d}, {Link: c, Session: "s1"}}) {
 		t.Errorf("%+v, %v", list, err)
 	}
-	e := session.Link{ID: "c3", Owner: "bob", Kind: session.ComparisonLink, Subject: "s1-run1", Title: "not his run", CreatedAt: t0}
+	e := share.Link{ID: "c3", Owner: "bob", Kind: share.ComparisonLink, Subject: "s1-run1", Title: "not his run", CreatedAt: t0}
 	if err := s.CreateLink(ctx, e, "hash4", []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := s.Links(ctx, "bob"); err != nil || !slices.Equal(list, []session.Listed{{Link: e}}) {
+	if list, err := s.Links(ctx, "bob"); err != nil || !slices.Equal(list, []share.Listed{{Link: e}}) {
 		t.Errorf("somebody else's session: %+v, %v", list, err)
 	}
 	for _, change := range []struct {
@@ -469,10 +472,10 @@ func testComparisons(t *testing.T, s *store.Store) {
 func testImport(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	in := session.Session{ID: "s1", Owner: "ann", Title: "one", CreatedAt: t0, UpdatedAt: t0}
-	run := NewRun("r1", "s1", "ann", "p", t0)
-	run.Status, run.Seq, run.EndedAt = session.Ended, 600, t0
+	r := NewRun("r1", "s1", "ann", "p", t0)
+	r.Status, r.Seq, r.EndedAt = run.Ended, 600, t0
 	events := Events("r1", 1, 600)
-	run.Imported = &session.Imported{Found: session.Signed, Seal: &session.Seal{Digest: "d", Key: "k", Signature: "s"}}
+	r.Imported = &run.Imported{Found: run.Signed, Seal: &run.Seal{Digest: "d", Key: "k", Signature: "s"}}
 	all := func(to session.Importing) error {
 		for _, e := range events {
 			if err := to.Event(e); err != nil {
@@ -481,7 +484,7 @@ func testImport(t *testing.T, s *store.Store) {
 		}
 		return nil
 	}
-	err := s.Import(ctx, in, func(to session.Importing) error { return errors.Join(to.Run(run), all(to)) })
+	err := s.Import(ctx, in, func(to session.Importing) error { return errors.Join(to.Run(r), all(to)) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -490,13 +493,13 @@ func testImport(t *testing.T, s *store.Store) {
 		t.Errorf("%v, %v", got, err)
 	}
 	in.ID = "s2"
-	wantKind(t, s.Import(ctx, in, func(to session.Importing) error { return to.Run(run) }), fault.Conflict)
+	wantKind(t, s.Import(ctx, in, func(to session.Importing) error { return to.Run(r) }), fault.Conflict)
 	broken := errors.New("the file ends")
 	err = s.Import(ctx, in, func(session.Importing) error { return broken })
 	if !errors.Is(err, broken) {
 		t.Errorf("a broken file: %v", err)
 	}
-	if back, err := s.Run(ctx, "ann", "r1"); err != nil || back.Imported == nil || *back.Imported.Seal != *run.Imported.Seal || back.Imported.Found != session.Signed {
+	if back, err := s.Run(ctx, "ann", "r1"); err != nil || back.Imported == nil || *back.Imported.Seal != *r.Imported.Seal || back.Imported.Found != run.Signed {
 		t.Errorf("what was found is not kept: %+v, %v", back.Imported, err)
 	}
 	_, err = s.Session(ctx, "ann", "s2")

@@ -10,7 +10,8 @@ import (
 	"realign/internal/decode"
 	"realign/internal/experiment"
 	"realign/internal/fault"
-	"realign/internal/session"
+	"realign/internal/preference"
+	"realign/internal/run"
 	"realign/internal/store"
 	"realign/internal/study"
 	"realign/internal/study/studytest"
@@ -21,7 +22,7 @@ func NewStudy(id, owner string) (study.Study, []study.Prompt) {
 	return study.Study{
 			ID: id, Owner: owner, Status: study.Draft, Beta: 0.1, CreatedAt: t0, UpdatedAt: t0,
 			Setup: study.Setup{
-				Title: "Warmth", Guidelines: "Be *fair*.", Pair: "table", Aligned: "warm", Mode: session.Plain,
+				Title: "Warmth", Guidelines: "Be *fair*.", Pair: "table", Aligned: "warm", Mode: run.Plain,
 				Grid: []float64{0, 1.5}, Samples: 2, Sampling: decode.DefaultSampling(), Seed: 1<<64 - 1,
 				Pairwise: true, Likert: &study.Scale{Points: 5, Criteria: []string{"warm", "true"}}, Comments: true,
 				Overlap: 2, Scheme: study.BalancedScheme,
@@ -43,7 +44,7 @@ func openStudy(t *testing.T, s *store.Store) study.Study {
 	for i, lambda := range []float64{0, 1.5} {
 		outputs = append(outputs, study.Output{ID: fmt.Sprintf("o%d", i), Prompt: 1, Lambda: lambda, Seed: 1<<64 - 1})
 	}
-	st.Instance, st.Build, st.Files = "main", "v1", []session.File{{Role: "reference", Name: "r.gguf", SHA256: "5a"}}
+	st.Instance, st.Build, st.Files = "main", "v1", []run.File{{Role: "reference", Name: "r.gguf", SHA256: "5a"}}
 	st.Experiment = "st1"
 	own := st.Setup.Experiment(prompts)
 	must(t, s.BeginStudy(ctx, st, &own, outputs))
@@ -55,7 +56,7 @@ func openStudy(t *testing.T, s *store.Store) study.Study {
 	must(t, s.FinishStudy(ctx, "ann", "st1", nil, []study.Output{{ID: "b0", Prompt: 1, Broken: true, Done: true, Text: "0 text"}}, []study.Item{
 		{ID: "i1", Kind: study.AskPairwise, Prompt: 1, Outputs: []string{"o0", "o1"}, High: 1.5},
 		{ID: "i2", Kind: study.AskLikert, Prompt: 1, Outputs: []string{"o1"}},
-		{ID: "c1", Kind: study.AskPairwise, Prompt: 1, Outputs: []string{"o0", "b0"}, Catch: study.BrokenB},
+		{ID: "c1", Kind: study.AskPairwise, Prompt: 1, Outputs: []string{"o0", "b0"}, Catch: preference.BrokenB},
 	}, t0))
 	must(t, s.SetStudyStatus(ctx, "ann", "st1", study.Open, t0))
 	for _, name := range []string{"x", "y"} {
@@ -157,7 +158,7 @@ func give(t *testing.T, s *store.Store, id, item, annotator string, at time.Time
 	}, 2)
 }
 
-func settle(t *testing.T, s *store.Store, id, annotator string, choice study.Choice, at time.Time) error {
+func settle(t *testing.T, s *store.Store, id, annotator string, choice preference.Choice, at time.Time) error {
 	t.Helper()
 	return s.Settle(t.Context(), study.Assignment{
 		ID: id, Annotator: annotator, State: study.Answered, At: at, Answer: study.Answer{Choice: choice, Comment: "so\x00so"},
@@ -173,10 +174,10 @@ func testRatings(t *testing.T, s *store.Store) {
 	}
 	_, err = give(t, s, "q2", "i2", "x", t0, "o1")
 	wantKind(t, err, fault.Conflict) // one question at a time
-	wantKind(t, settle(t, s, "q1", "y", study.Tie, t0), fault.NotFound)
-	must(t, settle(t, s, "q1", "x", study.Tie, t0.Add(time.Second)))
-	must(t, settle(t, s, "q1", "x", study.Tie, t0.Add(time.Minute)))
-	wantKind(t, settle(t, s, "q1", "x", study.PreferA, t0), fault.Conflict)
+	wantKind(t, settle(t, s, "q1", "y", preference.Tie, t0), fault.NotFound)
+	must(t, settle(t, s, "q1", "x", preference.Tie, t0.Add(time.Second)))
+	must(t, settle(t, s, "q1", "x", preference.Tie, t0.Add(time.Minute)))
+	wantKind(t, settle(t, s, "q1", "x", preference.PreferA, t0), fault.Conflict)
 	_, err = give(t, s, "q2", "i1", "x", t0)
 	wantKind(t, err, fault.Conflict) // one item once
 	had, before, err := s.Had(ctx, "x")
@@ -187,7 +188,7 @@ func testRatings(t *testing.T, s *store.Store) {
 	// A catch trial, shown the other way round; a skip.
 	_, err = give(t, s, "q2", "c1", "x", t0, "b0", "o0")
 	must(t, err)
-	must(t, settle(t, s, "q2", "x", study.PreferB, t0.Add(2*time.Second)))
+	must(t, settle(t, s, "q2", "x", preference.PreferB, t0.Add(2*time.Second)))
 	_, err = give(t, s, "q3", "i2", "x", t0, "o1")
 	must(t, err)
 	must(t, s.Settle(ctx, study.Assignment{ID: "q3", Annotator: "x", State: study.Skipped, At: t0.Add(3 * time.Second), Answer: study.Answer{Skip: "unclear"}}, 2))
@@ -198,10 +199,10 @@ func testRatings(t *testing.T, s *store.Store) {
 	}
 	first := ratings[0]
 	if first.ID != "q1" || first.Name != "Name of x" || first.Prompt.Text != "Hello\x00there" || first.Outputs[0].Text != "text\x001" ||
-		first.Outputs[0].Lambda != 1.5 || first.Answer.Choice != study.Tie || first.Answer.Comment != "so\x00so" || !first.At.Equal(t0.Add(time.Second)) {
+		first.Outputs[0].Lambda != 1.5 || first.Answer.Choice != preference.Tie || first.Answer.Comment != "so\x00so" || !first.At.Equal(t0.Add(time.Second)) {
 		t.Errorf("%+v", first)
 	}
-	if ratings[1].Catch != study.BrokenA || ratings[2].Answer.Skip != "unclear" || ratings[2].Kind != study.AskLikert {
+	if ratings[1].Catch != preference.BrokenA || ratings[2].Answer.Skip != "unclear" || ratings[2].Kind != study.AskLikert {
 		t.Errorf("%+v", ratings[1:])
 	}
 	sorted := study.Sort(ratings)
@@ -248,7 +249,7 @@ func testUndo(t *testing.T, s *store.Store) {
 	if a, err := s.Assignments(ctx, "x"); err != nil || a[0].State != study.Asked {
 		t.Errorf("%+v, %v", a, err)
 	}
-	must(t, settle(t, s, "q1", "x", study.Tie, t0))
+	must(t, settle(t, s, "q1", "x", preference.Tie, t0))
 	_, err = give(t, s, "q2", "i2", "x", t0, "o1")
 	must(t, err)
 	got, err := s.Undo(ctx, "x", "q2", again, 2)
@@ -257,12 +258,12 @@ func testUndo(t *testing.T, s *store.Store) {
 	}
 	_, err = s.Undo(ctx, "x", "q2", again, 2)
 	wantKind(t, err, fault.Conflict) // repeated
-	wantKind(t, settle(t, s, "q1", "x", study.Tie, t0), fault.Conflict)
-	wantKind(t, settle(t, s, "q2", "x", study.Tie, t0), fault.Conflict)
+	wantKind(t, settle(t, s, "q1", "x", preference.Tie, t0), fault.Conflict)
+	wantKind(t, settle(t, s, "q2", "x", preference.Tie, t0), fault.Conflict)
 	if ratings, err := s.Ratings(ctx, "st1"); err != nil || len(ratings) != 0 {
 		t.Errorf("%+v, %v", ratings, err)
 	}
-	must(t, settle(t, s, "q3", "x", study.PreferA, t0))
+	must(t, settle(t, s, "q3", "x", preference.PreferA, t0))
 	if items, _ := s.StudyItems(ctx, "st1"); items[1].Answers+items[0].Answers+items[2].Answers != 1 {
 		t.Errorf("%+v", items)
 	}
@@ -306,11 +307,11 @@ func testOverlap(t *testing.T, s *store.Store) {
 		_, err := give(t, s, "late "+who, "i1", who, later, "o0", "o1")
 		must(t, err)
 	}
-	must(t, settle(t, s, "early x", "x", study.Tie, later))                        // the one that the slack is for
-	wantKind(t, settle(t, s, "early y", "y", study.Tie, later), fault.Conflict)    // too late
-	wantKind(t, settle(t, s, "early y", "y", study.Tie, later), fault.Conflict)    // and so again
-	must(t, settle(t, s, "late z", "z", study.Tie, later.Add(study.ReserveFor-1))) // in time
-	must(t, settle(t, s, "late w", "w", study.Tie, later.Add(study.ReserveFor-1)))
+	must(t, settle(t, s, "early x", "x", preference.Tie, later))                        // the one that the slack is for
+	wantKind(t, settle(t, s, "early y", "y", preference.Tie, later), fault.Conflict)    // too late
+	wantKind(t, settle(t, s, "early y", "y", preference.Tie, later), fault.Conflict)    // and so again
+	must(t, settle(t, s, "late z", "z", preference.Tie, later.Add(study.ReserveFor-1))) // in time
+	must(t, settle(t, s, "late w", "w", preference.Tie, later.Add(study.ReserveFor-1)))
 	if ratings, err := s.Ratings(ctx, "st1"); err != nil || len(ratings) != 2+study.Slack {
 		t.Errorf("%d ratings, %v", len(ratings), err)
 	}
@@ -339,14 +340,14 @@ func testUndoAfterSkips(t *testing.T, s *store.Store) {
 	for _, who := range []string{"x", "y"} {
 		_, err := give(t, s, "q "+who, "i1", who, t0, "o0", "o1")
 		must(t, err)
-		must(t, settle(t, s, "q "+who, who, study.Tie, t0))
+		must(t, settle(t, s, "q "+who, who, preference.Tie, t0))
 	}
 	back := 0
 	for i := range skipped {
 		name := fmt.Sprintf("s%d", i)
 		if _, err := s.Undo(ctx, name, "", again(name), overlap); err == nil {
 			back++
-			must(t, settle(t, s, "again "+name, name, study.Tie, t0))
+			must(t, settle(t, s, "again "+name, name, preference.Tie, t0))
 		} else {
 			wantKind(t, err, fault.Conflict)
 		}
@@ -361,7 +362,7 @@ func testUndoAfterSkips(t *testing.T, s *store.Store) {
 			a := again("x")
 			a.ID += fmt.Sprint(i)
 			if _, err := s.Undo(ctx, "x", "", a, overlap); err == nil {
-				must(t, settle(t, s, a.ID, "x", study.Tie, t0))
+				must(t, settle(t, s, a.ID, "x", preference.Tie, t0))
 			}
 		})
 	}
@@ -402,7 +403,7 @@ func testReserveAtOnce(t *testing.T, s *store.Store) {
 				var clicks sync.WaitGroup
 				for range 3 {
 					clicks.Go(func() {
-						if err := settle(t, s, "q"+name, name, study.Tie, t0); err != nil {
+						if err := settle(t, s, "q"+name, name, preference.Tie, t0); err != nil {
 							t.Error(err)
 						}
 					})
@@ -431,7 +432,7 @@ func testImportStudy(t *testing.T, s *store.Store) {
 		Outputs:     []study.Output{{ID: "o1", Prompt: 2, Done: true, Text: "x"}, {ID: "o2", Prompt: 2, Lambda: 1, Done: true, Text: "y"}},
 		Items:       []study.Item{{ID: "i", Kind: study.AskPairwise, Prompt: 2, Outputs: []string{"o1", "o2"}, High: 1}},
 		Annotators:  []study.Annotator{{ID: "r", Name: "Ray", JoinedAt: t0}},
-		Assignments: []study.Assignment{{ID: "q", Item: "i", Annotator: "r", Place: 1, Shown: []string{"o2", "o1"}, State: study.Answered, AskedAt: t0, Expires: t0, At: at, Answer: study.Answer{Choice: study.PreferA}}},
+		Assignments: []study.Assignment{{ID: "q", Item: "i", Annotator: "r", Place: 1, Shown: []string{"o2", "o1"}, State: study.Answered, AskedAt: t0, Expires: t0, At: at, Answer: study.Answer{Choice: preference.PreferA}}},
 	}
 	must(t, s.ImportStudy(ctx, archive.Fill))
 	ratings, err := s.Ratings(ctx, "imp")

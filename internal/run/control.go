@@ -1,0 +1,276 @@
+package run
+
+import (
+	"context"
+	"slices"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+)
+
+// AddLanes decodes more lanes of a run, under its prompt, sampling parameters and seed, and returns their
+// numbers. The run may have ended. It is a Conflict when the pair's files are no longer those of the run, or while
+// other lanes are being added.
+func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.Lane) ([]int, error) {
+	run, err := h.config.Store.Run(ctx, owner, runID)
+	if err != nil {
+		return nil, err
+	}
+	if err := run.Spec.noMap("to which no lanes can be added"); err != nil {
+		return nil, err
+	}
+	if run.Imported != nil { // its seal is of the lanes that came
+		return nil, fault.New(fault.Conflict, "the run was imported: its lanes stay as they came; start a new one from its prompt")
+	}
+	if err := h.checkLanes(ctx, &run, lanes); err != nil {
+		return nil, err
+	}
+	l, err := h.revive(ctx, run)
+	if err == errElsewhere && h.config.Peers != nil {
+		return h.ask(ctx, owner, runID, Control{Lanes: lanes})
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer h.jobs.Done()
+
+	h.mu.Lock()
+	first := len(l.lanes)
+	h.mu.Unlock()
+	lanes = NumberLanes(lanes, first)
+	if n := first + len(lanes); n > decode.MaxLanes {
+		err = fault.Field("lanes", "%d lanes, at most %d", n, decode.MaxLanes)
+	}
+	t := &task{live: l}
+	var job Job
+	if err == nil {
+		job, err = h.decode(ctx, t, lanes)
+	}
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l.busy = false
+	if err == nil && (h.live[l.run.ID] != l || h.broken[l] != nil) { // its events could not be saved meanwhile
+		err = fault.New(fault.Unavailable, "the run was cut off")
+	}
+	if err != nil {
+		t.finished = true
+		if job != nil {
+			h.stopLater([]Job{job})
+		}
+		h.makeRoom()
+		h.conclude(l)
+		return nil, err
+	}
+	for _, lane := range lanes {
+		t.lanes = append(t.lanes, lane.Index)
+		l.lanes = append(l.lanes, laneState{sample: lane.Sample, task: t})
+	}
+	h.status(l, Running)
+	e := encode(decode.Event{Type: decode.EventLanes, Lanes: lanes})
+	e.Event.Lane = len(l.lanes)
+	h.put(l, e.Event, e.JSON)
+	h.take(t, job)
+	return slices.Clone(t.lanes), nil
+}
+
+// checkLanes checks lanes to be added by themselves.
+func (h *Hub) checkLanes(ctx context.Context, run *Run, lanes []decode.Lane) error {
+	_, files, err := h.config.Pairs.Models(ctx, run.Spec.Pair, run.Spec.Aligned)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(files, run.Spec.Files) {
+		return fault.New(fault.Conflict, "the files of pair %s have changed since this run: start a new one", run.Spec.Pair)
+	}
+	spec := run.Spec
+	spec.Lanes = NumberLanes(lanes, 0)
+	return spec.Validate()
+}
+
+var errElsewhere = fault.New(fault.Conflict, "the run is being decoded by another server")
+
+// revive finds a run among the live ones or makes it live again, and reserves it for adding lanes. On
+// success the caller owes h.jobs.Done and must set busy to false.
+func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
+	l, err := h.claim(run.ID)
+	if l != nil || err != nil {
+		return l, err
+	}
+	if run.Status == Running {
+		// It is another server's, or ended between the two reads.
+		if run, err = h.config.Store.Run(ctx, run.Owner, run.ID); err != nil {
+			return nil, err
+		}
+		if run.Status == Running {
+			return nil, errElsewhere
+		}
+	}
+	t, err := ReadTranscript(ctx, h.config.Store, run)
+	if err != nil {
+		return nil, err
+	}
+	client := clientOf(ctx)
+	if err := h.reserve(run.Owner, client); err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	run.Instance = h.instance()
+	l = &live{run: run, client: client, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
+	if other := h.live[run.ID]; other != nil {
+		h.free(l)
+		h.jobs.Done()
+		return nil, errAdding
+	}
+	for i := range t.Lanes {
+		n := len(t.Lanes[i].Tokens)
+		l.lanes = append(l.lanes, laneState{sample: t.Lanes[i].Sample, tokens: n, savedTokens: n, ended: true, savedEnd: true})
+	}
+	l.feed = h.join(run.ID, t.Seq)
+	h.live[run.ID] = l
+	h.serveRun(l)
+	return l, nil
+}
+
+var errAdding = fault.New(fault.Conflict, "lanes are being added to this run")
+
+// claim reserves a live run for adding lanes; nil when it is not live.
+func (h *Hub) claim(run string) (*live, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := h.live[run]
+	switch {
+	case h.closed:
+		return nil, errClosed
+	case l == nil:
+		return nil, nil
+	case h.broken[l] != nil:
+		return nil, fault.New(fault.Unavailable, "the end of this run is not saved yet")
+	case l.busy:
+		return nil, errAdding
+	}
+	l.busy = true
+	h.jobs.Add(1)
+	return l, nil
+}
+
+// SetLambda moves λ of a lane from its next token on. It is a Conflict when the lane has ended.
+func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v decode.Vector) error {
+	job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *live) error {
+		if err := l.run.Spec.noMap("which holds every λ already"); err != nil {
+			return err
+		}
+		if err := decode.CheckLambda("lambda", v, len(l.run.Spec.Aligned)); err != nil {
+			return err
+		}
+		if l.lanes[lane].moves++; l.lanes[lane].moves > MaxMoves {
+			return fault.Field("lambda", "λ of this lane was moved %d times, the most there may be", MaxMoves)
+		}
+		return nil
+	})
+	if elsewhere {
+		_, err = h.ask(ctx, owner, runID, Control{Lane: lane, Lambda: v})
+	}
+	if err != nil || elsewhere {
+		return err
+	}
+	if job == nil {
+		return fault.New(fault.Conflict, "lane %d has ended", lane)
+	}
+	return job.SetLambda(lane, v)
+}
+
+// Stop ends a lane of a run, or all of them for -1. Its `end` event follows. Stopping what has ended does
+// nothing.
+func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
+	if lane >= 0 {
+		job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *live) error {
+			return l.run.Spec.noMap("which stops as a whole: name no lane")
+		})
+		if elsewhere {
+			_, err = h.ask(ctx, owner, runID, Control{Lane: lane})
+		}
+		if err == errEnded {
+			return nil
+		}
+		if err != nil || job == nil {
+			return err
+		}
+		return job.Stop(lane)
+	}
+	l, err := h.find(ctx, owner, runID)
+	if err == nil && l.elsewhere {
+		_, err = h.ask(ctx, owner, runID, Control{Lane: -1})
+	}
+	if err == errEnded {
+		return nil
+	}
+	if err != nil || l.elsewhere {
+		return err
+	}
+	h.mu.Lock()
+	var jobs []Job
+	if l.live != nil {
+		for _, t := range l.live.tasks {
+			jobs = append(jobs, t.job)
+		}
+	}
+	h.mu.Unlock()
+	for _, job := range jobs {
+		if err := job.Stop(-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StopSession ends all lanes of all runs of a session, as one does when it is deleted.
+func (h *Hub) StopSession(owner, session string) { h.stopEverywhere(owner, session) }
+
+// found is a run that somebody asks for: a live one, or how many lanes it has and whether another server decodes it.
+type found struct {
+	live      *live
+	lanes     int
+	elsewhere bool
+}
+
+// find finds an owner's run. Of one that is live, all that is needed is in memory: controls come often, and are not to wait
+// for the store.
+func (h *Hub) find(ctx context.Context, owner, runID string) (found, error) {
+	h.mu.Lock()
+	l := h.live[runID]
+	h.mu.Unlock()
+	if l != nil && l.run.Owner == owner { // neither changes
+		return found{live: l}, nil
+	}
+	run, err := h.config.Store.Run(ctx, owner, runID)
+	return found{lanes: run.Lanes, elsewhere: err == nil && h.remote(run)}, err
+}
+
+// job is what decodes a lane here; nil when the lane has ended, or another server decodes it.
+func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func(*live) error) (job Job, elsewhere bool, err error) {
+	found, err := h.find(ctx, owner, runID)
+	if err != nil {
+		return nil, false, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l, lanes := found.live, found.lanes
+	if l != nil {
+		lanes = len(l.lanes)
+	}
+	if lane < 0 || lane >= lanes {
+		return nil, false, fault.New(fault.NotFound, "the run has no lane %d", lane)
+	}
+	if l == nil {
+		return nil, found.elsewhere, nil
+	}
+	if err := check(l); err != nil {
+		return nil, false, err
+	}
+	if s := l.lanes[lane]; !s.ended && s.task != nil {
+		return s.task.job, false, nil
+	}
+	return nil, false, nil
+}

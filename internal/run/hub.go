@@ -1,0 +1,207 @@
+package run
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"realign/internal/fault"
+)
+
+// Config is what a Hub is made of. Zero numbers stand for the defaults.
+type Config struct {
+	Store   Store
+	Decoder Decoder
+	Pairs   Pairs
+	Now     func() time.Time // time.Now
+	Logger  *slog.Logger     // slog.Default()
+
+	Instance string // name of this server among those that share the store; not used with Member
+	Member   Member // nil: the name does not change
+	Peers    Peers  // nil: no other server shares the store
+	Build    string // recorded with every run
+
+	MaxRuns      int // runs at once; 256
+	MaxOwnerRuns int // runs at once for one owner; 8
+
+	MaxClientRuns int // runs at once for one client; half of MaxRuns
+	MaxGuestRuns  int // and for the guests of one place; an eighth of MaxRuns
+
+	StartWait time.Duration // how long a start may wait for a worker to take it; 25 s
+
+	QueueEvents int           // events of one run waiting to be saved; 4096
+	QueueBytes  int           // bytes of events waiting to be saved; 64 MiB
+	Recent      int           // events of a live run kept in memory for its watchers; 256
+	Interval    time.Duration // least time from one commit to the next; 10 ms, negative is none
+	Patience    time.Duration // how long a decoder's call may wait for a slow store; 2 s
+	Retry       time.Duration // between attempts to save how a run ended; 1 s
+	Grace       time.Duration // how long Close waits for decoders; 3 s
+	Outage      time.Duration // how long saving is tried again while the store cannot be reached; 20 s
+}
+
+// Hub runs runs. Their events pass through one queue to one writer, which numbers are given in and which
+// saves whatever has gathered in one transaction; watchers see an event only after that. All methods may be
+// called by any goroutine.
+//
+// A store that cannot be reached is tried again, for Outage at most. One that is slow fills the queue; then decoders' calls wait, for Patience at most, after which the run
+// they are about ends with an error. A store that fails (disk full) ends the runs that it could not save:
+// their jobs are stopped, watchers get an Unavailable error after the last saved event, and the `end` events are tried
+// again until they are saved, here or when the server starts next.
+type Hub struct {
+	config Config
+	log    *slog.Logger
+
+	ctx     context.Context // of decoding: ends with Close
+	cancel  context.CancelFunc
+	wake    chan struct{}  // there is something to save; one place
+	stop    chan struct{}  // closed: the writer saves what there is and returns
+	abandon chan struct{}  // closed: jobs are waited for no longer
+	writer  sync.WaitGroup // the writer
+	jobs    sync.WaitGroup // requests being made, and a goroutine per job
+	closing sync.Once
+	unheard func() // ends StopAll of other servers; nil without any
+
+	mu       sync.Mutex // guards everything below, and every live, task and feed
+	closed   bool       // nothing new is accepted
+	done     bool       // nothing is saved any more
+	live     map[string]*live
+	starting map[string]bool // runs that are being made in the store
+	slots    int             // runs at once
+	owners   map[string]int  // and of each owner
+	clients  map[string]int  // and of each client
+	feeds    map[string]*feed
+	pending  []item
+	bytes    int           // in pending, and being saved
+	room     chan struct{} // closed and replaced whenever some of it was saved
+	broken   map[*live][]item
+	counters Counters
+}
+
+// Counters are what a Hub has done since it was made, and holds now.
+type Counters struct {
+	Runs, Requests, Lanes, Tokens int64 // taken, taken, taken, saved
+	Events, Commits, Bytes        int64 // saved
+	CommitSeconds                 float64
+	SaveFailures                  int64 // runs cut off because their events could not be saved
+	Refused                       int64 // runs refused as busy
+	Stalls                        int64 // decoders' calls that waited for the store
+
+	LiveRuns, Queue, QueueBytes, Watchers int // now
+}
+
+// New makes a hub, after it has closed the log of runs that the server was stopped in the middle of.
+func NewHub(ctx context.Context, config Config) (*Hub, error) {
+	config = config.withDefaults()
+	h := &Hub{
+		config:  config,
+		log:     config.Logger,
+		wake:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		abandon: make(chan struct{}),
+		live:    make(map[string]*live), starting: make(map[string]bool),
+		owners:  make(map[string]int),
+		clients: make(map[string]int),
+		feeds:   make(map[string]*feed),
+		room:    make(chan struct{}),
+		broken:  make(map[*live][]item),
+	}
+	if err := h.recover(ctx); err != nil {
+		return nil, err
+	}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.writer.Go(h.write)
+	if config.Peers != nil {
+		h.unheard = config.Peers.OnStopAll(h.stopHere)
+		h.writer.Go(h.look)
+	}
+	return h, nil
+}
+
+func (c Config) withDefaults() Config {
+	number := func(p *int, n int) {
+		if *p == 0 {
+			*p = n
+		}
+	}
+	duration := func(p *time.Duration, d time.Duration) {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	number(&c.MaxRuns, 256)
+	number(&c.MaxOwnerRuns, 8)
+	number(&c.MaxClientRuns, max(1, c.MaxRuns/2))
+	number(&c.MaxGuestRuns, max(1, c.MaxRuns/8))
+	number(&c.QueueEvents, 4096)
+	number(&c.QueueBytes, 64<<20)
+	number(&c.Recent, 256)
+	duration(&c.Interval, 10*time.Millisecond)
+	duration(&c.Patience, 2*time.Second)
+	duration(&c.Retry, time.Second)
+	duration(&c.Grace, 3*time.Second)
+	duration(&c.Outage, 20*time.Second)
+	duration(&c.StartWait, 25*time.Second)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Counters is a copy of the counters.
+func (h *Hub) Counters() Counters {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.counters
+	c.LiveRuns, c.Queue, c.QueueBytes = len(h.live), len(h.pending), h.bytes
+	for _, f := range h.feeds {
+		c.Watchers += f.watchers
+	}
+	return c
+}
+
+// Close ends every run with an error that says so, saves it, and waits for the decoders and the writer.
+// Watchers get the last events and then an Unavailable error. It is safe to call twice.
+func (h *Hub) Close() error {
+	h.closing.Do(func() {
+		h.mu.Lock()
+		h.closed = true
+		var jobs []Job
+		for _, l := range h.live {
+			jobs = append(jobs, h.cut(l, fault.New(fault.Unavailable, "%s", Stopped))...)
+		}
+		h.mu.Unlock()
+		stopAll(jobs)
+		h.cancel()
+		grace := time.AfterFunc(h.config.Grace, func() { close(h.abandon) })
+		h.jobs.Wait()
+		grace.Stop()
+		close(h.stop)
+		h.writer.Wait()
+		if h.unheard != nil {
+			h.unheard()
+		}
+		h.mu.Lock()
+		h.done = true
+		for _, f := range h.feeds {
+			f.broadcast()
+		}
+		h.mu.Unlock()
+	})
+	h.writer.Wait()
+	return nil
+}
+
+// Stopped is the error of a lane or a map that was being decoded when the server stopped.
+const Stopped = "the server stopped while this was being decoded"
+
+var errClosed = fault.New(fault.Unavailable, "the server is stopping")
+
+func stopAll(jobs []Job) {
+	for _, job := range jobs {
+		_ = job.Stop(-1) // a job that cannot be stopped is over
+	}
+}

@@ -1,0 +1,111 @@
+package run
+
+import (
+	"cmp"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+)
+
+// Limits on a run that is a λ-map: its branches cost what as many lanes do, all of them to the token limit.
+const (
+	MaxMapBranches     = decode.MaxLanes
+	DefaultMapBranches = 32
+	MaxMapTokens       = 512
+)
+
+// Map is the state of a run that is a λ-map. While it grows, branches are missing between those that have ended.
+type Map struct {
+	decode.LambdaMap
+	From, To float64       // λ of the ends of its interval
+	Reason   string        // why it ended: stop (all branches have), cancelled or error; "" while it grows
+	Error    *decode.Error // with reason error
+}
+
+// Ended reports whether no more branches come.
+func (m *Map) Ended() bool { return m.Reason != "" }
+
+// apply takes the next event of the map's run.
+func (m *Map) apply(e decode.Event) {
+	switch {
+	case e.Type == decode.EventEnd:
+		m.Reason, m.Error = e.Reason, e.Error
+	case e.Type == decode.EventFork && e.Fork == nil, e.Type == decode.EventBranch && e.Branch == nil:
+	default:
+		m.Add(e)
+	}
+}
+
+// Covered is the share of the interval on which the continuation is known to its end.
+func (m *Map) Covered() float64 {
+	known := 0.0
+	for i := range m.Branches {
+		if b := &m.Branches[i]; whole(b) {
+			known += b.To - b.From
+		}
+	}
+	return min(1, known/(m.To-m.From))
+}
+
+// whole reports whether a branch is known to its end.
+func whole(b *decode.Branch) bool { return b.Reason == decode.EndStop || b.Reason == decode.EndLength }
+
+// checkMap checks what a map asks for beyond what decoding checks.
+func (s *Spec) checkMap() error {
+	if n := s.Map.Branches; n > MaxMapBranches {
+		return fault.Field("branches", "%d branches, at most %d", n, MaxMapBranches)
+	}
+	if n := s.Sampling.MaxTokens; n > MaxMapTokens {
+		return fault.Field("max_tokens", "%d tokens, at most %d for a λ-map", n, MaxMapTokens)
+	}
+	return nil
+}
+
+// streams is how many lanes a run has by its spec; a map counts as one, which ends when the map does.
+func (s *Spec) streams() int {
+	if s.Map != nil {
+		return 1
+	}
+	return len(s.Lanes)
+}
+
+// noMap is a Conflict for what only runs on lanes have.
+func (s *Spec) noMap(what string) error {
+	if s.Map != nil {
+		return fault.New(fault.Conflict, "the run is a λ-map, %s", what)
+	}
+	return nil
+}
+
+// mapTask is the task of a run that is a map.
+func mapTask(l *live) *task {
+	t := &task{live: l, lanes: []int{0}}
+	l.lanes = append(l.lanes, laneState{task: t})
+	return t
+}
+
+// branch notes a branch of a map that has ended. The caller holds mu.
+func (l *live) branch(e decode.Event) {
+	l.lanes[0].tokens++
+	switch reason := e.Branch.Reason; {
+	case reason == decode.EndError && l.ending.Reason != decode.EndError:
+		l.ending.Reason, l.ending.Error = reason, e.Error
+	case reason == decode.EndCancelled && l.ending.Reason == "":
+		l.ending.Reason = reason
+	}
+}
+
+// endMap puts the end of a map of which every branch has ended. The caller holds mu.
+func (h *Hub) endMap(l *live) {
+	lane := &l.lanes[0]
+	if lane.ended {
+		return
+	}
+	lane.ended = true
+	e := decode.Event{
+		Type: decode.EventEnd, Index: lane.tokens, Reason: cmp.Or(l.ending.Reason, decode.EndStop), Error: l.ending.Error,
+	}
+	l.failed = l.failed || e.Reason == decode.EndError
+	encoded := encode(e)
+	h.put(l, encoded.Event, encoded.JSON)
+}

@@ -1,0 +1,140 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"realign/internal/fault"
+)
+
+// ErrUnreachable is wrapped by errors of a store that could not be reached, as while its server is started again: it may be back
+// in a moment, and what was written may have been saved or not.
+var ErrUnreachable = errors.New("the store cannot be reached")
+
+// outlast tries to save again while the store cannot be reached, Config.Outage at most. Decoders wait meanwhile as for a slow
+// store.
+func (h *Hub) outlast(items []item, err error) error {
+	for deadline := time.Now().Add(h.config.Outage); errors.Is(err, ErrUnreachable) && time.Now().Before(deadline); {
+		h.log.Warn("the store cannot be reached: saving is tried again", "err", err)
+		select {
+		case <-time.After(h.config.Retry):
+		case <-h.stop:
+			return err
+		}
+		err = h.save(items)
+	}
+	return err
+}
+
+// Inherit ends the runs that a dead server left.
+func (h *Hub) Inherit(ctx context.Context, dead string) error { return h.EndRuns(ctx, dead) }
+
+// Tidy is EndLost.
+func (h *Hub) Tidy(ctx context.Context) error { return h.EndLost(ctx) }
+
+// Lost ends all runs that are decoded here: the other servers took this one for dead.
+func (h *Hub) Lost() {
+	h.Cut("this server did not answer for a while, and the others took it for dead")
+}
+
+// EndRuns ends the runs of a server that is dead. Runs that another server ends at the same moment are left to it.
+func (h *Hub) EndRuns(ctx context.Context, instance string) error {
+	runs, err := h.config.Store.Running(ctx, instance)
+	for i := 0; i < len(runs) && err == nil; i++ {
+		err = h.endStored(ctx, runs[i])
+	}
+	return err
+}
+
+// EndLost ends the runs of this server that the store has as running and that nothing here decodes: those whose beginning or
+// end could not be told from a failure while the store was out of reach.
+func (h *Hub) EndLost(ctx context.Context) error {
+	runs, err := h.config.Store.Running(ctx, h.instance())
+	for i := 0; i < len(runs) && err == nil; i++ {
+		run := runs[i]
+		if h.holds(run.ID) {
+			continue
+		}
+		// What was live and is not is saved, so what the store says now is of a run that is lost, or was revived just now.
+		states, err := h.config.Store.RunStates(ctx, []string{run.ID})
+		if err != nil {
+			return err
+		}
+		if states[run.ID].Status != Running || h.holds(run.ID) {
+			continue
+		}
+		if err := h.endStored(ctx, run); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// holds reports whether a run is live here, or being started.
+func (h *Hub) holds(run string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.live[run] != nil || h.starting[run]
+}
+
+// endStored ends a run that nobody decodes. What cannot be ended is left for a person to look at; an error says that the store
+// cannot save.
+func (h *Hub) endStored(ctx context.Context, run Run) error {
+	cut, err := h.recoverRun(ctx, run)
+	switch {
+	case err == nil:
+		h.log.Info("ended a run that a server was stopped in", "run", run.ID, "instance", run.Instance, "lanes_cut", cut)
+	case fault.KindOf(err) == fault.Unavailable || ctx.Err() != nil:
+		return err
+	case fault.KindOf(err) == fault.Conflict: // another server has ended it
+	default:
+		h.log.Error("cannot end a run that a server was stopped in", "run", run.ID, "err", err)
+	}
+	return nil
+}
+
+// Cut ends all runs that are decoded here with a reason. A server does so that was taken for dead by the others.
+func (h *Hub) Cut(why string) {
+	h.mu.Lock()
+	var jobs []Job
+	for _, l := range h.live {
+		jobs = append(jobs, h.cut(l, fault.New(fault.Unavailable, "%s", why))...)
+	}
+	h.mu.Unlock()
+	stopAll(jobs)
+}
+
+// mendFromLog ends a run whose last events were saved though the store had not said so, or whose end another server has saved.
+// It reports whether nothing is left to be done.
+func (h *Hub) mendFromLog(l *live) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), h.config.Outage)
+	defer cancel()
+	run, err := h.config.Store.Run(ctx, l.run.Owner, l.run.ID)
+	if err == nil && run.Status == Running {
+		err = h.endStored(ctx, run)
+	}
+	return err == nil || fault.KindOf(err) == fault.NotFound
+}
+
+// tellPeers tells the other servers of events that are saved.
+func (h *Hub) tellPeers(items []item) {
+	if h.config.Peers == nil {
+		return
+	}
+	var order []string
+	runs := make(map[string][]Event)
+	for _, it := range items {
+		if it.event.Seq == 0 {
+			continue
+		}
+		id := it.live.run.ID
+		if runs[id] == nil {
+			order = append(order, id)
+		}
+		runs[id] = append(runs[id], it.event)
+	}
+	for _, id := range order {
+		h.config.Peers.Publish(id, runs[id])
+	}
+}

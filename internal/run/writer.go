@@ -1,0 +1,246 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+)
+
+// write is the writer: the only goroutine that appends to the store's log.
+func (h *Hub) write() {
+	var last time.Time
+	for {
+		var retry <-chan time.Time
+		h.mu.Lock()
+		if len(h.broken) > 0 {
+			retry = time.After(h.config.Retry)
+		}
+		h.mu.Unlock()
+		select {
+		case <-h.wake:
+			select {
+			case <-time.After(h.config.Interval - time.Since(last)):
+			case <-h.stop:
+			}
+			last = time.Now()
+			h.flush()
+		case <-retry:
+			h.mend()
+		case <-h.stop:
+			h.flush()
+			h.mend()
+			return
+		}
+	}
+}
+
+// A commit takes so much at most: what waits longer is seen later.
+const (
+	commitEvents = 4096
+	commitBytes  = 4 << 20
+)
+
+// flush saves what is queued.
+func (h *Hub) flush() {
+	for {
+		items := h.dequeue()
+		if len(items) == 0 {
+			return
+		}
+		if err := h.save(items); err != nil && h.outlast(items, err) != nil {
+			h.saveApart(items)
+		}
+	}
+}
+
+func (h *Hub) dequeue() []item {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n, size := 0, 0
+	for n < len(h.pending) && n < commitEvents && size < commitBytes {
+		size += len(h.pending[n].event.Event)
+		n++
+	}
+	items := h.pending[:n:n]
+	if h.pending = h.pending[n:]; len(h.pending) == 0 {
+		h.pending = nil
+	}
+	return items
+}
+
+// saveApart saves each run by itself, so that one that cannot be saved does not cost the others their
+// events.
+func (h *Hub) saveApart(items []item) {
+	var order []*live
+	runs := make(map[*live][]item)
+	for _, it := range items {
+		if runs[it.live] == nil {
+			order = append(order, it.live)
+		}
+		runs[it.live] = append(runs[it.live], it)
+	}
+	for _, l := range order {
+		if err := h.save(runs[l]); err != nil {
+			h.fail(l, runs[l], err)
+		}
+	}
+}
+
+// save appends items to the store in one transaction and shows them to the watchers.
+func (h *Hub) save(items []item) error {
+	var batch Batch
+	for _, it := range items {
+		if it.change != nil {
+			batch.Changes = append(batch.Changes, *it.change)
+		} else {
+			batch.Events = append(batch.Events, it.event)
+		}
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), h.config.Outage)
+	defer cancel()
+	if err := h.config.Store.Append(ctx, batch); err != nil {
+		if ctx.Err() != nil {
+			err = fault.Wrap(errors.Join(ErrUnreachable, err), fault.Unavailable, "the store does not answer")
+		}
+		return err
+	}
+	h.tellPeers(items)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.counters.Commits++
+	h.counters.CommitSeconds += time.Since(began).Seconds()
+	touched := make(map[*live]bool)
+	for _, it := range items {
+		h.saved(it)
+		touched[it.live] = true
+	}
+	for l := range touched {
+		l.feed.broadcast()
+		h.conclude(l)
+	}
+	h.makeRoom()
+	return nil
+}
+
+// saved notes that an item is in the store.
+func (h *Hub) saved(it item) {
+	l := it.live
+	l.queued--
+	if it.change != nil {
+		l.run.Status, l.run.EndedAt = it.change.Status, it.change.At
+		return
+	}
+	h.bytes -= len(it.event.Event)
+	h.counters.Events++
+	h.counters.Bytes += int64(len(it.event.Event))
+	switch it.typ {
+	case decode.EventToken:
+		h.counters.Tokens++
+		l.lanes[it.lane].savedTokens++
+	case decode.EventBranch:
+		l.lanes[0].savedTokens++
+	case decode.EventEnd:
+		l.lanes[it.lane].savedEnd = true
+	case decode.EventLanes:
+		l.known = it.lane
+	}
+	l.feed.publish(it.event, h.config.Recent)
+}
+
+func (h *Hub) makeRoom() {
+	close(h.room)
+	h.room = make(chan struct{})
+}
+
+// fail gives up the unsaved events of a run: its jobs are stopped, its watchers told, and the ends of its
+// lanes kept to be saved later.
+func (h *Hub) fail(l *live, items []item, err error) {
+	cause := fault.Of(err)
+	cause = fault.Wrap(err, fault.Unavailable, "cannot save: %s", cause.Message)
+	h.log.Error("cannot save a run's events", "run", l.run.ID, "err", err)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.counters.SaveFailures++
+	kept := h.pending[:0]
+	for _, it := range h.pending {
+		if it.live == l {
+			items = append(items, it)
+		} else {
+			kept = append(kept, it)
+		}
+	}
+	clear(h.pending[len(kept):])
+	h.pending = kept
+	for _, it := range items {
+		h.bytes -= len(it.event.Event)
+	}
+	var jobs []Job
+	for _, t := range l.tasks {
+		t.finished = true
+		jobs = append(jobs, t.job)
+	}
+	l.tasks, l.queued, l.open, l.next = nil, 0, false, l.feed.seq
+	l.lanes = l.lanes[:l.known]
+	var tail []item
+	for i := range l.lanes {
+		lane := &l.lanes[i]
+		lane.ended, lane.tokens = true, lane.savedTokens
+		if !lane.savedEnd {
+			l.next++
+			e := encode(endEvent(i, lane.sample, lane.tokens, cause))
+			tail = append(tail, item{live: l, typ: decode.EventEnd, lane: i,
+				event: Event{Run: l.run.ID, Seq: l.next, Event: e.JSON}})
+			h.bytes += len(e.JSON)
+		}
+	}
+	tail = append(tail, item{live: l, change: &StatusChange{
+		Run: l.run.ID, Status: Failed, At: h.config.Now(), Lanes: l.known}})
+	l.queued = len(tail)
+	h.broken[l] = tail
+	h.free(l)
+	l.feed.fail(cause)
+	h.makeRoom()
+	h.stopLater(jobs)
+}
+
+// stopLater stops jobs from a goroutine of its own: a job may be in the middle of a call to its sink.
+func (h *Hub) stopLater(jobs []Job) {
+	if len(jobs) > 0 {
+		h.jobs.Go(func() { stopAll(jobs) })
+	}
+}
+
+// mend tries again to save how the broken runs ended.
+func (h *Hub) mend() {
+	h.mu.Lock()
+	broken := make([]*live, 0, len(h.broken))
+	for l := range h.broken {
+		broken = append(broken, l)
+	}
+	h.mu.Unlock()
+	for _, l := range broken {
+		h.mu.Lock()
+		tail := h.broken[l]
+		delete(h.broken, l)
+		h.mu.Unlock()
+		err := h.save(tail)
+		if err == nil {
+			continue
+		}
+		mended := fault.KindOf(err) == fault.Conflict && h.mendFromLog(l)
+		h.mu.Lock()
+		if fault.KindOf(err) == fault.Unavailable || fault.KindOf(err) == fault.Conflict && !mended {
+			h.broken[l] = tail
+		} else { // it was deleted, or the log has its end: there is nothing to save
+			for _, it := range tail {
+				h.bytes -= len(it.event.Event)
+			}
+			h.drop(l)
+		}
+		h.mu.Unlock()
+	}
+}
