@@ -20,7 +20,7 @@ type mapCommand struct {
 	From     string `default:"0" placeholder:"λ" help:"One end of the interval of λ."`
 	To       string `default:"2" placeholder:"λ" help:"The other end."`
 	Sample   int    `default:"0" help:"Number of the sample: each has noise of its own."`
-	Branches int    `default:"64" help:"Most continuations that are followed, the widest spans of λ first."`
+	Branches int    `default:"0" help:"Most continuations that are followed, the widest spans of λ first. 0: 64, or as many as fit."`
 	JSON     bool   `name:"json" help:"Print the map as one JSON object."`
 }
 
@@ -38,6 +38,9 @@ func (c *mapCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
 	}
 	request.Trace.Off = true
 	request.Map = &decode.Map{Sample: c.Sample, Branches: c.Branches}
+	if c.Branches == 0 {
+		request.Map.Branches, request.Map.Fit = 64, true
+	}
 	if request.Map.From, err = decode.ParseNumber("--from", c.From); err != nil {
 		return err
 	}

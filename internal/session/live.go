@@ -107,8 +107,8 @@ func (h *Hub) accept(t *task, e encodedEvent) {
 			lane.ended = true
 			l.failed = l.failed || e.event.Reason == decode.EndError
 		}
-	case decode.EventFork, decode.EventBranch:
-		if l.run.Spec.Map == nil || l.lanes[0].ended || e.event.Fork == nil && e.event.Branch == nil {
+	case decode.EventFork, decode.EventBranch, decode.EventStep:
+		if l.run.Spec.Map == nil || l.lanes[0].ended || e.event.Fork == nil && e.event.Branch == nil && e.event.Span == nil {
 			return
 		}
 		if e.event.Branch != nil {
