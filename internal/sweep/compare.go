@@ -25,7 +25,7 @@ type Comparison struct {
 // Comparable is one reward in both sweeps.
 type Comparable struct {
 	Name   string    `json:"name"`
-	Best   *Interval `json:"best"` // value at its best λ, second less first
+	Best   *Interval `json:"best"` // value at its best λ, the second minus the first
 	Points []Both    `json:"points"`
 }
 
@@ -34,7 +34,7 @@ type Both struct {
 	Lambda     float64   `json:"lambda"`
 	First      *Interval `json:"first"`
 	Second     *Interval `json:"second"`
-	Difference *Interval `json:"difference"` // second less first; nil where either is missing
+	Difference *Interval `json:"difference"` // the second minus the first; nil where either is missing
 	Sure       bool      `json:"sure"`       // the two differ surely: Difference is clear of 0, wherever that was looked for
 }
 

@@ -271,7 +271,7 @@ func TestSweepPages(t *testing.T) {
 	if text := p.get("/sweeps/done/export.parquet", 200); !strings.HasPrefix(text, "PAR1") || !strings.HasSuffix(text, "PAR1") {
 		t.Error("the Parquet file is not one")
 	}
-	if both := p.get("/sweeps/compare?id=done&id=other", 200); !strings.Contains(both, "second less first") {
+	if both := p.get("/sweeps/compare?id=done&id=other", 200); !strings.Contains(both, "second − first") {
 		t.Error("the comparison compares nothing")
 	}
 	if body := p.get("/sweeps/done/prompts/3", 200); strings.Contains(body, "<script>alert") || !strings.Contains(body, "&lt;script&gt;alert") {

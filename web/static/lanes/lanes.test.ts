@@ -77,7 +77,7 @@ test("a slider moves λ, and says what it means", () => {
   assert.deepEqual(told, [["lambda", [2], false]]);
   assert.equal(one<HTMLInputElement>(column.element, "[data-lambda-number]").value, "2");
   assert.equal(one(column.element, "[data-beta-value]").textContent, "0.05");
-  assert.match(one(column.element, "[data-words]").textContent ?? "", /Extrapolates/);
+  assert.match(one(column.element, "[data-words]").textContent ?? "", /^Beyond$/);
   assert.equal(column.element.dataset.hue, "13");
 });
 
