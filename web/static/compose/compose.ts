@@ -81,7 +81,9 @@ export class Compose {
       event.preventDefault();
       events.run(false);
     });
-    form.addEventListener("input", () => events.changed());
+    form.addEventListener("input", (event) => {
+      if (!(event.target as Element).closest("[data-views]")) events.changed(); // how it is shown is no part of a run
+    });
     form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();

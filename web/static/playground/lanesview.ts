@@ -241,6 +241,7 @@ export class LanesView implements StageEvents {
     this.run = run;
     this.stage.setRun(run);
     const lambdas = asked.columns.map((column) => [...column.lambda]);
+    this.stage.box.scrollLeft = 0;
     for (const [i, column] of asked.columns.entries()) {
       column.bind(run.lanes[i] ?? null);
       const set = lambdas[i];
