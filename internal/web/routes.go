@@ -108,7 +108,7 @@ func (s *Server) routes() (http.Handler, error) {
 	e.POST("/studies/:id/delete", s.deleteStudy, change...)
 	e.POST("/studies/:id/results/share", s.shareResults, change...)
 	e.POST("/studies/import", s.importStudy, in, s.body(mostStudyFile, fileCost), checkForm)
-	return compress(e)
+	return e, nil
 }
 
 // rescue turns a panic in a handler into an internal error.

@@ -203,8 +203,8 @@ func TestSweepFormRefuses(t *testing.T) {
 		fields []string
 		say    string
 	}{
-		"no prompts":        {nil, "", goodForm, "<code>prompts</code>: there are none"},
-		"an empty file":     {[]byte("\n"), "p.txt", goodForm, "<code>prompts</code>: there are none"},
+		"no prompts":        {nil, "", goodForm, "<code>prompts</code>: give at least one"},
+		"an empty file":     {[]byte("\n"), "p.txt", goodForm, "<code>prompts</code>: give at least one"},
 		"a bad file":        {[]byte("{\"promt\": \"x\"}\n"), "p.jsonl", goodForm, "prompt"},
 		"a reversed range":  {prompts, "p.txt", with("from", "3"), "reversed"},
 		"not a number":      {prompts, "p.txt", with("from", "some"), "is not a number"},

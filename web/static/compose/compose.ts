@@ -41,6 +41,9 @@ export interface Fault {
 /** A recommended number, as its field shows it: a repeat penalty of 0 is off, as 1 is. */
 const shown = (name: keyof Sampling, s: Sampling): number => (name === "repeat_penalty" && !s[name] ? 1 : Number(s[name] ?? 0));
 
+/** Aligned models in one mixture, as the server has it (decode.MaxAligned). */
+const mostAligned = 4;
+
 export class Compose {
   readonly prompt: HTMLTextAreaElement;
   readonly system: HTMLTextAreaElement;
@@ -104,6 +107,7 @@ export class Compose {
       events.models();
     });
     one(form, "[data-aligned]").addEventListener("change", () => {
+      this.most();
       events.models();
       this.drawChip();
     });
@@ -133,6 +137,12 @@ export class Compose {
     this.seed.value = String((random[0] ?? 0) % 1_000_000);
     this.fault("seed", "");
     this.drawChip();
+  }
+
+  /** No more aligned models can be ticked than a mixture may have. */
+  private most(): void {
+    const full = this.aligned.length >= mostAligned;
+    for (const box of all<HTMLInputElement>(this.form, '[data-aligned] input[type="checkbox"]')) box.disabled = full && !box.checked;
   }
 
   /** The settings in short. */

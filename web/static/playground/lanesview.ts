@@ -76,8 +76,8 @@ export class LanesView implements StageEvents {
   }
 
   preset(lambdas: number[]): void {
-    const others = Math.max(1, this.betas.length) - 1;
-    this.setLanes(lambdas.map((x) => ({ lambda: [x, ...Array<number>(others).fill(0)], sample: 0 })));
+    const n = Math.max(1, this.betas.length);
+    this.setLanes(lambdas.map((x) => ({ lambda: Array<number>(n).fill(Math.round((x / n) * 1e6) / 1e6), sample: 0 })));
     this.host.changed();
   }
 
@@ -191,7 +191,12 @@ export class LanesView implements StageEvents {
       this.host.status.alert("Add a lane first.");
       return false;
     }
-    return this.stage.columns.map((column) => column.check()).every(Boolean);
+    const wrong = this.stage.columns.filter((column) => !column.check());
+    if (wrong[0]) {
+      this.host.status.alert(`${wrong.length === 1 ? "One lane has" : `${wrong.length} lanes have`} a λ that cannot be used: it is marked there.`);
+      wrong[0].focusLambda();
+    }
+    return wrong.length === 0;
   }
 
   /** The lanes of a run of a spec. */

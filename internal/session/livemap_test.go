@@ -1,0 +1,90 @@
+package session_test
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"realign/internal/decode"
+	"realign/internal/fault"
+	"realign/internal/session"
+)
+
+// A live map is a run as another map is: it has its steps in the log, is exported and imported, and its focus moves while it
+// is decoded.
+func TestLiveMapIsARun(t *testing.T) {
+	s, d := openStore(t), newTables(t, 2)
+	spec := mapSpec()
+	spec.Map.Live, spec.Map.Focus = true, 1
+	spec.Map.Branches = 6
+	run, tr := finishedMap(t, s, d, spec)
+	events, err := s.Events(t.Context(), "ann", run.ID, 0, 1<<16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := 0
+	for _, e := range events {
+		decoded, err := e.Decode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if decoded.Type == decode.EventStep {
+			steps++
+		}
+	}
+	if steps < 8 || tr.Map.Reason != decode.EndStop || len(tr.Map.Branches) < 2 {
+		t.Fatalf("%d steps, %s, %d branches", steps, tr.Map.Reason, len(tr.Map.Branches))
+	}
+
+	// Wherever the focus was, the map is the same.
+	for _, focus := range []float64{-0.5, 2.5} {
+		spec.Map.Focus = focus
+		_, again := finishedMap(t, s, d, spec)
+		if !slices.EqualFunc(tr.Map.Branches, again.Map.Branches, func(a, b decode.Branch) bool {
+			return a.From == b.From && a.To == b.To && a.Reason == b.Reason && slices.Equal(a.Tokens, b.Tokens)
+		}) {
+			t.Errorf("another map at focus %v", focus)
+		}
+	}
+
+	var file bytes.Buffer
+	if _, err := session.ExportSession(t.Context(), s, nil, "ann", run.Session, session.Part{}, &file); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(file.Bytes(), []byte(`"type":"step"`)) {
+		t.Error("the export has no steps")
+	}
+	in := imported(t, s, nil, file.Bytes())
+	_, back := transcript(t, s, lastRun(t, s, in))
+	if !slices.EqualFunc(tr.Map.Branches, back.Map.Branches, func(a, b decode.Branch) bool { return a.From == b.From && slices.Equal(a.Tokens, b.Tokens) }) {
+		t.Error("imported it is another map")
+	}
+}
+
+// lastRun is the run of a session that was imported.
+func lastRun(t testing.TB, s session.Archive, in session.Import) string {
+	t.Helper()
+	runs, err := s.Runs(t.Context(), in.Session.Owner, in.Session.ID)
+	if err != nil || len(runs) == 0 {
+		t.Fatal(err)
+	}
+	return runs[len(runs)-1].ID
+}
+
+// A focus is refused where there is none: of a map that is not live, beyond its ends, after its end.
+func TestFocusOfAMap(t *testing.T) {
+	s, d := openStore(t), newTables(t, 2)
+	d.hold, d.gate = decode.EventStep, make(chan struct{})
+	h := mapHub(t, s, d)
+	spec := mapSpec()
+	spec.Map.Live, spec.Map.Focus = true, 1
+	run := start(t, h, spec)
+	for lambda, kind := range map[float64]fault.Kind{0.3: "", 2.6: fault.Invalid} {
+		if err := h.SetLambda(t.Context(), "ann", run.ID, 0, decode.Vector{lambda}); fault.KindOf(err) != kind && (err != nil || kind != "") {
+			t.Errorf("focus %v: %v", lambda, err)
+		}
+	}
+	close(d.gate)
+	toEnd(t, watch(t, h, run.ID, 0))
+	wantKind(t, h.SetLambda(t.Context(), "ann", run.ID, 0, decode.Vector{1}), fault.Conflict, "ended")
+}
