@@ -13,10 +13,11 @@
 #   make gpu-backend  llama.cpp for GPUs, BACKEND=vulkan (the default), cuda or hip: see docs/gpu.md
 #   make gpu-test     that backend against the CPU; for vulkan on Mesa's device in software
 #   make smollm2  download the larger pair's reference, 93 MB (or FILE=… to take one that you have)
+#   make example  decode the example of the first page again, with the demo pair
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 
-.PHONY: build run test test-go test-web lint generated web e2e clients memory soak bench gpu-backend gpu-test smollm2 setup clean
+.PHONY: example build run test test-go test-web lint generated web e2e clients memory soak bench gpu-backend gpu-test smollm2 setup clean
 .DEFAULT_GOAL := build
 
 # llama.cpp is compiled with flags of its own: see scripts/cgo.
@@ -80,6 +81,10 @@ web:
 # What is committed is what the sources make.
 generated: web
 	git diff --exit-code -- web
+
+# What somebody sees who comes for the first time: really decoded, and kept as it came.
+example: build
+	bin/realign map --pair demo --from 0 --to 2 --seed 2 --max-tokens 48 --prompt "What did you think of the film?" --json > internal/web/example.json
 
 # The tests of crashes with more rounds, and a proxy that misbehaves, a full disk and SIGTERM in every state: about a minute a round.
 ROUNDS ?= 10

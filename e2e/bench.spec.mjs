@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { ended, freshPage, lanes, program, run, set, startBrowser, startServer, states, texts, until } from "./server.mjs";
+import { ended, freshPage, lanes, openSettings, program, run, set, sideBySide, startBrowser, startServer, states, texts, until } from "./server.mjs";
 
 let data;
 let server;
@@ -37,20 +37,19 @@ after(async () => {
 
 const lambdas = (page) => page.locator("[data-lambda-number]").evaluateAll((all) => all.map((input) => input.value));
 
-test("lanes are duplicated, removed, added and set; presets, examples and the dice", async () => {
+test("lanes are duplicated, removed, added and set; presets and the dice", async () => {
   const { page, context, troubles } = await freshPage(browser, { permissions: ["clipboard-read", "clipboard-write"] });
   await page.goto(server.base);
   await page.locator('.connection[data-state="open"]').waitFor();
-  await page.locator("[data-example]").first().click();
-  const prompt = await page.inputValue("[data-prompt]");
-  assert.notEqual(prompt, "");
+  await page.fill("[data-prompt]", "What did you think of the film?");
+  await openSettings(page);
   const seed = await page.inputValue("[data-seed]");
   for (let rolls = 0; rolls < 3 && (await page.inputValue("[data-seed]")) === seed; rolls++) await page.click("[data-dice]");
   assert.notEqual(await page.inputValue("[data-seed]"), seed);
 
   await page.locator("[data-preset]").nth(1).click();
   assert.deepEqual((await lambdas(page)).map((text) => Number(Number(text).toFixed(2))), [0, 0.17, 0.67, 1, 3]);
-  assert.match(await lanes(page).nth(4).textContent(), /Extrapolates/);
+  assert.match(await lanes(page).nth(4).textContent(), /Beyond/);
   await page.locator("[data-preset]").first().click();
   assert.deepEqual(await lambdas(page), ["0", "0.5", "1", "1.5", "2"]);
   await lanes(page).nth(1).locator("[data-lambda-slider]").fill("0.75");
@@ -82,10 +81,13 @@ test("another pair has its own aligned models, and two of them have a λ each", 
   const { page, context, troubles } = await freshPage(browser);
   await page.goto(server.base);
   await page.locator('.connection[data-state="open"]').waitFor();
+  await openSettings(page);
   await page.selectOption("[data-pair]", { label: "The second one" });
   const boxes = page.locator('[data-aligned] input[type="checkbox"]');
   assert.deepEqual(await boxes.evaluateAll((all) => all.map((box) => [box.value, box.checked])), [["warm", true], ["terse", false]]);
   await boxes.nth(1).check();
+  await sideBySide(page);
+  assert.deepEqual(await lanes(page).nth(2).locator("[data-lambda-number]").evaluateAll((all) => all.map((input) => input.value)), ["0.5", "0.5"], "λ is shared between them");
   assert.equal(await lanes(page).first().locator("[data-lambda-number]").count(), 2);
   await lanes(page).nth(2).locator("[data-lambda-number]").first().fill("0.25");
   await lanes(page).nth(2).locator("[data-lambda-number]").nth(1).fill("0.75");
@@ -105,12 +107,14 @@ test("a pair with a broken file says what is wrong with it, and the others decod
   const { page, context, troubles } = await freshPage(browser);
   await page.goto(server.base);
   await page.locator('.connection[data-state="open"]').waitFor();
+  await openSettings(page);
   await page.selectOption("[data-pair]", { label: "The broken one" });
   await run(page, "Are you there?", { seed: 4, max_tokens: 8 });
   await page.locator("[data-alert]").waitFor();
   const words = await page.locator("[data-alert-words]").textContent();
   assert.match(words, /cut\.gguf/);
   assert.equal(await page.locator("[data-runs] .run").count(), 0, "nothing was kept");
+  await openSettings(page);
   await page.selectOption("[data-pair]", "demo");
   await page.click("[data-run-button]");
   await ended(page);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { browser, ended, freshPage, run, server, texts, withServer } from "./server.mjs";
+import { browser, ended, freshPage, run, server, openSettings, texts, withServer } from "./server.mjs";
 
 withServer();
 
@@ -20,6 +20,7 @@ test("the call that is shown gives the texts of the lanes", async () => {
   assert.deepEqual(JSON.parse(stdout).choices.map((choice) => choice.message.content), await texts(page));
   await page.selectOption("[data-code-language]", "python");
   assert.match(await page.locator("[data-code-text]").textContent(), /extra_body=\{"lambda": \[0, 0\.5, 1, 1\.5, 2\]/);
+  await openSettings(page);
   await page.fill("#seed", "x");
   assert.doesNotMatch(await page.locator("[data-code-text]").textContent(), /import/);
   await context.close();

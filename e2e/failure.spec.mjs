@@ -20,7 +20,7 @@ test("a killed worker is told, what it had said stays, and the run can be run ag
   assert.deepEqual(await states(page), Array(5).fill("error"));
   const left = await texts(page);
   assert.ok(left.every((text) => text.length > 0));
-  await page.locator('[data-pair-state][data-state="ready"]').waitFor();
+  await page.locator('[data-pair-state][data-state="ready"]').waitFor({ state: "attached" });
 
   await page.reload();
   assert.deepEqual(await texts(page), left, "nothing that was shown is lost");

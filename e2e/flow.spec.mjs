@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { browser, ended, freshPage, lanes, long, run, running, server, set, states, texts, until, withServer } from "./server.mjs";
+import { browser, ended, freshPage, lanes, long, run, running, server, openSettings, set, sideBySide, states, texts, until, withServer } from "./server.mjs";
 
 withServer();
 
@@ -87,7 +87,8 @@ test("the same seed gives the same text, and a comparison verifies", async () =>
   await run(page, "What did you think of the film?", { seed: 11, max_tokens: 40 });
   await ended(page);
   const first = await texts(page);
-  await page.click("[data-run-button]");
+  await page.evaluate(() => document.activeElement?.blur());
+  await page.keyboard.press("r");
   await until(async () => (await page.locator("[data-runs] .run").count()) === 2, "there is a second run");
   await ended(page);
   assert.deepEqual(await texts(page), first);
@@ -236,6 +237,7 @@ test("the session on the bench is renamed in place, by keyboard, and keeps its n
   await page.keyboard.press("Escape");
 
   // A further run of the session leaves its name alone, other lanes or not.
+  await openSettings(page);
   await page.locator("[data-preset]").first().click();
   await run(page, "A second prompt");
   await until(async () => (await page.locator("[data-runs] .run").count()) === 2, "there is a second run");
@@ -260,6 +262,7 @@ test("a draft survives a closed tab, and bad input is told at its field", async 
   await page.click("[data-run-button]");
   assert.match(await page.locator('[data-error="seed"]').textContent(), /whole number/);
   await set(page, { seed: "5", temperature: "999" });
+  await sideBySide(page);
   await lanes(page).first().locator("[data-lambda-number]").fill("much");
   await page.click("[data-run-button]");
   assert.match(await page.locator('[data-error="temperature"]').textContent(), /From 0/);

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { browser, ended, freshPage, lanes, long, running, server, set, states, until, withServer } from "./server.mjs";
+import { browser, ended, freshPage, lanes, long, running, server, openSettings, set, sideBySide, states, until, withServer } from "./server.mjs";
 
 withServer();
 
@@ -11,6 +11,7 @@ test("run, read, branch, steer and stop by keyboard alone", async () => {
   const focus = () => page.evaluate(() => document.activeElement?.outerHTML.slice(0, 200) ?? "");
   const runs = () => page.locator("[data-runs] .run").count();
   await page.goto(server.base);
+  await sideBySide(page);
   await set(page, { seed: 3, max_tokens: 30 });
   await page.locator("body").click({ position: { x: 2, y: 300 } });
 
@@ -83,6 +84,13 @@ test("Tab reaches every control in an order that makes sense, and letters can be
   const { page, context, troubles } = await freshPage(browser);
   await page.goto(server.base);
   await page.locator('.connection[data-state="open"]').waitFor();
+  await sideBySide(page);
+  await openSettings(page);
+  await page.evaluate(() => {
+    document.body.tabIndex = -1; // Tab begins at the top
+    document.body.focus();
+    document.body.removeAttribute("tabindex");
+  });
   const order = [];
   for (let i = 0; i < 90; i++) {
     await page.keyboard.press("Tab");
@@ -99,7 +107,7 @@ test("Tab reaches every control in an order that makes sense, and letters can be
   assert.equal(order[0], "Skip to content");
   assert.ok(!order.some((name) => name.includes("(invisible)")), order.join("; "));
   const place = (name) => order.findIndex((at) => at.startsWith(name));
-  for (const [a, b] of [["Playground", "Prompt"], ["Prompt", "Run"], ["Run", "Seed"], ["Seed", "Add a lane"], ["Add a lane", "λ"]]) {
+  for (const [a, b] of [["Playground", "Prompt"], ["Prompt", "Run"], ["Run", "Seed"], ["Run", "Settings"], ["Settings", "Seed"], ["Seed", "λ"], ["λ", "Add a lane"]]) {
     assert.ok(place(a) >= 0 && place(a) < place(b), `${a} before ${b}: ${order.join("; ")}`);
   }
 

@@ -5,7 +5,7 @@ import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { check } from "./accessible.mjs";
-import { browser, ended, freshPage, lanes, program, screenshot, server, set, texts, until, withServer } from "./server.mjs";
+import { browser, ended, freshPage, lanes, program, screenshot, server, openSettings, set, sideBySide, texts, until, withServer } from "./server.mjs";
 
 withServer();
 
@@ -18,8 +18,14 @@ async function mapped(page, settings = {}, text = prompt) {
   await page.locator('.connection[data-state="open"]').waitFor();
   await page.fill("[data-prompt]", text);
   await set(page, { seed, max_tokens: 60, ...settings });
-  await page.click("[data-map-button]");
-  await page.locator('[data-map]:not([data-map-state="growing"])').waitFor();
+  await page.click("[data-run-button]");
+  await finished(page);
+}
+
+/** Waits until the map that was asked for is drawn whole. */
+async function finished(page, state = "stop") {
+  await page.locator("[data-runs] .run").first().waitFor();
+  await page.locator(`[data-map][data-map-state="${state}"] [data-map-row]`).first().waitFor();
 }
 
 /** What bin/realign decode says at some λ. */
@@ -43,8 +49,8 @@ test("a map is walked along by keyboard, says what decode says, and tells why it
   const rows = await page.locator("[data-map-row]").count();
   assert.ok(rows >= 5, `${rows} texts`);
   assert.equal(await page.locator("[data-map-mark]").count(), rows - 1);
-  assert.ok(!(await page.locator("[data-stage]").isVisible()), "the lanes have made room");
-  assert.match(await page.locator("[data-runs] .run").first().textContent(), /λ-map 0 to 2/);
+  assert.ok(!(await page.locator("[data-stage]").isVisible()), "the lanes are the other view");
+  assert.match(await page.locator("[data-runs] .run").first().textContent(), /slider, λ 0 to 2/);
 
   // From one end to the other by keyboard; what is read at each stop is what a lane says there.
   await page.locator("[data-map-slider]").focus();
@@ -98,6 +104,7 @@ test("a map is walked along by keyboard, says what decode says, and tells why it
   await page.click("[data-map-lane]");
   await page.locator('.connection[data-state="open"]').waitFor();
   assert.equal(await lanes(page).count(), 1);
+  assert.ok(await lanes(page).first().isVisible(), "side by side");
   await page.click("[data-run-button]");
   await ended(page);
   assert.deepEqual(await texts(page), [want]);
@@ -155,32 +162,32 @@ test("what has no exact map is refused at its field; a budget leaves parts open 
   await page.locator('.connection[data-state="open"]').waitFor();
   await page.fill("[data-prompt]", prompt);
   await set(page, { seed, max_tokens: 60, top_k: 5 });
-  await page.click("[data-map-button]");
-  const refused = page.locator('[data-error="top_k"]');
-  await until(async () => /λ-map/.test(await refused.textContent()), "the refusal is at its field");
-  assert.match(await refused.textContent(), /several times as λ grows/);
+  await page.click("[data-run-button]");
+  // The slider decodes again where it is let go, and says why.
+  await page.locator("[data-map-release]:not([hidden])").waitFor();
+  assert.match(await page.locator("[data-map-release]").textContent(), /several times as λ grows.*let go/);
   await set(page, { top_k: 0 });
   await page.fill("[data-map-to]", "-1");
-  await page.click("[data-map-button]");
+  await page.click("[data-run-button]");
   assert.match(await page.locator('[data-error="to"]').textContent(), /Above/);
-  assert.equal(await page.locator("[data-map]").count(), 0);
 
   await page.fill("[data-map-to]", "2");
   await page.fill("[data-map-branches]", "3");
   await page.evaluate(() => document.activeElement?.blur());
-  await page.keyboard.press("m");
-  await page.locator('[data-map][data-map-state="stop"]').waitFor();
+  await page.keyboard.press("r");
+  await page.locator('[data-map][data-map-state="stop"] .map-missing:not([hidden])').waitFor();
   assert.match(await page.locator(".map-missing").textContent(), /% of λ, hatched, .*more than 3 texts/);
   assert.ok((await page.locator('.map-band[data-kind="open"]').count()) > 0);
   await screenshot(page, "map-budget-1280-light");
 
   // Slowly, so that it can be seen growing, and stopped.
   const atFullSpeed = await server.slow();
+  await openSettings(page);
   await page.fill("[data-map-branches]", "16");
   await set(page, { mode: "plain", ignore_end: true, max_tokens: 400, temperature: 1 });
-  await page.click("[data-map-button]");
+  await page.click("[data-run-button]");
   await page.locator('[data-map][data-map-state="growing"] [data-map-mark]').first().waitFor();
-  assert.match(await page.locator("[data-progress-words]").textContent(), /Mapping λ: \d+ fork/);
+  assert.match(await page.locator("[data-progress-words]").textContent(), /Decoding along λ: \d+ text/);
   await page.click("[data-stop-all]");
   await page.locator('[data-map][data-map-state="cancelled"]').waitFor();
   atFullSpeed();
@@ -188,9 +195,9 @@ test("what has no exact map is refused at its field; a budget leaves parts open 
   await page.reload();
   assert.match(await page.locator(".map-missing").textContent(), /the map was stopped/);
 
-  // Lanes take the bench back.
-  await page.click("[data-run-button]");
-  await until(async () => (await lanes(page).first().isVisible()) && (await page.locator("[data-map]").count()) === 0, "the lanes are back");
+  // Lanes of the same prompt are one press away.
+  await sideBySide(page);
+  await until(async () => (await lanes(page).first().isVisible()) && (await page.locator("[data-runs] .run").count()) > 3, "the lanes are decoded");
   await page.click("[data-stop-all]");
   await ended(page);
   assert.deepEqual(troubles, []);

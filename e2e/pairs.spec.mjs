@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
-import { browser, ended, freshPage, run, server, set, withServer } from "./server.mjs";
+import { browser, ended, freshPage, run, server, openSettings, set, withServer } from "./server.mjs";
 
 withServer();
 
@@ -28,6 +28,7 @@ test("fields that nobody touched follow the pair that is chosen", async () => {
   assert.equal(Number(await value("temperature")), recommended.temperature);
   assert.equal(Number(await value("min_p")), recommended.min_p);
   await set(page, { top_p: "0.9" });
+  await openSettings(page);
   await page.selectOption("[data-pair]", pair.name);
   assert.equal(await value("temperature"), "0.25");
   assert.equal(await value("max_tokens"), "6");
@@ -40,6 +41,7 @@ test("fields that nobody touched follow the pair that is chosen", async () => {
   for (const count of await page.locator("[data-lanes] [data-count]").allTextContents()) assert.ok(Number(count) <= 6);
 
   await page.goto(server.base);
+  await openSettings(page);
   await page.selectOption("[data-pair]", pair.name);
   await page.selectOption("[data-pair]", "demo");
   assert.equal(Number(await value("temperature")), recommended.temperature);

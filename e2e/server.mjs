@@ -109,16 +109,28 @@ export async function screenshot(page, name) {
 
 // The bench.
 
-/** Types a prompt, sets what is asked for, and runs. */
+/** Shows the lanes instead of the slider. */
+export async function sideBySide(page) {
+  await page.locator('[data-views]:not([hidden])').waitFor();
+  await page.locator("[data-view-lanes]").check({ force: true });
+}
+
+/** Opens the settings. */
+export async function openSettings(page) {
+  const setup = page.locator("[data-setup]");
+  if (!(await setup.evaluate((box) => box.open))) await setup.locator("> summary").click();
+}
+
+/** Types a prompt, sets what is asked for, and runs lanes side by side. */
 export async function run(page, prompt, settings = {}) {
+  await sideBySide(page);
   await page.fill("[data-prompt]", prompt);
   await set(page, settings);
   await page.click("[data-run-button]");
 }
 
 export async function set(page, settings) {
-  const setup = page.locator("[data-setup]");
-  if (!(await setup.evaluate((box) => box.open))) await setup.locator("> summary").click();
+  await openSettings(page);
   for (const [name, value] of Object.entries(settings)) {
     const input = page.locator(`[data-compose] [name="${name}"]`);
     if (name === "mode") await page.locator(`[data-mode] input[value="${value}"]`).check({ force: true });

@@ -20,7 +20,7 @@ type mapCommand struct {
 	From     string `default:"0" placeholder:"λ" help:"One end of the interval of λ."`
 	To       string `default:"2" placeholder:"λ" help:"The other end."`
 	Sample   int    `default:"0" help:"Number of the sample: each has noise of its own."`
-	Branches int    `default:"64" help:"Most continuations that are followed, the widest spans of λ first."`
+	Branches int    `default:"0" help:"Most continuations that are followed, the widest spans of λ first. 0: 64, or as many as fit."`
 	JSON     bool   `name:"json" help:"Print the map as one JSON object."`
 }
 
@@ -38,6 +38,9 @@ func (c *mapCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
 	}
 	request.Trace.Off = true
 	request.Map = &decode.Map{Sample: c.Sample, Branches: c.Branches}
+	if c.Branches == 0 {
+		request.Map.Branches, request.Map.Fit = 64, true
+	}
 	if request.Map.From, err = decode.ParseNumber("--from", c.From); err != nil {
 		return err
 	}
@@ -56,18 +59,20 @@ func (c *mapCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
 	}
 	engine := decode.NewEngine(models, decode.Config{Log: log, Kernel: h.kernel})
 	defer engine.Close()
-	collected := &mapPrinter{request: request}
+	collected := &mapPrinter{pair: p.Name, text: c.Prompt, request: request}
 	if err := decodeRun(ctx, engine, request, collected); err != nil {
 		return flagged(err)
 	}
 	if c.JSON {
 		return json.NewEncoder(h.stdout).Encode(collected.object())
 	}
-	return collected.text(h.stdout)
+	return collected.list(h.stdout)
 }
 
 // mapPrinter gathers a map, which is shown when it is whole.
 type mapPrinter struct {
+	pair    string
+	text    string // of the prompt
 	request decode.Request
 	found   decode.LambdaMap
 	prompt  []decode.Token
@@ -88,7 +93,11 @@ func (p *mapPrinter) print(e decode.Event) error {
 // object is the map as JSON has it.
 func (p *mapPrinter) object() any {
 	return struct {
-		Type    string         `json:"type"`
+		Type     string          `json:"type"`
+		Pair     string          `json:"pair"`
+		Text     string          `json:"text"` // of the prompt
+		Sampling decode.Sampling `json:"sampling"`
+
 		Aligned []string       `json:"aligned"`
 		From    float64        `json:"from"`
 		To      float64        `json:"to"`
@@ -97,12 +106,12 @@ func (p *mapPrinter) object() any {
 		Covered float64        `json:"covered"`
 		decode.LambdaMap
 		Stats decode.Stats `json:"stats"`
-	}{"map", p.request.Aligned, p.request.Map.From, p.request.Map.To, p.request.Seed, p.prompt, p.found.Covered(), p.found, p.stats}
+	}{"map", p.pair, p.text, p.request.Sampling, p.request.Aligned, p.request.Map.From, p.request.Map.To, p.request.Seed, p.prompt, p.found.Covered(), p.found, p.stats}
 }
 
-// text shows the spans of λ one under another, each with what is said on it and, but for the first, what changes where
+// list shows the spans of λ one under another, each with what is said on it and, but for the first, what changes where
 // it begins.
-func (p *mapPrinter) text(w io.Writer) error {
+func (p *mapPrinter) list(w io.Writer) error {
 	var b strings.Builder
 	for i, branch := range p.found.Branches {
 		if i > 0 {
@@ -116,7 +125,7 @@ func (p *mapPrinter) text(w io.Writer) error {
 		b.WriteString("\n")
 	}
 	rows := p.stats.Rows["reference"] + p.stats.Rows["aligned"]
-	fmt.Fprintf(&b, "\n%d continuations, %.4g%% of the interval, %d rows of both models, %.2f s\n",
+	fmt.Fprintf(&b, "\n%d continuations, %.4g%% of the interval, %d tokens read by the two models together, %.2f s\n",
 		len(p.found.Branches), 100*p.found.Covered(), rows, p.stats.Seconds)
 	_, err := io.WriteString(w, b.String())
 	return err

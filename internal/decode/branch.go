@@ -15,6 +15,7 @@ type branch struct {
 	have   []int   // per model of the job: how many of them are
 	lanes  []*lane
 	span   *span // of a λ-map, instead of lanes
+	later  bool  // its span of a live map rests in this step: others are nearer to the focus
 
 	// scoring is a score request, instead of lanes; scored are this step's rows for it, by position and model. A model that
 	// is not needed has none.
@@ -102,6 +103,7 @@ func (e *Engine) plan() {
 	e.steps++
 	e.speculation.plan(e)
 	e.share()
+	e.rank()
 	budget := map[string]int{} // of prompt tokens, by client
 	for _, prefill := range []bool{false, true} {
 		for i := range e.branches {
@@ -112,7 +114,7 @@ func (e *Engine) plan() {
 			client := b.job.request.Client
 			e.need = b.needs(e.need)
 			lag := b.lag(e.need)
-			if e.rests(b) || !prefill && e.resting[i] {
+			if e.rests(b) || b.later || !prefill && e.resting[i] {
 				continue
 			}
 			if prefill != (lag > 1 || b.scoring != nil) {

@@ -327,6 +327,7 @@ func (e *Engine) enqueue(j *Job) error {
 	j.context -= longest - len(j.prompt) // of the reference, so that all models stay within theirs
 	lanes, kind := len(j.request.Lanes), "lanes"
 	if j.request.Map != nil {
+		e.fit(j)
 		lanes, kind = j.request.Map.Branches, "branches"
 	}
 	if j.request.Score != nil {
@@ -355,8 +356,7 @@ func (e *Engine) enqueue(j *Job) error {
 		j.cells += longest
 	}
 	if j.cells > limits.Cells {
-		return fault.Field("max_tokens", "%d %s of %d tokens need %d cache cells, and there are %d",
-			lanes, kind, j.request.Sampling.MaxTokens, j.cells, limits.Cells)
+		return j.tooLarge(kind, limits.Cells)
 	}
 	if err := e.guestRoom(j); err != nil {
 		return err
@@ -391,8 +391,9 @@ func (e *Engine) begin(j *Job) bool {
 	if j.scoring != nil {
 		root().scoring = j.scoring
 	}
-	if j.request.Map != nil {
+	if m := j.request.Map; m != nil {
 		root().span = j.spans[0]
+		j.spans[0].share = m.Branches
 	}
 	var b *branch
 	for _, l := range j.lanes {

@@ -10,6 +10,7 @@ const (
 	EventStats  = "stats"  // the request ended: the last event of it
 	EventFork   = "fork"   // λ-map: where the texts on both sides of a λ part
 	EventBranch = "branch" // λ-map: one continuation is complete
+	EventStep   = "step"   // live λ-map: one token of all continuations on a span
 	EventScore  = "score"  // score: what is said about one token of the prompt, or, last, about the one that follows
 	EventLanes  = "lanes"  // lanes were added to the run; written by whoever keeps the run's log
 )
@@ -52,6 +53,7 @@ type Event struct {
 	Prompt *PromptProgress `json:"prompt,omitempty"` // start, prompt
 	Fork   *Fork           `json:"fork,omitempty"`   // fork
 	Branch *Branch         `json:"branch,omitempty"` // branch
+	Span   *Span           `json:"span,omitempty"`   // step; Index, ID and Text are its token's
 	Scored *Scored         `json:"scored,omitempty"` // score; Index is the token's place in the prompt
 	Stats  *Stats          `json:"stats,omitempty"`  // stats; flattened by the CLI
 	Lanes  []Lane          `json:"lanes,omitempty"`  // lanes

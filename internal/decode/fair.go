@@ -53,7 +53,7 @@ func (e *Engine) guestRoom(j *Job) error {
 		return nil
 	}
 	if most := e.limits.Cells / 2; j.cells > most {
-		return fault.Field("max_tokens", "%d lanes or branches need %d cache cells, and a client without a cookie has %d at most: ask for fewer tokens or lanes, or send a page's cookie", j.streams, j.cells, most)
+		return fault.Field("max_tokens", "%d lanes or texts of %d tokens need more memory than the half that clients without a cookie have: ask for fewer tokens or lanes, or send a page's cookie", j.streams, j.request.Sampling.MaxTokens)
 	}
 	if most := e.limits.Sequences / 2; j.streams > most {
 		return fault.Field("lanes", "%d, at most %d without a cookie", j.streams, most)

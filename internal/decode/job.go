@@ -29,6 +29,7 @@ type Job struct {
 	cached   int       // prompt tokens that were in a cache already
 	lanes    []*lane
 	spans    []*span  // of a λ-map
+	focus    float64  // λ from which a live map is decoded outwards
 	scoring  *scoring // of a score request
 	live     int      // lanes or spans that have not ended
 	began    time.Time
@@ -70,6 +71,9 @@ func (j *Job) SetLambda(index int, v Vector) error {
 	}
 	if n := j.request.Sampling.Exact; n > 0 {
 		return fault.New(fault.Conflict, "lane %d is decoded with exact (%d), and a whole reply has one λ: start another lane", index, n)
+	}
+	if m := j.request.Map; m != nil {
+		return j.setFocus(m, v[0])
 	}
 	moved := make([]bool, len(v)) // a model of weight 0 may not be open yet
 	for i, x := range v {
@@ -131,6 +135,7 @@ func (j *Job) start(now time.Time) {
 	j.live = len(j.lanes)
 	if m := j.request.Map; m != nil {
 		newSpan(j, m.From, m.To)
+		j.focus = m.Focus
 	}
 	if j.request.Score != nil {
 		j.scoring = &scoring{job: j}

@@ -17,6 +17,12 @@ type Map struct {
 	To       float64 `json:"to"`   // and of the other, above From
 	Sample   int     `json:"sample"`
 	Branches int     `json:"branches"` // most continuations; when there are more, the widest spans are followed
+
+	// Live maps tell every token as it is found, in step events, and are decoded from one λ outwards: from Focus, until
+	// SetLambda moves it.
+	Live  bool    `json:"live,omitempty"`
+	Fit   bool    `json:"fit,omitempty"` // fewer branches where the caches have no room for so many
+	Focus float64 `json:"focus,omitempty"`
 }
 
 // MaxBranches limits Map.Branches.
@@ -70,6 +76,8 @@ func (m *Map) validate(n int, r *Request) error {
 		return fault.Field("plain", "does not go with a λ-map: its plain twin is a lane at each λ")
 	case m.From >= m.To:
 		return fault.Field("to", "%v is not above %v, where the interval begins", m.To, m.From)
+	case m.Live && !(m.From <= m.Focus && m.Focus <= m.To):
+		return fault.Field("focus", "%v is outside the map, which is of λ from %v to %v", m.Focus, m.From, m.To)
 	case m.Sample < 0:
 		return fault.Field("sample", "%d is negative", m.Sample)
 	case m.Branches < 1 || m.Branches > MaxBranches:
@@ -96,6 +104,7 @@ type span struct {
 	texts     []string // that tokens added, as far as it is known
 	speller   speller
 	ended     bool
+	share     int // of a live map: branches that it and what it is split into may have
 
 	// Of one step.
 	stretches []stretch // which tokens follow; ends are λ
@@ -119,6 +128,7 @@ func (s *span) split() []*span {
 	for i, x := range s.stretches {
 		p := newSpan(s.job, x.from, x.to)
 		p.generated, p.texts, p.speller = slices.Clone(s.generated), slices.Clone(s.texts), s.speller.clone()
+		p.share = s.share
 		parts[i] = p
 	}
 	s.ended = true // without a word: its parts go on
@@ -140,7 +150,13 @@ func (s *span) follow(t Token, vocab Vocabulary, length int) bool {
 	return !s.ended
 }
 
-func (s *span) spell(e Event) { s.texts = append(s.texts, e.Text) }
+func (s *span) spell(e Event) {
+	s.texts = append(s.texts, e.Text)
+	if m := s.job.request.Map; m.Live {
+		index := len(s.texts) - 1
+		s.job.emit(Event{Type: EventStep, Sample: m.Sample, Index: index, ID: s.generated[index], Text: e.Text, Span: &Span{s.from, s.to}})
+	}
+}
 
 // end ends the span and tells it; its branch is settled by the caller.
 func (s *span) end(reason string, cause *Error) {
@@ -170,6 +186,7 @@ func (e *Engine) spread(j *Job) {
 			s.end(EndError, &Error{Code: string(fault.Internal), Message: s.err.Error()})
 			continue
 		}
+		var on []*span // that go on
 		for i, p := range s.split() {
 			if i > 0 {
 				j.emit(Event{Type: EventFork, Fork: e.parting(b, s.stretches[i-1], s.stretches[i])})
@@ -177,13 +194,19 @@ func (e *Engine) spread(j *Job) {
 			e.counters.Tokens++
 			if p.follow(s.stretches[i].token, e.vocab, len(b.tokens)+1) {
 				parts = append(parts, part{p, b})
+				on = append(on, p)
 			}
+		}
+		if j.request.Map.Live {
+			shareOut(s.share, on)
 		}
 	}
 	slices.SortStableFunc(parts, func(x, y part) int { return cmp.Compare(y.to-y.from, x.to-x.from) })
 	for _, p := range parts {
 		// The branch of a span that was split goes to its widest part, before it has that part's token.
 		switch t := p.generated[len(p.generated)-1]; {
+		case j.request.Map.Live && p.share == 0:
+			p.end(EndBudget, nil)
 		case p.of.span == p.span:
 		case p.of.span.ended:
 			p.of.span = p.span

@@ -102,7 +102,7 @@ func (p *Prompt) validate() error {
 // CheckLanes checks the lanes of a request over n aligned models.
 func CheckLanes(lanes []Lane, n, maxTokens int) error {
 	if len(lanes) == 0 {
-		return fault.Field("lanes", "there are none")
+		return fault.Field("lanes", "ask for at least one")
 	}
 	if len(lanes) > MaxLanes {
 		return fault.Field("lanes", "%d lanes, at most %d", len(lanes), MaxLanes)

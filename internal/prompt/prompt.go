@@ -204,7 +204,7 @@ func Read(r io.Reader, name string, o Options) (*Set, error) {
 		return nil, err
 	}
 	if len(c.set.Prompts) == 0 {
-		return nil, fault.Field(field, "there are none")
+		return nil, fault.Field(field, "give at least one")
 	}
 	c.notes()
 	return &c.set, nil

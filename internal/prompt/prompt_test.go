@@ -106,10 +106,10 @@ func TestErrorsNameThePlace(t *testing.T) {
 		text   string
 		says   string
 	}{
-		"nothing":           {"a.txt", Auto, " \n ", "there are none"},
-		"nothing in CSV":    {"a.csv", Auto, "", "there are none"},
-		"nothing in JSON":   {"a.json", Auto, "[]", "there are none"},
-		"only a head":       {"a.csv", Auto, "prompt\n", "there are none"},
+		"nothing":           {"a.txt", Auto, " \n ", "give at least one"},
+		"nothing in CSV":    {"a.csv", Auto, "", "give at least one"},
+		"nothing in JSON":   {"a.json", Auto, "[]", "give at least one"},
+		"only a head":       {"a.csv", Auto, "prompt\n", "give at least one"},
 		"no column":         {"a.csv", Auto, "question text,id\nx,1\n", "line 1: no column is called “prompt”: the first row names the columns, and has “question text”, “id”"},
 		"no column;":        {"a.csv", Auto, "frage;id\nx;1\n", "line 1: no column is called “prompt”: the first row names the columns, and has “frage”, “id”"},
 		"twice":             {"a.csv", Auto, "prompt,Prompt\na,b\n", `line 1: has the column "prompt" twice`},

@@ -155,11 +155,12 @@ func (h *Hub) claim(run string) (*live, error) {
 	return l, nil
 }
 
-// SetLambda moves λ of a lane from its next token on. It is a Conflict when the lane has ended.
+// SetLambda moves λ of a lane from its next token on, or the focus of a live λ-map, which is its lane 0. It is a Conflict
+// when the lane has ended.
 func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v decode.Vector) error {
 	job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *live) error {
-		if err := l.run.Spec.noMap("which holds every λ already"); err != nil {
-			return err
+		if m := l.run.Spec.Map; m != nil && !m.Live { // of a live one it moves the focus
+			return l.run.Spec.noMap("which holds every λ already")
 		}
 		if err := decode.CheckLambda("lambda", v, len(l.run.Spec.Aligned)); err != nil {
 			return err

@@ -109,8 +109,8 @@ func (h *Hub) accept(t *task, e EncodedEvent) {
 			lane.ended = true
 			l.failed = l.failed || e.Event.Reason == decode.EndError
 		}
-	case decode.EventFork, decode.EventBranch:
-		if l.run.Spec.Map == nil || l.lanes[0].ended || e.Event.Fork == nil && e.Event.Branch == nil {
+	case decode.EventFork, decode.EventBranch, decode.EventStep:
+		if l.run.Spec.Map == nil || l.lanes[0].ended || e.Event.Fork == nil && e.Event.Branch == nil && e.Event.Span == nil {
 			return
 		}
 		if e.Event.Branch != nil {

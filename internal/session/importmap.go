@@ -49,6 +49,10 @@ func (c *checkedLog) checkMapEvent(e *decode.Event) error {
 		if i < len(m.Branches) && m.Branches[i].From < b.To {
 			return fmt.Errorf("lies over another branch")
 		}
+	case decode.EventStep: // a beginning of what its branches say
+		if s := e.Span; s == nil || !within(s.From) || !within(s.To) || e.Index < 0 || e.Index >= spec.Sampling.MaxTokens {
+			return fmt.Errorf("is no step within the map")
+		}
 	case decode.EventEnd:
 		if !knownReason(e.Reason) {
 			return fmt.Errorf("reason %.20q is not known", e.Reason)

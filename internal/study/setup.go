@@ -255,7 +255,7 @@ func (s *Scale) validate() error {
 // Sized checks that a setup over so many prompts stays within what a study may have.
 func (s *Setup) Sized(prompts int) error {
 	if prompts == 0 {
-		return fault.Field("prompts", "there are none")
+		return fault.Field("prompts", "give at least one")
 	}
 	if prompts > MaxPrompts {
 		return fault.Field("prompts", "%d prompts, at most %d", prompts, MaxPrompts)

@@ -26,7 +26,7 @@ type Comparison struct {
 // Comparable is one reward in both sweeps.
 type Comparable struct {
 	Name   string         `json:"name"`
-	Best   *stat.Interval `json:"best"` // value at its best λ, second less first
+	Best   *stat.Interval `json:"best"` // value at its best λ, the second minus the first
 	Points []Both         `json:"points"`
 }
 
@@ -35,7 +35,7 @@ type Both struct {
 	Lambda     float64        `json:"lambda"`
 	First      *stat.Interval `json:"first"`
 	Second     *stat.Interval `json:"second"`
-	Difference *stat.Interval `json:"difference"` // second less first; nil where either is missing
+	Difference *stat.Interval `json:"difference"` // the second minus the first; nil where either is missing
 	Sure       bool           `json:"sure"`       // the two differ surely: Difference is clear of 0, wherever that was looked for
 }
 

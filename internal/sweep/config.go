@@ -106,7 +106,7 @@ func (c *Config) Validate() error {
 	}
 	rows := c.Prompts.Rows
 	if len(rows) == 0 {
-		return fault.Field("prompts", "there are none")
+		return fault.Field("prompts", "give at least one")
 	}
 	if len(rows) > MaxPrompts {
 		return fault.Field("prompts", "%d prompts, at most %d", len(rows), MaxPrompts)
@@ -178,7 +178,7 @@ func (c *Config) check() error {
 
 func (c *Config) checkRewards() error {
 	if len(c.Rewards) == 0 {
-		return fault.Field("rewards", "there are none")
+		return fault.Field("rewards", "choose at least one")
 	}
 	if len(c.Rewards) > MaxRewards {
 		return fault.Field("rewards", "%d rewards, at most %d", len(c.Rewards), MaxRewards)

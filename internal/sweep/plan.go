@@ -56,7 +56,7 @@ const smallest = 0.02
 // each round its equal share of the rest. The budget is never exceeded.
 func Next(s *Setup, outputs []Output) (Plan, error) {
 	if len(s.Config.Prompts.Rows) == 0 {
-		return Plan{}, fault.Field("prompts", "there are none")
+		return Plan{}, fault.Field("prompts", "give at least one")
 	}
 	p := planner{setup: s, c: &s.Config, outputs: make(map[Cell]*Output, len(outputs)), prompts: len(s.Config.Prompts.Rows)}
 	for i := range outputs {

@@ -241,7 +241,7 @@ func TestRewardsOfAStudy(t *testing.T) {
 	if page := p.get("/sweeps/new?study="+id, 200); strings.Contains(page, `name="prompts"`) || !strings.Contains(page, `name="study" value="`+id+`"`) {
 		t.Error("the form asks for more than rewards")
 	}
-	if answer, page := p.post("/sweeps", http.StatusBadRequest, "study", id); !strings.Contains(page, "there are none") {
+	if answer, page := p.post("/sweeps", http.StatusBadRequest, "study", id); !strings.Contains(page, "choose at least one") {
 		t.Errorf("without a reward: %d", answer.StatusCode)
 	}
 	answer, _ := p.post("/sweeps", http.StatusSeeOther, "study", id, "reward", "length", "param.length.low", "3", "param.length.high", "5")

@@ -50,7 +50,7 @@ func TestMapFromTheSocketToAStranger(t *testing.T) {
 			t.Errorf("page or section lacks %s", want)
 		}
 	}
-	if !strings.Contains(page, "λ-map −0.5 to 2.5") {
+	if !strings.Contains(page, "slider, λ −0.5 to 2.5") {
 		t.Error("the list of runs does not name the map")
 	}
 	if strings.Contains(section, "<html") {
@@ -65,7 +65,7 @@ func TestMapFromTheSocketToAStranger(t *testing.T) {
 	// One of its texts as a lane: the same text, with the same seed.
 	lambda := (m.Branches[1].From + m.Branches[1].To) / 2
 	bench := p.get(fmt.Sprintf("/s/%s?run=%s&lanes=%v", started.Session, started.Run, lambda), 200)
-	if !strings.Contains(bench, fmt.Sprintf(`data-lambda="%v"`, lambda)) || !strings.Contains(bench, `name="seed" value="7"`) || strings.Contains(bench, "data-map-river") {
+	if !strings.Contains(bench, fmt.Sprintf(`data-lambda="%v"`, lambda)) || !strings.Contains(bench, `name="seed" value="7"`) || strings.Contains(bench, `id="fork-1"`) {
 		t.Error("the bench has no lane at that λ")
 	}
 	p.get("/s/"+started.Session+"?run="+started.Run+"&lanes=99", 400)

@@ -49,7 +49,14 @@ func (s *Server) showPlayground(c echo.Context) error {
 			return err
 		}
 		v.Fork = &templates.Fork{Title: found.Title, URL: "/c/" + token}
+		v.Lanes = snapshot.Map == nil || c.QueryParam("lanes") != ""
+		return s.page(c, http.StatusOK, v)
 	}
+	example, err := s.example()
+	if err != nil {
+		return err
+	}
+	v.Example = example
 	return s.page(c, http.StatusOK, v)
 }
 
@@ -98,6 +105,7 @@ func (s *Server) bench(c echo.Context, id, runID string) error {
 		if err := s.openLanes(&v.Draft, &shown.Spec, lanes); err != nil {
 			return err
 		}
+		v.Lanes = shown.Spec.Map == nil || lanes != ""
 		if lanes != "" { // of this run, which is not shown itself
 			v.Run = nil
 		}

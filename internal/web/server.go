@@ -189,7 +189,11 @@ func New(c Config) (*Server, error) {
 		budgets:   newBudgets(),
 	}
 	s.metrics.registry.MustRegister(gauges{c.Hub, c.Pairs})
-	if s.handler, err = s.routes(); err != nil {
+	routes, err := s.routes()
+	if err != nil {
+		return nil, err
+	}
+	if s.handler, err = compress(routes); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -365,7 +365,7 @@ func TestStudyFormsThatAreWrong(t *testing.T) {
 		"malformed CSV":    {studyFields(), "p.csv", "prompt,category\nabc,x\nbca\n", "prompts: line 3: has another number of columns"},
 		"malformed JSONL":  {studyFields(), "p.jsonl", "{\"prompt\":\"abc\"}\n{\"prompt\":\n", "prompts: line 2, column 10: is not JSON"},
 		"an empty prompt":  {studyFields(), "p.csv", "prompt,category\nabc,x\n ,y\n", "prompts: line 3: the prompt is empty"},
-		"no prompts":       {studyFields("prompts", " \n"), "", "", "prompts: there are none"},
+		"no prompts":       {studyFields("prompts", " \n"), "", "", "prompts: give at least one"},
 		"an empty file":    {studyFields(), "p.csv", "", "file: “p.csv” is empty"},
 		"another file":     {studyFields(), "p.xlsx", "x", "prompts: “p.xlsx” is not a text"},
 		"no pair":          {studyFields("pair", "none/warm"), "", "", "pair: there is no “none”"},

@@ -204,8 +204,8 @@ func TestSweepFormRefuses(t *testing.T) {
 		fields []string
 		say    string
 	}{
-		"no prompts":        {nil, "", goodForm, "<code>prompts</code>: there are none"},
-		"an empty file":     {[]byte("\n"), "p.txt", goodForm, "<code>prompts</code>: there are none"},
+		"no prompts":        {nil, "", goodForm, "<code>prompts</code>: give at least one"},
+		"an empty file":     {[]byte("\n"), "p.txt", goodForm, "<code>prompts</code>: give at least one"},
 		"a bad file":        {[]byte("{\"promt\": \"x\"}\n"), "p.jsonl", goodForm, "prompt"},
 		"a reversed range":  {prompts, "p.txt", with("from", "3"), "reversed"},
 		"not a number":      {prompts, "p.txt", with("from", "some"), "is not a number"},
@@ -272,7 +272,7 @@ func TestSweepPages(t *testing.T) {
 	if text := p.get("/sweeps/done/export.parquet", 200); !strings.HasPrefix(text, "PAR1") || !strings.HasSuffix(text, "PAR1") {
 		t.Error("the Parquet file is not one")
 	}
-	if both := p.get("/sweeps/compare?id=done&id=other", 200); !strings.Contains(both, "second less first") {
+	if both := p.get("/sweeps/compare?id=done&id=other", 200); !strings.Contains(both, "second − first") {
 		t.Error("the comparison compares nothing")
 	}
 	if body := p.get("/sweeps/done/prompts/3", 200); strings.Contains(body, "<script>alert") || !strings.Contains(body, "&lt;script&gt;alert") {

@@ -203,11 +203,11 @@ func answerFacts(r *sweep.Report) (all []templates.Fact) {
 		}
 		return all
 	}
-	add(r.Objective+" there", interval(&r.Best.Value))
+	add(r.Objective+" at the best λ", interval(&r.Best.Value))
 	if r.Best.Gain != nil {
 		add("Better than λ = 1 by", interval(r.Best.Gain))
 	}
-	add("KL to the reference there", significant(r.Best.KL)+" nats")
+	add("KL to the reference at the best λ", significant(r.Best.KL)+" nats")
 	add("Mean |log Z| per token", significant(r.Best.LogZ)+" nats")
 	if r.Beta > 0 {
 		add("β₀ of the aligned model", significant(r.Beta))
@@ -216,7 +216,7 @@ func answerFacts(r *sweep.Report) (all []templates.Fact) {
 		add("Best λ by whole replies", interval(o.Whole.Best))
 	}
 	if c := r.Checked; c != nil {
-		add(r.Evaluation+" there (not optimised)", interval(&c.At))
+		add(r.Evaluation+" at the best λ (not optimised)", interval(&c.At))
 	}
 	if r.Cost > 0 {
 		add("Judging cost, at the endpoints' prices", significant(r.Cost))
@@ -385,9 +385,9 @@ func (s *Server) compareSweeps(c echo.Context) error {
 	if compared.Paired > 0 {
 		v.Facts = append(v.Facts, templates.Fact{Name: "Compared in pairs", Value: fmt.Sprintf("%d prompts that both have", compared.Paired)})
 	}
-	v.Facts = append(v.Facts, templates.Fact{Name: "Best λ, second less first", Value: interval(compared.Lambda)})
+	v.Facts = append(v.Facts, templates.Fact{Name: "Best λ, second − first", Value: interval(compared.Lambda)})
 	for _, both := range compared.Rewards {
-		v.Facts = append(v.Facts, templates.Fact{Name: both.Name + " at its best, second less first", Value: interval(both.Best)})
+		v.Facts = append(v.Facts, templates.Fact{Name: both.Name + " at its best, second − first", Value: interval(both.Best)})
 		v.Plots = append(v.Plots, bothPlot(reports, both.Name))
 		table := templates.CompareTable{Name: both.Name}
 		for _, p := range both.Points {

@@ -177,7 +177,7 @@ func (v Error) Page() templ.Component {
 func errorTitle(status int) string {
 	switch {
 	case status == 404 || status == 410:
-		return "Not here"
+		return "There is no such page"
 	case status == 401 || status == 403:
 		return "Not allowed"
 	case status == 409:

@@ -96,16 +96,22 @@ func formatSignificant(x float64, digits int) string {
 	return s
 }
 
-// words says what a λ does where that needs saying.
+// words names where a λ is: at one of the models, between them, or outside.
 func words(v []float64) string {
 	x := total(v)
 	switch {
-	case x > 1:
-		return "Extrapolates beyond training."
+	case len(v) > 1 && x != 0:
+		return "Mixture"
+	case math.Abs(x) < 1e-9:
+		return "Reference"
 	case x < 0:
-		return "Pushes away from the aligned model."
+		return "Below the reference"
+	case math.Abs(x-1) < 1e-9:
+		return "Aligned"
+	case x < 1:
+		return "Between"
 	default:
-		return ""
+		return "Beyond"
 	}
 }
 

@@ -60,7 +60,7 @@ func (b MapBranch) ending() string {
 	case "":
 		return "not decoded"
 	case "budget":
-		return "not followed"
+		return "more texts than were asked for"
 	default:
 		return reason(Lane{Reason: b.Reason})
 	}

@@ -195,7 +195,7 @@ func TestMapPageHoldsEverythingWithoutScripts(t *testing.T) {
 	html := render(t, aMapPage().Page())
 	for _, want := range []string{
 		`<section class="stage" aria-labelledby="lanes-title" data-stage hidden>`, "4 texts for λ from 0 to 2",
-		`href="#fork-2"`, `id="fork-2"`, "λ-map 0 to 2", `<mark class="map-last"> day</mark><span data-kind="new">!</span>`,
+		`href="#fork-2"`, `id="fork-2"`, "slider, λ 0 to 2", `<mark class="map-last"> day</mark><span data-kind="new">!</span>`,
 		`href="/s/session1?run=run1&amp;lanes=0.2"`, "there are more than 3 texts", `value="3" data-map-branches`,
 	} {
 		if !strings.Contains(html, want) {

@@ -2396,7 +2396,7 @@ func (r Result) recordSection() templ.Component {
 		}
 		ctx = templ.ClearChildren(ctx)
 		if r.recorded() {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 199, "<section class=\"stack\" aria-labelledby=\"records\"><h2 id=\"records\">How each annotator did</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"How each annotator did, table\"><table class=\"table num\" data-records><caption class=\"visually-hidden\">Catch trials, habits and agreement of each annotator</caption> <thead><tr><th scope=\"col\">Annotator</th><th scope=\"col\">Spoilt answers seen through</th><th scope=\"col\">Same λ called alike</th><th scope=\"col\">Of two chose the first</th><th scope=\"col\">Agrees with others</th>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 199, "<section class=\"stack\" aria-labelledby=\"records\"><h2 id=\"records\">How each annotator did</h2><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"How each annotator did, table\"><table class=\"table num\" data-records><caption class=\"visually-hidden\">Catch trials, habits and agreement of each annotator</caption> <thead><tr><th scope=\"col\">Annotator</th><th scope=\"col\">Broken answers recognised</th><th scope=\"col\">Same λ called alike</th><th scope=\"col\">Of two chose the first</th><th scope=\"col\">Agrees with others</th>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -713,7 +713,7 @@ func (v StudyForm) Page() templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 60, "</section><section class=\"card stack\" aria-labelledby=\"s-prompts\"><h2 id=\"s-prompts\">Prompts</h2><div class=\"study-columns study-wide\"><label class=\"field\"><span class=\"field-name\">What is typed below is</span> <select name=\"format\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 60, "</section><section class=\"card stack\" aria-labelledby=\"s-prompts\"><h2 id=\"s-prompts\">Prompts</h2><div class=\"study-columns study-wide\"><label class=\"field\"><span class=\"field-name\">Format of the prompts below</span> <select name=\"format\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

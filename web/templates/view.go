@@ -46,6 +46,17 @@ type Playground struct {
 	Pairs   []PairOption // pairs to choose from; empty: there are none, and the page says how to add one
 	Limits  Limits
 	Fork    *Fork // the comparison that the draft was taken from ("/?from=c:{token}"), or nil
+
+	Example *Example // a finished map to begin with, where there is nothing of one's own; or nil
+	Lanes   bool     // lanes side by side are shown, not the slider
+}
+
+// Example is a map that was decoded before, for somebody who has none yet.
+type Example struct {
+	Pair   string
+	Prompt string
+	Seed   string
+	Map    *Map
 }
 
 // Fork names the comparison that a draft was taken from.

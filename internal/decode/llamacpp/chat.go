@@ -24,7 +24,7 @@ func (v *vocabulary) EncodeRendered(messages []decode.Message, with decode.Rende
 		return nil, fault.New(fault.Invalid, "the model has no chat template: use a plain text to complete")
 	}
 	if len(messages) == 0 {
-		return nil, fault.Field("messages", "there are none")
+		return nil, fault.Field("messages", "give at least one")
 	}
 	for i, m := range messages {
 		if m.Role != "system" && m.Role != "user" && m.Role != "assistant" {

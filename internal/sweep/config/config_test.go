@@ -83,7 +83,7 @@ func TestRefusals(t *testing.T) {
 		"too fine":                {"step: 0.25", "step: 0.01", "lambda.step", "at most 33"},
 		"λ outside":               {"to: 2", "to: 200, points: 3", "lambda", "both"},
 		"λ beyond":                {"to: 2, step: 0.25", "to: 200, points: 3", "lambda", "outside -5 to 20"},
-		"no prompts":              {"\n  - what is your favourite film?\n  - {prompt: who wrote it, context: \"A. Writer wrote it.\", reference: A. Writer, category: books}", " []", "prompts", "there are none"},
+		"no prompts":              {"\n  - what is your favourite film?\n  - {prompt: who wrote it, context: \"A. Writer wrote it.\", reference: A. Writer, category: books}", " []", "prompts", "give at least one"},
 		"prompts of a wrong sort": {"prompts:", "prompts: {a: 1}\nignored:", "ignored", "no such field"},
 		"empty prompt":            {"what is your favourite film?", "\"  \"", "prompts[0]", "empty"},
 		"no pair":                 {"pair: demo", "", "pair", "missing"},

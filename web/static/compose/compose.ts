@@ -1,6 +1,8 @@
 // The form above the lanes: it reads itself into a spec and shows what is wrong with it.
 
 import { all, make, one, tell } from "../dom/dom";
+import type { Settings } from "../draft/settings";
+import { chip } from "./chip";
 import { turnsList } from "../lanes/lanes";
 import { notNumber, parseLambda } from "../lambda/lambda";
 import type { LaneSpec, Limits, MapSpec, Message, PairStatus, Sampling, Spec } from "../protocol/protocol";
@@ -24,7 +26,6 @@ interface PairOption {
 
 export interface ComposeEvents {
   run(newSeed: boolean): void;
-  map(): void;
   stopAll(): void;
   models(): void;
   preset(lambdas: number[]): void;
@@ -39,6 +40,9 @@ export interface Fault {
 
 /** A recommended number, as its field shows it: a repeat penalty of 0 is off, as 1 is. */
 const shown = (name: keyof Sampling, s: Sampling): number => (name === "repeat_penalty" && !s[name] ? 1 : Number(s[name] ?? 0));
+
+/** Aligned models in one mixture, as the server has it (decode.MaxAligned). */
+const mostAligned = 4;
 
 export class Compose {
   readonly prompt: HTMLTextAreaElement;
@@ -73,21 +77,22 @@ export class Compose {
 
   private wire(): void {
     const { form, events } = this;
-    for (const hook of ["[data-run-new]", "[data-map-button]", "[data-dice]", "[data-before-clear]"]) one(form, hook).hidden = false;
+    for (const hook of ["[data-run-new]", "[data-dice]", "[data-before-clear]"]) one(form, hook).hidden = false;
     one<HTMLButtonElement>(form, "[data-run-button]").disabled = false;
     form.noValidate = true; // the fields' own words are better
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       events.run(false);
     });
-    form.addEventListener("input", () => events.changed());
+    form.addEventListener("input", (event) => {
+      if (!(event.target as Element).closest("[data-views]")) events.changed(); // how it is shown is no part of a run
+    });
     form.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
         events.run(false);
       }
     });
-    one(form, "[data-map-button]").addEventListener("click", () => events.map());
     one(form, "[data-run-new]").addEventListener("click", () => events.run(true));
     one(form, "[data-stop-all]").addEventListener("click", () => events.stopAll());
     one(form, "[data-dice]").addEventListener("click", () => {
@@ -101,35 +106,24 @@ export class Compose {
       this.drawPair();
       events.models();
     });
-    one(form, "[data-aligned]").addEventListener("change", () => events.models());
+    one(form, "[data-aligned]").addEventListener("change", () => {
+      this.most();
+      events.models();
+      this.drawChip();
+    });
+    form.addEventListener("input", () => this.drawChip());
     for (const button of all(form, "[data-preset]")) {
       button.addEventListener("click", () => events.preset((button.dataset.preset ?? "").split(" ").map(Number)));
-    }
-    // On a narrow page the settings fold away, so that the lanes are near the prompt.
-    const setup = one<HTMLDetailsElement>(form, "[data-setup]");
-    const narrow = matchMedia("(max-width: 900px)");
-    const fold = () => {
-      setup.open = !narrow.matches;
-    };
-    fold();
-    narrow.addEventListener("change", fold);
-    for (const example of all(form, "[data-example]")) {
-      example.addEventListener("click", () => {
-        this.setPrompt(example.textContent ?? "");
-        this.prompt.focus();
-        events.changed();
-      });
     }
     const grow = () => this.grow();
     this.prompt.addEventListener("input", grow);
     grow();
   }
 
-  /** The prompt's box grows with it, up to a point; examples are for an empty one. */
+  /** The prompt's box grows with it, up to a point. */
   private grow(): void {
-    const examples = this.form.querySelector<HTMLElement>("[data-examples]");
-    if (examples) examples.hidden = this.prompt.value !== "";
-    this.prompt.rows = Math.max(3, Math.min(14, this.prompt.value.split("\n").length));
+    const lines = this.prompt.value.split("\n").reduce((n, line) => n + 1 + Math.floor(line.length / 110), 0);
+    this.prompt.rows = Math.max(1, Math.min(14, lines));
   }
 
   setPrompt(text: string): void {
@@ -142,6 +136,49 @@ export class Compose {
     crypto.getRandomValues(random);
     this.seed.value = String((random[0] ?? 0) % 1_000_000);
     this.fault("seed", "");
+    this.drawChip();
+  }
+
+  /** No more aligned models can be ticked than a mixture may have. */
+  private most(): void {
+    const full = this.aligned.length >= mostAligned;
+    for (const box of all<HTMLInputElement>(this.form, '[data-aligned] input[type="checkbox"]')) box.disabled = full && !box.checked;
+  }
+
+  /** The settings in short. */
+  private drawChip(): void {
+    const known = this.option?.aligned ?? [];
+    const models = this.aligned.map((name) => known.find((m) => m.name === name)).filter((m) => m !== undefined);
+    const temperature = one<HTMLInputElement>(this.form, '[data-sampling="temperature"]').value;
+    one(this.form, "[data-setup-words]").textContent =
+      chip(this.option?.title || this.pair.value, models.map((m) => ({ title: m.title || m.name, beta: m.beta })), temperature, this.seed.value);
+  }
+
+  /** Closes the settings: a run is to be seen. */
+  fold(): void {
+    one<HTMLDetailsElement>(this.form, "[data-setup]").open = false;
+  }
+
+  /** Names of the fields that are remembered, by the element that has each. */
+  private get remembered(): HTMLInputElement[] {
+    return [...all<HTMLInputElement>(this.form, "[data-sampling], [data-map-from], [data-map-to], [data-map-branches]")];
+  }
+
+  get settings(): Settings {
+    const fields = Object.fromEntries(this.remembered.map((input) => [input.name, input.value]));
+    return { pair: this.pair.value, aligned: this.aligned, mode: this.mode, fields };
+  }
+
+  set settings({ pair, aligned, mode, fields }: Settings) {
+    if (!this.pairs.some((p) => p.name === pair)) return; // it was removed: what is recommended for another stands
+    this.pair.value = pair;
+    this.drawAligned(this.option?.aligned?.some((m) => aligned.includes(m.name)) ? aligned : null);
+    if (mode === "chat" || mode === "plain") this.mode = mode;
+    for (const input of this.remembered) input.value = fields[input.name] ?? input.value;
+    this.recommended = this.option?.sampling;
+    this.drawPair();
+    this.drawChip();
+    this.events.models();
   }
 
   /** Names of the aligned models that are ticked. */
@@ -298,8 +335,10 @@ export class Compose {
   setRunning(running: boolean, again: boolean): void {
     one(this.form, "[data-stop-all]").hidden = !running;
     const words = one(this.form, "[data-run-words]");
-    const text = again ? "Run again" : "Run";
+    const text = again ? "Again" : "Run";
     if (words.textContent !== text) words.textContent = text;
+    const button = one(this.form, "[data-run-button]");
+    button.title = again ? "The same with a new seed" : "";
   }
 
   private drawPair(): void {
@@ -308,6 +347,7 @@ export class Compose {
     const text = stateWords(state as PairStatus);
     if (label.textContent !== text) label.textContent = text;
     label.dataset.state = state.state;
+    this.drawChip();
   }
 
   /** Another pair: what still is as the last one recommends becomes as this one does. */

@@ -73,12 +73,14 @@ export function effectiveBeta(v: readonly number[], betas: readonly number[]): s
   return String(Number((beta / x).toPrecision(3)));
 }
 
-/** What a λ does, where that needs saying. */
+/** Where a λ is: at one of the models, between them, or outside. */
 export function words(v: readonly number[]): string {
   const x = total(v);
-  if (x > 1) return "Extrapolates beyond training.";
-  if (x < 0) return "Pushes away from the aligned model.";
-  return "";
+  if (v.length > 1 && x !== 0) return "Mixture";
+  if (Math.abs(x) < 1e-9) return "Reference";
+  if (x < 0) return "Below the reference";
+  if (Math.abs(x - 1) < 1e-9) return "Aligned";
+  return x < 1 ? "Between" : "Beyond";
 }
 
 /** The step of log π_al − log π_ref that colours a token, from −4 to 4. */

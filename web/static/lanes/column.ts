@@ -2,7 +2,7 @@
 
 import { all, copyText, make, one, tell } from "../dom/dom";
 import {
-  effectiveBeta, formatLambda, formatNumber, hue, notNumber, parseLambda, plain, ratioStep, same, words,
+  effectiveBeta, formatLambda, formatNumber, hue, notNumber, parseLambda, plain, ratioStep, same, total, words,
 } from "../lambda/lambda";
 import { type Lane, type Token, laneText, logRatio } from "../run/run";
 
@@ -74,7 +74,10 @@ export class Column {
     this.bounds = bounds;
     const n = Math.max(1, labels.length);
     if (this.lambda.length !== n) {
-      this.lambda = Array.from({ length: n }, (_, i) => this.lambda[i] ?? 0);
+      // λ is shared out among the models, so that a second one counts and the sum stays.
+      const sum = total(this.lambda);
+      if (this.lane || !this.bench) this.lambda = Array.from({ length: n }, (_, i) => this.lambda[i] ?? 0);
+      else this.lambda = Array<number>(n).fill(Math.round((sum / n) * 1e6) / 1e6);
       if (this.bench) this.drawInputs(labels);
     }
     this.drawHead();
@@ -133,7 +136,7 @@ export class Column {
       }
       if (news.childNodes.length > 0) {
         this.text.append(news);
-        if (stick) this.text.scrollTop = this.text.scrollHeight;
+        if (stick && lane.reason === "") this.text.scrollTop = this.text.scrollHeight;
       }
     }
     this.drawFoot();

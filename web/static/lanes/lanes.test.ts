@@ -77,7 +77,7 @@ test("a slider moves λ, and says what it means", () => {
   assert.deepEqual(told, [["lambda", [2], false]]);
   assert.equal(one<HTMLInputElement>(column.element, "[data-lambda-number]").value, "2");
   assert.equal(one(column.element, "[data-beta-value]").textContent, "0.05");
-  assert.match(one(column.element, "[data-words]").textContent ?? "", /Extrapolates/);
+  assert.match(one(column.element, "[data-words]").textContent ?? "", /^Beyond$/);
   assert.equal(column.element.dataset.hue, "13");
 });
 
@@ -107,7 +107,7 @@ test("columns are made from the page's template, one slider for each aligned mod
   assert.equal(stage.columns.length, 3);
   assert.equal(one(added.element, "[data-sample-value]").textContent, "2");
   stage.setModels([0.1, 0], bounds, ["warm", "short"]);
-  assert.deepEqual(added.lambda, [1.5, 0]);
+  assert.deepEqual(added.lambda, [0.75, 0.75], "λ is shared out, and its sum stays");
   assert.equal(added.element.querySelectorAll("[data-lambda-slider]").length, 2);
   assert.equal(one(added.element, "[data-beta]").hidden, true);
   stage.remove(added);

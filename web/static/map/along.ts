@@ -57,7 +57,7 @@ export function pieces(branch: Branch): Piece[] {
 /** How the text of a branch ends, where that is not by itself. */
 export function ending(branch: Branch): string {
   const words: Record<string, string> = {
-    "": "not decoded", budget: "not followed", cancelled: "stopped", error: "broken off", length: "token limit", stop: "ended by itself",
+    "": "not decoded", budget: "more texts than were asked for", cancelled: "stopped", error: "broken off", length: "token limit", stop: "ended by itself",
   };
   return words[branch.reason] ?? branch.reason;
 }

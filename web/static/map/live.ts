@@ -1,7 +1,17 @@
-// A run that is a λ-map, while it grows: how far it has come, and the section that shows it.
+// A run that is a λ-map, while it grows: what is certain so far is read at once, and the drawing follows.
 
+import { one } from "../dom/dom";
 import type { RunError, RunEvent, ServerFrame, Spec } from "../protocol/protocol";
+import { GrowingMap } from "./growing";
 import { MapSection } from "./map";
+
+export interface MapRunEvents {
+  failed(message: string): void;
+  /** λ that somebody looks at while the map grows: it is decoded from there. */
+  focus(run: string, lambda: number): void;
+  /** λ was let go. */
+  settled(lambda: number): void;
+}
 
 export class MapRun {
   id = "";
@@ -9,18 +19,23 @@ export class MapRun {
   ended = true;
   error: RunError | undefined;
   drawn = false; // the page came with all of it
+  lambda = 1; // of the thumb
   private seq = 0;
-  private forks = 0;
-  private texts = 0;
-  private covered = 0; // of the interval, 0 to 1
+  private growing: GrowingMap | null = null;
   private section: MapSection | null = null;
   private drawing = false;
   private stale = false;
+  private frame = false; // what has come is shown at the next frame
+  private timer = 0; // of a move of the focus
 
   constructor(
     private readonly place: HTMLElement,
-    private readonly failed: (message: string) => void,
-  ) {}
+    private readonly template: HTMLTemplateElement,
+    private readonly events: MapRunEvents,
+  ) {
+    const drawn = place.querySelector<HTMLElement>("[data-map]");
+    if (drawn) this.section = this.wire(drawn); // the example, until a run begins
+  }
 
   /** Takes over a map that the page came with. */
   adopt(id: string, spec: Spec): void {
@@ -28,20 +43,42 @@ export class MapRun {
     this.spec = spec;
     const drawn = this.place.querySelector<HTMLElement>("[data-map]");
     if (!drawn) return;
-    this.section = new MapSection(drawn);
     this.drawn = this.ended = drawn.dataset.mapState !== "growing";
+    if (!this.ended) this.grow(spec, this.section?.betas ?? []);
   }
 
-  begin(id: string, spec: Spec): void {
+  begin(id: string, spec: Spec, betas: readonly number[], lanesURL: string): void {
     this.leave();
     this.id = id;
     this.spec = spec;
     this.ended = false;
+    this.show(betas, lanesURL);
+    this.grow(spec, betas);
+    this.section?.take((this.growing as GrowingMap).data(), true);
+  }
+
+  /** An empty section, for a map that begins or for a text that is decoded at one λ. */
+  show(betas: readonly number[], lanesURL: string, range?: { from: number; to: number }): MapSection {
+    const map = range ?? this.spec?.map ?? { from: 0, to: 2 };
+    const element = (this.template.content.firstElementChild as HTMLElement).cloneNode(true) as HTMLElement;
+    element.dataset.map = JSON.stringify({ from: map.from, to: map.to, betas, branches: [{ from: map.from, to: map.to, reason: "", pieces: [], at: [], part: 0 }] });
+    element.dataset.mapLanes = lanesURL;
+    const slider = one<HTMLInputElement>(element, "[data-map-slider]");
+    slider.min = String(map.from);
+    slider.max = String(map.to);
+    slider.step = String((map.to - map.from) / 400);
+    one<HTMLInputElement>(element, "[data-map-number]").value = String(Math.min(Math.max(this.lambda, map.from), map.to));
+    const focused = this.place.contains(document.activeElement) && (document.activeElement as HTMLElement).matches("[data-map-slider]");
+    this.place.replaceChildren(element);
+    this.section = this.wire(element);
+    if (focused) one(element, "[data-map-slider]").focus();
+    return this.section;
   }
 
   leave(): void {
-    Object.assign(this, { id: "", spec: null, ended: true, drawn: false, error: undefined, seq: 0, forks: 0, texts: 0, covered: 0, section: null, stale: false });
-    this.place.replaceChildren();
+    clearTimeout(this.timer);
+    this.timer = 0;
+    Object.assign(this, { id: "", spec: null, ended: true, drawn: false, error: undefined, seq: 0, growing: null, stale: false });
   }
 
   /** Takes a frame that is about it. */
@@ -53,6 +90,7 @@ export class MapRun {
         this.seq = frame.first + i;
         this.event(event);
       }
+      this.showSoon();
       void this.draw();
       return true;
     }
@@ -66,28 +104,49 @@ export class MapRun {
   }
 
   private event(event: RunEvent): void {
-    const width = this.spec?.map ? this.spec.map.to - this.spec.map.from : 1;
-    switch (event.type) {
-      case "fork":
-        this.forks++;
-        break;
-      case "branch":
-        this.texts++;
-        if (event.branch && (event.branch.reason === "stop" || event.branch.reason === "length")) {
-          this.covered += (event.branch.to - event.branch.from) / width;
-        }
-        break;
-      case "end":
-        this.ended = true;
-        this.error = event.error;
-        break;
-    }
+    this.growing?.take(event);
+    if (event.type !== "end") return;
+    this.ended = true;
+    this.error = event.error;
   }
 
   /** Words, and how far it has come from 0 to 1. */
   progress(): { text: string; part: number } {
-    const many = (n: number, noun: string) => `${n} ${noun}${n === 1 ? "" : "s"}`;
-    return { text: `Mapping λ: ${many(this.forks, "fork")}, ${many(this.texts, "text")} known`, part: Math.min(1, this.covered) };
+    const texts = this.growing?.texts ?? 0;
+    return { text: `Decoding along λ: ${texts} text${texts === 1 ? "" : "s"} so far`, part: Math.min(1, this.growing?.covered ?? 0) };
+  }
+
+  private grow(spec: Spec, betas: readonly number[]): void {
+    const { from, to } = spec.map ?? { from: 0, to: 2 };
+    this.growing = new GrowingMap(from, to, [...betas]);
+  }
+
+  private wire(element: HTMLElement): MapSection {
+    const section = new MapSection(element, {
+      moved: (lambda) => this.moved(lambda),
+      settled: (lambda) => this.events.settled(lambda),
+    });
+    this.lambda = section.lambda;
+    return section;
+  }
+
+  /** The focus follows the thumb, as often as the server takes it. */
+  private moved(lambda: number): void {
+    this.lambda = lambda;
+    if (this.ended || !this.spec?.map?.live || this.timer !== 0) return;
+    this.timer = window.setTimeout(() => {
+      this.timer = 0;
+      if (!this.ended && this.id) this.events.focus(this.id, this.lambda);
+    }, 60);
+  }
+
+  private showSoon(): void {
+    if (this.frame) return;
+    this.frame = true;
+    requestAnimationFrame(() => {
+      this.frame = false;
+      if (this.growing && this.section) this.section.take(this.growing.data(), !this.ended);
+    });
   }
 
   /** Asks for the section as it is now: one request at a time, the last one after the end. */
@@ -102,22 +161,13 @@ export class MapRun {
         const answer = await fetch(`/runs/${id}/map`, { headers: { "X-Requested-With": "fetch" } });
         if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
         const drawn = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector<HTMLElement>("[data-map]");
-        if (this.id === id && drawn) this.show(drawn);
+        if (this.id === id && drawn) this.section?.update(drawn);
       } catch (error) {
-        if (this.ended) this.failed(`The map could not be shown: ${error instanceof Error ? error.message : error} Load the page again.`);
+        if (this.ended) this.events.failed(`The map could not be shown: ${error instanceof Error ? error.message : error} Load the page again.`);
       }
-      if (this.stale) await new Promise((resolve) => setTimeout(resolve, 250));
+      if (this.stale) await new Promise((resolve) => setTimeout(resolve, 500));
     }
     this.drawing = false;
     if (this.stale) void this.draw();
-  }
-
-  private show(drawn: HTMLElement): void {
-    if (this.section) {
-      this.section.update(drawn);
-      return;
-    }
-    this.place.replaceChildren(drawn);
-    this.section = new MapSection(drawn);
   }
 }

@@ -69,7 +69,7 @@ test("slider, number, steps and PageUp move along the map", () => {
   assert.ok(steps[1]?.disabled);
   assert.equal(number.getAttribute("aria-invalid"), null);
   for (const _ of [1, 2]) steps[0]?.click();
-  assert.equal(text(), "A <b>bad</b> one… not followed");
+  assert.equal(text(), "A <b>bad</b> one… more texts than were asked for");
   assert.equal(data.branches[branchAt(data, Number(number.value))]?.reason, "budget");
 });
 

@@ -1,7 +1,7 @@
 // Moving along a λ-map that the server has drawn: the text follows λ at once, and forks say why they are there.
 
 import { all, make, one, tell } from "../dom/dom";
-import { effectiveBeta, formatNumber, notNumber, parseLambda, plain } from "../lambda/lambda";
+import { effectiveBeta, formatNumber, notNumber, parseLambda, plain, words as placeOf } from "../lambda/lambda";
 import { type Branch, type MapData, between, branchAt, ending, known, pieces, quoted } from "./along";
 
 /** A λ that was pointed at has few digits. */
@@ -9,9 +9,15 @@ const byEye = (x: number) => Number(x.toFixed(4));
 
 const lambdaText = (x: number) => formatNumber(x, 4);
 
+/** What a section tells of its slider. */
+export interface SectionEvents {
+  moved(lambda: number): void;
+  settled(lambda: number): void;
+}
+
 export class MapSection {
   private data: MapData;
-  private lambda: number;
+  lambda: number;
   private shown = -1; // place of the branch that is read
   private fork = ""; // number of the fork that is explained; "" is none
   private readonly slider: HTMLInputElement;
@@ -19,7 +25,10 @@ export class MapSection {
   private timer = 0;
   private quiet = false; // a fork gets the focus back, and need not say again why it is there
 
-  constructor(private readonly section: HTMLElement) {
+  constructor(
+    private readonly section: HTMLElement,
+    private readonly events: SectionEvents | null = null,
+  ) {
     this.data = JSON.parse(section.dataset.map ?? "null") as MapData;
     this.slider = one(section, "[data-map-slider]");
     this.number = one(section, "[data-map-number]");
@@ -28,6 +37,7 @@ export class MapSection {
     one(section, "[data-map-fixed]").hidden = true;
     one(section, "[data-map-steps]").hidden = false;
     this.slider.addEventListener("input", () => this.move(byEye(Number(this.slider.value)), this.slider));
+    this.slider.addEventListener("change", () => this.events?.settled(this.lambda));
     this.slider.addEventListener("keydown", (event) => this.page(event));
     this.number.addEventListener("input", () => this.typed(false));
     this.number.addEventListener("change", () => this.typed(true));
@@ -45,7 +55,24 @@ export class MapSection {
     this.move(this.lambda);
   }
 
-  /** Takes over what the server has drawn anew, as the map grows. */
+  get betas(): number[] {
+    return this.data.betas;
+  }
+
+  /** Takes what is known by now, while the map grows or after it. */
+  take(data: MapData, growing: boolean): void {
+    this.data = data;
+    this.section.dataset.mapState = growing ? "growing" : this.section.dataset.mapState === "growing" ? "read" : (this.section.dataset.mapState ?? "");
+    this.shown = -1;
+    this.move(this.lambda, this.number === document.activeElement ? this.number : undefined);
+  }
+
+  /** Says why the text does not follow the thumb at once; "" when it does. */
+  release(why: string): void {
+    tell(one(this.section, "[data-map-release]"), why);
+  }
+
+  /** Takes over what the server has drawn anew, as the map grows. What is read is not older for it. */
   update(drawn: HTMLElement): void {
     for (const part of all(this.section, "[data-map-part]")) {
       const next = drawn.querySelector<HTMLElement>(`[data-map-part="${part.dataset.mapPart}"]`);
@@ -57,11 +84,11 @@ export class MapSection {
       if (focused) next.querySelector<SVGElement>(`[data-map-mark="${focused}"]`)?.focus();
     }
     for (const name of ["map", "mapState"]) this.section.dataset[name] = drawn.dataset[name] ?? "";
-    this.data = JSON.parse(drawn.dataset.map ?? "null") as MapData;
+    if (drawn.dataset.mapState !== "growing") this.data = JSON.parse(drawn.dataset.map ?? "null") as MapData;
     this.shown = -1;
     this.wire();
     if (this.fork !== "") this.close();
-    this.move(this.lambda);
+    this.move(this.lambda, this.number === document.activeElement ? this.number : undefined);
   }
 
   /** Listeners on what is drawn. */
@@ -111,6 +138,7 @@ export class MapSection {
     tell(one(this.section, "[data-map-error]"), sound ? "" : Number.isNaN(x) ? notNumber(this.number.value) : `The map is of λ from ${lambdaText(from)} to ${lambdaText(to)}.`);
     if (!sound) this.number.setAttribute("aria-invalid", "true");
     else this.move(x, settled ? undefined : this.number);
+    if (sound && settled) this.events?.settled(x);
   }
 
   private page(event: KeyboardEvent): void {
@@ -123,13 +151,17 @@ export class MapSection {
   /** To the text above or below. */
   private step(way: number): void {
     const next = this.data.branches[this.shown + way];
-    if (next) this.move(between(next));
+    if (!next) return;
+    this.move(between(next));
+    this.events?.settled(this.lambda);
   }
 
   /** Shows the text at a λ. The field it was set in is left as it is. */
   move(lambda: number, source?: HTMLInputElement): void {
     const { from, to, branches, betas } = this.data;
+    const before = this.lambda;
     this.lambda = Math.min(Math.max(lambda, from), to);
+    if (this.lambda !== before) this.events?.moved(this.lambda);
     if (source !== this.slider) this.slider.value = String(this.lambda);
     if (source !== this.number) {
       this.number.value = plain(this.lambda);
@@ -146,6 +178,7 @@ export class MapSection {
     const shownBeta = one(this.section, "[data-map-beta]");
     shownBeta.hidden = beta === "";
     one(shownBeta, "[data-map-beta-value]").textContent = beta;
+    one(this.section, "[data-map-place-name]").textContent = placeOf([this.lambda]);
     const lane = this.section.querySelector<HTMLAnchorElement>("[data-map-lane]");
     if (lane) lane.href = `${this.section.dataset.mapLanes}${plain(this.lambda)}`;
     this.slider.setAttribute("aria-valuetext", `${lambdaText(this.lambda)}, text ${place + 1} of ${branches.length}`);
@@ -157,7 +190,7 @@ export class MapSection {
     const first = this.shown < 0;
     this.shown = place;
     const text = one(this.section, "[data-map-text]");
-    text.replaceChildren(...words(branch));
+    text.replaceChildren(...words(branch, this.section.dataset.mapState === "growing"));
     one(this.section, "[data-map-span]").textContent = `the same from ${lambdaText(branch.from)} to ${lambdaText(branch.to)}`;
     for (const band of all(this.section, ".map-band")) {
       const on = Number(band.dataset.from) <= branch.from && branch.to <= Number(band.dataset.to);
@@ -176,7 +209,7 @@ export class MapSection {
       if (!next) button.textContent = way < 0 ? "← where the map begins" : "where the map ends →";
     }
     clearTimeout(this.timer);
-    if (!first) this.timer = window.setTimeout(() => this.say(`Text ${place + 1} of ${this.data.branches.length}: ${branch.pieces.join("")}`), 600);
+    if (!first && this.section.dataset.mapState !== "growing") this.timer = window.setTimeout(() => this.say(`Text ${place + 1} of ${this.data.branches.length}: ${branch.pieces.join("")}`), 600);
   }
 
   private say(text: string): void {
@@ -227,9 +260,10 @@ export class MapSection {
 }
 
 /** The text of a branch as nodes, as the server writes it. */
-export function words(branch: Branch): HTMLElement[] {
+export function words(branch: Branch, growing = false): HTMLElement[] {
   const list: HTMLElement[] = pieces(branch).map(({ text, kind }) =>
     kind === "last" ? make("mark", { class: "map-last" }, text) : make("span", { "data-kind": kind }, text));
-  if (!known(branch)) list.push(make("span", { class: "map-rest" }, `… ${ending(branch)}`));
+  if (growing && branch.reason === "") list.push(make("span", { class: "map-more", "aria-hidden": "true" }));
+  else if (!known(branch)) list.push(make("span", { class: "map-rest" }, `… ${ending(branch)}`));
   return list;
 }

@@ -22,6 +22,8 @@ export interface MapSpec {
   to: number;
   sample: number;
   branches: number;
+  live?: boolean; // every token is told, from focus outwards
+  focus?: number;
 }
 
 export interface Sampling {
@@ -95,7 +97,9 @@ export interface RunEvent {
   error?: RunError;
   prompt?: { tokens?: number[]; total: number; done: number };
   lanes?: LaneSpec[];
-  branch?: { from: number; to: number; reason: string };
+  branch?: { from: number; to: number; reason: string; pieces?: string[] };
+  fork?: { lambda: number; index: number };
+  span?: { from: number; to: number };
 }
 
 export interface Limits {

@@ -1,0 +1,233 @@
+// The slider: an example at the first visit, the text under the thumb while it is decoded, and what decode says at 100 λ.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { check } from "./accessible.mjs";
+import { browser, ended, freshPage, lanes, openSettings, program, screenshot, server, set, sideBySide, until, withServer } from "./server.mjs";
+
+withServer();
+
+const text = (page) => page.locator("[data-map-text]").textContent();
+const move = (page, lambda) => page.locator("[data-map-slider]").evaluate((slider, x) => {
+  slider.value = String(x);
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+}, lambda);
+const release = (page) => page.locator("[data-map-slider]").evaluate((slider) => slider.dispatchEvent(new Event("change", { bubbles: true })));
+
+/** Opens the playground and runs a prompt under the slider. */
+async function slide(page, prompt, settings = {}) {
+  await page.goto(server.base);
+  await page.locator('.connection[data-state="open"]').waitFor();
+  await page.fill("[data-prompt]", prompt);
+  await set(page, settings);
+  await page.click("[data-run-button]");
+  await page.locator("[data-runs] .run").first().waitFor();
+}
+
+/** What bin/realign decode says at some λ. */
+async function decoded(prompt, seed, tokens, lambdas) {
+  const { stdout } = await promisify(execFile)(program, ["decode", "--pair", "demo", "--json", "--seed", String(seed), "--max-tokens", String(tokens),
+    "--temperature", "0.7", "--prompt", prompt, `--lambda=${lambdas.join(",")}`], { maxBuffer: 1 << 27 });
+  const said = lambdas.map(() => "");
+  for (const line of stdout.trim().split("\n")) {
+    const event = JSON.parse(line);
+    if (event.type === "token" || event.type === "end") said[event.lane] += event.text ?? "";
+  }
+  return said;
+}
+
+test("the first visit shows a finished example that was really decoded, and the slider moves through it", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  const example = JSON.parse(await readFile("internal/web/example.json", "utf8"));
+  assert.match(await page.locator("[data-example-label]").textContent(), /Example.*What did you think of the film\?.*pair demo, seed 2/);
+  await page.locator("[data-map-slider]:not([hidden])").waitFor();
+  for (const branch of example.branches) {
+    await move(page, (branch.from + branch.to) / 2);
+    assert.equal(await text(page), branch.pieces.join(""));
+  }
+  // It is what the pair says today.
+  const at = example.branches.map((b) => (b.from + b.to) / 2);
+  assert.deepEqual(example.branches.map((b) => b.pieces.join("")), await decoded(example.text, example.seed, example.sampling.max_tokens, at));
+  for (const words of ["Reference", "Aligned", "Beyond"]) assert.ok((await page.locator(`.map-stop:text("${words}")`).count()) === 1, words);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("at 100 random λ the slider's text is what decode says", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  const prompt = "Tell me about the best holiday you ever had, and what you did there.";
+  await slide(page, prompt, { seed: 2, max_tokens: 60 });
+  await page.locator('[data-map][data-map-state="stop"] [data-map-row]').first().waitFor();
+  let state = 12345;
+  const random = () => (state = (state * 1103515245 + 12345) % 2 ** 31) / 2 ** 31;
+  const lambdas = Array.from({ length: 100 }, () => Number((2 * random()).toFixed(4)));
+  const read = [];
+  for (const x of lambdas) {
+    await page.fill("[data-map-number]", String(x));
+    read.push(await text(page));
+  }
+  const want = [];
+  for (let i = 0; i < lambdas.length; i += 50) want.push(...(await decoded(prompt, 2, 60, lambdas.slice(i, i + 50))));
+  assert.ok(new Set(want).size >= 4, `${new Set(want).size} texts`);
+  assert.deepEqual(read, want);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("while the map is decoded the text follows the thumb, and a word that was shown stays", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  await page.locator('.connection[data-state="open"]').waitFor();
+  const atFullSpeed = await server.slow();
+  await page.fill("[data-prompt]", "The film began");
+  await set(page, { seed: 5, mode: "plain", ignore_end: true, max_tokens: 120, temperature: 1 });
+  await page.click("[data-run-button]");
+  await until(async () => (await page.locator("[data-runs] .run").count()) === 1, "it runs");
+  await page.locator('[data-map][data-map-state="growing"]').waitFor();
+  // Wherever the thumb goes, the text there grows before the map is whole.
+  const seen = [];
+  for (const x of [0.1, 1.9, 1]) {
+    await move(page, x);
+    const before = await text(page);
+    await until(async () => (await text(page)).length > before.length + 10, `the text at ${x} grows`);
+    assert.equal(await page.locator("[data-map]").getAttribute("data-map-state"), "growing");
+    const now = await text(page);
+    assert.ok(now.startsWith(before), `${x}: ${before} → ${now}`);
+    seen.push([x, now]);
+  }
+  atFullSpeed();
+  await page.locator('[data-map][data-map-state="stop"]').waitFor();
+  for (const [x, before] of seen) {
+    await move(page, x);
+    assert.ok((await text(page)).startsWith(before), `${x}: ${before}`);
+  }
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("where there is no map the text is decoded where the slider is let go, and the page says why", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await slide(page, "What did you think of the film?", { seed: 1, max_tokens: 30, top_k: 5 });
+  assert.match(await page.locator("[data-map-release]").textContent(), /Top-k has no exact map.*let go/);
+  const settled = async () => until(async () => (await page.locator("[data-map]").getAttribute("data-map-state")) === "read", "it is decoded");
+  await settled();
+  const first = await text(page);
+  await move(page, 0);
+  assert.equal(await text(page), first, "nothing changes while it moves");
+  await release(page);
+  await until(async () => (await text(page)) !== first, "another text at λ 0");
+  await settled();
+  const second = await text(page);
+  await move(page, 1);
+  await release(page);
+  await until(async () => (await text(page)) === first, "the first text again, without decoding");
+  assert.notEqual(first, second);
+  assert.equal(await page.locator("[data-runs] .run").count(), 1, "all in one run");
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("side by side is one press away, of the same run: prompt, seed and λ", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await slide(page, "What did you think of the film?", { seed: 2, max_tokens: 40 });
+  await page.locator('[data-map][data-map-state="stop"] [data-map-row]').first().waitFor();
+  const said = {};
+  for (const x of [0, 0.5, 1, 1.5, 2]) {
+    await move(page, x);
+    said[x] = await text(page);
+  }
+  await sideBySide(page);
+  await ended(page);
+  for (const lane of await lanes(page).all()) {
+    assert.equal(await lane.locator("[data-text]").textContent(), said[await lane.getAttribute("data-lambda")]);
+  }
+  assert.deepEqual(await page.locator("[data-lanes] [data-words]").allTextContents(), ["Reference", "Between", "Aligned", "Beyond", "Beyond"]);
+  // Back: the map is still there.
+  await page.locator("[data-view-slider]").check({ force: true });
+  await move(page, 0);
+  assert.equal(await text(page), said[0]);
+  assert.equal(await page.locator("[data-runs] .run").count(), 2);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("Again rolls a new seed and says so; settings are remembered; the drawer closes on Run", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await slide(page, "What did you think of the film?", { seed: 2, max_tokens: 20, temperature: 0.9 });
+  assert.ok(!(await page.locator("[data-setup]").evaluate((box) => box.open)));
+  assert.match(await page.locator("[data-setup-words]").textContent(), /^Demo · Warmth β 0.05 · T 0.9 · seed 2$/);
+  await page.locator('[data-map][data-map-state="stop"]').waitFor();
+  await until(async () => (await page.locator("[data-run-words]").textContent()) === "Again", "it can be run again");
+  await page.click("[data-run-button]");
+  await until(async () => (await page.locator("[data-runs] .run").count()) === 2, "a second run");
+  const seed = await page.inputValue("[data-seed]");
+  assert.notEqual(seed, "2");
+  await openSettings(page);
+  await page.locator('[data-aligned] input[value="length-b0.1"]').check();
+  await page.locator('[data-aligned] input[value="warmth-b0.05"]').uncheck();
+  await page.goto(server.base);
+  await page.locator('.connection[data-state="open"]').waitFor();
+  assert.match(await page.locator("[data-setup-words]").textContent(), /Length β 0.1 · T 0.9/);
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("a conversation keeps all of its turns", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  await sideBySide(page);
+  const turns = () => page.locator("[data-before] .turn-of").count();
+  await page.fill("[data-prompt]", "What did you think of the film?");
+  await set(page, { seed: 3, max_tokens: 20 });
+  for (let turn = 1; turn <= 3; turn++) {
+    await page.click("[data-run-button]");
+    await until(async () => (await page.locator("[data-runs] .run").count()) === turn, `run ${turn}`);
+    await ended(page);
+    await lanes(page).nth(2).locator("[data-continue]").click();
+    assert.equal(await turns(), 2 * turn);
+    await page.fill("[data-prompt]", `And then? ${turn}`);
+  }
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+for (const [width, height, most] of [[1280, 900, 260], [390, 844, 220], [1920, 1080, 260], [1024, 768, 260], [320, 640, 260]]) {
+  test(`at ${width} px lanes begin above the fold, and no page scrolls sideways`, async () => {
+    const { page, context, troubles } = await freshPage(browser, { viewport: { width, height } });
+    await page.goto(server.base);
+    await page.locator("[data-map-slider]:not([hidden])").waitFor();
+    const sideways = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.equal(await sideways(), 0, "the slider");
+    await screenshot(page, `instrument-first-${width}`);
+    await check(page, "the first visit");
+    await sideBySide(page);
+    await page.fill("[data-prompt]", "What did you think of the film?");
+    await set(page, { seed: 2, max_tokens: 60 });
+    for (let i = 0; i < 6; i++) await page.click("[data-lane-add]");
+    await page.click("[data-run-button]");
+    await ended(page);
+    await page.evaluate(() => scrollTo(0, 0));
+    const top = await lanes(page).first().evaluate((lane) => lane.getBoundingClientRect().top);
+    assert.ok(top <= most, `lanes begin at ${top}`);
+    assert.equal(await sideways(), 0, "eleven lanes");
+    if (width === 390) {
+      const second = await lanes(page).nth(1).evaluate((lane) => lane.getBoundingClientRect().bottom);
+      assert.ok(second <= height, `the second lane ends at ${second}`);
+    }
+    // Nothing lies over anything: β beside its field.
+    const over = await lanes(page).first().evaluate((lane) => {
+      const a = lane.querySelector("[data-lambda-number]").getBoundingClientRect();
+      const b = lane.querySelector("[data-beta]").getBoundingClientRect();
+      return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+    });
+    assert.ok(!over, "β is drawn over the λ field");
+    await screenshot(page, `instrument-lanes-${width}`);
+    await check(page, "lanes");
+    assert.deepEqual(troubles, []);
+    await context.close();
+  });
+}
