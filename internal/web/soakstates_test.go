@@ -56,7 +56,7 @@ func decodingMap(d *daemon) func() {
 	b := newBrowser(d)
 	b.open(d.t)
 	_ = b.conn.WriteJSON(map[string]any{"type": "start", "spec": map[string]any{
-		"pair": "demo", "prompt": "What did you think of the film?", "mode": "chat", "seed": "1", "map": map[string]any{"from": 0, "to": 2, "branches": 64},
+		"pair": "demo", "prompt": "What did you think of the film?", "mode": "chat", "seed": "1", "map": map[string]any{"from": 0, "to": 2, "branches": 16},
 		"sampling": map[string]any{"max_tokens": 400, "temperature": 1, "top_p": 1, "ignore_end": true},
 	}})
 	for {

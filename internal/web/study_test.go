@@ -380,7 +380,7 @@ func TestStudyFormsThatAreWrong(t *testing.T) {
 		"temperature":      {studyFields("temperature", "hot"), "", "", "temperature: “hot” is not a number"},
 		"tokens":           {studyFields("max_tokens", "0"), "", "", "max_tokens: "},
 		"criteria":         {studyFields("likert", "on", "criteria", " "), "", "", "criteria: 0 criteria, where 1 to 8 are needed"},
-		"ranking":          {studyFields("ranking", "on", "ranked", "9"), "", "", "ranked: a best–worst ranking has 3 to 5 answers, not 9"},
+		"ranking":          {studyFields("ranking", "on", "ranked", "9"), "", "", "ranked: 9 is outside 3 to 5"},
 	} {
 		answer, page, _ := owner.createStudy(test.fields, test.file, test.content)
 		field, words, _ := strings.Cut(test.want, ": ")
