@@ -136,13 +136,8 @@ func (d *Desk) Close() error {
 	return nil
 }
 
-// Create keeps a new draft. beta is the β of the aligned model, if it is known.
-func (d *Desk) Create(ctx context.Context, owner string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
-	return d.CreateOver(ctx, owner, "", setup, prompts, beta)
-}
-
-// CreateOver is Create for a study of an experiment that exists: only what the study asks for and the experiment lacks will
-// be decoded. "" is an experiment of the study's own.
+// CreateOver keeps a new draft of a study of an experiment that exists: only what the study asks for and the experiment lacks
+// will be decoded. "" is an experiment of its own. beta is the β of the aligned model, if it is known.
 func (d *Desk) CreateOver(ctx context.Context, owner, over string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
 	now := d.now()
 	s := Study{

@@ -433,18 +433,22 @@ func TestStudyDecodingGoesOn(t *testing.T) {
 		}
 		return tallies[id].Decoded
 	}
-	for deadline := time.Now().Add(20 * time.Second); decoded() == 0 && time.Now().Before(deadline); {
-		time.Sleep(5 * time.Millisecond)
+	more := func(than int) {
+		for deadline := time.Now().Add(20 * time.Second); decoded() <= than; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("no more than %d outputs are decoded", than)
+			}
+		}
 	}
+	more(0)
 	owner.post("/studies/"+id+"/status", 303, "status", "halted")
-	time.Sleep(100 * time.Millisecond) // what was in flight may still be saved
 	halted := decoded()
 	if halted == 0 || halted == 120 {
 		t.Fatalf("%d of 120 were decoded before the pause", halted)
 	}
-	time.Sleep(300 * time.Millisecond)
-	if now := decoded(); now != halted {
-		t.Errorf("%d outputs at the pause and %d later", halted, now)
+	w.queue.Rest() // what a worker has begun is decoded, and not taken before the study goes on
+	if now := decoded(); now != halted || w.queue.Waiting() > 0 {
+		t.Errorf("%d outputs at the pause and %d later, and %d pieces of work wait", halted, now, w.queue.Waiting())
 	}
 	before, err := w.store.StudyOutputs(t.Context(), id)
 	if err != nil {
@@ -452,7 +456,7 @@ func TestStudyDecodingGoesOn(t *testing.T) {
 	}
 	// The process ends in the middle, and another takes over.
 	owner.post("/studies/"+id+"/status", 303, "status", "decoding")
-	time.Sleep(100 * time.Millisecond)
+	more(halted)
 	if err := w.made.Close(); err != nil {
 		t.Fatal(err)
 	}
