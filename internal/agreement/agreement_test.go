@@ -108,9 +108,10 @@ func TestShareCovered(t *testing.T) {
 		n, _ = strconv.Atoi(text)
 	}
 	for _, size := range []simulated{
-		{10, 3, 0.8, 0}, {40, 6, 0, 0}, {40, 6, 0.8, 0}, {20, 12, 2, 0}, {60, 20, 0.8, 0},
-		{3, 2, 0, 0}, {3, 2, 0.8, 0}, {5, 3, 0, 0}, {5, 3, 0.8, 0.3}, {10, 2, 0, 0.3}, {20, 2, 2, 0}, {3, 12, 0, 0}, {3, 12, 0.8, 0}, {2, 2, 0, 0},
-		{12, 1, 0, 0}, {12, 1, 0.8, 0.3}, {4, 1, 0.8, 0}, {1, 6, 0, 0},
+		{10, 3, 0.8, 0, 0.5}, {40, 6, 0, 0, 0.5}, {40, 6, 0.8, 0, 0.5}, {20, 12, 2, 0, 0.5}, {60, 20, 0.8, 0, 0.5},
+		{3, 2, 0, 0, 0.5}, {3, 2, 0.8, 0, 0.5}, {5, 3, 0, 0, 0.5}, {5, 3, 0.8, 0.3, 0.5}, {10, 2, 0, 0.3, 0.5}, {20, 2, 2, 0, 0.5}, {3, 12, 0, 0, 0.5}, {3, 12, 0.8, 0, 0.5}, {2, 2, 0, 0, 0.5},
+		{12, 1, 0, 0, 0.5}, {12, 1, 0.8, 0.3, 0.5}, {4, 1, 0.8, 0, 0.5}, {1, 6, 0, 0, 0.5},
+		{40, 6, 0, 0, 1.5}, {40, 6, 0.8, 0, 1.5}, {10, 3, 0, 0, 2}, {20, 12, 0, 0.2, 1.5}, {60, 20, 0.8, 0, 1.5}, {100, 6, 0, 0, 0}, {100, 6, 0.8, 0, 0},
 	} {
 		random := rand.New(rand.NewPCG(7, uint64(size.prompts*100+size.annotators)))
 		held, claims, width := 0, 0, 0.0
@@ -130,8 +131,8 @@ func TestShareCovered(t *testing.T) {
 			width += i.High - i.Low
 		}
 		percent := func(k int) float64 { return 100 * float64(k) / float64(n) }
-		t.Logf("%2d prompts, %2d annotators, logit %.1f, %2.0f%% ties: held in %.1f%%, mean width %.2f, clear of ½ in %.1f%%",
-			size.prompts, size.annotators, size.logit, 100*size.ties, percent(held), width/float64(n), percent(claims))
+		t.Logf("%2d prompts, %2d annotators, logit %.1f, tastes %.1f, %2.0f%% ties: held in %.1f%%, mean width %.2f, clear of ½ in %.1f%%",
+			size.prompts, size.annotators, size.logit, size.tastes, 100*size.ties, percent(held), width/float64(n), percent(claims))
 		if percent(held) < 92 {
 			t.Errorf("%+v: held in %.1f%% of %d studies", size, percent(held), n)
 		}
@@ -146,22 +147,20 @@ type simulated struct {
 	prompts, annotators int
 	logit               float64 // of that, where both are as usual
 	ties                float64 // share of pairs with equal rewards
+	tastes              float64 // standard deviation of the logit over annotators
 }
 
-// Spreads of logits over prompts and annotators.
-const (
-	promptSpread    = 1.0
-	annotatorSpread = 0.5
-)
+// promptSpread is the standard deviation of the logit over prompts.
+const promptSpread = 1.0
 
 // draw is one study, each annotator rating half of the prompts, with the true share: over all prompts and annotators, or over all
 // prompts of the one annotator.
 func (s *simulated) draw(random *rand.Rand) (all []judged, truth float64) {
 	tastes := make([]float64, s.annotators)
 	for a := range tastes {
-		tastes[a] = annotatorSpread * random.NormFloat64()
+		tastes[a] = s.tastes * random.NormFloat64()
 	}
-	truth = meanLogistic(s.logit, math.Hypot(promptSpread, annotatorSpread))
+	truth = meanLogistic(s.logit, math.Hypot(promptSpread, s.tastes))
 	if s.annotators == 1 {
 		truth = meanLogistic(s.logit+tastes[0], promptSpread)
 	}
