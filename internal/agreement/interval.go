@@ -1,7 +1,9 @@
 package agreement
 
 import (
+	"maps"
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/stat/distuv"
 
@@ -62,7 +64,7 @@ func clustered(all []judged, influence func(*judged) float64, cluster func(*judg
 		sums[cluster(&all[i])] += influence(&all[i])
 	}
 	c := clustering{count: len(sums)}
-	for _, key := range sorted(sums) { // in an order of its own, so that rounding is the same each time
+	for _, key := range slices.Sorted(maps.Keys(sums)) { // in an order of its own, so that rounding is the same each time
 		c.variance += sums[key] * sums[key]
 	}
 	if c.count > 1 {

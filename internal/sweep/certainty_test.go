@@ -3,8 +3,10 @@ package sweep
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -41,7 +43,7 @@ func few(p float64, n int) float64 {
 // refined where the noise was highest.
 func TestNoiseClaimsNothing(t *testing.T) {
 	n := simulations(t, 12)
-	for _, name := range sortedKeys(noises) {
+	for _, name := range slices.Sorted(maps.Keys(noises)) {
 		for _, prompts := range []int{3, 5, 12, 24, 100} {
 			t.Run(fmt.Sprintf("%s%d", name, prompts), func(t *testing.T) {
 				w := newWorld(9, 12, nil)
