@@ -26,6 +26,7 @@ import (
 // somebody else's, is NotFound.
 type Experiments interface {
 	Experiment(ctx context.Context, owner, id string) (experiment.Experiment, error)
+	ExperimentHead(ctx context.Context, owner, id string) (experiment.Experiment, error) // without its prompts
 	ExperimentOutputs(ctx context.Context, id string, prompt *int, texts bool) ([]experiment.Output, error)
 	StudiesOver(ctx context.Context, owner, experiment string) ([]study.Study, error)
 	SweepsOver(ctx context.Context, owner, experiment string) ([]sweep.Sweep, error)

@@ -232,7 +232,7 @@ func (s *Server) showSweepPrompt(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	e, err := s.experiments.Experiment(c.Request().Context(), owner(c), w.Experiment)
+	e, err := s.experiments.ExperimentHead(c.Request().Context(), owner(c), w.Experiment)
 	if err != nil {
 		return err
 	}
@@ -296,7 +296,7 @@ func (s *Server) openCell(c echo.Context, v templates.Playground, from string) e
 			return fault.Field("sample", "%.20q is not the number of a sample", text)
 		}
 	}
-	e, err := s.experiments.Experiment(c.Request().Context(), owner(c), w.Experiment)
+	e, err := s.experiments.ExperimentHead(c.Request().Context(), owner(c), w.Experiment)
 	if err != nil {
 		return err
 	}
