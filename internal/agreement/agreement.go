@@ -3,6 +3,7 @@
 package agreement
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -200,21 +201,12 @@ func versus(w *Reward, pairs []preference.Pairwise, people []Point) RewardAgreem
 		}
 	}
 	if len(byCategory) > 1 {
-		for _, name := range sorted(byCategory) {
+		for _, name := range slices.Sorted(maps.Keys(byCategory)) {
 			v.Parts = append(v.Parts, w.part(name, byCategory[name]))
 		}
 	}
 	v.Correlation = correlation(people, v.Curve, w.sign())
 	return v
-}
-
-func sorted[V any](m map[string]V) []string {
-	var names []string
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // sign is 1 where more of the reward is better and −1 where less is.

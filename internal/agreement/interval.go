@@ -1,93 +1,89 @@
 package agreement
 
 import (
+	"maps"
 	"math"
-	"math/rand/v2"
-	"realign/internal/stat"
-)
+	"slices"
 
-// resamples is how often prompts and annotators are drawn anew for the standard error of a share.
-const resamples = 500
+	"realign/internal/stat"
+
+	"gonum.org/v1/gonum/stat/distuv"
+)
 
 // share is the weighted mean of scores with its 95% interval; nil without any.
 //
 // Prompts and annotators are both drawn from many: answers about one prompt share it, and those of one annotator the
-// taste. So both are resampled, each answer weighing as often as its prompt and its annotator were drawn together (the
-// pigeonhole bootstrap of Owen 2007, Annals of Applied Statistics 1(2), which errs to the wide side). The interval is
-// Wilson's for as many independent answers as would have that standard error, with Student's t on one degree of freedom
-// less than the fewer of prompts and annotators: so it has a width where all agree, and widens where there are few. One
-// annotator is not resampled: the interval is about that one.
+// taste. So the standard error is clustered by both (Cameron, Gelbach & Miller 2011, Journal of Business & Economic Statistics
+// 29(2)), each clustering corrected for how few clusters it has, and no smaller than either alone. The interval is
+// Wilson's for as many independent answers as would have that standard error, with Student's t on the degrees of freedom that the
+// two clusterings have together (Satterthwaite 1946), no fewer than those of the fewer of prompts and annotators: so it has a
+// width where all agree, and widens where there are few. One annotator is no cluster: the interval is about that one.
 func share(all []judged) *stat.Interval {
 	if len(all) == 0 {
 		return nil
 	}
-	prompts, annotators := places(all, func(j *judged) string { return j.prompt }), places(all, func(j *judged) string { return j.annotator })
-	estimate := weighted(all, func(int) float64 { return 1 })
+	estimate, weight := 0.0, 0.0
+	for i := range all {
+		estimate, weight = estimate+all[i].weight*all[i].score, weight+all[i].weight
+	}
+	estimate /= weight
+	influence := func(j *judged) float64 { return j.weight * (j.score - estimate) / weight }
+	prompts := clustered(all, influence, func(j *judged) string { return j.prompt })
+	annotators := clustered(all, influence, func(j *judged) string { return j.annotator })
+	variance, freedom := prompts.variance, float64(prompts.count-1)
+	if annotators.count > 1 {
+		both := clustered(all, influence, func(j *judged) string { return j.prompt + "\x00" + j.annotator })
+		variance = max(prompts.variance+annotators.variance-both.variance, prompts.variance, annotators.variance)
+		fewer := math.Max(1, float64(min(prompts.count, annotators.count)-1))
+		freedom = fewer
+		if spread := prompts.spread() + annotators.spread(); spread > 0 && prompts.count > 1 {
+			freedom = max(fewer, variance*variance/spread)
+		}
+	}
 	clusters := prompts.count
 	if annotators.count > 1 {
 		clusters = min(clusters, annotators.count)
 	}
 	n := float64(clusters)
-	if error := standardError(all, prompts, annotators); error > 0 && estimate > 0 && estimate < 1 {
-		n = min(float64(len(all)), estimate*(1-estimate)/(error*error))
+	if variance > 0 && estimate > 0 && estimate < 1 {
+		n = min(float64(len(all)), estimate*(1-estimate)/variance)
 	}
-	// With no degree of freedom that of one: nothing is known of the spread.
-	i := stat.WilsonScore(estimate, n, stat.StudentQuantile(max(1, clusters-1)))
+	i := wilson(estimate, n, student(freedom))
 	return &i
 }
 
-// clusters numbers the prompts, or the annotators, of answers.
-type clusters struct {
-	of    []int // by answer
-	count int
+// clustering is what the variance of a weighted mean is when answers are independent but within clusters.
+type clustering struct {
+	variance float64
+	count    int // clusters
 }
 
-func places(all []judged, name func(*judged) string) clusters {
-	numbers := map[string]int{}
-	c := clusters{of: make([]int, len(all))}
+func clustered(all []judged, influence func(*judged) float64, cluster func(*judged) string) clustering {
+	sums := map[string]float64{}
 	for i := range all {
-		key := name(&all[i])
-		if _, known := numbers[key]; !known {
-			numbers[key] = len(numbers)
-		}
-		c.of[i] = numbers[key]
+		sums[cluster(&all[i])] += influence(&all[i])
 	}
-	c.count = len(numbers)
+	c := clustering{count: len(sums)}
+	for _, key := range slices.Sorted(maps.Keys(sums)) { // in an order of its own, so that rounding is the same each time
+		c.variance += sums[key] * sums[key]
+	}
+	if c.count > 1 {
+		c.variance *= float64(c.count) / float64(c.count-1)
+	}
 	return c
 }
 
-// draw is how often each cluster is drawn; once each where there is one.
-func (c clusters) draw(random *rand.Rand) []float64 {
-	times := make([]float64, c.count)
-	for range c.count {
-		times[random.IntN(c.count)]++
-	}
-	return times
+// spread is its part of the denominator of Satterthwaite's degrees of freedom.
+func (c clustering) spread() float64 { return c.variance * c.variance / float64(max(1, c.count-1)) }
+
+// student is the 97.5% quantile of Student's t; with no degree of freedom that of one, as nothing is known of the spread.
+func student(freedom float64) float64 {
+	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: max(1, freedom)}.Quantile(0.975)
 }
 
-func weighted(all []judged, times func(i int) float64) float64 {
-	var sum, weight float64
-	for i := range all {
-		w := all[i].weight * times(i)
-		sum, weight = sum+w*all[i].score, weight+w
-	}
-	return sum / weight
-}
-
-// standardError is that of the weighted mean when prompts and annotators are drawn anew.
-func standardError(all []judged, prompts, annotators clusters) float64 {
-	random := rand.New(rand.NewPCG(1, 2))
-	var sum, squares, count float64
-	for range resamples {
-		p, a := prompts.draw(random), annotators.draw(random)
-		x := weighted(all, func(i int) float64 { return p[prompts.of[i]] * a[annotators.of[i]] })
-		if math.IsNaN(x) { // no answer was drawn
-			continue
-		}
-		sum, squares, count = sum+x, squares+x*x, count+1
-	}
-	if count < 2 {
-		return 0
-	}
-	return math.Sqrt(max(0, squares/count-sum*sum/(count*count)) * count / (count - 1))
+// wilson is the score interval (Wilson 1927) of a share of n answers.
+func wilson(p, n, t float64) stat.Interval {
+	middle := (p + t*t/(2*n)) / (1 + t*t/n)
+	half := t * math.Sqrt(p*(1-p)/n+t*t/(4*n*n)) / (1 + t*t/n)
+	return stat.Interval{Estimate: p, Low: max(0, middle-half), High: min(1, middle+half)}
 }

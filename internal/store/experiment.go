@@ -67,6 +67,16 @@ func insertExperimentPrompts(ctx context.Context, tx bun.Tx, id string, after in
 
 // Experiment is one of an owner's experiments.
 func (s *Store) Experiment(ctx context.Context, owner, id string) (experiment.Experiment, error) {
+	e, err := s.ExperimentHead(ctx, owner, id)
+	if err != nil {
+		return e, err
+	}
+	e.Setup.Prompts, err = s.experimentPrompts(ctx, id)
+	return e, err
+}
+
+// ExperimentHead is Experiment without the prompts, of which there may be many.
+func (s *Store) ExperimentHead(ctx context.Context, owner, id string) (experiment.Experiment, error) {
 	var row experimentRow
 	err := s.read.NewSelect().Model(&row).ColumnExpr("e.*").
 		ColumnExpr("EXISTS (SELECT 1 FROM studies AS st WHERE st.id = e.id AND st.secret <> '' AND st.status <> 'closed') AS secret").
@@ -75,11 +85,7 @@ func (s *Store) Experiment(ctx context.Context, owner, id string) (experiment.Ex
 		return experiment.Experiment{}, wrap(notFound(err, "experiment"), "read experiment %s", id)
 	}
 	e := experiment.Experiment{ID: row.ID, Owner: row.Owner, Created: fromMicros(&row.CreatedAt), Secret: row.Secret}
-	if err := fromJSON(row.Setup, &e.Setup); err != nil {
-		return e, err
-	}
-	e.Setup.Prompts, err = s.experimentPrompts(ctx, id)
-	return e, err
+	return e, fromJSON(row.Setup, &e.Setup)
 }
 
 func (s *Store) experimentPrompts(ctx context.Context, id string) ([]experiment.Prompt, error) {

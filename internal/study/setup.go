@@ -31,6 +31,7 @@ const (
 	MaxItems      = 50_000
 	MaxOverlap    = 50
 	MaxCap        = 10_000
+	MaxEvery      = 1000 // questions in which one is a catch trial
 	MaxCriteria   = 8
 	MaxCriterion  = 60 // characters of a criterion's name
 )
@@ -132,6 +133,25 @@ func (s Status) Become(next Status) error {
 	return nil
 }
 
+// Bounds is the one table of the ranges of a setup's numbers, those of its sampling among them: setups are checked by it, and
+// forms take it from here.
+func Bounds() []decode.Bound {
+	return append(decode.Bounds(),
+		decode.Bound{Field: "samples", Low: 1, High: MaxSamples, Whole: true}, decode.Bound{Field: "overlap", Low: 1, High: MaxOverlap, Whole: true},
+		decode.Bound{Field: "cap", High: MaxCap, Whole: true}, decode.Bound{Field: "ranked", Low: 3, High: preference.MaxRanked, Whole: true},
+		decode.Bound{Field: "same_every", High: MaxEvery, Whole: true}, decode.Bound{Field: "broken_every", High: MaxEvery, Whole: true},
+	)
+}
+
+// numbers are a setup's numbers by their fields, but for those of the sampling.
+func (s *Setup) numbers() map[string]int {
+	all := map[string]int{"samples": s.Samples, "overlap": s.Overlap, "cap": s.Cap, "same_every": s.SameEvery, "broken_every": s.BrokenEvery}
+	if s.Ranked != 0 {
+		all["ranked"] = s.Ranked
+	}
+	return all
+}
+
 // Validate completes and checks a setup: the grid is sorted, spaces are trimmed. The error is Invalid and
 // names the field and the limit. Whether the pair exists is the caller's to ask.
 func (s *Setup) Validate() error {
@@ -148,6 +168,12 @@ func (s *Setup) Validate() error {
 	}
 	if s.Pair == "" {
 		return fault.Field("pair", "is empty")
+	}
+	numbers := s.numbers()
+	for _, b := range Bounds() {
+		if n, ok := numbers[b.Field]; ok && (float64(n) < b.Low || float64(n) > b.High) {
+			return fault.Field(b.Field, "%d is outside %v to %v", n, b.Low, b.High)
+		}
 	}
 	if err := s.validateOutputs(); err != nil {
 		return err
@@ -169,9 +195,6 @@ func (s *Setup) validateOutputs() error {
 		if s.Grid[i] == s.Grid[i+1] {
 			return fault.Field("grid", "λ %g is there twice", s.Grid[i])
 		}
-	}
-	if s.Samples < 1 || s.Samples > MaxSamples {
-		return fault.Field("samples", "%d is outside 1 to %d", s.Samples, MaxSamples)
 	}
 	if s.Sampling.Temperature == 0 && s.Samples > 1 {
 		return fault.Field("samples", "at temperature 0 every sample is the same: ask for 1, or raise the temperature")
@@ -197,27 +220,15 @@ func (s *Setup) validateQuestions() error {
 			return err
 		}
 	}
-	if s.Ranked != 0 && (s.Ranked < 3 || s.Ranked > preference.MaxRanked) {
-		return fault.Field("ranked", "a best–worst ranking has 3 to %d answers, not %d", preference.MaxRanked, s.Ranked)
-	}
 	if s.Ranked > len(s.Grid) {
 		return fault.Field("ranked", "%d answers of different λ, and the grid has %d", s.Ranked, len(s.Grid))
-	}
-	if s.Overlap < 1 || s.Overlap > MaxOverlap {
-		return fault.Field("overlap", "%d is outside 1 to %d", s.Overlap, MaxOverlap)
-	}
-	if s.Cap < 0 || s.Cap > MaxCap {
-		return fault.Field("cap", "%d is outside 0 (no limit) to %d", s.Cap, MaxCap)
 	}
 	for _, catch := range []struct {
 		field string
 		every int
 	}{{"same_every", s.SameEvery}, {"broken_every", s.BrokenEvery}} {
-		if catch.every == 0 {
-			continue
-		}
-		if catch.every < 4 || catch.every > 1000 {
-			return fault.Field(catch.field, "one catch trial in %d questions is outside 4 to 1000 (0 is none)", catch.every)
+		if catch.every > 0 && catch.every < 4 {
+			return fault.Field(catch.field, "one catch trial in %d questions is outside 4 to %d (0 is none)", catch.every, MaxEvery)
 		}
 	}
 	if s.SameEvery > 0 && s.Sampling.Temperature == 0 {

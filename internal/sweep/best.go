@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"realign/internal/decode"
+	"realign/internal/experiment"
 	"realign/internal/stat"
 )
 
@@ -82,10 +83,10 @@ func (b *Best) place(read, decoded []float64) {
 func (b *Best) widen(low, high float64) {
 	wider := Span{low, high}
 	if b.AtLow && low > 0 {
-		wider.From = tidy(max(0, low-(high-low)/2))
+		wider.From = experiment.Tidy(max(0, low-(high-low)/2))
 	}
 	if b.AtHigh {
-		wider.To = tidy(min(decode.MaxLambda, high+(high-low)/2))
+		wider.To = experiment.Tidy(min(decode.MaxLambda, high+(high-low)/2))
 	}
 	if wider != (Span{low, high}) {
 		b.Wider = &wider

@@ -3,10 +3,13 @@ package sweep
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math"
 	"math/rand/v2"
-	"realign/internal/stat"
+	"slices"
 	"testing"
+
+	"realign/internal/stat"
 )
 
 // noises are rewards that λ does nothing to: what a text is worth to a prompt is drawn once, whatever decoded it.
@@ -42,7 +45,7 @@ func few(p float64, n int) float64 {
 // refined where the noise was highest.
 func TestNoiseClaimsNothing(t *testing.T) {
 	n := simulations(t, 12)
-	for _, name := range sortedKeys(noises) {
+	for _, name := range slices.Sorted(maps.Keys(noises)) {
 		for _, prompts := range []int{3, 5, 12, 24, 100} {
 			t.Run(fmt.Sprintf("%s%d", name, prompts), func(t *testing.T) {
 				w := newWorld(9, 12, nil)

@@ -102,7 +102,7 @@ func (g *Grid) fill(s span) error {
 			s.Points = 9
 		}
 		for i := range s.Points {
-			g.Values = append(g.Values, tidy(from+(to-from)*float64(i)/float64(s.Points-1)))
+			g.Values = append(g.Values, experiment.Tidy(from+(to-from)*float64(i)/float64(s.Points-1)))
 		}
 		return nil
 	}
@@ -114,15 +114,13 @@ func (g *Grid) fill(s span) error {
 		return fault.Field("lambda.step", "%g makes %.0f λ, at most %d", s.Step, steps+1, MaxGrid)
 	}
 	for i := range int(steps) + 1 {
-		g.Values = append(g.Values, tidy(from+float64(i)*s.Step))
+		g.Values = append(g.Values, experiment.Tidy(from+float64(i)*s.Step))
 	}
 	return nil
 }
 
 // MarshalJSON writes the list.
 func (g Grid) MarshalJSON() ([]byte, error) { return json.Marshal(g.Values) }
-
-func tidy(x float64) float64 { return experiment.Tidy(x) }
 
 func (g *Grid) check() error {
 	if len(g.Values) < 2 {

@@ -3,6 +3,7 @@ package sweep
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"realign/internal/stat"
 	"slices"
@@ -301,7 +302,7 @@ func (t *table) rewarded(judge Judge, c *curve, strengths []Strength) Rewarded {
 		}
 		r.Points[k].Missing++
 	})
-	for _, reason := range sortedKeys(reasons) {
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
 		r.Missing = append(r.Missing, Reason{reason, reasons[reason]})
 	}
 	slices.SortStableFunc(r.Missing, func(a, b Reason) int { return cmp.Compare(b.Cells, a.Cells) })

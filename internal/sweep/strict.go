@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -60,10 +61,10 @@ func known(path string, raw any, t reflect.Type) error {
 				names[name] = f.Type
 			}
 		}
-		for _, key := range sortedKeys(value) {
+		for _, key := range slices.Sorted(maps.Keys(value)) {
 			of, ok := names[key]
 			if !ok {
-				return unknown(path, key, sortedKeys(names))
+				return unknown(path, key, slices.Sorted(maps.Keys(names)))
 			}
 			if err := known(join(path, key), value[key], of); err != nil {
 				return err
@@ -146,13 +147,4 @@ func needed(t reflect.Type) string {
 		return "a whole number from 0"
 	}
 	return "a number"
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 
 	"github.com/labstack/echo/v4"
 
@@ -27,6 +26,7 @@ import (
 // somebody else's, is NotFound.
 type Experiments interface {
 	Experiment(ctx context.Context, owner, id string) (experiment.Experiment, error)
+	ExperimentHead(ctx context.Context, owner, id string) (experiment.Experiment, error) // without its prompts
 	ExperimentOutputs(ctx context.Context, id string, prompt *int, texts bool) ([]experiment.Output, error)
 	StudiesOver(ctx context.Context, owner, experiment string) ([]study.Study, error)
 	SweepsOver(ctx context.Context, owner, experiment string) ([]sweep.Sweep, error)
@@ -53,13 +53,11 @@ func (s *Server) studyOfSweep(c echo.Context, v *templates.StudyForm, id string)
 	if err != nil {
 		return err
 	}
-	if err := fixedByExperiment(v, &e); err != nil {
-		return err
-	}
+	fixedByExperiment(v, &e)
 	v.About = w.Title()
-	v.Grid, v.Samples = decode.FormatNumbers(near(report, w.Setup.Config.Lambda.Values)), "1"
+	v.Values.Set("grid", decode.FormatNumbers(near(report, w.Setup.Config.Lambda.Values)))
 	if w.Setup.Config.Samples < 2 {
-		v.SameEvery = "0" // each such trial would decode another sample
+		v.Values.Set("same_every", "0") // each such trial would decode another sample
 	}
 	outputs, err := s.experiments.ExperimentOutputs(ctx, e.ID, nil, false)
 	if err != nil {
@@ -69,7 +67,7 @@ func (s *Server) studyOfSweep(c echo.Context, v *templates.StudyForm, id string)
 	if err != nil {
 		return err
 	}
-	v.Format, v.Prompts = promptText(prompts)
+	typePrompts(v.Values, prompts)
 	return nil
 }
 
@@ -133,18 +131,19 @@ func near(r *sweep.Report, grid []float64) []float64 {
 }
 
 // fixedByExperiment puts into the form of a study what its experiment has fixed.
-func fixedByExperiment(v *templates.StudyForm, e *experiment.Experiment) error {
-	u := &e.Setup
-	v.Experiment, v.Pair, v.Mode, v.System = e.ID, u.Pair+"/"+u.Aligned, string(run.Chat), ""
+func fixedByExperiment(v *templates.StudyForm, e *experiment.Experiment) {
+	u := e.Setup
+	v.Experiment = e.ID
+	v.Values.Set("pair", u.Pair+"/"+u.Aligned)
+	v.Values.Set("mode", string(run.Chat))
+	v.Values.Set("system", "")
 	if len(u.Prompts) > 0 && u.Prompts[0].Text != "" {
-		v.Mode = string(run.Plain)
+		v.Values.Set("mode", string(run.Plain))
 	}
-	v.MaxTokens, v.Temperature, v.TopK = strconv.Itoa(u.Sampling.MaxTokens), decode.FormatNumber(u.Sampling.Temperature), strconv.Itoa(u.Sampling.TopK)
-	v.TopP, v.MinP = decode.FormatNumber(u.Sampling.TopP), decode.FormatNumber(u.Sampling.MinP)
+	fillForm(v.Values, samplingFields(&u.Sampling))
 	if u.Sampling.Temperature == 0 {
-		v.SameEvery = "0"
+		v.Values.Set("same_every", "0")
 	}
-	return nil
 }
 
 // typedOver completes the form of a study of an experiment's outputs, of which only what is not fixed was sent.
@@ -157,11 +156,10 @@ func (s *Server) typedOver(c echo.Context, v *templates.StudyForm) (*experiment.
 	if err != nil {
 		return nil, err
 	}
-	same := v.SameEvery
-	if err := fixedByExperiment(v, &e); err != nil {
-		return nil, err
-	}
-	v.SameEvery, v.About = same, c.FormValue("about")
+	same := v.Values.Get("same_every")
+	fixedByExperiment(v, &e)
+	v.Values.Set("same_every", same)
+	v.About = c.FormValue("about")
 	return &e, nil
 }
 

@@ -36,7 +36,7 @@ func TestGoldenStudy(t *testing.T) {
 		Overlap: 2, SameEvery: 8, BrokenEvery: 8, Scheme: study.BalancedScheme,
 	}
 	prompts := []study.Prompt{{Place: 1, Line: 1, Text: "abc"}, {Place: 2, Line: 2, Text: "b", System: "cd"}, {Place: 3, Line: 3, Text: "dea", Category: "last"}}
-	made, err := w.desk.Create(t.Context(), "ann", s, prompts, 0.1)
+	made, err := w.desk.CreateOver(t.Context(), "ann", "", s, prompts, 0.1)
 	if err != nil {
 		t.Fatal(err)
 	}

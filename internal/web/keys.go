@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,14 +28,15 @@ func (s *Server) createKey(c echo.Context) error {
 		return err
 	}
 	var limits apikey.Limits
-	for field, n := range map[string]*int{"requests_per_minute": &limits.Requests, "tokens_per_minute": &limits.Tokens, "lanes": &limits.Lanes} {
-		text := strings.TrimSpace(c.FormValue(field))
-		if text == "" {
-			continue
-		}
-		if *n, err = strconv.Atoi(text); err != nil {
-			return fault.Field(field, "%.20q is not a whole number: leave it empty for no limit", text)
-		}
+	form, err := c.FormParams()
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "the form cannot be read")
+	}
+	err = bindForm(form, []field{
+		{"requests_per_minute", &limits.Requests, true}, {"tokens_per_minute", &limits.Tokens, true}, {"lanes", &limits.Lanes, true},
+	})
+	if err != nil {
+		return err
 	}
 	k, secret, err := apikey.New(strings.TrimSpace(c.FormValue("name")), owner(c), expires, limits, s.now())
 	if err != nil {

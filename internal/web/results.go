@@ -170,7 +170,7 @@ func (s *Server) secretSeeds(ctx context.Context, st *study.Study) (bool, error)
 	if st.Status != study.Closed || st.Experiment == "" {
 		return st.Status != study.Closed, nil
 	}
-	e, err := s.experiments.Experiment(ctx, st.Owner, st.Experiment)
+	e, err := s.experiments.ExperimentHead(ctx, st.Owner, st.Experiment)
 	return e.Secret, err
 }
 

@@ -219,6 +219,6 @@ func (s *Server) mayStart(owner string) error { return s.starts.allow(owner, "ru
 func (s *Server) limits() limits {
 	return limits{
 		Lanes: decode.MaxLanes, PromptBytes: decode.MaxPromptBytes, MaxTokens: decode.MaxTokensLimit,
-		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda, Queue: s.queue, Fields: boundsView(),
+		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda, Queue: s.queue, Fields: boundsView(decode.Bounds()),
 	}
 }

@@ -271,6 +271,9 @@ func TestSoakTerminate(t *testing.T) {
 					"sampling: {max_tokens: 60, temperature: 1}\nrewards: [length]\nseed: 7\nrefine: {rounds: 0}\n")
 				return nil
 			},
+			"a study":                          decodingStudy,
+			"a sweep whose endpoint is silent": silentEndpoint,
+			"a λ-map":                          decodingMap,
 			"a worker just killed": func(d *daemon) func() {
 				d.start()
 				for _, pid := range children(t, d.cmd.Process.Pid) {

@@ -381,7 +381,7 @@ func TestStudyFormsThatAreWrong(t *testing.T) {
 		"temperature":      {studyFields("temperature", "hot"), "", "", "temperature: “hot” is not a number"},
 		"tokens":           {studyFields("max_tokens", "0"), "", "", "max_tokens: "},
 		"criteria":         {studyFields("likert", "on", "criteria", " "), "", "", "criteria: 0 criteria, where 1 to 8 are needed"},
-		"ranking":          {studyFields("ranking", "on", "ranked", "9"), "", "", "ranked: a best–worst ranking has 3 to 5 answers, not 9"},
+		"ranking":          {studyFields("ranking", "on", "ranked", "9"), "", "", "ranked: 9 is outside 3 to 5"},
 	} {
 		answer, page, _ := owner.createStudy(test.fields, test.file, test.content)
 		field, words, _ := strings.Cut(test.want, ": ")
@@ -434,18 +434,22 @@ func TestStudyDecodingGoesOn(t *testing.T) {
 		}
 		return tallies[id].Decoded
 	}
-	for deadline := time.Now().Add(20 * time.Second); decoded() == 0 && time.Now().Before(deadline); {
-		time.Sleep(5 * time.Millisecond)
+	more := func(than int) {
+		for deadline := time.Now().Add(20 * time.Second); decoded() <= than; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("no more than %d outputs are decoded", than)
+			}
+		}
 	}
+	more(0)
 	owner.post("/studies/"+id+"/status", 303, "status", "halted")
-	time.Sleep(100 * time.Millisecond) // what was in flight may still be saved
 	halted := decoded()
 	if halted == 0 || halted == 120 {
 		t.Fatalf("%d of 120 were decoded before the pause", halted)
 	}
-	time.Sleep(300 * time.Millisecond)
-	if now := decoded(); now != halted {
-		t.Errorf("%d outputs at the pause and %d later", halted, now)
+	w.queue.Rest() // what a worker has begun is decoded, and not taken before the study goes on
+	if now := decoded(); now != halted || w.queue.Waiting() > 0 {
+		t.Errorf("%d outputs at the pause and %d later, and %d pieces of work wait", halted, now, w.queue.Waiting())
 	}
 	before, err := w.store.StudyOutputs(t.Context(), id)
 	if err != nil {
@@ -453,7 +457,7 @@ func TestStudyDecodingGoesOn(t *testing.T) {
 	}
 	// The process ends in the middle, and another takes over.
 	owner.post("/studies/"+id+"/status", 303, "status", "decoding")
-	time.Sleep(100 * time.Millisecond)
+	more(halted)
 	if err := w.made.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -58,12 +58,12 @@ func (s *Server) errorView(c echo.Context, status int, f *fault.Error) view {
 func limitsView() templates.Limits {
 	return templates.Limits{
 		Lanes: decode.MaxLanes, PromptBytes: decode.MaxPromptBytes, MaxTokens: decode.MaxTokensLimit,
-		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda, Fields: boundsView(),
+		LambdaMin: decode.MinLambda, LambdaMax: decode.MaxLambda, Fields: boundsView(decode.Bounds()),
 	}
 }
 
-func boundsView() (fields []templates.Bound) {
-	for _, b := range decode.Bounds() {
+func boundsView(table []decode.Bound) (fields []templates.Bound) {
+	for _, b := range table {
 		fields = append(fields, templates.Bound(b))
 	}
 	return fields

@@ -1,6 +1,9 @@
 package templates
 
-import "time"
+import (
+	"net/url"
+	"time"
+)
 
 // StudyList is "/studies".
 type StudyList struct {
@@ -29,21 +32,11 @@ type StudyForm struct {
 
 	Pairs []PairChoice
 
-	Name, Guidelines               string
-	Pair                           string // "pair/aligned"
-	Mode, System                   string
-	Format, Prompts                string
-	Notes                          []string // of the reading of the prompts
-	Grid, Samples, Seed            string
-	MaxTokens, Temperature         string
-	TopK, TopP, MinP               string
-	Pairwise, Likert, Ranking      bool
-	Points, Criteria, Ranked       string
-	Comments                       bool
-	Overlap, Cap                   string
-	SameEvery, BrokenEvery         string
-	Scheme                         string
-	Error                          string
+	Values url.Values // what the form holds, by the names of its fields
+	Notes  []string   // of the reading of the prompts
+	Fields []Bound    // ranges of its numbers
+
+	Error                          string // what is wrong, or ""
 	ErrorField                     string // the name of the input at fault
 	MaxPrompts, MaxGrid, MaxRanked int
 }

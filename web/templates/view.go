@@ -82,9 +82,11 @@ type Bound struct {
 	Whole bool    `json:"whole,omitempty"`
 }
 
+func (l *Limits) bounds(field string) templ.Attributes { return bounds(l.Fields, field) }
+
 // bounds are the attributes of a number field that hold its range.
-func (l *Limits) bounds(field string) templ.Attributes {
-	for _, b := range l.Fields {
+func bounds(fields []Bound, field string) templ.Attributes {
+	for _, b := range fields {
 		if b.Field == field {
 			step := "any"
 			if b.Whole {

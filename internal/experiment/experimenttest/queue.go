@@ -77,6 +77,19 @@ func (q *Queue) Decoded() (pieces, lanes int) {
 	return q.decoded, q.most
 }
 
+// Rest waits until what was begun is decoded.
+func (q *Queue) Rest() {
+	for {
+		q.mu.Lock()
+		begun, news := len(q.begun), q.news
+		q.mu.Unlock()
+		if begun == 0 {
+			return
+		}
+		<-news
+	}
+}
+
 func (q *Queue) tell() {
 	close(q.news)
 	q.news = make(chan struct{})
