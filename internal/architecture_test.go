@@ -75,6 +75,7 @@ var allowed = map[string][]string{
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits
 		"golang.org/x/image/...",       // the picture of a comparison
+		"golang.org/x/net/html",        // addresses in pages, for a server below a path
 		"github.com/yuin/goldmark/...", // guidelines of studies
 	},
 	"web/static":    {},

@@ -85,7 +85,7 @@ func (s *Server) showMap(c echo.Context) error {
 		return fault.Wrap(err, fault.Internal, "the map could not be drawn")
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.HTMLBlob(http.StatusOK, buf.Bytes())
+	return c.HTMLBlob(http.StatusOK, s.base.page(buf.Bytes()))
 }
 
 // lanesOf reads λ to open as lanes, "0.5,0.79", as "?lanes=" has them.

@@ -94,7 +94,7 @@ func (s *Server) liveResults(c echo.Context) error {
 	if err := view.Sections().Render(ctx, &buf); err != nil {
 		return fault.Wrap(err, fault.Internal, "the results could not be drawn")
 	}
-	return c.HTMLBlob(http.StatusOK, buf.Bytes())
+	return c.HTMLBlob(http.StatusOK, s.base.page(buf.Bytes()))
 }
 
 // resultsJSON is GET /studies/{id}/results.json: every number of the page.
@@ -195,7 +195,7 @@ func (s *Server) importStudy(c echo.Context) error {
 	}
 	next := "/studies/" + made.ID + "/results"
 	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusCreated, map[string]string{"study": made.ID, "url": next})
+		return c.JSON(http.StatusCreated, map[string]string{"study": made.ID, "url": s.base.at(next)})
 	}
 	s.leaveToast(c, toast{Text: fmt.Sprintf("Imported %d ratings.", ratings)})
 	return c.Redirect(http.StatusSeeOther, next)

@@ -224,7 +224,7 @@ func (s *Server) saveStudy(c echo.Context, id, done string, save func(context.Co
 		return err
 	}
 	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusCreated, map[string]string{"id": id, "url": "/studies/" + id})
+		return c.JSON(http.StatusCreated, map[string]string{"id": id, "url": s.base.at("/studies/" + id)})
 	}
 	s.leaveToast(c, toast{Text: strings.Join(append([]string{done}, sentences(v.Notes)...), " ")})
 	return c.Redirect(http.StatusSeeOther, "/studies/"+id)
@@ -364,7 +364,7 @@ func (s *Server) showStudy(c echo.Context) error {
 			return fault.Wrap(err, fault.Internal, "the page could not be made")
 		}
 		c.Response().Header().Set("Cache-Control", "no-store")
-		return c.HTMLBlob(http.StatusOK, buf.Bytes())
+		return c.HTMLBlob(http.StatusOK, s.base.page(buf.Bytes()))
 	}
 	return s.page(c, http.StatusOK, v)
 }

@@ -47,7 +47,7 @@ func (s *Server) showSweepLive(c echo.Context) error {
 		return fault.Wrap(err, fault.Internal, "the sweep could not be drawn")
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.HTMLBlob(http.StatusOK, buf.Bytes())
+	return c.HTMLBlob(http.StatusOK, s.base.page(buf.Bytes()))
 }
 
 func (s *Server) liveView(c echo.Context, w *sweep.Sweep) (templates.SweepLive, error) {

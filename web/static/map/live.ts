@@ -1,5 +1,6 @@
 // A run that is a λ-map, while it grows: how far it has come, and the section that shows it.
 
+import { at } from "../base/base";
 import type { RunError, RunEvent, ServerFrame, Spec } from "../protocol/protocol";
 import { MapSection } from "./map";
 
@@ -99,7 +100,7 @@ export class MapRun {
     while (this.stale && this.id === id) {
       this.stale = false;
       try {
-        const answer = await fetch(`/runs/${id}/map`, { headers: { "X-Requested-With": "fetch" } });
+        const answer = await fetch(at(`/runs/${id}/map`), { headers: { "X-Requested-With": "fetch" } });
         if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
         const drawn = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector<HTMLElement>("[data-map]");
         if (this.id === id && drawn) this.show(drawn);

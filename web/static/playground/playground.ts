@@ -1,6 +1,7 @@
 // The playground: starts runs, follows them, steers their lanes. It owns the connection of its page and
 // joins the form above (compose) to the lanes below (lanes).
 
+import { at } from "../base/base";
 import { Code } from "../code/code";
 import { Compose } from "../compose/compose";
 import { connect } from "../connection/connection";
@@ -363,11 +364,11 @@ export class Playground implements StageEvents {
     if (this.session !== session) this.rename.begin(session, shorten(spec.prompt, 80));
     this.session = session;
     this.connection.follow(id);
-    history.replaceState(null, "", `/s/${session}?run=${id}`);
+    history.replaceState(null, "", at(`/s/${session}?run=${id}`));
     this.page.dataset.session = session;
     this.page.dataset.run = id;
     for (const hook of ["[data-new-session]", "[data-export]"]) one(this.page, hook).hidden = false;
-    one<HTMLAnchorElement>(this.page, "[data-export]").href = `/sessions/${session}/export`;
+    one<HTMLAnchorElement>(this.page, "[data-export]").href = at(`/sessions/${session}/export`);
     this.share.setRun(id, shorten(spec.prompt, 80));
     this.rate = { since: 0, from: 0 };
     if (spec.map) {
