@@ -69,6 +69,10 @@ var allowed = map[string][]string{
 		"internal/fault", "internal/session",
 		"github.com/nats-io/...", // the way to the other servers
 	},
+	"internal/load": {
+		"internal/fault",
+		"github.com/gorilla/websocket", // it is a client
+	},
 	"internal/web": {
 		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
 		"web/templates", "web/static", // pages
