@@ -14,10 +14,12 @@
 #   make gpu-test     that backend against the CPU; for vulkan on Mesa's device in software
 #   make smollm2  download the larger pair's reference, 93 MB (or FILE=… to take one that you have)
 #   make example  decode the example of the first page again, with the demo pair
+#   make release  an archive for linux/amd64 that runs on any such processor, without a compiler or Go (llama.cpp three times: minutes)
+#   make release-test  that archive under qemu with an old processor, and that the best program is chosen
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 
-.PHONY: example build run test test-go test-web lint generated web e2e clients memory soak bench gpu-backend gpu-test smollm2 setup clean
+.PHONY: example release release-test build run test test-go test-web lint generated web e2e clients memory soak bench gpu-backend gpu-test smollm2 setup clean
 .DEFAULT_GOAL := build
 
 # llama.cpp is compiled with flags of its own: see scripts/cgo.
@@ -125,6 +127,12 @@ gpu-test: build
 smollm2:
 	@scripts/setup python
 	@scripts/smollm2 $(FILE)
+
+release:
+	@VERSION=$(version) scripts/release amd64
+
+release-test:
+	@scripts/release-test
 
 clean:
 	rm -rf bin build test-results

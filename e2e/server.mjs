@@ -14,11 +14,11 @@ export const results = "test-results";
 export const program = process.env.REALIGN_BIN ?? "bin/realign";
 
 /** Starts bin/realign with the demo pair and waits until it is ready. With a password people must log in. */
-export async function startServer({ data, port, password } = {}) {
+export async function startServer({ data, port, password, args = [] } = {}) {
   const folder = data ?? (await mkdtemp(join(tmpdir(), "realign-e2e-")));
   const at = port ?? (await freePort());
   const base = `http://127.0.0.1:${at}`;
-  const child = spawn(program, ["serve", "--addr", `127.0.0.1:${at}`, "--data", folder, "--pair", "demo"], {
+  const child = spawn(program, ["serve", "--addr", `127.0.0.1:${at}`, "--data", folder, "--pair", "demo", ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     env: password ? { ...process.env, REALIGN_AUTH: "password", REALIGN_PASSWORD: password } : process.env,
   });

@@ -80,16 +80,23 @@ var allowed = map[string][]string{
 		"internal/fault", "internal/run",
 		"github.com/nats-io/...", // the way to the other servers
 	},
+	"internal/load": {
+		"internal/fault",
+		"github.com/gorilla/websocket", // it is a client
+	},
 	"internal/web": {
 		"internal/fault", "internal/lru", "internal/gauge", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/session", "internal/title", "internal/experiment", "internal/study", "internal/preference", "internal/stat", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits
 		"golang.org/x/image/...",       // the picture of a comparison
+		"golang.org/x/net/html",        // addresses in pages, for a server below a path
 		"github.com/yuin/goldmark/...", // guidelines of studies
 	},
 	"web/static":    {},
 	"web/templates": {"web/static", "github.com/a-h/templ/..."}, // view models only: no domain
+
+	"cmd/launch": {"github.com/klauspost/cpuid/..."}, // which of a release's programs the processor can run
 
 	// The program may import everything.
 	"cmd/web": {"internal/...", "github.com/...", "golang.org/..."},

@@ -62,6 +62,7 @@ type cli struct {
 	Backup  backupCommand  `cmd:"" help:"Copy the database and the pairs of a server into a folder, while it runs."`
 	Token   tokenCommand   `cmd:"" help:"Print the token that workers show to join the server of a data folder, for all pairs or for one."`
 	Logits  logitsCommand  `cmd:"" hidden:"" help:"${logits_help}"`
+	Load    loadCommand    `cmd:"" help:"Play people and programs that use servers, and measure what they get."`
 	Bench   benchCommand   `cmd:"" help:"Time the engine against bare forward passes of the same shapes."`
 	Version versionCommand `cmd:"" help:"Show the version of this program and of what it decodes with."`
 }

@@ -41,6 +41,7 @@ type serveCommand struct {
 	Auth      string   `enum:"none,password" default:"none" help:"Who may use the server: whoever reaches it (none), or who knows the password."`
 	Password  string   `placeholder:"TEXT" help:"The password; better given as REALIGN_PASSWORD."`
 	PublicURL *url.URL `name:"public-url" placeholder:"URL" help:"Address that people use, when a proxy stands before the server."`
+	BasePath  string   `name:"base-path" placeholder:"/PATH" help:"Path of the host that people find the server below, when a proxy gives it one; the proxy passes addresses on as they are."`
 	TLSCert   string   `name:"tls-cert" placeholder:"FILE" help:"Serve over TLS with this certificate (PEM, with its chain)."`
 	TLSKey    string   `name:"tls-key" placeholder:"FILE" help:"The certificate's private key (PEM)."`
 
@@ -159,7 +160,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	pages, err := web.New(web.Config{
 		Hub: hub, Sessions: db, Shelf: &share.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Experiments: db, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
-		Secret: secret, PublicURL: c.PublicURL, Proxies: trusted, Logins: db, Database: db, Messages: pool, Queue: c.Queue,
+		Secret: secret, PublicURL: c.PublicURL, BasePath: c.BasePath, Proxies: trusted, Logins: db, Database: db, Messages: pool, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db, Keys: db,
 	})
 	if err != nil {

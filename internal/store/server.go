@@ -79,7 +79,7 @@ func (s *Store) RunStates(ctx context.Context, ids []string) (map[string]run.Run
 	for len(ids) > 0 {
 		n := min(len(ids), 1000)
 		var rows []runRow
-		err := s.read.NewSelect().Model(&rows).Column("id", "seq", "status").Where("r.id IN (?)", bun.In(ids[:n])).Scan(ctx)
+		err := s.read.NewSelect().Model(&rows).Column("id", "seq", "status").Where("r.id IN (?)", bun.List(ids[:n])).Scan(ctx)
 		if err != nil {
 			return nil, wrap(err, "look how far runs are")
 		}

@@ -46,9 +46,9 @@ func (s *Server) callRuns(who *client, call *openai.Call) (callRuns, error) {
 // keysPage is the address of the page Keys, as far as the server knows it.
 func (s *Server) keysPage() string {
 	if s.public != nil {
-		return s.public.Scheme + "://" + s.public.Host + "/keys"
+		return s.public.Scheme + "://" + s.public.Host + s.base.at("/keys")
 	}
-	return "/keys"
+	return s.base.at("/keys")
 }
 
 // passingRuns leave nothing behind.

@@ -11,25 +11,33 @@ import (
 // other host, and nobody on an unencrypted connection, can set it.
 const hostPrefix = "__Host-"
 
+// pathPrefix does so for a server below a path: browsers refuse hostPrefix on a cookie for one path.
+const pathPrefix = "__Secure-"
+
+// prefixed is the name of a cookie.
+func (s *Server) prefixed(secure bool, name string) string {
+	switch {
+	case !secure:
+		return name
+	case s.base != "":
+		return pathPrefix + name
+	}
+	return hostPrefix + name
+}
+
 // cookie is a cookie that scripts cannot read and other sites cannot send along with a form. Behind TLS its name has
-// hostPrefix.
+// a prefix.
 func (s *Server) cookie(c echo.Context, name, value string, age time.Duration) *http.Cookie {
 	secure := s.secure(c.Request())
-	if secure {
-		name = hostPrefix + name
-	}
 	return &http.Cookie{
-		Name: name, Value: value, Path: "/", MaxAge: int(age / time.Second),
+		Name: s.prefixed(secure, name), Value: value, Path: s.base.at("/"), MaxAge: int(age / time.Second),
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: secure,
 	}
 }
 
 // cookieValue is the value of a cookie that cookie made; "" for none.
 func (s *Server) cookieValue(r *http.Request, name string) string {
-	if s.secure(r) {
-		name = hostPrefix + name
-	}
-	k, err := r.Cookie(name)
+	k, err := r.Cookie(s.prefixed(s.secure(r), name))
 	if err != nil {
 		return ""
 	}

@@ -26,7 +26,7 @@ func (s *Server) fragment(c echo.Context, version string, part templ.Component) 
 	if unchanged(c, version) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	return c.HTMLBlob(http.StatusOK, buf.Bytes())
+	return c.HTMLBlob(http.StatusOK, s.base.page(buf.Bytes()))
 }
 
 // unchanged reports whether a client has a version of a fragment already, and says which one it gets.

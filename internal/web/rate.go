@@ -240,7 +240,7 @@ func (s *Server) ratePage(c echo.Context, v interface {
 	if err := v.Body().Render(c.Request().Context(), &buf); err != nil {
 		return fault.Wrap(err, fault.Internal, "the page could not be made")
 	}
-	return c.HTMLBlob(http.StatusOK, buf.Bytes())
+	return c.HTMLBlob(http.StatusOK, s.base.page(buf.Bytes()))
 }
 
 func (s *Server) rateShell(c echo.Context, st *study.Study) templates.RateShell {

@@ -204,7 +204,7 @@ func (s *Server) importStudy(c echo.Context) error {
 	}
 	next := "/studies/" + made.ID + "/results"
 	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusCreated, map[string]string{"study": made.ID, "url": next})
+		return c.JSON(http.StatusCreated, map[string]string{"study": made.ID, "url": s.base.at(next)})
 	}
 	s.leaveToast(c, toast{Text: fmt.Sprintf("Imported %d ratings.", ratings)})
 	return c.Redirect(http.StatusSeeOther, next)

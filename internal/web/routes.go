@@ -16,7 +16,7 @@ func (s *Server) routes() (http.Handler, error) {
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.handleError
 	e.IPExtractor = s.proxies.extractor()
-	e.Use(s.record, s.rescue, s.headers, s.noteProxy, s.checkHost, s.checkCrossOrigin, textAddress, s.identify)
+	e.Use(s.base.redirects, s.record, s.rescue, s.headers, s.noteProxy, s.checkHost, s.checkCrossOrigin, textAddress, s.identify)
 	files, err := s.staticFiles()
 	if err != nil {
 		return nil, err

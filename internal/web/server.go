@@ -74,6 +74,9 @@ type Config struct {
 	// absolute, cookies Secure, and its Origin and Host our own. nil: the request's own host.
 	PublicURL *url.URL
 
+	// BasePath is the path of the host that the server is below, such as /realign; "" is the root.
+	BasePath string
+
 	// Proxies are the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none by default.
 	Proxies []netip.Prefix
 
@@ -106,6 +109,7 @@ type Server struct {
 	auth        *auth
 	public      *url.URL
 	crossOrigin *http.CrossOriginProtection
+	base        basePath
 	proxies     proxies
 	unnamed     sync.Once // a proxy that is not among them was told of
 	queue       int
@@ -156,6 +160,10 @@ func New(c Config) (*Server, error) {
 	if u := c.PublicURL; u != nil && (u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || len(u.Path) > 1) {
 		return nil, fault.Field("public-url", "%q is not like https://realign.example", u.String())
 	}
+	base, err := parseBase(c.BasePath)
+	if err != nil {
+		return nil, err
+	}
 	a, err := newAuth(&c)
 	if err != nil {
 		return nil, err
@@ -174,7 +182,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, experiments: c.Experiments, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
 		sweeper: c.Sweeper, sweeps: c.Sweeps,
-		database: c.Database, messages: c.Messages, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, crossOrigin: crossOrigin, proxies: c.Proxies,
+		database: c.Database, messages: c.Messages, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, base: base, crossOrigin: crossOrigin, proxies: c.Proxies,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,
 		starts:   newLimiter(time.Second/2, 120, 10_000, c.Now),
 		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),
@@ -196,6 +204,7 @@ func New(c Config) (*Server, error) {
 	if s.handler, err = compress(routes); err != nil {
 		return nil, err
 	}
+	s.handler = base.serve(s.handler)
 	return s, nil
 }
 

@@ -184,7 +184,7 @@ func (s *Server) importSession(c echo.Context) error {
 		return err
 	}
 	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusCreated, map[string]any{"session": made.Session.ID, "url": "/s/" + made.Session.ID, "found": made.Found})
+		return c.JSON(http.StatusCreated, map[string]any{"session": made.Session.ID, "url": s.base.at("/s/" + made.Session.ID), "found": made.Found})
 	}
 	s.leaveToast(c, toast{Text: importWords(&made)})
 	return c.Redirect(http.StatusSeeOther, "/s/"+made.Session.ID)

@@ -128,7 +128,7 @@ func (s *Server) expireShare(c echo.Context) error {
 // done answers a form that has done what it is for: programs get JSON, people the next page with a note.
 func (s *Server) done(c echo.Context, text, undo, next string) error {
 	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusOK, map[string]string{"message": text, "undo": undo})
+		return c.JSON(http.StatusOK, map[string]string{"message": text, "undo": s.base.at(undo)})
 	}
 	s.leaveToast(c, toast{Text: text, Undo: undo})
 	return c.Redirect(http.StatusSeeOther, next)
@@ -137,11 +137,11 @@ func (s *Server) done(c echo.Context, text, undo, next string) error {
 // absolute is the address of a path for people outside.
 func (s *Server) absolute(c echo.Context, path string) string {
 	if s.public != nil {
-		return s.public.Scheme + "://" + s.public.Host + path
+		return s.public.Scheme + "://" + s.public.Host + s.base.at(path)
 	}
 	scheme := "http://"
 	if s.secure(c.Request()) {
 		scheme = "https://"
 	}
-	return scheme + c.Request().Host + path
+	return scheme + c.Request().Host + s.base.at(path)
 }

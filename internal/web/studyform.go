@@ -199,7 +199,7 @@ func (s *Server) saveStudy(c echo.Context, id, done string, save func(context.Co
 		return err
 	}
 	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusCreated, map[string]string{"id": id, "url": "/studies/" + id})
+		return c.JSON(http.StatusCreated, map[string]string{"id": id, "url": s.base.at("/studies/" + id)})
 	}
 	s.leaveToast(c, toast{Text: strings.Join(append([]string{done}, sentences(v.Notes)...), " ")})
 	return c.Redirect(http.StatusSeeOther, "/studies/"+id)

@@ -89,7 +89,7 @@ func (s *Server) createSweep(c echo.Context) error {
 		return s.page(c, statuses[f.Kind], v)
 	}
 	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusCreated, map[string]string{"sweep": made.ID, "url": "/sweeps/" + made.ID})
+		return c.JSON(http.StatusCreated, map[string]string{"sweep": made.ID, "url": s.base.at("/sweeps/" + made.ID)})
 	}
 	return c.Redirect(http.StatusSeeOther, "/sweeps/"+made.ID)
 }

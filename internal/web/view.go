@@ -28,7 +28,7 @@ func (s *Server) page(c echo.Context, status int, v view) error {
 	if c.Response().Header().Get("Cache-Control") == "" {
 		c.Response().Header().Set("Cache-Control", "no-store") // pages show what is one's own
 	}
-	return c.HTMLBlob(status, buf.Bytes())
+	return c.HTMLBlob(status, s.base.page(buf.Bytes()))
 }
 
 // layout is what every page has.

@@ -1,5 +1,6 @@
 // "Use from code": the call for what is on the bench, in the language that was chosen.
 
+import { at } from "../base/base";
 import { copyText, one } from "../dom/dom";
 import type { Spec } from "../protocol/protocol";
 import { type Language, snippet } from "./snippet";
@@ -25,7 +26,7 @@ export class Code {
     if (!this.box.open) return;
     const spec = this.read();
     const language = one<HTMLSelectElement>(this.box, "[data-code-language]").value as Language;
-    one(this.box, "[data-code-text]").textContent = spec ? snippet(language, spec, `${location.origin}/v1`) : "Fill in the prompt and the settings, and add a lane.";
+    one(this.box, "[data-code-text]").textContent = spec ? snippet(language, spec, `${location.origin}${at("/v1")}`) : "Fill in the prompt and the settings, and add a lane.";
     one<HTMLButtonElement>(this.box, "[data-code-copy]").disabled = !spec;
   }
 }

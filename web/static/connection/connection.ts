@@ -1,5 +1,6 @@
 // The state of the connection, in words, at the top of the page.
 
+import { at } from "../base/base";
 import { one, tell } from "../dom/dom";
 import { type State, type Wire, Connection } from "../socket/socket";
 import type { ServerFrame } from "../protocol/protocol";
@@ -17,7 +18,7 @@ export function reason(status: number, ours: boolean): string {
 /** Asks why there is no connection; "" when nothing answers. */
 async function ask(): Promise<string> {
   try {
-    const answer = await fetch("/ws", { headers: { Accept: "application/json" }, cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(5000) });
+    const answer = await fetch(at("/ws"), { headers: { Accept: "application/json" }, cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(5000) });
     const said = (await answer.json().catch(() => null)) as { code?: string } | null;
     return reason(answer.status, said?.code === "invalid");
   } catch {
@@ -33,7 +34,7 @@ export function connect(onFrame: (frame: ServerFrame) => void, onState: (state: 
   box.hidden = false;
   let fails = 0; // since it was open
   const connection = new Connection({
-    open: () => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`) as unknown as Wire,
+    open: () => new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${at("/ws")}`) as unknown as Wire,
     onFrame,
     onState: (state, retryMs) => {
       box.dataset.state = state;

@@ -1,5 +1,6 @@
 // A run that is a λ-map, while it grows: what is certain so far is read at once, and the drawing follows.
 
+import { at } from "../base/base";
 import { one } from "../dom/dom";
 import type { RunError, RunEvent, ServerFrame, Spec } from "../protocol/protocol";
 import { GrowingMap } from "./growing";
@@ -158,7 +159,7 @@ export class MapRun {
     while (this.stale && this.id === id) {
       this.stale = false;
       try {
-        const answer = await fetch(`/runs/${id}/map`, { headers: { "X-Requested-With": "fetch" } });
+        const answer = await fetch(at(`/runs/${id}/map`), { headers: { "X-Requested-With": "fetch" } });
         if (!answer.ok) throw new Error(`The server answered ${answer.status}.`);
         const drawn = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector<HTMLElement>("[data-map]");
         if (this.id === id && drawn) this.section?.update(drawn);

@@ -1,5 +1,6 @@
 // The list of the session's runs, which grows while the page is open.
 
+import { at } from "../base/base";
 import { all, make, one } from "../dom/dom";
 import type { Spec } from "../protocol/protocol";
 
@@ -14,7 +15,7 @@ export function addRun(page: HTMLElement, session: string, run: { id: string; sp
   }
   list.prepend(
     make("li", { class: "run", "data-current": "" },
-      make("a", { href: `/s/${session}?run=${run.id}`, "aria-current": "true" }, shorten(run.spec.prompt, 90)),
+      make("a", { href: at(`/s/${session}?run=${run.id}`), "aria-current": "true" }, shorten(run.spec.prompt, 90)),
       make("span", { class: "run-facts num" },
         make("span", {}, lambdas),
         make("span", {}, `seed ${run.spec.seed}`))),

@@ -1,6 +1,7 @@
 // The playground: joins the form to the two views of a run, the slider and the lanes side by side. It owns the connection of
 // its page, starts runs, and hands what the server says to the view that it is about.
 
+import { at } from "../base/base";
 import { Code } from "../code/code";
 import { Compose } from "../compose/compose";
 import { connect } from "../connection/connection";
@@ -210,11 +211,11 @@ export class Playground {
     if (this.session !== session) this.rename.begin(session, shorten(spec.prompt, 80));
     this.session = session;
     this.connection.follow(id);
-    history.replaceState(null, "", `/s/${session}?run=${id}`);
+    history.replaceState(null, "", at(`/s/${session}?run=${id}`));
     this.page.dataset.session = session;
     this.page.dataset.run = id;
     for (const hook of ["[data-new-session]", "[data-export]"]) one(this.page, hook).hidden = false;
-    one<HTMLAnchorElement>(this.page, "[data-export]").href = `/sessions/${session}/export`;
+    one<HTMLAnchorElement>(this.page, "[data-export]").href = at(`/sessions/${session}/export`);
     this.share.setRun(id, shorten(spec.prompt, 80));
     this.status.begin();
     this.hand(asked, session, id, spec);

@@ -1,5 +1,6 @@
 // The title of the session on the bench, changed in place.
 
+import { at } from "../base/base";
 import { one, post, tell } from "../dom/dom";
 
 export class Rename {
@@ -28,7 +29,7 @@ export class Rename {
   /** A session has begun: it is the one to rename from now on. */
   begin(session: string, title: string): void {
     this.box.hidden = false;
-    this.form.action = `/sessions/${session}/rename`;
+    this.form.action = at(`/sessions/${session}/rename`);
     this.show(title);
   }
 

@@ -1,5 +1,6 @@
 // The share form in place: makes the link without leaving the page, and copies it.
 
+import { at } from "../base/base";
 import { copyText, one, post, tell } from "../dom/dom";
 
 export class Share {
@@ -23,7 +24,7 @@ export class Share {
   /** Shares this run from now on; "" hides the form. */
   setRun(run: string, title: string): void {
     this.box.hidden = run === "";
-    this.form.action = `/runs/${run}/share`;
+    this.form.action = at(`/runs/${run}/share`);
     one<HTMLInputElement>(this.box, "[data-share-title]").value = title;
     one(this.box, "[data-share-made]").hidden = true;
     tell(one(this.box, "[data-share-error]"), "");

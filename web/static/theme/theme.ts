@@ -1,5 +1,6 @@
 // Light, dark, or as the system says. The choice is a cookie, so that the server draws the page with it.
 
+import { at } from "../base/base";
 import { one } from "../dom/dom";
 
 const order = ["system", "light", "dark"];
@@ -21,7 +22,7 @@ export function theme(): void {
     const next = order[(now + 1) % order.length] ?? "system";
     root.dataset.theme = next;
     const age = next === "system" ? 0 : 31536000;
-    document.cookie = `theme=${next}; path=/; max-age=${age}; samesite=lax`;
+    document.cookie = `theme=${next}; path=${at("/")}; max-age=${age}; samesite=lax`;
     show();
   });
 }
