@@ -16,6 +16,7 @@ import { Rename } from "../rename/rename";
 import { Run, laneText } from "../run/run";
 import { Share } from "../share/share";
 import type { Connection, State } from "../socket/socket";
+import { trust } from "../trust/trust";
 import { addRun, shorten } from "./history";
 import { progress } from "./progress";
 
@@ -39,6 +40,7 @@ export class Playground implements StageEvents {
   private catchingUp = false;
   private asked: Asked[] = [];
   private refs = 0;
+  private trusted = ""; // what trust was asked for last
   private mapAsked = false; // what was asked for last is a map
   private decoding = false; // as last announced
   private rate = { since: 0, from: 0 };
@@ -515,12 +517,23 @@ export class Playground implements StageEvents {
 
   // What the page says.
 
+  /** Says at each lane of a run that has ended how far its reply may be from a whole reply, once for what it has become. */
+  private async tellTrust(run: Run): Promise<void> {
+    const what = `${run.id} ${run.lanes.length} ${run.seq}`;
+    if (this.trusted === what || run.id === "" || run.lanes.length === 0) return;
+    this.trusted = what;
+    const words = await trust(run.id);
+    if (this.run !== run || this.trusted !== what) return;
+    for (const [i, text] of words.entries()) this.stage.columnFor(i)?.setTrust(text);
+  }
+
   private refresh(): void {
     const { run } = this;
     const starting = this.asked.some((a) => a.spec);
     const mapping = !this.map.ended;
     const running = mapping || (run !== null && !run.ended && !this.catchingUp);
     this.compose.setRunning(running, run !== null);
+    if (run && !running) void this.tellTrust(run);
     for (const column of this.stage.columns) {
       column.element.dataset.runnable = String(run !== null && !starting);
       column.drawPending();
