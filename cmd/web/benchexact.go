@@ -22,10 +22,10 @@ type exactCost struct {
 	lanes           int
 }
 
-// exact measures what lanes with so many particles cost, 0 being none, on all prompts under two seeds.
-func (r *rig) exact(lambda float64, particles int) (c exactCost, err error) {
+// exact measures what lanes with so many particles cost, 0 being none, on all prompts under some seeds.
+func (r *rig) exact(lambda float64, particles, seeds int) (c exactCost, err error) {
 	for _, prompt := range exactPrompts {
-		for seed := range uint64(2) {
+		for seed := range uint64(seeds) {
 			request := decode.Request{
 				Aligned: r.aligned, Prompt: decode.Prompt{Messages: []decode.Message{{Role: "user", Content: prompt}}}, Seed: seed, Trace: noTrace,
 				Sampling: decode.Sampling{MaxTokens: r.tokens, Temperature: 1, TopP: 1, Exact: particles},
@@ -57,15 +57,15 @@ func (r *rig) exact(lambda float64, particles int) (c exactCost, err error) {
 }
 
 // printExact prints what exact λ costs in decoded rows, over a lane without particles.
-func (r *rig) printExact(h host) error {
-	fmt.Fprintf(h.stdout, "\n| exact λ ÷ one lane, %d replies | rows | without the prompt's | effective size | resampled | changed |\n|---|--:|--:|--:|--:|--:|\n", 2*len(exactPrompts))
+func (r *rig) printExact(h host, numbers []int, seeds int) error {
+	fmt.Fprintf(h.stdout, "\n| exact λ ÷ one lane, %d replies | rows | without the prompt's | effective size | resampled | changed |\n|---|--:|--:|--:|--:|--:|\n", seeds*len(exactPrompts))
 	for _, lambda := range []float64{0.25, 0.5, 1.5} {
-		one, err := r.exact(lambda, 0)
+		one, err := r.exact(lambda, 0, seeds)
 		if err != nil {
 			return err
 		}
-		for _, particles := range []int{2, 4, 8, 16} {
-			c, err := r.exact(lambda, particles)
+		for _, particles := range numbers {
+			c, err := r.exact(lambda, particles, seeds)
 			if err != nil {
 				return err
 			}
