@@ -46,6 +46,7 @@ var allowed = map[string][]string{
 	},
 	"internal/sweep/runner":      {"internal/fault", "internal/experiment", "internal/sweep", "internal/sweep/reward"},                         // what is to be done next
 	"internal/sweep/export":      {"internal/fault", "internal/sweep", "github.com/parquet-go/...", "internal/decode", "internal/spreadsheet"}, // files for other programs
+	"internal/mtbench":           {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"},                             // MT-Bench over λ
 	"internal/bench":             {"internal/decode", "gonum.org/..."},                                                                         // measures the engine
 	"internal/openai":            {"internal/fault", "internal/decode", "internal/pair"},                                                       // OpenAI's API to requests and back
 	"internal/apikey":            {"internal/fault"},                                                                                           // keys of programs

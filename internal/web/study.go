@@ -81,7 +81,7 @@ func (s *Server) showStudyForm(c echo.Context) error {
 	d := s.defaultSampling()
 	v := templates.StudyForm{
 		Format: string(prompt.Lines), Grid: "0, 0.5, 1, 1.5, 2", Samples: "1", Mode: string(session.Chat),
-		MaxTokens: strconv.Itoa(d.MaxTokens), Temperature: decode.FormatNumber(d.Temperature), TopK: strconv.Itoa(d.TopK), TopP: decode.FormatNumber(d.TopP), MinP: decode.FormatNumber(d.MinP),
+		MaxTokens: strconv.Itoa(d.MaxTokens), Temperature: decode.FormatNumber(d.Temperature), TopK: strconv.Itoa(d.TopK), TopP: decode.FormatNumber(d.TopP), MinP: decode.FormatNumber(d.MinP), Exact: strconv.Itoa(d.Exact),
 		Pairwise: true, Points: "5", Criteria: "helpful\nhonest", Ranked: "4", Comments: true,
 		Overlap: "2", Cap: "0", SameEvery: "12", BrokenEvery: "20", Scheme: string(study.ActiveScheme),
 	}
@@ -111,7 +111,7 @@ func (s *Server) editStudy(c echo.Context) error {
 		ID: st.ID, Experiment: st.Experiment, Name: u.Title, Guidelines: u.Guidelines, Pair: u.Pair + "/" + u.Aligned, Mode: string(u.Mode), System: u.System,
 		Grid: decode.FormatNumbers(u.Grid), Samples: strconv.Itoa(u.Samples), Seed: strconv.FormatUint(u.Seed, 10),
 		MaxTokens: strconv.Itoa(u.Sampling.MaxTokens), Temperature: decode.FormatNumber(u.Sampling.Temperature), TopK: strconv.Itoa(u.Sampling.TopK),
-		TopP: decode.FormatNumber(u.Sampling.TopP), MinP: decode.FormatNumber(u.Sampling.MinP), Pairwise: u.Pairwise, Likert: u.Likert != nil, Ranking: u.Ranked > 0,
+		TopP: decode.FormatNumber(u.Sampling.TopP), MinP: decode.FormatNumber(u.Sampling.MinP), Exact: strconv.Itoa(u.Sampling.Exact), Pairwise: u.Pairwise, Likert: u.Likert != nil, Ranking: u.Ranked > 0,
 		Points: "5", Ranked: "4", Comments: u.Comments, Overlap: strconv.Itoa(u.Overlap), Cap: strconv.Itoa(u.Cap),
 		SameEvery: strconv.Itoa(u.SameEvery), BrokenEvery: strconv.Itoa(u.BrokenEvery), Scheme: string(u.Scheme),
 	}
@@ -245,7 +245,7 @@ func typedStudy(c echo.Context) templates.StudyForm {
 	return templates.StudyForm{
 		Name: c.FormValue("title"), Guidelines: c.FormValue("guidelines"), Pair: c.FormValue("pair"), Mode: c.FormValue("mode"), System: c.FormValue("system"),
 		Format: c.FormValue("format"), Prompts: c.FormValue("prompts"), Grid: c.FormValue("grid"), Samples: c.FormValue("samples"), Seed: c.FormValue("seed"),
-		MaxTokens: c.FormValue("max_tokens"), Temperature: c.FormValue("temperature"), TopK: c.FormValue("top_k"), TopP: c.FormValue("top_p"), MinP: c.FormValue("min_p"),
+		MaxTokens: c.FormValue("max_tokens"), Temperature: c.FormValue("temperature"), TopK: c.FormValue("top_k"), TopP: c.FormValue("top_p"), MinP: c.FormValue("min_p"), Exact: c.FormValue("exact"),
 		Pairwise: on("pairwise"), Likert: on("likert"), Ranking: on("ranking"), Points: c.FormValue("points"), Criteria: c.FormValue("criteria"),
 		Ranked: c.FormValue("ranked"), Comments: on("comments"), Overlap: c.FormValue("overlap"), Cap: c.FormValue("cap"),
 		SameEvery: c.FormValue("same_every"), BrokenEvery: c.FormValue("broken_every"), Scheme: c.FormValue("scheme"),
@@ -280,7 +280,7 @@ func (s *Server) readStudy(c echo.Context, v *templates.StudyForm) (study.Setup,
 		field, text string
 		to          *int
 	}{
-		{"samples", v.Samples, &setup.Samples}, {"max_tokens", v.MaxTokens, &setup.Sampling.MaxTokens}, {"top_k", v.TopK, &setup.Sampling.TopK},
+		{"samples", v.Samples, &setup.Samples}, {"max_tokens", v.MaxTokens, &setup.Sampling.MaxTokens}, {"top_k", v.TopK, &setup.Sampling.TopK}, {"exact", cmp.Or(v.Exact, "0"), &setup.Sampling.Exact},
 		{"overlap", v.Overlap, &setup.Overlap}, {"cap", v.Cap, &setup.Cap}, {"same_every", v.SameEvery, &setup.SameEvery}, {"broken_every", v.BrokenEvery, &setup.BrokenEvery},
 	}
 	if v.Likert {

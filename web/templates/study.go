@@ -36,7 +36,7 @@ type StudyForm struct {
 	Notes                          []string // of the reading of the prompts
 	Grid, Samples, Seed            string
 	MaxTokens, Temperature         string
-	TopK, TopP, MinP               string
+	TopK, TopP, MinP, Exact        string
 	Pairwise, Likert, Ranking      bool
 	Points, Criteria, Ranked       string
 	Comments                       bool
