@@ -32,7 +32,7 @@ func classifier(t *testing.T, flat bool, label string) (*httptest.Server, *atomi
 		var body struct{ Inputs [][]string }
 		data, _ := io.ReadAll(r.Body)
 		if json.Unmarshal(data, &body) != nil || len(body.Inputs) != 1 || len(body.Inputs[0]) != 2 {
-			http.Error(w, "no pair", 422)
+			http.Error(w, "no pair", http.StatusUnprocessableEntity)
 			return
 		}
 		p := 0.05
