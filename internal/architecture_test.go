@@ -61,6 +61,7 @@ var allowed = map[string][]string{
 	"internal/openai":            {"internal/fault", "internal/decode", "internal/pair"},                                                                  // OpenAI's API to requests and back
 	"internal/apikey":            {"internal/fault"},                                                                                                      // keys of programs
 	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                                                                   // the model without files
+	"internal/mtbench":           {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"},                                        // MT-Bench over λ
 
 	// The only package with cgo, and the only one that knows llama.cpp.
 	"internal/decode/llamacpp": {

@@ -24,8 +24,9 @@ type benchCommand struct {
 
 	Pair   string   `default:"demo" placeholder:"NAME" help:"Pair of models."`
 	Pairs  int      `default:"20" help:"Times that each of two things is timed, in turns."`
+	Exact  []int    `default:"2,4,8,16" placeholder:"N,…" help:"Particles whose cost is measured, under as many seeds as --pairs says."`
 	Tokens int      `default:"100" help:"Tokens of a lane; maps have 40."`
-	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,guesses,lanes,prefix,map,busy,api" help:"Tables to print: ${enum}. Default: all."`
+	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,guesses,lanes,prefix,map,exact,busy,api" help:"Tables to print: ${enum}. Default: all."`
 }
 
 var (
@@ -106,6 +107,9 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 			}
 			fmt.Fprint(h.stdout, tableRow(row.name, ratio))
 		}
+	}
+	if c.prints("exact") {
+		return r.printExact(h, c.Exact, c.Pairs)
 	}
 	return nil
 }

@@ -53,6 +53,7 @@ type cli struct {
 	Decode  decodeCommand  `cmd:"" help:"Decode a prompt at one or more λ."`
 	Map     mapCommand     `cmd:"" help:"Find every reply to a prompt over an interval of λ."`
 	Sweep   sweepCommand   `cmd:"" help:"Find the λ, and so the β, that is worth training, by decoding prompts at many λ and judging the texts."`
+	MTBench mtbenchCommand `cmd:"" name:"mtbench" help:"Run MT-Bench, both turns, at several λ, with a judge behind an endpoint."`
 	Pairs   pairsCommand   `cmd:"" help:"List, show, add and check pairs of models."`
 	Convert convertCommand `cmd:"" help:"Make a GGUF file of a folder of safetensors or of a PEFT adapter."`
 	Keys    keysCommand    `cmd:"" help:"Make, list and revoke the keys of programs that use the API."`

@@ -73,19 +73,20 @@ type textPrinter struct {
 	lanes []decode.Lane
 	text  []strings.Builder // of lanes whose turn has not come
 	ended []string          // how a lane ended, by lane; "" while it runs
+	exact []*decode.Exact   // what its particles tell, by lane
 	turn  int
 	begun bool
 }
 
 func (p *textPrinter) print(e decode.Event) error {
 	if p.ended == nil {
-		p.ended = make([]string, len(p.lanes))
+		p.ended, p.exact = make([]string, len(p.lanes)), make([]*decode.Exact, len(p.lanes))
 	}
 	switch e.Type {
 	case decode.EventToken:
 		p.text[e.Lane].WriteString(e.Text)
 	case decode.EventEnd:
-		p.ended[e.Lane] = e.Reason
+		p.ended[e.Lane], p.exact[e.Lane] = e.Reason, e.Exact
 		if e.Error != nil {
 			p.ended[e.Lane] += ": " + e.Error.Message
 		}
@@ -127,6 +128,13 @@ func (p *textPrinter) show() error {
 		b.WriteString("\n")
 	default:
 		fmt.Fprintf(&b, " […%s]\n", reason)
+	}
+	if x := p.exact[p.turn]; x != nil {
+		changed := "as token by token"
+		if x.Changed {
+			changed = "not as token by token"
+		}
+		fmt.Fprintf(&b, "   one of %d particles, effective number %.1f, log Z %.2f: %s\n", x.Particles, x.Size, x.LogZ, changed)
 	}
 	_, err := io.WriteString(p.w, b.String())
 	return err

@@ -153,7 +153,7 @@ const lawLength = 4 // tokens of a reply at most
 func TestExactLaw(t *testing.T) {
 	replies, numbers := 2000, []int{2, 8, 64}
 	if os.Getenv("REALIGN_SIMULATIONS") != "" {
-		replies, numbers = 20000, []int{2, 4, 8, 16, 32, 64}
+		replies, numbers = 6000, []int{2, 4, 8, 16, 64}
 	}
 	for _, lambda := range []float64{0.25, 0.5, 1.5, 2} {
 		pair := decodetest.New(decodetest.Options{Seed: 11, Letters: 2, Spread: 1.2, Cells: 1 << 20, Sequences: decode.MaxLanes * decode.MaxParticles, Batch: 1 << 13})

@@ -20,7 +20,7 @@ func kept(t *testing.T, config store.Config) {
 	t.Helper()
 	s, now := open(t, config), time.Now()
 	in := &session.Session{ID: "s", Owner: "ann", Title: "t", CreatedAt: now, UpdatedAt: now}
-	if err := s.CreateRun(t.Context(), run.Run{ID: "r", Session: "s", Owner: "ann", Status: run.Running, CreatedAt: now, Lanes: 1}, in); err != nil {
+	if err := s.CreateRun(t.Context(), run.Run{ID: "r", Session: "s", Owner: "ann", Status: run.Running, CreatedAt: now, Lanes: 1}, in.Title); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Append(t.Context(), batchOf("r", 1, 700)); err != nil {

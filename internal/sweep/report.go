@@ -42,6 +42,7 @@ type Strength struct {
 	KL      *stat.Interval `json:"kl"`     // to the reference, nats per answer
 	Length  *stat.Interval `json:"length"` // tokens per answer
 	LogZ    *stat.Interval `json:"log_z"`  // mean |log Z| per token, nats
+	Trust   *Trust         `json:"trust,omitempty"`
 }
 
 // Rewarded is what one reward says.
@@ -194,8 +195,9 @@ func (t *table) strengths() []Strength {
 	length := t.means(decoded(func(o *Output) float64 { return float64(o.Tokens) }), never)
 	// The λ of a lane is constant, so its log Z all have one sign and |Σ log Z| = Σ |log Z|.
 	logZ := t.ratios(func(o *Output) (float64, float64) { return math.Abs(o.LogZ), float64(o.Tokens) }, func(l float64) bool { return l == 0 || l == 1 })
+	trust := t.trust()
 	for k := range list {
-		list[k].KL, list[k].Length, list[k].LogZ = kl[k], length[k], logZ[k]
+		list[k].KL, list[k].Length, list[k].LogZ, list[k].Trust = kl[k], length[k], logZ[k], trust[k]
 	}
 	return list
 }

@@ -200,6 +200,12 @@ func assumptions(s *Setup, r *Report) []string {
 	best := r.Best
 	list := []string{fmt.Sprintf("Decoding mixes the models token by token, which leaves out how the rest of the answer would be "+
 		"normalised. Its gauge, mean |log Z|, is %s nats per token at the best λ; at 0 nothing would be left out.", stat.Format(best.LogZ))}
+	if s.Config.Sampling.Exact > 0 {
+		list[0] = fmt.Sprintf("Replies were decoded with exact λ: each is one of %d particles, distributed as whole replies as their number grows.", s.Config.Sampling.Exact)
+	}
+	if t := r.trustAt(best.Lambda.Estimate); t != nil {
+		list = append(list, t.Words()+" at the decoded λ nearest to the best.")
+	}
 	if s.Beta > 0 {
 		list = append(list, fmt.Sprintf("β₀/λ takes the aligned model for the optimum of its reward at β₀ = %s. A model whose "+
 			"training stopped short of that stands for a larger β, and so will the next.", stat.Format(s.Beta)))

@@ -103,7 +103,7 @@ func (s *Server) snapshotView(snapshot *share.Snapshot) (templates.Run, error) {
 	for _, l := range snapshot.Lanes {
 		t.Lanes = append(t.Lanes, run.Lane{
 			Lane: l.Lane, Text: l.Text, Tokens: l.Tokens, KLReference: l.KLReference, KLAligned: l.KLAligned,
-			Reason: l.Reason, Error: l.Error,
+			Reason: l.Reason, Error: l.Error, Exact: l.Exact,
 		})
 	}
 	if t.Failed() {

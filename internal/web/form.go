@@ -96,6 +96,6 @@ func (f *field) text() string {
 func samplingFields(s *decode.Sampling) []field {
 	return []field{
 		{name: "max_tokens", to: &s.MaxTokens}, {name: "temperature", to: &s.Temperature}, {name: "top_k", to: &s.TopK},
-		{name: "top_p", to: &s.TopP}, {name: "min_p", to: &s.MinP},
+		{name: "top_p", to: &s.TopP}, {name: "min_p", to: &s.MinP}, {name: "exact", to: &s.Exact, optional: true},
 	}
 }

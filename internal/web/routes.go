@@ -61,6 +61,7 @@ func (s *Server) routes() (http.Handler, error) {
 	e.GET("/sessions", s.showSessions, page...)
 	e.GET("/s/:id", s.showSession, page...)
 	e.GET("/runs/:id/map", s.showMap, page...)
+	e.GET("/runs/:id/trust", s.showTrust, page...)
 	e.GET("/sessions/:id/export", s.exportSession, page...)
 	e.GET("/shares", s.showShares, page...)
 	e.GET("/pairs", s.showPairs, page...)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"strings"
 
 	"realign/internal/stat"
 	"realign/internal/sweep"
@@ -53,7 +54,7 @@ func withWhole(p templates.Plot, w *sweep.Rewarded) templates.Plot {
 	if w.Whole != nil {
 		if lines := wholeLines(w.Whole); len(lines) > 0 {
 			p.Lines = append(p.Lines, lines...)
-			p.Key = "Dashed: what whole replies would say, which is what β₀/λ is about."
+			p.Key = strings.TrimSpace("Dashed: what whole replies would say, which is what β₀/λ is about. " + p.Key)
 		}
 	}
 	return p
@@ -94,7 +95,35 @@ func curvePlot(r *sweep.Report, w *sweep.Rewarded) templates.Plot {
 	if n := len(r.Lambdas); n > 0 && r.Lambdas[0].Lambda <= 1 && r.Lambdas[n-1].Lambda >= 1 {
 		p.Marks = append(p.Marks, templates.PlotMark{From: 1, To: 1, Kind: "here", Label: "λ = 1: the aligned model"})
 	}
+	p.Levels = trustLevels(r.Lambdas)
+	if len(p.Levels) > 0 {
+		p.Key = "Band along λ: how far token-wise decoding is from whole replies; green close, orange off, red far off."
+		if p.Levels[0].Level == "corrected" {
+			p.Key = "Band along λ: what exact λ corrected."
+		}
+	}
 	return p
+}
+
+// trustLevels are the parts of the axis around decoded λ, up to half-way to the next.
+func trustLevels(lambdas []sweep.Strength) (levels []templates.PlotLevel) {
+	for i, l := range lambdas {
+		if l.Trust == nil {
+			continue
+		}
+		level := templates.PlotLevel{From: l.Lambda, To: l.Lambda, Level: string(l.Trust.Level), Tip: "λ = " + significant(l.Lambda) + ": " + l.Trust.Words()}
+		if l.Trust.Corrected {
+			level.Level = "corrected"
+		}
+		if i > 0 {
+			level.From = (lambdas[i-1].Lambda + l.Lambda) / 2
+		}
+		if i < len(lambdas)-1 {
+			level.To = (l.Lambda + lambdas[i+1].Lambda) / 2
+		}
+		levels = append(levels, level)
+	}
+	return levels
 }
 
 // paretoPlot draws a reward over KL to the reference, a point for each λ. The first λ, the last, λ = 1 and those on the

@@ -268,7 +268,7 @@ func numbersView(r *sweep.Report) *templates.SweepNumbers {
 		whole = objective.Whole
 		t.Columns = append(t.Columns, r.Objective+", whole replies", "less token by token", "effective replies")
 	}
-	t.Columns = append(t.Columns, "KL, nats", "mean |log Z|", "tokens", "samples")
+	t.Columns = append(t.Columns, "KL, nats", "mean |log Z|", "replies that would be others", "tokens", "samples")
 	best := -1
 	if objective := r.Reward(r.Objective); objective != nil {
 		best = nearestPoint(objective)
@@ -281,10 +281,18 @@ func numbersView(r *sweep.Report) *templates.SweepNumbers {
 		if whole != nil {
 			row.Cells = append(row.Cells, wholeCells(whole, l.Lambda)...)
 		}
-		row.Cells = append(row.Cells, interval(l.KL), interval(l.LogZ), interval(l.Length), strconv.Itoa(l.Outputs))
+		row.Cells = append(row.Cells, interval(l.KL), interval(l.LogZ), trustCell(l.Trust), interval(l.Length), strconv.Itoa(l.Outputs))
 		t.Rows = append(t.Rows, row)
 	}
 	return t
+}
+
+// trustCell is how far token-wise decoding is off.
+func trustCell(t *sweep.Trust) string {
+	if t == nil {
+		return "–"
+	}
+	return interval(&t.Distance)
 }
 
 // wholeCells are what whole replies would say at a decoded λ.

@@ -73,7 +73,7 @@ func samplingView(s decode.Sampling) templates.Sampling {
 	return templates.Sampling{
 		MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, MinP: s.MinP,
 		RepeatPenalty: s.RepeatPenalty, PresencePenalty: s.PresencePenalty, FrequencyPenalty: s.FrequencyPenalty,
-		PenaltyWindow: s.PenaltyWindow, Stop: s.Stop, IgnoreEnd: s.IgnoreEnd,
+		PenaltyWindow: s.PenaltyWindow, Exact: s.Exact, Stop: s.Stop, IgnoreEnd: s.IgnoreEnd,
 	}
 }
 
@@ -106,8 +106,10 @@ func (s *Server) runView(r run.Run, t *run.Transcript) (templates.Run, error) {
 	for _, id := range t.Prompt {
 		v.PromptTokens = append(v.PromptTokens, int32(id))
 	}
+	words := trust(&spec, t.Lanes)
 	for i := range t.Lanes {
 		v.Lanes = append(v.Lanes, laneView(&t.Lanes[i]))
+		v.Lanes[i].Trust = words[i]
 	}
 	if t.Map != nil {
 		v.Map = mapView(t.Map, &spec)

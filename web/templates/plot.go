@@ -16,6 +16,7 @@ type Plot struct {
 	Lines   []PlotLine
 	Points  []PlotPoint
 	Marks   []PlotMark
+	Levels  []PlotLevel
 	FromX   *float64 // ends of the axes where the numbers do not say
 	ToX     *float64
 	Small   bool
@@ -48,6 +49,13 @@ type PlotMark struct {
 	From, To float64
 	Label    string
 	Kind     string // "best": an interval of the answer; "here": a line
+}
+
+// PlotLevel is a part of the X axis with a level of its own: a band along the axis.
+type PlotLevel struct {
+	From, To float64
+	Level    string // "close", "off", "far"
+	Tip      string
 }
 
 // plotFrame is a plot laid out.

@@ -164,6 +164,7 @@ type Sampling struct {
 	PresencePenalty  float64  `json:"presence_penalty"`
 	FrequencyPenalty float64  `json:"frequency_penalty"`
 	PenaltyWindow    int      `json:"penalty_window"`
+	Exact            int      `json:"exact"`
 	Stop             []string `json:"stop"`
 	IgnoreEnd        bool     `json:"ignore_end"`
 }
@@ -228,6 +229,7 @@ type Lane struct {
 	Tail   string // text that only its end released; belongs to no token
 	Reason string // stop, length, cancelled, error; "" while it runs
 	Error  string // message, with reason error
+	Trust  string // how far it may be from a whole reply at its λ; "" where there is nothing to say
 }
 
 // Token is one token of a lane. Numbers that were not recorded are left zero with Traced false.

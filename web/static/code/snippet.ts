@@ -36,6 +36,7 @@ export function call(spec: Spec): { path: string; body: Body } {
     presence_penalty: s.presence_penalty, frequency_penalty: s.frequency_penalty, penalty_window: s.penalty_window,
   });
   if (s.stop && s.stop.length > 0) body.stop = s.stop;
+  if (s.exact) body.exact = s.exact;
   if (s.ignore_end) body.ignore_eos = true;
   body.seed = BigInt(spec.seed);
   body.seed_by_prompt = false;

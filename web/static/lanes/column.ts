@@ -160,6 +160,11 @@ export class Column {
     }
   }
 
+  /** Says how far the reply may be from a whole reply at its λ; "" is nothing. */
+  setTrust(words: string): void {
+    tell(one(this.element, "[data-trust]"), words);
+  }
+
   get partsLeft(): number {
     return this.parts.left;
   }
@@ -232,6 +237,7 @@ export class Column {
     const element = this.element;
     one(element, "[data-foot]").hidden = lane === null;
     element.dataset.state = lane === null ? (this.waiting ? "waiting" : "draft") : lane.reason || "running";
+    if (!lane || this.running) this.setTrust("");
     if (!lane) return;
     one(element, "[data-count]").textContent = String(lane.tokens.length);
     const kl = one(element, "[data-kl-line]");

@@ -8,6 +8,7 @@ import { Stage, type StageEvents } from "../lanes/lanes";
 import { type ErrorFrame, type LaneSpec, type Message, type RunEvent, type Spec, vector } from "../protocol/protocol";
 import { Run, laneText } from "../run/run";
 import type { Connection } from "../socket/socket";
+import { trust } from "../trust/trust";
 import type { Asked, Asking } from "./asking";
 import type { Status } from "./status";
 
@@ -25,6 +26,7 @@ export class LanesView implements StageEvents {
   readonly stage: Stage;
   run: Run | null = null;
   catchingUp = false; // what the server drew stands until its log has been read
+  private trusted = ""; // what trust was asked for last
   private readonly moving = new Map<Column, number>(); // timers of λ frames
 
   constructor(
@@ -43,6 +45,18 @@ export class LanesView implements StageEvents {
     this.run = new Run(id, spec);
     this.stage.setRun(this.run);
     this.catchingUp = true;
+  }
+
+  /** Says at each lane of a run that has ended how far its reply may be from a whole reply, once for what it has become. */
+  async tellTrust(): Promise<void> {
+    const { run } = this;
+    if (!run || run.id === "" || run.lanes.length === 0 || !run.ended || this.catchingUp) return;
+    const what = `${run.id} ${run.lanes.length} ${run.seq}`;
+    if (this.trusted === what) return;
+    this.trusted = what;
+    const words = await trust(run.id);
+    if (this.run !== run || this.trusted !== what) return;
+    for (const [i, text] of words.entries()) this.stage.columnFor(i)?.setTrust(text);
   }
 
   get running(): boolean {

@@ -319,6 +319,7 @@ export class Playground {
     const starting = this.asking.starting;
     const running = this.slider.running || this.lanes.running;
     this.compose.setRunning(running, this.shownRun !== "" && !this.touched);
+    void this.lanes.tellTrust();
     for (const column of this.lanes.stage.columns) {
       column.element.dataset.runnable = String(run !== null && !starting);
       column.drawPending();

@@ -36,6 +36,7 @@ export interface Sampling {
   presence_penalty: number;
   frequency_penalty: number;
   penalty_window: number;
+  exact?: number;
   ignore_end?: boolean;
   stop?: string[];
 }
