@@ -192,6 +192,7 @@ type modelFlags struct {
 	Cells     int    `default:"0" help:"Tokens held by all lanes of a pair together (0: 8192)."`
 	GPULayers string `name:"gpu-layers" default:"auto" placeholder:"N" help:"Layers of each model to hold on GPUs: auto (as many as fit), all, or a number, counted from the model's end, the output layer included."`
 	Devices   string `default:"auto" placeholder:"NAME,…" help:"GPUs to use, of those that \"realign devices\" lists: auto (all), none, or names; CUDA0=3,CUDA1=1 splits each model in these proportions."`
+	OnePass   string `name:"one-pass" default:"auto" enum:"auto,on,off" help:"Whether the reference and LoRA adapters on its weights are decoded in one pass (on), in a context each (off), or as is measured to be faster when the pair is loaded (auto)."`
 	F32Cache  bool   `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
 }
 
@@ -206,6 +207,7 @@ func (f modelFlags) offload() (offload.Choice, error) { return offload.Parse(f.G
 func (f modelFlags) args() []string {
 	args := []string{
 		fmt.Sprint("--threads=", f.Threads), fmt.Sprint("--cells=", f.Cells), "--gpu-layers=" + f.GPULayers, "--devices=" + f.Devices,
+		"--one-pass=" + f.OnePass,
 	}
 	if f.F32Cache {
 		args = append(args, "--f32-cache")

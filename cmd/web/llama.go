@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -44,10 +45,14 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 	if err != nil {
 		return llamacpp.Spec{}, flagged(err)
 	}
+	onePass, err := llamacpp.ParseOnePass(cmp.Or(o.OnePass, "auto"))
+	if err != nil {
+		return llamacpp.Spec{}, flagged(err)
+	}
 	files := p.Files()
 	spec := llamacpp.Spec{
 		Reference: files[0].Path,
-		Options:   llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Offload: choice, Float32Cache: o.F32Cache},
+		Options:   llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Offload: choice, Float32Cache: o.F32Cache, OnePass: onePass},
 	}
 	for _, f := range files[1:] {
 		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: f.Role, Path: f.Path})

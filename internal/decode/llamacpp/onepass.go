@@ -126,8 +126,8 @@ func smallOptions(o Options) Options {
 var measuredRows = []int{1, 8}
 
 const (
-	measureRounds = 6
-	measureFor    = 400 * time.Millisecond // after which, and two rounds, no other round begins
+	measureRounds = 8
+	measureFor    = 150 * time.Millisecond // for each of measuredRows; after it no other round begins
 )
 
 // measureOnePass compares passes of both kinds in small contexts: seconds in one pass ÷ in two contexts, for each of
@@ -235,7 +235,7 @@ func ratioOf(n, own int, one, other func(threads int, rows []decode.Row) error, 
 				}
 			}
 		}
-		if round > 1 && time.Since(began) > measureFor {
+		if round > 0 && time.Since(began) > measureFor {
 			break
 		}
 	}
