@@ -62,6 +62,9 @@ func (j *Job) SetLambda(index int, v Vector) error {
 	if err := CheckLambda("lambda", v, len(j.request.Aligned)); err != nil {
 		return err
 	}
+	if j.request.inWeights() {
+		return fault.New(fault.Conflict, "the λ of this run is in the weights, with which its text was read: it cannot be moved")
+	}
 	moved := make([]bool, len(v)) // a model of weight 0 may not be open yet
 	for i, x := range v {
 		moved[i] = x != 0
@@ -166,8 +169,8 @@ func (j *Job) finish(now time.Time) {
 		Accepted:     j.accepted,
 		Rejected:     j.rejected,
 		Tokens:       j.tokens,
-		Rows:         map[string]int64{"reference": j.rows[0], "aligned": j.rows[1]},
-		Passes:       map[string]int64{"reference": j.passes[0], "aligned": j.passes[1]},
+		Rows:         j.read(j.rows),
+		Passes:       j.read(j.passes),
 		Seconds:      now.Sub(j.began).Seconds(),
 	}})
 	close(j.done)

@@ -43,6 +43,9 @@ func (r *Request) Validate(n int) error {
 	if err := r.Sampling.Validate(); err != nil {
 		return err
 	}
+	if err := r.validateMix(); err != nil {
+		return err
+	}
 	return r.validateEvaluate(n)
 }
 

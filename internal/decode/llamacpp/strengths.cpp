@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <map>
+#include <string>
 #include <iterator>
 #include <tuple>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "ggml-backend.h"
@@ -18,6 +20,10 @@
 #include "../src/llama-adapter.h"
 #include "../src/llama-context.h"
 #include "../src/llama-memory.h"
+
+const std::vector<std::pair<std::string, ggml_tensor *>> & llama_internal_get_tensor_map(const llama_model * model);
+
+extern "C" size_t ggml_hash_size(size_t least);
 
 namespace {
 
@@ -247,15 +253,21 @@ extern "C" void realign_strengths_use(realign_strengths *s, realign_context *c, 
 	realign_leave();
 }
 
-extern "C" int32_t realign_strengths_room(realign_context *c) {
-	return (int32_t) c->context->graph_max_nodes(llama_n_ubatch(c->context));
-}
-
 extern "C" int32_t realign_strengths_nodes(const realign_strengths *s) { return s->nodes; }
 
-// A matrix's product with an adapter is two products, a scale and a sum.
-extern "C" int32_t realign_strengths_cost(const realign_strengths *s, int32_t adapter) {
-	return 4 * (int32_t) s->adapters[adapter].adapter->ab_map.size();
+// A graph has room for a number of nodes; its scheduler, for nodes and leaves together. A matrix's product with an adapter is
+// two products, a scale and a sum, of two more tensors.
+extern "C" bool realign_strengths_fit(const realign_strengths *s, const realign_context *c, int32_t nodes, const bool *use) {
+	const size_t margin = 64; // nodes that only some shapes of passes have, and what a pass is given: tokens, positions, masks
+	size_t most = c->context->graph_max_nodes(llama_n_ubatch(c->context));
+	size_t leaves = llama_internal_get_tensor_map(llama_get_model(c->context)).size() + margin, all = (size_t) nodes + margin;
+	for (size_t i = 0; i < s->adapters.size(); i++) {
+		if (use[i]) {
+			all += 4 * s->adapters[i].adapter->ab_map.size();
+			leaves += 2 * s->adapters[i].adapter->ab_map.size();
+		}
+	}
+	return all <= most && all + leaves <= ggml_hash_size(most);
 }
 
 extern "C" int32_t realign_forward_strengths(realign_context *c, realign_strengths *s, int32_t n) {
