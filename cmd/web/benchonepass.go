@@ -50,7 +50,22 @@ func (c *benchCommand) onePass(ctx context.Context, h host, p *pair.Pair) ([]tab
 	if err != nil || by == nil {
 		return nil, stop, err
 	}
+	weights := func(r *rig, lambdas []float64) []decode.Request {
+		list := []decode.Request{r.lanes(lambdas, noTrace)}
+		list[0].Mix = decode.MixWeights
+		return list
+	}
+	var alone []decode.Request
+	for _, l := range spread(8) {
+		alone = append(alone, weights(&rigs[1], []float64{l})...)
+	}
+	mixed := []timed{
+		{"8 lanes over [0, 2] in weights ÷ 8 such runs", rigs[1].timing(weights(&rigs[1], spread(8))...), rigs[1].timing(alone...)},
+		{"8 lanes over [0, 2] in weights ÷ in logits", rigs[1].timing(weights(&rigs[1], spread(8))...), rigs[1].timing(rigs[1].lanes(spread(8), noTrace))},
+		{"λ = 0.5 in weights ÷ in logits", rigs[1].timing(weights(&rigs[1], []float64{0.5})...), rigs[1].timing(rigs[1].lanes([]float64{0.5}, noTrace))},
+	}
 	return []table{
+		{"onepass", "λ in the weights", "one", "other", mixed},
 		{"onepass", "one pass ÷ two contexts, without guesses", "one pass", "two contexts", list},
 		{"onepass", "passes of an adapter: its strength by row ÷ for the whole context", "by row", "whole", by},
 	}, stop, nil
