@@ -182,6 +182,13 @@ func (r *reply) add(e decode.Event) {
 	if e.Logp == nil {
 		return
 	}
+	if e.KLReference == nil { // of a single model
+		if r.Logp == nil {
+			r.Logp = &decode.Logp{Reference: math.NaN()}
+		}
+		sum(&r.Logp.Mixture, e.Logp.Mixture)
+		return
+	}
 	if r.Logp == nil {
 		r.Logp = &decode.Logp{Aligned: make(decode.Vector, len(e.Logp.Aligned))}
 		r.KLAligned = make(decode.Vector, len(e.KLAligned))

@@ -26,7 +26,7 @@ type benchCommand struct {
 	Pairs  int      `default:"20" help:"Times that each of two things is timed, in turns."`
 	Exact  []int    `default:"2,4,8,16" placeholder:"N,…" help:"Particles whose cost is measured, under as many seeds as --pairs says."`
 	Tokens int      `default:"100" help:"Tokens of a lane; maps have 40."`
-	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,guesses,lanes,prefix,map,exact,busy,api" help:"Tables to print: ${enum}. Default: all."`
+	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,onepass,guesses,lanes,prefix,map,exact,busy,api" help:"Tables to print: ${enum}. Default: all."`
 }
 
 var (
@@ -86,6 +86,14 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 		{"prefix", "first token of a repeated prompt of 400 tokens ÷ of a new one", "repeated", "new", r.repeated()},
 		{"map", "λ-map of [0, 2] to 40 tokens ÷ 21 runs", "map", "runs", r.mapped()},
 		{"busy", "time beside a busy program on every processor ÷ without", "beside", "without", r.busy()},
+	}
+	if c.prints("onepass") {
+		more, stop, err := c.onePass(ctx, h, p)
+		defer stop()
+		if err != nil {
+			return err
+		}
+		tables = append(tables, more...)
 	}
 	if c.prints("api") {
 		s, err := c.startServer(ctx)
@@ -225,23 +233,6 @@ func (r *rig) timing(requests ...decode.Request) func() error {
 // passes compares passes of bare models with passes of one row of the reference on all threads: of more rows of one
 // sequence, and of one row of each model at the same time, on the threads that each was opened with.
 func passes(reference, aligned decode.Model) (list []timed) {
-	series := func(m decode.Model, threads, n int) func() error {
-		var rows []decode.Row
-		for p := range n {
-			rows = append(rows, decode.Row{Token: decode.Token(16 + p), Pos: p, Want: true})
-		}
-		return func() error { // of several, as one is soon over
-			m.SetThreads(threads)
-			defer m.SetThreads(0)
-			for range 32 {
-				if err := m.Forward(rows); err != nil {
-					return err
-				}
-				m.Trim(0, 0)
-			}
-			return nil
-		}
-	}
 	one := series(reference, runtime.GOMAXPROCS(0), 1)
 	for n := 2; n <= 16; n++ {
 		list = append(list, timed{fmt.Sprintf("κ(%d)", n), series(reference, runtime.GOMAXPROCS(0), n), one})
@@ -252,6 +243,25 @@ func passes(reference, aligned decode.Model) (list []timed) {
 		both.Go(series(aligned, 0, 1))
 		return both.Wait()
 	}, one})
+}
+
+// series is passes of n rows on so many threads: several, as one is soon over.
+func series(m decode.Model, threads, n int) func() error {
+	var rows []decode.Row
+	for p := range n {
+		rows = append(rows, decode.Row{Token: decode.Token(16 + p), Pos: p, Want: true})
+	}
+	return func() error {
+		m.SetThreads(threads)
+		defer m.SetThreads(0)
+		for range 32 {
+			if err := m.Forward(rows); err != nil {
+				return err
+			}
+			m.Trim(0, 0)
+		}
+		return nil
+	}
 }
 
 // models compares decoding with two models and with one.

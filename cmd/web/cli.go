@@ -201,6 +201,7 @@ type modelFlags struct {
 	Sequences int    `default:"0" help:"Sequences that each model holds at once, for lanes and for earlier prompts (0: 128, or for a recurrent model as many states as take 1 GB, at least 16)."`
 	GPULayers string `name:"gpu-layers" default:"auto" placeholder:"N" help:"Layers of each model to hold on GPUs: auto (as many as fit), all, or a number, counted from the model's end, the output layer included."`
 	Devices   string `default:"auto" placeholder:"NAME,…" help:"GPUs to use, of those that \"realign devices\" lists: auto (all), none, or names; CUDA0=3,CUDA1=1 splits each model in these proportions."`
+	OnePass   string `name:"one-pass" default:"auto" enum:"auto,on,off" help:"Whether the reference and LoRA adapters on its weights are decoded in one pass (on), in a context each (off), or as is measured to be faster when the pair is loaded (auto)."`
 	F32Cache  bool   `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
 }
 
@@ -217,6 +218,7 @@ func (f modelFlags) offload() (gpu.Choice, error) {
 func (f modelFlags) args() []string {
 	args := []string{
 		fmt.Sprint("--threads=", f.Threads), fmt.Sprint("--cells=", f.Cells), "--sequences=" + fmt.Sprint(f.Sequences), "--gpu-layers=" + f.GPULayers, "--devices=" + f.Devices,
+		"--one-pass=" + f.OnePass,
 	}
 	if f.F32Cache {
 		args = append(args, "--f32-cache")

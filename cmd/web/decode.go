@@ -22,10 +22,11 @@ type decodeCommand struct {
 	Prompts string `required:"" xor:"prompt" placeholder:"FILE|-" help:"Prompts or conversations to decode, one after another: a text with one on each line, CSV, JSON or JSON lines; prints a JSON line for each reply."`
 	Samples int    `default:"1" help:"Samples at each λ."`
 
-	JSON         bool `name:"json" help:"Print one JSON object per event, with --prompts too."`
-	Alternatives int  `default:"0" help:"Most probable tokens to list for each distribution, with --json."`
-	Trace        bool `default:"true" negatable:"" help:"With --json or --prompts, compute log-probabilities and KL divergences; without, lanes at λ 0 and 1 run one model only."`
-	Plain        bool `help:"Without lane sharing, vector instructions and anything at the same time: slower, the same output."`
+	JSON         bool   `name:"json" help:"Print one JSON object per event, with --prompts too."`
+	Alternatives int    `default:"0" help:"Most probable tokens to list for each distribution, with --json."`
+	Trace        bool   `default:"true" negatable:"" help:"With --json or --prompts, compute log-probabilities and KL divergences; without, lanes at λ 0 and 1 run one model only."`
+	Mix          string `default:"logits" enum:"logits,weights" help:"What λ mixes: what the models say (logits), or, of LoRA adapters, the weights themselves (weights): one model then decodes each λ, and a trace has its log-probabilities only."`
+	Plain        bool   `help:"Without lane sharing, vector instructions and anything at the same time: slower, the same output."`
 }
 
 func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
@@ -116,7 +117,7 @@ func (c *decodeCommand) request(ctx context.Context, h host) (*pair.Pair, decode
 			r.Lanes = append(r.Lanes, decode.Lane{Index: len(r.Lanes), Lambda: v, Sample: sample})
 		}
 	}
-	r.Plain = c.Plain
+	r.Plain, r.Mix = c.Plain, c.Mix
 	r.Trace = decode.Trace{Off: !c.Trace || !c.JSON && c.Prompts == "", Alternatives: c.Alternatives}
 	return p, r, nil
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -53,10 +54,14 @@ func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 	if err != nil {
 		return llamacpp.Spec{}, flagged(err)
 	}
+	onePass, err := llamacpp.ParseOnePass(cmp.Or(o.OnePass, "auto"))
+	if err != nil {
+		return llamacpp.Spec{}, flagged(err)
+	}
 	files := p.Files()
 	spec := llamacpp.Spec{
 		Reference: files[0].Path, Contrasts: map[string]decode.Contrast{}, Untuned: map[string]llamacpp.Aligned{},
-		Options: llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Sequences: o.Sequences, Offload: choice, Float32Cache: o.F32Cache},
+		Options: llamacpp.Options{Threads: o.Threads, Cells: o.Cells, Sequences: o.Sequences, Offload: choice, Float32Cache: o.F32Cache, OnePass: onePass},
 	}
 	spec.Variables = p.TemplateVariables
 	if spec.Template.Source, spec.Template.Name, err = p.ChatTemplate(); err != nil {

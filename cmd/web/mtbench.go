@@ -42,7 +42,7 @@ type mtbenchCommand struct {
 // Run decodes both turns of all questions, judges them, and prints scores by category over λ.
 func (c *mtbenchCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
 	requested := requestFlags{Pair: c.Pair}
-	p, aligned, err := requested.models(ctx, c.pairFlags)
+	p, aligned, err := requested.models(ctx, h, c.pairFlags)
 	if err != nil {
 		return flagged(err)
 	}

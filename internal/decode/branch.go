@@ -31,6 +31,8 @@ type branch struct {
 	largest Token   // of tokens, and of those in prompts of models
 	said    prefix  // the rows that the next tokens are chosen by
 
+	strengths Vector // λ, where that is in the weights of the model
+
 	normalisers []float64 // of the same rows, for each λ of the request's Evaluate
 }
 
@@ -58,13 +60,16 @@ func (b *branch) live() bool {
 // on all; without one, models of weight 0 are left behind, and catch up if λ moves.
 func (b *branch) needs(dst []bool) []bool {
 	dst = append(dst[:0], make([]bool, len(b.job.slots))...)
-	traced := !b.job.request.Trace.Off || b.span != nil || b.exact()
+	traced := !b.job.request.Trace.Off || b.span != nil || b.exact() || b.strengths != nil
 	var room [MaxAligned + 1]float64
 	for i := range dst {
 		dst[i] = traced
 	}
 	if b.scoring != nil {
 		b.job.request.Score.needs(dst)
+	}
+	if b.strengths != nil {
+		return dst
 	}
 	for _, l := range b.lanes {
 		l.arrive()
@@ -312,6 +317,9 @@ func (e *Engine) extend(b *branch, t Token) {
 // fork makes a branch that has the history of b and then a token. It copies no cache cell.
 func (e *Engine) fork(b *branch, t Token) *branch {
 	f := newBranch(b.job, e.sequence(b.job), append(append(make([]Token, 0, len(b.tokens)+64), b.tokens...), t))
+	if b.strengths != nil {
+		f.tune(b.strengths)
+	}
 	for m, s := range b.job.slots {
 		f.have[m] = s.model.Copy(f.seq, b.seq, b.have[m])
 	}

@@ -247,7 +247,12 @@ func (e *Engine) Start(req Request, emit func(Event)) (*Job, error) {
 	if req.Encode {
 		return j, j.encoded(e.vocab, e.config.Now())
 	}
-	if err := e.prepare(req.Aligned, req.wants()); err != nil {
+	if req.inWeights() {
+		err = e.prepareBlend(req.Aligned)
+	} else {
+		err = e.prepare(req.Aligned, req.wants())
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !e.do(func() { err = e.enqueue(j) }) {
@@ -311,9 +316,13 @@ func (e *Engine) enqueue(j *Job) error {
 	for _, name := range j.request.Aligned {
 		j.slots = append(j.slots, e.slot(name))
 	}
-	e.addUntuned(j)
-	if err := e.checkPrompt(j); err != nil {
-		return err
+	if j.request.inWeights() {
+		j.slots = []*slot{e.slot(blendName)} // it has the vocabulary of the reference
+	} else {
+		e.addUntuned(j)
+		if err := e.checkPrompt(j); err != nil {
+			return err
+		}
 	}
 	limits := e.limits
 	j.context = min(limits.Train, limits.Cells)
@@ -350,7 +359,7 @@ func (e *Engine) enqueue(j *Job) error {
 	if j.request.Score == nil {
 		j.cells = lanes * min(j.request.Sampling.MaxTokens, j.context-len(j.prompt))
 	}
-	if j.request.Plain {
+	if j.request.Plain || j.request.inWeights() {
 		j.cells += lanes * longest
 	} else {
 		j.cells += longest
@@ -383,7 +392,7 @@ func (e *Engine) begin(j *Job) bool {
 	root := func() *branch {
 		b := newBranch(j, j.takeSeq(), slices.Clone(j.prompt))
 		e.branches = append(e.branches, b)
-		if !j.request.Plain && j.scoring == nil { // the logits of what is in the cache are gone
+		if !j.request.Plain && !j.request.inWeights() && j.scoring == nil { // the logits of what is in the cache are gone
 			e.recall(b)
 		}
 		return b
@@ -395,14 +404,19 @@ func (e *Engine) begin(j *Job) bool {
 		root().span = j.spans[0]
 		j.spans[0].share = m.Branches
 	}
-	var b *branch
+	var roots []*branch
 	for _, l := range j.lanes {
 		if l.ended { // stopped while it waited
 			continue
 		}
 		for _, s := range l.streams() {
-			if b == nil || j.request.Plain {
+			b := j.rootFor(roots, l)
+			if b == nil {
 				b = root()
+				roots = append(roots, b)
+				if j.request.inWeights() {
+					b.tune(l.lambda)
+				}
 			}
 			b.lanes = append(b.lanes, s)
 		}

@@ -69,6 +69,9 @@ func (j *Job) SetLambda(index int, v Vector) error {
 	if err := CheckLambda("lambda", v, len(j.request.Aligned)); err != nil {
 		return err
 	}
+	if j.request.inWeights() {
+		return fault.New(fault.Conflict, "the λ of this run is in the weights, with which its text was read: it cannot be moved")
+	}
 	if n := j.request.Sampling.Exact; n > 0 {
 		return fault.New(fault.Conflict, "lane %d is decoded with exact (%d), and a whole reply has one λ: start another lane", index, n)
 	}
@@ -181,8 +184,8 @@ func (j *Job) finish(now time.Time) {
 		Accepted:     j.accepted,
 		Rejected:     j.rejected,
 		Tokens:       j.tokens,
-		Rows:         map[string]int64{"reference": j.rows[0], "aligned": j.rows[1]},
-		Passes:       map[string]int64{"reference": j.passes[0], "aligned": j.passes[1]},
+		Rows:         j.read(j.rows),
+		Passes:       j.read(j.passes),
 		Seconds:      now.Sub(j.began).Seconds(),
 	}})
 	close(j.done)

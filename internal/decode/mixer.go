@@ -62,7 +62,7 @@ func (x *mixer) choose(l *lane, said *prefix, vocab Vocabulary) choice {
 	if n := vocab.Size(); len(x.z) != n {
 		x.z = make([]float64, n)
 	}
-	x.w = weights(x.w, l.lambda)
+	x.w = l.factors(x.w)
 	at, top := x.kernel.Mix(x.z, x.w, said.rows)
 	if err := usable(top); err != nil {
 		return choice{err: err}
@@ -81,6 +81,9 @@ func (x *mixer) choose(l *lane, said *prefix, vocab Vocabulary) choice {
 	}
 	if !trace.Off {
 		x.trace(&event, said, vocab, trace.Alternatives)
+		if l.job.request.inWeights() {
+			event.alone()
+		}
 	} else if l.particle != nil {
 		logZ := finite(x.d.logZ)
 		event.LogZ = &logZ

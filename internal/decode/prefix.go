@@ -33,7 +33,7 @@ func (e *Engine) keep(j *Job) {
 	j.retired = nil
 	e.kept = append(e.kept, k)
 	e.keptCells += k.cells
-	if j.request.Owner == "" || j.request.Plain || j.broken || k.cells > e.config.PrefixCells {
+	if j.request.Owner == "" || j.request.Plain || j.request.inWeights() || j.broken || k.cells > e.config.PrefixCells {
 		e.drop(k)
 	}
 	for e.keptCells > e.config.PrefixCells {

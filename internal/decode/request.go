@@ -59,6 +59,9 @@ type Request struct {
 	// Background lets every other request go first: its lanes rest while any other's are being decoded.
 	Background bool `json:"background,omitempty"`
 
+	// Mix is what λ mixes: MixLogits, which "" means, too, or MixWeights.
+	Mix string `json:"mix,omitempty"`
+
 	// Plain switches off lane sharing and speculation: the oracle that the fast path must equal.
 	Plain bool `json:"plain,omitempty"`
 }

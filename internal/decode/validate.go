@@ -54,6 +54,9 @@ func (r *Request) Validate(n int) error {
 	if err := r.validateExact(); err != nil {
 		return err
 	}
+	if err := r.validateMix(); err != nil {
+		return err
+	}
 	return r.validateEvaluate(n)
 }
 

@@ -19,7 +19,8 @@ type Call struct {
 	Aligned []string
 	Prompts []decode.Prompt
 	Lambda  []decode.Vector
-	N       int // samples at each λ
+	N       int    // samples at each λ
+	Mix     string // what λ mixes, as in decode.Request
 
 	// Prefix are tokens that the choices start with instead of choosing them: one list for each choice, or none.
 	Prefix [][]decode.Token
@@ -185,7 +186,7 @@ func (c *Call) model(b *body, resolve Resolve, tokens int) error {
 	byPrompt := true
 	b.field("seed_by_prompt", &byPrompt, "true or false")
 	c.RawSeed = !byPrompt
-	c.Stream, c.Store = b.flag("stream"), b.flag("store")
+	c.Stream, c.Store, c.Mix = b.flag("stream"), b.flag("store"), b.text("mix")
 	c.TokenIDs, c.Details = b.flag("return_token_ids"), b.flag("realign")
 	var options struct {
 		Usage       bool `json:"include_usage"`
@@ -212,6 +213,9 @@ func (c *Call) finish(b *body) error {
 		if top < -1 || top > decode.MaxAlternatives {
 			return fault.Field(field, "%d alternatives, where 0 to %d can be listed", top, decode.MaxAlternatives)
 		}
+	}
+	if err := c.checkMix(); err != nil {
+		return err
 	}
 	s := c.Sampling
 	switch {
@@ -404,7 +408,7 @@ func (c *Call) Requests() []decode.Request {
 			}
 		}
 		r.Sampling = c.Sampling
-		r.SeedByPrompt = !c.RawSeed
+		r.SeedByPrompt, r.Mix = !c.RawSeed, c.Mix
 		r.Totals = c.Details
 		r.Trace = decode.Trace{Off: c.Logprobs < 0 && !c.Details, Alternatives: max(c.Logprobs, 0), Bytes: c.Logprobs >= 0}
 		all[i] = r

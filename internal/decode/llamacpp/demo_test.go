@@ -29,7 +29,7 @@ func openDemoOn(t testing.TB, on gpu.Choice) *llamacpp.Pair {
 		t.Fatal(err)
 	}
 	files := demo.Files()
-	spec := llamacpp.Spec{Reference: files[0].Path, Options: llamacpp.Options{Offload: on}}
+	spec := llamacpp.Spec{Reference: files[0].Path, Options: llamacpp.Options{Offload: on, OnePass: llamacpp.OnePassOff}}
 	for _, f := range files[1:] {
 		spec.Aligned = append(spec.Aligned, llamacpp.Aligned{Name: f.Role, Path: f.Path})
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -126,12 +127,13 @@ func smallOptions(o Options) Options {
 var measuredRows = []int{1, 8}
 
 const (
-	measureRounds = 6
-	measureFor    = 400 * time.Millisecond // after which, and two rounds, no other round begins
+	measureRounds = 8
+	measureFor    = 150 * time.Millisecond // for each of measuredRows; after it no other round begins
+	measureMost   = 2 * measureFor         // after which none goes on: two contexts are taken where one pass was not measured by then
 )
 
 // measureOnePass compares passes of both kinds in small contexts: seconds in one pass ÷ in two contexts, for each of
-// measuredRows. Of each kind the faster number of threads counts, as it does when the pair is decoded, and of several times the
+// measuredRows, infinite where that does not matter any more. Of each kind the faster number of threads counts, as it does when the pair is decoded, and of several times the
 // shortest, as others may use the processors.
 func (p *Pair) measureOnePass() (ratios []float64, err error) {
 	o := smallOptions(p.spec.Options)
@@ -158,7 +160,8 @@ func (p *Pair) measureOnePass() (ratios []float64, err error) {
 	defer one.Close()
 	reference, _ := one.view(nil)
 	aligned, _ := one.view(first.adapter)
-	for _, n := range measuredRows {
+	ratios = slices.Repeat([]float64{math.Inf(1)}, len(measuredRows))
+	for i, n := range measuredRows {
 		r, err := ratioOf(n, o.Threads,
 			func(threads int, rows []decode.Row) error {
 				reference.SetThreads(threads)
@@ -170,7 +173,10 @@ func (p *Pair) measureOnePass() (ratios []float64, err error) {
 		if err != nil {
 			return nil, err
 		}
-		ratios = append(ratios, r)
+		ratios[i] = r
+		if r > onePassWorth {
+			break
+		}
 	}
 	return ratios, nil
 }
@@ -211,8 +217,8 @@ func ratioOf(n, own int, one, other func(threads int, rows []decode.Row) error, 
 		threads int
 		best    float64
 	}{
-		{one, own, math.Inf(1)}, {one, processors, math.Inf(1)},
 		{other, own, math.Inf(1)}, {other, max(1, processors/2), math.Inf(1)},
+		{one, own, math.Inf(1)}, {one, processors, math.Inf(1)},
 	}
 	rows := make([]decode.Row, n)
 	for i := range rows {
@@ -223,6 +229,9 @@ func ratioOf(n, own int, one, other func(threads int, rows []decode.Row) error, 
 		for i := range ways {
 			w := &ways[i]
 			at := time.Now()
+			if round > 0 && at.Sub(began) > measureMost {
+				break
+			}
 			if err := w.pass(w.threads, rows); err != nil {
 				return 0, err
 			}
@@ -235,11 +244,11 @@ func ratioOf(n, own int, one, other func(threads int, rows []decode.Row) error, 
 				}
 			}
 		}
-		if round > 1 && time.Since(began) > measureFor {
+		if round > 0 && time.Since(began) > measureFor {
 			break
 		}
 	}
-	return min(ways[0].best, ways[1].best) / min(ways[2].best, ways[3].best), nil
+	return min(ways[2].best, ways[3].best) / min(ways[0].best, ways[1].best), nil
 }
 
 // jointNeed is what planning has to know of a context that adapters share with the reference.

@@ -188,6 +188,7 @@ type Pair struct {
 	loading sync.Mutex // held while a model is opened; guards what follows
 	aligned map[string]*aligned
 	plan    gpu.Plan // of the reference and the first aligned model
+	blend   *blend   // the model that holds λ in its weights; nil until it is used
 	twin    *weights // the reference's once more, where adapters are to be on another device; or nil
 	closed  bool
 
@@ -506,6 +507,9 @@ func (p *Pair) Close() error {
 	p.closed = true
 	if p.joint != nil {
 		p.joint.Close()
+	}
+	if p.blend != nil {
+		p.blend.in.Close()
 	}
 	for _, a := range p.aligned {
 		a.Close()

@@ -16,7 +16,6 @@ type shared struct {
 	scaled  *strengths
 	of      [][]float32 // strengths of each sequence, by the adapter's number; those that are missing are 0
 	bare    int         // nodes of a graph without adapters
-	room    int         // most nodes of a graph
 
 	// Of the last pass. Where adapters are more than one graph holds, it was several, and their logits were copied.
 	copied [][]float32
@@ -31,7 +30,7 @@ func newShared(w *weights, o Options) (*shared, error) {
 		scaled.Close()
 		return nil, err
 	}
-	s := &shared{context: context, scaled: scaled, of: make([][]float32, o.Sequences), room: context.graphRoom()}
+	s := &shared{context: context, scaled: scaled, of: make([][]float32, o.Sequences)}
 	if err := context.Forward([]decode.Row{{Want: true}}); err != nil { // tells how many nodes there are
 		s.Close()
 		return nil, err
@@ -57,15 +56,7 @@ func (s *shared) set(seq decode.Seq, strengths []float32) {
 
 // fits reports whether the products of some adapters fit in one graph.
 func (s *shared) fits(needed []bool) bool {
-	nodes := s.bare + nodeMargin
-	count := 0
-	for i, n := range needed {
-		if n {
-			nodes += s.scaled.cost(i)
-			count++
-		}
-	}
-	return count <= 1 || nodes <= s.room
+	return s.scaled.fit(s.context.c, s.bare, needed)
 }
 
 // part is rows that are read in one pass, by their place among all, and the adapters that they need.
@@ -167,7 +158,7 @@ func (s *shared) pass(rows []decode.Row, p part) error {
 			s.scaled.set(k, i, x)
 		}
 	}
-	s.scaled.choose(s.context.c, p.needed, s.room-s.bare-nodeMargin)
+	s.scaled.choose(s.context.c, p.needed, s.bare)
 	return s.context.Forward(rows)
 }
 

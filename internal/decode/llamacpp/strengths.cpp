@@ -1,15 +1,16 @@
 // ggml asks an evaluation callback about every node of a graph before it computes any of them, if the callback wants to see
 // none computed. While it asks, the graph is complete and has its memory, so a node may still be made another one of the
-// same shape: GGML_OP_SCALE, by one number, becomes GGML_OP_MUL, by a number for each column. So nothing stops in between,
-// and a pass is one call of its backend as ever.
+// same shape: GGML_OP_SCALE, by one number, becomes GGML_OP_MUL, by a number for each column, or, on the CPU, whose MUL takes
+// its time with what it repeats, a function of ours. So nothing stops in between, and a pass is one call of its backend as ever.
 #include "strengths.h"
 
 #include <algorithm>
 #include <map>
-#include <memory>
-#include <numeric>
+#include <string>
+#include <iterator>
 #include <tuple>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "ggml-backend.h"
@@ -20,25 +21,33 @@
 #include "../src/llama-context.h"
 #include "../src/llama-memory.h"
 
+const std::vector<std::pair<std::string, ggml_tensor *>> & llama_internal_get_tensor_map(const llama_model * model);
+
+extern "C" size_t ggml_hash_size(size_t least);
+
 namespace {
+
+// Factors of the columns of some products, for one device.
+struct factors {
+	std::vector<float> values; // by column
+	uint64_t pass = 0;         // that they are of
+
+	ggml_context_ptr context;
+	ggml_backend_buffer_ptr buffer;
+	ggml_tensor *tensor = nullptr; // the values in the device's memory; on the CPU, what our function is told
+
+	bool on_cpu() const { return !buffer; }
+};
+
+// What factors depend on: adapter, scale, whether they are of the wanted rows only, dimension of the rows, memory.
+using factors_key = std::tuple<int32_t, float, bool, int, ggml_backend_buffer_type_t>;
 
 // An adapter's product with one matrix.
 struct product {
 	int32_t adapter;
-	float scale; // at strength 1
+	float scale;                              // at strength 1
+	factors *found[2] = {nullptr, nullptr}; // for the wanted rows, and for all: a product is computed at one place
 };
-
-// Factors of the columns of some products, in the memory of a device. ggml repeats their first dimension, which is as wide
-// as it is because the CPU multiplies runs of that length.
-struct factors {
-	ggml_context_ptr context;
-	ggml_backend_buffer_ptr buffer;
-	ggml_tensor *tensor = nullptr;
-	uint64_t pass = 0; // that it was filled for
-};
-
-// What factors depend on: adapter, scale, width, whether they are of the wanted rows only, dimension of the rows, memory.
-using factors_key = std::tuple<int32_t, float, int64_t, bool, int, ggml_backend_buffer_type_t>;
 
 struct adapter_state {
 	llama_adapter_lora *adapter;
@@ -48,8 +57,29 @@ struct adapter_state {
 	int expected = 0; // in every pass; 0 before the first
 };
 
-// The width of factors for products with rows of n numbers.
-int64_t width_of(int64_t n) { return std::gcd(n, (int64_t) 64); }
+// scale_columns multiplies the columns of a by their factors: the CPU's threads share each column.
+void scale_columns(ggml_tensor *dst, const ggml_tensor *a, int thread, int threads, void *told) {
+	const std::vector<float> &values = static_cast<const factors *>(told)->values;
+	int64_t from = a->ne[0] * thread / threads, to = a->ne[0] * (thread + 1) / threads;
+	int64_t rows = ggml_nrows(a), each = values.empty() ? 1 : rows / (int64_t) values.size(); // several of a column, with experts
+	for (int64_t r = 0; r < rows; r++) {
+		const float by = values[r / each];
+		const float *x = reinterpret_cast<const float *>(static_cast<const char *>(a->data) + r * a->nb[1]);
+		float *y = reinterpret_cast<float *>(static_cast<char *>(dst->data) + r * dst->nb[1]);
+		if (by == 0) {
+			std::fill(y + from, y + to, 0.0f);
+			continue;
+		}
+		for (int64_t i = from; i < to; i++) {
+			y[i] = x[i] * by;
+		}
+	}
+}
+
+bool is_cpu(ggml_backend_buffer_type_t memory) {
+	ggml_backend_dev_t device = ggml_backend_buft_get_device(memory);
+	return device == nullptr || ggml_backend_dev_type(device) == GGML_BACKEND_DEVICE_TYPE_CPU;
+}
 
 } // namespace
 
@@ -58,7 +88,6 @@ struct realign_strengths {
 	std::vector<adapter_state> adapters;
 	std::unordered_map<const ggml_tensor *, product> products; // by B
 	std::map<factors_key, factors> made;
-	std::vector<float> host;
 
 	// Of a pass.
 	uint64_t pass = 0;
@@ -68,63 +97,85 @@ struct realign_strengths {
 	bool failed = false;
 
 	void visit(ggml_tensor *node);
-	ggml_tensor *factors_for(const ggml_tensor *node, product p);
-	bool fill(factors &f, product p, int64_t width, bool all);
+	factors *factors_for(const ggml_tensor *node, product &p);
+	bool make(factors &f, ggml_backend_buffer_type_t memory);
+	void fill(factors &f, const product &p, bool all, int rows_at);
 };
 
 // factors_for finds the factors of a product's columns, or makes them. NULL: its columns are not the rows of the pass.
-ggml_tensor *realign_strengths::factors_for(const ggml_tensor *node, product p) {
+factors *realign_strengths::factors_for(const ggml_tensor *node, product &p) {
 	int rows_at = node->src[0]->op == GGML_OP_MUL_MAT_ID ? 2 : 1;
 	int64_t columns = node->ne[rows_at];
 	// Behind the last layer's selection the columns are the wanted rows, in their order.
 	bool all = columns == n;
 	bool flat = node->ne[3] == 1 && (rows_at == 2 || node->ne[2] == 1);
-	const ggml_tensor *owner = node->view_src ? node->view_src : node;
-	if (!flat || (!all && columns != wanted) || owner->buffer == nullptr) {
+	if (!flat || (!all && columns != wanted)) {
 		return nullptr;
 	}
-	ggml_backend_buffer_type_t memory = ggml_backend_buffer_get_type(owner->buffer);
-	int64_t width = width_of(node->ne[0]);
-	factors &f = made[{p.adapter, p.scale, width, all, rows_at, memory}];
-	if (f.tensor == nullptr) {
-		f.buffer.reset(ggml_backend_buft_alloc_buffer(memory, (size_t) width * rows * sizeof(float)));
-		f.context.reset(ggml_init({ggml_tensor_overhead(), nullptr, true}));
-		if (!f.buffer || !f.context) {
+	factors *&f = p.found[all];
+	if (f == nullptr) {
+		const ggml_tensor *owner = node->view_src ? node->view_src : node;
+		if (owner->buffer == nullptr) {
 			return nullptr;
 		}
-		f.tensor = ggml_new_tensor_2d(f.context.get(), GGML_TYPE_F32, width, rows);
-		if (ggml_backend_tensor_alloc(f.buffer.get(), f.tensor, ggml_backend_buffer_get_base(f.buffer.get())) != GGML_STATUS_SUCCESS) {
-			f.tensor = nullptr;
+		ggml_backend_buffer_type_t memory = ggml_backend_buffer_get_type(owner->buffer);
+		f = &made[{p.adapter, p.scale, all, rows_at, memory}];
+		if (f->tensor == nullptr && !make(*f, memory)) {
+			f = nullptr;
 			return nullptr;
 		}
 	}
-	if (f.pass != pass) {
-		f.tensor->ne[1] = rows_at == 1 ? columns : 1;
-		f.tensor->ne[2] = rows_at == 1 ? 1 : columns;
-		f.tensor->nb[2] = f.tensor->nb[1] * f.tensor->ne[1];
-		f.tensor->nb[3] = f.tensor->nb[2] * f.tensor->ne[2];
-		fill(f, p, width, all);
-		f.pass = pass;
+	if (f->pass != pass) {
+		fill(*f, p, all, rows_at);
 	}
-	return f.tensor;
+	return f;
 }
 
-bool realign_strengths::fill(factors &f, product p, int64_t width, bool all) {
-	host.clear();
+bool realign_strengths::make(factors &f, ggml_backend_buffer_type_t memory) {
+	f.context.reset(ggml_init({2 * ggml_tensor_overhead(), nullptr, true}));
+	if (!f.context) {
+		return false;
+	}
+	f.tensor = ggml_new_tensor_2d(f.context.get(), GGML_TYPE_F32, 1, rows);
+	if (is_cpu(memory)) {
+		f.tensor = ggml_map_custom1_inplace(f.context.get(), f.tensor, scale_columns, GGML_N_TASKS_MAX, &f);
+		return true;
+	}
+	f.buffer.reset(ggml_backend_buft_alloc_buffer(memory, rows * sizeof(float)));
+	if (!f.buffer || ggml_backend_tensor_alloc(f.buffer.get(), f.tensor, ggml_backend_buffer_get_base(f.buffer.get())) != GGML_STATUS_SUCCESS) {
+		f.tensor = nullptr;
+		return false;
+	}
+	return true;
+}
+
+void realign_strengths::fill(factors &f, const product &p, bool all, int rows_at) {
+	f.pass = pass;
+	f.values.clear();
 	const std::vector<float> &strengths = adapters[p.adapter].strengths;
 	for (int32_t i = 0; i < n; i++) {
 		if (all || want[i]) {
-			host.insert(host.end(), width, p.scale * strengths[i]);
+			f.values.push_back(p.scale * strengths[i]);
 		}
 	}
-	ggml_backend_tensor_set(f.tensor, host.data(), 0, host.size() * sizeof(float));
-	return true;
+	if (f.on_cpu()) {
+		return;
+	}
+	int64_t columns = (int64_t) f.values.size();
+	ggml_tensor *t = f.tensor;
+	t->ne[1] = rows_at == 1 ? columns : 1;
+	t->ne[2] = rows_at == 1 ? 1 : columns;
+	t->nb[2] = t->nb[1] * t->ne[1];
+	t->nb[3] = t->nb[2] * t->ne[2];
+	if (columns > 0) {
+		ggml_backend_tensor_set(t, f.values.data(), 0, f.values.size() * sizeof(float));
+	}
 }
 
 void realign_strengths::visit(ggml_tensor *node) {
 	nodes++;
 	// In a graph that is used again the node was changed before.
-	if ((node->op != GGML_OP_SCALE && node->op != GGML_OP_MUL) || node->src[0] == nullptr) {
+	if ((node->op != GGML_OP_SCALE && node->op != GGML_OP_MUL && node->op != GGML_OP_MAP_CUSTOM1) || node->src[0] == nullptr) {
 		return;
 	}
 	const ggml_tensor *ab = node->src[0];
@@ -135,13 +186,18 @@ void realign_strengths::visit(ggml_tensor *node) {
 	if (found == products.end()) {
 		return;
 	}
-	ggml_tensor *by = factors_for(node, found->second);
+	factors *by = factors_for(node, found->second);
 	if (by == nullptr) {
 		failed = true;
 		return;
 	}
-	node->op = GGML_OP_MUL;
-	node->src[1] = by;
+	if (by->on_cpu()) {
+		node->op = GGML_OP_MAP_CUSTOM1;
+		std::copy(std::begin(by->tensor->op_params), std::end(by->tensor->op_params), std::begin(node->op_params));
+	} else {
+		node->op = GGML_OP_MUL;
+		node->src[1] = by->tensor;
+	}
 	adapters[found->second.adapter].seen++;
 }
 
@@ -197,15 +253,21 @@ extern "C" void realign_strengths_use(realign_strengths *s, realign_context *c, 
 	realign_leave();
 }
 
-extern "C" int32_t realign_strengths_room(realign_context *c) {
-	return (int32_t) c->context->graph_max_nodes(llama_n_ubatch(c->context));
-}
-
 extern "C" int32_t realign_strengths_nodes(const realign_strengths *s) { return s->nodes; }
 
-// A matrix's product with an adapter is two products, a scale and a sum.
-extern "C" int32_t realign_strengths_cost(const realign_strengths *s, int32_t adapter) {
-	return 4 * (int32_t) s->adapters[adapter].adapter->ab_map.size();
+// A graph has room for a number of nodes; its scheduler, for nodes and leaves together. A matrix's product with an adapter is
+// two products, a scale and a sum, of two more tensors.
+extern "C" bool realign_strengths_fit(const realign_strengths *s, const realign_context *c, int32_t nodes, const bool *use) {
+	const size_t margin = 64; // nodes that only some shapes of passes have, and what a pass is given: tokens, positions, masks
+	size_t most = c->context->graph_max_nodes(llama_n_ubatch(c->context));
+	size_t leaves = llama_internal_get_tensor_map(llama_get_model(c->context)).size() + margin, all = (size_t) nodes + margin;
+	for (size_t i = 0; i < s->adapters.size(); i++) {
+		if (use[i]) {
+			all += 4 * s->adapters[i].adapter->ab_map.size();
+			leaves += 2 * s->adapters[i].adapter->ab_map.size();
+		}
+	}
+	return all <= most && all + leaves <= ggml_hash_size(most);
 }
 
 extern "C" int32_t realign_forward_strengths(realign_context *c, realign_strengths *s, int32_t n) {

@@ -12,9 +12,6 @@ import (
 // unscaled is the result of a pass in which an adapter could not be given its strengths.
 const unscaled = C.REALIGN_UNSCALED
 
-// nodeMargin is how many nodes of a graph are left free, for those that only some shapes of passes have.
-const nodeMargin = 64
-
 // keepUnused is how many passes an adapter that no row uses is computed all the same: to leave it out, the graph must be built
 // anew.
 const keepUnused = 64
@@ -50,23 +47,28 @@ func (s *strengths) add(a *adapter, batch int) int {
 	return len(s.adapters) - 1
 }
 
-// cost is how many nodes of a graph an adapter takes.
-func (s *strengths) cost(number int) int {
-	return int(C.realign_strengths_cost(s.pointer, C.int32_t(number)))
+// fit reports whether some adapters fit in one graph that has so many nodes without them. A single one does in any case.
+func (s *strengths) fit(c *C.realign_context, nodes int, use []bool) bool {
+	count := 0
+	list := make([]C.bool, len(use)+1)
+	for i, u := range use {
+		if list[i] = C.bool(u); u {
+			count++
+		}
+	}
+	return count <= 1 || bool(C.realign_strengths_fit(s.pointer, c, C.int32_t(nodes), &list[0]))
 }
 
-// choose says which adapters the next pass needs.
-func (s *strengths) choose(c *C.realign_context, needed []bool, room int) {
+// choose says which adapters the next pass needs. Others are left in the graph for a while if they fit. bare is as for fit.
+func (s *strengths) choose(c *C.realign_context, needed []bool, bare int) {
 	if len(needed) == 0 {
 		return
 	}
-	missing, spare, nodes := false, false, 0
+	missing, spare := false, false
+	both := make([]bool, len(needed))
 	for i, n := range needed {
-		missing = missing || n && !bool(s.use[i])
-		spare = spare || !n && bool(s.use[i])
-		if n || bool(s.use[i]) {
-			nodes += s.cost(i)
-		}
+		used := bool(s.use[i])
+		missing, spare, both[i] = missing || n && !used, spare || !n && used, n || used
 	}
 	if s.idle++; !spare {
 		s.idle = 0
@@ -75,8 +77,12 @@ func (s *strengths) choose(c *C.realign_context, needed []bool, room int) {
 		return
 	}
 	s.idle = 0
-	for i, n := range needed {
-		s.use[i] = C.bool(n || bool(s.use[i]) && missing && nodes <= room)
+	next := needed
+	if missing && s.fit(c, bare, both) {
+		next = both
+	}
+	for i, n := range next {
+		s.use[i] = C.bool(n)
 	}
 	C.realign_strengths_use(s.pointer, c, &s.use[0])
 }
@@ -97,6 +103,3 @@ func (s *strengths) set(number, row int, x float32) { s.rows[number][row] = C.fl
 
 // nodes are those of the last pass's graph.
 func (s *strengths) nodes() int { return int(C.realign_strengths_nodes(s.pointer)) }
-
-// graphRoom is how many nodes a graph of this context may have.
-func (m *Model) graphRoom() int { return int(C.realign_strengths_room(m.c)) }

@@ -29,12 +29,12 @@ float *realign_strengths_of(realign_strengths *s, int32_t adapter);
 // Says which adapters the next passes compute; in the others all strengths count as 0.
 void realign_strengths_use(realign_strengths *s, realign_context *c, const bool *use);
 
-// Nodes that llama.cpp has room for in a graph of this context, and that the last pass had.
-int32_t realign_strengths_room(realign_context *c);
+// Nodes of the last pass's graph.
 int32_t realign_strengths_nodes(const realign_strengths *s);
 
-// Nodes that an adapter adds to a graph.
-int32_t realign_strengths_cost(const realign_strengths *s, int32_t adapter);
+// Whether llama.cpp has room for some adapters in a graph that has so many nodes without them. It ends the process where it has
+// not.
+bool realign_strengths_fit(const realign_strengths *s, const realign_context *c, int32_t nodes, const bool *use);
 
 // Runs the first n rows of the batch with their strengths. Returns what realign_forward does, or REALIGN_UNSCALED.
 int32_t realign_forward_strengths(realign_context *c, realign_strengths *s, int32_t n);

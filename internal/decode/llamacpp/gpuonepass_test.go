@@ -1,0 +1,89 @@
+package llamacpp_test
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"realign/internal/decode"
+	"realign/internal/decode/llamacpp"
+	"realign/internal/gpu"
+)
+
+// TestGPUOnePass puts the reference and its adapters in one context on a device: what each says there is what it says in a
+// context of its own on that device, alone and in one pass, and so is what lanes say, λ in the logits and in the weights.
+func TestGPUOnePass(t *testing.T) {
+	device := gpuDevices(t)[0]
+	n := sizeOf(device)
+	choice, err := gpu.ParseChoice("all", device.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := openDemoWith(t, llamacpp.Options{Offload: choice, OnePass: llamacpp.OnePassOn})
+	two := openDemoWith(t, llamacpp.Options{Offload: choice, OnePass: llamacpp.OnePassOff})
+	t.Cleanup(func() { one.Close(); two.Close() })
+	for _, at := range one.Placements() {
+		if at.Offloaded() != at.Layers {
+			t.Fatalf("not all layers of %s are on %s: %s", at.Model, device.Name, at.Where())
+		}
+	}
+	shared, apart := both(t, one), both(t, two)
+	if !joinable(shared[0], shared[1]) {
+		t.Fatal("the models have contexts of their own")
+	}
+	shape := shapeMoveOver(t, two, 2, n.tokens)
+	limit := max(2*shape, 1e-3)
+	history, err := one.Vocabulary().EncodeChat([]decode.Message{{Role: "user", Content: prompts(t)[0]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []decode.Row
+	for i, token := range history {
+		rows = append(rows, decode.Row{Token: token, Pos: i, Want: i >= len(history)-2})
+	}
+	if err := shared[0].(decode.Joint).ForwardJoint(shared[:], [][]decode.Row{rows, rows}); err != nil {
+		t.Fatal(err)
+	}
+	between := 0.0 // how far the two models are from each other
+	for i, m := range apart {
+		want := read(t, m, 0, history)
+		for id, z := range shared[i].Logits(len(rows) - 1) {
+			if d := math.Abs(float64(z) - float64(want[id])); !(d <= limit) {
+				t.Fatalf("model %d, logit %d: %v in one pass, %v in its own, where shapes of passes differ by %v", i, id, z, want[id], shape)
+			}
+			between = max(between, math.Abs(float64(z)-float64(shared[1-i].Logits(len(rows) - 1)[id])))
+		}
+		m.Trim(0, 0)
+	}
+	if between < 10*limit {
+		t.Errorf("the two models differ by %v only", between)
+	}
+	for _, m := range shared {
+		m.Trim(0, 0)
+	}
+	e1, e2 := engine(t, one, decode.Config{}), engine(t, two, decode.Config{})
+	compared, exceptions := 0, 0
+	for i, prompt := range prompts(t)[:(n.prompts+1)/2] {
+		request := chat(prompt, uint64(i), []float64{0, 0.7}[i%2], n.lambdas...)
+		request.Sampling.MaxTokens = n.tokens
+		together, _ := decoded(t, e1, request)
+		other, _ := decoded(t, e2, request)
+		for lane, lambda := range n.lambdas {
+			if compared++; !slices.Equal(ids(together[lane]), ids(other[lane])) {
+				exceptions++
+				checkException(t, two, request, lambda, ids(together[lane]), ids(other[lane]), shape)
+			}
+		}
+	}
+	t.Logf("%d lanes compared, %d exceptions", compared, exceptions)
+	request := chat(prompts(t)[0], 1, 0, 0, 1)
+	request.Sampling.MaxTokens = n.tokens
+	mixed, _ := decoded(t, e1, request)
+	request.Mix = decode.MixWeights
+	inWeights, _ := decoded(t, e1, request)
+	for lane, lambda := range []float64{0, 1} { // where both ways to mix are one model
+		if got, want := ids(inWeights[lane]), ids(mixed[lane]); !slices.Equal(got, want) {
+			checkException(t, two, request, lambda, got, want, shape)
+		}
+	}
+}
