@@ -174,6 +174,37 @@ func TestRope(t *testing.T) {
 	}
 }
 
+// Of Gemma 3 with its vision model, config.json leaves out what its class has anyway.
+func TestTextInside(t *testing.T) {
+	c, err := readConfig(folder(t, map[string]any{"config.json": map[string]any{
+		"architectures": []string{"Gemma3ForConditionalGeneration"}, "vision_config": map[string]any{"hidden_size": 1152},
+		"text_config": map[string]any{"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34, "sliding_window": 1024, "rope_scaling": map[string]any{"factor": 8.0, "rope_type": "linear"}},
+	}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := families[c.Architecture()]
+	if err := c.check(f); err != nil {
+		t.Fatal(err)
+	}
+	_, keys, err := known(f, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.metadata(c, keys); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]any{
+		"block_count": uint32(34), "embedding_length": uint32(2560), "attention.head_count": uint32(8), "attention.head_count_kv": uint32(4), "attention.key_length": uint32(256),
+		"attention.sliding_window": uint32(1024), "rope.freq_base": float32(1e6), "rope.scaling.type": "linear", "rope.scaling.factor": float32(8),
+		"attention.layer_norm_rms_epsilon": float32(1e-6), "context_length": uint32(131072),
+	} {
+		if got := keys["gemma3."+key]; got != want {
+			t.Errorf("%s is %v, want %v", key, got, want)
+		}
+	}
+}
+
 // The factors of Llama 3.1: those of high frequencies are 1, of low ones the factor, and they grow between.
 func TestLlama3Factors(t *testing.T) {
 	r := rope{base: 5e5, kind: "llama3", factor: 8, low: 1, high: 4, original: 8192}
