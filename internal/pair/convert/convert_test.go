@@ -398,3 +398,47 @@ func FuzzHead(f *testing.F) {
 		}
 	})
 }
+
+// The rows of GPT-NeoX's query, key and value lie head by head in transformers, and it has no groups of heads whatever its
+// configuration says.
+func TestGPTNeoX(t *testing.T) {
+	const width, heads = 8, 2
+	rows := make([]float32, 3*width*width) // row i holds i
+	for i := range rows {
+		rows[i] = float32(i / width)
+	}
+	files := llama(t, gguftest.Model(1))
+	set("config.json", "architectures", []string{"GPTNeoXForCausalLM"})(files)
+	for key, value := range map[string]any{"hidden_size": width, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": heads, "num_key_value_heads": 1, "layer_norm_eps": 1e-5, "rotary_pct": 0.5} {
+		set("config.json", key, value)(files)
+	}
+	layer, vector := "gpt_neox.layers.0.", func(n uint64) weights { return weights{shape: []uint64{n}, values: make([]float32, n)} }
+	files["model.safetensors"] = safetensors(map[string]weights{
+		"gpt_neox.embed_in.weight": {shape: []uint64{275, width}, values: make([]float32, 275*width)}, "gpt_neox.final_layer_norm.weight": vector(width),
+		layer + "attention.query_key_value.weight": {shape: []uint64{3 * width, width}, values: rows}, layer + "attention.query_key_value.bias": vector(3 * width),
+		layer + "attention.bias": vector(1), layer + "attention.rotary_emb.inv_freq": vector(1),
+	})
+	out := filepath.Join(t.TempDir(), "out.gguf")
+	if err := Model(t.Context(), folder(t, files), out, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := gguf.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, _ := f.Tensor("blk.0.attn_qkv.weight")
+	var got []float32
+	for i, v := range tensorValues(t, out, f.Data+int64(w.Offset), len(rows)) {
+		if i%width == 0 {
+			got = append(got, v)
+		}
+	}
+	// Head 0 has rows 0 to 11, four each of query, key and value; head 1 the others.
+	want := []float32{0, 1, 2, 3, 12, 13, 14, 15, 4, 5, 6, 7, 16, 17, 18, 19, 8, 9, 10, 11, 20, 21, 22, 23}
+	if !slices.Equal(got, want) {
+		t.Errorf("rows %v, want %v", got, want)
+	}
+	if len(f.Tensors) != 4 || f.Metadata["gptneox.attention.head_count_kv"] != uint32(heads) || f.Metadata["gptneox.rope.dimension_count"] != uint32(2) {
+		t.Errorf("%d tensors, %v groups, %v dimensions", len(f.Tensors), f.Metadata["gptneox.attention.head_count_kv"], f.Metadata["gptneox.rope.dimension_count"])
+	}
+}
