@@ -47,6 +47,7 @@ class Architecture:
     config: str  # class of transformers
     tokenizer: str  # of training.tokenizers_of
     extra: dict = field(default_factory=dict)
+    older: dict = field(default_factory=dict)  # what config.json of most repositories has, and transformers 5 writes in another way
     shape: dict = field(default_factory=lambda: dict(SHAPE))
 
 
@@ -60,8 +61,8 @@ ARCHITECTURES = [
     Architecture("Mistral", "MistralConfig", "mistral", {"head_dim": 32, "sliding_window": None}),
     Architecture("Phi-3", "Phi3Config", "phi3", {"original_max_position_embeddings": 512, "pad_token_id": 0}),
     Architecture("OLMo 2", "Olmo2Config", "olmo2", {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}),
-    Architecture("GPT-NeoX", "GPTNeoXConfig", "gptneox", {"rotary_pct": 0.25}),
-    Architecture("Mamba", "MambaConfig", "gptneox", {"state_size": 16}, dict(hidden_size=64, num_hidden_layers=2)),
+    Architecture("GPT-NeoX", "GPTNeoXConfig", "gptneox", {"rotary_pct": 0.25}, {"rotary_pct": 0.25}),
+    Architecture("Mamba", "MambaConfig", "gptneox", {"state_size": 16}, {}, dict(hidden_size=64, num_hidden_layers=2)),
 ]
 
 # ways is how a pair is given, in the order of the table.
@@ -86,14 +87,18 @@ def make(a, tokenizer, seed, folder):
     config = json.loads((folder / "tokenizer_config.json").read_text())
     added = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
     config["added_tokens_decoder"] = {str(t.pop("id")): t for t in added}
+    config.update(kinds.KINDS[a.tokenizer].flags)
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **a.older}, indent=2))
     return model
 
 
-def convert(llama, folder, out, pre):
-    """llama.cpp's own conversion."""
+def convert(llama, folder, out, pre, older):
+    """llama.cpp's own conversion. It reads config.json by transformers, whose version 5 renames what it looks for: older is that."""
     code = (f"import sys, runpy; sys.path[:0] = [{str(llama)!r}, {str(llama / 'gguf-py')!r}]\n"
             f"import conversion.base as b\nb.TextModel.get_vocab_base_pre = lambda self, tokenizer: {pre!r}\n"
+            f"load = b.ModelBase.load_hparams\nb.ModelBase.load_hparams = staticmethod(lambda *a: {{**load(*a), **{older!r}}})\n"
             f"sys.argv = ['convert', {str(folder)!r}, '--outfile', {str(out)!r}, '--outtype', 'f32']\n"
             f"runpy.run_path({str(llama / 'convert_hf_to_gguf.py')!r}, run_name='__main__')\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -224,7 +229,7 @@ def one(a, program, args):
             model = made / "tokenizer.model"
             if model.exists():
                 shutil.copy(model, folders[role])
-            convert(args.llama_cpp, folders[role], out, kind.pre)
+            convert(args.llama_cpp, folders[role], out, kind.pre, a.older)
             if not kind.files:
                 (folders[role] / "tokenizer.model").unlink(missing_ok=True)
             files[role] = out
@@ -271,15 +276,19 @@ def main():
     p.add_argument("--realign", default="bin/realign")
     p.add_argument("--work", type=Path, required=True)
     p.add_argument("--llama-cpp", type=Path, required=True, help="checkout of llama.cpp")
-    p.add_argument("--only", help="architectures, by title, separated by commas")
+    p.add_argument("--only", help="architectures to do now, by title, separated by commas; those done before with the same --work stay in the table")
     p.add_argument("--out", type=Path, help="page to put the table into")
     args = p.parse_args()
     args.work, args.llama_cpp = args.work.resolve(), args.llama_cpp.resolve()
     torch.set_num_threads(1)
     program = Program(args.realign, args.work)
     wanted = [a for a in ARCHITECTURES if not args.only or a.title in args.only.split(",")]
-    rows = [(a.title, one(a, program, args)) for a in wanted]
-    text = table(rows)
+    results = args.work / "architectures.json"
+    rows = json.loads(results.read_text()) if results.exists() else {}
+    for a in wanted:
+        rows[a.title] = one(a, program, args)
+        results.write_text(json.dumps(rows, indent=1))
+    text = table([(a.title, rows[a.title]) for a in ARCHITECTURES if a.title in rows])
     print(text)
     if args.out:
         write(args.out, MARKS, text)

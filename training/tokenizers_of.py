@@ -2,7 +2,7 @@
 this repository."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import sentencepiece
@@ -80,6 +80,7 @@ def scored(sp, prefix, start, extra=()):
 class Kind:
     pre: str  # what llama.cpp calls its way to cut a text
     build: object  # of a folder: the tokenizer, and how transformers is told of it
+    flags: dict = field(default_factory=dict)  # of tokenizer_config.json
     files: bool = False  # whether SentencePiece's own file is in a model's folder, too
 
     def make(self, folder):
@@ -124,5 +125,5 @@ def phi3(folder):
 
 KINDS = {
     "llama3": Kind("llama-bpe", llama3), "qwen2": Kind("qwen2", qwen2), "olmo2": Kind("dbrx", olmo2), "gptneox": Kind("olmo", gptneox),
-    "gemma": Kind("default", gemma), "mistral": Kind("default", mistral, files=True), "phi3": Kind("default", phi3, files=True),
+    "gemma": Kind("default", gemma), "mistral": Kind("default", mistral, {"add_bos_token": True}, files=True), "phi3": Kind("default", phi3, {"add_bos_token": False}, files=True),
 }

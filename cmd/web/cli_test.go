@@ -20,9 +20,9 @@ import (
 	"realign/internal/pair"
 )
 
-// TestMain is also the worker process of the tests of serve.
+// TestMain is also the worker process of the tests of serve, and the process that converts.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "worker" {
+	if len(os.Args) > 1 && (os.Args[1] == "worker" || os.Args[1] == "convert") {
 		os.Exit(Run(context.Background(), os.Args[1:], host{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, open: openTable}))
 	}
 	os.Exit(m.Run())

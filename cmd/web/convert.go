@@ -39,14 +39,12 @@ folder. This command makes a file to keep elsewhere. Models of these classes of 
 
 // Run converts in this process.
 func (c *convertCommand) Run(ctx context.Context, h host) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	report := conversionProgress(h)
 	if c.Child {
 		report = childProgress(h)
 		go func() {
-			_, _ = io.Copy(io.Discard, h.stdin) // until the parent is gone
-			cancel()
+			_, _ = io.Copy(io.Discard, h.stdin)
+			os.Exit(1) // the parent is gone: nobody wants the file
 		}()
 	}
 	m, err := modelstore.Resolve(ctx, "WHERE", c.Folder, modelStores(), c.heads())

@@ -69,7 +69,7 @@ func TestModelsOfStores(t *testing.T) {
 		{[]string{"--adapter", sft}, "--adapter: needs --reference"},
 		{[]string{"--reference", sft, "--adapter", sft}, "--adapter: hf:org/Tiny-SFT-GGUF is a whole model"},
 		{[]string{"--reference", sft, "--aligned", "hf:org/None"}, "--aligned: \"hf:org/None\" is in no store"},
-		{[]string{"--reference", sft, "--aligned", "hf:org/Folder"}, "convert_hf_to_gguf.py"},
+		{[]string{"--reference", sft, "--aligned", "hf:org/Folder"}, "names no architecture"},
 		{[]string{"--reference", "ollama:", "--aligned", sft}, "ollama:NAME"},
 	} {
 		if code, _, bad := decode(test.args...); code != 2 || !strings.Contains(bad, test.say) || strings.Count(bad, "\n") != 1 {

@@ -3,6 +3,7 @@ package gguf
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"realign/internal/fault"
 )
@@ -96,6 +97,16 @@ func (f *File) Rank() (rank uint64, scale float64) {
 	return rank, float64(alpha) / float64(rank)
 }
 
+// letters is a name without what converters write in different ways: a repository's dashes become spaces.
+func letters(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, name)
+}
+
 // CompareAdapter lists what people should know of an adapter that fits a base model.
 func CompareAdapter(base, adapter *File) []Finding {
 	rank, scale := adapter.Rank()
@@ -105,7 +116,7 @@ func CompareAdapter(base, adapter *File) []Finding {
 	}
 	findings := []Finding{{Note, text}}
 	of, name := adapter.String("general.base_model.0.name"), base.String("general.name")
-	if of != "" && name != "" && !strings.EqualFold(of, name) {
+	if of != "" && name != "" && letters(of) != letters(name) {
 		findings = append(findings, Finding{Note, fmt.Sprintf("it says that it was made for %.80q, and the reference is %.80q", of, name)})
 	}
 	return findings

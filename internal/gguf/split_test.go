@@ -110,3 +110,24 @@ func TestState(t *testing.T) {
 		}
 	}
 }
+
+// The name of an adapter's base is the reference's, however a converter writes it, or it is noted.
+func TestAdapterBase(t *testing.T) {
+	base := gguftest.Model(1)
+	base.Set("general.name", "SmolLM2 135M Instruct")
+	reference, err := gguf.Open(base.Write(t, "base.gguf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, notes := range map[string]int{"SmolLM2-135M-Instruct": 1, "smollm2_135m_instruct": 1, "SmolLM2-360M-Instruct": 2} {
+		f := gguftest.Adapter(3)
+		f.Set("general.base_model.0.name", name)
+		adapter, err := gguf.Open(f.Write(t, "adapter.gguf"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := gguf.CompareAdapter(reference, adapter); len(got) != notes {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

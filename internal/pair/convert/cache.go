@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"realign/internal/fault"
 	"realign/internal/gguf"
@@ -53,6 +54,7 @@ func (c *Cache) Get(ctx context.Context, job Job) (string, error) {
 	if free, err := c.Free(c.Folder); err == nil && free < size+size/20 {
 		return "", fault.New(fault.Unavailable, "%s takes up to %d MB, and the disk of %s has %d MB left", job.Dir, size>>20, c.Folder, free>>20)
 	}
+	c.sweep()
 	part, err := os.MkdirTemp(c.Folder, ".converting-")
 	if err != nil {
 		return "", fault.Wrap(err, fault.Unavailable, "nothing can be written to %s", c.Folder)
@@ -63,6 +65,17 @@ func (c *Cache) Get(ctx context.Context, job Job) (string, error) {
 		return "", err
 	}
 	return path, os.Rename(made, path)
+}
+
+// sweep removes what conversions left whose program was killed.
+func (c *Cache) sweep() {
+	const old = 24 * time.Hour
+	left, _ := filepath.Glob(filepath.Join(globbed(c.Folder), ".converting-*")) // the pattern is right
+	for _, path := range left {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > old {
+			os.RemoveAll(path)
+		}
+	}
 }
 
 // key is a sum over everything that the result depends on, and the bytes of weights.

@@ -66,6 +66,16 @@ func readJSON(dir, name string, limit int64, v any) error {
 	return nil
 }
 
+// omitted is what transformers leaves out of the configuration of a text model inside another: the values that its class has
+// anyway.
+var omitted = map[string]map[string]any{
+	"Gemma3ForConditionalGeneration": {
+		"num_attention_heads": json.Number("8"), "num_key_value_heads": json.Number("4"), "head_dim": json.Number("256"), "query_pre_attn_scalar": json.Number("256"),
+		"rms_norm_eps": json.Number("1e-6"), "max_position_embeddings": json.Number("131072"), "sliding_window": json.Number("4096"),
+		"rope_theta": json.Number("1000000"), "rope_local_base_freq": json.Number("10000"),
+	},
+}
+
 // readConfig reads config.json. Of a model with a text model inside it is that one's.
 func readConfig(dir string) (*config, error) {
 	c := &config{values: map[string]any{}}
@@ -88,6 +98,11 @@ func readConfig(dir string) (*config, error) {
 			}
 		}
 		delete(c.values, "text_config")
+		for key, value := range omitted[c.Architecture()] {
+			if _, ok := c.values[key]; !ok {
+				c.values[key] = value
+			}
+		}
 	}
 	var err error
 	c.rope, err = c.readRope()

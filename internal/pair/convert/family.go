@@ -301,6 +301,7 @@ func checkGPTNeoX(c *config) error {
 }
 
 func gptneoxKeys(c *config, set func(string, any)) error {
+	set("attention.head_count_kv", c.uint("num_attention_heads")) // whatever config.json says: it has no groups
 	set("use_parallel_residual", c.flag("use_parallel_residual", true))
 	set("attention.layer_norm_epsilon", float32(c.float("layer_norm_eps")))
 	return nil
