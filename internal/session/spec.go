@@ -32,6 +32,9 @@ type Spec struct {
 	Contrast  *decode.Contrast `json:"contrast,omitempty"` // in place of the pair's own
 	Rendering decode.Rendering `json:"rendering,omitzero"` // of conversations; Start fills in the date
 
+	// Special takes the spellings of special tokens in a text to be completed for those tokens.
+	Special bool `json:"special,omitempty"`
+
 	// What the log has beyond that: the bytes of each token, and sums over each lane in its end event.
 	Bytes  bool `json:"bytes,omitempty"`
 	Totals bool `json:"totals,omitempty"`
@@ -85,6 +88,9 @@ func (s *Spec) Validate() error {
 	}
 	if s.Mode == Plain && s.System != "" {
 		return fault.Field("system", "a text to complete has no system prompt")
+	}
+	if s.Mode == Chat && s.Special {
+		return fault.Field("special", "is for a text to complete: in a conversation the template alone writes special tokens")
 	}
 	if !utf8.ValidString(s.System) {
 		return fault.Field("system", "is not valid UTF-8")
@@ -156,7 +162,7 @@ func (s *Spec) prompt() decode.Prompt {
 		for _, m := range s.History {
 			text.WriteString(m.Content)
 		}
-		return decode.Prompt{Text: text.String() + s.Prompt}
+		return decode.Prompt{Text: text.String() + s.Prompt, Special: s.Special}
 	}
 	var messages []decode.Message
 	if s.System != "" {

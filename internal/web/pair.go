@@ -122,7 +122,10 @@ func alignedModels(p *pair.Pair) []templates.AlignedModel {
 	models := make([]templates.AlignedModel, len(p.Aligned))
 	for i, a := range p.Aligned {
 		models[i] = templates.AlignedModel{
-			Name: a.Name, Title: a.Title, Description: a.Description, Reward: a.Reward, Beta: a.Beta, Default: i == 0,
+			Name: a.Name, Title: a.Title, Description: a.Description, Reward: a.Reward, Beta: a.Beta, Default: i == 0, Kind: a.Kind(),
+		}
+		if a.Contrast != nil {
+			models[i].Contrast = a.Contrast.System + a.Contrast.Context
 		}
 	}
 	return models

@@ -91,6 +91,7 @@ func (s *Server) routes() (http.Handler, error) {
 	if s.sweeper != nil {
 		s.sweepRoutes(e, page, change, []echo.MiddlewareFunc{in, s.body(mostSweepBytes, promptCost), checkForm})
 	}
+	e.POST("/prompt", s.renderPrompt, change...)
 	e.POST("/sessions/:id/rename", s.renameSession, change...)
 	e.POST("/sessions/:id/delete", s.deleteSession, change...)
 	e.POST("/sessions/:id/restore", s.restoreSession, change...)

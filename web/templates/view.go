@@ -103,6 +103,8 @@ type AlignedModel struct {
 	Reward      string  `json:"reward"`      // what it was trained for, in words
 	Beta        float64 `json:"beta"`        // KL strength of its training; 0 is unknown
 	Default     bool    `json:"default"`     // used when a request names none
+	Kind        string  `json:"kind"`        // model, adapter, proxy, system prompt or context
+	Contrast    string  `json:"contrast"`    // what its prompt has beyond the reference's; "" for a model of its own
 }
 
 // Draft is a run that has not been started.
@@ -119,6 +121,9 @@ type Draft struct {
 	Sampling     Sampling
 	Seed         string // decimal; "" lets the page roll one
 	Alternatives int
+	Contrast     string   // in place of the pair's; "" is the pair's
+	Special      bool     // spellings of special tokens in a text count as such
+	Variables    []string // of the chat template, NAME=VALUE each
 }
 
 // DraftMap is the interval of λ that the form offers to map.

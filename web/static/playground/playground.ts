@@ -13,6 +13,7 @@ import { Stage, type StageEvents } from "../lanes/lanes";
 import { type ErrorFrame, type LaneSpec, type Message, type ServerFrame, type Spec, vector } from "../protocol/protocol";
 import { MapRun } from "../map/live";
 import { Rename } from "../rename/rename";
+import { Rendered } from "../rendered/rendered";
 import { Run, laneText } from "../run/run";
 import { Share } from "../share/share";
 import type { Connection, State } from "../socket/socket";
@@ -32,6 +33,7 @@ export class Playground implements StageEvents {
   private readonly code: Code;
   private readonly share: Share;
   private readonly rename: Rename;
+  private readonly rendered: Rendered;
   private readonly connection: Connection;
   private run: Run | null = null;
   private readonly map: MapRun; // on the bench instead of a run on lanes
@@ -61,6 +63,7 @@ export class Playground implements StageEvents {
     this.share = new Share(one(page, "[data-share]"));
     this.rename = new Rename(one<HTMLDetailsElement>(page, "[data-rename]"), one(page, "[data-session-title]"),
       (title) => this.say(`The session is called ${title}.`));
+    this.rendered = new Rendered(one<HTMLDetailsElement>(page, "[data-rendered]"), () => this.promptSpec());
     this.models();
     const add = one(page, "[data-lane-add]");
     add.hidden = false;
@@ -119,7 +122,16 @@ export class Playground implements StageEvents {
     };
     save(localStorage, this.shownRun, draft);
     this.code.draw();
+    this.rendered.changed();
     this.refresh();
+  }
+
+  /** The form as far as a prompt depends on it, with the conversation before it spelled out. */
+  private promptSpec(): Spec {
+    const { spec } = this.compose.read([]);
+    delete spec.parent;
+    if (this.compose.history.length > 0) spec.history = this.compose.history;
+    return spec;
   }
 
   // Lanes of the draft.
