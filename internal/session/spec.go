@@ -180,9 +180,19 @@ func (s *Spec) continueFrom(parent *Spec, lane *Lane) error {
 	if !lane.Ended() {
 		return fault.New(fault.Conflict, "lane %d of the run to continue has not ended", lane.Index)
 	}
+	reply := lane.Text
+	if s.Mode == Chat { // what a model thought is no part of the conversation
+		thought, said := decode.CutThought(reply)
+		if thought != "" && said == "" {
+			return fault.New(fault.Conflict, "lane %d ended while it was thinking, and said nothing to go on from", lane.Index)
+		}
+		if thought != "" {
+			reply = said
+		}
+	}
 	s.History = append(slices.Clone(parent.History),
 		decode.Message{Role: "user", Content: parent.Prompt},
-		decode.Message{Role: "assistant", Content: lane.Text})
+		decode.Message{Role: "assistant", Content: reply})
 	if s.System == "" {
 		s.System = parent.System
 	}

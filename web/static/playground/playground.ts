@@ -17,6 +17,7 @@ import { Rendered } from "../rendered/rendered";
 import { Run, laneText } from "../run/run";
 import { Share } from "../share/share";
 import type { Connection, State } from "../socket/socket";
+import { said } from "../thought/thought";
 import { addRun, shorten } from "./history";
 import { progress } from "./progress";
 
@@ -253,7 +254,7 @@ export class Playground implements StageEvents {
     const messages: Message[] = [
       ...(run.spec.history ?? []),
       { role: "user", content: run.spec.prompt },
-      { role: "assistant", content: laneText(lane) },
+      { role: "assistant", content: run.spec.mode === "chat" ? said(laneText(lane)) : laneText(lane) },
     ];
     this.compose.mode = run.spec.mode;
     this.compose.continueFrom(run.id, lane.index, messages);
