@@ -27,9 +27,12 @@ var allowed = map[string][]string{
 	"internal/pair/modelstore": {"internal/fault", "internal/decode/gguf", "internal/filecache", "internal/pair/catalogue"},             // where models are on a machine
 	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                   // public pairs by name
 	"internal/pair/fetch":      {"internal/fault", "internal/pair/modelstore", "golang.org/x/..."},                                      // downloads into the stores
-	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
-	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"}, // files of prompts: what is decoded is a conversation
-	"internal/experiment":      {"internal/fault", "internal/decode"},                                            // what is decoded, and the way it is
+	"internal/pair/manage": {
+		"internal/fault", "internal/decode", "internal/decode/gguf", "internal/pair", "internal/pair/fetch", "internal/pair/modelstore", // what a page does with pairs
+	},
+	"internal/session":    {"internal/fault", "internal/decode", "internal/intake", "gonum.org/..."},
+	"internal/prompt":     {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"}, // files of prompts: what is decoded is a conversation
+	"internal/experiment": {"internal/fault", "internal/decode"},                                            // what is decoded, and the way it is
 	"internal/study": {
 		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/prompt", "gonum.org/...", "internal/spreadsheet", // outputs are decoded as runs are
 		"golang.org/x/text/...", // names of annotators that look alike
@@ -65,7 +68,7 @@ var allowed = map[string][]string{
 		"github.com/nats-io/...", // the way to the workers
 	},
 	"internal/web": {
-		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
+		"internal/fault", "internal/decode", "internal/intake", "internal/session", "internal/experiment", "internal/study", "internal/sweep/...", "internal/agreement", "internal/pair/...", "internal/openai", "internal/apikey", "internal/prompt",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

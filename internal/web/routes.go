@@ -88,6 +88,9 @@ func (s *Server) routes() (http.Handler, error) {
 		e.POST("/keys", s.createKey, change...)
 		e.POST("/keys/:id/revoke", s.revokeKey, change...)
 	}
+	if s.manager != nil {
+		s.manageRoutes(e, page, change)
+	}
 	if s.sweeper != nil {
 		s.sweepRoutes(e, page, change, []echo.MiddlewareFunc{in, s.body(mostSweepBytes, promptCost), checkForm})
 	}

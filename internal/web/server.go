@@ -17,6 +17,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/pair"
+	"realign/internal/pair/manage"
 	"realign/internal/session"
 	"realign/internal/study"
 )
@@ -57,6 +58,9 @@ type Config struct {
 	// Database is what /readyz asks; nil is not asked.
 	Database interface{ Ping(context.Context) error }
 
+	// Manager adds, checks, removes and fetches pairs; nil: nobody may, by a page.
+	Manager *manage.Manager
+
 	DefaultPair string // the pair that /readyz waits for
 	Build       string // version of the program
 	Log         *slog.Logger
@@ -91,6 +95,8 @@ type Server struct {
 	models      session.Pairs
 	pairs       Pairs
 	library     Library
+	manager     *manage.Manager
+	checking    chan struct{} // a place for the check of a pair
 	sweeper     Sweeper
 	sweeps      Sweeps
 
@@ -160,7 +166,7 @@ func New(c Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
-		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, experiments: c.Experiments, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
+		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, experiments: c.Experiments, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library, manager: c.Manager, checking: make(chan struct{}, 1),
 		sweeper: c.Sweeper, sweeps: c.Sweeps,
 		database: c.Database, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, proxies: c.Proxies,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,

@@ -351,7 +351,9 @@ type Key struct {
 // PairList is "/pairs".
 type PairList struct {
 	Layout
-	Pairs []PairItem
+	Pairs  []PairItem
+	Known  []KnownPair
+	Manage *PairManage // nil for those who may only look
 }
 
 // PairItem is one pair and the state of its worker.
@@ -379,6 +381,10 @@ type PairPage struct {
 	Facts       []Fact // architecture, vocabulary, context length and the like
 	Placement   []Fact // which layers of each model are on which devices; empty until it is loaded
 	Card        string // model card as plain text; "" if there is none
+
+	Template, TemplateFrom string // the chat template, and whose it is; "" if there is none
+	Checkable, Removable   bool   // by the viewer
+	CheckLines             string // what a check has just found
 }
 
 // Fact is one line of a table of facts.
