@@ -10,7 +10,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf"
 	"realign/internal/fault"
 	"realign/internal/pair/catalogue"
 	"realign/internal/pair/manage"
@@ -142,7 +141,7 @@ func (s *Server) pairForm(c echo.Context, status int, fields map[string]string, 
 	}
 	for _, f := range findings {
 		v.Findings = append(v.Findings, templates.Fact{Name: f.Role, Value: string(f.Level) + ": " + f.Text})
-		v.Faulty = v.Faulty || f.Level == gguf.Fault
+		v.Faulty = v.Faulty || f.Faulty()
 	}
 	return s.page(c, status, v)
 }

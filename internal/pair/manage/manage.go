@@ -151,6 +151,9 @@ type Finding struct {
 	gguf.Finding
 }
 
+// Faulty reports whether the models cannot be mixed because of it.
+func (f Finding) Faulty() bool { return f.Level == gguf.Fault }
+
 // Findings tell in what the models of a draft differ and whether they fit, before the pair is added. The error is Invalid and names
 // the field of the draft.
 func (m *Manager) Findings(ctx context.Context, d *Draft) ([]Finding, error) {
