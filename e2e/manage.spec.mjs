@@ -74,7 +74,7 @@ test("find, fetch with a break, add, run, remove", { timeout: 240_000 }, async (
 
   const first = `hf:org/tiny:${reference}`;
   await fetchModel(first);
-  await until(async () => /^1\.\d of /.test((await page.locator("[data-pull-words]").first().textContent()) ?? ""), "a part has come");
+  await until(async () => /^\d\.\d of 5\.\d/.test((await page.locator("[data-pull-words]").first().textContent()) ?? ""), "a part has come");
   await page.locator(`[data-pull="${first}"] button`).click();
   await until(async () => {
     await page.goto(`${server.base}/pairs`);
@@ -83,8 +83,7 @@ test("find, fetch with a break, add, run, remove", { timeout: 240_000 }, async (
   asked.length = 0;
   await page.locator(`[data-pull="${first}"] button`, { hasText: "Go on" }).click();
   await until(async () => (await state(first)) === "done", "the model is there", 90_000);
-  assert.ok(asked[0].from > 0, `it goes on where it was: ${JSON.stringify(asked)}`);
-  assert.ok(asked.length >= 3, "it goes on after it was cut off");
+  assert.ok(asked.length >= 3 && asked[1].from > 0 && asked[2].from > asked[1].from, `it goes on where it was cut off: ${JSON.stringify(asked)}`);
   await fetchModel(`hf:org/tiny:${lora}`);
   await until(async () => (await state(`hf:org/tiny:${lora}`)) === "done", "the adapter is there", 60_000);
 
