@@ -2,11 +2,12 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
+import { check as accessible } from "./accessible.mjs";
 import { browser, ended, freshPage, run, server, texts, until, withServer } from "./server.mjs";
 
 const manifest = JSON.parse(await readFile("models/demo/pair.json", "utf8"));
@@ -114,5 +115,42 @@ test("find, fetch with a break, add, run, remove", { timeout: 240_000 }, async (
   await page.waitForURL(`${server.base}/pairs`);
   assert.equal(await page.locator('a[href="/pairs/fetched"]').count(), 0);
   assert.deepEqual(troubles, []);
+  await context.close();
+});
+
+test("one model with two prompts: both are shown, and the longer one can be changed", { timeout: 120_000 }, async () => {
+  const at = join(server.data, "pairs", "brief");
+  await mkdir(at, { recursive: true });
+  await writeFile(join(at, "pair.json"), JSON.stringify({
+    name: "brief", reference: { file: resolve("models/demo", manifest.reference.file) }, contrast: { system: "You answer in one word." },
+  }));
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  assert.ok(await page.locator("[data-contrast-box]").isHidden(), "the demo pair has one prompt");
+  await page.selectOption("[data-pair]", "brief");
+  assert.equal(await page.inputValue("[data-contrast]"), "You answer in one word.");
+  await page.fill("[data-contrast]", "You answer in rhymes.");
+  await page.fill("[data-prompt]", "Did you like the film?");
+  await page.locator("[data-rendered] > summary").click();
+  await until(async () => (await page.locator("[data-rendered-place] .rendered-text").count()) === 2, "both prompts are shown");
+  const prompts = await page.locator("[data-rendered-place] .rendered-text").allTextContents();
+  assert.ok(!prompts[0].includes("rhymes") && prompts[1].includes("rhymes"), prompts.join("\n---\n"));
+  await run(page, "Did you like the film?", { max_tokens: "8" });
+  await ended(page);
+  assert.ok((await texts(page)).every((text) => text.trim() !== ""));
+  await page.reload();
+  assert.equal(await page.inputValue("[data-contrast]"), "You answer in rhymes.", "a run keeps its prompt");
+  await page.click("[data-map-button]");
+  await page.locator("[data-map-place] section").first().waitFor();
+  await context.close();
+  assert.deepEqual(troubles, []);
+});
+
+test("nobody is kept out: axe finds nothing on the pages of pairs", { timeout: 60_000 }, async () => {
+  const { page, context } = await freshPage(browser);
+  for (const path of ["/pairs", "/pairs/add", "/pairs/demo"]) {
+    await page.goto(server.base + path);
+    await accessible(page, path);
+  }
   await context.close();
 });
