@@ -38,6 +38,9 @@ var allowed = map[string][]string{
 	"internal/preference":      {"internal/fault", "internal/stat", "gonum.org/..."},                                                                        // ratings alone: not how they were asked for
 	"internal/prompt":          {"internal/fault", "internal/decode", "internal/intake", "internal/spreadsheet"},                                            // files of prompts: what is decoded is a conversation
 	"internal/experiment":      {"internal/fault", "internal/decode"},                                                                                       // what is decoded, and the way it is
+	"internal/pair/manage": {
+		"internal/fault", "internal/decode", "internal/gguf", "internal/pair", "internal/pair/fetch", "internal/pair/modelstore", // what a page does with pairs
+	},
 	"internal/pair/convert": { // GGUF of what other programs write
 		"internal/fault", "internal/gguf", "github.com/ollama/ollama/convert/...", "github.com/ollama/ollama/fs/ggml",
 		"github.com/x448/float16", "google.golang.org/protobuf/proto",
@@ -86,7 +89,7 @@ var allowed = map[string][]string{
 		"github.com/gorilla/websocket", // it is a client
 	},
 	"internal/web": {
-		"internal/fault", "internal/lru", "internal/gauge", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/session", "internal/title", "internal/experiment", "internal/study", "internal/preference", "internal/stat", "internal/sweep/...", "internal/agreement", "internal/pair", "internal/openai", "internal/apikey", "internal/prompt",
+		"internal/fault", "internal/lru", "internal/gauge", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/session", "internal/title", "internal/experiment", "internal/study", "internal/preference", "internal/stat", "internal/sweep/...", "internal/agreement", "internal/pair/...", "internal/openai", "internal/apikey", "internal/prompt",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"realign/internal/decode/gguf"
+	"realign/internal/gguf"
 	"realign/internal/pair/fetch/fetchtest"
 )
 
@@ -121,7 +121,7 @@ func TestFolders(t *testing.T) {
 	s := fetchtest.New(t)
 	s.Repositories["org/Small-Instruct"] = smallQwen(t)
 	t.Setenv("HF_ENDPOINT", s.URL)
-	if code, _, bad := run(t, "", "pairs", "pull", "hf:org/Small-Instruct"); code != 0 {
+	if code, _, bad := runCommand(t, "", "pairs", "pull", "hf:org/Small-Instruct"); code != 0 {
 		t.Fatal(bad)
 	}
 	program, err := os.Executable()

@@ -187,7 +187,7 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 		return err
 	}
 	sums := c.sums()
-	for i, f := range p.Files() {
+	for _, f := range p.Files() {
 		if err := p.CheckFile(ctx, f, sums); err != nil {
 			return err
 		}
@@ -195,14 +195,7 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 		if err != nil {
 			return err
 		}
-		switch a := p.Of(f); {
-		case i == 0:
-			p.Reference.SHA256 = sum
-		case f.Untuned():
-			a.UntunedSHA256 = sum
-		default:
-			a.SHA256 = sum
-		}
+		p.SetSum(f, sum)
 	}
 	if err := c.library().Register(c.registered(), p, c.Copy); err != nil {
 		return flagged(err)

@@ -48,6 +48,8 @@ type serveCommand struct {
 	TrustedProxy []string `name:"trusted-proxy" sep:"," placeholder:"CIDR,…" help:"Addresses or networks of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed. Default: none."`
 	TrustProxy   bool     `name:"trust-proxy" hidden:"" help:"Was replaced by --trusted-proxy."`
 
+	ManagePairs string `name:"manage-pairs" enum:"auto,yes,no" default:"auto" help:"Whether the page of pairs may add, check, remove and fetch pairs (${enum}): auto is yes without --auth, where only people of this machine reach the server, and no with a password, which whoever uses the server knows."`
+
 	Endpoints []string `sep:"," placeholder:"URL,…" help:"Addresses that rewards of sweeps may ask, each with all below it. Default: none. Keys that they send are environment variables named REALIGN_KEY_…."`
 
 	Workers  bool   `default:"true" negatable:"" help:"Start workers here; without, only those that join decode."`
@@ -157,8 +159,13 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	defer member.Rest() // before what it looks after is closed
+	manager := c.manager(models, h)
+	if manager != nil {
+		defer func() { err = errors.Join(err, manager.Close()) }()
+	}
 	pages, err := web.New(web.Config{
-		Hub: hub, Sessions: db, Shelf: &share.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Experiments: db, Decoder: pool, Models: models,
+		Manager: manager,
+		Hub:     hub, Sessions: db, Shelf: &share.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Experiments: db, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
 		Secret: secret, PublicURL: c.PublicURL, BasePath: c.BasePath, Proxies: trusted, Logins: db, Database: db, Messages: pool, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db, Keys: db,

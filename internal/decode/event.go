@@ -94,6 +94,9 @@ type PromptProgress struct {
 	// Aligned are the prompts of the aligned models, where one is another than the reference's; null stands for the reference's.
 	Aligned [][]Token `json:"aligned,omitempty"`
 
+	// Names are the tokens as they are shown, of the reference's prompt and then of each of Aligned: of a request that only encodes.
+	Names [][]string `json:"names,omitempty"`
+
 	Seed  *uint64 `json:"seed,string,omitempty"`
 	Total int     `json:"total"`
 	Done  int     `json:"done"`

@@ -157,6 +157,13 @@ func (j *Job) encoded(vocab Vocabulary, now time.Time) error {
 	for i, t := range j.prompt {
 		started.Pieces[i] = vocab.Piece(t)
 	}
+	for _, tokens := range append([][]Token{j.prompt}, started.Aligned...) {
+		names := make([]string, len(tokens))
+		for i, t := range tokens {
+			names[i] = vocab.Name(t)
+		}
+		started.Names = append(started.Names, names)
+	}
 	j.began = now
 	j.emit(Event{Type: EventStart, Prompt: started})
 	j.finish(now)

@@ -148,6 +148,9 @@ func TestKindsOfPairs(t *testing.T) {
 				req.Prompt, req.Owner = kind.prompt, "somebody"
 				req.Seed, req.Plain, req.Trace.Off = uint64(i), i%5 == 0, i%4 == 3
 				req.Sampling.Temperature = []float64{0, 0.8, 1.2}[i%3]
+				if req.Sampling.Temperature > 0 && !req.Trace.Off {
+					req.Totals, req.Evaluate = true, []float64{0, 0.5, 1, 2}
+				}
 				for again := range 2 {
 					got := run(t, e, req)
 					if again == 1 && !req.Plain && got.stats().Cached == 0 {
@@ -175,6 +178,7 @@ func (kind kindOfPair) check(t *testing.T, p *decodetest.Pair, req *decode.Reque
 		t.Error(end.Error)
 	}
 	var said []decode.Token
+	evaluated := make([]float64, len(req.Evaluate))
 	for _, event := range got.all {
 		if event.Type != decode.EventToken || event.Lane != lane.Index {
 			continue
@@ -206,6 +210,13 @@ func (kind kindOfPair) check(t *testing.T, p *decodetest.Pair, req *decode.Reque
 				}
 			}
 		}
+		for i, lambda := range req.Evaluate {
+			z := mixed(lambda, r, a)
+			for v := range z {
+				z[v] /= req.Sampling.Temperature
+			}
+			evaluated[i] += math.Log(probabilities(z)[event.ID])
+		}
 		for _, n := range p.Sizes() {
 			if int(event.ID) >= n {
 				beyond++
@@ -215,6 +226,11 @@ func (kind kindOfPair) check(t *testing.T, p *decodetest.Pair, req *decode.Reque
 	}
 	if len(said) == 0 {
 		t.Error("nothing was said")
+	}
+	for i, want := range evaluated {
+		if got := got.end(lane.Index).Totals.Evaluated[i]; !math.IsInf(want, 0) && !math.IsNaN(want) && !near(got, want) {
+			t.Errorf("log-probability at λ = %v: %v, want %v", req.Evaluate[i], got, want)
+		}
 	}
 	return beyond
 }

@@ -90,11 +90,14 @@ func TestParse(t *testing.T) {
 		"stop as a text":       {chat(`,"stop":"\n"`), true, func(c *Call) bool { return len(c.Sampling.Stop) == 1 }},
 		"harmless":             {chat(`,"user":"u","tools":[],"tool_choice":"none","response_format":{"type": "text"},"modalities":["text"],"parallel_tool_calls":false,"metadata":{"a":"b"}`), true, func(*Call) bool { return true }},
 		"bias":                 {chat(`,"logit_bias":{"5":-100,"6":2.5}`), true, func(c *Call) bool { return c.Sampling.Bias[5] < -1e9 && c.Sampling.Bias[6] == 2.5 }},
-		"a negative seed":      {chat(`,"seed":-1`), true, func(c *Call) bool { return *c.Seed == 1<<64-1 }},
-		"log-probabilities":    {chat(`,"logprobs":true,"top_logprobs":20`), true, func(c *Call) bool { return c.Logprobs == 20 && c.Requests()[0].Trace.Alternatives == 20 }},
-		"token ids":            {`{"model":"demo","prompt":[1,2,3]}`, false, func(c *Call) bool { return len(c.Prompts) == 1 && len(c.Prompts[0].Tokens) == 3 }},
-		"several texts":        {`{"model":"demo","prompt":["a","b"]}`, false, func(c *Call) bool { return len(c.Prompts) == 2 }},
-		"several token lists":  {`{"model":"demo","prompt":[[1],[2,3]]}`, false, func(c *Call) bool { return len(c.Prompts) == 2 && len(c.Prompts[1].Tokens) == 2 }},
+		"variables of the template": {chat(`,"chat_template_kwargs":{"enable_thinking":false}`), true, func(c *Call) bool {
+			return c.Requests()[0].Rendering.Variables["enable_thinking"] == false
+		}},
+		"a negative seed":     {chat(`,"seed":-1`), true, func(c *Call) bool { return *c.Seed == 1<<64-1 }},
+		"log-probabilities":   {chat(`,"logprobs":true,"top_logprobs":20`), true, func(c *Call) bool { return c.Logprobs == 20 && c.Requests()[0].Trace.Alternatives == 20 }},
+		"token ids":           {`{"model":"demo","prompt":[1,2,3]}`, false, func(c *Call) bool { return len(c.Prompts) == 1 && len(c.Prompts[0].Tokens) == 3 }},
+		"several texts":       {`{"model":"demo","prompt":["a","b"]}`, false, func(c *Call) bool { return len(c.Prompts) == 2 }},
+		"several token lists": {`{"model":"demo","prompt":[[1],[2,3]]}`, false, func(c *Call) bool { return len(c.Prompts) == 2 && len(c.Prompts[1].Tokens) == 2 }},
 		"what lm-eval sends": {`{"model":"demo@1","prompt":[[5,6,7]],"temperature":0,"max_tokens":1,"logprobs":1,"seed":1234,"echo":true}`, false, func(c *Call) bool {
 			return c.GreedyNext() && c.Echo && len(c.Scores(nil)) == 1 && c.Scores(nil)[0].Score.Alternatives == 1
 		}},
@@ -127,6 +130,7 @@ func TestParseRefuses(t *testing.T) {
 		{chat(`,"logprobs":true,"top_logprobs":21`), "logprobs"}, {chat(`,"logit_bias":{"x":1}`), "logit_bias"}, {chat(`,"logit_bias":{"1":101}`), "logit_bias"},
 		{chat(`,"prefix":"x"`), "prefix"}, {chat(`,"prefix":[[1],[2]]`), "prefix"}, {chat(`,"prefix":[1.5]`), "prefix"}, {chat(`,"prefix":[-1]`), "prefix"},
 		{chat(`,"stop":["` + strings.Repeat("a", 65) + `"]`), "stop"}, {chat(`,"stop":[1]`), "stop"}, {chat(`,"seed":1.5`), "seed"}, {chat(`,"seed":"x"`), "seed"},
+		{chat(`,"chat_template_kwargs":{"messages":1}`), "chat_template_kwargs"}, {chat(`,"chat_template_kwargs":{"x":[]}`), "chat_template_kwargs"}, {chat(`,"chat_template_kwargs":5`), "chat_template_kwargs"}, {chat(`,"seed":1.5`), "seed"}, {chat(`,"seed":"x"`), "seed"},
 		{chat(`,"stream_options":{"include_usage":true}`), "stream_options"}, {chat(`,"user":` + strings.Repeat("[", 20) + strings.Repeat("]", 20)), "body"},
 	} {
 		if _, err := ParseChat([]byte(test.body), resolve); fault.Of(err) == nil || fault.Of(err).Kind != fault.Invalid || fault.Of(err).Field != test.field {

@@ -31,6 +31,9 @@ type Call struct {
 	Owner    string  // whose call it is, for the models' cache of prompts
 	Client   string  // where it comes from, for serving clients in turn
 
+	// Variables are what the chat template is told beside the conversation: chat_template_kwargs, as vLLM and llama.cpp have it.
+	Variables map[string]any
+
 	Stream bool
 	Usage  bool // a stream ends with a chunk that has the usage
 	Store  bool // keep the call as a session
@@ -80,6 +83,10 @@ func ParseChat(data []byte, resolve Resolve) (*Call, error) {
 		return nil, err
 	}
 	c.Prompts = []decode.Prompt{{Messages: b.messages()}}
+	b.field("chat_template_kwargs", &c.Variables, "an object of texts, numbers, true and false")
+	if err := decode.CheckVariables("chat_template_kwargs", c.Variables); err != nil && b.err == nil {
+		return nil, err
+	}
 	limit := 0
 	if b.whole("max_completion_tokens", &limit) {
 		c.Sampling.MaxTokens = limit
@@ -435,7 +442,7 @@ func (c *Call) Scores(others []decode.Vector) []decode.Request {
 
 // request is what runs and scores of a prompt share.
 func (c *Call) request(p decode.Prompt) decode.Request {
-	r := decode.Request{Aligned: c.Aligned, Owner: c.Owner, Client: c.Client, Prompt: p}
+	r := decode.Request{Aligned: c.Aligned, Owner: c.Owner, Client: c.Client, Prompt: p, Rendering: decode.Rendering{Variables: c.Variables}}
 	if c.Seed != nil {
 		r.Seed = *c.Seed
 	}

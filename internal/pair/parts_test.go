@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"realign/internal/decode"
-	"realign/internal/decode/gguf"
-	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/fault"
+	"realign/internal/gguf"
+	"realign/internal/gguf/gguftest"
 )
 
 // A model in parts is registered and copied whole, and its sum is of all parts.

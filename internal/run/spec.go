@@ -33,6 +33,9 @@ type Spec struct {
 	Contrast  *decode.Contrast `json:"contrast,omitempty"` // in place of the pair's own
 	Rendering decode.Rendering `json:"rendering,omitzero"` // of conversations; Start fills in the date
 
+	// Special takes the spellings of special tokens in a text to be completed for those tokens.
+	Special bool `json:"special,omitempty"`
+
 	// What the log has beyond that: the bytes of each token, and sums over each lane in its end event.
 	Bytes  bool `json:"bytes,omitempty"`
 	Totals bool `json:"totals,omitempty"`
@@ -86,6 +89,9 @@ func (s *Spec) Validate() error {
 	}
 	if s.Mode == Plain && s.System != "" {
 		return fault.Field("system", "a text to complete has no system prompt")
+	}
+	if s.Mode == Chat && s.Special {
+		return fault.Field("special", "is for a text to complete: in a conversation the template alone writes special tokens")
 	}
 	if !utf8.ValidString(s.System) {
 		return fault.Field("system", "is not valid UTF-8")
@@ -157,7 +163,7 @@ func (s *Spec) prompt() decode.Prompt {
 		for _, m := range s.History {
 			text.WriteString(m.Content)
 		}
-		return decode.Prompt{Text: text.String() + s.Prompt}
+		return decode.Prompt{Text: text.String() + s.Prompt, Special: s.Special}
 	}
 	var messages []decode.Message
 	if s.System != "" {
@@ -175,9 +181,19 @@ func (s *Spec) continueFrom(parent *Spec, lane *Lane) error {
 	if !lane.Ended() {
 		return fault.New(fault.Conflict, "lane %d of the run to continue has not ended", lane.Index)
 	}
+	reply := lane.Text
+	if s.Mode == Chat { // what a model thought is no part of the conversation
+		thought, said := decode.CutThought(reply)
+		if thought != "" && said == "" {
+			return fault.New(fault.Conflict, "lane %d ended while it was thinking, and said nothing to go on from", lane.Index)
+		}
+		if thought != "" {
+			reply = said
+		}
+	}
 	s.History = append(slices.Clone(parent.History),
 		decode.Message{Role: "user", Content: parent.Prompt},
-		decode.Message{Role: "assistant", Content: lane.Text})
+		decode.Message{Role: "assistant", Content: reply})
 	if s.System == "" {
 		s.System = parent.System
 	}

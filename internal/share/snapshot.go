@@ -27,6 +27,7 @@ type Snapshot struct {
 	System         string           `json:"system,omitempty"`
 	History        []decode.Message `json:"history,omitempty"`
 	Prompt         string           `json:"prompt"`
+	Special        bool             `json:"special,omitempty"`
 	PromptTokens   []decode.Token   `json:"prompt_tokens"`
 	Contrast       *decode.Contrast `json:"contrast,omitempty"`
 	Rendering      decode.Rendering `json:"rendering,omitzero"`
@@ -85,7 +86,7 @@ func freeze(spec *run.Spec, t *run.Transcript) *Snapshot {
 		Version: SnapshotVersion, Build: spec.Build,
 		Pair: spec.Pair, Aligned: spec.Aligned, Files: spec.Files,
 		Mode: spec.Mode, System: spec.System, History: spec.History, Prompt: spec.Prompt, PromptTokens: t.Prompt,
-		Contrast: spec.Contrast, Rendering: spec.Rendering, AlignedPrompts: t.AlignedPrompts,
+		Special: spec.Special, Contrast: spec.Contrast, Rendering: spec.Rendering, AlignedPrompts: t.AlignedPrompts,
 		Sampling: spec.Sampling, Seed: spec.Seed, Alternatives: spec.Alternatives,
 	}
 	if m := t.Map; m != nil {
@@ -113,7 +114,7 @@ func (s *Snapshot) Fork() run.Spec {
 	spec := run.Spec{
 		Pair: s.Pair, Aligned: slices.Clone(s.Aligned), System: s.System, Prompt: s.Prompt, Mode: s.Mode,
 		History: slices.Clone(s.History), Sampling: s.Sampling, Seed: s.Seed, Alternatives: s.Alternatives,
-		Contrast: s.Contrast, Rendering: s.Rendering,
+		Special: s.Special, Contrast: s.Contrast, Rendering: s.Rendering,
 	}
 	if s.Map != nil {
 		mapped := s.Map.Map

@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"slices"
+	"time"
 
 	"realign/internal/decode"
 	"realign/internal/experiment"
@@ -21,6 +22,11 @@ type Setup struct {
 	// Unweighted says that the sweep is about outputs that were decoded for something else, and of which no
 	// log-probabilities at the λ of Config.Evaluate were kept: nothing is reweighted.
 	Unweighted bool `json:"unweighted,omitempty"`
+}
+
+// NewSetup is the setup of a sweep that is started now, before anything is looked up for it.
+func NewSetup(c Config, now time.Time) Setup {
+	return Setup{Config: c, Rendering: decode.Rendering{}.At(now)}
 }
 
 // Reweights reports whether samples at one λ say something about another.

@@ -315,7 +315,7 @@ func (s *Server) eachPrompt(ctx context.Context, n int, f func(ctx context.Conte
 
 // decodeAll decodes a request and returns when it has ended. When ctx ends, its lanes do, at their next token.
 func (s *Server) decodeAll(ctx context.Context, pair string, r decode.Request, sink func(decode.Event)) error {
-	r.Rendering = r.Rendering.At(time.Now()) // whichever worker takes it
+	r.Rendering = r.Rendering.At(s.now()) // whichever worker takes it
 	job, err := s.decoder.Decode(ctx, pair, r, sink)
 	if err != nil {
 		return err

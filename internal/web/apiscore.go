@@ -209,6 +209,6 @@ func (s *Server) scorePrompts(c echo.Context) error {
 
 // endsReply reports whether a token ends a reply: it is then no text.
 func (s *Server) endsReply(ctx context.Context, call *openai.Call, t decode.Token) bool {
-	pieces, err := s.encodePrompt(ctx, call.Pair, call.Aligned, decode.Prompt{Tokens: []decode.Token{t}})
+	pieces, err := s.encodePrompt(ctx, call.Pair, call.Aligned, decode.Prompt{Tokens: []decode.Token{t}}, decode.Rendering{})
 	return err == nil && len(pieces.Pieces) == 1 && len(pieces.Pieces[0]) == 0
 }

@@ -125,8 +125,9 @@ func (r *keptRuns) spec(ctx context.Context, i int) (run.Spec, error) {
 	spec := run.Spec{
 		Pair: call.Pair, Aligned: call.Aligned, Mode: run.Plain, Lanes: request.Lanes, Sampling: request.Sampling,
 		Alternatives: request.Trace.Alternatives, Bytes: request.Trace.Bytes, Totals: request.Totals,
+		Rendering: request.Rendering.At(r.server.now()),
 	}
-	given, err := r.server.encodePrompt(ctx, call.Pair, call.Aligned, request.Prompt)
+	given, err := r.server.encodePrompt(ctx, call.Pair, call.Aligned, request.Prompt, spec.Rendering)
 	if err != nil {
 		return spec, err
 	}
@@ -138,7 +139,7 @@ func (r *keptRuns) spec(ctx context.Context, i int) (run.Spec, error) {
 	if err != nil {
 		return spec, err
 	}
-	again, err := r.server.encodePrompt(ctx, call.Pair, call.Aligned, kept)
+	again, err := r.server.encodePrompt(ctx, call.Pair, call.Aligned, kept, spec.Rendering)
 	if err == nil && !slices.Equal(again.Tokens, given.Tokens) {
 		err = fault.Field("store", "a session keeps a prompt as a text, and prompt %d is of tokens that no text gives: send text without special tokens, or leave out store", i+1)
 	}

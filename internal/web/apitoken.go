@@ -62,9 +62,9 @@ func (s *Server) showModel(c echo.Context) error {
 }
 
 // encodePrompt turns a prompt into a pair's tokens.
-func (s *Server) encodePrompt(ctx context.Context, pair string, aligned []string, p decode.Prompt) (*decode.PromptProgress, error) {
+func (s *Server) encodePrompt(ctx context.Context, pair string, aligned []string, p decode.Prompt, with decode.Rendering) (*decode.PromptProgress, error) {
 	var started *decode.PromptProgress
-	err := s.decodeAll(ctx, pair, decode.Request{Aligned: aligned, Prompt: p, Encode: true}, func(e decode.Event) {
+	err := s.decodeAll(ctx, pair, decode.Request{Aligned: aligned, Prompt: p, Encode: true, Rendering: with}, func(e decode.Event) {
 		if e.Type == decode.EventStart {
 			started = e.Prompt
 		}
@@ -123,7 +123,7 @@ func (s *Server) tokenize(c echo.Context) error {
 			return s.apiJSON(c, http.StatusOK, answer)
 		}
 	}
-	started, err := s.encodePrompt(c.Request().Context(), pair, aligned, p)
+	started, err := s.encodePrompt(c.Request().Context(), pair, aligned, p, decode.Rendering{})
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (s *Server) detokenize(c echo.Context) error {
 	}
 	var text []byte
 	if len(asked.Tokens) > 0 {
-		started, err := s.encodePrompt(c.Request().Context(), pair, aligned, decode.Prompt{Tokens: asked.Tokens})
+		started, err := s.encodePrompt(c.Request().Context(), pair, aligned, decode.Prompt{Tokens: asked.Tokens}, decode.Rendering{})
 		if err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ import (
 	"realign/internal/experiment/experimenttest"
 	"realign/internal/fault"
 	"realign/internal/pair"
+	"realign/internal/pair/manage"
 	"realign/internal/run"
 	"realign/internal/share"
 	"realign/internal/store"
@@ -58,6 +59,7 @@ type setup struct {
 	public  string
 	proxies []netip.Prefix
 	tune    func(*run.Config)
+	manager *manage.Manager
 }
 
 func newWorld(t testing.TB, s setup) *world {
@@ -102,7 +104,8 @@ func newWorld(t testing.TB, s setup) *world {
 		public, _ = url.Parse(s.public)
 	}
 	w.Server, err = New(Config{
-		Hub: w.hub, Sessions: w.store, Shelf: &share.Shelf{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, Desk: w.desk, Experiments: w.store,
+		Manager: s.manager,
+		Hub:     w.hub, Sessions: w.store, Shelf: &share.Shelf{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, Desk: w.desk, Experiments: w.store,
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
 		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse", Logins: w.store, Database: w.store, Proxies: s.proxies,
 		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store, Keys: w.store,

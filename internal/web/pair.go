@@ -24,18 +24,37 @@ func (s *Server) showPairs(c echo.Context) error {
 	for _, p := range pairs {
 		v.Pairs = append(v.Pairs, s.pairItem(p, states[p.Name]))
 	}
+	v.Known = knownPairs()
+	if s.manager != nil {
+		if v.Manage, err = s.manageView(c.Request().Context()); err != nil {
+			return err
+		}
+	}
 	return s.page(c, http.StatusOK, v)
 }
 
 // showPair is GET /pairs/{name}.
-func (s *Server) showPair(c echo.Context) error {
+func (s *Server) showPair(c echo.Context) error { return s.pairPage(c, "") }
+
+// pairPage is a pair's page, with what a check has just found.
+func (s *Server) pairPage(c echo.Context, checked string) error {
 	p, err := s.library.Find(c.Param("name"))
 	if err != nil {
 		return err
 	}
 	v := templates.PairPage{
 		Layout: s.layout(c, p.Label(), "pairs"), Pair: s.pairItem(p, s.states()[p.Name]),
-		Description: p.Description, Card: modelCard(p),
+		Description: p.Description, Card: modelCard(p), CheckLines: checked,
+	}
+	if s.manager != nil && p.Installed() == nil {
+		v.Checkable, v.Removable = true, s.manager.Removable(p) && p.Name != s.defaultPair
+	}
+	if source, name, err := p.ChatTemplate(); err == nil {
+		own := ""
+		if t, err := p.Tokenizer(); err == nil && t.Template != nil {
+			own = *t.Template
+		}
+		v.Template, v.TemplateFrom = templateView(source, name, own)
 	}
 	for _, f := range p.Files() {
 		size := int64(0)
@@ -122,7 +141,10 @@ func alignedModels(p *pair.Pair) []templates.AlignedModel {
 	models := make([]templates.AlignedModel, len(p.Aligned))
 	for i, a := range p.Aligned {
 		models[i] = templates.AlignedModel{
-			Name: a.Name, Title: a.Title, Description: a.Description, Reward: a.Reward, Beta: a.Beta, Default: i == 0,
+			Name: a.Name, Title: a.Title, Description: a.Description, Reward: a.Reward, Beta: a.Beta, Default: i == 0, Kind: a.Kind(),
+		}
+		if a.Contrast != nil {
+			models[i].Contrast = a.Contrast.System + a.Contrast.Context
 		}
 	}
 	return models

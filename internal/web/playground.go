@@ -1,7 +1,10 @@
 package web
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -140,6 +143,13 @@ func draftOf(spec run.Spec) templates.Draft {
 	d := templates.Draft{
 		Pair: spec.Pair, Aligned: spec.Aligned, System: spec.System, Prompt: spec.Prompt, Mode: string(spec.Mode),
 		Sampling: samplingView(spec.Sampling), Seed: seedText(spec.Seed), Alternatives: spec.Alternatives,
+	}
+	if c := spec.Contrast; c != nil {
+		d.Contrast = c.System + c.Context
+	}
+	d.Special = spec.Special
+	for _, name := range slices.Sorted(maps.Keys(spec.Rendering.Variables)) {
+		d.Variables = append(d.Variables, fmt.Sprintf("%s=%v", name, spec.Rendering.Variables[name]))
 	}
 	if m := spec.Map; m != nil {
 		d.Map = &templates.DraftMap{From: m.From, To: m.To, Branches: m.Branches}

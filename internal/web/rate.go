@@ -9,6 +9,7 @@ import (
 	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/preference"
 	"realign/internal/study"
@@ -270,7 +271,8 @@ func (s *Server) rateView(c echo.Context, st *study.Study, path string, q *study
 		v.Question.Criteria, v.Question.Points = st.Setup.Likert.Criteria, st.Setup.Likert.Points
 	}
 	for _, o := range q.Outputs {
-		v.Question.Answers = append(v.Question.Answers, o.Text)
+		thought, said := decode.CutThought(o.Text)
+		v.Question.Answers, v.Question.Thoughts = append(v.Question.Answers, said), append(v.Question.Thoughts, thought)
 	}
 	return v, nil
 }

@@ -89,9 +89,13 @@ func (s *Server) routes() (http.Handler, error) {
 		e.POST("/keys", s.createKey, change...)
 		e.POST("/keys/:id/revoke", s.revokeKey, change...)
 	}
+	if s.manager != nil {
+		s.manageRoutes(e, page, change)
+	}
 	if s.sweeper != nil {
 		s.sweepRoutes(e, page, change, []echo.MiddlewareFunc{in, s.body(mostSweepBytes, promptCost), checkForm})
 	}
+	e.POST("/prompt", s.renderPrompt, change...)
 	e.POST("/sessions/:id/rename", s.renameSession, change...)
 	e.POST("/sessions/:id/delete", s.deleteSession, change...)
 	e.POST("/sessions/:id/restore", s.restoreSession, change...)

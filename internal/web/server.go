@@ -17,6 +17,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/pair"
+	"realign/internal/pair/manage"
 	"realign/internal/run"
 	"realign/internal/share"
 	"realign/internal/study"
@@ -61,6 +62,9 @@ type Config struct {
 	// Messages is what /readyz asks about NATS; nil is not asked.
 	Messages interface{ Ping(context.Context) error }
 
+	// Manager adds, checks, removes and fetches pairs; nil: nobody may, by a page.
+	Manager *manage.Manager
+
 	DefaultPair string // the pair that /readyz waits for
 	Build       string // version of the program
 	Log         *slog.Logger
@@ -98,6 +102,8 @@ type Server struct {
 	models      run.Pairs
 	pairs       Pairs
 	library     Library
+	manager     *manage.Manager
+	checking    chan struct{} // a place for the check of a pair
 	sweeper     Sweeper
 	sweeps      Sweeps
 
@@ -180,7 +186,7 @@ func New(c Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
-		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, experiments: c.Experiments, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
+		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, experiments: c.Experiments, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library, manager: c.Manager, checking: make(chan struct{}, 1),
 		sweeper: c.Sweeper, sweeps: c.Sweeps,
 		database: c.Database, messages: c.Messages, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, base: base, crossOrigin: crossOrigin, proxies: c.Proxies,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,

@@ -10,6 +10,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/pair"
 	"realign/internal/run"
 	"realign/web/templates"
 )
@@ -95,6 +96,12 @@ func (s *Server) runView(r run.Run, t *run.Transcript) (templates.Run, error) {
 		v.Origin.Kind = string(in.Found)
 		if in.Seal != nil {
 			v.Origin.Key, v.Origin.Digest = in.Seal.Key, in.Seal.Digest
+		}
+	}
+	for i := range v.Aligned {
+		if c := spec.Contrast; c != nil && v.Aligned[i].Contrast != "" {
+			v.Aligned[i].Contrast = c.System + c.Context
+			v.Aligned[i].Kind = (&pair.Aligned{Contrast: c}).Kind()
 		}
 	}
 	for _, m := range spec.History {

@@ -4,7 +4,7 @@ import { comparison } from "./comparison/comparison";
 import { connect } from "./connection/connection";
 import { help } from "./help/help";
 import { menus } from "./menu/menu";
-import { showPairs } from "./pairs/pairs";
+import { followPulls, showPairs } from "./pairs/pairs";
 import { Playground } from "./playground/playground";
 import { LiveResults } from "./results/results";
 import { sweep } from "./sweep/sweep";
@@ -33,6 +33,9 @@ if (answers) new LiveResults(answers);
 
 const running = document.querySelector<HTMLElement>("[data-study]");
 if (running) study(running);
+
+const pulls = document.querySelector<HTMLElement>("[data-pulls]");
+if (pulls) void followPulls(pulls);
 
 if (document.querySelector("[data-pair-list]")) {
   connect((frame) => frame.type === "pairs" && showPairs(frame.pairs), () => {});

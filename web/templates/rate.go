@@ -53,6 +53,7 @@ type Question struct {
 	Prompt   string
 	History  []Message // the conversation before the prompt
 	Answers  []string  // texts in the order shown
+	Thoughts []string  // what the models thought before each; "" for nothing
 	Criteria []string
 	Points   int
 	Comments bool

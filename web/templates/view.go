@@ -116,6 +116,8 @@ type AlignedModel struct {
 	Reward      string  `json:"reward"`      // what it was trained for, in words
 	Beta        float64 `json:"beta"`        // KL strength of its training; 0 is unknown
 	Default     bool    `json:"default"`     // used when a request names none
+	Kind        string  `json:"kind"`        // model, adapter, proxy, system prompt or context
+	Contrast    string  `json:"contrast"`    // what its prompt has beyond the reference's; "" for a model of its own
 }
 
 // Draft is a run that has not been started.
@@ -132,6 +134,9 @@ type Draft struct {
 	Sampling     Sampling
 	Seed         string // decimal; "" lets the page roll one
 	Alternatives int
+	Contrast     string   // in place of the pair's; "" is the pair's
+	Special      bool     // spellings of special tokens in a text count as such
+	Variables    []string // of the chat template, NAME=VALUE each
 }
 
 // DraftMap is the interval of λ that the form offers to map.
@@ -361,7 +366,9 @@ type Key struct {
 // PairList is "/pairs".
 type PairList struct {
 	Layout
-	Pairs []PairItem
+	Pairs  []PairItem
+	Known  []KnownPair
+	Manage *PairManage // nil for those who may only look
 }
 
 // PairItem is one pair and the state of its worker.
@@ -389,6 +396,10 @@ type PairPage struct {
 	Facts       []Fact // architecture, vocabulary, context length and the like
 	Placement   []Fact // which layers of each model are on which devices; empty until it is loaded
 	Card        string // model card as plain text; "" if there is none
+
+	Template, TemplateFrom string // the chat template, and whose it is; "" if there is none
+	Checkable, Removable   bool   // by the viewer
+	CheckLines             string // what a check has just found
 }
 
 // Fact is one line of a table of facts.

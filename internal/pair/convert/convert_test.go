@@ -13,9 +13,9 @@ import (
 	"strings"
 	"testing"
 
-	"realign/internal/decode/gguf"
-	"realign/internal/decode/gguf/gguftest"
 	"realign/internal/fault"
+	"realign/internal/gguf"
+	"realign/internal/gguf/gguftest"
 )
 
 // same wants the tensors of a file to be those of another, number by number.

@@ -6,10 +6,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"realign/internal/gguf/gguftest"
 	"strings"
 	"testing"
-
-	"realign/internal/decode/gguf/gguftest"
 )
 
 // weights is a tensor of a safetensors file.

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"realign/internal/decode"
 	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/lru"
@@ -233,7 +232,7 @@ var errClosed = fault.New(fault.Unavailable, "the server is stopping")
 
 // setup looks up what a configuration leaves open, and opens its rewards.
 func (r *Runner) setup(ctx context.Context, c *sweep.Config) (sweep.Setup, []reward.Named, error) {
-	s := sweep.Setup{Config: *c, Rendering: decode.Rendering{}.At(r.config.Now())}
+	s := sweep.NewSetup(*c, r.config.Now())
 	if err := c.Validate(); err != nil {
 		return s, nil, err
 	}

@@ -14,6 +14,8 @@ interface AlignedModel {
   description: string;
   beta: number;
   default: boolean;
+  kind: string; // model, adapter, proxy, system prompt or context
+  contrast: string; // what its prompt has beyond the reference's
 }
 
 interface PairOption {
@@ -38,6 +40,20 @@ export interface Fault {
   message: string;
 }
 
+/** Variables of the chat template, one NAME=VALUE a line; wrong is the first line that is none. */
+export function readVariables(text: string): { variables: Record<string, string | number | boolean>; wrong: string } {
+  const variables: Record<string, string | number | boolean> = {};
+  for (const line of text.split("\n").map((l) => l.trim())) {
+    if (line === "") continue;
+    const at = line.indexOf("=");
+    if (at < 1) return { variables, wrong: line };
+    const value = line.slice(at + 1).trim();
+    const number = value === "" ? Number.NaN : Number(value);
+    variables[line.slice(0, at).trim()] = value === "true" ? true : value === "false" ? false : Number.isFinite(number) ? number : value;
+  }
+  return { variables, wrong: "" };
+}
+
 /** A recommended number, as its field shows it: a repeat penalty of 0 is off, as 1 is. */
 const shown = (name: keyof Sampling, s: Sampling): number => (name === "repeat_penalty" && !s[name] ? 1 : Number(s[name] ?? 0));
 
@@ -48,6 +64,7 @@ export class Compose {
   readonly prompt: HTMLTextAreaElement;
   readonly system: HTMLTextAreaElement;
   readonly seed: HTMLInputElement;
+  private readonly contrast: HTMLTextAreaElement;
   limits: Limits;
   parent: { run: string; lane: number } | null = null;
   history: Message[] = [];
@@ -64,6 +81,7 @@ export class Compose {
     this.system = one(form, "[data-system]");
     this.seed = one(form, "[data-seed]");
     this.pair = one(form, "[data-pair]");
+    this.contrast = one(form, "[data-contrast]");
     this.pairs = JSON.parse(form.dataset.pairs || "null") ?? [];
     this.recommended = this.option?.sampling;
     this.limits = JSON.parse(form.dataset.limits ?? "{}");
@@ -73,6 +91,7 @@ export class Compose {
     if (this.seed.value === "") this.roll();
     this.drawBefore();
     this.drawPair();
+    this.drawContrast(this.contrast.value === "");
   }
 
   private wire(): void {
@@ -104,14 +123,18 @@ export class Compose {
       this.drawAligned(null);
       this.recommend();
       this.drawPair();
+      this.drawContrast(true);
       events.models();
+      events.changed();
     });
     one(form, "[data-aligned]").addEventListener("change", () => {
       this.most();
+      this.drawContrast(true);
       events.models();
       this.drawChip();
     });
     form.addEventListener("input", () => this.drawChip());
+    one(form, "[data-mode]").addEventListener("change", () => this.drawMode());
     for (const button of all(form, "[data-preset]")) {
       button.addEventListener("click", () => events.preset((button.dataset.preset ?? "").split(" ").map(Number)));
     }
@@ -204,6 +227,7 @@ export class Compose {
 
   set mode(mode: Spec["mode"]) {
     one<HTMLInputElement>(this.form, `[data-mode] [value="${mode}"]`).checked = true;
+    this.drawMode();
   }
 
   /** The conversation goes on from a lane. */
@@ -259,6 +283,15 @@ export class Compose {
       sampling: sampling as unknown as Sampling, seed, alternatives,
     };
     if (mode === "chat" && this.system.value.trim() !== "") spec.system = this.system.value;
+    const shown = this.contrasted;
+    if (shown && this.contrast.value.trim() === "") faults.push({ field: "contrast", message: "It is empty: the two prompts would be one." });
+    else if (shown && this.contrast.value !== shown.contrast) {
+      spec.contrast = shown.kind === "context" ? { context: this.contrast.value } : { system: this.contrast.value };
+    }
+    if (mode === "plain" && one<HTMLInputElement>(this.form, "[data-special]").checked) spec.special = true;
+    const { variables, wrong } = readVariables(one<HTMLTextAreaElement>(this.form, "[data-variables]").value);
+    if (wrong) faults.push({ field: "variables", message: `“${wrong}” is not NAME=VALUE.` });
+    else if (mode === "chat" && Object.keys(variables).length > 0) spec.rendering = { variables };
     if (this.parent) spec.parent = this.parent;
     else if (this.history.length > 0) spec.history = this.history;
     return { spec, faults };
@@ -377,6 +410,28 @@ export class Compose {
         return make("label", { class: "choice", title: m.description }, box, words);
       }),
     );
+  }
+
+  /** The aligned model whose prompt is another, if one alone is chosen. */
+  private get contrasted(): AlignedModel | undefined {
+    const [name, ...others] = this.aligned;
+    const model = this.option?.aligned?.find((m) => m.name === name);
+    return others.length === 0 && model?.contrast ? model : undefined;
+  }
+
+  /** The two prompts of a contrast; anew, with the pair's own text. */
+  private drawContrast(anew: boolean): void {
+    const model = this.contrasted;
+    const box = one<HTMLDetailsElement>(this.form, "[data-contrast-box]");
+    box.hidden = !model;
+    if (!model) return;
+    box.open = true;
+    one(box, "[data-contrast-words]").textContent = model.kind === "context" ? "Context at λ = 1, none at λ = 0" : "System prompt at λ = 1, none at λ = 0";
+    if (anew) this.contrast.value = model.contrast;
+  }
+
+  private drawMode(): void {
+    one(this.form, "[data-special-box]").hidden = this.mode !== "plain";
   }
 
   private drawBefore(): void {

@@ -5,6 +5,7 @@ import {
   effectiveBeta, formatLambda, formatNumber, hue, notNumber, parseLambda, plain, ratioStep, same, total, words,
 } from "../lambda/lambda";
 import { type Lane, type Token, laneText, logRatio } from "../run/run";
+import { thoughtLength } from "../thought/thought";
 
 /** What a column tells the bench. A comparison has no bench. */
 export interface ColumnEvents {
@@ -36,6 +37,8 @@ export class Column {
   private shown = 0; // tokens in the text
   private current: number[] = []; // λ of the last token shown
   private tailShown = false;
+  private thought = 0; // tokens marked as thought
+  private unfolded = false; // by whoever reads
   private parts = { left: -1, right: -1 };
 
   constructor(
@@ -51,6 +54,10 @@ export class Column {
     const copy = one(element, "[data-copy]");
     copy.hidden = false;
     copy.addEventListener("click", () => this.copy(copy));
+    one(element, "[data-thought-toggle]").addEventListener("click", () => {
+      this.unfolded = !this.unfolded;
+      this.drawThought();
+    });
     if (bench) this.wire(bench);
   }
 
@@ -100,6 +107,8 @@ export class Column {
     this.waiting = false;
     this.shown = 0;
     this.tailShown = false;
+    this.thought = 0;
+    this.unfolded = false;
     this.parts = { left: -1, right: -1 };
     this.text.replaceChildren();
     if (lane) {
@@ -136,10 +145,28 @@ export class Column {
       }
       if (news.childNodes.length > 0) {
         this.text.append(news);
+        this.drawThought();
         if (stick && lane.reason === "") this.text.scrollTop = this.text.scrollHeight;
       }
     }
     this.drawFoot();
+  }
+
+  /** Marks the tokens of a thought and folds them away, unless they were unfolded. */
+  private drawThought(): void {
+    const lane = this.lane;
+    if (!lane) return;
+    let left = thoughtLength(laneText(lane));
+    let n = 0;
+    while (n < lane.tokens.length && left >= (lane.tokens[n] as Token).text.length && left > 0) left -= (lane.tokens[n++] as Token).text.length;
+    for (; this.thought < Math.min(n, this.shown); this.thought++) this.span(this.thought)?.setAttribute("data-thought", "");
+    const bar = one(this.element, "[data-thought-bar]");
+    bar.hidden = n === 0;
+    this.text.toggleAttribute("data-folded", n > 0 && !this.unfolded);
+    const toggle = one(bar, "[data-thought-toggle]");
+    toggle.setAttribute("aria-expanded", String(this.unfolded));
+    const thinks = lane.reason === "" && n === lane.tokens.length;
+    toggle.textContent = `${this.unfolded ? "Hide" : "Show"} ${thinks ? "what it thinks" : "its thought"}, ${n} ${n === 1 ? "token" : "tokens"}`;
   }
 
   /** Marks where it parts from its neighbours; −1 is nowhere. */

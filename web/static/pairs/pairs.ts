@@ -18,3 +18,35 @@ export function stateWords(pair: PairStatus): string {
   if (pair.state === "loading" && pair.progress > 0) return `loading ${Math.round(100 * pair.progress)}%`;
   return pair.state;
 }
+
+interface Pull {
+  name: string;
+  state: "running" | "done" | "failed" | "stopped";
+  done: number;
+  total: number;
+}
+
+/** How far a fetch is, in words. */
+export function pullWords({ done, total }: Pick<Pull, "done" | "total">): string {
+  const megabytes = (n: number) => (n / 1e6).toFixed(1);
+  return total > 0 ? `${megabytes(done)} of ${megabytes(total)} MB` : "asking";
+}
+
+/** Keeps the fetches on the page current; when one ends the page is read anew. */
+export async function followPulls(section: HTMLElement): Promise<void> {
+  const running = () => all(section, '[data-pull-state="running"]');
+  while (running().length > 0) {
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    const answer = await fetch("/pairs/pulls", { headers: { Accept: "application/json", "X-Requested-With": "fetch" } }).catch(() => null);
+    if (!answer?.ok) continue;
+    const { pulls } = (await answer.json()) as { pulls: Pull[] };
+    for (const item of running()) {
+      const pull = pulls.find((p) => p.name === item.dataset.pull);
+      if (!pull || pull.state !== "running") return location.reload();
+      const words = item.querySelector("[data-pull-words]");
+      if (words) words.textContent = pullWords(pull);
+      const bar = item.querySelector<HTMLProgressElement>("[data-pull-bar]");
+      if (bar && pull.total > 0) bar.value = pull.done / pull.total;
+    }
+  }
+}

@@ -8,6 +8,7 @@ import { Stage, type StageEvents } from "../lanes/lanes";
 import { type ErrorFrame, type LaneSpec, type Message, type RunEvent, type Spec, vector } from "../protocol/protocol";
 import { Run, laneText } from "../run/run";
 import type { Connection } from "../socket/socket";
+import { said } from "../thought/thought";
 import { trust } from "../trust/trust";
 import type { Asked, Asking } from "./asking";
 import type { Status } from "./status";
@@ -186,7 +187,7 @@ export class LanesView implements StageEvents {
     const messages: Message[] = [
       ...(run.spec.history ?? []),
       { role: "user", content: run.spec.prompt },
-      { role: "assistant", content: laneText(lane) },
+      { role: "assistant", content: run.spec.mode === "chat" ? said(laneText(lane)) : laneText(lane) },
     ];
     this.host.compose.mode = run.spec.mode;
     this.host.compose.continueFrom(run.id, lane.index, messages);

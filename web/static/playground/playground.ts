@@ -11,6 +11,7 @@ import { loadSettings, saveSettings } from "../draft/settings";
 import { formatLambda } from "../lambda/lambda";
 import { type ErrorFrame, type Message, type ServerFrame, type Spec, vector } from "../protocol/protocol";
 import { Rename } from "../rename/rename";
+import { Rendered } from "../rendered/rendered";
 import { Share } from "../share/share";
 import type { Connection, State } from "../socket/socket";
 import { type Asked, Asking, type Purpose } from "./asking";
@@ -33,6 +34,7 @@ export class Playground {
   private readonly code: Code;
   private readonly share: Share;
   private readonly rename: Rename;
+  private readonly rendered: Rendered;
   private view: View;
   private session: string;
   private touched = true; // something was changed since the last run began
@@ -59,6 +61,7 @@ export class Playground {
     this.share = new Share(one(page, "[data-share]"));
     this.rename = new Rename(one<HTMLDetailsElement>(page, "[data-rename]"), one(page, "[data-session-title]"),
       (title) => this.status.say(`The session is called ${title}.`));
+    this.rendered = new Rendered(one<HTMLDetailsElement>(page, "[data-rendered]"), () => this.promptSpec());
     this.wireKeys();
     this.wireViews();
     this.adopt(form);
@@ -111,7 +114,16 @@ export class Playground {
     save(localStorage, this.shownRun, draft);
     saveSettings(localStorage, this.compose.settings);
     this.code.draw();
+    this.rendered.changed();
     this.refresh();
+  }
+
+  /** The form as far as a prompt depends on it, with the conversation before it spelled out. */
+  private promptSpec(): Spec {
+    const { spec } = this.compose.read([]);
+    delete spec.parent;
+    if (this.compose.history.length > 0) spec.history = this.compose.history;
+    return spec;
   }
 
   // The two views.

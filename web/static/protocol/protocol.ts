@@ -54,6 +54,9 @@ export interface Spec {
   sampling: Sampling;
   seed: string;
   alternatives: number;
+  contrast?: { system?: string; context?: string }; // in place of the pair's own
+  special?: boolean; // of a text: spellings of special tokens count as such
+  rendering?: { date?: string; variables?: Record<string, string | number | boolean> };
 }
 
 export interface Logp {
