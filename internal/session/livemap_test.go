@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"slices"
 	"testing"
+	"time"
 
 	"realign/internal/decode"
+	"realign/internal/decode/decodetest"
 	"realign/internal/fault"
 	"realign/internal/session"
 )
@@ -55,36 +57,42 @@ func TestLiveMapIsARun(t *testing.T) {
 		t.Error("the export has no steps")
 	}
 	in := imported(t, s, nil, file.Bytes())
-	_, back := transcript(t, s, lastRun(t, s, in))
+	runs, err := s.Runs(t.Context(), in.Session.Owner, in.Session.ID)
+	if err != nil || len(runs) == 0 {
+		t.Fatalf("%d runs, %v", len(runs), err)
+	}
+	back, err := session.ReadTranscript(t.Context(), s, runs[len(runs)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
 	if !slices.EqualFunc(tr.Map.Branches, back.Map.Branches, func(a, b decode.Branch) bool { return a.From == b.From && slices.Equal(a.Tokens, b.Tokens) }) {
 		t.Error("imported it is another map")
 	}
 }
 
-// lastRun is the run of a session that was imported.
-func lastRun(t testing.TB, s session.Archive, in session.Import) string {
-	t.Helper()
-	runs, err := s.Runs(t.Context(), in.Session.Owner, in.Session.ID)
-	if err != nil || len(runs) == 0 {
-		t.Fatal(err)
-	}
-	return runs[len(runs)-1].ID
-}
-
 // A focus is refused where there is none: of a map that is not live, beyond its ends, after its end.
 func TestFocusOfAMap(t *testing.T) {
 	s, d := openStore(t), newTables(t, 2)
-	d.hold, d.gate = decode.EventStep, make(chan struct{})
+	// It would take seconds to its end.
+	d.engine = decode.NewEngine(decodetest.New(decodetest.Options{
+		Seed: 2, Sequences: 64, Cells: 1 << 15, EndLogit: -50, Delay: 5 * time.Millisecond,
+	}), decode.Config{})
+	t.Cleanup(func() { _ = d.engine.Close() })
 	h := mapHub(t, s, d)
 	spec := mapSpec()
 	spec.Map.Live, spec.Map.Focus = true, 1
+	spec.Sampling.MaxTokens = 500
 	run := start(t, h, spec)
+	w := watch(t, h, run.ID, 0)
+	until(t, w, 1, isType(decode.EventStep))
 	for lambda, kind := range map[float64]fault.Kind{0.3: "", 2.6: fault.Invalid} {
 		if err := h.SetLambda(t.Context(), "ann", run.ID, 0, decode.Vector{lambda}); fault.KindOf(err) != kind && (err != nil || kind != "") {
 			t.Errorf("focus %v: %v", lambda, err)
 		}
 	}
-	close(d.gate)
-	toEnd(t, watch(t, h, run.ID, 0))
+	if err := h.Stop(t.Context(), "ann", run.ID, -1); err != nil {
+		t.Fatal(err)
+	}
+	toEnd(t, w)
 	wantKind(t, h.SetLambda(t.Context(), "ann", run.ID, 0, decode.Vector{1}), fault.Conflict, "ended")
 }
