@@ -22,6 +22,7 @@ test("the call that is shown gives the texts of the lanes", async () => {
   assert.match(await page.locator("[data-code-text]").textContent(), /extra_body=\{"lambda": \[0, 0\.5, 1, 1\.5, 2\]/);
   await openSettings(page);
   await page.fill("#seed", "x");
+  await page.click("[data-code] > summary");
   assert.doesNotMatch(await page.locator("[data-code-text]").textContent(), /import/);
   await context.close();
 });

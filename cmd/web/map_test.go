@@ -67,7 +67,7 @@ func TestBadMaps(t *testing.T) {
 		{[]string{"--repeat-penalty", "1.1"}, "--repeat-penalty: does not go with a λ-map"},
 		{[]string{"--pair", "demo:warm,terse"}, "--aligned: 2 aligned models"},
 		{[]string{"--prompt", ""}, "--prompt: is empty"},
-		{[]string{"--branches", "60", "--max-tokens", "400"}, "--max-tokens: 60 branches of 400 tokens need"},
+		{[]string{"--branches", "60", "--max-tokens", "400"}, "--max-tokens: 60 texts of 400 tokens, after a prompt of 6, need"},
 		{[]string{"--branches", "200"}, "--branches: 200, at most 64"},
 	} {
 		code, out, bad := runCommand(t, "", append([]string{"map", "--prompt", "abc"}, test.args...)...)

@@ -138,7 +138,8 @@ type Server struct {
 
 	budgets budgets
 
-	handler http.Handler
+	handler    http.Handler
+	compressed http.Handler // handler, with pages and files gzipped for those who take them so
 
 	patience time.Duration // how long a client may take for a frame
 	bodyWait time.Duration // and for the body of a call of the API
@@ -203,11 +204,10 @@ func New(c Config) (*Server, error) {
 		budgets:   newBudgets(),
 	}
 	s.metrics.registry.MustRegister(gauges{c.Hub, c.Pairs})
-	routes, err := s.routes()
-	if err != nil {
+	if s.handler, err = s.routes(); err != nil {
 		return nil, err
 	}
-	if s.handler, err = compress(routes); err != nil {
+	if s.compressed, err = compress(s.handler); err != nil {
 		return nil, err
 	}
 	s.handler = base.serve(s.handler)
@@ -215,7 +215,7 @@ func New(c Config) (*Server, error) {
 }
 
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.compressed.ServeHTTP(w, r) }
 
 // Close tells every socket that the server is going away and waits until they are gone. Runs go on: they
 // are the hub's. It is safe to call twice.
