@@ -66,6 +66,7 @@ func TestARunInDoubtEnds(t *testing.T) {
 	_, err := w.Next(t.Context())
 	wantKind(t, err, fault.Unavailable, "cannot save")
 	s.appends.Store(0)
+	until(t, w, 2, isType(decode.EventEnd)) // who watches sees it
 	awaitStatus(t, s, run.ID, session.Failed)
 	_, tr := transcript(t, s, run.ID)
 	if !tr.Done() {
