@@ -111,10 +111,23 @@ func (h *Hub) mendFromLog(l *live) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), h.config.Outage)
 	defer cancel()
 	run, err := h.config.Store.Run(ctx, l.run.Owner, l.run.ID)
-	if err == nil && run.Status == Running {
+	switch {
+	case err == nil && run.Status == Running:
 		err = h.endStored(ctx, run)
+	case err == nil:
+		h.reached(run.ID, run.Seq)
 	}
 	return err == nil || fault.KindOf(err) == fault.NotFound
+}
+
+// reached tells those who watch a run here how far its log is by now, which they are to read.
+func (h *Hub) reached(run string, seq int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if f := h.feeds[run]; f != nil && seq > f.seq {
+		f.seq, f.recent = seq, nil
+		f.broadcast()
+	}
 }
 
 // tellPeers tells the other servers of events that are saved.

@@ -69,6 +69,7 @@ func (h *Hub) recoverRun(ctx context.Context, run Run) (cut int, err error) {
 	if err := h.config.Store.Append(ctx, batch); err != nil {
 		return cut, err
 	}
+	h.reached(run.ID, t.Seq+cut)
 	if h.config.Peers != nil && cut > 0 {
 		h.config.Peers.Publish(run.ID, batch.Events)
 	}

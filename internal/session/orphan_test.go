@@ -66,6 +66,7 @@ func TestARunInDoubtEnds(t *testing.T) {
 	_, err := w.Next(t.Context())
 	runtest.WantKind(t, err, fault.Unavailable, "cannot save")
 	s.appends.Store(0)
+	runtest.Until(t, w, 2, runtest.IsType(decode.EventEnd)) // who watches sees it
 	awaitStatus(t, s, started.ID, run.Failed)
 	_, tr := runtest.Ended(t, s, started.ID)
 	if !tr.Done() {
