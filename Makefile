@@ -58,6 +58,7 @@ test-go: build
 	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable|Latency|Hostile|EqualsDecode' ./internal/web
 	go test -timeout 20m -run 'Covered|Flat|Active' ./internal/preference
 	go test -timeout 20m -run 'Coverage|Reweighting|Refinement' ./internal/sweep
+	scripts/postgres go test -timeout 20m -run OneConnection ./internal/store
 	$(cgo) go test -timeout 20m $(linked)
 
 memory: build

@@ -48,6 +48,9 @@ func TestPostgres(t *testing.T) {
 
 // Nothing waits for a connection to the database while it holds one: with one, all of it works still.
 func TestOneConnection(t *testing.T) {
+	if raceEnabled {
+		t.Skip("it is about connections: without the race detector it takes seconds")
+	}
 	for name, config := range map[string]func(t *testing.T) store.Config{
 		"sqlite":   func(t *testing.T) store.Config { return store.Config{Data: t.TempDir()} },
 		"postgres": postgres,
