@@ -13,6 +13,7 @@ import (
 
 	"realign/internal/fault"
 	"realign/internal/id"
+	"realign/internal/racetest"
 	"realign/internal/run"
 	"realign/internal/session"
 	"realign/internal/share"
@@ -48,7 +49,7 @@ func TestPostgres(t *testing.T) {
 
 // Nothing waits for a connection to the database while it holds one: with one, all of it works still.
 func TestOneConnection(t *testing.T) {
-	if raceEnabled {
+	if racetest.Enabled {
 		t.Skip("it is about connections: without the race detector it takes seconds")
 	}
 	for name, config := range map[string]func(t *testing.T) store.Config{
