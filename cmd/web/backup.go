@@ -22,7 +22,7 @@ type backupCommand struct {
 }
 
 // Run makes the folder under another name first, so that what has its name is complete.
-func (c *backupCommand) Run(ctx context.Context, h host) (err error) {
+func (c *backupCommand) Run(ctx context.Context, h env) (err error) {
 	to := filepath.Clean(c.To)
 	if _, err := os.Lstat(to); err == nil {
 		return fault.Field("folder", "%s is there already: name one that is not", c.To)
@@ -34,7 +34,7 @@ func (c *backupCommand) Run(ctx context.Context, h host) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(part)) }()
 	name, err := store.Backup(ctx, store.Config{Data: c.Data, DSN: c.DB}, part)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	copied, err := c.copyPairs(part)
 	if err != nil {

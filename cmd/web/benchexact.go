@@ -23,7 +23,7 @@ type exactCost struct {
 }
 
 // exact measures what lanes with so many particles cost, 0 being none, on all prompts under some seeds.
-func (r *rig) exact(lambda float64, particles, seeds int) (c exactCost, err error) {
+func (r *benchRun) exact(lambda float64, particles, seeds int) (c exactCost, err error) {
 	for _, prompt := range exactPrompts {
 		for seed := range uint64(seeds) {
 			request := decode.Request{
@@ -57,7 +57,7 @@ func (r *rig) exact(lambda float64, particles, seeds int) (c exactCost, err erro
 }
 
 // printExact prints what exact λ costs in decoded rows, over a lane without particles.
-func (r *rig) printExact(h host, numbers []int, seeds int) error {
+func (r *benchRun) printExact(h env, numbers []int, seeds int) error {
 	fmt.Fprintf(h.stdout, "\n| exact λ ÷ one lane, %d replies | rows | without the prompt's | effective size | resampled | changed |\n|---|--:|--:|--:|--:|--:|\n", seeds*len(exactPrompts))
 	for _, lambda := range []float64{0.25, 0.5, 1.5} {
 		one, err := r.exact(lambda, 0, seeds)

@@ -13,8 +13,8 @@ import (
 
 // onePass compares the two ways to decode a reference and a LoRA adapter: in one pass of one context, and in two contexts.
 // It prints nothing for a pair whose aligned model has weights of its own.
-func (c *benchCommand) onePass(ctx context.Context, h host, p *pair.Pair) ([]table, func() error, error) {
-	var rigs [2]rig
+func (c *benchCommand) onePass(ctx context.Context, h env, p *pair.Pair) ([]table, func() error, error) {
+	var rigs [2]benchRun
 	var models [2]decode.Pair
 	var closers []func() error
 	stop := func() (err error) {
@@ -32,14 +32,14 @@ func (c *benchCommand) onePass(ctx context.Context, h host, p *pair.Pair) ([]tab
 		}
 		e := decode.NewEngine(m, decode.Config{Kernel: h.kernel, Speculation: decode.Never})
 		closers = append(closers, e.Close)
-		models[i], rigs[i] = m, rig{ctx: ctx, engine: e, aligned: p.Names()[:1], tokens: c.Tokens}
+		models[i], rigs[i] = m, benchRun{ctx: ctx, engine: e, aligned: p.Names()[:1], tokens: c.Tokens}
 	}
 	var list []timed
 	for _, n := range []int{1, 2, 4, 8, 16} {
 		one, two := rigs[0].lanes(spread(n), noTrace), rigs[1].lanes(spread(n), noTrace)
 		list = append(list, timed{fmt.Sprintf("%d lanes over [0, 2]", n), rigs[0].timing(one), rigs[1].timing(two)})
 	}
-	long := func(r *rig) func() error {
+	long := func(r *benchRun) func() error {
 		request := r.lanes([]float64{0.5}, noTrace)
 		request.Sampling.MaxTokens = 1
 		request.Prompt = decode.Prompt{Messages: []decode.Message{{Role: "user", Content: strings.Repeat("What did you think of the film? ", 50)}}}
@@ -50,7 +50,7 @@ func (c *benchCommand) onePass(ctx context.Context, h host, p *pair.Pair) ([]tab
 	if err != nil || by == nil {
 		return nil, stop, err
 	}
-	weights := func(r *rig, lambdas []float64) []decode.Request {
+	weights := func(r *benchRun, lambdas []float64) []decode.Request {
 		list := []decode.Request{r.lanes(lambdas, noTrace)}
 		list[0].Mix = decode.MixWeights
 		return list

@@ -27,7 +27,7 @@ type pairsCheck struct {
 
 // Run reports on each file and on each model, and fails with the first fault. The models are loaded in a process of their
 // own, since what is wrong with one may end the process that loads it.
-func (c *pairsCheck) Run(ctx context.Context, h host) error {
+func (c *pairsCheck) Run(ctx context.Context, h env) error {
 	p, err := installedPair(c.library(), c.Name)
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ type trial interface {
 }
 
 // show prints what a message becomes.
-func (c *pairsCheck) show(ctx context.Context, h host, t trial) error {
+func (c *pairsCheck) show(ctx context.Context, h env, t trial) error {
 	with, err := c.rendering(time.Now())
 	if err != nil {
 		return err

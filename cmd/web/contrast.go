@@ -28,7 +28,7 @@ func (c *contrastFlags) contrast() (*decode.Contrast, error) {
 }
 
 // contrasted is a pair of one model that is named on the command line, with two prompts.
-func (c *requestFlags) contrasted(ctx context.Context, h host, f pairFlags) (*pair.Pair, error) {
+func (c *requestFlags) contrasted(ctx context.Context, h env, f pairFlags) (*pair.Pair, error) {
 	contrast, err := c.contrast()
 	switch {
 	case err != nil:

@@ -19,7 +19,7 @@ import (
 func withLlama(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, bad bytes.Buffer
-	code = Run(context.Background(), args, host{stdin: strings.NewReader(""), stdout: &out, stderr: &bad, open: openModels, gpu: gpus(), engine: engineVersion, kernel: kernel()})
+	code = Run(context.Background(), args, env{stdin: strings.NewReader(""), stdout: &out, stderr: &bad, open: openModels, gpu: gpus(), engine: engineVersion, kernel: kernel()})
 	return code, out.String(), bad.String()
 }
 

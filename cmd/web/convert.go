@@ -38,7 +38,7 @@ folder. This command makes a file to keep elsewhere. Models of these classes of 
 }
 
 // Run converts in this process.
-func (c *convertCommand) Run(ctx context.Context, h host) error {
+func (c *convertCommand) Run(ctx context.Context, h env) error {
 	report := conversionProgress(h)
 	if c.Child {
 		report = childProgress(h)
@@ -89,13 +89,13 @@ type progress struct {
 }
 
 // childProgress reports to the process that started this one.
-func childProgress(h host) func(progress) {
+func childProgress(h env) func(progress) {
 	e := json.NewEncoder(h.stdout)
 	return func(p progress) { _ = e.Encode(p) } // nobody reads: the conversion ends with the standard input
 }
 
 // conversionProgress shows it on a terminal, on a line that is written over.
-func conversionProgress(h host) func(progress) {
+func conversionProgress(h env) func(progress) {
 	if !h.terminal {
 		return func(progress) {}
 	}
@@ -125,7 +125,7 @@ func seldom(report func(progress)) func(progress) {
 }
 
 // runConversion converts in this process.
-func (h host) runConversion(ctx context.Context, job convert.Job, out string, report func(progress)) error {
+func (h env) runConversion(ctx context.Context, job convert.Job, out string, report func(progress)) error {
 	converting, quantising := seldom(report), seldom(report)
 	o := convert.Options{Name: job.Name, Progress: func(done, total int64) { converting(progress{"converting", done, total}) }}
 	if job.Base != "" {
@@ -150,7 +150,7 @@ func (h host) runConversion(ctx context.Context, job convert.Job, out string, re
 }
 
 // converted is the GGUF file of a folder, made now if it is not there yet.
-func (f pairFlags) converted(ctx context.Context, h host, job convert.Job) (string, error) {
+func (f pairFlags) converted(ctx context.Context, h env, job convert.Job) (string, error) {
 	cache := convert.Cache{
 		Folder: filepath.Join(f.Data, "converted"), Sum: f.sums().SHA256, Free: func(folder string) (int64, error) {
 			n, err := freeBytes(folder)
@@ -171,7 +171,7 @@ func (f pairFlags) converted(ctx context.Context, h host, job convert.Job) (stri
 }
 
 // convertApart converts in a process of its own.
-func (h host) convertApart(ctx context.Context, job convert.Job, out string) error {
+func (h env) convertApart(ctx context.Context, job convert.Job, out string) error {
 	args := []string{"convert", "--child", "--out=" + out, "--name=" + job.Name}
 	if job.Base != "" {
 		args = append(args, "--base="+job.Base)

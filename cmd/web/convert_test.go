@@ -130,7 +130,7 @@ func TestFolders(t *testing.T) {
 	}
 	apart := func(args ...string) (int, string, string) {
 		var out, bad bytes.Buffer
-		code := Run(t.Context(), args, host{stdin: strings.NewReader(""), stdout: &out, stderr: &bad, open: openTable, engine: func() string { return "table" }, program: program})
+		code := Run(t.Context(), args, env{stdin: strings.NewReader(""), stdout: &out, stderr: &bad, open: openTable, engine: func() string { return "table" }, program: program})
 		return code, out.String(), bad.String()
 	}
 	adapter := trained(t)

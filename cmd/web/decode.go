@@ -29,10 +29,10 @@ type decodeCommand struct {
 	Plain        bool   `help:"Without lane sharing, vector instructions and anything at the same time: slower, the same output."`
 }
 
-func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
+func (c *decodeCommand) Run(ctx context.Context, h env, log *slog.Logger) error {
 	p, request, err := c.request(ctx, h)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	var rows []batchRow
 	if c.Prompts != "" {
@@ -41,7 +41,7 @@ func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 		err = request.Validate(len(request.Aligned))
 	}
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
 	if err != nil {
@@ -60,7 +60,7 @@ func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 	if c.JSON {
 		out = jsonPrinter{w: h.stdout}
 	}
-	return flagged(decodeRun(ctx, engine, request, out))
+	return asFlagError(decodeRun(ctx, engine, request, out))
 }
 
 // decodeRun decodes a request to its end, or to that of ctx, and prints it. The error is that of Start, of a lane,
@@ -100,7 +100,7 @@ func decodeRun(ctx context.Context, engine *decode.Engine, request decode.Reques
 
 // request turns the flags into a pair and a request without its prompt. Nothing is loaded before all of it is known
 // to be right.
-func (c *decodeCommand) request(ctx context.Context, h host) (*pair.Pair, decode.Request, error) {
+func (c *decodeCommand) request(ctx context.Context, h env) (*pair.Pair, decode.Request, error) {
 	p, r, err := c.requestFlags.request(ctx, h, c.pairFlags)
 	if err != nil {
 		return nil, r, err

@@ -23,7 +23,7 @@ type pairsFind struct {
 }
 
 // Run lists the models on this machine and the pairs that they could be. Broken files are listed and are no failure.
-func (c *pairsFind) Run(ctx context.Context, h host) error {
+func (c *pairsFind) Run(ctx context.Context, h env) error {
 	for _, folder := range c.Folders {
 		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
 			return fault.Field("DIR", "%.200q is not a folder that can be read", folder)
@@ -43,7 +43,7 @@ func (c *pairsFind) Run(ctx context.Context, h host) error {
 	return printFound(h, found, proposals)
 }
 
-func printFound(h host, found modelstore.Listing, proposals []modelstore.Proposal) error {
+func printFound(h env, found modelstore.Listing, proposals []modelstore.Proposal) error {
 	if len(found.Stores) == 0 {
 		fmt.Fprintln(h.stdout, "No store of Ollama, Hugging Face, llama.cpp or LM Studio is on this machine. Name a folder with models: realign pairs find DIR")
 		return nil
@@ -100,7 +100,7 @@ func (f pairFlags) heads() *modelstore.Heads {
 }
 
 // locate puts the files behind names of stores into a pair, and makes paths independent of the working folder.
-func (f pairFlags) locate(ctx context.Context, h host, quantize string, p *pair.Pair) error {
+func (f pairFlags) locate(ctx context.Context, h env, quantize string, p *pair.Pair) error {
 	heads := f.heads()
 	place := func(field string, where *string, adapter bool) error {
 		m, err := modelstore.Resolve(ctx, field, *where, modelStores(), heads)
@@ -150,7 +150,7 @@ func (f pairFlags) locate(ctx context.Context, h host, quantize string, p *pair.
 }
 
 // unregistered is a pair of models that are named on the command line and nowhere else.
-func (f pairFlags) unregistered(ctx context.Context, h host, quantize, reference, aligned string, adapters []string) (*pair.Pair, error) {
+func (f pairFlags) unregistered(ctx context.Context, h env, quantize, reference, aligned string, adapters []string) (*pair.Pair, error) {
 	p := &pair.Pair{
 		Name: "unregistered", Reference: pair.Reference{Name: pair.RoleReference, File: reference}, Sampling: decode.DefaultSampling(),
 	}

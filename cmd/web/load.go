@@ -28,13 +28,13 @@ type loadCommand struct {
 	JSON       bool          `name:"json" help:"Print one JSON object."`
 }
 
-func (c *loadCommand) Run(ctx context.Context, h host) error {
+func (c *loadCommand) Run(ctx context.Context, h env) error {
 	report, err := load.Run(ctx, load.Config{
 		Servers: c.Server, For: c.For, Idle: c.Idle, Runners: c.Runners, Elsewhere: c.Elsewhere, Programs: c.Programs, Annotators: c.Annotators,
 		Rate: c.Rate, Key: c.Key, Pair: c.Pair, Lanes: c.Lanes, Tokens: c.Tokens, Think: c.Think,
 	})
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	if c.JSON {
 		return json.NewEncoder(h.stdout).Encode(report)

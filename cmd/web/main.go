@@ -15,7 +15,7 @@ func main() {
 	if err != nil {
 		program = "" // converts in this process
 	}
-	code := Run(ctx, os.Args[1:], host{
+	code := Run(ctx, os.Args[1:], env{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		terminal: isTerminal(os.Stdout), open: openModels, try: tryApart(), engine: engineVersion, gpu: gpus(), kernel: kernel(),
 		program: program, quantize: quantize(),

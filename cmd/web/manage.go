@@ -11,7 +11,7 @@ import (
 )
 
 // manager is what the page of pairs works with, nil where it only shows them.
-func (c *serveCommand) manager(models catalogue, h host) *manage.Manager {
+func (c *serveCommand) manager(models pairResolver, h env) *manage.Manager {
 	if c.ManagePairs == "no" || c.ManagePairs == "auto" && c.Auth != "none" {
 		return nil
 	}

@@ -40,18 +40,18 @@ type mtbenchCommand struct {
 }
 
 // Run decodes both turns of all questions, judges them, and prints scores by category over λ.
-func (c *mtbenchCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
+func (c *mtbenchCommand) Run(ctx context.Context, h env, log *slog.Logger) error {
 	requested := requestFlags{Pair: c.Pair}
 	p, aligned, err := requested.models(ctx, h, c.pairFlags)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	lambdas, err := decode.ParseNumbers("--lambda", c.Lambda)
 	if err == nil {
 		err = c.check(aligned, lambdas)
 	}
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	f, err := os.Open(c.Questions)
 	if err != nil {
@@ -60,7 +60,7 @@ func (c *mtbenchCommand) Run(ctx context.Context, h host, log *slog.Logger) erro
 	defer f.Close()
 	questions, err := mtbench.Read(f)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	judge, err := c.judge(ctx)
 	if err != nil {

@@ -112,7 +112,7 @@ func (o *opened) Prompt(_ context.Context, prompt decode.Prompt, with decode.Ren
 }
 
 // printPrompts shows prompts with their tokens, one a line.
-func printPrompts(h host, prompts []shown) {
+func printPrompts(h env, prompts []shown) {
 	for _, p := range prompts {
 		fmt.Fprintf(h.stdout, "\nprompt of %s, %d tokens\n", p.Who, len(p.Tokens))
 		if p.Text != "" {

@@ -51,7 +51,7 @@ type samplingFlags struct {
 }
 
 // request turns the flags into a pair and a request without its prompt and without λ.
-func (c *requestFlags) request(ctx context.Context, h host, f pairFlags) (*pair.Pair, decode.Request, error) {
+func (c *requestFlags) request(ctx context.Context, h env, f pairFlags) (*pair.Pair, decode.Request, error) {
 	p, aligned, err := c.models(ctx, h, f)
 	r := decode.Request{Aligned: aligned}
 	if err != nil {
@@ -70,7 +70,7 @@ func (c *requestFlags) request(ctx context.Context, h host, f pairFlags) (*pair.
 }
 
 // models are the pair and the names of its aligned models that the flags ask for.
-func (c *requestFlags) models(ctx context.Context, h host, f pairFlags) (*pair.Pair, []string, error) {
+func (c *requestFlags) models(ctx context.Context, h env, f pairFlags) (*pair.Pair, []string, error) {
 	if c.Model != "" {
 		p, err := c.contrasted(ctx, h, f)
 		if err != nil {
@@ -136,7 +136,7 @@ func given[T any](x, flag *T) {
 }
 
 // prompt is what a user says, "-" meaning the standard input.
-func (c *requestFlags) prompt(h host, text string) (decode.Prompt, error) {
+func (c *requestFlags) prompt(h env, text string) (decode.Prompt, error) {
 	if text == "-" {
 		data, err := io.ReadAll(io.LimitReader(h.stdin, decode.MaxPromptBytes+2))
 		if err != nil {

@@ -138,7 +138,7 @@ func (l *lane) populate() {
 	}
 	l.population = &population{lane: l}
 	for i := range n {
-		p := &lane{match: likelyMatch, spec: l.spec, job: l.job, lambda: l.lambda, speller: l.job.spell()}
+		p := &lane{acceptance: initialAcceptance, spec: l.spec, job: l.job, lambda: l.lambda, detokenizer: l.job.newDetokenizer()}
 		p.particle = &particle{of: l.population, number: i}
 		l.population.particles = append(l.population.particles, p)
 	}
@@ -319,7 +319,7 @@ func (p *population) replace(e *Engine, to, from *lane) {
 		}
 	}
 	to.generated = slices.Clone(from.generated)
-	to.speller = from.speller.clone()
+	to.detokenizer = from.detokenizer.clone()
 	to.totals = from.totals.clone()
 	to.ended = from.ended
 	to.particle.tokens, to.particle.reason = slices.Clone(from.particle.tokens), from.particle.reason
@@ -332,7 +332,7 @@ func (p *population) replace(e *Engine, to, from *lane) {
 		e.ready = append(e.ready, b)
 	}
 	b.lanes = append(b.lanes, to)
-	to.choice = e.mixers[0].choose(to, &b.said, e.vocab)
+	to.choice = e.mixers[0].choose(to, &b.rows, e.vocab)
 }
 
 // branchOf finds the branch that a lane is on.
@@ -348,11 +348,11 @@ func (e *Engine) branchOf(l *lane) *branch {
 // duplicate makes a branch that has the history of another, and what the models said after it.
 func (e *Engine) duplicate(b *branch) *branch {
 	d := newBranch(b.job, e.sequence(b.job), slices.Clone(b.tokens))
-	for m, s := range b.job.slots {
+	for m, s := range b.job.models {
 		d.have[m] = s.model.Copy(d.seq, b.seq, b.have[m])
-		d.heard[m] = slices.Clone(b.heard[m])
+		d.pending[m] = slices.Clone(b.pending[m])
 	}
-	d.said.load(e, d)
+	d.rows.load(e, d)
 	e.branches = append(e.branches, d)
 	return d
 }
@@ -365,7 +365,7 @@ func (e *Engine) sequence(j *Job) Seq {
 	}
 	b := j.retired[0]
 	j.retired = j.retired[1:]
-	for _, s := range j.slots {
+	for _, s := range j.models {
 		s.model.Trim(b.seq, 0)
 	}
 	return b.seq
@@ -383,13 +383,13 @@ func (l *lane) grow(vocab Vocabulary, length int) bool {
 		event.LogZ = nil
 	}
 	p.tokens = append(p.tokens, tokenSaid{event, piece})
-	l.speller.add(event, piece)
+	l.detokenizer.add(event, piece)
 	chosen := event.ID
 	if event.Index < len(l.spec.Prefix) {
 		chosen = noToken
 	}
-	p.reason = l.job.ending(chosen, &l.speller, len(l.generated), length)
-	l.speller.release(false, func(Event) {})
+	p.reason = l.job.ending(chosen, &l.detokenizer, len(l.generated), length)
+	l.detokenizer.release(false, func(Event) {})
 	l.ended = p.reason != ""
 	return !l.ended
 }
@@ -427,9 +427,9 @@ func (l *lane) tell(t tokenSaid) {
 	l.generated = append(l.generated, t.event.ID)
 	l.job.tokens++
 	l.job.engine.counters.Tokens++
-	l.speller.add(t.event, t.bytes)
-	l.speller.stop()
-	l.speller.release(false, l.job.emit)
+	l.detokenizer.add(t.event, t.bytes)
+	l.detokenizer.stop()
+	l.detokenizer.release(false, l.job.emit)
 }
 
 // keep ends the lane with one of its particles.

@@ -15,18 +15,18 @@ type Joint interface {
 	ForwardJoint(models []Model, rows [][]Row) error
 }
 
-// context is what a slot's passes have in common with those of other slots, or nil.
-func (s *slot) context() any {
+// context is what a slot's passes have in common with those of other models, or nil.
+func (s *modelState) context() any {
 	if j, ok := s.model.(Joint); ok {
 		return j.Context()
 	}
 	return nil
 }
 
-// passes are the slots that have rows, those of one context together: each list is read in one pass.
-func (e *Engine) passes() (list [][]*slot) {
+// passes are the models that have rows, those of one context together: each list is read in one pass.
+func (e *Engine) passes() (list [][]*modelState) {
 	at := map[any]int{}
-	for _, s := range e.slots {
+	for _, s := range e.models {
 		if len(s.rows) == 0 {
 			continue
 		}
@@ -36,13 +36,13 @@ func (e *Engine) passes() (list [][]*slot) {
 			continue
 		}
 		at[c] = len(list)
-		list = append(list, []*slot{s})
+		list = append(list, []*modelState{s})
 	}
 	return list
 }
 
-// pass decodes the planned rows of slots of one context and sums up the traced ones.
-func (e *Engine) pass(slots []*slot) {
+// pass decodes the planned rows of models of one context and sums up the traced ones.
+func (e *Engine) pass(slots []*modelState) {
 	if len(slots) == 1 {
 		slots[0].pass(e.config.Kernel, e.vocab)
 		return

@@ -75,7 +75,7 @@ func (e *Engine) prepareBlend(aligned []string) error {
 	if err != nil {
 		return err
 	}
-	if !e.do(func() { e.slot(blendName).model = m }) {
+	if !e.do(func() { e.modelState(blendName).model = m }) {
 		return errClosed
 	}
 	return nil
@@ -84,7 +84,7 @@ func (e *Engine) prepareBlend(aligned []string) error {
 // tune gives a branch whose λ is in the weights its strengths, before anything is read.
 func (b *branch) tune(strengths Vector) {
 	b.strengths = strengths
-	b.job.slots[0].model.(Blend).SetStrengths(b.seq, b.job.request.Aligned, strengths)
+	b.job.models[0].model.(Blend).SetStrengths(b.seq, b.job.request.Aligned, strengths)
 }
 
 // rootFor is the branch that a lane begins on: one for all lanes, or for those of one λ where that is in the weights, or, plain,

@@ -8,8 +8,8 @@ import (
 	"realign/internal/fault"
 )
 
-// prefix is what the models say after one history: the rows that one step's passes gave for a branch.
-type prefix struct {
+// modelRows is what the models say after one history: the rows that one step's passes gave for a branch.
+type modelRows struct {
 	rows    [][]float32 // per model, nil where not needed
 	logSums []float64   // of the rows, when traced
 	tops    [][]Alternative
@@ -17,17 +17,17 @@ type prefix struct {
 }
 
 // load points a prefix at the rows of its branch.
-func (p *prefix) load(e *Engine, b *branch) {
+func (p *modelRows) load(e *Engine, b *branch) {
 	p.rows, p.logSums, p.tops, p.err = p.rows[:0], p.logSums[:0], p.tops[:0], nil
 	traced := !b.job.request.Trace.Off && b.span == nil
-	for m, list := range b.heard {
+	for m, list := range b.pending {
 		switch {
 		case b.lost(m): // it has no distribution, and whatever is said is impossible under it
 			p.rows, p.logSums, p.tops = append(p.rows, e.silence()), append(p.logSums, 0), append(p.tops, nil)
 		case len(list) == 0:
 			p.rows = append(p.rows, nil)
 		default:
-			said := list[0].said
+			said := list[0].rowSummary
 			p.rows, p.logSums, p.tops = append(p.rows, list[0].row), append(p.logSums, said.logSum), append(p.tops, said.top)
 			if traced {
 				p.err = cmp.Or(p.err, said.err)
@@ -55,7 +55,7 @@ type mixer struct {
 }
 
 // choose finds a lane's next token and what the trace says of it.
-func (x *mixer) choose(l *lane, said *prefix, vocab Vocabulary) choice {
+func (x *mixer) choose(l *lane, said *modelRows, vocab Vocabulary) choice {
 	if said.err != nil {
 		return choice{err: said.err}
 	}
@@ -113,7 +113,7 @@ func (x *mixer) pick(l *lane, at int, top float64, traced bool) Token {
 }
 
 // trace fills in what the distributions say about the chosen token and the prefix.
-func (x *mixer) trace(event *Event, said *prefix, vocab Vocabulary, alternatives int) {
+func (x *mixer) trace(event *Event, said *modelRows, vocab Vocabulary, alternatives int) {
 	t := event.ID
 	logp := &Logp{Reference: finite(float64(said.rows[0][t]) - said.logSums[0]), Mixture: finite(x.z[t] - x.d.logSum)}
 	for i, row := range said.rows[1:] {
@@ -183,15 +183,15 @@ func (l *lane) follow(vocab Vocabulary, length int) bool {
 	if l.job.request.Trace.Bytes {
 		event.Bytes = piece
 	}
-	l.speller.add(event, piece)
+	l.detokenizer.add(event, piece)
 	chosen := event.ID
 	if event.Index < len(l.spec.Prefix) {
 		chosen = noToken
 	}
-	if reason := l.job.ending(chosen, &l.speller, len(l.generated), length); reason != "" {
+	if reason := l.job.ending(chosen, &l.detokenizer, len(l.generated), length); reason != "" {
 		l.end(reason, nil)
 	} else {
-		l.speller.release(false, l.job.emit)
+		l.detokenizer.release(false, l.job.emit)
 	}
 	return !l.ended
 }

@@ -32,8 +32,8 @@ func (e *Engine) addUntuned(j *Job) {
 			if j.untuned == nil {
 				j.untuned = make([]int, len(j.request.Aligned)+1)
 			}
-			j.untuned[i+1] = len(j.slots)
-			j.slots = append(j.slots, e.slot(hidden))
+			j.untuned[i+1] = len(j.models)
+			j.models = append(j.models, e.modelState(hidden))
 			if j.prompts != nil { // it has the reference's prompt
 				j.prompts = append(j.prompts, nil)
 			}
@@ -88,7 +88,7 @@ func proxy(large, tuned, untuned []float32) []float32 {
 }
 
 // compose makes what the reference and the aligned models say out of what all models of a branch said.
-func (p *prefix) compose(e *Engine, b *branch, traced bool) {
+func (p *modelRows) compose(e *Engine, b *branch, traced bool) {
 	j := b.job
 	if j.untuned == nil {
 		return

@@ -26,7 +26,7 @@ func (w widths) wide(step int) bool {
 func (e *Engine) divide(passes int) (measure func(seconds float64)) {
 	l := load{models: passes}
 	rows := 0
-	for _, s := range e.slots {
+	for _, s := range e.models {
 		rows += len(s.rows)
 	}
 	l.rows = bits.Len(uint(rows))
@@ -35,7 +35,7 @@ func (e *Engine) divide(passes int) (measure func(seconds float64)) {
 		share = 1
 	}
 	wide := share > 1 && e.threads[l].wide(e.steps)
-	for _, s := range e.slots {
+	for _, s := range e.models {
 		n := 0
 		if wide {
 			n = share

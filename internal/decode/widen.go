@@ -70,11 +70,11 @@ func (w *widened) Logits(i int) []float32 {
 }
 
 // lost reports whether a branch has a token that one of its models does not have.
-func (b *branch) lost(m int) bool { return int(b.largest) >= b.job.slots[m].vocab }
+func (b *branch) lost(m int) bool { return int(b.largest) >= b.job.models[m].vocab }
 
 // known reports whether all models of a branch have a token.
 func (b *branch) known(t Token) bool {
-	return !slices.ContainsFunc(b.job.slots, func(s *slot) bool { return int(t) >= s.vocab })
+	return !slices.ContainsFunc(b.job.models, func(s *modelState) bool { return int(t) >= s.vocab })
 }
 
 // silence is the row of a model that is lost.
@@ -88,9 +88,9 @@ func (e *Engine) silence() []float32 {
 // checkPrompt wants every model that is read to have the tokens of its prompt.
 func (e *Engine) checkPrompt(j *Job) error {
 	need := append([]bool{j.request.wantsReference()}, j.request.wants()...)
-	need = append(need, make([]bool, len(j.slots)-len(need))...)
+	need = append(need, make([]bool, len(j.models)-len(need))...)
 	j.needParts(need)
-	for m, s := range j.slots {
+	for m, s := range j.models {
 		if !need[m] {
 			continue
 		}

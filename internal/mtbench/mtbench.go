@@ -176,7 +176,7 @@ func Score(ctx context.Context, judge reward.Reward, pairwise bool, q *Question,
 			history = append(history, decode.Message{Role: "user", Content: q.Turns[turn]}, decode.Message{Role: "assistant", Content: said(text)})
 		}
 	}
-	values := judge.Judge(ctx, rows, outputs)
+	values := judge.Score(ctx, rows, outputs)
 	for i := range answers {
 		a := &answers[i]
 		n := len(a.Turns)

@@ -41,7 +41,7 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	if n := first + len(lanes); n > decode.MaxLanes {
 		err = fault.Field("lanes", "%d lanes, at most %d", n, decode.MaxLanes)
 	}
-	t := &task{live: l}
+	t := &request{active: l}
 	var job Job
 	if err == nil {
 		job, err = h.decode(ctx, t, lanes)
@@ -50,7 +50,7 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l.busy = false
-	if err == nil && (h.live[l.run.ID] != l || h.broken[l] != nil) { // its events could not be saved meanwhile
+	if err == nil && (h.active[l.run.ID] != l || h.unsaved[l] != nil) { // its events could not be saved meanwhile
 		err = fault.New(fault.Unavailable, "the run was cut off")
 	}
 	if err != nil {
@@ -59,18 +59,18 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 			h.stopLater([]Job{job})
 		}
 		h.makeRoom()
-		h.conclude(l)
+		h.finalize(l)
 		return nil, err
 	}
 	for _, lane := range lanes {
 		t.lanes = append(t.lanes, lane.Index)
-		l.lanes = append(l.lanes, laneState{sample: lane.Sample, task: t})
+		l.lanes = append(l.lanes, laneState{sample: lane.Sample, request: t})
 	}
 	h.status(l, Running)
 	e := encode(decode.Event{Type: decode.EventLanes, Lanes: lanes})
 	e.Event.Lane = len(l.lanes)
-	h.put(l, e.Event, e.JSON)
-	h.take(t, job)
+	h.appendEvent(l, e.Event, e.JSON)
+	h.attach(t, job)
 	return slices.Clone(t.lanes), nil
 }
 
@@ -92,7 +92,7 @@ var errElsewhere = fault.New(fault.Conflict, "the run is being decoded by anothe
 
 // revive finds a run among the live ones or makes it live again, and reserves it for adding lanes. On
 // success the caller owes h.jobs.Done and must set busy to false.
-func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
+func (h *Hub) revive(ctx context.Context, run Run) (*activeRun, error) {
 	l, err := h.claim(run.ID)
 	if l != nil || err != nil {
 		return l, err
@@ -117,9 +117,9 @@ func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	run.Instance = h.instance()
-	l = &live{run: run, client: client, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
-	if other := h.live[run.ID]; other != nil {
-		h.free(l)
+	l = &activeRun{run: run, client: client, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
+	if other := h.active[run.ID]; other != nil {
+		h.releaseSlot(l)
 		h.jobs.Done()
 		return nil, errAdding
 	}
@@ -128,7 +128,7 @@ func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
 		l.lanes = append(l.lanes, laneState{sample: t.Lanes[i].Sample, tokens: n, savedTokens: n, ended: true, savedEnd: true})
 	}
 	l.feed = h.join(run.ID, t.Seq)
-	h.live[run.ID] = l
+	h.active[run.ID] = l
 	h.serveRun(l)
 	return l, nil
 }
@@ -136,16 +136,16 @@ func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
 var errAdding = fault.New(fault.Conflict, "lanes are being added to this run")
 
 // claim reserves a live run for adding lanes; nil when it is not live.
-func (h *Hub) claim(run string) (*live, error) {
+func (h *Hub) claim(run string) (*activeRun, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l := h.live[run]
+	l := h.active[run]
 	switch {
 	case h.closed:
 		return nil, errClosed
 	case l == nil:
 		return nil, nil
-	case h.broken[l] != nil:
+	case h.unsaved[l] != nil:
 		return nil, fault.New(fault.Unavailable, "the end of this run is not saved yet")
 	case l.busy:
 		return nil, errAdding
@@ -158,7 +158,7 @@ func (h *Hub) claim(run string) (*live, error) {
 // SetLambda moves λ of a lane from its next token on, or the focus of a live λ-map, which is its lane 0. It is a Conflict
 // when the lane has ended.
 func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v decode.Vector) error {
-	job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *live) error {
+	job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *activeRun) error {
 		if m := l.run.Spec.Map; m != nil && !m.Live { // of a live one it moves the focus
 			return l.run.Spec.noMap("which holds every λ already")
 		}
@@ -186,7 +186,7 @@ func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v de
 // nothing.
 func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 	if lane >= 0 {
-		job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *live) error {
+		job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *activeRun) error {
 			return l.run.Spec.noMap("which stops as a whole: name no lane")
 		})
 		if elsewhere {
@@ -213,7 +213,7 @@ func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 	h.mu.Lock()
 	var jobs []Job
 	if l.live != nil {
-		for _, t := range l.live.tasks {
+		for _, t := range l.live.requests {
 			jobs = append(jobs, t.job)
 		}
 	}
@@ -231,7 +231,7 @@ func (h *Hub) StopSession(owner, session string) { h.stopEverywhere(owner, sessi
 
 // found is a run that somebody asks for: a live one, or how many lanes it has and whether another server decodes it.
 type found struct {
-	live      *live
+	live      *activeRun
 	lanes     int
 	elsewhere bool
 }
@@ -240,7 +240,7 @@ type found struct {
 // for the store.
 func (h *Hub) find(ctx context.Context, owner, runID string) (found, error) {
 	h.mu.Lock()
-	l := h.live[runID]
+	l := h.active[runID]
 	h.mu.Unlock()
 	if l != nil && l.run.Owner == owner { // neither changes
 		return found{live: l}, nil
@@ -250,7 +250,7 @@ func (h *Hub) find(ctx context.Context, owner, runID string) (found, error) {
 }
 
 // job is what decodes a lane here; nil when the lane has ended, or another server decodes it.
-func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func(*live) error) (job Job, elsewhere bool, err error) {
+func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func(*activeRun) error) (job Job, elsewhere bool, err error) {
 	found, err := h.find(ctx, owner, runID)
 	if err != nil {
 		return nil, false, err
@@ -270,8 +270,8 @@ func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func
 	if err := check(l); err != nil {
 		return nil, false, err
 	}
-	if s := l.lanes[lane]; !s.ended && s.task != nil {
-		return s.task.job, false, nil
+	if s := l.lanes[lane]; !s.ended && s.request != nil {
+		return s.request.job, false, nil
 	}
 	return nil, false, nil
 }

@@ -14,7 +14,7 @@ var ErrUnreachable = errors.New("the store cannot be reached")
 
 // outlast tries to save again while the store cannot be reached, Config.Outage at most. Decoders wait meanwhile as for a slow
 // store.
-func (h *Hub) outlast(items []item, err error) error {
+func (h *Hub) outlast(items []logEntry, err error) error {
 	for deadline := time.Now().Add(h.config.Outage); errors.Is(err, ErrUnreachable) && time.Now().Before(deadline); {
 		h.log.Warn("the store cannot be reached: saving is tried again", "err", err)
 		select {
@@ -75,7 +75,7 @@ func (h *Hub) EndLost(ctx context.Context) error {
 func (h *Hub) holds(run string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.live[run] != nil || h.starting[run]
+	return h.active[run] != nil || h.starting[run]
 }
 
 // endStored ends a run that nobody decodes. What cannot be ended is left for a person to look at; an error says that the store
@@ -98,8 +98,8 @@ func (h *Hub) endStored(ctx context.Context, run Run) error {
 func (h *Hub) Cut(why string) {
 	h.mu.Lock()
 	var jobs []Job
-	for _, l := range h.live {
-		jobs = append(jobs, h.cut(l, fault.New(fault.Unavailable, "%s", why))...)
+	for _, l := range h.active {
+		jobs = append(jobs, h.abort(l, fault.New(fault.Unavailable, "%s", why))...)
 	}
 	h.mu.Unlock()
 	stopAll(jobs)
@@ -107,7 +107,7 @@ func (h *Hub) Cut(why string) {
 
 // mendFromLog ends a run whose last events were saved though the store had not said so, or whose end another server has saved.
 // It reports whether nothing is left to be done.
-func (h *Hub) mendFromLog(l *live) bool {
+func (h *Hub) mendFromLog(l *activeRun) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), h.config.Outage)
 	defer cancel()
 	run, err := h.config.Store.Run(ctx, l.run.Owner, l.run.ID)
@@ -131,7 +131,7 @@ func (h *Hub) reached(run string, seq int) {
 }
 
 // tellPeers tells the other servers of events that are saved.
-func (h *Hub) tellPeers(items []item) {
+func (h *Hub) tellPeers(items []logEntry) {
 	if h.config.Peers == nil {
 		return
 	}
@@ -141,7 +141,7 @@ func (h *Hub) tellPeers(items []item) {
 		if it.event.Seq == 0 {
 			continue
 		}
-		id := it.live.run.ID
+		id := it.active.run.ID
 		if runs[id] == nil {
 			order = append(order, id)
 		}

@@ -57,14 +57,14 @@ func (h *Hub) instance() string {
 }
 
 // serveRun answers other servers about a run that is live here. The caller holds mu.
-func (h *Hub) serveRun(l *live) {
+func (h *Hub) serveRun(l *activeRun) {
 	if h.config.Peers == nil {
 		return
 	}
 	id := l.run.ID
 	l.unserve = h.config.Peers.Serve(id, func(ctx context.Context, c Control) ([]int, error) {
 		h.mu.Lock()
-		here := h.live[id] != nil
+		here := h.active[id] != nil
 		h.mu.Unlock()
 		if !here {
 			return nil, errNobody
@@ -113,7 +113,7 @@ func (h *Hub) follow(f *feed) {
 	f.unfollow = h.config.Peers.Follow(f.run, func(events []Event) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.feeds[f.run] == f && h.live[f.run] == nil {
+		if h.feeds[f.run] == f && h.active[f.run] == nil {
 			f.heard(events, h.config.Recent)
 		}
 	})
@@ -157,7 +157,7 @@ func (h *Hub) look() {
 		h.mu.Lock()
 		var runs []string
 		for id, f := range h.feeds {
-			if (f.elsewhere || n%lookAtAll == 0) && h.live[id] == nil {
+			if (f.elsewhere || n%lookAtAll == 0) && h.active[id] == nil {
 				runs = append(runs, id)
 			}
 		}
@@ -173,7 +173,7 @@ func (h *Hub) look() {
 		}
 		h.mu.Lock()
 		for id, s := range states {
-			if f := h.feeds[id]; f != nil && h.live[id] == nil {
+			if f := h.feeds[id]; f != nil && h.active[id] == nil {
 				f.elsewhere = s.Status == Running
 				if s.Seq > f.seq {
 					f.seq, f.recent = s.Seq, nil
@@ -195,9 +195,9 @@ type RunState struct {
 func (h *Hub) stopHere(owner, session string) {
 	h.mu.Lock()
 	var jobs []Job
-	for _, l := range h.live {
+	for _, l := range h.active {
 		if l.run.Owner == owner && (session == "" || l.run.Session == session) {
-			for _, t := range l.tasks {
+			for _, t := range l.requests {
 				jobs = append(jobs, t.job)
 			}
 		}

@@ -95,7 +95,7 @@ func (h *Hub) Watch(ctx context.Context, owner, run string, after int) (*Watch, 
 	// The feed comes before the look into the store, so that what is saved between the two is not missed.
 	h.mu.Lock()
 	f := h.join(run, 0)
-	here := h.live[run] != nil
+	here := h.active[run] != nil
 	if !here {
 		h.follow(f)
 	}

@@ -11,21 +11,21 @@ import (
 
 // Invite makes the link that annotators join by, instead of any earlier one, and returns its token: shown here once
 // and kept only as a hash.
-func (d *Desk) Invite(ctx context.Context, owner, studyID string) (string, error) {
+func (d *Service) Invite(ctx context.Context, owner, studyID string) (string, error) {
 	token := id.NewToken()
 	return token, d.Store.SetStudyInvite(ctx, owner, studyID, id.Digest([]byte(token)))
 }
 
 // Revoke closes the link: it opens nothing any more, for those who have joined neither. A new link lets them in
 // again.
-func (d *Desk) Revoke(ctx context.Context, owner, id string) error {
+func (d *Service) Revoke(ctx context.Context, owner, id string) error {
 	return d.Store.SetStudyInvite(ctx, owner, id, "")
 }
 
 var errNoInvite = fault.New(fault.NotFound, "there is no study at this address; the invitation may have been withdrawn")
 
 // Enter is the study that an invite's token opens. A wrong token and a revoked one get the same error.
-func (d *Desk) Enter(ctx context.Context, token string) (Study, error) {
+func (d *Service) Enter(ctx context.Context, token string) (Study, error) {
 	if len(token) != id.TokenLength {
 		return Study{}, errNoInvite
 	}
@@ -37,7 +37,7 @@ func (d *Desk) Enter(ctx context.Context, token string) (Study, error) {
 }
 
 // Join adds an annotator and returns the secret by which they are known from then on.
-func (d *Desk) Join(ctx context.Context, s *Study, name string) (Annotator, string, error) {
+func (d *Service) Join(ctx context.Context, s *Study, name string) (Annotator, string, error) {
 	name, err := CleanName(name)
 	if err != nil {
 		return Annotator{}, "", err
@@ -51,7 +51,7 @@ func (d *Desk) Join(ctx context.Context, s *Study, name string) (Annotator, stri
 }
 
 // Known is the annotator of a secret; NotFound when it is nobody's.
-func (d *Desk) Known(ctx context.Context, s *Study, secret string) (Annotator, error) {
+func (d *Service) Known(ctx context.Context, s *Study, secret string) (Annotator, error) {
 	return d.Store.AnnotatorBySecret(ctx, s.ID, id.Digest([]byte(secret)))
 }
 
@@ -61,7 +61,7 @@ type Question struct {
 	Kind       Kind
 	Prompt     Prompt
 	Outputs    []Output // in the order shown
-	Done       Done
+	Progress   Progress
 	Number     int  // of this question, from 1: those answered and skipped come before it
 	Most       int  // at most so many there will be, as far as others leave them; see bound
 	Undo       bool // there is an answer to take back
@@ -72,7 +72,7 @@ func (q *Question) Finished() bool { return q.Assignment.ID == "" }
 
 // Question is the question that an annotator has before them, or a new one. It is Finished when they have had
 // all there is for them. Conflict unless the study is open.
-func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Question, error) {
+func (d *Service) Question(ctx context.Context, s *Study, annotator string) (Question, error) {
 	if err := s.Status.Rateable(); err != nil {
 		return Question{}, err
 	}
@@ -81,7 +81,7 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 	if err != nil {
 		return Question{}, err
 	}
-	items, err := d.shelf.items(ctx, s.ID)
+	items, err := d.items.of(ctx, s.ID)
 	if err != nil {
 		return Question{}, err
 	}
@@ -90,7 +90,7 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 		return Question{}, err
 	}
 	var q Question
-	var candidates []Counted
+	var candidates []ItemProgress
 	pairs := map[preference.Pair]int{}
 	scored := map[decodedAt]bool{} // by the annotator
 	ordinary, same, broken := 0, 0, 0
@@ -107,12 +107,12 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			// A second score of one λ needs the first.
 			apart := it.Kind == AskLikert && it.Catch == preference.SameLambda && !scored[decodedAt{prompt: it.Prompt, lambda: it.Low}]
 			if !regular && !apart || regular && count.Taken < s.Setup.Overlap {
-				candidates = append(candidates, Counted{*it, count})
+				candidates = append(candidates, ItemProgress{*it, count})
 			}
 		case Answered:
-			q.Done.Answered++
+			q.Progress.Answered++
 		case Skipped:
-			q.Done.Skipped++
+			q.Progress.Skipped++
 		}
 		switch {
 		case regular && (had[it.ID] != "" || count.Taken < s.Setup.Overlap):
@@ -123,10 +123,10 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			broken++
 		}
 		if had[it.ID] != "" && it.Catch == preference.SameLambda {
-			q.Done.Same++
+			q.Progress.Same++
 		}
 		if had[it.ID] != "" && it.Catch.Spoils() {
-			q.Done.Broken++
+			q.Progress.Broken++
 		}
 		if regular && it.Kind == AskPairwise {
 			pairs[preference.Pair{Low: it.Low, High: it.High}] += count.Answers
@@ -138,15 +138,15 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			}
 		}
 	}
-	q.Undo = q.Done.Answered+q.Done.Skipped > 0
-	q.Number = q.Done.Answered + q.Done.Skipped + 1
-	q.Most = max(q.Number, s.Setup.bound(ordinary, same, broken, q.Done.Skipped))
-	if !q.Finished() || s.Setup.Cap > 0 && q.Done.Answered >= s.Setup.Cap {
+	q.Undo = q.Progress.Answered+q.Progress.Skipped > 0
+	q.Number = q.Progress.Answered + q.Progress.Skipped + 1
+	q.Most = max(q.Number, s.Setup.bound(ordinary, same, broken, q.Progress.Skipped))
+	if !q.Finished() || s.Setup.Cap > 0 && q.Progress.Answered >= s.Setup.Cap {
 		return q, nil
 	}
-	wanted := d.advisor.wanted(s, pairs)
+	wanted := d.active.wanted(s, pairs)
 	for {
-		next := s.Setup.Next(annotator, q.Done, candidates, pairs, wanted)
+		next := s.Setup.Next(annotator, q.Progress, candidates, pairs, wanted)
 		if next == nil {
 			return q, nil
 		}
@@ -172,7 +172,7 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			}
 			return d.Question(ctx, s, annotator)
 		}
-		candidates = slices.DeleteFunc(candidates, func(c Counted) bool { return c.ID == next.ID || had[c.ID] != "" })
+		candidates = slices.DeleteFunc(candidates, func(c ItemProgress) bool { return c.ID == next.ID || had[c.ID] != "" })
 	}
 }
 
@@ -200,7 +200,7 @@ func (s *Setup) bound(ordinary, same, broken, skipped int) int {
 }
 
 // stillOpen is Conflict when a study that was open is so no more.
-func (d *Desk) stillOpen(ctx context.Context, s *Study) error {
+func (d *Service) stillOpen(ctx context.Context, s *Study) error {
 	now, err := d.Store.Study(ctx, s.Owner, s.ID)
 	if err != nil {
 		return err
@@ -208,7 +208,7 @@ func (d *Desk) stillOpen(ctx context.Context, s *Study) error {
 	return now.Status.Rateable()
 }
 
-func (d *Desk) fill(ctx context.Context, s *Study, q *Question, it *Item) (err error) {
+func (d *Service) fill(ctx context.Context, s *Study, q *Question, it *Item) (err error) {
 	q.Kind = it.Kind
 	q.Prompt, q.Outputs, err = d.Store.StudyTexts(ctx, s.ID, it.Prompt, q.Assignment.Shown)
 	return err
@@ -216,7 +216,7 @@ func (d *Desk) fill(ctx context.Context, s *Study, q *Question, it *Item) (err e
 
 // Answer saves what an annotator said of an assignment; a reason in answer.Skip skips it. Once it has returned
 // without an error the answer is on the disk. Saying the same again is no error and changes nothing.
-func (d *Desk) Answer(ctx context.Context, s *Study, annotator, assignment string, answer Answer) error {
+func (d *Service) Answer(ctx context.Context, s *Study, annotator, assignment string, answer Answer) error {
 	it, err := d.Store.AssignedItem(ctx, annotator, assignment)
 	if err != nil {
 		return err
@@ -234,7 +234,7 @@ func (d *Desk) Answer(ctx context.Context, s *Study, annotator, assignment strin
 // Undo takes back an annotator's last answer, given before the assignment asked ("" when there was none to
 // come), so that it is the question again. Conflict when there is no such answer, or when others have taken the places of
 // a question that was skipped.
-func (d *Desk) Undo(ctx context.Context, s *Study, annotator, asked string) error {
+func (d *Service) Undo(ctx context.Context, s *Study, annotator, asked string) error {
 	now := d.now()
 	_, err := d.Store.Undo(ctx, annotator, asked, Assignment{ID: id.New(), AskedAt: now, Expires: now.Add(ReserveFor)}, s.Setup.Overlap)
 	return err
@@ -242,7 +242,7 @@ func (d *Desk) Undo(ctx context.Context, s *Study, annotator, asked string) erro
 
 // Preview is the n-th question of a study as its owner may try it, from 0, with how many there are; nothing is saved.
 // It wraps around. Conflict before there are any.
-func (d *Desk) Preview(ctx context.Context, owner, id string, n int) (Question, Study, int, error) {
+func (d *Service) Preview(ctx context.Context, owner, id string, n int) (Question, Study, int, error) {
 	s, err := d.Store.Study(ctx, owner, id)
 	if err != nil {
 		return Question{}, s, 0, err
@@ -257,6 +257,6 @@ func (d *Desk) Preview(ctx context.Context, owner, id string, n int) (Question, 
 	// Kinds and prompts mixed, as an annotator would see them.
 	order := s.Setup.random(streamTurn, "preview").Perm(len(items))
 	it := items[order[((n%len(items))+len(items))%len(items)]].Item
-	q := Question{Assignment: Assignment{ID: "preview", Item: it.ID, Shown: s.Setup.Shown("preview", &it)}, Undo: n > 0, Number: n + 1, Most: len(items), Done: Done{Answered: n}}
+	q := Question{Assignment: Assignment{ID: "preview", Item: it.ID, Shown: s.Setup.Shown("preview", &it)}, Undo: n > 0, Number: n + 1, Most: len(items), Progress: Progress{Answered: n}}
 	return q, s, len(items), d.fill(ctx, &s, &q, &it)
 }

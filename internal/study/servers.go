@@ -15,7 +15,7 @@ import (
 type Member interface{ Name() string }
 
 // instance is the name under which this server decodes studies.
-func (d *Desk) instance() string {
+func (d *Service) instance() string {
 	if d.Member != nil {
 		return d.Member.Name()
 	}
@@ -23,7 +23,7 @@ func (d *Desk) instance() string {
 }
 
 // claim makes a study this server's, in the status that it has.
-func (d *Desk) claim(ctx context.Context, s *Study) error {
+func (d *Service) claim(ctx context.Context, s *Study) error {
 	me := d.instance()
 	if s.Instance == me {
 		return nil
@@ -35,10 +35,10 @@ func (d *Desk) claim(ctx context.Context, s *Study) error {
 	return nil
 }
 
-func decodes(c experiment.Client) bool { _, ok := c.(*generating); return ok }
+func decodes(c experiment.Client) bool { _, ok := c.(*experimentClient); return ok }
 
 // Inherit goes on with the studies that a dead server was decoding.
-func (d *Desk) Inherit(ctx context.Context, dead string) error {
+func (d *Service) Inherit(ctx context.Context, dead string) error {
 	studies, err := d.Store.StudiesDecoding(ctx, dead)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (d *Desk) Inherit(ctx context.Context, dead string) error {
 }
 
 // Tidy stops the decoding of studies that is not this server's any more, and goes on with those of its own that rest.
-func (d *Desk) Tidy(ctx context.Context) error {
+func (d *Service) Tidy(ctx context.Context) error {
 	active := d.Generator.Active(decodes)
 	mine, err := d.Store.StudiesDecoding(ctx, d.instance())
 	if err != nil {
@@ -76,14 +76,14 @@ func (d *Desk) Tidy(ctx context.Context) error {
 }
 
 // goOn decodes what a study lacks.
-func (d *Desk) goOn(ctx context.Context, s *Study) {
+func (d *Service) goOn(ctx context.Context, s *Study) {
 	if err := d.generate(ctx, s); err != nil {
 		d.Logger.Error("the outputs of a study cannot be decoded", "study", s.ID, "error", err)
 	}
 }
 
 // Lost stops all decoding here: another server goes on with it.
-func (d *Desk) Lost() {
+func (d *Service) Lost() {
 	for _, id := range d.Generator.Active(decodes) {
 		d.Generator.Stop(id)
 	}

@@ -103,7 +103,7 @@ func (t *Trust) Words() string {
 
 // trustAt is what is said of the decoded λ nearest to one; nil where nothing is.
 func (r *Report) trustAt(lambda float64) *Trust {
-	var nearest *Strength
+	var nearest *LambdaStats
 	for i := range r.Lambdas {
 		if l := &r.Lambdas[i]; nearest == nil || math.Abs(l.Lambda-lambda) < math.Abs(nearest.Lambda-lambda) {
 			nearest = l

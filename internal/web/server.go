@@ -40,11 +40,11 @@ type Library interface {
 
 // Config is what a server needs. Fields without a comment on zero must be set.
 type Config struct {
-	Hub      *run.Hub
-	Sessions Sessions
-	Shelf    *share.Shelf
-	Studies  Studies
-	Desk     *study.Desk
+	Hub          *run.Hub
+	Sessions     Sessions
+	Shares       *share.Service
+	Studies      Studies
+	StudyService *study.Service
 
 	// Experiments is the store of studies and sweeps, asked about what they have in common.
 	Experiments Experiments
@@ -90,14 +90,14 @@ type Config struct {
 
 // Server answers requests. It is safe for use by many goroutines.
 type Server struct {
-	hub      *run.Hub
-	sessions Sessions
-	shelf    *share.Shelf
-	studies  Studies
-	desk     *study.Desk
+	hub          *run.Hub
+	sessions     Sessions
+	shares       *share.Service
+	studies      Studies
+	studyService *study.Service
 
 	experiments Experiments
-	analyst     *study.Analyst
+	resultCache *study.ResultCache
 	decoder     run.Decoder
 	models      run.Pairs
 	pairs       Pairs
@@ -107,25 +107,25 @@ type Server struct {
 	sweeper     Sweeper
 	sweeps      Sweeps
 
-	database    interface{ Ping(context.Context) error }
-	messages    interface{ Ping(context.Context) error }
-	defaultPair string
-	build       string
-	log         *slog.Logger
-	auth        *auth
-	public      *url.URL
-	crossOrigin *http.CrossOriginProtection
-	base        basePath
-	proxies     proxies
-	unnamed     sync.Once // a proxy that is not among them was told of
-	queue       int
-	now         func() time.Time
-	metrics     *metrics
-	painter     *painter
-	starts      *limiter // runs per owner
-	makes       *limiter // share links, imports and studies per owner
-	joins       *limiter // annotators who join, per client
-	verifies    *limiter // verifications per client
+	database      interface{ Ping(context.Context) error }
+	messages      interface{ Ping(context.Context) error }
+	defaultPair   string
+	build         string
+	log           *slog.Logger
+	auth          *auth
+	public        *url.URL
+	crossOrigin   *http.CrossOriginProtection
+	base          basePath
+	proxies       proxies
+	unnamed       sync.Once // a proxy that is not among them was told of
+	queue         int
+	now           func() time.Time
+	metrics       *metrics
+	ogImages      *ogImages
+	startLimiter  *limiter // runs per owner
+	createLimiter *limiter // share links, imports and studies per owner
+	joinLimiter   *limiter // annotators who join, per client
+	verifyLimiter *limiter // verifications per client
 
 	keys        apikey.Store
 	keyTries    *limiter // wrong keys, per client
@@ -141,8 +141,8 @@ type Server struct {
 	handler    http.Handler
 	compressed http.Handler // handler, with pages and files gzipped for those who take them so
 
-	patience time.Duration // how long a client may take for a frame
-	bodyWait time.Duration // and for the body of a call of the API
+	writeTimeout time.Duration // how long a client may take for a frame
+	bodyWait     time.Duration // and for the body of a call of the API
 
 	ctx    context.Context // ends the sockets
 	cancel context.CancelCauseFunc
@@ -175,7 +175,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPainter()
+	p, err := newOGImages()
 	if err != nil {
 		return nil, err
 	}
@@ -187,17 +187,17 @@ func New(c Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
-		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, experiments: c.Experiments, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library, manager: c.Manager, checking: make(chan struct{}, 1),
+		hub: c.Hub, sessions: c.Sessions, shares: c.Shares, studies: c.Studies, studyService: c.StudyService, experiments: c.Experiments, resultCache: &study.ResultCache{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library, manager: c.Manager, checking: make(chan struct{}, 1),
 		sweeper: c.Sweeper, sweeps: c.Sweeps,
 		database: c.Database, messages: c.Messages, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, base: base, crossOrigin: crossOrigin, proxies: c.Proxies,
-		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,
-		starts:   newLimiter(time.Second/2, 120, 10_000, c.Now),
-		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),
-		joins:    newLimiter(time.Second, 120, 10_000, c.Now),
-		verifies: newLimiter(10*time.Second, 6, 10_000, c.Now),
-		keys:     c.Keys, keyTries: newLimiter(10*time.Second, 20, 10_000, c.Now),
+		queue: c.Queue, now: c.Now, metrics: newMetrics(), ogImages: p,
+		startLimiter:  newLimiter(time.Second/2, 120, 10_000, c.Now),
+		createLimiter: newLimiter(2*time.Second, 30, 10_000, c.Now),
+		joinLimiter:   newLimiter(time.Second, 120, 10_000, c.Now),
+		verifyLimiter: newLimiter(10*time.Second, 6, 10_000, c.Now),
+		keys:          c.Keys, keyTries: newLimiter(10*time.Second, 20, 10_000, c.Now),
 		keyRequests: newBudget(c.Now), keyTokens: newBudget(c.Now), calls: newPlaces(maxAPICalls), scores: newScoreCache(),
-		patience: writeWait, bodyWait: apiBodyWait,
+		writeTimeout: writeWait, bodyWait: apiBodyWait,
 		ctx: ctx, cancel: cancel,
 		verifying: make(chan struct{}, 2),
 		sockets:   map[string]*seats{},
@@ -229,7 +229,7 @@ func (s *Server) Close() error {
 }
 
 // mayStart limits how fast one owner starts runs.
-func (s *Server) mayStart(owner string) error { return s.starts.allow(owner, "runs started") }
+func (s *Server) mayStart(owner string) error { return s.startLimiter.allow(owner, "runs started") }
 
 func (s *Server) limits() limits {
 	return limits{

@@ -26,10 +26,10 @@ import (
 type Studies interface {
 	Study(ctx context.Context, owner, id string) (study.Study, error)
 	Studies(ctx context.Context, owner string) ([]study.Study, error)
-	StudyTallies(ctx context.Context, ids []string) (map[string]study.Tallied, error)
+	StudyTallies(ctx context.Context, ids []string) (map[string]study.Summary, error)
 	StudyPrompts(ctx context.Context, id string) ([]study.Prompt, error)
-	StudyItems(ctx context.Context, id string) ([]study.Counted, error)
-	StudyAnnotators(ctx context.Context, id string) ([]study.Worked, error)
+	StudyItems(ctx context.Context, id string) ([]study.ItemProgress, error)
+	StudyAnnotators(ctx context.Context, id string) ([]study.AnnotatorProgress, error)
 	Ratings
 }
 
@@ -145,7 +145,7 @@ func (s *Server) studyView(c echo.Context) (templates.StudyPage, error) {
 
 // studyProgress says how the decoding of a study goes, of which so many outputs are missing.
 func (s *Server) studyProgress(v *templates.StudyPage, id string, missing int) {
-	p, runs := s.desk.Progress(id)
+	p, runs := s.studyService.Progress(id)
 	if !runs {
 		return
 	}
@@ -262,7 +262,7 @@ func catchWords(u *study.Setup) string {
 // moveStudy is POST /studies/{id}/status: "status" is what it shall become.
 func (s *Server) moveStudy(c echo.Context) error {
 	id, to := c.Param("id"), study.Status(c.FormValue("status"))
-	if err := s.desk.Move(c.Request().Context(), owner(c), id, to); err != nil {
+	if err := s.studyService.Move(c.Request().Context(), owner(c), id, to); err != nil {
 		return err
 	}
 	text := map[study.Status]string{
@@ -275,7 +275,7 @@ func (s *Server) moveStudy(c echo.Context) error {
 // inviteAnnotators is POST /studies/{id}/invite: a new link, instead of any earlier one.
 func (s *Server) inviteAnnotators(c echo.Context) error {
 	id := c.Param("id")
-	token, err := s.desk.Invite(c.Request().Context(), owner(c), id)
+	token, err := s.studyService.Invite(c.Request().Context(), owner(c), id)
 	if err != nil {
 		return err
 	}
@@ -289,7 +289,7 @@ func (s *Server) inviteAnnotators(c echo.Context) error {
 // revokeInvite is POST /studies/{id}/revoke.
 func (s *Server) revokeInvite(c echo.Context) error {
 	id := c.Param("id")
-	if err := s.desk.Revoke(c.Request().Context(), owner(c), id); err != nil {
+	if err := s.studyService.Revoke(c.Request().Context(), owner(c), id); err != nil {
 		return err
 	}
 	return s.done(c, "The link is revoked: it opens nothing any more.", "", "/studies/"+id)
@@ -297,7 +297,7 @@ func (s *Server) revokeInvite(c echo.Context) error {
 
 // deleteStudy is POST /studies/{id}/delete.
 func (s *Server) deleteStudy(c echo.Context) error {
-	if err := s.desk.Delete(c.Request().Context(), owner(c), c.Param("id")); err != nil {
+	if err := s.studyService.Delete(c.Request().Context(), owner(c), c.Param("id")); err != nil {
 		return err
 	}
 	return s.done(c, "The study is deleted.", "", "/studies")
@@ -307,7 +307,7 @@ func (s *Server) deleteStudy(c echo.Context) error {
 func (s *Server) previewStudy(c echo.Context) error {
 	n, _ := strconv.Atoi(c.QueryParam("n"))
 	n = max(0, n)
-	q, st, total, err := s.desk.Preview(c.Request().Context(), owner(c), c.Param("id"), n)
+	q, st, total, err := s.studyService.Preview(c.Request().Context(), owner(c), c.Param("id"), n)
 	if err != nil {
 		return err
 	}

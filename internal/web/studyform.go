@@ -155,11 +155,11 @@ func (s *Server) studyForm(c echo.Context, status int, v templates.StudyForm) er
 
 // createStudy is POST /studies: a new draft.
 func (s *Server) createStudy(c echo.Context) error {
-	if err := s.makes.allow(owner(c), "studies"); err != nil {
+	if err := s.createLimiter.allow(owner(c), "studies"); err != nil {
 		return err
 	}
 	return s.saveStudy(c, "", "The draft is saved.", func(ctx context.Context, setup study.Setup, prompts []study.Prompt, beta float64) (string, error) {
-		made, err := s.desk.CreateOver(ctx, owner(c), c.FormValue("experiment"), setup, prompts, beta)
+		made, err := s.studyService.CreateOver(ctx, owner(c), c.FormValue("experiment"), setup, prompts, beta)
 		return made.ID, err
 	})
 }
@@ -168,7 +168,7 @@ func (s *Server) createStudy(c echo.Context) error {
 func (s *Server) reviseStudy(c echo.Context) error {
 	id := c.Param("id")
 	return s.saveStudy(c, id, "The draft is changed.", func(ctx context.Context, setup study.Setup, prompts []study.Prompt, beta float64) (string, error) {
-		return id, s.desk.Revise(ctx, owner(c), id, setup, prompts, beta)
+		return id, s.studyService.Revise(ctx, owner(c), id, setup, prompts, beta)
 	})
 }
 

@@ -62,7 +62,7 @@ func (s *Server) sweepForm(c echo.Context) templates.SweepNew {
 
 // createSweep is POST /sweeps. What is wrong is told on the form, which keeps what was typed.
 func (s *Server) createSweep(c echo.Context) error {
-	if err := s.makes.allow(owner(c), "sweeps"); err != nil {
+	if err := s.createLimiter.allow(owner(c), "sweeps"); err != nil {
 		return err
 	}
 	form, err := c.FormParams()

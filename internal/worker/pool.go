@@ -111,7 +111,7 @@ func NewPool(c Config) (*Pool, error) {
 		nats.ReconnectHandler(p.restored),
 	}
 	var err error
-	at := place{plain: "this process"}
+	at := poolAddress{plain: "this process"}
 	switch {
 	case c.URL != "" && c.Listen != "":
 		return nil, fault.Field("nats_listen", "there is no server here to listen: --nats names one elsewhere")
@@ -133,7 +133,7 @@ func NewPool(c Config) (*Pool, error) {
 		p.shutdown()
 		return nil, reach(err, at.plain)
 	}
-	for subject, handle := range map[string]nats.MsgHandler{workerBeats: p.hear, greetings: p.greet, events(p.id, "*", "*"): p.dispatch} {
+	for subject, handle := range map[string]nats.MsgHandler{workerBeats: p.onHeartbeat, greetings: p.onJoin, events(p.id, "*", "*"): p.dispatch} {
 		sub, err := p.conn.Subscribe(subject, handle)
 		if err == nil {
 			err = sub.SetPendingLimits(-1, maxPending) // dispatch hands on at once; a run's own bound is lower
@@ -372,8 +372,8 @@ func add(a, b decode.Counters) decode.Counters {
 	return sum
 }
 
-// hear takes the beat of a worker.
-func (p *Pool) hear(m *nats.Msg) {
+// onHeartbeat takes the beat of a worker.
+func (p *Pool) onHeartbeat(m *nats.Msg) {
 	var b workerBeat
 	if err := read(m.Data, &b); err != nil {
 		p.log.Warn("bad beat", "error", err)
@@ -404,7 +404,7 @@ func (p *Pool) hear(m *nats.Msg) {
 	news := w.beat.State != b.State || w.beat.Progress != b.Progress
 	w.beat, w.seen = b, time.Now()
 	if own {
-		news = c.hear(b) || news
+		news = c.onHeartbeat(b) || news
 	}
 	if b.Leaving {
 		p.lose(b.Worker, "it was stopped")

@@ -233,7 +233,7 @@ func (r *remoteRun) deliver() {
 			if from.worker != r.worker {
 				r.log.Warn("events of a run from a worker that has not taken it", "worker", from.worker)
 			} else if failure == nil {
-				failure = r.take(from.data)
+				failure = r.accept(from.data)
 			}
 		}
 		if failure != nil && !r.finished {
@@ -242,8 +242,8 @@ func (r *remoteRun) deliver() {
 	}
 }
 
-// take reads one message and passes its events on.
-func (r *remoteRun) take(data []byte) *fault.Error {
+// accept reads one message and passes its events on.
+func (r *remoteRun) accept(data []byte) *fault.Error {
 	var b batch
 	if err := read(data, &b); err != nil {
 		r.log.Error("bad batch", "error", err)

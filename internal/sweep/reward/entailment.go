@@ -77,7 +77,7 @@ func (r *entailment) Check(ctx context.Context) error {
 	return r.tried(err)
 }
 
-func (r *entailment) Judge(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
+func (r *entailment) Score(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	return together(len(outputs), func(i int) sweep.Value { return r.judge(ctx, rows[i].Context, outputs[i].Text) })
 }
 

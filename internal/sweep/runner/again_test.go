@@ -257,7 +257,7 @@ func TestAddRewardsOfASlowEndpoint(t *testing.T) {
 	if err := <-added; err != nil {
 		t.Error(err)
 	}
-	if w := until(t, db, "w", sweep.Done); len(w.Setup.Judges) != 3 {
-		t.Errorf("the rewards are %+v", w.Setup.Judges)
+	if w := until(t, db, "w", sweep.Done); len(w.Setup.RewardInfos) != 3 {
+		t.Errorf("the rewards are %+v", w.Setup.RewardInfos)
 	}
 }

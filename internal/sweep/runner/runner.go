@@ -241,7 +241,7 @@ func (r *Runner) setup(ctx context.Context, c *sweep.Config) (sweep.Setup, []rew
 		return s, nil, err
 	}
 	rewards, err := r.rewards(ctx, &s)
-	s.Judges = reward.Judges(rewards)
+	s.RewardInfos = reward.Judges(rewards)
 	return s, rewards, err
 }
 
@@ -408,7 +408,7 @@ func (r *Runner) added(ctx context.Context, c *sweep.Config, more []sweep.Reward
 	}
 	first := len(c.Rewards)
 	for i := range more {
-		added = append(added, sweep.Added{Reward: all.Rewards[first+i], Judge: setup.Judges[first+i]})
+		added = append(added, sweep.Added{Reward: all.Rewards[first+i], Info: setup.RewardInfos[first+i]})
 	}
 	return added, reward.Check(ctx, rewards[first:])
 }

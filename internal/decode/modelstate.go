@@ -7,17 +7,17 @@ import (
 	"realign/internal/fault"
 )
 
-// slot is one model of the pair with the rows of its next pass.
-type slot struct {
+// modelState is one model of the pair with the rows of its next pass.
+type modelState struct {
 	name  string
 	model Model // unopened until it is used
 	vocab int   // tokens that the model itself has; all of the pair's until it is used
 	rows  []Row
 	err   error
 
-	said    []said   // of each row of the pass
-	readers []reader // whose row it is
-	threads int      // of the model's passes; 0: what it was opened with
+	summaries []rowSummary // of each row of the pass
+	readers   []reader     // whose row it is
+	threads   int          // of the model's passes; 0: what it was opened with
 }
 
 // reader is a model of a branch.
@@ -26,8 +26,8 @@ type reader struct {
 	model  int
 }
 
-// said is what a model says after one row, in sum.
-type said struct {
+// rowSummary is what a model says after one row, in sum.
+type rowSummary struct {
 	traced       bool // whether the rest is asked for
 	alternatives int
 	logSum       float64
@@ -37,16 +37,16 @@ type said struct {
 
 // pass decodes the planned rows and sums up the traced ones: work that runs for all models at the same
 // time.
-func (s *slot) pass(k Kernel, vocab Vocabulary) {
+func (s *modelState) pass(k Kernel, vocab Vocabulary) {
 	if s.err = s.model.Forward(s.rows); s.err == nil {
 		s.sum(k, vocab)
 	}
 }
 
 // sum sums up what the traced rows of the last pass say.
-func (s *slot) sum(k Kernel, vocab Vocabulary) {
-	for i := range s.said {
-		r := &s.said[i]
+func (s *modelState) sum(k Kernel, vocab Vocabulary) {
+	for i := range s.summaries {
+		r := &s.summaries[i]
 		if !r.traced {
 			continue
 		}
@@ -70,15 +70,15 @@ func (unopened) Trim(Seq, int) bool       { return true }
 func (unopened) SetThreads(int)           {}
 func (unopened) Close() error             { return nil }
 
-// slot finds or makes the slot of an aligned model. The loop calls it.
-func (e *Engine) slot(name string) *slot {
-	for _, s := range e.slots[1:] {
+// modelState finds or makes the slot of an aligned model. The loop calls it.
+func (e *Engine) modelState(name string) *modelState {
+	for _, s := range e.models[1:] {
 		if s.name == name {
 			return s
 		}
 	}
-	s := &slot{name: name, model: unopened{e.limits}, vocab: e.vocab.Size()}
-	e.slots = append(e.slots, s)
+	s := &modelState{name: name, model: unopened{e.limits}, vocab: e.vocab.Size()}
+	e.models = append(e.models, s)
 	return s
 }
 
@@ -120,7 +120,7 @@ func (e *Engine) open(name string) error {
 	}
 	wide := widen(m, e.vocab.Size())
 	if !e.do(func() {
-		if s := e.slot(name); !isOpen(s) { // it is the same one if two callers opened it
+		if s := e.modelState(name); !isOpen(s) { // it is the same one if two callers opened it
 			s.model, s.vocab = wide, v
 		}
 	}) {
@@ -131,7 +131,7 @@ func (e *Engine) open(name string) error {
 }
 
 // isOpen reports whether a slot has its model.
-func isOpen(s *slot) bool {
+func isOpen(s *modelState) bool {
 	_, not := s.model.(unopened)
 	return !not
 }

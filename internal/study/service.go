@@ -23,7 +23,7 @@ type Plans interface {
 	ReviseStudy(ctx context.Context, s Study, prompts []Prompt) error
 	Study(ctx context.Context, owner, id string) (Study, error)
 	StudyPrompts(ctx context.Context, id string) ([]Prompt, error)
-	StudyItems(ctx context.Context, id string) ([]Counted, error)
+	StudyItems(ctx context.Context, id string) ([]ItemProgress, error)
 	StudyTexts(ctx context.Context, id string, place int, outputs []string) (Prompt, []Output, error)
 	SetStudyStatus(ctx context.Context, owner, id string, status Status, at time.Time) error
 
@@ -64,15 +64,15 @@ type Assignments interface {
 	Ratings(ctx context.Context, id string) ([]Rating, error)
 }
 
-// Store is what a Desk saves to.
+// Store is what a Service saves to.
 type Store interface {
 	Plans
 	Invites
 	Assignments
 }
 
-// DeskConfig is what a Desk is made of.
-type DeskConfig struct {
+// ServiceConfig is what a Service is made of.
+type ServiceConfig struct {
 	Store     Store
 	Pairs     run.Pairs
 	Generator *experiment.Generator // decodes the outputs, which are kept in the same store
@@ -83,21 +83,21 @@ type DeskConfig struct {
 	Build     string
 }
 
-// Desk is where owners run their studies and annotators are handed questions. All methods may be called by any
+// Service is where owners run their studies and annotators are handed questions. All methods may be called by any
 // goroutine. Errors are of the kinds of package fault.
-type Desk struct {
-	DeskConfig
-	advisor *advisor
-	shelf   *shelf
+type Service struct {
+	ServiceConfig
+	active *activeDesign
+	items  *itemCache
 }
 
-// NewDesk makes a desk. Close ends what it does in the background.
-func NewDesk(c DeskConfig) *Desk {
-	return &Desk{DeskConfig: c, advisor: newAdvisor(c.Store, c.Logger), shelf: newShelf(c.Store)}
+// NewService makes a desk. Close ends what it does in the background.
+func NewService(c ServiceConfig) *Service {
+	return &Service{ServiceConfig: c, active: newActiveDesign(c.Store, c.Logger), items: newItemCache(c.Store)}
 }
 
 // Start goes on with the studies that were being decoded when the server was stopped.
-func (d *Desk) Start(ctx context.Context) error {
+func (d *Service) Start(ctx context.Context) error {
 	studies, err := d.Store.StudiesDecoding(ctx, d.instance())
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (d *Desk) Start(ctx context.Context) error {
 }
 
 // generate has decoded what a study lacks. It goes on in the background.
-func (d *Desk) generate(ctx context.Context, s *Study) error {
+func (d *Service) generate(ctx context.Context, s *Study) error {
 	e, err := d.Store.Experiment(ctx, s.Owner, s.Experiment)
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func (d *Desk) generate(ctx context.Context, s *Study) error {
 	if err != nil {
 		return err
 	}
-	g := &generating{desk: d, study: *s}
+	g := &experimentClient{service: d, study: *s}
 	for i := range outputs {
 		if !outputs[i].Broken {
 			g.wanted = append(g.wanted, outputs[i].Cell())
@@ -131,20 +131,20 @@ func (d *Desk) generate(ctx context.Context, s *Study) error {
 }
 
 // Progress is how far the decoding of a study is; false while it is not decoded here.
-func (d *Desk) Progress(id string) (experiment.Progress, bool) {
+func (d *Service) Progress(id string) (experiment.Progress, bool) {
 	p, _, runs := d.Generator.Watch(id)
 	return p, runs
 }
 
 // Close waits for what is going on in the background. It is safe to call twice.
-func (d *Desk) Close() error {
-	d.advisor.close()
+func (d *Service) Close() error {
+	d.active.close()
 	return nil
 }
 
 // CreateOver keeps a new draft of a study of an experiment that exists: only what the study asks for and the experiment lacks
 // will be decoded. "" is an experiment of its own. beta is the β of the aligned model, if it is known.
-func (d *Desk) CreateOver(ctx context.Context, owner, over string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
+func (d *Service) CreateOver(ctx context.Context, owner, over string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
 	now := d.now()
 	s := Study{
 		ID: id.New(), Owner: owner, Experiment: over, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now,
@@ -156,7 +156,7 @@ func (d *Desk) CreateOver(ctx context.Context, owner, over string, setup Setup, 
 }
 
 // Revise replaces a draft's setup and prompts.
-func (d *Desk) Revise(ctx context.Context, owner, id string, setup Setup, prompts []Prompt, beta float64) error {
+func (d *Service) Revise(ctx context.Context, owner, id string, setup Setup, prompts []Prompt, beta float64) error {
 	s, err := d.Store.Study(ctx, owner, id)
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func (d *Desk) Revise(ctx context.Context, owner, id string, setup Setup, prompt
 	return d.Store.ReviseStudy(ctx, s, prompts)
 }
 
-func (d *Desk) check(ctx context.Context, s *Study, prompts []Prompt) error {
+func (d *Service) check(ctx context.Context, s *Study, prompts []Prompt) error {
 	if err := s.Setup.Validate(); err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (d *Desk) check(ctx context.Context, s *Study, prompts []Prompt) error {
 }
 
 // outputs are those that a study asks for of an experiment that exists.
-func (d *Desk) outputs(ctx context.Context, s *Study, prompts []Prompt) ([]Output, error) {
+func (d *Service) outputs(ctx context.Context, s *Study, prompts []Prompt) ([]Output, error) {
 	e, err := d.Store.Experiment(ctx, s.Owner, s.Experiment)
 	if err != nil {
 		return nil, err
@@ -201,7 +201,7 @@ func (d *Desk) outputs(ctx context.Context, s *Study, prompts []Prompt) ([]Outpu
 }
 
 // Begin begins to decode a draft.
-func (d *Desk) Begin(ctx context.Context, owner, id string) error {
+func (d *Service) Begin(ctx context.Context, owner, id string) error {
 	s, err := d.Store.Study(ctx, owner, id)
 	if err != nil {
 		return err
@@ -232,7 +232,7 @@ func (d *Desk) Begin(ctx context.Context, owner, id string) error {
 }
 
 // begin fixes what a draft has decoded.
-func (d *Desk) begin(ctx context.Context, s *Study, prompts []Prompt) error {
+func (d *Service) begin(ctx context.Context, s *Study, prompts []Prompt) error {
 	s.Instance, s.UpdatedAt, s.Setup.Secret = d.instance(), d.now(), NewSecret()
 	if s.Experiment != "" {
 		outputs, err := d.outputs(ctx, s, prompts)
@@ -248,7 +248,7 @@ func (d *Desk) begin(ctx context.Context, s *Study, prompts []Prompt) error {
 }
 
 // Move changes the status of a study: it halts its decoding, opens it for annotators, pauses or closes it.
-func (d *Desk) Move(ctx context.Context, owner, id string, to Status) error {
+func (d *Service) Move(ctx context.Context, owner, id string, to Status) error {
 	switch to {
 	case Decoding:
 		return d.Begin(ctx, owner, id)
@@ -271,7 +271,7 @@ func (d *Desk) Move(ctx context.Context, owner, id string, to Status) error {
 }
 
 // askable is Conflict when there is nothing to ask.
-func (d *Desk) askable(ctx context.Context, owner, id string) error {
+func (d *Service) askable(ctx context.Context, owner, id string) error {
 	s, err := d.Store.Study(ctx, owner, id)
 	if err != nil {
 		return err
@@ -292,14 +292,14 @@ func (d *Desk) askable(ctx context.Context, owner, id string) error {
 }
 
 // Delete removes a study with all its ratings.
-func (d *Desk) Delete(ctx context.Context, owner, id string) error {
+func (d *Service) Delete(ctx context.Context, owner, id string) error {
 	if err := d.Store.DeleteStudy(ctx, owner, id); err != nil {
 		return err
 	}
 	return d.Generator.Cancel(ctx, id)
 }
 
-func (d *Desk) now() time.Time { return d.Now().UTC().Truncate(time.Microsecond) }
+func (d *Service) now() time.Time { return d.Now().UTC().Truncate(time.Microsecond) }
 
 // gone reports whether an error says that the study or its row is not there any more.
 func gone(err error) bool {

@@ -14,11 +14,11 @@ import (
 	"realign/internal/fault"
 )
 
-// labour takes work of the pair from the pools, piece by piece, until ctx is done. Pools without JetStream have none.
+// consume takes work of the pair from the pools, piece by piece, until ctx is done. Pools without JetStream have none.
 //
 // One piece at a time: where two share the cache, the order in which attention sums depends on how they happened to be mixed,
 // and eight-bit layers after it round differently. A piece that is alone is decoded to the same numbers whenever it is.
-func (s *service) labour(ctx context.Context) {
+func (s *service) consume(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		asking, cancel := context.WithTimeout(ctx, handTimeout)
@@ -56,13 +56,13 @@ func (s *service) work(ctx context.Context, m *nats.Msg) {
 		if err != nil {
 			return err
 		}
-		data, err := json.Marshal(progress{Answer: &said{answer}})
+		data, err := json.Marshal(progress{Answer: &answerMsg{answer}})
 		if err == nil && len(data) > maxAnswer {
 			err = fmt.Errorf("the answer takes %d bytes, at most %d", len(data), maxAnswer)
 		}
 		if err != nil { // of no use to try again
 			f := fault.Wrap(err, fault.Internal, "the answer cannot be sent")
-			data = encoded(progress{Answer: &said{decode.Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID, Fault: f}}})
+			data = encoded(progress{Answer: &answerMsg{decode.Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID, Fault: f}}})
 		}
 		return s.deliver(context.WithoutCancel(ctx), m.Reply, data)
 	})

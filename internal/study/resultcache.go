@@ -12,26 +12,26 @@ import (
 	"realign/internal/preference"
 )
 
-// Analyst computes results, and keeps those it computed last, so that many who look at a study cost one
+// ResultCache computes results, and keeps those it computed last, so that many who look at a study cost one
 // computation. It is safe for use by many goroutines.
-type Analyst struct {
+type ResultCache struct {
 	Store interface {
 		Ratings(ctx context.Context, id string) ([]Rating, error)
-		StudyAnnotators(ctx context.Context, id string) ([]Worked, error)
+		StudyAnnotators(ctx context.Context, id string) ([]AnnotatorProgress, error)
 	}
 
-	kept lru.Cache[*analysis] // by study
+	kept lru.Cache[*cachedResults] // by study
 }
 
-// analysis is the results of one study.
-type analysis struct {
+// cachedResults is the results of one study.
+type cachedResults struct {
 	mu      sync.Mutex // guards what follows; held while it is computed
 	version string
 	results *preference.Results
 }
 
 // Version names the state of a study's answers: it changes with each that is given or taken back.
-func (a *Analyst) Version(ctx context.Context, id string) (string, error) {
+func (a *ResultCache) Version(ctx context.Context, id string) (string, error) {
 	people, err := a.Store.StudyAnnotators(ctx, id)
 	if err != nil {
 		return "", err
@@ -47,8 +47,8 @@ func (a *Analyst) Version(ctx context.Context, id string) (string, error) {
 }
 
 // Results are a study's, with the version that they are of. The caller has asked whose study it is.
-func (a *Analyst) Results(ctx context.Context, s *Study) (*preference.Results, string, error) {
-	kept := a.kept.Of(s.ID, func() *analysis { return &analysis{} })
+func (a *ResultCache) Results(ctx context.Context, s *Study) (*preference.Results, string, error) {
+	kept := a.kept.Of(s.ID, func() *cachedResults { return &cachedResults{} })
 	kept.mu.Lock()
 	defer kept.mu.Unlock()
 	version, err := a.Version(ctx, s.ID)
@@ -92,7 +92,7 @@ type Publication struct {
 }
 
 // Publish freezes a study's results as they are now, in a canonical form: annotators are numbered.
-func (a *Analyst) Publish(ctx context.Context, s *Study, now time.Time) ([]byte, error) {
+func (a *ResultCache) Publish(ctx context.Context, s *Study, now time.Time) ([]byte, error) {
 	ratings, err := a.Store.Ratings(ctx, s.ID)
 	if err != nil {
 		return nil, err

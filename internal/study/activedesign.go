@@ -10,16 +10,16 @@ import (
 	"realign/internal/lru"
 )
 
-// Between two fits of the curve, active choice rests for thinkRest times as long as the last one took: annotators' pages
+// Between two fits of the curve, active choice rests for restFactor times as long as the last one took: annotators' pages
 // come first.
 const (
-	thinkRest  = 19
-	adviseTime = time.Minute // for reading the ratings and fitting the curve
+	restFactor   = 19
+	refitTimeout = time.Minute // for reading the ratings and fitting the curve
 )
 
-// advisor knows which pairs of λ active choice wants next. Fitting a curve takes a while, so it happens in the
+// activeDesign knows which pairs of λ active choice wants next. Fitting a curve takes a while, so it happens in the
 // background, one study at a time, and annotators get what was found last.
-type advisor struct {
+type activeDesign struct {
 	store interface {
 		Ratings(ctx context.Context, id string) ([]Rating, error)
 	}
@@ -31,24 +31,24 @@ type advisor struct {
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	working bool
-	rest    time.Time          // nothing is thought about before
-	advice  lru.Cache[*advice] // by study
+	rest    time.Time            // nothing is thought about before
+	plans   lru.Cache[*pairPlan] // by study
 }
 
-// advice is for one study.
-type advice struct {
+// pairPlan is for one study.
+type pairPlan struct {
 	answers int // it rests on
 	pairs   []preference.Pair
 	turn    int // how many questions have taken one
 }
 
-func newAdvisor(store Store, log *slog.Logger) *advisor {
-	a := &advisor{store: store, log: log, advice: lru.Cache[*advice]{Most: 1000}}
+func newActiveDesign(store Store, log *slog.Logger) *activeDesign {
+	a := &activeDesign{store: store, log: log, plans: lru.Cache[*pairPlan]{Most: 1000}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	return a
 }
 
-func (a *advisor) close() {
+func (a *activeDesign) close() {
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
@@ -58,7 +58,7 @@ func (a *advisor) close() {
 
 // wanted are pairs in the order in which they are wanted by the next question; none under the balanced scheme and
 // while there are too few answers.
-func (a *advisor) wanted(s *Study, counts map[preference.Pair]int) []preference.Pair {
+func (a *activeDesign) wanted(s *Study, counts map[preference.Pair]int) []preference.Pair {
 	if s.Setup.Scheme != ActiveScheme {
 		return nil
 	}
@@ -68,11 +68,11 @@ func (a *advisor) wanted(s *Study, counts map[preference.Pair]int) []preference.
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.advice.Of(s.ID, func() *advice { return &advice{} })
+	now := a.plans.Of(s.ID, func() *pairPlan { return &pairPlan{} })
 	if answers >= preference.ActiveFrom && answers >= now.answers+preference.RefitAfter(now.answers) && !a.working && !a.closed && !time.Now().Before(a.rest) {
 		a.working = true
 		copied := *s
-		a.busy.Go(func() { a.think(&copied, answers) })
+		a.busy.Go(func() { a.refit(&copied, answers) })
 	}
 	if len(now.pairs) == 0 {
 		return nil
@@ -83,18 +83,18 @@ func (a *advisor) wanted(s *Study, counts map[preference.Pair]int) []preference.
 	return append(append([]preference.Pair(nil), now.pairs[from:]...), now.pairs[:from]...)
 }
 
-func (a *advisor) think(s *Study, answers int) {
-	ctx, cancel := context.WithTimeout(a.ctx, adviseTime)
+func (a *activeDesign) refit(s *Study, answers int) {
+	ctx, cancel := context.WithTimeout(a.ctx, refitTimeout)
 	defer cancel()
 	began := time.Now()
-	pairs, err := a.advise(ctx, s)
+	pairs, err := a.plan(ctx, s)
 	if err != nil && a.ctx.Err() == nil && !gone(err) {
 		a.log.Error("active choice goes on with what it knew", "study", s.ID, "error", err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.working, a.rest = false, time.Now().Add(thinkRest*time.Since(began))
-	if now, ok := a.advice.Get(s.ID); ok {
+	a.working, a.rest = false, time.Now().Add(restFactor*time.Since(began))
+	if now, ok := a.plans.Get(s.ID); ok {
 		now.answers = answers // also when it failed: not again at once
 		if err == nil {
 			now.pairs, now.turn = pairs, 0
@@ -102,7 +102,7 @@ func (a *advisor) think(s *Study, answers int) {
 	}
 }
 
-func (a *advisor) advise(ctx context.Context, s *Study) ([]preference.Pair, error) {
+func (a *activeDesign) plan(ctx context.Context, s *Study) ([]preference.Pair, error) {
 	ratings, err := a.store.Ratings(ctx, s.ID)
 	if err != nil {
 		return nil, err
