@@ -3,9 +3,10 @@ package study
 import (
 	"context"
 	"log/slog"
-	"realign/internal/preference"
 	"sync"
 	"time"
+
+	"realign/internal/preference"
 )
 
 // Between two fits of the curve, active choice rests for thinkRest times as long as the last one took: annotators' pages

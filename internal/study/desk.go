@@ -301,9 +301,9 @@ func (d *Desk) Delete(ctx context.Context, owner, id string) error {
 
 // Invite makes the link that annotators join by, instead of any earlier one, and returns its token: shown here once
 // and kept only as a hash.
-func (d *Desk) Invite(ctx context.Context, owner, idID string) (string, error) {
+func (d *Desk) Invite(ctx context.Context, owner, studyID string) (string, error) {
 	token := id.NewToken()
-	return token, d.Store.SetStudyInvite(ctx, owner, idID, id.Digest([]byte(token)))
+	return token, d.Store.SetStudyInvite(ctx, owner, studyID, id.Digest([]byte(token)))
 }
 
 // Revoke closes the link: it opens nothing any more, for those who have joined neither. A new link lets them in

@@ -5,8 +5,9 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
-	"realign/internal/stat"
 	"testing"
+
+	"realign/internal/stat"
 )
 
 // noises are rewards that λ does nothing to: what a text is worth to a prompt is drawn once, whatever decoded it.

@@ -4,8 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"realign/internal/stat"
 	"slices"
+
+	"realign/internal/stat"
 )
 
 // Report is what a sweep has found so far. It is a function of the setup and the outputs, in whatever order they
