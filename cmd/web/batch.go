@@ -28,7 +28,7 @@ type batchRow struct {
 }
 
 // rows reads --prompts. Every row is checked before anything is decoded; what is wrong with one names its line.
-func (c *decodeCommand) rows(h host, request decode.Request) ([]batchRow, error) {
+func (c *decodeCommand) rows(h env, request decode.Request) ([]batchRow, error) {
 	request.Prompt = decode.Prompt{Text: "anything"}
 	if err := request.Validate(len(request.Aligned)); err != nil { // of no line
 		return nil, err
@@ -117,7 +117,7 @@ func (c *decodeCommand) batch(ctx context.Context, engine *decode.Engine, reques
 			err = fmt.Errorf("write output: %w", flushed)
 		}
 		if err != nil {
-			return flagged(row.at(err))
+			return asFlagError(row.at(err))
 		}
 	}
 	return nil

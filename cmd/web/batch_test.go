@@ -202,7 +202,7 @@ func TestBatchInterrupt(t *testing.T) {
 	out := cancelWriter{cancel: cancel}
 	var bad bytes.Buffer
 	code := Run(ctx, []string{"decode", "--models", models(t), "--prompts", "-", "--lambda", "1", "--max-tokens", "3"},
-		host{stdin: strings.NewReader(threeRows), stdout: &out, stderr: &bad, open: openTable})
+		env{stdin: strings.NewReader(threeRows), stdout: &out, stderr: &bad, open: openTable})
 	if code != 130 || !strings.HasPrefix(out.String(), `{"id":"film"`) || strings.Count(out.String(), "\n") != 1 {
 		t.Errorf("code %d: %s%s", code, out.String(), bad.String())
 	}

@@ -46,10 +46,10 @@ var bareCases = []struct {
 }
 
 // Run prints tables in Markdown.
-func (c *benchCommand) Run(ctx context.Context, h host) error {
+func (c *benchCommand) Run(ctx context.Context, h env) error {
 	p, err := installedPair(c.library(), c.Pair)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	switch {
 	case c.Pairs < 1:
@@ -72,7 +72,7 @@ func (c *benchCommand) Run(ctx context.Context, h host) error {
 	if err != nil {
 		return err
 	}
-	r := rig{ctx: ctx, engine: decode.NewEngine(models, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
+	r := benchRun{ctx: ctx, engine: decode.NewEngine(models, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
 	defer r.engine.Close()
 	never := r // on the same models: one of the two is always idle
 	never.engine = decode.NewEngine(models, decode.Config{Kernel: h.kernel, Speculation: decode.Never})
@@ -117,7 +117,7 @@ type table struct {
 }
 
 // bare prints how the engine compares with its bare passes.
-func (c *benchCommand) bare(ctx context.Context, h host, p *pair.Pair) error {
+func (c *benchCommand) bare(ctx context.Context, h env, p *pair.Pair) error {
 	fmt.Fprint(h.stdout, tableHead("engine ÷ bare passes of the same shapes", "engine", "bare"))
 	for _, b := range bareCases {
 		models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
@@ -125,7 +125,7 @@ func (c *benchCommand) bare(ctx context.Context, h host, p *pair.Pair) error {
 			return err
 		}
 		recording := bench.Record(models)
-		r := rig{ctx: ctx, engine: decode.NewEngine(recording, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
+		r := benchRun{ctx: ctx, engine: decode.NewEngine(recording, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
 		ratio, err := bench.Compare(c.Pairs, func() error {
 			recording.Reset()
 			return r.run(r.lanes(spread(b.lanes), b.trace))
@@ -152,8 +152,8 @@ func tableRow(name string, r bench.Ratio) string {
 		r.A.Round(100*time.Microsecond), r.B.Round(100*time.Microsecond))
 }
 
-// rig is an engine that runs are timed on.
-type rig struct {
+// benchRun is an engine that runs are timed on.
+type benchRun struct {
 	ctx     context.Context
 	engine  *decode.Engine
 	aligned []string
@@ -161,7 +161,7 @@ type rig struct {
 }
 
 // run decodes requests one after another.
-func (r *rig) run(requests ...decode.Request) error {
+func (r *benchRun) run(requests ...decode.Request) error {
 	for _, request := range requests {
 		job, err := r.engine.Start(request, func(decode.Event) {})
 		if err != nil {
@@ -174,7 +174,7 @@ func (r *rig) run(requests ...decode.Request) error {
 }
 
 // lanes is a request of one lane for each λ.
-func (r *rig) lanes(lambdas []float64, trace decode.Trace) decode.Request {
+func (r *benchRun) lanes(lambdas []float64, trace decode.Trace) decode.Request {
 	request := decode.Request{
 		Aligned:  r.aligned,
 		Prompt:   decode.Prompt{Messages: []decode.Message{{Role: "user", Content: "What did you think of the film?"}}},
@@ -188,7 +188,7 @@ func (r *rig) lanes(lambdas []float64, trace decode.Trace) decode.Request {
 }
 
 // alone is one request for each λ.
-func (r *rig) alone(lambdas []float64, trace decode.Trace) (requests []decode.Request) {
+func (r *benchRun) alone(lambdas []float64, trace decode.Trace) (requests []decode.Request) {
 	for _, l := range lambdas {
 		requests = append(requests, r.lanes([]float64{l}, trace))
 	}
@@ -214,7 +214,7 @@ type timed struct {
 }
 
 // timing makes a function to time of requests.
-func (r *rig) timing(requests ...decode.Request) func() error {
+func (r *benchRun) timing(requests ...decode.Request) func() error {
 	return func() error { return r.run(requests...) }
 }
 
@@ -251,12 +251,12 @@ func passes(reference, aligned decode.Model) (list []timed) {
 }
 
 // models compares decoding with two models and with one.
-func (r *rig) models(never *rig) []timed {
+func (r *benchRun) models(never *benchRun) []timed {
 	return []timed{{"λ = 0.5 without guesses ÷ λ = 0", never.timing(r.lanes([]float64{0.5}, noTrace)), never.timing(r.lanes([]float64{0}, noTrace))}}
 }
 
 // guesses compares decoding with guesses, where they pay, and without.
-func (r *rig) guesses(never *rig) (list []timed) {
+func (r *benchRun) guesses(never *benchRun) (list []timed) {
 	for _, temperature := range []float64{0, 0.7} {
 		for _, lambda := range []float64{0.25, 0.5, 0.75, 1, 1.5} {
 			request := r.lanes([]float64{lambda}, pageTrace)
@@ -268,7 +268,7 @@ func (r *rig) guesses(never *rig) (list []timed) {
 }
 
 // several compares lanes of one run and runs of one lane.
-func (r *rig) several() (list []timed) {
+func (r *benchRun) several() (list []timed) {
 	for _, n := range []int{1, 2, 4, 8, 16} {
 		list = append(list, timed{
 			fmt.Sprintf("%d over [0, 2]", n), r.timing(r.lanes(spread(n), pageTrace)), r.timing(r.alone(spread(n), pageTrace)...),
@@ -280,7 +280,7 @@ func (r *rig) several() (list []timed) {
 }
 
 // repeated compares a prompt that its owner has sent before and one that is new.
-func (r *rig) repeated() []timed {
+func (r *benchRun) repeated() []timed {
 	long := r.lanes([]float64{0.5}, noTrace)
 	long.Sampling.MaxTokens = 1
 	long.Prompt = decode.Prompt{Messages: []decode.Message{{Role: "user", Content: strings.Repeat("What did you think of the film? ", 50)}}}
@@ -300,7 +300,7 @@ func (r *rig) repeated() []timed {
 }
 
 // mapped compares a λ-map and runs at 21 λ.
-func (r *rig) mapped() []timed {
+func (r *benchRun) mapped() []timed {
 	short := *r
 	short.tokens = 40
 	whole := short.lanes(nil, noTrace)
@@ -309,7 +309,7 @@ func (r *rig) mapped() []timed {
 }
 
 // busy compares decoding beside programs that keep every processor busy, and without them.
-func (r *rig) busy() []timed {
+func (r *benchRun) busy() []timed {
 	decode := r.timing(r.lanes([]float64{0.5}, pageTrace))
 	beside := func() error {
 		ctx, stop := context.WithCancel(r.ctx)

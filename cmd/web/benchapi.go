@@ -77,7 +77,7 @@ func (c *benchCommand) startServer(ctx context.Context) (*served, error) {
 }
 
 // api compares calls of the API at eight lanes with the same runs on the engine, as `realign decode` has them.
-func (r *rig) api(s *served, pair string) (list []timed) {
+func (r *benchRun) api(s *served, pair string) (list []timed) {
 	for _, way := range []struct {
 		name   string
 		stream bool

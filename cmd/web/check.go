@@ -21,7 +21,7 @@ type pairsCheck struct {
 
 // Run reports on each file and on each model, and fails with the first fault. The models are loaded in a process of their
 // own, since what is wrong with one may end the process that loads it.
-func (c *pairsCheck) Run(ctx context.Context, h host) error {
+func (c *pairsCheck) Run(ctx context.Context, h env) error {
 	p, err := installedPair(c.library(), c.Name)
 	if err != nil {
 		return err

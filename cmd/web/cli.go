@@ -18,8 +18,8 @@ import (
 	"realign/internal/pair"
 )
 
-// host is what a command has of the outside.
-type host struct {
+// env is what a command has of the outside.
+type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	terminal       bool // stdout is one
@@ -33,7 +33,7 @@ type host struct {
 }
 
 // trial tries out a pair's models.
-func (h host) trial(p *pair.Pair, o modelFlags) trial {
+func (h env) trial(p *pair.Pair, o modelFlags) trial {
 	if h.try != nil {
 		return h.try(p, o)
 	}
@@ -61,7 +61,7 @@ type cli struct {
 }
 
 // Run is the program, but for the process. It returns the exit code.
-func Run(ctx context.Context, args []string, h host) int {
+func Run(ctx context.Context, args []string, h env) int {
 	var c cli
 	exited := -1
 	parser, err := kong.New(&c,
@@ -125,7 +125,7 @@ var errInterrupted = errors.New("interrupted")
 const exitAborted = 8
 
 // fail says in one line what went wrong and returns the exit code.
-func (h host) fail(err error) int {
+func (h env) fail(err error) int {
 	if errors.Is(err, errInterrupted) {
 		return 130
 	}
@@ -139,8 +139,8 @@ func (h host) fail(err error) int {
 	return exitCodes[fault.KindOf(err)]
 }
 
-// flagged names an error's field as the flag it came from.
-func flagged(err error) error {
+// asFlagError names an error's field as the flag it came from.
+func asFlagError(err error) error {
 	var f *fault.Error
 	if errors.As(err, &f) && f.Kind == fault.Invalid && f.Field != "" && !strings.HasPrefix(f.Field, "-") {
 		g := *f
@@ -198,7 +198,7 @@ type modelFlags struct {
 // Validate is called by kong before anything is done.
 func (f modelFlags) Validate() error {
 	_, err := f.offload()
-	return flagged(err)
+	return asFlagError(err)
 }
 
 func (f modelFlags) offload() (gpu.Choice, error) {

@@ -23,7 +23,7 @@ import (
 // TestMain is also the worker process of the tests of serve.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "worker" {
-		os.Exit(Run(context.Background(), os.Args[1:], host{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, open: openTable}))
+		os.Exit(Run(context.Background(), os.Args[1:], env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, open: openTable}))
 	}
 	os.Exit(m.Run())
 }
@@ -55,7 +55,7 @@ func models(t *testing.T) string {
 func runCommand(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, bad bytes.Buffer
-	code = Run(t.Context(), args, host{
+	code = Run(t.Context(), args, env{
 		stdin: strings.NewReader(stdin), stdout: &out, stderr: &bad, open: openTable, engine: func() string { return "table" },
 	})
 	return code, out.String(), bad.String()
@@ -225,7 +225,7 @@ func TestDecodeTextPaysForOneModel(t *testing.T) {
 	for lambda, both := range map[string]bool{"0": false, "1": false, "0.5": true} {
 		table := &counted{Pair: decodetest.New(decodetest.Options{Seed: 5, EndLogit: -3})}
 		var out, bad bytes.Buffer
-		code := Run(t.Context(), []string{"decode", "--models", dir, "--lambda", lambda, "--prompt", "abc", "--max-tokens", "4"}, host{
+		code := Run(t.Context(), []string{"decode", "--models", dir, "--lambda", lambda, "--prompt", "abc", "--max-tokens", "4"}, env{
 			stdout: &out, stderr: &bad,
 			open: func(context.Context, *pair.Pair, modelFlags, func(float64)) (decode.Pair, error) { return table, nil },
 		})
@@ -264,7 +264,7 @@ func TestInterrupt(t *testing.T) {
 		return decodetest.New(decodetest.Options{Seed: 5, EndLogit: -50, Delay: time.Millisecond}), nil
 	}
 	code := Run(ctx, []string{"decode", "--models", models(t), "--prompt", "abc", "--max-tokens", "400", "--json"},
-		host{stdout: &out, stderr: &bad, open: open})
+		env{stdout: &out, stderr: &bad, open: open})
 	if code != 130 || !strings.Contains(out.String(), `"reason":"cancelled"`) || !strings.Contains(out.String(), `{"type":"stats"`) {
 		t.Errorf("code %d: %s%s", code, out.String(), bad.String())
 	}
@@ -438,7 +438,7 @@ func TestServe(t *testing.T) {
 	ended := make(chan int, 1)
 	go func() {
 		ended <- Run(ctx, []string{"serve", "--models", models(t), "--data", t.TempDir(), "--addr", "127.0.0.1:0"},
-			host{stdout: io.Discard, stderr: log, open: openTable})
+			env{stdout: io.Discard, stderr: log, open: openTable})
 	}()
 	url := log.until(t, "url=")
 	get := func(path string) (int, string) {

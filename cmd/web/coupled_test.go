@@ -74,7 +74,7 @@ func TestCoupledDifferences(t *testing.T) {
 				for i := range same {
 					same[i] = rows[item.Prompt]
 				}
-				for i, v := range rewards[0].Judge(t.Context(), same, outputs) {
+				for i, v := range rewards[0].Score(t.Context(), same, outputs) {
 					if !v.OK() {
 						t.Fatal(v.Missing)
 					}

@@ -28,10 +28,10 @@ type decodeCommand struct {
 	Plain        bool `help:"Without lane sharing, vector instructions and anything at the same time: slower, the same output."`
 }
 
-func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
+func (c *decodeCommand) Run(ctx context.Context, h env, log *slog.Logger) error {
 	p, request, err := c.request(ctx)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	var rows []batchRow
 	if c.Prompts != "" {
@@ -40,7 +40,7 @@ func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 		err = request.Validate(len(request.Aligned))
 	}
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *decodeCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 	if c.JSON {
 		out = jsonPrinter{w: h.stdout}
 	}
-	return flagged(decodeRun(ctx, engine, request, out))
+	return asFlagError(decodeRun(ctx, engine, request, out))
 }
 
 // decodeRun decodes a request to its end, or to that of ctx, and prints it. The error is that of Start, of a lane,

@@ -31,7 +31,7 @@ type devicesCommand struct {
 	Here bool `hidden:"" help:"Load backends into this process."`
 }
 
-func (c *devicesCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
+func (c *devicesCommand) Run(ctx context.Context, h env, log *slog.Logger) error {
 	var devices []gpu.Device
 	switch {
 	case h.gpu.here == nil:
@@ -50,7 +50,7 @@ func (c *devicesCommand) Run(ctx context.Context, h host, log *slog.Logger) erro
 	return printDevices(h, devices)
 }
 
-func printDevices(h host, devices []gpu.Device) error {
+func printDevices(h env, devices []gpu.Device) error {
 	if len(devices) == 0 {
 		_, err := fmt.Fprintln(h.stdout, "No GPU was found: models are decoded on the CPU. docs/gpu.md tells what is needed for one.")
 		return err
@@ -64,7 +64,7 @@ func printDevices(h host, devices []gpu.Device) error {
 }
 
 // printPlacements says where models that were loaded are, if they tell.
-func printPlacements(h host, models decode.Pair) {
+func printPlacements(h env, models decode.Pair) {
 	if placed, ok := models.(interface{ Placements() []gpu.Placement }); ok {
 		fmt.Fprintln(h.stdout)
 		for _, at := range placed.Placements() {

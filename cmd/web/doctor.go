@@ -36,7 +36,7 @@ type finding struct {
 }
 
 // Run looks at what a server needs, changes nothing, and fails as the first thing that is wrong does.
-func (c *doctorCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
+func (c *doctorCommand) Run(ctx context.Context, h env, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, doctorTime)
 	defer cancel()
 	var first error
@@ -149,7 +149,7 @@ func checkFiles(ctx context.Context, p *pair.Pair, sums *pair.Sums) error {
 }
 
 // nats connects to a cluster, or starts the server's own NATS on its files, and opens the work queues.
-func (c *doctorCommand) nats(ctx context.Context, h host, log *slog.Logger, served bool) finding {
+func (c *doctorCommand) nats(ctx context.Context, h env, log *slog.Logger, served bool) finding {
 	f := finding{what: "NATS", found: "answers, with JetStream"}
 	if c.NATS == "" && served {
 		f.found = "is inside the server that is running"

@@ -22,7 +22,7 @@ type pairsFind struct {
 }
 
 // Run lists the models on this machine and the pairs that they could be. Broken files are listed and are no failure.
-func (c *pairsFind) Run(ctx context.Context, h host) error {
+func (c *pairsFind) Run(ctx context.Context, h env) error {
 	for _, folder := range c.Folders {
 		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
 			return fault.Field("DIR", "%.200q is not a folder that can be read", folder)
@@ -42,7 +42,7 @@ func (c *pairsFind) Run(ctx context.Context, h host) error {
 	return printFound(h, found, proposals)
 }
 
-func printFound(h host, found modelstore.Listing, proposals []modelstore.Proposal) error {
+func printFound(h env, found modelstore.Listing, proposals []modelstore.Proposal) error {
 	if len(found.Stores) == 0 {
 		fmt.Fprintln(h.stdout, "No store of Ollama, Hugging Face, llama.cpp or LM Studio is on this machine. Name a folder with models: realign pairs find DIR")
 		return nil

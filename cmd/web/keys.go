@@ -32,7 +32,7 @@ func (f keyFlags) open(ctx context.Context) (*store.Store, error) {
 		}
 	}
 	db, err := store.Open(ctx, store.Config{Data: f.Data, DSN: f.DB})
-	return db, flagged(err)
+	return db, asFlagError(err)
 }
 
 type keysAdd struct {
@@ -44,7 +44,7 @@ type keysAdd struct {
 	Lanes    int    `placeholder:"N" help:"Lanes at the same time. Default: no limit."`
 }
 
-func (c *keysAdd) Run(ctx context.Context, h host) error {
+func (c *keysAdd) Run(ctx context.Context, h env) error {
 	now := time.Now()
 	expires, err := parseExpiry(c.Expires, now)
 	if err != nil {
@@ -52,7 +52,7 @@ func (c *keysAdd) Run(ctx context.Context, h host) error {
 	}
 	k, secret, err := apikey.New(c.Name, "", expires, apikey.Limits{Requests: c.Requests, Tokens: c.Tokens, Lanes: c.Lanes}, now)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	db, err := c.open(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ type keysList struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-func (c *keysList) Run(ctx context.Context, h host) error {
+func (c *keysList) Run(ctx context.Context, h env) error {
 	db, err := c.open(ctx)
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ type keysRevoke struct {
 	Name string `arg:"" help:"Name of the key."`
 }
 
-func (c *keysRevoke) Run(ctx context.Context, h host) error {
+func (c *keysRevoke) Run(ctx context.Context, h env) error {
 	db, err := c.open(ctx)
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ func openModels(ctx context.Context, p *pair.Pair, o modelFlags, progress func(f
 	spec.Progress = func(_ string, x float64) { progress(x) }
 	models, err := llamacpp.Open(spec)
 	if err != nil {
-		return nil, flagged(err)
+		return nil, asFlagError(err)
 	}
 	for _, at := range models.Placements() {
 		slog.Info("placed", "model", at.Model, "where", at.Where())
@@ -41,7 +41,7 @@ func openModels(ctx context.Context, p *pair.Pair, o modelFlags, progress func(f
 func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 	choice, err := o.offload()
 	if err != nil {
-		return llamacpp.Spec{}, flagged(err)
+		return llamacpp.Spec{}, asFlagError(err)
 	}
 	files := p.Files()
 	spec := llamacpp.Spec{
@@ -64,7 +64,7 @@ func gpus() gpuAccess {
 				return gpu.Plan{}, err
 			}
 			plan, err := llamacpp.Plan(spec, devices)
-			return plan, flagged(err)
+			return plan, asFlagError(err)
 		},
 	}
 }

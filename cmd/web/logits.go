@@ -31,10 +31,10 @@ type logitsCommand struct {
 	Out       string `required:"" placeholder:"FILE" help:"Where to write."`
 }
 
-func (c *logitsCommand) Run(ctx context.Context, h host) error {
+func (c *logitsCommand) Run(ctx context.Context, h env) error {
 	p, err := c.pair()
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	lines, err := readTokens(c.Tokens)
 	if err != nil {

@@ -31,10 +31,10 @@ func (*mapCommand) Help() string {
 have no exact map.`
 }
 
-func (c *mapCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
+func (c *mapCommand) Run(ctx context.Context, h env, log *slog.Logger) error {
 	p, request, err := c.requestFlags.request(ctx, c.pairFlags)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	request.Trace.Off = true
 	request.Map = &decode.Map{Sample: c.Sample, Branches: c.Branches}
@@ -48,7 +48,7 @@ func (c *mapCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
 		err = request.Validate(len(request.Aligned))
 	}
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *mapCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
 	defer engine.Close()
 	collected := &mapPrinter{request: request}
 	if err := decodeRun(ctx, engine, request, collected); err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	if c.JSON {
 		return json.NewEncoder(h.stdout).Encode(collected.object())

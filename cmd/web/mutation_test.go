@@ -32,7 +32,7 @@ func check(t *testing.T, reference, aligned, adapter []byte) (code int, stdout, 
 	}
 	var out, bad bytes.Buffer
 	args := []string{"pairs", "check", "broken", "--models=" + filepath.Join(dir, "models"), "--data=" + filepath.Join(dir, "data"), "--cells=256", "--gpu-layers=0"}
-	code = Run(t.Context(), args, host{stdout: &out, stderr: &bad, open: openModels, try: tryApart(), gpu: gpus(), engine: engineVersion})
+	code = Run(t.Context(), args, env{stdout: &out, stderr: &bad, open: openModels, try: tryApart(), gpu: gpus(), engine: engineVersion})
 	return code, out.String(), bad.String()
 }
 

@@ -40,8 +40,8 @@ func (f tokenFlags) token() (string, error) {
 	return line, nil
 }
 
-// meetFlags say where a server and its workers meet.
-type meetFlags struct {
+// natsFlags say where a server and its workers meet.
+type natsFlags struct {
 	NATS       string `name:"nats" placeholder:"URL" help:"NATS cluster, with JetStream, that workers on other machines join. Default: a server inside this program."`
 	NATSListen string `name:"nats-listen" placeholder:"HOST:PORT" help:"Let workers join the NATS server inside this program at this address, with a token of at least 16 bytes. Default: none but those that it starts."`
 	NATSCert   string `name:"nats-tls-cert" placeholder:"FILE" help:"Certificate (PEM) that workers see at --nats-listen, where their systems trust it. Default: one of our own, whose fingerprint is in the token of the data folder's worker-token."`
@@ -70,7 +70,7 @@ type tokenCommand struct {
 	Pair string `placeholder:"NAME" help:"Pair that the token is good for. Default: all."`
 }
 
-func (c *tokenCommand) Run(h host) error {
+func (c *tokenCommand) Run(h env) error {
 	token, err := tokenFlags{NATSTokenFile: filepath.Join(c.Data, workerTokenFile)}.token()
 	if err != nil {
 		return fault.Field("--data", "no server with --nats-listen has run on this folder: it keeps the token in %s", workerTokenFile)
@@ -86,7 +86,7 @@ func (c *tokenCommand) Run(h host) error {
 }
 
 // pool is the configuration of a pool, as far as all commands have it in common.
-func (f meetFlags) pool(models catalogue, data string, h host, log *slog.Logger) (worker.Config, error) {
+func (f natsFlags) pool(models pairResolver, data string, h env, log *slog.Logger) (worker.Config, error) {
 	token, err := f.token()
 	return worker.Config{
 		Pairs: models.library, URL: f.NATS, Listen: f.NATSListen, Token: token, TLSCert: f.NATSCert, TLSKey: f.NATSKey, Data: data, Build: build(), Files: models.files, Stderr: h.stderr, Log: log,
@@ -94,7 +94,7 @@ func (f meetFlags) pool(models catalogue, data string, h host, log *slog.Logger)
 }
 
 // files are the sums of all of a pair's files by role.
-func (c catalogue) files(ctx context.Context, name string) (map[string]string, error) {
+func (c pairResolver) files(ctx context.Context, name string) (map[string]string, error) {
 	p, err := c.library.Find(name)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ func TestWorkerRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("REALIGN_DATA", t.TempDir())
-	library := catalogue{pair.NewLibrary(here), pair.OpenSums("")}
+	library := pairResolver{pair.NewLibrary(here), pair.OpenSums("")}
 	pool, err := worker.NewPool(worker.Config{Pairs: library.library, Listen: "127.0.0.1:0", Token: right, Build: build(), Files: library.files})
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ type pairsList struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-func (c *pairsList) Run(h host, log *slog.Logger) error {
+func (c *pairsList) Run(h env, log *slog.Logger) error {
 	pairs, broken := c.library().List()
 	if broken != nil {
 		log.Warn("a manifest is broken", "error", broken)
@@ -59,7 +59,7 @@ type pairsShow struct {
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
-func (c *pairsShow) Run(ctx context.Context, h host, log *slog.Logger) error {
+func (c *pairsShow) Run(ctx context.Context, h env, log *slog.Logger) error {
 	p, err := findPair(c.library(), c.Name)
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ type pairsAdd struct {
 	Copy        bool     `help:"Copy the files into the data folder instead of referring to them."`
 }
 
-func (c *pairsAdd) Run(ctx context.Context, h host) error {
+func (c *pairsAdd) Run(ctx context.Context, h env) error {
 	p := &pair.Pair{
 		Name: c.Name, Title: c.Title, Description: c.Description, Licence: c.Licence,
 		Reference: pair.Reference{Name: pair.RoleReference, File: c.Reference, SHA256: c.SHA256},
@@ -185,7 +185,7 @@ func (c *pairsAdd) Run(ctx context.Context, h host) error {
 		}
 	}
 	if err := c.library().Register(c.registered(), p, c.Copy); err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	fmt.Fprintf(h.stdout, "added %s: %s\n", p.Name, strings.Join(p.Names(), ", "))
 	return nil
@@ -232,7 +232,7 @@ func parseAligned(flag, text string, adapter bool) (pair.Aligned, error) {
 	return a, nil
 }
 
-func printJSON(h host, v any) error {
+func printJSON(h env, v any) error {
 	e := json.NewEncoder(h.stdout)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")

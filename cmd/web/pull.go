@@ -25,7 +25,7 @@ that was cut off goes on where it was. HF_TOKEN gives access to gated repositori
 HF_HOME and OLLAMA_MODELS say where the stores are. No other command reaches out to the network.`
 }
 
-func (c *pairsPull) Run(ctx context.Context, h host) error {
+func (c *pairsPull) Run(ctx context.Context, h env) error {
 	home, err := os.UserHomeDir()
 	if err != nil {
 		home = ""
@@ -59,7 +59,7 @@ func (c *pairsPull) Run(ctx context.Context, h host) error {
 }
 
 // pullProgress shows how far a download is, on a terminal on one line that is written over.
-func pullProgress(h host) func(fetch.Progress) {
+func pullProgress(h env) func(fetch.Progress) {
 	if !h.terminal {
 		return nil
 	}
@@ -100,7 +100,7 @@ type pairsCatalogue struct {
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
-func (c *pairsCatalogue) Run(h host) error {
+func (c *pairsCatalogue) Run(h env) error {
 	if c.Name != "" {
 		p, err := known.Find(c.Name)
 		if err != nil {
@@ -135,7 +135,7 @@ func (c *pairsCatalogue) Run(h host) error {
 }
 
 // printKnown shows one pair of the catalogue.
-func printKnown(h host, p known.Pair) error {
+func printKnown(h env, p known.Pair) error {
 	fmt.Fprintf(h.stdout, "%s: %s\n%s weights a model, licence %s, chat template %s\n\nreference  hf:%s\n", p.Name, p.Title, billions(p.Parameters), p.Licence, p.Template, p.Reference.Repository)
 	for _, a := range p.Aligned {
 		fmt.Fprintf(h.stdout, "%-10s hf:%s\n           %s\n", a.Name, a.Repository, a.Explain())

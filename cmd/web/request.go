@@ -111,7 +111,7 @@ func given[T any](x, flag *T) {
 }
 
 // prompt is what a user says, "-" meaning the standard input.
-func (c *requestFlags) prompt(h host, text string) (decode.Prompt, error) {
+func (c *requestFlags) prompt(h env, text string) (decode.Prompt, error) {
 	if text == "-" {
 		data, err := io.ReadAll(io.LimitReader(h.stdin, decode.MaxPromptBytes+2))
 		if err != nil {

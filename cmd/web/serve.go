@@ -31,7 +31,7 @@ import (
 type serveCommand struct {
 	pairFlags
 	modelFlags
-	meetFlags
+	natsFlags
 
 	Addr string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen at. One that others can reach needs --auth."`
 	DB   string `name:"db" placeholder:"DSN" help:"Database: postgres://… or sqlite:PATH. Default: realign.db in the data folder."`
@@ -54,21 +54,21 @@ type serveCommand struct {
 }
 
 // Run serves until ctx is done and then closes everything in the reverse order.
-func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err error) {
+func (c *serveCommand) Run(ctx context.Context, h env, log *slog.Logger) (err error) {
 	mode := web.AuthMode(c.Auth)
 	if err := web.CheckBind(c.Addr, mode); err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	if c.TrustProxy {
 		return fault.Field("--trust-proxy", "is no longer there, since anybody's X-Forwarded-For was believed: name the proxies with --trusted-proxy")
 	}
 	trusted, err := web.ParseProxies(c.TrustedProxy)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	listener, err := web.Listen(c.Addr, web.Certificate{CertFile: c.TLSCert, KeyFile: c.TLSKey})
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	defer listener.Close()
 	keepPrivate()
@@ -76,14 +76,14 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	if n, err := store.Protect(c.Data); err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	} else if n > 0 {
 		log.Warn("files in the data folder could be read by other users of this machine, and are closed to them now", "files", n)
 	}
 
 	db, err := store.Open(ctx, store.Config{Data: c.Data, DSN: c.DB, Exclusive: true})
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	secret, err := loginSecret(ctx, db)
@@ -97,7 +97,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	}
 
 	library := c.library()
-	models := catalogue{library, c.sums()}
+	models := pairResolver{library, c.sums()}
 	config, err := c.pool(models, c.Data, h, log)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	}
 	pool, err := worker.NewPool(config)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	if err := pool.Start(c.Pair); err != nil {
@@ -137,7 +137,7 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, sweeps.Close()) }()
-	desk := study.NewDesk(study.DeskConfig{
+	desk := study.NewService(study.ServiceConfig{
 		Store: db, Pairs: models, Generator: generator, Now: time.Now, Logger: log, Instance: c.Instance, Build: build(),
 	})
 	defer func() { err = errors.Join(err, desk.Close()) }()
@@ -145,13 +145,13 @@ func (c *serveCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 	pages, err := web.New(web.Config{
-		Hub: hub, Sessions: db, Shelf: &share.Shelf{Store: db, Now: time.Now, Signer: signer}, Studies: db, Desk: desk, Experiments: db, Decoder: pool, Models: models,
+		Hub: hub, Sessions: db, Shares: &share.Service{Store: db, Now: time.Now, Signer: signer}, Studies: db, StudyService: desk, Experiments: db, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
 		Secret: secret, PublicURL: c.PublicURL, Proxies: trusted, Logins: db, Database: db, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db, Keys: db,
 	})
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	if c.NATSListen != "" {
 		path, err := keepToken(c.Data, pool)

@@ -28,7 +28,7 @@ import (
 type sweepCommand struct {
 	pairFlags
 	modelFlags
-	meetFlags
+	natsFlags
 
 	Config string `required:"" placeholder:"FILE" help:"What to do, in YAML or JSON."`
 	Out    string `placeholder:"DIR" help:"Folder for the results, and for what a sweep that was broken off goes on from. Default: the name of the file, here."`
@@ -48,7 +48,7 @@ const sweepKey = "sweep"
 // Run does a sweep to its end, or goes on with the one that is in the folder; rewards that were put behind those of one that
 // is done judge what it has decoded. Interrupted, it leaves everything so that the
 // same command goes on.
-func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err error) {
+func (c *sweepCommand) Run(ctx context.Context, h env, log *slog.Logger) (err error) {
 	asked, err := c.read(h)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 		return err
 	}
 
-	models := catalogue{library, c.sums()}
+	models := pairResolver{library, c.sums()}
 	settings, err := c.pool(models, c.Out, h, log)
 	if err != nil {
 		return err
@@ -102,7 +102,7 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 	}
 	pool, err := worker.NewPool(settings)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	if c.NATSListen != "" {
@@ -153,7 +153,7 @@ func (c *sweepCommand) Run(ctx context.Context, h host, log *slog.Logger) (err e
 }
 
 // read reads the configuration and the prompts it names, whose path is relative to its folder.
-func (c *sweepCommand) read(h host) (*sweep.Config, error) {
+func (c *sweepCommand) read(h env) (*sweep.Config, error) {
 	data, err := readFile(c.Config, config.MaxBytes)
 	if err != nil {
 		return nil, fault.Field("--config", "%v", err)
@@ -270,7 +270,7 @@ func progressLine(p runner.Progress) string {
 }
 
 // write puts the results into the folder and prints the ticket.
-func (c *sweepCommand) write(ctx context.Context, h host, db *store.Store, w *sweep.Sweep) error {
+func (c *sweepCommand) write(ctx context.Context, h env, db *store.Store, w *sweep.Sweep) error {
 	if w.State != sweep.Done {
 		return fault.New(fault.Unavailable, "the sweep is %s: %s", w.State, w.Reason)
 	}
@@ -278,11 +278,11 @@ func (c *sweepCommand) write(ctx context.Context, h host, db *store.Store, w *sw
 	if err := json.Unmarshal(w.Report, &report); err != nil {
 		return err
 	}
-	if report.Ticket == nil {
+	if report.Recommendation == nil {
 		return fault.New(fault.Unavailable, "No best λ found: no answer has a value of %s", report.Objective)
 	}
-	markdown := report.Ticket.Markdown()
-	ticket, err := json.MarshalIndent(report.Ticket, "", "  ")
+	markdown := report.Recommendation.Markdown()
+	ticket, err := json.MarshalIndent(report.Recommendation, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func TestSweepCommand(t *testing.T) {
 		t.Errorf("the second time: code %d, %q", code, again)
 	}
 	code, text, _ := runCommand(t, "", "sweep", "--config", file, "--out", out, "--json")
-	var ticket sweep.Ticket
+	var ticket sweep.Recommendation
 	if err := json.Unmarshal([]byte(text), &ticket); code != 0 || err != nil || ticket.Pair != "demo" {
 		t.Errorf("code %d, %v, %+v", code, err, ticket)
 	}
@@ -148,7 +148,7 @@ func TestSweepInterrupted(t *testing.T) {
 	for i := range 3 {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(150*(i+1))*time.Millisecond)
 		var said, bad bytes.Buffer
-		code := Run(ctx, []string{"sweep", "--config", file, "--out", out}, host{stdin: strings.NewReader(""), stdout: &said, stderr: &bad, open: openTable})
+		code := Run(ctx, []string{"sweep", "--config", file, "--out", out}, env{stdin: strings.NewReader(""), stdout: &said, stderr: &bad, open: openTable})
 		cancel()
 		if code != 130 && code != 0 && code != 1 {
 			t.Fatalf("code %d, %q", code, bad.String())
@@ -256,7 +256,7 @@ func TestSweepOverTwoWorkers(t *testing.T) {
 	ended := make(chan int, 1)
 	go func() {
 		ended <- Run(t.Context(), []string{"sweep", "--config", file, "--out", out, "--nats-listen", at, "--nats-tls-cert", cert, "--nats-tls-key", key, "--no-workers"},
-			host{stdin: strings.NewReader(""), stdout: &said, stderr: bad, open: openTable})
+			env{stdin: strings.NewReader(""), stdout: &said, stderr: bad, open: openTable})
 	}()
 	bad.until(t, "results in ") // from then on the database is there
 	killed := false

@@ -11,7 +11,7 @@ var version string
 
 type versionCommand struct{}
 
-func (versionCommand) Run(h host) error {
+func (versionCommand) Run(h env) error {
 	_, err := fmt.Fprintf(h.stdout, "realign %s\n%s %s/%s\nmodels: %s\n", build(), runtime.Version(), runtime.GOOS, runtime.GOARCH, h.engine())
 	return err
 }

@@ -25,16 +25,16 @@ type workerCommand struct {
 	Child bool          `hidden:"" help:"End when the standard input does."`
 }
 
-func (c *workerCommand) Run(ctx context.Context, h host, log *slog.Logger) error {
+func (c *workerCommand) Run(ctx context.Context, h env, log *slog.Logger) error {
 	p, err := installedPair(c.library(), c.Pair)
 	if err != nil {
-		return flagged(err)
+		return asFlagError(err)
 	}
 	token, err := c.token()
 	if err != nil {
 		return err
 	}
-	models := catalogue{c.library(), c.sums()}
+	models := pairResolver{c.library(), c.sums()}
 	config := worker.ServeConfig{
 		URL: c.NATS, Token: token, ID: c.ID, Pair: p.Name, Build: build(), Files: models.files, Wait: c.Wait, Log: log, Engine: decode.Config{Queue: c.Queue, Log: log, Kernel: h.kernel},
 		Open: func(ctx context.Context, progress func(float64)) (decode.Pair, error) {
@@ -44,7 +44,7 @@ func (c *workerCommand) Run(ctx context.Context, h host, log *slog.Logger) error
 	if c.Child {
 		config.Parent = exitLate{h.stdin}
 	}
-	return flagged(worker.Serve(ctx, config))
+	return asFlagError(worker.Serve(ctx, config))
 }
 
 // exitLate reads the pipe from a parent. A child whose parent is gone ends even if its engine hangs.

@@ -21,9 +21,9 @@ type Input struct {
 
 // Reward is one reward and what it said.
 type Reward struct {
-	Sweep  string             // id of the sweep that has it
-	Report *sweep.Rewarded    // its part of the sweep's report
-	Values map[string]float64 // by the ids of the study's outputs; one that is missing is not there
+	Sweep  string              // id of the sweep that has it
+	Report *sweep.RewardReport // its part of the sweep's report
+	Values map[string]float64  // by the ids of the study's outputs; one that is missing is not there
 }
 
 // Report is what the comparison says. Shares are from 0 to 1.
@@ -262,7 +262,7 @@ func (w *Reward) part(category string, pairs []preference.Pairwise) Part {
 }
 
 // curve is a reward by λ where it is known.
-func curve(w *sweep.Rewarded) (points []Point) {
+func curve(w *sweep.RewardReport) (points []Point) {
 	for _, p := range w.Curve {
 		if p.Value != nil {
 			points = append(points, Point{p.Lambda, stat.Interval{Estimate: p.Value.Estimate, Low: p.Value.Low, High: p.Value.High}})

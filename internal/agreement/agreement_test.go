@@ -45,7 +45,7 @@ func reward(direction sweep.Direction, sign float64) Reward {
 	for id := range values {
 		values[id] *= sign
 	}
-	r := sweep.Rewarded{Judge: sweep.Judge{Name: "r", Title: "R", Direction: direction}}
+	r := sweep.RewardReport{RewardInfo: sweep.RewardInfo{Name: "r", Title: "R", Direction: direction}}
 	for i, v := range []float64{0, 1, 3, 2} {
 		r.Curve = append(r.Curve, sweep.CurvePoint{Lambda: float64(i), Value: &stat.Interval{Estimate: sign * v}})
 	}

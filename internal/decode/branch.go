@@ -16,35 +16,36 @@ type branch struct {
 	lanes  []*lane
 	span   *span // of a λ-map, instead of lanes
 
-	// scoring is a score request, instead of lanes; scored are this step's rows for it, by position and model. A model that
-	// is not needed has none.
+	// scoring is a score request, instead of lanes. scored holds this step's logits rows for it, by position and model; a
+	// model that is not needed has none.
 	scoring *scoring
 	scored  [][][]float32
 
-	// What the models said that no token was chosen by yet. heard[m][0] is what model m said after the last token; it
-	// is empty for a model that has yet to read that token, or is not needed. heard[m][i] is what the model said after the
-	// i-th guess, for those that it has read: see speculate.go.
-	heard   [][]heard
-	guesses []Token // that may follow
-	ahead   []int   // per model: how many of them are in its cache, too
-	said    prefix  // the rows that the next tokens are chosen by
+	// pending holds the logits rows that no token was chosen from yet. pending[m][0] is the row of model m after the last
+	// token; the list is empty for a model that has yet to read that token, or is not needed. pending[m][i] is the row after
+	// the i-th token of the draft, as far as the model has read it: see speculate.go.
+	pending [][]logitsRow
+	draft   []Token   // tokens that may follow (speculative decoding)
+	drafted []int     // per model: how many tokens of the draft are in its cache, too
+	rows    modelRows // the rows that the next tokens are chosen by
 
 	normalisers []float64 // of the same rows, for each λ of the request's Evaluate
 }
 
 // newBranch makes a branch for a job with so many models.
 func newBranch(j *Job, seq Seq, tokens []Token) *branch {
-	n := len(j.slots)
+	n := len(j.models)
 	return &branch{
-		job: j, seq: seq, tokens: tokens, have: make([]int, n), heard: make([][]heard, n), ahead: make([]int, n),
+		job: j, seq: seq, tokens: tokens, have: make([]int, n), pending: make([][]logitsRow, n), drafted: make([]int, n),
 	}
 }
 
-// heard is what a model said after one token.
-type heard struct {
+// logitsRow is the logits of one model after one token. It belongs to the model, whose next pass overwrites it, until it is
+// copied.
+type logitsRow struct {
 	row []float32
-	said
-	own bool // the row is a copy, and stays when the model makes its next pass
+	rowSummary
+	copied bool // row is a copy, and outlives the model's next pass
 }
 
 // live reports whether a lane or a span of the branch goes on.
@@ -55,7 +56,7 @@ func (b *branch) live() bool {
 // needs reports for each model of the job whether some lane's next token depends on it. A trace depends
 // on all; without one, models of weight 0 are left behind, and catch up if λ moves.
 func (b *branch) needs(dst []bool) []bool {
-	dst = append(dst[:0], make([]bool, len(b.job.slots))...)
+	dst = append(dst[:0], make([]bool, len(b.job.models))...)
 	traced := !b.job.request.Trace.Off || b.span != nil
 	var room [MaxAligned + 1]float64
 	for i := range dst {
@@ -73,25 +74,25 @@ func (b *branch) needs(dst []bool) []bool {
 	return dst
 }
 
-// lag is how many tokens the model furthest behind has to read, of those that are needed and have not said what follows
-// the last token: 0 if all have.
+// lag is how many tokens the model furthest behind has to read, among the models that are needed and whose logits after the
+// last token are missing; 0 if none are.
 func (b *branch) lag(need []bool) (n int) {
 	for m, have := range b.have {
-		if need[m] && len(b.heard[m]) == 0 {
+		if need[m] && len(b.pending[m]) == 0 {
 			n = max(n, len(b.tokens)-have)
 		}
 	}
 	return n
 }
 
-// audible reports whether all needed models have said what follows the last token.
-func (b *branch) audible(need []bool) bool { return b.live() && b.lag(need) == 0 }
+// logitsReady reports whether the logits after the last token are there, of all models that are needed.
+func (b *branch) logitsReady(need []bool) bool { return b.live() && b.lag(need) == 0 }
 
-// plan fills the slots' rows for one step: first those of every branch that is generating, then, in turns, up to
+// plan fills the models' rows for one step: first those of every branch that is generating, then, in turns, up to
 // PrefillChunk prompt tokens for those that are reading.
 func (e *Engine) plan() {
-	for _, s := range e.slots {
-		s.rows, s.said, s.readers = s.rows[:0], s.said[:0], s.readers[:0]
+	for _, s := range e.models {
+		s.rows, s.summaries, s.readers = s.rows[:0], s.summaries[:0], s.readers[:0]
 	}
 	e.reading = e.reading[:0]
 	e.steps++
@@ -117,8 +118,8 @@ func (e *Engine) plan() {
 				continue
 			}
 			n := lag
-			for m, s := range b.job.slots {
-				if e.need[m] && len(b.heard[m]) == 0 {
+			for m, s := range b.job.models {
+				if e.need[m] && len(b.pending[m]) == 0 {
 					n = min(n, s.model.Limits().Batch-len(s.rows))
 				}
 			}
@@ -136,8 +137,8 @@ func (e *Engine) plan() {
 				end--
 				e.reading = append(e.reading, b)
 			}
-			for m := range b.job.slots {
-				if e.need[m] && len(b.heard[m]) == 0 {
+			for m := range b.job.models {
+				if e.need[m] && len(b.pending[m]) == 0 {
 					e.read(b, m, min(b.have[m]+n, end))
 				}
 			}
@@ -147,9 +148,9 @@ func (e *Engine) plan() {
 
 // read gives a model of a branch its next rows: tokens up to a position, and beyond the last one guesses.
 func (e *Engine) read(b *branch, m, end int) {
-	s := b.job.slots[m]
+	s := b.job.models[m]
 	role := min(m, 1)
-	from := b.have[m] + b.ahead[m]
+	from := b.have[m] + b.drafted[m]
 	if end > from && b.job.lastPass[role] != e.steps {
 		b.job.lastPass[role] = e.steps
 		b.job.passes[role]++
@@ -161,37 +162,37 @@ func (e *Engine) read(b *branch, m, end int) {
 			t = b.tokens[p]
 			b.job.rows[role]++
 		} else {
-			t = b.guesses[p-len(b.tokens)]
+			t = b.draft[p-len(b.tokens)]
 		}
 		want := p >= len(b.tokens)-1 || b.scoring != nil
 		s.rows = append(s.rows, Row{Token: t, Pos: p, Seq: b.seq, Want: want})
-		s.said = append(s.said, said{traced: want && !trace.Off && b.span == nil && b.scoring == nil, alternatives: trace.Alternatives})
+		s.summaries = append(s.summaries, rowSummary{traced: want && !trace.Off && b.span == nil && b.scoring == nil, alternatives: trace.Alternatives})
 		s.readers = append(s.readers, reader{b, m})
 	}
 	b.have[m] = min(end, len(b.tokens))
-	b.ahead[m] = end - b.have[m]
+	b.drafted[m] = end - b.have[m]
 }
 
-// hear hands what the models said in this step's passes to the branches.
-func (e *Engine) hear() {
-	for _, s := range e.slots {
+// collectLogits hands the logits of this step's passes to the branches that the rows were for.
+func (e *Engine) collectLogits() {
+	for _, s := range e.models {
 		for i, r := range s.readers {
 			switch {
 			case !s.rows[i].Want || !r.branch.live(): // not ended by a failed pass
 			case r.branch.scoring != nil:
 				r.branch.collectScore(r.model, s.rows[i].Pos, s.model.Logits(i))
 			default:
-				r.branch.heard[r.model] = append(r.branch.heard[r.model], heard{row: s.model.Logits(i), said: s.said[i]})
+				r.branch.pending[r.model] = append(r.branch.pending[r.model], logitsRow{row: s.model.Logits(i), rowSummary: s.summaries[i]})
 			}
 		}
 	}
 }
 
-// listen collects the branches of which all needed models have said what follows.
-func (e *Engine) listen() {
+// collectReady lists the branches whose logits are ready.
+func (e *Engine) collectReady() {
 	e.ready = e.ready[:0]
 	for _, b := range e.branches {
-		if e.need = b.needs(e.need); b.scoring == nil && b.audible(e.need) {
+		if e.need = b.needs(e.need); b.scoring == nil && b.logitsReady(e.need) {
 			e.ready = append(e.ready, b)
 		}
 	}
@@ -200,34 +201,34 @@ func (e *Engine) listen() {
 // choose finds the next token of each lane of the branches whose logits are there: several lanes at the same
 // time, as many as there are mixers.
 func (e *Engine) choose() {
-	e.turns = e.turns[:0]
+	e.tasks = e.tasks[:0]
 	for _, b := range e.ready {
-		b.said.load(b)
+		b.rows.load(b)
 		if b.span != nil {
-			e.turns = append(e.turns, turn{b, nil})
+			e.tasks = append(e.tasks, laneTask{b, nil})
 		}
 		for _, l := range b.lanes {
-			e.turns = append(e.turns, turn{b, l})
+			e.tasks = append(e.tasks, laneTask{b, l})
 		}
 		if len(b.job.request.Evaluate) > 0 {
-			e.turns = append(e.turns, turn{b, nil})
+			e.tasks = append(e.tasks, laneTask{b, nil})
 		}
 	}
 	var next atomic.Int64
 	work := func(x *mixer) {
-		for i := next.Add(1) - 1; i < int64(len(e.turns)); i = next.Add(1) - 1 {
-			switch t := e.turns[i]; {
+		for i := next.Add(1) - 1; i < int64(len(e.tasks)); i = next.Add(1) - 1 {
+			switch t := e.tasks[i]; {
 			case t.lane != nil:
-				t.lane.choice = x.choose(t.lane, &t.branch.said, e.vocab)
+				t.lane.choice = x.choose(t.lane, &t.branch.rows, e.vocab)
 			case t.branch.span != nil:
-				x.look(t.branch.span, &t.branch.said, e.vocab)
+				x.evaluateSpan(t.branch.span, &t.branch.rows, e.vocab)
 			default:
 				x.evaluate(t.branch)
 			}
 		}
 	}
 	var wait sync.WaitGroup
-	for i := 1; i < min(len(e.mixers), len(e.turns)); i++ {
+	for i := 1; i < min(len(e.mixers), len(e.tasks)); i++ {
 		wait.Go(func() { work(&e.mixers[i]) })
 	}
 	work(&e.mixers[0])
@@ -235,12 +236,12 @@ func (e *Engine) choose() {
 }
 
 // advance moves the lanes of a branch on to the tokens they chose, and forks the branch where those differ. The branch
-// itself goes on with its guess, if a lane chose that.
+// itself goes on with the first token of its draft, if a lane chose that.
 func (e *Engine) advance(b *branch) {
 	var forks []*branch
 	stay := Token(-1)
 	going := b.lanes[:0:0]
-	e.judge(b)
+	e.updateAcceptance(b)
 	for _, l := range b.lanes {
 		if l.choice.err == nil {
 			e.counters.Tokens++
@@ -248,7 +249,7 @@ func (e *Engine) advance(b *branch) {
 		b.total(l)
 		if l.follow(e.vocab, len(b.tokens)+1) {
 			going = append(going, l)
-			if t := l.choice.event.ID; stay < 0 || len(b.guesses) > 0 && t == b.guesses[0] {
+			if t := l.choice.event.ID; stay < 0 || len(b.draft) > 0 && t == b.draft[0] {
 				stay = t
 			}
 		}
@@ -273,30 +274,30 @@ func (e *Engine) advance(b *branch) {
 	e.settle(b)
 }
 
-// extend gives a branch its next token. What the models said after another one is forgotten.
+// extend gives a branch its next token. Logits that follow another token are dropped.
 func (e *Engine) extend(b *branch, t Token) {
-	right := len(b.guesses) > 0 && b.guesses[0] == t
-	for m, s := range b.job.slots {
+	right := len(b.draft) > 0 && b.draft[0] == t
+	for m, s := range b.job.models {
 		switch {
-		case b.ahead[m] == 0:
-			b.heard[m] = b.heard[m][:0]
+		case b.drafted[m] == 0:
+			b.pending[m] = b.pending[m][:0]
 		case right:
 			b.have[m]++
-			b.ahead[m]--
+			b.drafted[m]--
 			b.job.rows[min(m, 1)]++
-			b.heard[m] = b.heard[m][:copy(b.heard[m], b.heard[m][1:])]
+			b.pending[m] = b.pending[m][:copy(b.pending[m], b.pending[m][1:])]
 		default:
 			s.model.Trim(b.seq, b.have[m])
-			b.ahead[m] = 0
-			b.heard[m] = b.heard[m][:0]
+			b.drafted[m] = 0
+			b.pending[m] = b.pending[m][:0]
 		}
 	}
 	if right {
 		b.job.accepted++
-		b.guesses = b.guesses[:copy(b.guesses, b.guesses[1:])]
+		b.draft = b.draft[:copy(b.draft, b.draft[1:])]
 	} else {
-		b.job.rejected += int64(len(b.guesses))
-		b.guesses = b.guesses[:0]
+		b.job.rejected += int64(len(b.draft))
+		b.draft = b.draft[:0]
 	}
 	b.tokens = append(b.tokens, t)
 }
@@ -304,7 +305,7 @@ func (e *Engine) extend(b *branch, t Token) {
 // fork makes a branch that has the history of b and then a token. It copies no cache cell.
 func (e *Engine) fork(b *branch, t Token) *branch {
 	f := newBranch(b.job, b.job.takeSeq(), append(append(make([]Token, 0, len(b.tokens)+64), b.tokens...), t))
-	for m, s := range b.job.slots {
+	for m, s := range b.job.models {
 		f.have[m] = s.model.Copy(f.seq, b.seq, b.have[m])
 	}
 	e.branches = append(e.branches, f)
@@ -351,7 +352,7 @@ func (e *Engine) settle(b *branch) {
 	e.freeSeqs = append(e.freeSeqs, j.spare...)
 	j.spare = nil
 	e.cells -= j.cells
-	e.keep(j)
+	e.retain(j)
 	e.jobs = slices.DeleteFunc(e.jobs, func(x *Job) bool { return x == j })
 	j.finish(e.config.Now())
 	e.admit()

@@ -25,7 +25,7 @@ func (c *chooser) choose(k Kernel, z []float64, at int, top float64, s *Sampling
 	}
 	inverse := 1 / s.Temperature
 	best, score := at, gumbel(g.bits(at))
-	c.contenders = k.Contend(c.contenders[:0], z, c.cutoff(z, top, s), top, inverse, score, g)
+	c.contenders = k.Candidates(c.contenders[:0], z, c.cutoff(z, top, s), top, inverse, score, g)
 	for _, t := range c.contenders {
 		v := int(t)
 		if s := (z[v]-top)*inverse + gumbel(g.bits(v)); s > score || s == score && v < best {

@@ -64,18 +64,18 @@ type Engine struct {
 	opened   sync.Map // names of the aligned models that the loop knows to be open
 
 	// The rest belongs to the loop.
-	slots       []*slot // models in use: the reference, then aligned ones in the order of first use
-	jobs        []*Job  // requests being decoded
-	queue       []*Job  // waiting for room
-	resting     []bool  // by branch: left out of this step, so that other clients' are not late
-	clients     int     // whose branches are in this step
-	stopped     []*Job  // whose lanes were ended while models made a pass, and that are to be settled
+	models      []*modelState // models in use: the reference, then aligned ones in the order of first use
+	jobs        []*Job        // requests being decoded
+	queue       []*Job        // waiting for room
+	resting     []bool        // by branch: left out of this step, so that other clients' are not late
+	clients     int           // whose branches are in this step
+	stopped     []*Job        // whose lanes were ended while models made a pass, and that are to be settled
 	branches    []*branch
 	freeSeqs    []Seq
-	cells       int         // cache cells promised to jobs
-	kept        []*keepsake // of finished jobs, the one that was of use last at the end
-	keptCells   int         // that they hold
-	steps       int         // so far; also says which branch prefills first, in turns
+	cells       int            // cache cells promised to jobs that are being decoded
+	prefixes    []*prefixEntry // prefix cache: entries of finished jobs, least recently used first
+	prefixCells int            // that they hold
+	steps       int            // so far; also says which branch prefills first, in turns
 	counters    Counters
 	speculation speculation
 	threads     threads
@@ -84,13 +84,13 @@ type Engine struct {
 	// Of one step.
 	passed  chan struct{} // gets one for every pass that was made
 	need    []bool
-	turns   []turn
+	tasks   []laneTask
 	ready   []*branch // branches whose logits this step's passes give
 	reading []*branch // branches still reading their prompt
 }
 
-// turn is a lane that is to choose, on its branch; without a lane it is the branch's span, or its evaluation.
-type turn struct {
+// laneTask is a lane that is to choose, on its branch; without a lane it is the branch's span, or its evaluation.
+type laneTask struct {
 	branch *branch
 	lane   *lane
 }
@@ -123,7 +123,7 @@ func NewEngine(p Pair, c Config) *Engine {
 	for i := range e.mixers {
 		e.mixers[i].kernel = c.Kernel
 	}
-	e.slots = []*slot{{name: "reference", model: p.Reference()}}
+	e.models = []*modelState{{name: "reference", model: p.Reference()}}
 	e.limits = p.Reference().Limits()
 	if c.PrefixCells == 0 {
 		e.config.PrefixCells = e.limits.Cells / 2
@@ -299,9 +299,9 @@ func (e *Engine) checkTokens(r *Request) error {
 
 // enqueue checks that a job fits at all, and puts it in the queue.
 func (e *Engine) enqueue(j *Job) error {
-	j.slots = []*slot{e.slots[0]}
+	j.models = []*modelState{e.models[0]}
 	for _, name := range j.request.Aligned {
-		j.slots = append(j.slots, e.slot(name))
+		j.models = append(j.models, e.modelState(name))
 	}
 	limits := e.limits
 	j.context = min(limits.Train, limits.Cells)
@@ -350,7 +350,7 @@ func (e *Engine) enqueue(j *Job) error {
 // begin gives a job its sequences, if there is room: one branch for all its lanes, or, plain, one for each. What it
 // shares with keepsakes it takes before they make room.
 func (e *Engine) begin(j *Job) bool {
-	if !e.mayHold(j) || e.cells+j.cells > e.limits.Cells || !e.room(j.streams, 0) {
+	if !e.mayHold(j) || e.cells+j.cells > e.limits.Cells || !e.evictFor(j.streams, 0) {
 		return false
 	}
 	e.jobs = append(e.jobs, j)
@@ -360,7 +360,7 @@ func (e *Engine) begin(j *Job) bool {
 		b := newBranch(j, j.takeSeq(), slices.Clone(j.prompt))
 		e.branches = append(e.branches, b)
 		if !j.request.Plain && j.scoring == nil { // the logits of what is in the cache are gone
-			e.recall(b)
+			e.reuse(b)
 		}
 		return b
 	}
@@ -380,7 +380,7 @@ func (e *Engine) begin(j *Job) bool {
 		}
 		b.lanes = append(b.lanes, l)
 	}
-	e.room(0, j.cells)
+	e.evictFor(0, j.cells)
 	e.cells += j.cells
 	return true
 }
@@ -436,9 +436,9 @@ func (e *Engine) step() {
 			b.job.progress(b)
 		}
 	}
-	e.hear()
+	e.collectLogits()
 	e.scores()
-	for e.listen(); len(e.ready) > 0; e.listen() { // again where a guess was right
+	for e.collectReady(); len(e.ready) > 0; e.collectReady() { // again where a guess was right
 		e.choose()
 		e.speculation.tokens += len(e.ready)
 		for _, b := range e.ready {
@@ -448,11 +448,11 @@ func (e *Engine) step() {
 		}
 		for _, j := range slices.Clone(e.jobs) {
 			if j.request.Map != nil {
-				e.spread(j)
+				e.advanceSpans(j)
 			}
 		}
 	}
-	e.remember()
+	e.copyPendingLogits()
 	spent := e.config.Now().Sub(started).Seconds()
 	e.counters.Seconds += spent
 	e.speculation.measure(e, spent)
@@ -464,7 +464,7 @@ func (e *Engine) forward() {
 	passes := 0
 	measure := e.divide()
 	began := e.config.Now()
-	for _, s := range e.slots {
+	for _, s := range e.models {
 		if len(s.rows) == 0 {
 			continue
 		}
@@ -488,7 +488,7 @@ func (e *Engine) forward() {
 	wait.Wait()
 	measure(e.config.Now().Sub(began).Seconds())
 	e.settleStopped()
-	for _, s := range e.slots {
+	for _, s := range e.models {
 		if s.err != nil {
 			e.fail(s)
 		}
@@ -496,12 +496,12 @@ func (e *Engine) forward() {
 }
 
 // fail ends the lanes of every job that uses a model whose pass failed.
-func (e *Engine) fail(s *slot) {
+func (e *Engine) fail(s *modelState) {
 	e.config.Log.Error("forward pass failed", "model", s.name, "rows", len(s.rows), "error", s.err)
 	cause := &Error{Code: string(fault.Internal), Message: fmt.Sprintf("the %s model failed: %v", s.name, s.err)}
 	s.err = nil
 	for _, j := range slices.Clone(e.jobs) {
-		if slices.Contains(j.slots, s) {
+		if slices.Contains(j.models, s) {
 			j.broken = true
 			j.endLanes(-1, EndError, cause)
 			e.settleJob(j)

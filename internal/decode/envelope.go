@@ -17,8 +17,8 @@ type line struct {
 // at is the score at a share t of the interval.
 func (l *line) at(t float64) float64 { return l.from + t*(l.to-l.from) }
 
-// stretch is a part of an interval of λ on which one token is chosen. Ends are shares of the interval.
-type stretch struct {
+// segment is a part of an interval of λ on which one token is chosen. Ends are shares of the interval.
+type segment struct {
 	token    Token
 	from, to float64
 }
@@ -28,7 +28,7 @@ type stretch struct {
 //
 // Who is alive changes at the ends of the lines' lives only. Between two such ends it is the upper envelope of
 // straight lines, found by walking along it: from the highest line at one point to the first that crosses it.
-func envelope(lines []line) (stretches []stretch) {
+func envelope(lines []line) (stretches []segment) {
 	ends := []float64{0, 1}
 	for i := range lines {
 		for _, end := range lines[i].alive {
@@ -46,7 +46,7 @@ func envelope(lines []line) (stretches []stretch) {
 }
 
 // walk appends the stretches of [from, to], on which the same lines are alive throughout.
-func walk(stretches []stretch, lines []line, from, to float64) []stretch {
+func walk(stretches []segment, lines []line, from, to float64) []segment {
 	alive := func(l *line) bool { return l.alive[0] <= from && to <= l.alive[1] }
 	var w *line
 	for i := range lines {
@@ -71,7 +71,7 @@ func walk(stretches []stretch, lines []line, from, to float64) []stretch {
 		if n := len(stretches); n > 0 && stretches[n-1].token == w.token {
 			stretches[n-1].to = end
 		} else if end > from {
-			stretches = append(stretches, stretch{w.token, from, end})
+			stretches = append(stretches, segment{w.token, from, end})
 		}
 		from, w = end, next
 	}
@@ -83,9 +83,9 @@ func above(l, w *line, t float64) bool {
 	return cmp.Or(cmp.Compare(l.at(t), w.at(t)), cmp.Compare(l.to-l.from, w.to-w.from), cmp.Compare(w.token, l.token)) > 0
 }
 
-// look finds the next token for every λ of a span.
-func (x *mixer) look(s *span, said *prefix, vocab Vocabulary) {
-	s.stretches, s.err = s.stretches[:0], nil
+// evaluateSpan finds the next token for every λ of a span.
+func (x *mixer) evaluateSpan(s *span, logits *modelRows, vocab Vocabulary) {
+	s.segments, s.err = s.segments[:0], nil
 	sampling := &s.job.request.Sampling
 	if n := vocab.Size(); len(x.far) != n {
 		x.z, x.far = make([]float64, n), make([]float64, n)
@@ -94,7 +94,7 @@ func (x *mixer) look(s *span, said *prefix, vocab Vocabulary) {
 	for i := range ends {
 		e := &ends[i]
 		x.w = weights(x.w, Vector{e.lambda})
-		e.at, e.top = x.kernel.Mix(e.z, x.w, said.rows)
+		e.at, e.top = x.kernel.Mix(e.z, x.w, logits.rows)
 		if s.err = usable(e.top); s.err != nil {
 			return
 		}
@@ -112,14 +112,14 @@ func (x *mixer) look(s *span, said *prefix, vocab Vocabulary) {
 	for _, p := range envelope(x.lines(ends, sampling, g)) {
 		// The same flip at the same λ can come again where a span begins there: what rounding leaves no width is no stretch.
 		if from, to := s.from+p.from*width, s.from+p.to*width; from < to {
-			s.stretches = append(s.stretches, stretch{p.token, from, to})
+			s.segments = append(s.segments, segment{p.token, from, to})
 		}
 	}
-	if len(s.stretches) == 0 { // between the ends more models forbid than at them, where one may have no weight
+	if len(s.segments) == 0 { // between the ends more models forbid than at them, where one may have no weight
 		s.err = errNothingLeft
 		return
 	}
-	s.stretches[len(s.stretches)-1].to = s.to // whatever rounding says
+	s.segments[len(s.segments)-1].to = s.to // whatever rounding says
 }
 
 // spanEnd is the mixture at one end of a span.
@@ -165,7 +165,7 @@ func (x *mixer) lines(ends [2]spanEnd, s *Sampling, g Noise) []line {
 func candidates(ends [2]spanEnd, inverse float64, g *Noise, floors []line, bounds []int) []line {
 	draw := func(v int) (line, bool) {
 		l := line{token: Token(v), from: (ends[0].z[v] - ends[0].top) * inverse, to: (ends[1].z[v] - ends[1].top) * inverse}
-		l.alive = life(l, floors)
+		l.alive = support(l, floors)
 		if g != nil {
 			y := gumbel(g.bits(v))
 			l.from, l.to = l.from+y, l.to+y
@@ -196,9 +196,9 @@ func candidates(ends [2]spanEnd, inverse float64, g *Noise, floors []line, bound
 	return lines
 }
 
-// life is where a line is at or above all floors: what each allows is a part of the interval from one end on, so
+// support is where a line is at or above all floors: what each allows is a part of the interval from one end on, so
 // they leave one part. It is empty if its first end is beyond its second.
-func life(l line, floors []line) [2]float64 {
+func support(l line, floors []line) [2]float64 {
 	part := [2]float64{0, 1}
 	for _, f := range floors {
 		a, b := l.from-f.from, l.to-f.to

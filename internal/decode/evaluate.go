@@ -25,7 +25,7 @@ type Totals struct {
 
 // validateEvaluate checks that the log-probability of a token under another λ is the mixture's softmax at the
 // request's temperature and nothing else. Truncation keeps other tokens at another λ, so a sample may be impossible
-// there, and penalties depend on its past: both are refused. So is what no λ has chosen.
+// there, and penalties depend on its past: both are refused. So are lanes with a forced prefix, whose tokens no λ chose.
 func (r *Request) validateEvaluate(n int) error {
 	if r.Totals && r.Trace.Off {
 		return fault.Field("totals", "need the trace")
@@ -78,12 +78,12 @@ func (r *Request) validateEvaluate(n int) error {
 func (x *mixer) evaluate(b *branch) {
 	request := &b.job.request
 	b.normalisers = b.normalisers[:0]
-	if n := len(b.said.rows[0]); len(x.z) != n {
+	if n := len(b.rows.rows[0]); len(x.z) != n {
 		x.z = make([]float64, n)
 	}
 	for _, l := range request.Evaluate {
 		x.w = tempered(x.w, l, request.Sampling.Temperature)
-		_, top := x.kernel.Mix(x.z, x.w, b.said.rows)
+		_, top := x.kernel.Mix(x.z, x.w, b.rows.rows)
 		logSum := math.NaN()
 		if usable(top) == nil {
 			logSum = top + math.Log(x.kernel.Expect(nil, x.z, top, nil))
@@ -103,7 +103,7 @@ func (b *branch) total(l *lane) {
 	if !request.Totals || l.choice.err != nil {
 		return
 	}
-	event, rows := &l.choice.event, b.said.rows
+	event, rows := &l.choice.event, b.rows.rows
 	if l.totals == nil {
 		n := len(request.Aligned)
 		l.totals = &Totals{Evaluated: make(Vector, len(request.Evaluate)), Logp: Logp{Aligned: make(Vector, n)}, KLAligned: make(Vector, n)}

@@ -17,14 +17,14 @@ type Job struct {
 	stops   map[Token]bool // stop strings that are control tokens, which have no text to be found in
 
 	// The rest belongs to the engine's loop.
-	slots    []*slot   // reference, then the request's aligned models
-	context  int       // tokens a sequence may hold
-	cells    int       // cache cells promised
-	streams  int       // sequences promised
-	spare    []Seq     // sequences promised and not used yet
-	retired  []*branch // without lanes: what they read is still in the caches
-	broken   bool      // a model failed under it
-	cached   int       // prompt tokens that were in a cache already
+	models   []*modelState // reference, then the request's aligned models
+	context  int           // tokens a sequence may hold
+	cells    int           // cache cells promised
+	streams  int           // sequences promised
+	spare    []Seq         // sequences promised and not used yet
+	retired  []*branch     // without lanes: what they read is still in the caches
+	broken   bool          // a model failed under it
+	cached   int           // prompt tokens that were in a cache already
 	lanes    []*lane
 	spans    []*span  // of a λ-map
 	scoring  *scoring // of a score request
@@ -40,16 +40,16 @@ type Job struct {
 
 // lane is one stream of tokens of a job.
 type lane struct {
-	spec      Lane
-	job       *Job
-	lambda    Vector
-	generated []Token
-	changes   []Change // of the request, still to come
-	speller   speller
-	ended     bool
-	choice    choice  // of this step
-	totals    *Totals // once a token was chosen, where they are asked for
-	match     float64 // how often one model alone chose what the mixture did, lately
+	spec        Lane
+	job         *Job
+	lambda      Vector
+	generated   []Token
+	changes     []Change // of the request, still to come
+	detokenizer detokenizer
+	ended       bool
+	choice      choice  // of this step
+	totals      *Totals // once a token was chosen, where they are asked for
+	acceptance  float64 // how often one model alone chose what the mixture did, lately
 }
 
 // Done is closed after the last event.
@@ -114,8 +114,8 @@ func (j *Job) endLanes(index int, reason string, cause *Error) {
 func (j *Job) start(now time.Time) {
 	j.began = now
 	for _, spec := range j.request.Lanes {
-		l := &lane{match: likelyMatch, spec: spec, job: j, lambda: spec.Lambda, changes: spec.Changes}
-		l.speller = j.spell()
+		l := &lane{acceptance: initialAcceptance, spec: spec, job: j, lambda: spec.Lambda, changes: spec.Changes}
+		l.detokenizer = j.newDetokenizer()
 		j.lanes = append(j.lanes, l)
 	}
 	j.live = len(j.lanes)
@@ -145,10 +145,10 @@ func (j *Job) encoded(vocab Vocabulary, now time.Time) error {
 	return nil
 }
 
-// spell is the speller of a lane or of a span at its beginning.
-func (j *Job) spell() speller {
+// newDetokenizer is the detokenizer of a lane or of a span at its beginning.
+func (j *Job) newDetokenizer() detokenizer {
 	spaced, ok := j.engine.vocab.(Spaced)
-	return speller{stops: j.request.Sampling.Stop, leading: ok && spaced.FirstSpace() && len(j.request.Prompt.Messages) > 0}
+	return detokenizer{stops: j.request.Sampling.Stop, leading: ok && spaced.FirstSpace() && len(j.request.Prompt.Messages) > 0}
 }
 
 // progress tells how far the prompt has been read; b is one of the job's branches.
@@ -195,7 +195,7 @@ func stopTokens(vocab Vocabulary, stops []string) map[Token]bool {
 
 // ending is the reason to end a stream after a token that it chose (noToken: one that it was given), or "". generated and length
 // count its own tokens and those of its history, this one included.
-func (j *Job) ending(chosen Token, s *speller, generated, length int) string {
+func (j *Job) ending(chosen Token, s *detokenizer, generated, length int) string {
 	switch {
 	case chosen != noToken && j.engine.vocab.End(chosen) && !j.request.Sampling.IgnoreEnd, j.stops[chosen], s.stop():
 		return EndStop
@@ -211,8 +211,8 @@ func (l *lane) setLambda(v Vector) {
 		return
 	}
 	l.lambda = v
-	l.speller.add(Event{Type: EventLambda, Lane: l.spec.Index, Sample: l.spec.Sample, Index: len(l.generated), Lambda: v}, nil)
-	l.speller.release(false, l.job.emit)
+	l.detokenizer.add(Event{Type: EventLambda, Lane: l.spec.Index, Sample: l.spec.Sample, Index: len(l.generated), Lambda: v}, nil)
+	l.detokenizer.release(false, l.job.emit)
 }
 
 // arrive applies the request's own changes of λ that are due.
@@ -230,7 +230,7 @@ func (l *lane) end(reason string, cause *Error) {
 	}
 	l.ended = true
 	l.job.live--
-	l.speller.release(true, l.job.emit)
+	l.detokenizer.release(true, l.job.emit)
 	l.job.emit(Event{
 		Type: EventEnd, Lane: l.spec.Index, Sample: l.spec.Sample, Lambda: l.lambda,
 		Index: len(l.generated), Reason: reason, Error: cause, Totals: l.totals,

@@ -19,10 +19,10 @@ type Kernel interface {
 	// written to means. A token whose exponential is 0 counts nothing, even where a row holds −Inf.
 	Expect(means, z []float64, top float64, rows [][]float32) (total float64)
 
-	// Contend appends to dst, in order, every token v with z[v] ≥ cutoff whose score (z[v]−top)·inverse + g(v) reaches
+	// Candidates appends to dst, in order, every token v with z[v] ≥ cutoff whose score (z[v]−top)·inverse + g(v) reaches
 	// the given one, and perhaps a few that do not: whether noise can be large enough is told from a bound, not from the noise
 	// itself. top is the largest of z.
-	Contend(dst []Token, z []float64, cutoff, top, inverse, score float64, g Noise) []Token
+	Candidates(dst []Token, z []float64, cutoff, top, inverse, score float64, g Noise) []Token
 }
 
 // Plain is the kernel in plain Go: the twin that every faster one must agree with.
@@ -61,8 +61,8 @@ func (Plain) Expect(means, z []float64, top float64, rows [][]float32) (total fl
 	return total
 }
 
-// Contend implements Kernel.
-func (Plain) Contend(dst []Token, z []float64, cutoff, top, inverse, score float64, g Noise) []Token {
+// Candidates implements Kernel.
+func (Plain) Candidates(dst []Token, z []float64, cutoff, top, inverse, score float64, g Noise) []Token {
 	for v, x := range z {
 		if x >= cutoff && (x-top)*inverse+gumbelBound(g.bits(v)) >= score {
 			dst = append(dst, Token(v))

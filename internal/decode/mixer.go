@@ -8,27 +8,27 @@ import (
 	"realign/internal/fault"
 )
 
-// prefix is what the models say after one history: the rows that one step's passes gave for a branch.
-type prefix struct {
+// modelRows is what the models say after one history: the rows that one step's passes gave for a branch.
+type modelRows struct {
 	rows    [][]float32 // per model, nil where not needed
 	logSums []float64   // of the rows, when traced
 	tops    [][]Alternative
 	err     error // of a row
 }
 
-// load points a prefix at the rows of its branch.
-func (p *prefix) load(b *branch) {
+// load points at the logits rows of a branch that its next tokens are chosen from.
+func (p *modelRows) load(b *branch) {
 	p.rows, p.logSums, p.tops, p.err = p.rows[:0], p.logSums[:0], p.tops[:0], nil
-	for _, list := range b.heard {
+	for _, list := range b.pending {
 		if len(list) == 0 {
 			p.rows = append(p.rows, nil)
 			continue
 		}
 		p.rows = append(p.rows, list[0].row)
-		if said := list[0].said; said.traced {
-			p.logSums = append(p.logSums, said.logSum)
-			p.tops = append(p.tops, said.top)
-			p.err = cmp.Or(p.err, said.err)
+		if summary := list[0].rowSummary; summary.traced {
+			p.logSums = append(p.logSums, summary.logSum)
+			p.tops = append(p.tops, summary.top)
+			p.err = cmp.Or(p.err, summary.err)
 		}
 	}
 }
@@ -39,7 +39,7 @@ type choice struct {
 	err   error // logits that cannot be used: the lane ends
 }
 
-// mixer turns what the models say into the next tokens of lanes. It owns the buffers for that, and changes nothing
+// mixer turns the logits of the models into the next tokens of lanes. It owns the buffers for that, and changes nothing
 // else, so that several can work at the same time.
 type mixer struct {
 	kernel    Kernel
@@ -50,22 +50,22 @@ type mixer struct {
 	penalties penalties
 }
 
-// choose finds a lane's next token and what the trace says of it.
-func (x *mixer) choose(l *lane, said *prefix, vocab Vocabulary) choice {
-	if said.err != nil {
-		return choice{err: said.err}
+// choose finds a lane's next token and its trace.
+func (x *mixer) choose(l *lane, logits *modelRows, vocab Vocabulary) choice {
+	if logits.err != nil {
+		return choice{err: logits.err}
 	}
 	if n := vocab.Size(); len(x.z) != n {
 		x.z = make([]float64, n)
 	}
 	x.w = weights(x.w, l.lambda)
-	at, top := x.kernel.Mix(x.z, x.w, said.rows)
+	at, top := x.kernel.Mix(x.z, x.w, logits.rows)
 	if err := usable(top); err != nil {
 		return choice{err: err}
 	}
 	trace := l.job.request.Trace
 	if !trace.Off {
-		x.d.fill(x.kernel, x.z, top, x.w, said.rows, said.logSums)
+		x.d.fill(x.kernel, x.z, top, x.w, logits.rows, logits.logSums)
 	}
 	event := Event{
 		Type: EventToken, Lane: l.spec.Index, Lambda: l.lambda, Sample: l.spec.Sample, Index: len(l.generated),
@@ -76,7 +76,7 @@ func (x *mixer) choose(l *lane, said *prefix, vocab Vocabulary) choice {
 		event.ID = x.pick(l, at, top, !trace.Off)
 	}
 	if !trace.Off {
-		x.trace(&event, said, vocab, trace.Alternatives)
+		x.trace(&event, logits, vocab, trace.Alternatives)
 	}
 	return choice{event: event}
 }
@@ -103,11 +103,11 @@ func (x *mixer) pick(l *lane, at int, top float64, traced bool) Token {
 }
 
 // trace fills in what the distributions say about the chosen token and the prefix.
-func (x *mixer) trace(event *Event, said *prefix, vocab Vocabulary, alternatives int) {
+func (x *mixer) trace(event *Event, logits *modelRows, vocab Vocabulary, alternatives int) {
 	t := event.ID
-	logp := &Logp{Reference: finite(float64(said.rows[0][t]) - said.logSums[0]), Mixture: finite(x.z[t] - x.d.logSum)}
-	for i, row := range said.rows[1:] {
-		logp.Aligned = append(logp.Aligned, finite(float64(row[t])-said.logSums[i+1]))
+	logp := &Logp{Reference: finite(float64(logits.rows[0][t]) - logits.logSums[0]), Mixture: finite(x.z[t] - x.d.logSum)}
+	for i, row := range logits.rows[1:] {
+		logp.Aligned = append(logp.Aligned, finite(float64(row[t])-logits.logSums[i+1]))
 	}
 	kl, logZ := finite(x.d.klReference), finite(x.d.logZ)
 	event.Logp, event.KLReference, event.LogZ = logp, &kl, &logZ
@@ -117,7 +117,7 @@ func (x *mixer) trace(event *Event, said *prefix, vocab Vocabulary, alternatives
 	event.Name = vocab.Name(t)
 	if alternatives > 0 {
 		event.Top = &Top{
-			Reference: said.tops[0], Aligned: slices.Clone(said.tops[1:]),
+			Reference: logits.tops[0], Aligned: slices.Clone(logits.tops[1:]),
 			Mixture: mostProbable(x.z, x.d.logSum, alternatives, vocab),
 		}
 	}
@@ -170,15 +170,15 @@ func (l *lane) follow(vocab Vocabulary, length int) bool {
 	if l.job.request.Trace.Bytes {
 		event.Bytes = piece
 	}
-	l.speller.add(event, piece)
+	l.detokenizer.add(event, piece)
 	chosen := event.ID
 	if event.Index < len(l.spec.Prefix) {
 		chosen = noToken
 	}
-	if reason := l.job.ending(chosen, &l.speller, len(l.generated), length); reason != "" {
+	if reason := l.job.ending(chosen, &l.detokenizer, len(l.generated), length); reason != "" {
 		l.end(reason, nil)
 	} else {
-		l.speller.release(false, l.job.emit)
+		l.detokenizer.release(false, l.job.emit)
 	}
 	return !l.ended
 }

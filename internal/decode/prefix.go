@@ -4,66 +4,67 @@ import (
 	"slices"
 )
 
-// keepsake is what a finished job leaves in the cache for its owner's next request: the histories of its lanes, so that a
-// follow-up turn, or the same prompt again, reads only what is new.
-type keepsake struct {
+// prefixEntry is an entry of the prefix cache: the histories that a finished job left in the models' caches, kept for its owner's
+// next request. A follow-up turn, or the same prompt again, then reads only what is new. An entry is never used for
+// another owner.
+type prefixEntry struct {
 	owner     string
-	slots     []*slot
+	models    []*modelState
 	histories []history
-	cells     int // that it may hold
+	cells     int // cache cells that it may hold
 }
 
-// history is tokens and how many of them each of the keepsake's models has in its cache.
+// history is tokens and how many of them each of the entry's models has in its cache.
 type history struct {
 	seq    Seq
 	tokens []Token
 	have   []int
 }
 
-// keep makes the sequences of a finished job a keepsake, or frees them where nothing is to be kept.
-func (e *Engine) keep(j *Job) {
-	k := &keepsake{owner: j.request.Owner, slots: j.slots, cells: j.cached + int(max(j.rows[0], j.rows[1]))}
+// retain makes the sequences of a finished job an entry of the prefix cache, or frees them where nothing is to be kept.
+func (e *Engine) retain(j *Job) {
+	k := &prefixEntry{owner: j.request.Owner, models: j.models, cells: j.cached + int(max(j.rows[0], j.rows[1]))}
 	for _, b := range j.retired {
 		k.histories = append(k.histories, history{b.seq, b.tokens, b.have})
 	}
 	j.retired = nil
-	e.kept = append(e.kept, k)
-	e.keptCells += k.cells
+	e.prefixes = append(e.prefixes, k)
+	e.prefixCells += k.cells
 	if j.request.Owner == "" || j.request.Plain || j.broken || k.cells > e.config.PrefixCells {
-		e.drop(k)
+		e.evict(k)
 	}
-	for e.keptCells > e.config.PrefixCells {
-		e.drop(e.kept[0])
+	for e.prefixCells > e.config.PrefixCells {
+		e.evict(e.prefixes[0])
 	}
 }
 
-// drop frees what a keepsake holds, but for cells that others hold, too.
-func (e *Engine) drop(k *keepsake) {
+// evict frees the sequences of an entry. Cells that other sequences hold, too, stay.
+func (e *Engine) evict(k *prefixEntry) {
 	for _, h := range k.histories {
-		for _, s := range k.slots {
+		for _, s := range k.models {
 			s.model.Trim(h.seq, 0)
 		}
 		e.freeSeqs = append(e.freeSeqs, h.seq)
 	}
-	e.kept = slices.DeleteFunc(e.kept, func(x *keepsake) bool { return x == k })
-	e.keptCells -= k.cells
+	e.prefixes = slices.DeleteFunc(e.prefixes, func(x *prefixEntry) bool { return x == k })
+	e.prefixCells -= k.cells
 }
 
-// room drops keepsakes, the one that was of use longest ago first, until there are this many free sequences and cells.
-func (e *Engine) room(sequences, cells int) bool {
-	for len(e.kept) > 0 && (len(e.freeSeqs) < sequences || e.cells+e.keptCells+cells > e.limits.Cells) {
-		e.drop(e.kept[0])
+// evictFor evicts entries, the least recently used first, until there are this many free sequences and cells.
+func (e *Engine) evictFor(sequences, cells int) bool {
+	for len(e.prefixes) > 0 && (len(e.freeSeqs) < sequences || e.cells+e.prefixCells+cells > e.limits.Cells) {
+		e.evict(e.prefixes[0])
 	}
 	return len(e.freeSeqs) >= sequences && e.cells+cells <= e.limits.Cells
 }
 
-// recall lets a branch that has nothing in the caches begin with the longest prefix of its tokens that its owner's
-// keepsakes hold. The last token is left: it is read for its logits.
-func (e *Engine) recall(b *branch) {
-	var best *keepsake
+// reuse lets a branch that has nothing in the caches begin with the longest prefix of its tokens that an entry of its owner
+// holds. The last token is left out: it is read for its logits.
+func (e *Engine) reuse(b *branch) {
+	var best *prefixEntry
 	var from history
 	length := 0
-	for _, k := range e.kept {
+	for _, k := range e.prefixes {
 		if k.owner != b.job.request.Owner {
 			continue
 		}
@@ -76,13 +77,13 @@ func (e *Engine) recall(b *branch) {
 	if best == nil {
 		return
 	}
-	for m, s := range b.job.slots {
-		if i := slices.Index(best.slots, s); i >= 0 {
+	for m, s := range b.job.models {
+		if i := slices.Index(best.models, s); i >= 0 {
 			b.have[m] = s.model.Copy(b.seq, from.seq, min(length, from.have[i]))
 		}
 	}
 	b.job.cached = slices.Max(b.have)
-	e.kept = append(slices.DeleteFunc(e.kept, func(x *keepsake) bool { return x == best }), best)
+	e.prefixes = append(slices.DeleteFunc(e.prefixes, func(x *prefixEntry) bool { return x == best }), best)
 }
 
 // common is the length of the longest common prefix.

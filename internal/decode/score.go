@@ -87,7 +87,7 @@ func (s *Score) needs(dst []bool) {
 func (b *branch) collectScore(model, pos int, row []float32) {
 	at := pos - b.scoring.done
 	for len(b.scored) <= at {
-		b.scored = append(b.scored, make([][]float32, len(b.job.slots)))
+		b.scored = append(b.scored, make([][]float32, len(b.job.models)))
 	}
 	b.scored[at][model] = row
 }

@@ -90,21 +90,21 @@ func (m *Map) validate(n int, r *Request) error {
 
 // span is a part of a map's interval on which all tokens so far are equal.
 type span struct {
-	job       *Job
-	from, to  float64
-	generated []Token
-	texts     []string // that tokens added, as far as it is known
-	speller   speller
-	ended     bool
+	job         *Job
+	from, to    float64
+	generated   []Token
+	texts       []string // that tokens added, as far as it is known
+	detokenizer detokenizer
+	ended       bool
 
 	// Of one step.
-	stretches []stretch // which tokens follow; ends are λ
-	err       error     // logits that cannot be used
+	segments []segment // which tokens follow; ends are λ
+	err      error     // logits that cannot be used
 }
 
 // newSpan adds a span to a job.
 func newSpan(j *Job, from, to float64) *span {
-	s := &span{job: j, from: from, to: to, speller: j.spell()}
+	s := &span{job: j, from: from, to: to, detokenizer: j.newDetokenizer()}
 	j.spans = append(j.spans, s)
 	j.live++
 	return s
@@ -112,16 +112,16 @@ func newSpan(j *Job, from, to float64) *span {
 
 // split is the spans that go on with one token each: s itself if there is one.
 func (s *span) split() []*span {
-	if len(s.stretches) == 1 {
+	if len(s.segments) == 1 {
 		return []*span{s}
 	}
-	parts := make([]*span, len(s.stretches))
-	for i, x := range s.stretches {
+	parts := make([]*span, len(s.segments))
+	for i, x := range s.segments {
 		p := newSpan(s.job, x.from, x.to)
-		p.generated, p.texts, p.speller = slices.Clone(s.generated), slices.Clone(s.texts), s.speller.clone()
+		p.generated, p.texts, p.detokenizer = slices.Clone(s.generated), slices.Clone(s.texts), s.detokenizer.clone()
 		parts[i] = p
 	}
-	s.ended = true // without a word: its parts go on
+	s.ended = true // no event tells of it: its parts go on
 	s.job.live--
 	return parts
 }
@@ -131,16 +131,16 @@ func (s *span) split() []*span {
 func (s *span) follow(t Token, vocab Vocabulary, length int) bool {
 	s.generated = append(s.generated, t)
 	s.job.tokens++
-	s.speller.add(Event{Type: EventToken}, vocab.Piece(t))
-	if reason := s.job.ending(t, &s.speller, len(s.generated), length); reason != "" {
+	s.detokenizer.add(Event{Type: EventToken}, vocab.Piece(t))
+	if reason := s.job.ending(t, &s.detokenizer, len(s.generated), length); reason != "" {
 		s.end(reason, nil)
 	} else {
-		s.speller.release(false, s.spell)
+		s.detokenizer.release(false, s.addText)
 	}
 	return !s.ended
 }
 
-func (s *span) spell(e Event) { s.texts = append(s.texts, e.Text) }
+func (s *span) addText(e Event) { s.texts = append(s.texts, e.Text) }
 
 // end ends the span and tells it; its branch is settled by the caller.
 func (s *span) end(reason string, cause *Error) {
@@ -149,15 +149,15 @@ func (s *span) end(reason string, cause *Error) {
 	}
 	s.ended = true
 	s.job.live--
-	s.speller.release(true, s.spell)
+	s.detokenizer.release(true, s.addText)
 	s.job.emit(Event{Type: EventBranch, Error: cause, Branch: &Branch{
 		From: s.from, To: s.to, Tokens: s.generated, Pieces: s.texts, Reason: reason,
 	}})
 }
 
-// spread moves the spans of a job that are ready on to the tokens found for them. A span on which several tokens
+// advanceSpans moves the spans of a job that are ready on to the tokens found for them. A span on which several tokens
 // follow is split; each part needs a branch, and while there are sequences the widest ones get it.
-func (e *Engine) spread(j *Job) {
+func (e *Engine) advanceSpans(j *Job) {
 	type part struct {
 		*span
 		of *branch
@@ -172,10 +172,10 @@ func (e *Engine) spread(j *Job) {
 		}
 		for i, p := range s.split() {
 			if i > 0 {
-				j.emit(Event{Type: EventFork, Fork: e.parting(b, s.stretches[i-1], s.stretches[i])})
+				j.emit(Event{Type: EventFork, Fork: e.forkEvent(b, s.segments[i-1], s.segments[i])})
 			}
 			e.counters.Tokens++
-			if p.follow(s.stretches[i].token, e.vocab, len(b.tokens)+1) {
+			if p.follow(s.segments[i].token, e.vocab, len(b.tokens)+1) {
 				parts = append(parts, part{p, b})
 			}
 		}
@@ -201,18 +201,18 @@ func (e *Engine) spread(j *Job) {
 	}
 }
 
-// parting says why two tokens part where a stretch begins.
-func (e *Engine) parting(b *branch, below, above stretch) *Fork {
+// forkEvent says why two tokens part where a stretch begins.
+func (e *Engine) forkEvent(b *branch, below, above segment) *Fork {
 	f := &Fork{Lambda: above.from, Index: len(b.span.generated)}
-	_, reference := e.config.Kernel.Sum(b.said.rows[0])
-	_, aligned := e.config.Kernel.Sum(b.said.rows[1])
+	_, reference := e.config.Kernel.Sum(b.rows.rows[0])
+	_, aligned := e.config.Kernel.Sum(b.rows.rows[1])
 	r := &b.job.request
 	f.Below.ID, f.Above.ID = below.token, above.token
 	for _, c := range []*Candidate{&f.Below, &f.Above} {
 		t := c.ID
 		c.Name = e.vocab.Name(t)
-		c.Logp.Reference = finite(float64(b.said.rows[0][t]) - reference)
-		c.Logp.Aligned = finite(float64(b.said.rows[1][t]) - aligned)
+		c.Logp.Reference = finite(float64(b.rows.rows[0][t]) - reference)
+		c.Logp.Aligned = finite(float64(b.rows.rows[1][t]) - aligned)
 		if r.Sampling.Temperature > 0 {
 			c.Noise = Gumbel(r.Seed, r.Map.Sample, f.Index, t)
 		}

@@ -6,24 +6,25 @@ import (
 	"slices"
 )
 
-// Speculation saves passes of branches that need two models, without changing a token: what follows is guessed, and
-// the models read guesses together with the token before them. A token is chosen from what both models said, as always.
-// If it is the guess, what was read after it stands; if not, that is forgotten. There are two schemes.
+// Speculation saves passes of branches that need two models, without changing a token: one model drafts tokens that may
+// follow, and the models read the draft together with the token before it. A token is chosen from the logits of both models,
+// as always. If it equals the drafted one, the draft is accepted, and what was read after it stands; if not, the draft is
+// rejected, and what was read after it is trimmed. There are two schemes.
 //
-// Alternating: the models take turns. The one that has said what follows guesses the next token by itself; the other
-// reads the last token and the guess in one pass of two rows, and, if the guess is right, guesses next.
+// Alternating: the models take turns. The model whose logits are there drafts one token by itself; the other model reads the
+// last token and the drafted one in a pass of two rows, and, if the draft is accepted, drafts next.
 //
-// Drafting: the model nearer to the mixture guesses γ tokens, reading one after the other; the other model reads the last token
+// Drafting: the model nearer to the mixture drafts γ tokens, reading one after the other; the other model reads the last token
 // and all of them in one pass (Leviathan, Kalman, Matias, "Fast Inference from Transformers via Speculative Decoding",
 // 2023, with a mixture of both models in place of the larger one).
 //
-// With t(n) the cost of a pass of n rows by one model and α the share of right guesses, a token costs t(2) + (1−α)·t(1) by turns
-// and ((γ + α^γ)·t(1) + t(γ+1))·(1−α)/(1−α^(γ+1)) by drafts: a round gives a token for each right guess and one more, for which
-// the drafter reads its last guess if all were right. Both are compared with a pass of both models. All costs are
-// measured, and the cheapest way is taken. Several branches guess in step, one model reading for all of them; what
-// their tokens cost with guesses and without is measured as a whole.
+// With t(n) the cost of a pass of n rows by one model and α the acceptance rate, a token costs t(2) + (1−α)·t(1) by turns
+// and ((γ + α^γ)·t(1) + t(γ+1))·(1−α)/(1−α^(γ+1)) by drafts: a round gives a token for each accepted one and one more, for which
+// the drafter reads its last token if all were accepted. Both are compared with a pass of both models. All costs are
+// measured, and the cheapest way is taken. Several branches draft in step, one model reading for all of them; what
+// their tokens cost with drafts and without is measured as a whole.
 
-// Speculation says when branches guess.
+// Speculation says when branches draft.
 type Speculation int
 
 const (
@@ -34,50 +35,52 @@ const (
 )
 
 const (
-	likelyMatch = 0.7 // share of right guesses that a new lane is credited with
-	worthwhile  = 0.97
-	staleAfter  = 1000 // steps after which a cost is measured anew
-	settled     = 4000 // the same for what several branches cost, which takes a trial
-	trialSteps  = 6    // that several branches guess to measure what it costs
-	shadowEvery = 8    // steps, without guesses, between two looks at what one would have been
+	initialAcceptance = 0.7 // acceptance rate that a new lane is credited with
+	worthwhile        = 0.97
+	staleAfter        = 1000 // steps after which a cost is measured anew
+	batchStaleAfter   = 4000 // the same for what several branches cost, which takes a trial
+	trialSteps        = 6    // that several branches draft to measure what it costs
+	probeEvery        = 8    // steps without drafts between two checks of what a draft would have been
 )
 
-// drafts are the numbers of tokens γ that a draft may have.
-var drafts = []int{3, 7}
+// draftLengths are the numbers of tokens γ that a draft may have.
+var draftLengths = []int{3, 7}
 
 // speculation is what is known of the costs, and this step's scheme.
 type speculation struct {
-	both    cost            // seconds of a step in which one branch generates, one row for each of two models
-	one     map[int]cost    // the same for rows of one model, by their number
-	several map[choir]price // of several branches
+	both    cost                  // seconds of a step in which one branch generates, one row for each of two models
+	one     map[int]cost          // the same for rows of one model, by their number
+	batches map[costKey]batchCost // of several branches, in seconds and tokens
 
-	guessing bool
-	gamma    int   // tokens of a draft; 0: the models take turns
-	drafted  int   // passes of the drafter since the other model's last one
-	trial    int   // steps that are left of a trial
-	reader   *slot // of all branches that guess
-	tokens   int   // chosen in this step, over all branches
+	speculating bool
+	gamma       int         // tokens of a draft; 0: the models take turns
+	draftPasses int         // passes of the drafter since the other model's last one
+	trial       int         // steps that are left of a trial
+	reader      *modelState // that reads for all branches that draft
+	tokens      int         // chosen in this step, over all branches
 }
 
-// choir is several branches, with guesses or without.
-type choir struct {
-	size     int // how often the number of branches can be halved
-	guessing bool
+// costKey names a measurement of several branches: about how many there are, and whether they draft.
+type costKey struct {
+	size        int // bits of the number of branches: log₂, rounded down, plus 1
+	speculating bool
 }
 
-func (e *Engine) choir(guessing bool) choir { return choir{bits.Len(uint(len(e.branches))), guessing} }
+func (e *Engine) costKey(guessing bool) costKey {
+	return costKey{bits.Len(uint(len(e.branches))), guessing}
+}
 
-// price is what a token costs several branches, as moving sums.
-type price struct {
+// batchCost is what tokens cost several branches: moving sums of seconds and of tokens.
+type batchCost struct {
 	seconds, tokens float64
 	measured        int
 }
 
-func (p price) add(seconds float64, tokens, step int) price {
-	return price{0.9*p.seconds + seconds, 0.9*p.tokens + float64(tokens), step}
+func (p batchCost) add(seconds float64, tokens, step int) batchCost {
+	return batchCost{0.9*p.seconds + seconds, 0.9*p.tokens + float64(tokens), step}
 }
 
-func (p price) stale(step int) bool { return p.measured == 0 || step-p.measured > settled }
+func (p batchCost) stale(step int) bool { return p.measured == 0 || step-p.measured > batchStaleAfter }
 
 // cost is a moving average. It begins with the better of two measurements, and begins anew when it is stale: the first
 // pass of a kind that was not made for long finds threads asleep.
@@ -102,28 +105,28 @@ func (c cost) stale(step int) bool { return c.measured == 0 || step-c.measured >
 
 func (c cost) unsure(step int) bool { return c.stale(step) || c.begun < 2 }
 
-// plan decides whether branches guess in this step, how, and which model reads for those that do.
+// plan decides whether branches draft in this step, how, and which model reads for those that do.
 func (s *speculation) plan(e *Engine) {
 	gamma := s.gamma
-	s.guessing, s.gamma = s.scheme(e)
+	s.speculating, s.gamma = s.scheme(e)
 	s.tokens, s.reader = 0, nil
 	switch {
-	case !s.guessing:
-		s.drafted = 0
+	case !s.speculating:
+		s.draftPasses = 0
 	case s.gamma == 0:
-		s.reader = e.waiting()
+		s.reader = e.mostAwaited()
 	default:
-		drafter, other := e.models()
-		if s.gamma != gamma || s.drafted >= s.gamma {
-			s.reader, s.drafted = other, 0
+		drafter, other := e.firstDraftModels()
+		if s.gamma != gamma || s.draftPasses >= s.gamma {
+			s.reader, s.draftPasses = other, 0
 		} else {
 			s.reader = drafter
-			s.drafted++
+			s.draftPasses++
 		}
 	}
 }
 
-// scheme is the cheapest one: guessing or not, and the length of drafts.
+// scheme is the cheapest way: whether to draft, and how many tokens (0: the models take turns).
 func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
 	switch e.config.Speculation {
 	case Never:
@@ -131,18 +134,18 @@ func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
 	case Alternating:
 		return true, 0
 	case Drafting:
-		return true, drafts[0]
+		return true, draftLengths[0]
 	}
-	if near, _ := e.models(); near == nil || e.config.Serial {
+	if near, _ := e.firstDraftModels(); near == nil || e.config.Serial {
 		return false, 0
 	}
 	if len(e.branches) > 1 {
-		with, without := s.several[e.choir(true)], s.several[e.choir(false)]
+		with, without := s.batches[e.costKey(true)], s.batches[e.costKey(false)]
 		switch {
 		case s.trial > 0:
 			s.trial--
 			return true, 0
-		case without.stale(e.steps), s.hopeless():
+		case without.stale(e.steps), s.neverPays():
 			return false, 0
 		case with.stale(e.steps):
 			s.trial = trialSteps
@@ -156,12 +159,12 @@ func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
 	case s.one[1].stale(e.steps), s.one[2].unsure(e.steps):
 		return true, 0
 	}
-	match := min(e.branches[0].guesser().match, 0.999)
+	match := min(e.branches[0].draftLane().acceptance, 0.999)
 	t1, best := s.one[1].seconds, worthwhile*s.both.seconds
 	if byTurns := s.one[2].seconds + (1-match)*t1; byTurns < best {
 		guessing, best = true, byTurns
 	}
-	for _, g := range drafts {
+	for _, g := range draftLengths {
 		all := math.Pow(match, float64(g))
 		tokens := (1 - all*match) / (1 - match)
 		if verify := s.one[g+1]; !verify.unsure(e.steps) {
@@ -175,11 +178,11 @@ func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
 	return guessing, gamma
 }
 
-// hopeless reports whether guesses would not pay if all were right: drafts, too, need a pass for each token and another
+// neverPays reports whether drafts would not pay even if all were accepted: they, too, need a pass for each token and another
 // one of at least two rows, and the more rows passes have already, the less is saved by adding some.
-func (s *speculation) hopeless() bool {
+func (s *speculation) neverPays() bool {
 	two := s.one[2]
-	return s.both.measured > 0 && two.measured > 0 && min(two.seconds, s.one[1].seconds+two.seconds/float64(slices.Max(drafts)+1)) >= worthwhile*s.both.seconds
+	return s.both.measured > 0 && two.measured > 0 && min(two.seconds, s.one[1].seconds+two.seconds/float64(slices.Max(draftLengths)+1)) >= worthwhile*s.both.seconds
 }
 
 // measure takes the time of a step.
@@ -188,15 +191,15 @@ func (s *speculation) measure(e *Engine, seconds float64) {
 		return
 	}
 	if s.one == nil {
-		s.one, s.several = map[int]cost{}, map[choir]price{}
+		s.one, s.batches = map[int]cost{}, map[costKey]batchCost{}
 	}
 	if len(e.branches) > 1 {
-		key := e.choir(s.guessing)
-		s.several[key] = s.several[key].add(seconds, s.tokens, e.steps)
+		key := e.costKey(s.speculating)
+		s.batches[key] = s.batches[key].add(seconds, s.tokens, e.steps)
 		return
 	}
 	models, rows := 0, 0
-	for _, x := range e.slots {
+	for _, x := range e.models {
 		rows += len(x.rows)
 		if len(x.rows) > 0 {
 			models++
@@ -205,31 +208,31 @@ func (s *speculation) measure(e *Engine, seconds float64) {
 	switch {
 	case models == 2 && rows == 2:
 		s.both = s.both.add(seconds, e.steps)
-	case models == 1 && s.guessing:
+	case models == 1 && s.speculating:
 		s.one[rows] = s.one[rows].add(seconds, e.steps)
 	}
 }
 
-// guesser is the lane for which a branch guesses.
-func (b *branch) guesser() *lane { return b.lanes[len(b.lanes)/2] }
+// draftLane is the lane that a branch drafts for.
+func (b *branch) draftLane() *lane { return b.lanes[len(b.lanes)/2] }
 
-// nearAligned reports whether the mixture that a branch guesses for is nearer to an aligned model than to the
+// nearAligned reports whether the mixture that a branch drafts for is nearer to an aligned model than to the
 // reference.
-func (b *branch) nearAligned() bool { return weights(nil, b.guesser().lambda)[0] < 0.5 }
+func (b *branch) nearAligned() bool { return weights(nil, b.draftLane().lambda)[0] < 0.5 }
 
-// guessers are the two models that a branch can guess with, the one nearer to its mixture first, as positions in its
-// job's slots. It reports false for a branch that cannot.
-func (e *Engine) guessers(b *branch) (near, far int, ok bool) {
+// draftModels are the two models that a branch can draft with, the one nearer to its mixture first, as positions in its
+// job's models. It reports false for a branch that cannot.
+func (e *Engine) draftModels(b *branch) (near, far int, ok bool) {
 	if len(b.lanes) == 0 || b.job.request.Plain {
 		return 0, 0, false
 	}
 	e.need = b.needs(e.need)
 	var models []int
-	for m, s := range b.job.slots {
+	for m, s := range b.job.models {
 		if !e.need[m] {
 			continue
 		}
-		if !s.model.Limits().Forgets || len(b.heard[m]) == 0 && len(b.tokens)-b.have[m] != 1 {
+		if !s.model.Limits().Forgets || len(b.pending[m]) == 0 && len(b.tokens)-b.have[m] != 1 {
 			return 0, 0, false // it cannot forget, or has more to read
 		}
 		models = append(models, m)
@@ -243,26 +246,26 @@ func (e *Engine) guessers(b *branch) (near, far int, ok bool) {
 	return models[0], models[1], true
 }
 
-// models are the two models of the first branch that can guess, the nearer one first.
-func (e *Engine) models() (near, far *slot) {
+// firstDraftModels are the draft models of the first branch that has any, the nearer one first.
+func (e *Engine) firstDraftModels() (near, far *modelState) {
 	for _, b := range e.branches {
-		if n, f, ok := e.guessers(b); ok {
-			return b.job.slots[n], b.job.slots[f]
+		if n, f, ok := e.draftModels(b); ok {
+			return b.job.models[n], b.job.models[f]
 		}
 	}
 	return nil, nil
 }
 
-// waiting is the model that most guessing branches wait for: what it says of the last token is missing.
-func (e *Engine) waiting() (most *slot) {
-	count := map[*slot]int{}
+// mostAwaited is the model that most drafting branches wait for: its logits after the last token are missing.
+func (e *Engine) mostAwaited() (most *modelState) {
+	count := map[*modelState]int{}
 	for _, b := range e.branches {
-		near, far, ok := e.guessers(b)
+		near, far, ok := e.draftModels(b)
 		if !ok {
 			continue
 		}
 		for _, m := range []int{near, far} {
-			if s := b.job.slots[m]; len(b.heard[m]) == 0 {
+			if s := b.job.models[m]; len(b.pending[m]) == 0 {
 				if count[s]++; most == nil || count[s] > count[most] {
 					most = s
 				}
@@ -272,53 +275,53 @@ func (e *Engine) waiting() (most *slot) {
 	return most
 }
 
-// speculate plans the rows of a branch that guesses. It reports false where it does not.
+// speculate plans the rows of a branch that drafts. It reports false where it does not.
 func (e *Engine) speculate(b *branch) bool {
 	s := &e.speculation
-	if !s.guessing {
+	if !s.speculating {
 		return false
 	}
-	near, far, ok := e.guessers(b)
+	near, far, ok := e.draftModels(b)
 	if !ok {
 		return false
 	}
 	reader, other := near, far
 	switch {
-	case b.job.slots[far] == s.reader, b.job.slots[near] != s.reader && len(b.heard[near]) > 0:
+	case b.job.models[far] == s.reader, b.job.models[near] != s.reader && len(b.pending[near]) > 0:
 		reader, other = far, near
 	}
-	if x := b.job.slots[reader]; len(x.rows)+len(b.guesses)+2 > x.model.Limits().Batch {
+	if x := b.job.models[reader]; len(x.rows)+len(b.draft)+2 > x.model.Limits().Batch {
 		return false
 	}
 	switch {
-	case len(b.heard[reader]) == 0:
-		if len(b.heard[other]) > 0 {
-			e.guess(b, other)
+	case len(b.pending[reader]) == 0:
+		if len(b.pending[other]) > 0 {
+			e.extendDraft(b, other)
 		}
-		e.read(b, reader, len(b.tokens)+len(b.guesses))
-	case s.gamma > 0 && e.guess(b, reader):
-		e.read(b, reader, len(b.tokens)+len(b.guesses))
+		e.read(b, reader, len(b.tokens)+len(b.draft))
+	case s.gamma > 0 && e.extendDraft(b, reader):
+		e.read(b, reader, len(b.tokens)+len(b.draft))
 	}
 	return true
 }
 
-// guess makes a model of a branch guess what follows the last thing it read. It reports false where there is nothing to
-// guess, or that was done before.
-func (e *Engine) guess(b *branch, speaker int) bool {
-	l, n := b.guesser(), len(b.guesses)
-	if n != b.ahead[speaker] || len(l.generated)+n+1 >= b.job.request.Sampling.MaxTokens || len(b.tokens)+n >= b.job.context {
+// extendDraft lets a model of a branch draft the token after the last one it read. It reports false where there is nothing to
+// draft, or that was done before.
+func (e *Engine) extendDraft(b *branch, speaker int) bool {
+	l, n := b.draftLane(), len(b.draft)
+	if n != b.drafted[speaker] || len(l.generated)+n+1 >= b.job.request.Sampling.MaxTokens || len(b.tokens)+n >= b.job.context {
 		return false
 	}
-	g, ok := e.mixers[0].guess(l, b.guesses, b.heard[speaker][n].row, e.vocab)
+	g, ok := e.mixers[0].draftToken(l, b.draft, b.pending[speaker][n].row, e.vocab)
 	if ok {
-		b.guesses = append(b.guesses, g)
+		b.draft = append(b.draft, g)
 	}
 	return ok
 }
 
-// guess is the token that a lane would choose, after what it has and the guesses so far, if one model's logits were
+// draftToken is the token that a lane would choose, after its tokens and the draft so far, if one model's logits were
 // the mixture.
-func (x *mixer) guess(l *lane, so []Token, row []float32, vocab Vocabulary) (Token, bool) {
+func (x *mixer) draftToken(l *lane, so []Token, row []float32, vocab Vocabulary) (Token, bool) {
 	n := len(l.generated)
 	l.generated = append(l.generated, so...)
 	defer func() { l.generated = l.generated[:n] }()
@@ -335,23 +338,23 @@ func (x *mixer) guess(l *lane, so []Token, row []float32, vocab Vocabulary) (Tok
 	return x.pick(l, at, top, false), true
 }
 
-// judge learns from the tokens that the lanes of a branch chose how often guesses are right.
-func (e *Engine) judge(b *branch) {
-	l := b.guesser()
+// updateAcceptance updates the acceptance rate of a lane from the token that it chose.
+func (e *Engine) updateAcceptance(b *branch) {
+	l := b.draftLane()
 	var guess Token
-	if len(b.guesses) > 0 {
-		guess = b.guesses[0]
+	if len(b.draft) > 0 {
+		guess = b.draft[0]
 	} else {
-		rows := b.said.rows
+		rows := b.rows.rows
 		near := 0
 		if b.nearAligned() {
 			near = len(rows) - 1
 		}
-		if e.steps%shadowEvery != 0 || len(e.branches) != 1 || e.config.Speculation != Measured || e.speculation.hopeless() || len(rows) != 2 || slices.ContainsFunc(rows, func(r []float32) bool { return r == nil }) {
+		if e.steps%probeEvery != 0 || len(e.branches) != 1 || e.config.Speculation != Measured || e.speculation.neverPays() || len(rows) != 2 || slices.ContainsFunc(rows, func(r []float32) bool { return r == nil }) {
 			return
 		}
 		var ok bool
-		if guess, ok = e.mixers[0].guess(l, nil, rows[near], e.vocab); !ok {
+		if guess, ok = e.mixers[0].draftToken(l, nil, rows[near], e.vocab); !ok {
 			return
 		}
 	}
@@ -359,16 +362,16 @@ func (e *Engine) judge(b *branch) {
 	if l.choice.event.ID == guess {
 		right = 1
 	}
-	l.match += 0.1 * (right - l.match)
+	l.acceptance += 0.1 * (right - l.acceptance)
 }
 
-// remember copies what models said that is still to be used: their own memory is overwritten by their next pass.
-func (e *Engine) remember() {
+// copyPendingLogits copies the logits rows that are still to be used: the models overwrite theirs in the next pass.
+func (e *Engine) copyPendingLogits() {
 	for _, b := range e.branches {
-		for _, list := range b.heard {
+		for _, list := range b.pending {
 			for i := range list {
-				if !list[i].own {
-					list[i].row, list[i].own = slices.Clone(list[i].row), true
+				if !list[i].copied {
+					list[i].row, list[i].copied = slices.Clone(list[i].row), true
 				}
 			}
 		}

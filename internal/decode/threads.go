@@ -26,7 +26,7 @@ func (w widths) wide(step int) bool {
 func (e *Engine) divide() (measure func(seconds float64)) {
 	var l load
 	rows := 0
-	for _, s := range e.slots {
+	for _, s := range e.models {
 		if n := len(s.rows); n > 0 {
 			l.models++
 			rows += n
@@ -38,7 +38,7 @@ func (e *Engine) divide() (measure func(seconds float64)) {
 		share = 1
 	}
 	wide := share > 1 && e.threads[l].wide(e.steps)
-	for _, s := range e.slots {
+	for _, s := range e.models {
 		n := 0
 		if wide {
 			n = share

@@ -47,7 +47,7 @@ type Curve struct {
 	Answers      float64 `json:"answers"`       // sum of weights of the answers that count
 	DesignEffect float64 `json:"design_effect"` // each answer counts 1/DesignEffect, because clusters agree with themselves
 
-	tally   *tally
+	tally   *comparisons
 	best    stat.Interval
 	levels  []shape
 	plans   []plan
@@ -108,7 +108,7 @@ func FitCurve(answers []Pairwise, o Options) (*Curve, error) {
 	if o.Samples < 100 || o.Samples > 100000 {
 		return nil, fault.Field("samples", "%d is not from 100 to 100000", o.Samples)
 	}
-	t, err := newTally(answers, o.Grid, o.Cluster)
+	t, err := newComparisons(answers, o.Grid, o.Cluster)
 	if err != nil {
 		return nil, err
 	}

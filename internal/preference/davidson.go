@@ -29,7 +29,7 @@ func information(d, eta float64) float64 {
 // It adds the gradient to g and the negative Hessian to h: one row per λ, and one more for η where g
 // is that long. It is an exponential family in (u, η), so it is concave and the observed information
 // is the expected one.
-func (t *tally) likelihood(u []float64, eta, temper float64, g []float64, h *mat.SymDense) float64 {
+func (t *comparisons) likelihood(u []float64, eta, temper float64, g []float64, h *mat.SymDense) float64 {
 	k, sum := len(u), 0.0
 	for _, c := range t.cells {
 		p, q, tie, logC := outcome(u[c.i]-u[c.j], eta)
@@ -89,7 +89,7 @@ const RidgeSD = 3
 //
 // Fewer than two λ compared is fault.Conflict; an answer that Check refuses is fault.Invalid.
 func FitStrengths(answers []Pairwise) (*Strengths, error) {
-	t, err := newTally(answers, nil, ByItem)
+	t, err := newComparisons(answers, nil, ByItem)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (s *Strengths) Difference(i, j int) stat.Interval {
 // which it never falls, nobody who won may come closer to whom they beat, and a tie needs η to grow at
 // least half as fast as its distance. Inside a cycle of wins nothing can move, so η cannot grow, and
 // then ties hold as wins both ways do. Without a cycle all can.
-func (t *tally) unbounded() string {
+func (t *comparisons) unbounded() string {
 	if t.decisive() == 0 {
 		return "every answer is a tie: ν has no maximum-likelihood estimate"
 	}

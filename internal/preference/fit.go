@@ -139,7 +139,7 @@ type plan struct {
 }
 
 // plans are the sizes to average over: of annotators and of prompts where the study speaks for more than those.
-func (t *tally) plans() []plan {
+func (t *comparisons) plans() []plan {
 	scope := t.scope()
 	var annotators, prompts *source
 	ofAnnotators, ofPrompts := []size{{0, 1}}, []size{{0, 1}}

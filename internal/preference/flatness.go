@@ -89,13 +89,13 @@ func clusterOf(v *vote) int   { return v.cluster }
 
 // scores are the effective scores of the answers where u is flat.
 type scores struct {
-	t    *tally
+	t    *comparisons
 	each [][]float64   // of each vote, by level
 	info *mat.SymDense // effective information
 }
 
 // newScores estimates the order effect and ν where u is flat, and takes out of each vote's score what they explain.
-func newScores(t *tally) *scores {
+func newScores(t *comparisons) *scores {
 	k := len(t.lambdas)
 	eta, delta := t.flatFit()
 	// Information of u with (δ, η), of (δ, η), and of u.
@@ -154,7 +154,7 @@ func newScores(t *tally) *scores {
 }
 
 // flatFit is log ν and the order effect where u is flat, at the mode.
-func (t *tally) flatFit() (eta, delta float64) {
+func (t *comparisons) flatFit() (eta, delta float64) {
 	eta = etaMean
 	for range 50 {
 		ge, gd := -(eta-etaMean)/(etaSD*etaSD), -delta/(deltaSD*deltaSD)

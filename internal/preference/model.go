@@ -61,7 +61,7 @@ type quadratic struct {
 	delta float64
 }
 
-func newModel(t *tally, temper float64) *model {
+func newModel(t *comparisons, temper float64) *model {
 	k := len(t.lambdas)
 	m := &model{votes: t.votes, k: k, basis: deviations(t.lambdas), temper: temper, ties: true, order: true, u: make([]float64, k), eta: etaMean}
 	return m

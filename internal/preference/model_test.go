@@ -15,7 +15,7 @@ func TestModelEliminatesWhatItIntegratesOut(t *testing.T) {
 	w := peaked(r).over([]float64{0, 0.7, 1.5, 2})
 	w.annotators, w.prompts = 6, 8
 	w.own, w.ofPrompt = slopes(r, 6, 1), slopes(r, 8, 1)
-	tally, err := newTally(w.study(r, 90), nil, ByItem)
+	tally, err := newComparisons(w.study(r, 90), nil, ByItem)
 	if err != nil {
 		t.Fatal(err)
 	}

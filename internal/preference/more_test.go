@@ -83,7 +83,7 @@ func TestSharedItemsAreCovered(t *testing.T) {
 func TestLikelihoodDerivatives(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 84))
 	w := peaked(r)
-	tally, err := newTally(w.study(r, 200), nil, ByItem)
+	tally, err := newComparisons(w.study(r, 200), nil, ByItem)
 	if err != nil {
 		t.Fatal(err)
 	}

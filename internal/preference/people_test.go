@@ -48,7 +48,7 @@ func TestFlatPublicOfDifferentPeople(t *testing.T) {
 				w.annotators, w.prompts = c.annotators, c.prompts
 				w.own, w.ofPrompt = slopes(r, c.annotators, c.people), slopes(r, max(1, c.prompts), c.texts)
 				answers := w.study(r, 300)
-				tally, err := newTally(answers, w.grid, ByItem)
+				tally, err := newComparisons(answers, w.grid, ByItem)
 				if err != nil {
 					t.Fatal(err)
 				}

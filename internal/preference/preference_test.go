@@ -30,7 +30,7 @@ func TestCheckNamesTheField(t *testing.T) {
 		// What is refused reaches no number.
 		for name, err := range map[string]error{
 			"strengths": second(FitStrengths([]Pairwise{good, r})), "win rates": second(WinRates([]Pairwise{good, r})),
-			"curve": second(FitCurve([]Pairwise{good, r}, Options{})), "records": second(Records(Answers{Pairwise: []Pairwise{r}})),
+			"curve": second(FitCurve([]Pairwise{good, r}, Options{})), "records": second(Qualities(Answers{Pairwise: []Pairwise{r}})),
 			"noticeable difference": second(NoticeableDifference([]Pairwise{r})),
 		} {
 			if fault.KindOf(err) != fault.Invalid {
@@ -134,7 +134,7 @@ func TestDegenerateAnswers(t *testing.T) {
 		if _, err := WinRates(answers); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := Records(Answers{Pairwise: answers}); err != nil {
+		if _, err := Qualities(Answers{Pairwise: answers}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := Agree(ChoiceValues(answers), Nominal, 1); err != nil {
@@ -196,7 +196,7 @@ func TestRecords(t *testing.T) {
 		r.Catch = catch
 		return r
 	}
-	records, err := Records(Answers{Pairwise: []Pairwise{
+	records, err := Qualities(Answers{Pairwise: []Pairwise{
 		pairwise("i", "x", 0, 1, PreferA), pairwise("i", "y", 1, 0, PreferB), pairwise("j", "x", 0, 1, Tie),
 		pairwise("j", "y", 0, 1, PreferB), trial("x", SameLambda, Tie), trial("x", SameLambda, PreferA),
 		trial("x", BrokenA, PreferB), trial("x", BrokenB, PreferA), trial("x", BrokenA, Tie),
@@ -229,7 +229,7 @@ func TestRecordsOfScores(t *testing.T) {
 	score("x", "n", "p", 0, Broken, 4, 1)     // 2½
 	score("x", "o", "q", 0, Broken, 5, 1)     // 3 is not below
 	score("z", "n", "p", 0, Broken, 1, 1)     // no ordinary score: not counted
-	records, err := Records(Answers{Scores: scores})
+	records, err := Qualities(Answers{Scores: scores})
 	if err != nil || len(records) != 3 {
 		t.Fatal(records, err)
 	}
@@ -259,7 +259,7 @@ func TestRecordsOfRankings(t *testing.T) {
 		ranking("4", SameLambda, 0, 1, 2, 2, 4), ranking("5", SameLambda, 0, 2, 1, 4, 2), ranking("6", SameLambda, 0, 4, 1, 2, 2),
 		{Item: "7", Annotator: "x", Sides: []Side{{Lambda: 0, Output: "a"}, {Lambda: 1, Output: "b"}}, Rank: []int{1, 2}},
 	}
-	records, err := Records(Answers{Rankings: rankings})
+	records, err := Qualities(Answers{Rankings: rankings})
 	if err != nil || len(records) != 1 {
 		t.Fatal(records, err)
 	}
@@ -272,7 +272,7 @@ func TestRecordsOfRankings(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for _, wrong := range []Ranking{ranking("8", BrokenA, 0, 1, 2, 2, 4), ranking("9", Broken, 4, 1, 2, 2, 4)} {
-		if _, err := Records(Answers{Rankings: []Ranking{wrong}}); fault.KindOf(err) != fault.Invalid {
+		if _, err := Qualities(Answers{Rankings: []Ranking{wrong}}); fault.KindOf(err) != fault.Invalid {
 			t.Errorf("%+v: %v", wrong, err)
 		}
 	}

@@ -19,10 +19,10 @@ type Results struct {
 	Categories []Part `json:"categories"` // of prompts, by name; empty unless there are two
 	Annotators []Part `json:"annotators"` // by name
 
-	Agreement []Reliability `json:"agreement"`
-	Records   []Record      `json:"records"` // of the annotators, by name
-	Sides     Sides         `json:"sides"`   // what standing first did
-	JND       JND           `json:"jnd"`
+	Agreement []Reliability      `json:"agreement"`
+	Records   []AnnotatorQuality `json:"records"` // of the annotators, by name
+	Sides     Sides              `json:"sides"`   // what standing first did
+	JND       JND                `json:"jnd"`
 }
 
 // Answers are the ratings of a study sorted by kind, in the order in which they were given.
@@ -108,7 +108,7 @@ func Compute(a Answers, o Options) (*Results, error) {
 	if r.Agreement, err = a.reliability(o.Seed); err != nil {
 		return nil, err
 	}
-	if r.Records, err = Records(a); err != nil {
+	if r.Records, err = Qualities(a); err != nil {
 		return nil, err
 	}
 	if r.Sides, err = SidesOf(a.Pairwise); err != nil {

@@ -18,7 +18,7 @@ const (
 	LeastPrompts    = 5
 )
 
-func (t *tally) scope() Scope {
+func (t *comparisons) scope() Scope {
 	return Scope{t.annotators, t.annotators >= LeastAnnotators, t.prompts, t.prompts >= LeastPrompts}
 }
 

@@ -63,7 +63,7 @@ func SidesOf(answers []Pairwise) (Sides, error) {
 }
 
 // sides is SidesOf for the answers of a tally.
-func (t *tally) sides() Sides {
+func (t *comparisons) sides() Sides {
 	s := Sides{Compared: len(t.votes)}
 	var list []sided
 	low := 0

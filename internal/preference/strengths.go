@@ -15,7 +15,7 @@ const flatSD = 1e3
 
 // between fits strengths that differ between annotators and prompts, or have an order effect: the public's, averaged over
 // the sizes of the deviations. It fills in what FitStrengths returns.
-func (s *Strengths) between(t *tally, plans []plan, order bool) error {
+func (s *Strengths) between(t *comparisons, plans []plan, order bool) error {
 	k := len(t.lambdas)
 	sd := float64(flatSD)
 	if s.Regularised {

@@ -54,9 +54,9 @@ func (c *Config) most(client Client) int {
 func (h *Hub) StopOwner(owner string) {
 	h.mu.Lock()
 	var jobs []Job
-	for _, l := range h.live {
+	for _, l := range h.active {
 		if l.run.Owner == owner {
-			for _, t := range l.tasks {
+			for _, t := range l.requests {
 				jobs = append(jobs, t.job)
 			}
 		}

@@ -38,7 +38,7 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	if n := first + len(lanes); n > decode.MaxLanes {
 		err = fault.Field("lanes", "%d lanes, at most %d", n, decode.MaxLanes)
 	}
-	t := &task{live: l}
+	t := &request{active: l}
 	var job Job
 	if err == nil {
 		job, err = h.decode(ctx, t, lanes)
@@ -47,7 +47,7 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l.busy = false
-	if err == nil && (h.live[l.run.ID] != l || h.broken[l] != nil) { // its events could not be saved meanwhile
+	if err == nil && (h.active[l.run.ID] != l || h.unsaved[l] != nil) { // its events could not be saved meanwhile
 		err = fault.New(fault.Unavailable, "the run was cut off")
 	}
 	if err != nil {
@@ -56,18 +56,18 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 			h.stopLater([]Job{job})
 		}
 		h.makeRoom()
-		h.conclude(l)
+		h.finalize(l)
 		return nil, err
 	}
 	for _, lane := range lanes {
 		t.lanes = append(t.lanes, lane.Index)
-		l.lanes = append(l.lanes, laneState{sample: lane.Sample, task: t})
+		l.lanes = append(l.lanes, laneState{sample: lane.Sample, request: t})
 	}
 	h.status(l, Running)
 	e := encode(decode.Event{Type: decode.EventLanes, Lanes: lanes})
 	e.Event.Lane = len(l.lanes)
-	h.put(l, e.Event, e.JSON)
-	h.take(t, job)
+	h.appendEvent(l, e.Event, e.JSON)
+	h.attach(t, job)
 	return slices.Clone(t.lanes), nil
 }
 
@@ -87,7 +87,7 @@ func (h *Hub) checkLanes(ctx context.Context, run *Run, lanes []decode.Lane) err
 
 // revive finds a run among the live ones or makes it live again, and reserves it for adding lanes. On
 // success the caller owes h.jobs.Done and must set busy to false.
-func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
+func (h *Hub) revive(ctx context.Context, run Run) (*activeRun, error) {
 	l, err := h.claim(run.ID)
 	if l != nil || err != nil {
 		return l, err
@@ -111,9 +111,9 @@ func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l = &live{run: run, client: client, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
-	if other := h.live[run.ID]; other != nil {
-		h.free(l)
+	l = &activeRun{run: run, client: client, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
+	if other := h.active[run.ID]; other != nil {
+		h.releaseSlot(l)
 		h.jobs.Done()
 		return nil, errAdding
 	}
@@ -122,23 +122,23 @@ func (h *Hub) revive(ctx context.Context, run Run) (*live, error) {
 		l.lanes = append(l.lanes, laneState{sample: t.Lanes[i].Sample, tokens: n, savedTokens: n, ended: true, savedEnd: true})
 	}
 	l.feed = h.join(run.ID, t.Seq)
-	h.live[run.ID] = l
+	h.active[run.ID] = l
 	return l, nil
 }
 
 var errAdding = fault.New(fault.Conflict, "lanes are being added to this run")
 
 // claim reserves a live run for adding lanes; nil when it is not live.
-func (h *Hub) claim(run string) (*live, error) {
+func (h *Hub) claim(run string) (*activeRun, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l := h.live[run]
+	l := h.active[run]
 	switch {
 	case h.closed:
 		return nil, errClosed
 	case l == nil:
 		return nil, nil
-	case h.broken[l] != nil:
+	case h.unsaved[l] != nil:
 		return nil, fault.New(fault.Unavailable, "the end of this run is not saved yet")
 	case l.busy:
 		return nil, errAdding
@@ -150,7 +150,7 @@ func (h *Hub) claim(run string) (*live, error) {
 
 // SetLambda moves λ of a lane from its next token on. It is a Conflict when the lane has ended.
 func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v decode.Vector) error {
-	job, err := h.job(ctx, owner, runID, lane, func(l *live) error {
+	job, err := h.job(ctx, owner, runID, lane, func(l *activeRun) error {
 		if err := l.run.Spec.noMap("which holds every λ already"); err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v de
 // nothing.
 func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 	if lane >= 0 {
-		job, err := h.job(ctx, owner, runID, lane, func(l *live) error {
+		job, err := h.job(ctx, owner, runID, lane, func(l *activeRun) error {
 			return l.run.Spec.noMap("which stops as a whole: name no lane")
 		})
 		if err != nil || job == nil {
@@ -190,7 +190,7 @@ func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 	h.mu.Lock()
 	var jobs []Job
 	if l.live != nil {
-		for _, t := range l.live.tasks {
+		for _, t := range l.live.requests {
 			jobs = append(jobs, t.job)
 		}
 	}
@@ -207,9 +207,9 @@ func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 func (h *Hub) StopSession(owner, session string) {
 	h.mu.Lock()
 	var jobs []Job
-	for _, l := range h.live {
+	for _, l := range h.active {
 		if l.run.Session == session && l.run.Owner == owner {
-			for _, t := range l.tasks {
+			for _, t := range l.requests {
 				jobs = append(jobs, t.job)
 			}
 		}
@@ -220,7 +220,7 @@ func (h *Hub) StopSession(owner, session string) {
 
 // found is a run that somebody asks for: a live one, or how many lanes it has.
 type found struct {
-	live  *live
+	live  *activeRun
 	lanes int
 }
 
@@ -228,7 +228,7 @@ type found struct {
 // for the store.
 func (h *Hub) find(ctx context.Context, owner, runID string) (found, error) {
 	h.mu.Lock()
-	l := h.live[runID]
+	l := h.active[runID]
 	h.mu.Unlock()
 	if l != nil && l.run.Owner == owner { // neither changes
 		return found{live: l}, nil
@@ -238,7 +238,7 @@ func (h *Hub) find(ctx context.Context, owner, runID string) (found, error) {
 }
 
 // job is what decodes a lane; nil when the lane has ended.
-func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func(*live) error) (Job, error) {
+func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func(*activeRun) error) (Job, error) {
 	found, err := h.find(ctx, owner, runID)
 	if err != nil {
 		return nil, err
@@ -258,8 +258,8 @@ func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func
 	if err := check(l); err != nil {
 		return nil, err
 	}
-	if s := l.lanes[lane]; !s.ended && s.task != nil {
-		return s.task.job, nil
+	if s := l.lanes[lane]; !s.ended && s.request != nil {
+		return s.request.job, nil
 	}
 	return nil, nil
 }

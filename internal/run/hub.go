@@ -61,15 +61,15 @@ type Hub struct {
 	mu       sync.Mutex // guards everything below, and every live, task and feed
 	closed   bool       // nothing new is accepted
 	done     bool       // nothing is saved any more
-	live     map[string]*live
+	active   map[string]*activeRun
 	slots    int            // runs at once
 	owners   map[string]int // and of each owner
 	clients  map[string]int // and of each client
 	feeds    map[string]*feed
-	pending  []item
+	pending  []logEntry
 	bytes    int           // in pending, and being saved
 	room     chan struct{} // closed and replaced whenever some of it was saved
-	broken   map[*live][]item
+	unsaved  map[*activeRun][]logEntry
 	counters Counters
 }
 
@@ -94,12 +94,12 @@ func NewHub(ctx context.Context, config Config) (*Hub, error) {
 		wake:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		abandon: make(chan struct{}),
-		live:    make(map[string]*live),
+		active:  make(map[string]*activeRun),
 		owners:  make(map[string]int),
 		clients: make(map[string]int),
 		feeds:   make(map[string]*feed),
 		room:    make(chan struct{}),
-		broken:  make(map[*live][]item),
+		unsaved: make(map[*activeRun][]logEntry),
 	}
 	if err := h.recover(ctx); err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (h *Hub) Counters() Counters {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.counters
-	c.LiveRuns, c.Queue, c.QueueBytes = len(h.live), len(h.pending), h.bytes
+	c.LiveRuns, c.Queue, c.QueueBytes = len(h.active), len(h.pending), h.bytes
 	for _, f := range h.feeds {
 		c.Watchers += f.watchers
 	}
@@ -160,8 +160,8 @@ func (h *Hub) Close() error {
 		h.mu.Lock()
 		h.closed = true
 		var jobs []Job
-		for _, l := range h.live {
-			jobs = append(jobs, h.cut(l, fault.New(fault.Unavailable, "%s", Stopped))...)
+		for _, l := range h.active {
+			jobs = append(jobs, h.abort(l, fault.New(fault.Unavailable, "%s", Stopped))...)
 		}
 		h.mu.Unlock()
 		stopAll(jobs)

@@ -77,15 +77,15 @@ func (s *Spec) noMap(what string) error {
 	return nil
 }
 
-// mapTask is the task of a run that is a map.
-func mapTask(l *live) *task {
-	t := &task{live: l, lanes: []int{0}}
-	l.lanes = append(l.lanes, laneState{task: t})
+// newMapRequest is the task of a run that is a map.
+func newMapRequest(l *activeRun) *request {
+	t := &request{active: l, lanes: []int{0}}
+	l.lanes = append(l.lanes, laneState{request: t})
 	return t
 }
 
 // branch notes a branch of a map that has ended. The caller holds mu.
-func (l *live) branch(e decode.Event) {
+func (l *activeRun) branch(e decode.Event) {
 	l.lanes[0].tokens++
 	switch reason := e.Branch.Reason; {
 	case reason == decode.EndError && l.ending.Reason != decode.EndError:
@@ -96,7 +96,7 @@ func (l *live) branch(e decode.Event) {
 }
 
 // endMap puts the end of a map of which every branch has ended. The caller holds mu.
-func (h *Hub) endMap(l *live) {
+func (h *Hub) endMap(l *activeRun) {
 	lane := &l.lanes[0]
 	if lane.ended {
 		return
@@ -107,5 +107,5 @@ func (h *Hub) endMap(l *live) {
 	}
 	l.failed = l.failed || e.Reason == decode.EndError
 	encoded := encode(e)
-	h.put(l, encoded.Event, encoded.JSON)
+	h.appendEvent(l, encoded.Event, encoded.JSON)
 }

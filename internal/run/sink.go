@@ -9,7 +9,7 @@ import (
 
 // sink takes an event from a decoder. It waits while the queue to the store is full, Patience at most: then
 // the run ends.
-func (h *Hub) sink(t *task, e decode.Event) {
+func (h *Hub) sink(t *request, e decode.Event) {
 	encoded := encode(e)
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -18,7 +18,7 @@ func (h *Hub) sink(t *task, e decode.Event) {
 			t.lost = true // take will end it
 			return
 		}
-		h.tooSlow(t.live)
+		h.tooSlow(t.active)
 	}
 	switch {
 	case t.finished:
@@ -30,18 +30,18 @@ func (h *Hub) sink(t *task, e decode.Event) {
 }
 
 // tooSlow ends a run that the store cannot keep up with.
-func (h *Hub) tooSlow(l *live) {
+func (h *Hub) tooSlow(l *activeRun) {
 	h.counters.SaveFailures++
 	h.log.Error("the store is too slow for a run", "run", l.run.ID, "queue", len(h.pending))
-	h.stopLater(h.cut(l, fault.New(fault.Unavailable, "cannot save: the store is too slow")))
+	h.stopLater(h.abort(l, fault.New(fault.Unavailable, "cannot save: the store is too slow")))
 }
 
-func (h *Hub) full(t *task) bool {
-	return t.live.queued+len(t.held) >= h.config.QueueEvents || h.bytes >= h.config.QueueBytes
+func (h *Hub) full(t *request) bool {
+	return t.active.queued+len(t.held) >= h.config.QueueEvents || h.bytes >= h.config.QueueBytes
 }
 
 // waitForRoom waits until the queue is no longer full, or the task is over. It lets go of mu meanwhile.
-func (h *Hub) waitForRoom(t *task) bool {
+func (h *Hub) waitForRoom(t *request) bool {
 	h.counters.Stalls++
 	timer := time.NewTimer(h.config.Patience)
 	defer timer.Stop()

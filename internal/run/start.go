@@ -37,8 +37,8 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 	if sessionID == "" {
 		run.Session, titleID = id.New(), title.Of(spec.Prompt)
 	}
-	l := &live{run: run, client: client, open: true, slot: true, known: spec.streams()}
-	t := h.task(l, spec.Lanes)
+	l := &activeRun{run: run, client: client, open: true, slot: true, known: spec.streams()}
+	t := h.newRequest(l, spec.Lanes)
 	job, err := h.decode(ctx, t, spec.Lanes)
 	if err == nil {
 		if err = h.config.Store.CreateRun(ctx, run, titleID); err != nil {
@@ -50,13 +50,13 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 	if err != nil {
 		t.finished = true
 		h.makeRoom()
-		h.free(l)
+		h.releaseSlot(l)
 		return Run{}, err
 	}
 	h.counters.Runs++
 	l.feed = h.join(run.ID, 0)
-	h.live[run.ID] = l
-	h.take(t, job)
+	h.active[run.ID] = l
+	h.attach(t, job)
 	return run, nil
 }
 
@@ -130,28 +130,28 @@ func (h *Hub) reserve(owner string, client Client) error {
 	return nil
 }
 
-// task adds lanes to a run, all to be decoded by one request.
-func (h *Hub) task(l *live, lanes []decode.Lane) *task {
+// newRequest adds lanes to a run, all to be decoded by one request.
+func (h *Hub) newRequest(l *activeRun, lanes []decode.Lane) *request {
 	if l.run.Spec.Map != nil {
-		return mapTask(l)
+		return newMapRequest(l)
 	}
-	t := &task{live: l}
+	t := &request{active: l}
 	for _, lane := range lanes {
 		t.lanes = append(t.lanes, lane.Index)
-		l.lanes = append(l.lanes, laneState{sample: lane.Sample, task: t})
+		l.lanes = append(l.lanes, laneState{sample: lane.Sample, request: t})
 	}
 	return t
 }
 
 // decode makes the request of a task. Its events are held until take. It is given up when ctx ends, when the hub is closed, and
 // when no worker has taken it in time.
-func (h *Hub) decode(ctx context.Context, t *task, lanes []decode.Lane) (Job, error) {
+func (h *Hub) decode(ctx context.Context, t *request, lanes []decode.Lane) (Job, error) {
 	waiting, cancel := context.WithTimeout(h.ctx, h.config.StartWait)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	spec := &t.live.run.Spec
-	request := spec.Request(t.live.run.ID, slices.Clone(lanes))
-	t.live.client.sign(&request, t.live.run.Owner)
+	spec := &t.active.run.Spec
+	request := spec.Request(t.active.run.ID, slices.Clone(lanes))
+	t.active.client.sign(&request, t.active.run.Owner)
 	job, err := h.config.Decoder.Decode(waiting, spec.Pair, request, func(e decode.Event) { h.sink(t, e) })
 	if fault.KindOf(err) == fault.Unavailable && waiting.Err() == context.DeadlineExceeded {
 		err = errLate
@@ -159,11 +159,11 @@ func (h *Hub) decode(ctx context.Context, t *task, lanes []decode.Lane) (Job, er
 	return job, err
 }
 
-// take begins to log the events of a task whose job was taken. The caller holds mu.
-func (h *Hub) take(t *task, job Job) {
-	l := t.live
+// attach begins to log the events of a task whose job was taken. The caller holds mu.
+func (h *Hub) attach(t *request, job Job) {
+	l := t.active
 	t.job = job
-	l.tasks = append(l.tasks, t)
+	l.requests = append(l.requests, t)
 	h.counters.Requests++
 	h.counters.Lanes += int64(len(t.lanes))
 	held := t.held
@@ -178,7 +178,7 @@ func (h *Hub) take(t *task, job Job) {
 	case t.lost:
 		h.tooSlow(l)
 	case h.closed:
-		h.stopLater(h.cut(l, fault.New(fault.Unavailable, "%s", Stopped)))
+		h.stopLater(h.abort(l, fault.New(fault.Unavailable, "%s", Stopped)))
 	}
 	h.jobs.Go(func() {
 		select {

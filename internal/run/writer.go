@@ -14,7 +14,7 @@ func (h *Hub) write() {
 	for {
 		var retry <-chan time.Time
 		h.mu.Lock()
-		if len(h.broken) > 0 {
+		if len(h.unsaved) > 0 {
 			retry = time.After(h.config.Retry)
 		}
 		h.mu.Unlock()
@@ -27,10 +27,10 @@ func (h *Hub) write() {
 			last = time.Now()
 			h.flush()
 		case <-retry:
-			h.mend()
+			h.retryUnsaved()
 		case <-h.stop:
 			h.flush()
-			h.mend()
+			h.retryUnsaved()
 			return
 		}
 	}
@@ -55,7 +55,7 @@ func (h *Hub) flush() {
 	}
 }
 
-func (h *Hub) dequeue() []item {
+func (h *Hub) dequeue() []logEntry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n, size := 0, 0
@@ -72,14 +72,14 @@ func (h *Hub) dequeue() []item {
 
 // saveApart saves each run by itself, so that one that cannot be saved does not cost the others their
 // events.
-func (h *Hub) saveApart(items []item) {
-	var order []*live
-	runs := make(map[*live][]item)
+func (h *Hub) saveApart(items []logEntry) {
+	var order []*activeRun
+	runs := make(map[*activeRun][]logEntry)
 	for _, it := range items {
-		if runs[it.live] == nil {
-			order = append(order, it.live)
+		if runs[it.active] == nil {
+			order = append(order, it.active)
 		}
-		runs[it.live] = append(runs[it.live], it)
+		runs[it.active] = append(runs[it.active], it)
 	}
 	for _, l := range order {
 		if err := h.save(runs[l]); err != nil {
@@ -89,7 +89,7 @@ func (h *Hub) saveApart(items []item) {
 }
 
 // save appends items to the store in one transaction and shows them to the watchers.
-func (h *Hub) save(items []item) error {
+func (h *Hub) save(items []logEntry) error {
 	var batch Batch
 	for _, it := range items {
 		if it.change != nil {
@@ -106,22 +106,22 @@ func (h *Hub) save(items []item) error {
 	defer h.mu.Unlock()
 	h.counters.Commits++
 	h.counters.CommitSeconds += time.Since(began).Seconds()
-	touched := make(map[*live]bool)
+	touched := make(map[*activeRun]bool)
 	for _, it := range items {
 		h.saved(it)
-		touched[it.live] = true
+		touched[it.active] = true
 	}
 	for l := range touched {
 		l.feed.broadcast()
-		h.conclude(l)
+		h.finalize(l)
 	}
 	h.makeRoom()
 	return nil
 }
 
 // saved notes that an item is in the store.
-func (h *Hub) saved(it item) {
-	l := it.live
+func (h *Hub) saved(it logEntry) {
+	l := it.active
 	l.queued--
 	if it.change != nil {
 		l.run.Status, l.run.EndedAt = it.change.Status, it.change.At
@@ -151,7 +151,7 @@ func (h *Hub) makeRoom() {
 
 // fail gives up the unsaved events of a run: its jobs are stopped, its watchers told, and the ends of its
 // lanes kept to be saved later.
-func (h *Hub) fail(l *live, items []item, err error) {
+func (h *Hub) fail(l *activeRun, items []logEntry, err error) {
 	cause := fault.Of(err)
 	cause = fault.Wrap(err, fault.Unavailable, "cannot save: %s", cause.Message)
 	h.log.Error("cannot save a run's events", "run", l.run.ID, "err", err)
@@ -160,7 +160,7 @@ func (h *Hub) fail(l *live, items []item, err error) {
 	h.counters.SaveFailures++
 	kept := h.pending[:0]
 	for _, it := range h.pending {
-		if it.live == l {
+		if it.active == l {
 			items = append(items, it)
 		} else {
 			kept = append(kept, it)
@@ -172,29 +172,29 @@ func (h *Hub) fail(l *live, items []item, err error) {
 		h.bytes -= len(it.event.Event)
 	}
 	var jobs []Job
-	for _, t := range l.tasks {
+	for _, t := range l.requests {
 		t.finished = true
 		jobs = append(jobs, t.job)
 	}
-	l.tasks, l.queued, l.open, l.next = nil, 0, false, l.feed.seq
+	l.requests, l.queued, l.open, l.next = nil, 0, false, l.feed.seq
 	l.lanes = l.lanes[:l.known]
-	var tail []item
+	var tail []logEntry
 	for i := range l.lanes {
 		lane := &l.lanes[i]
 		lane.ended, lane.tokens = true, lane.savedTokens
 		if !lane.savedEnd {
 			l.next++
 			e := encode(endEvent(i, lane.sample, lane.tokens, cause))
-			tail = append(tail, item{live: l, typ: decode.EventEnd, lane: i,
+			tail = append(tail, logEntry{active: l, typ: decode.EventEnd, lane: i,
 				event: Event{Run: l.run.ID, Seq: l.next, Event: e.JSON}})
 			h.bytes += len(e.JSON)
 		}
 	}
-	tail = append(tail, item{live: l, change: &StatusChange{
+	tail = append(tail, logEntry{active: l, change: &StatusChange{
 		Run: l.run.ID, Status: Failed, At: h.config.Now(), Lanes: l.known}})
 	l.queued = len(tail)
-	h.broken[l] = tail
-	h.free(l)
+	h.unsaved[l] = tail
+	h.releaseSlot(l)
 	l.feed.fail(cause)
 	h.makeRoom()
 	h.stopLater(jobs)
@@ -207,18 +207,18 @@ func (h *Hub) stopLater(jobs []Job) {
 	}
 }
 
-// mend tries again to save how the broken runs ended.
-func (h *Hub) mend() {
+// retryUnsaved tries again to save the ends of runs whose events could not be saved.
+func (h *Hub) retryUnsaved() {
 	h.mu.Lock()
-	broken := make([]*live, 0, len(h.broken))
-	for l := range h.broken {
+	broken := make([]*activeRun, 0, len(h.unsaved))
+	for l := range h.unsaved {
 		broken = append(broken, l)
 	}
 	h.mu.Unlock()
 	for _, l := range broken {
 		h.mu.Lock()
-		tail := h.broken[l]
-		delete(h.broken, l)
+		tail := h.unsaved[l]
+		delete(h.unsaved, l)
 		h.mu.Unlock()
 		err := h.save(tail)
 		if err == nil {
@@ -226,12 +226,12 @@ func (h *Hub) mend() {
 		}
 		h.mu.Lock()
 		if fault.KindOf(err) == fault.Unavailable {
-			h.broken[l] = tail
+			h.unsaved[l] = tail
 		} else { // it was deleted: there is nothing to save to
 			for _, it := range tail {
 				h.bytes -= len(it.event.Event)
 			}
-			h.drop(l)
+			h.forget(l)
 		}
 		h.mu.Unlock()
 	}

@@ -17,8 +17,8 @@ import (
 )
 
 // shelf is a shelf at a moment that the test moves.
-func shelf(s *store.Store, at *time.Time) *share.Shelf {
-	return &share.Shelf{Store: s, Now: func() time.Time { return *at }}
+func shelf(s *store.Store, at *time.Time) *share.Service {
+	return &share.Service{Store: s, Now: func() time.Time { return *at }}
 }
 
 // finished is a run with a move of λ, a stopped lane, an added lane with a prefix.

@@ -16,7 +16,7 @@ const promptShown = 200
 
 // Share freezes a run and returns the token of a new link to it (Keep). An empty title is made from the
 // prompt.
-func (s *Shelf) Share(ctx context.Context, owner, runID, name string, expires time.Time) (Link, string, error) {
+func (s *Service) Share(ctx context.Context, owner, runID, name string, expires time.Time) (Link, string, error) {
 	r, err := s.Store.Run(ctx, owner, runID)
 	if err != nil {
 		return Link{}, "", err
@@ -36,13 +36,13 @@ func (s *Shelf) Share(ctx context.Context, owner, runID, name string, expires ti
 	if err != nil {
 		return Link{}, "", err
 	}
-	return s.Keep(ctx, Link{
+	return s.Create(ctx, Link{
 		Owner: owner, Kind: ComparisonLink, Subject: runID, Title: name, Prompt: title.Shorten(snapshot.Prompt, promptShown), ExpiresAt: expires,
 	}, form)
 }
 
 // Open reads a comparison by its token. A wrong, an expired and a revoked token get the same error.
-func (s *Shelf) Open(ctx context.Context, token string) (Link, *Snapshot, error) {
+func (s *Service) Open(ctx context.Context, token string) (Link, *Snapshot, error) {
 	l, form, err := s.Find(ctx, ComparisonLink, token)
 	if err != nil {
 		return Link{}, nil, err
@@ -51,7 +51,7 @@ func (s *Shelf) Open(ctx context.Context, token string) (Link, *Snapshot, error)
 }
 
 // Get reads a comparison for its owner, whatever its state.
-func (s *Shelf) Get(ctx context.Context, owner, linkID string) (Link, *Snapshot, error) {
+func (s *Service) Get(ctx context.Context, owner, linkID string) (Link, *Snapshot, error) {
 	l, form, err := s.Store.Link(ctx, owner, linkID)
 	if err == nil && l.Kind != ComparisonLink {
 		err = fault.New(fault.NotFound, "there is no such comparison")
@@ -66,7 +66,7 @@ func (s *Shelf) Get(ctx context.Context, owner, linkID string) (Link, *Snapshot,
 }
 
 // Verified notes that a comparison was decoded again and came out as it is shown.
-func (s *Shelf) Verified(ctx context.Context, l Link) error {
+func (s *Service) Verified(ctx context.Context, l Link) error {
 	l.VerifiedAt = s.now()
 	return s.Store.UpdateLink(ctx, l)
 }

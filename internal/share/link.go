@@ -64,8 +64,8 @@ type Links interface {
 	UpdateLink(ctx context.Context, l Link) error
 }
 
-// Shelf shares snapshots.
-type Shelf struct {
+// Service shares snapshots.
+type Service struct {
 	Store interface {
 		Links
 		run.Log
@@ -75,10 +75,10 @@ type Shelf struct {
 	Signer *run.Signer // this server's; nil leaves what it decodes unsigned
 }
 
-// Keep freezes a snapshot, in its CanonicalJSON form, behind a new link and returns its token: 128 random bits, shown
+// Create freezes a snapshot, in its CanonicalJSON form, behind a new link and returns its token: 128 random bits, shown
 // here once and kept only as a hash. Owner, kind, subject, title, prompt and expiry are the caller's. A zero
 // expiry is never; one in the past is Invalid.
-func (s *Shelf) Keep(ctx context.Context, l Link, snapshot []byte) (Link, string, error) {
+func (s *Service) Create(ctx context.Context, l Link, snapshot []byte) (Link, string, error) {
 	now := s.now()
 	if err := checkExpiry(l.ExpiresAt, now); err != nil {
 		return Link{}, "", err
@@ -95,10 +95,10 @@ func (s *Shelf) Keep(ctx context.Context, l Link, snapshot []byte) (Link, string
 	return l, token, nil
 }
 
-func (s *Shelf) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
+func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
 
 // Find reads what a token opens, if it is of a kind. A wrong, an expired and a revoked token get the same error.
-func (s *Shelf) Find(ctx context.Context, kind LinkKind, token string) (Link, []byte, error) {
+func (s *Service) Find(ctx context.Context, kind LinkKind, token string) (Link, []byte, error) {
 	gone := fault.New(fault.NotFound, "there %s at this address; it may have been withdrawn or have expired", kind.missing())
 	if len(token) != id.TokenLength {
 		return Link{}, nil, gone
@@ -121,12 +121,12 @@ func (k LinkKind) missing() string {
 }
 
 // List is an owner's links, newest first.
-func (s *Shelf) List(ctx context.Context, owner string) ([]Listed, error) {
+func (s *Service) List(ctx context.Context, owner string) ([]Listed, error) {
 	return s.Store.Links(ctx, owner)
 }
 
 // Revoke closes a link for good. Doing it twice changes nothing.
-func (s *Shelf) Revoke(ctx context.Context, owner, id string) error {
+func (s *Service) Revoke(ctx context.Context, owner, id string) error {
 	l, _, err := s.Store.Link(ctx, owner, id)
 	if err != nil || !l.RevokedAt.IsZero() {
 		return err
@@ -136,7 +136,7 @@ func (s *Shelf) Revoke(ctx context.Context, owner, id string) error {
 }
 
 // Expire sets when a link stops to open; zero is never. It is a Conflict when it was revoked.
-func (s *Shelf) Expire(ctx context.Context, owner, id string, at time.Time) error {
+func (s *Service) Expire(ctx context.Context, owner, id string, at time.Time) error {
 	l, _, err := s.Store.Link(ctx, owner, id)
 	if err != nil {
 		return err

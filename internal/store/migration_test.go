@@ -117,7 +117,7 @@ func oldSweep() sweep.Setup {
 	c.Lambda.Values = []float64{0, 1.0 / 3, 1}
 	c.Rewards = []sweep.Reward{{Reward: "length", Name: "length"}}
 	c.Prompts.Rows = []sweep.Row{{Text: "one", Context: "c"}, {Text: "two", System: "s", Category: "k"}}
-	return sweep.Setup{Config: c, Aligned: "warm", Beta: 0.1, Judges: []sweep.Judge{{Name: "length", Title: "Length", Direction: sweep.Higher}}}
+	return sweep.Setup{Config: c, Aligned: "warm", Beta: 0.1, RewardInfos: []sweep.RewardInfo{{Name: "length", Title: "Length", Direction: sweep.Higher}}}
 }
 
 func oldCells() []sweep.Output {

@@ -108,19 +108,19 @@ func (r *assignmentRow) assignment() (study.Assignment, error) {
 }
 
 // StudyItems are a study's items with how many answers each has.
-func (s *Store) StudyItems(ctx context.Context, id string) ([]study.Counted, error) {
+func (s *Store) StudyItems(ctx context.Context, id string) ([]study.ItemProgress, error) {
 	var rows []itemRow
 	err := s.read.NewSelect().Model(&rows).Where("si.study_id = ?", id).OrderExpr("si.prompt, si.kind, si.low, si.high, si.id").Scan(ctx)
 	if err != nil {
 		return nil, wrap(err, "read the items of study %s", id)
 	}
-	list := make([]study.Counted, len(rows))
+	list := make([]study.ItemProgress, len(rows))
 	for i := range rows {
 		it, err := rows[i].item()
 		if err != nil {
 			return nil, err
 		}
-		list[i] = study.Counted{Item: it, Count: study.Count{Answers: rows[i].Answers}}
+		list[i] = study.ItemProgress{Item: it, Count: study.Count{Answers: rows[i].Answers}}
 	}
 	return list, nil
 }
@@ -197,7 +197,7 @@ func (s *Store) AnnotatorBySecret(ctx context.Context, id, secretHash string) (s
 }
 
 // StudyAnnotators are those who joined, by when they did, with what each has done.
-func (s *Store) StudyAnnotators(ctx context.Context, id string) ([]study.Worked, error) {
+func (s *Store) StudyAnnotators(ctx context.Context, id string) ([]study.AnnotatorProgress, error) {
 	var rows []struct {
 		annotatorRow
 		Answered int    `bun:"answered"`
@@ -213,9 +213,9 @@ func (s *Store) StudyAnnotators(ctx context.Context, id string) ([]study.Worked,
 	if err != nil {
 		return nil, wrap(err, "list the annotators of study %s", id)
 	}
-	list := make([]study.Worked, len(rows))
+	list := make([]study.AnnotatorProgress, len(rows))
 	for i := range rows {
-		list[i] = study.Worked{Annotator: rows[i].annotator(), Answered: rows[i].Answered, Skipped: rows[i].Skipped, LastAt: fromMicros(rows[i].LastAt)}
+		list[i] = study.AnnotatorProgress{Annotator: rows[i].annotator(), Answered: rows[i].Answered, Skipped: rows[i].Skipped, LastAt: fromMicros(rows[i].LastAt)}
 	}
 	return list, nil
 }
@@ -569,12 +569,12 @@ func (s *Store) Ratings(ctx context.Context, id string) ([]study.Rating, error) 
 }
 
 // StudyTallies count what there is of each of some studies.
-func (s *Store) StudyTallies(ctx context.Context, ids []string) (map[string]study.Tallied, error) {
-	tallies := make(map[string]study.Tallied, len(ids))
+func (s *Store) StudyTallies(ctx context.Context, ids []string) (map[string]study.Summary, error) {
+	tallies := make(map[string]study.Summary, len(ids))
 	if len(ids) == 0 {
 		return tallies, nil
 	}
-	count := func(table, condition string, add func(*study.Tallied, int)) error {
+	count := func(table, condition string, add func(*study.Summary, int)) error {
 		var rows []struct {
 			StudyID string `bun:"study_id"`
 			N       int    `bun:"n"`
@@ -595,17 +595,17 @@ func (s *Store) StudyTallies(ctx context.Context, ids []string) (map[string]stud
 	}
 	for _, one := range []struct {
 		table, condition string
-		add              func(*study.Tallied, int)
+		add              func(*study.Summary, int)
 	}{
-		{"study_prompts", "", func(t *study.Tallied, n int) { t.Prompts = n }},
-		{"study_prompts", "problem <> ''", func(t *study.Tallied, n int) { t.Problems = n }},
-		{"study_outputs", "NOT broken", func(t *study.Tallied, n int) { t.Outputs = n }},
-		{"study_outputs AS so " + decodedFor, "", func(t *study.Tallied, n int) { t.Decoded = n }},
-		{"study_items", "catch = ''", func(t *study.Tallied, n int) { t.Items = n }},
-		{"study_items", "catch <> ''", func(t *study.Tallied, n int) { t.Catches = n }},
-		{"study_annotators", "", func(t *study.Tallied, n int) { t.Annotators = n }},
-		{"study_assignments", "state = 'answered'", func(t *study.Tallied, n int) { t.Answers = n }},
-		{"study_assignments", "state = 'skipped'", func(t *study.Tallied, n int) { t.Skips = n }},
+		{"study_prompts", "", func(t *study.Summary, n int) { t.Prompts = n }},
+		{"study_prompts", "problem <> ''", func(t *study.Summary, n int) { t.Problems = n }},
+		{"study_outputs", "NOT broken", func(t *study.Summary, n int) { t.Outputs = n }},
+		{"study_outputs AS so " + decodedFor, "", func(t *study.Summary, n int) { t.Decoded = n }},
+		{"study_items", "catch = ''", func(t *study.Summary, n int) { t.Items = n }},
+		{"study_items", "catch <> ''", func(t *study.Summary, n int) { t.Catches = n }},
+		{"study_annotators", "", func(t *study.Summary, n int) { t.Annotators = n }},
+		{"study_assignments", "state = 'answered'", func(t *study.Summary, n int) { t.Answers = n }},
+		{"study_assignments", "state = 'skipped'", func(t *study.Summary, n int) { t.Skips = n }},
 	} {
 		if err := count(one.table, one.condition, one.add); err != nil {
 			return nil, err

@@ -177,7 +177,7 @@ func exported(t *testing.T, s *store.Store, id string) ([]byte, string) {
 	if err := study.Export(&b, &st, prompts, outputs, ratings); err != nil {
 		t.Fatal(err)
 	}
-	results, _, err := (&study.Analyst{Store: s}).Results(ctx, &st)
+	results, _, err := (&study.ResultCache{Store: s}).Results(ctx, &st)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -500,7 +500,7 @@ func TestPublicationTellsNothing(t *testing.T) {
 	if err := s.ImportStudy(t.Context(), a.Fill); err != nil {
 		t.Fatal(err)
 	}
-	form, err := (&study.Analyst{Store: s}).Publish(t.Context(), &a.Of, noon)
+	form, err := (&study.ResultCache{Store: s}).Publish(t.Context(), &a.Of, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -527,7 +527,7 @@ func TestAnalystKeepsResults(t *testing.T) {
 	if err := s.ImportStudy(ctx, a.Fill); err != nil {
 		t.Fatal(err)
 	}
-	analyst := &study.Analyst{Store: s}
+	analyst := &study.ResultCache{Store: s}
 	results := func() (*preference.Results, string) {
 		t.Helper()
 		r, version, err := analyst.Results(ctx, &a.Of)

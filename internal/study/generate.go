@@ -66,16 +66,16 @@ func (o *Output) Cell() experiment.Cell {
 	return experiment.Cell{Prompt: o.Source, Lambda: o.Lambda, Sample: o.Sample}
 }
 
-// generating is a study that is Decoding: the client of its experiment's generator. It lives as long as the generator's
+// experimentClient is a study that is Decoding: the client of its experiment's generator. It lives as long as the generator's
 // job does.
-type generating struct {
-	desk   *Desk
-	study  Study
-	wanted []experiment.Cell // sorted
+type experimentClient struct {
+	service *Service
+	study   Study
+	wanted  []experiment.Cell // sorted
 }
 
 // Plan implements experiment.Client: everything that is wanted and not there.
-func (g *generating) Plan(_ context.Context, outputs []experiment.Output) ([]experiment.Item, error) {
+func (g *experimentClient) Plan(_ context.Context, outputs []experiment.Output) ([]experiment.Item, error) {
 	there := make(map[experiment.Cell]bool, len(outputs))
 	for i := range outputs {
 		there[outputs[i].Cell] = true
@@ -84,12 +84,12 @@ func (g *generating) Plan(_ context.Context, outputs []experiment.Output) ([]exp
 }
 
 // Take implements experiment.Client: what is stored is all that a study needs.
-func (g *generating) Take(context.Context, []experiment.Output) error { return nil }
+func (g *experimentClient) Take(context.Context, []experiment.Output) error { return nil }
 
 // Finish implements experiment.Client: it makes the questions, and the study is Ready. Prompts of which an output failed
 // are left out.
-func (g *generating) Finish(ctx context.Context, made []experiment.Output) error {
-	d, s := g.desk, &g.study
+func (g *experimentClient) Finish(ctx context.Context, made []experiment.Output) error {
+	d, s := g.service, &g.study
 	prompts, err := d.Store.StudyPrompts(ctx, s.ID)
 	if err != nil {
 		return err

@@ -264,12 +264,12 @@ func TestNextKeepsToThePlan(t *testing.T) {
 	for a := range 6 {
 		annotator := fmt.Sprint("annotator", a)
 		had := map[string]bool{}
-		var done Done
+		var done Progress
 		for {
-			var candidates []Counted
+			var candidates []ItemProgress
 			for _, it := range items {
 				if !had[it.ID] && (it.Catch != preference.NoCatch || answers[it.ID] < s.Overlap) {
-					candidates = append(candidates, Counted{it, Count{answers[it.ID], answers[it.ID]}})
+					candidates = append(candidates, ItemProgress{it, Count{answers[it.ID], answers[it.ID]}})
 				}
 			}
 			next := s.Next(annotator, done, candidates, asked, nil)
@@ -314,11 +314,11 @@ func TestNextKeepsToThePlan(t *testing.T) {
 	}
 
 	// Active choice asks for what is wanted, as long as there is any.
-	var candidates []Counted
+	var candidates []ItemProgress
 	for _, it := range items {
-		candidates = append(candidates, Counted{Item: it})
+		candidates = append(candidates, ItemProgress{Item: it})
 	}
-	if next := s.Next("x", Done{Same: 99, Broken: 99}, candidates, nil, []preference.Pair{{Low: 5, High: 6}, {Low: 0.5, High: 2}}); next.Low != 0.5 || next.High != 2 {
+	if next := s.Next("x", Progress{Same: 99, Broken: 99}, candidates, nil, []preference.Pair{{Low: 5, High: 6}, {Low: 0.5, High: 2}}); next.Low != 0.5 || next.High != 2 {
 		t.Errorf("asked for %+v", next)
 	}
 }
@@ -334,15 +334,15 @@ func TestTrialsAreOfTheKindThatIsAsked(t *testing.T) {
 	prompts := newPrompts(30)
 	items, _ := s.Items(prompts, decoded(s.Outputs(prompts)))
 	had := map[string]bool{}
-	var done Done
+	var done Progress
 	trials := map[Kind]int{}
 	var last Kind
 	changes := 0
 	for {
-		var candidates []Counted
+		var candidates []ItemProgress
 		for _, it := range items {
 			if !had[it.ID] {
-				candidates = append(candidates, Counted{Item: it})
+				candidates = append(candidates, ItemProgress{Item: it})
 			}
 		}
 		next := s.Next("ann", done, candidates, nil, nil)

@@ -16,10 +16,10 @@ func BenchmarkAnalyse(b *testing.B) {
 			o.Rewards[name] = Of(o.Rewards["toy"].Value + float64(o.Tokens))
 		}
 	}
-	judges := []Judge{{Name: "toy", Direction: Higher}, {Name: "second", Direction: Higher}, {Name: "third", Direction: Lower}}
+	judges := []RewardInfo{{Name: "toy", Direction: Higher}, {Name: "second", Direction: Higher}, {Name: "third", Direction: Lower}}
 	for _, n := range []int{1, 3} {
 		b.Run(fmt.Sprintf("rewards=%d", n), func(b *testing.B) {
-			s.Judges = judges[:n]
+			s.RewardInfos = judges[:n]
 			for b.Loop() {
 				Analyse(s, outputs)
 			}

@@ -118,43 +118,43 @@ func (c *curve) turned(i stat.Interval) stat.Interval {
 	return i
 }
 
-// Turn is a λ above which a reward gets worse: with an evaluation reward the sign of over-optimisation (Gao, Schulman &
+// Peak is a λ above which a reward gets worse: with an evaluation reward the sign of over-optimisation (Gao, Schulman &
 // Hilton 2023).
-type Turn struct {
+type Peak struct {
 	Lambda stat.Interval `json:"lambda"`
 	KL     float64       `json:"kl"`
 	Loss   stat.Interval `json:"loss"` // from there to the highest λ; above 0 is worse, whatever the direction
 	Sure   bool          `json:"sure"` // Loss is clear of 0
 }
 
-// turn is where the curve turns, nil where its best point is the last one.
-func (c *curve) turn(best *Best) *Turn {
+// peak is where the curve turns, nil where its best point is the last one.
+func (c *curve) peak(best *Best) *Peak {
 	j := c.together
 	at, last := j.place(best.Lambda.Estimate), len(j.lambdas)-1
 	if at == last {
 		return nil
 	}
 	loss := j.difference(at, last)
-	return &Turn{Lambda: best.Lambda, KL: best.KL, Loss: loss, Sure: loss.Low > 0}
+	return &Peak{Lambda: best.Lambda, KL: best.KL, Loss: loss, Sure: loss.Low > 0}
 }
 
-// Checked is what the evaluation reward says of the λ that is best by the objective.
-type Checked struct {
+// Holdout is what the evaluation reward says of the λ that is best by the objective.
+type Holdout struct {
 	At            stat.Interval  `json:"at"`             // the evaluation reward there
 	Gain          *stat.Interval `json:"gain,omitempty"` // over λ = 1; above 0 is better
 	Loss          *stat.Interval `json:"loss,omitempty"` // against its own best λ; above 0 is worse; nil where it has none
 	Overoptimised bool           `json:"overoptimised"`  // its own best λ is surely below the objective's, and Loss is clear of 0
 }
 
-// check reads the evaluation's curve at the objective's best λ. own is the evaluation's best, nil where λ is not known to
+// holdout reads the evaluation's curve at the objective's best λ. own is the evaluation's best, nil where λ is not known to
 // move it.
-func check(e *curve, best, own *Best) *Checked {
+func holdout(e *curve, best, own *Best) *Holdout {
 	j := e.together
 	if j == nil {
 		return nil
 	}
 	at := j.place(best.Lambda.Estimate)
-	c := &Checked{At: e.turned(j.at(at))}
+	c := &Holdout{At: e.turned(j.at(at))}
 	if one := j.place(1); j.lambdas[one] == 1 && one != at {
 		gain := j.difference(at, one)
 		c.Gain = &gain

@@ -54,9 +54,9 @@ func TestNoiseClaimsNothing(t *testing.T) {
 					s.Config.Sampling.TopK = w.pair.Size() // which truncates nothing, and spares the simulation what reweighting needs
 					outputs, _ := w.run(s)
 					r := Analyse(s, outputs)
-					if reward := r.Rewards[0]; r.Ticket.Beta != nil || r.Ticket.TRL != "" || r.Best != nil || reward.Turn != nil {
+					if reward := r.Rewards[0]; r.Recommendation.Beta != nil || r.Recommendation.TRL != "" || r.Best != nil || reward.Peak != nil {
 						claims++
-					} else if r.Ticket.NoBest == "" {
+					} else if r.Recommendation.NoBest == "" {
 						t.Error("nothing is said of why there is no best λ")
 					}
 				}

@@ -162,8 +162,8 @@ func (p *pairedSides) correlation(first, second string, of func(c *curve, total 
 	if p.a == nil {
 		return 0
 	}
-	c := newCurve(p.a, rewarded(first), p.a.setup.Judge(first).sign())
-	d := newCurve(p.b, rewarded(second), p.b.setup.Judge(second).sign())
+	c := newCurve(p.a, rewarded(first), p.a.setup.RewardInfo(first).sign())
+	d := newCurve(p.b, rewarded(second), p.b.setup.RewardInfo(second).sign())
 	if len(c.rows) != len(p.first) || len(d.rows) != len(p.first) { // some have no value, and the resamples are others
 		return 0
 	}

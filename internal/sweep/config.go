@@ -116,15 +116,15 @@ func (c *Config) Validate() error {
 			return unfit(i, &rows[i], err)
 		}
 	}
-	if least := c.Least(); c.Budget > 0 && c.Budget < least {
+	if least := c.MinBudget(); c.Budget > 0 && c.Budget < least {
 		return fault.Field("budget", "%d decoded tokens are too few for one prompt, which may take %d (%d λ × %d samples × %d tokens)",
 			c.Budget, least, len(c.Lambda.Values), c.Samples, c.Sampling.MaxTokens)
 	}
 	return nil
 }
 
-// Least is the most that one prompt on the whole grid can cost, in decoded tokens.
-func (c *Config) Least() int { return len(c.Lambda.Values) * c.Samples * c.Sampling.MaxTokens }
+// MinBudget is the most that one prompt on the whole grid can cost, in decoded tokens.
+func (c *Config) MinBudget() int { return len(c.Lambda.Values) * c.Samples * c.Sampling.MaxTokens }
 
 // check is what can be said without the prompts.
 func (c *Config) check() error {

@@ -15,7 +15,7 @@ func said(t *testing.T, r *Report) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r.Ticket.Markdown() + string(text)
+	return r.Recommendation.Markdown() + string(text)
 }
 
 func contains(t *testing.T, text string, wants ...string) {
@@ -45,8 +45,8 @@ func TestNothingToFind(t *testing.T) {
 			return map[string]Value{"x": Of(test.value(p, l, sample)), "y": Of(0)}
 		})
 		r := Analyse(s, outputs)
-		ticket := r.Ticket
-		if r.Best != nil || ticket.Lambda != nil || ticket.Beta != nil || ticket.TRL != "" || r.Rewards[0].Turn != nil || r.Rewards[0].Movement.Moves {
+		ticket := r.Recommendation
+		if r.Best != nil || ticket.Lambda != nil || ticket.Beta != nil || ticket.TRL != "" || r.Rewards[0].Peak != nil || r.Rewards[0].Movement.Moves {
 			t.Errorf("%s: a best λ is named: %+v", name, ticket)
 		}
 		contains(t, said(t, r), "No best λ found", test.want)
@@ -88,8 +88,8 @@ func TestEnds(t *testing.T) {
 	r = ends(-1, 0.5, 1, 2)
 	contains(t, said(t, r), "0.4 or more [", "beta=0.4)  # or more", `"bound":"or more"`, `"no_high":true`, `"end":"low"`)
 	r = ends(-1, 0, 1, 2)
-	if r.Ticket.Beta != nil || r.Ticket.TRL != "" || !r.Ticket.Reference {
-		t.Errorf("%+v", r.Ticket)
+	if r.Recommendation.Beta != nil || r.Recommendation.TRL != "" || !r.Recommendation.Reference {
+		t.Errorf("%+v", r.Recommendation)
 	}
 	contains(t, said(t, r), "The reference is best: no β exists", `"reference":true`)
 }
@@ -186,7 +186,7 @@ func TestWholeRepliesDiffer(t *testing.T) {
 	s := w.setup(8, 100, nine(), 4, 0)
 	outputs, _ := w.run(s)
 	r := Analyse(s, outputs)
-	whole := r.Ticket.Whole
+	whole := r.Recommendation.Whole
 	if whole == nil || !whole.Differs || whole.Best == nil {
 		t.Fatalf("%+v", whole)
 	}

@@ -83,7 +83,7 @@ func (p *planner) next() Plan {
 	limit := math.MaxInt
 	if c.Budget > 0 {
 		if limit = c.Budget; c.Refine.Rounds > 0 {
-			limit = max(c.Budget/2, c.Least())
+			limit = max(c.Budget/2, c.MinBudget())
 		}
 	}
 	plan, prompts := p.round(0, c.Lambda.Values, limit)
@@ -201,7 +201,7 @@ func (p *planner) judged(o *Output) bool {
 // look finds the λ of the next round from the stages that are complete. Without any, reason says why.
 func (p *planner) look() (lambdas []float64, best stat.Interval, reason string) {
 	t := newTable(p.setup, p.past)
-	c := newCurve(t, rewarded(p.c.Objective), p.setup.Judge(p.c.Objective).sign())
+	c := newCurve(t, rewarded(p.c.Objective), p.setup.RewardInfo(p.c.Objective).sign())
 	best, ok := c.best()
 	if !ok {
 		return nil, best, fmt.Sprintf("no value of the reward %q is there to refine by", p.c.Objective)

@@ -71,7 +71,7 @@ func TestBudget(t *testing.T) {
 		for _, rounds := range []int{0, 3} {
 			s := w.setup(4, 40, []float64{0, 1, 2}, 2, rounds)
 			s.Config.Budget = budget
-			if least := s.Config.Least(); least != 48 {
+			if least := s.Config.MinBudget(); least != 48 {
 				t.Fatalf("a prompt may cost %d", least)
 			}
 			if err := s.Config.Validate(); err != nil {
@@ -129,7 +129,7 @@ func TestStages(t *testing.T) {
 		t.Errorf("%+v, want an end without refinement: there is nothing to refine by", plan)
 	}
 	report := Analyse(s, outputs)
-	if report.Best != nil || report.Ticket != nil || report.Failed != len(outputs) || report.Rewards[0].Points[0].Missing != 120 {
+	if report.Best != nil || report.Recommendation != nil || report.Failed != len(outputs) || report.Rewards[0].Points[0].Missing != 120 {
 		t.Errorf("%+v", report)
 	}
 	if _, err := json.Marshal(report); err != nil {

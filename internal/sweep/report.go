@@ -13,29 +13,29 @@ import (
 // came. Intervals are 95%, by resampling prompts; what is nil is not known, and an end of an interval that is not known is
 // infinite.
 type Report struct {
-	Name       string     `json:"name,omitempty"`
-	Pair       string     `json:"pair"`
-	Aligned    string     `json:"aligned"`
-	Beta       float64    `json:"beta,omitempty"` // β₀
-	Objective  string     `json:"objective"`
-	Evaluation string     `json:"evaluation,omitempty"`
-	Prompts    int        `json:"prompts"` // with an output
-	Outputs    int        `json:"outputs"`
-	Failed     int        `json:"failed"` // of them, not decoded
-	Tokens     int        `json:"tokens"` // decoded
-	Cost       float64    `json:"cost,omitempty"`
-	Reweighted bool       `json:"reweighted"` // curves between the λ that were decoded come from reweighting
-	Lambdas    []Strength `json:"lambdas"`
-	Rewards    []Rewarded `json:"rewards"` // in the order of the configuration
+	Name       string         `json:"name,omitempty"`
+	Pair       string         `json:"pair"`
+	Aligned    string         `json:"aligned"`
+	Beta       float64        `json:"beta,omitempty"` // β₀
+	Objective  string         `json:"objective"`
+	Evaluation string         `json:"evaluation,omitempty"`
+	Prompts    int            `json:"prompts"` // with an output
+	Outputs    int            `json:"outputs"`
+	Failed     int            `json:"failed"` // of them, not decoded
+	Tokens     int            `json:"tokens"` // decoded
+	Cost       float64        `json:"cost,omitempty"`
+	Reweighted bool           `json:"reweighted"` // curves between the λ that were decoded come from reweighting
+	Lambdas    []LambdaStats  `json:"lambdas"`
+	Rewards    []RewardReport `json:"rewards"` // in the order of the configuration
 
-	Notes   []string `json:"notes,omitempty"`   // what is to be known of the objective's numbers before they are believed
-	Best    *Best    `json:"best,omitempty"`    // λ by the objective; nil unless λ surely moves it
-	Checked *Checked `json:"checked,omitempty"` // by the evaluation reward
-	Ticket  *Ticket  `json:"ticket,omitempty"`
+	Notes          []string        `json:"notes,omitempty"`   // what is to be known of the objective's numbers before they are believed
+	Best           *Best           `json:"best,omitempty"`    // λ by the objective; nil unless λ surely moves it
+	Holdout        *Holdout        `json:"checked,omitempty"` // by the evaluation reward
+	Recommendation *Recommendation `json:"ticket,omitempty"`
 }
 
-// Strength is what one decoded λ costs, whatever the rewards say.
-type Strength struct {
+// LambdaStats is what one decoded λ costs, whatever the rewards say.
+type LambdaStats struct {
 	Lambda  float64        `json:"lambda"`
 	Outputs int            `json:"outputs"`
 	Failed  int            `json:"failed"`
@@ -44,14 +44,14 @@ type Strength struct {
 	LogZ    *stat.Interval `json:"log_z"`  // mean |log Z| per token, nats
 }
 
-// Rewarded is what one reward says.
-type Rewarded struct {
-	Judge
+// RewardReport is what one reward says.
+type RewardReport struct {
+	RewardInfo
 	Points   []Point      `json:"points"` // one per decoded λ
 	Curve    []CurvePoint `json:"curve"`
 	Movement Movement     `json:"movement"`        // whether λ moves it at all
 	Best     *Best        `json:"best,omitempty"`  // nil unless it surely does
-	Turn     *Turn        `json:"turn,omitempty"`  // where more λ stops paying
+	Peak     *Peak        `json:"turn,omitempty"`  // where more λ stops paying
 	Whole    *Whole       `json:"whole,omitempty"` // what whole replies would say; nil unless the temperature is 1 without truncation
 	Gaps     *Gaps        `json:"gaps,omitempty"`  // values that are missing at some λ more than at others
 	Outliers *Outliers    `json:"outliers,omitempty"`
@@ -97,7 +97,7 @@ func Analyse(s *Setup, outputs []Output) *Report {
 	t := newTable(s, outputs)
 	r := &Report{
 		Name: c.Name, Pair: c.Pair, Aligned: s.Aligned, Beta: s.Beta, Objective: c.Objective, Evaluation: c.Evaluation,
-		Prompts: len(t.prompts), Reweighted: s.Reweights(), Lambdas: []Strength{}, Rewards: []Rewarded{},
+		Prompts: len(t.prompts), Reweighted: s.Reweights(), Lambdas: []LambdaStats{}, Rewards: []RewardReport{},
 	}
 	t.each(func(_ int, o *Output) {
 		r.Outputs++
@@ -111,7 +111,7 @@ func Analyse(s *Setup, outputs []Output) *Report {
 	})
 	r.Lambdas = t.strengths()
 	curves := map[string]*curve{}
-	for _, judge := range s.Judges {
+	for _, judge := range s.RewardInfos {
 		curve := newCurve(t, rewarded(judge.Name), judge.sign())
 		curves[judge.Name] = curve
 		r.Rewards = append(r.Rewards, t.rewarded(judge, curve, r.Lambdas))
@@ -120,10 +120,10 @@ func Analyse(s *Setup, outputs []Output) *Report {
 		r.Best = one.Best
 	}
 	if e := curves[c.Evaluation]; e != nil && r.Best != nil {
-		r.Checked = check(e, r.Best, r.Reward(c.Evaluation).Best)
+		r.Holdout = holdout(e, r.Best, r.Reward(c.Evaluation).Best)
 	}
 	r.Notes = notes(r)
-	r.Ticket = newTicket(s, r)
+	r.Recommendation = newTicket(s, r)
 	return r
 }
 
@@ -158,7 +158,7 @@ func notes(r *Report) (all []string) {
 }
 
 // Reward is the part of the report on a reward, nil where there is none of the name.
-func (r *Report) Reward(name string) *Rewarded {
+func (r *Report) Reward(name string) *RewardReport {
 	for i := range r.Rewards {
 		if r.Rewards[i].Name == name {
 			return &r.Rewards[i]
@@ -178,8 +178,8 @@ func (t *table) each(f func(k int, o *Output)) {
 	}
 }
 
-func (t *table) strengths() []Strength {
-	list := make([]Strength, len(t.lambdas))
+func (t *table) strengths() []LambdaStats {
+	list := make([]LambdaStats, len(t.lambdas))
 	for k, l := range t.lambdas {
 		list[k].Lambda = l
 	}
@@ -279,9 +279,9 @@ func (t *table) quotients(rows [][]float64, r reach, zero func(lambda float64) b
 }
 
 // rewarded is the report on a reward.
-func (t *table) rewarded(judge Judge, c *curve, strengths []Strength) Rewarded {
+func (t *table) rewarded(judge RewardInfo, c *curve, strengths []LambdaStats) RewardReport {
 	m := rewarded(judge.Name)
-	r := Rewarded{Judge: judge, Points: make([]Point, len(t.lambdas)), Curve: make([]CurvePoint, len(c.lambdas))}
+	r := RewardReport{RewardInfo: judge, Points: make([]Point, len(t.lambdas)), Curve: make([]CurvePoint, len(c.lambdas))}
 	means, differences := t.means(m, never), t.differences(m)
 	for k, l := range t.lambdas {
 		r.Points[k] = Point{Lambda: l, Mean: means[k], Difference: differences[k]}
@@ -307,7 +307,9 @@ func (t *table) rewarded(judge Judge, c *curve, strengths []Strength) Rewarded {
 	}
 	slices.SortStableFunc(r.Missing, func(a, b Reason) int { return cmp.Compare(b.Cells, a.Cells) })
 	efficient(r.Points, strengths, judge.sign())
-	kl := func(l float64) float64 { return between(strengths, l, func(s Strength) *stat.Interval { return s.KL }) }
+	kl := func(l float64) float64 {
+		return between(strengths, l, func(s LambdaStats) *stat.Interval { return s.KL })
+	}
 	for i, l := range c.lambdas {
 		r.Curve[i] = CurvePoint{Lambda: l, ESS: c.ess[i], KL: kl(l), Value: c.value(i)}
 		if math.IsNaN(r.Curve[i].ESS) {
@@ -322,8 +324,8 @@ func (t *table) rewarded(judge Judge, c *curve, strengths []Strength) Rewarded {
 	}
 	if r.Best != nil {
 		r.Best.KL = kl(r.Best.Lambda.Estimate)
-		r.Best.LogZ = between(strengths, r.Best.Lambda.Estimate, func(s Strength) *stat.Interval { return s.LogZ })
-		r.Turn = c.turn(r.Best)
+		r.Best.LogZ = between(strengths, r.Best.Lambda.Estimate, func(s LambdaStats) *stat.Interval { return s.LogZ })
+		r.Peak = c.peak(r.Best)
 	}
 	r.Whole = t.whole(c, m, r.Movement.Moves)
 	r.Gaps, r.Outliers = t.gaps(judge.Name), t.outliers(m, judge.sign())
@@ -336,7 +338,7 @@ func (t *table) rewarded(judge Judge, c *curve, strengths []Strength) Rewarded {
 }
 
 // efficient marks the points of the Pareto front of reward and KL.
-func efficient(points []Point, strengths []Strength, sign float64) {
+func efficient(points []Point, strengths []LambdaStats, sign float64) {
 	for i := range points {
 		points[i].Efficient = points[i].Mean != nil && strengths[i].KL != nil
 		for j := range points {
@@ -356,8 +358,8 @@ func efficient(points []Point, strengths []Strength, sign float64) {
 }
 
 // between interpolates what is known at decoded λ; beyond the outer ones it stays as it is there.
-func between(strengths []Strength, l float64, of func(Strength) *stat.Interval) float64 {
-	var before, after *Strength
+func between(strengths []LambdaStats, l float64, of func(LambdaStats) *stat.Interval) float64 {
+	var before, after *LambdaStats
 	for i := range strengths {
 		s := &strengths[i]
 		if of(*s) == nil {

@@ -32,7 +32,7 @@ func made(lambdas []float64, prompts int, rewards func(prompt int, lambda float6
 			}
 		}
 	}
-	return &Setup{Config: c, Aligned: "warm", Beta: 0.2, Judges: []Judge{{Name: "x", Direction: Higher}, {Name: "y", Direction: Lower}}}, outputs
+	return &Setup{Config: c, Aligned: "warm", Beta: 0.2, RewardInfos: []RewardInfo{{Name: "x", Direction: Higher}, {Name: "y", Direction: Lower}}}, outputs
 }
 
 func wobble(prompt, sample int) float64 { return math.Sin(float64(37*prompt + 11*sample)) }
@@ -82,10 +82,10 @@ func TestReport(t *testing.T) {
 	if b := r.Best; b == nil || math.Abs(b.Lambda.Estimate-1.5) > 1e-9 || math.Abs(b.Gain.Estimate-0.25) > 1e-9 || b.AtHigh || b.AtLow || math.Abs(b.KL-2.25) > 1e-9 || math.Abs(b.LogZ-0.15) > 1e-9 {
 		t.Errorf("best %+v", b)
 	}
-	if turn := x.Turn; turn == nil || !turn.Sure || math.Abs(turn.Loss.Estimate-0.25) > 1e-9 {
+	if turn := x.Peak; turn == nil || !turn.Sure || math.Abs(turn.Loss.Estimate-0.25) > 1e-9 {
 		t.Errorf("turn %+v", turn)
 	}
-	if c := r.Checked; c == nil || !c.Overoptimised || math.Abs(c.Loss.Estimate-1) > 1e-9 || math.Abs(c.Gain.Estimate+0.75) > 1e-9 {
+	if c := r.Holdout; c == nil || !c.Overoptimised || math.Abs(c.Loss.Estimate-1) > 1e-9 || math.Abs(c.Gain.Estimate+0.75) > 1e-9 {
 		t.Errorf("checked %+v", c)
 	}
 	for _, c := range x.Coupling {
@@ -93,10 +93,10 @@ func TestReport(t *testing.T) {
 			t.Errorf("coupling %+v, want 0: the noise is shared", c)
 		}
 	}
-	if b := r.Ticket.Beta; b == nil || math.Abs(b.Estimate-0.2/1.5) > 1e-9 || b.NoHigh {
+	if b := r.Recommendation.Beta; b == nil || math.Abs(b.Estimate-0.2/1.5) > 1e-9 || b.NoHigh {
 		t.Errorf("effective β %v", b)
 	}
-	text := r.Ticket.Markdown()
+	text := r.Recommendation.Markdown()
 	for _, want := range []string{`a\|b`, "0.133 [0.114, 0.16]", `mean \|log Z\|, is 0.15`, "extrapolates", "beta=0.133", "over-optimised"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the ticket does not say %q:\n%s", want, text)
@@ -135,10 +135,10 @@ func TestMissingIsNotZero(t *testing.T) {
 		t.Errorf("%+v", x.Missing)
 	}
 	y := r.Reward("y")
-	if y.Best != nil || y.Points[0].Mean != nil || y.Points[0].Missing != 40 || r.Checked != nil {
+	if y.Best != nil || y.Points[0].Mean != nil || y.Points[0].Missing != 40 || r.Holdout != nil {
 		t.Errorf("%+v", y)
 	}
-	text := r.Ticket.Markdown()
+	text := r.Recommendation.Markdown()
 	for _, want := range []string{"40 answers have no value of x, most often: HTTP 500", "No best λ found: the reward does not differ"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the ticket does not say %q:\n%s", want, text)
@@ -287,9 +287,9 @@ func TestWider(t *testing.T) {
 		if !reflect.DeepEqual(r.Best.Wider, test.want) {
 			t.Errorf("λ %v: %+v, want %+v", test.lambdas, r.Best.Wider, test.want)
 		}
-		said := strings.Contains(strings.Join(r.Ticket.Assumptions, "\n"), "would tell")
+		said := strings.Contains(strings.Join(r.Recommendation.Assumptions, "\n"), "would tell")
 		if said != (test.want != nil) {
-			t.Errorf("λ %v: the ticket says %q", test.lambdas, r.Ticket.Assumptions)
+			t.Errorf("λ %v: the ticket says %q", test.lambdas, r.Recommendation.Assumptions)
 		}
 	}
 }

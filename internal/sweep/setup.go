@@ -9,10 +9,10 @@ import (
 // Setup is a sweep as it was started: the configuration with what had to be looked up for it. Plan and report
 // are functions of it and of the outputs, so it is kept with the sweep and never changes.
 type Setup struct {
-	Config  Config  `json:"config"`
-	Aligned string  `json:"aligned"` // name of the aligned model, the pair's default resolved
-	Beta    float64 `json:"beta"`    // β₀ that it was trained with; 0 when nobody says
-	Judges  []Judge `json:"judges"`  // one per reward of the configuration, in its order
+	Config      Config       `json:"config"`
+	Aligned     string       `json:"aligned"` // name of the aligned model, the pair's default resolved
+	Beta        float64      `json:"beta"`    // β₀ that it was trained with; 0 when nobody says
+	RewardInfos []RewardInfo `json:"judges"`  // one per reward of the configuration, in its order
 
 	// Unweighted says that the sweep is about outputs that were decoded for something else, and of which no
 	// log-probabilities at the λ of Config.Evaluate were kept: nothing is reweighted.
@@ -45,26 +45,26 @@ func (s *Setup) Asks(o *Output) bool {
 	return o.Failed() || len(o.Rewards) > 0
 }
 
-// Judge is what estimates need to know of a reward.
-type Judge struct {
+// RewardInfo is what estimates need to know of a reward.
+type RewardInfo struct {
 	Name      string    `json:"name"` // as the configuration calls it
 	Title     string    `json:"title"`
 	Unit      string    `json:"unit,omitempty"`
 	Direction Direction `json:"direction"`
 }
 
-// Judge is the judge of a name; the zero Judge for none.
-func (s *Setup) Judge(name string) Judge {
-	for _, j := range s.Judges {
+// RewardInfo is the judge of a name; the zero Judge for none.
+func (s *Setup) RewardInfo(name string) RewardInfo {
+	for _, j := range s.RewardInfos {
 		if j.Name == name {
 			return j
 		}
 	}
-	return Judge{}
+	return RewardInfo{}
 }
 
 // sign is 1 where more is better and −1 where less is.
-func (j Judge) sign() float64 {
+func (j RewardInfo) sign() float64 {
 	if j.Direction == Lower {
 		return -1
 	}
@@ -73,14 +73,14 @@ func (j Judge) sign() float64 {
 
 // Added is a reward that was added to a sweep after its start.
 type Added struct {
-	Reward Reward `json:"reward"`
-	Judge  Judge  `json:"judge"`
+	Reward Reward     `json:"reward"`
+	Info   RewardInfo `json:"judge"`
 }
 
 // Add adds rewards to what the sweep is judged by. Others may hold the setup: its lists are replaced.
 func (s *Setup) Add(added []Added) {
-	s.Config.Rewards, s.Judges = slices.Clone(s.Config.Rewards), slices.Clone(s.Judges)
+	s.Config.Rewards, s.RewardInfos = slices.Clone(s.Config.Rewards), slices.Clone(s.RewardInfos)
 	for _, a := range added {
-		s.Config.Rewards, s.Judges = append(s.Config.Rewards, a.Reward), append(s.Judges, a.Judge)
+		s.Config.Rewards, s.RewardInfos = append(s.Config.Rewards, a.Reward), append(s.RewardInfos, a.Info)
 	}
 }

@@ -242,7 +242,7 @@ func (w *world) setup(seed uint64, prompts int, lambdas []float64, samples, roun
 	for range prompts {
 		c.Prompts.Rows = append(c.Prompts.Rows, Row{Text: all[random.IntN(len(all))]})
 	}
-	return &Setup{Config: c, Aligned: "warm", Beta: 0.1, Judges: []Judge{{Name: "toy", Direction: Higher}}}
+	return &Setup{Config: c, Aligned: "warm", Beta: 0.1, RewardInfos: []RewardInfo{{Name: "toy", Direction: Higher}}}
 }
 
 // run does a sweep to its end.

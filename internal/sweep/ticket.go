@@ -8,29 +8,29 @@ import (
 	"realign/internal/stat"
 )
 
-// Ticket is what a sweep recommends: the β to train with next, the evidence for it, and what was assumed. Where λ does not
+// Recommendation is what a sweep recommends: the β to train with next, the evidence for it, and what was assumed. Where λ does not
 // surely move the reward it recommends nothing, and NoBest says why.
-type Ticket struct {
+type Recommendation struct {
 	Sweep     string         `json:"sweep,omitempty"`
 	Pair      string         `json:"pair"`
 	Aligned   string         `json:"aligned"`
-	Reward    Judge          `json:"reward"`
+	Reward    RewardInfo     `json:"reward"`
 	NoBest    string         `json:"no_best,omitempty"` // why no best λ was found
 	Lambda    *stat.Interval `json:"lambda,omitempty"`  // the best one
 	Beta0     float64        `json:"beta0,omitempty"`   // that the aligned model was trained with
 	Beta      *Beta          `json:"beta,omitempty"`    // the effective one: nil where β₀ is unknown or λ is 0 or below
 	Reference bool           `json:"reference"`         // the best λ is 0 or below: the reference is best, and no β stands for that
 
-	Movement   Movement   `json:"movement"`
-	Best       *Best      `json:"best,omitempty"`
-	Checked    *Checked   `json:"checked,omitempty"`
-	Evaluation string     `json:"evaluation,omitempty"`
-	Prompts    int        `json:"prompts"`
-	Outputs    int        `json:"outputs"`
-	Tokens     int        `json:"tokens"`
-	Points     []Point    `json:"points"`
-	Strengths  []Strength `json:"strengths"`
-	Whole      *Whole     `json:"whole,omitempty"` // what whole replies would say
+	Movement    Movement      `json:"movement"`
+	Best        *Best         `json:"best,omitempty"`
+	Holdout     *Holdout      `json:"checked,omitempty"`
+	Evaluation  string        `json:"evaluation,omitempty"`
+	Prompts     int           `json:"prompts"`
+	Outputs     int           `json:"outputs"`
+	Tokens      int           `json:"tokens"`
+	Points      []Point       `json:"points"`
+	LambdaStats []LambdaStats `json:"strengths"`
+	Whole       *Whole        `json:"whole,omitempty"` // what whole replies would say
 
 	Notes       []string `json:"notes,omitempty"`
 	Evidence    []string `json:"evidence"`
@@ -103,15 +103,15 @@ func (b *Beta) high() string {
 }
 
 // newTicket draws the conclusion of a report, nil where the objective has no value.
-func newTicket(s *Setup, r *Report) *Ticket {
+func newTicket(s *Setup, r *Report) *Recommendation {
 	objective := r.Reward(r.Objective)
 	if objective == nil || !objective.judged() {
 		return nil
 	}
-	t := &Ticket{
-		Sweep: r.Name, Pair: r.Pair, Aligned: r.Aligned, Reward: objective.Judge, Beta0: s.Beta, Movement: objective.Movement,
+	t := &Recommendation{
+		Sweep: r.Name, Pair: r.Pair, Aligned: r.Aligned, Reward: objective.RewardInfo, Beta0: s.Beta, Movement: objective.Movement,
 		Evaluation: r.Evaluation, Prompts: r.Prompts, Outputs: r.Outputs, Tokens: r.Tokens, Points: objective.Points,
-		Strengths: r.Lambdas, Whole: objective.Whole, Notes: r.Notes,
+		LambdaStats: r.Lambdas, Whole: objective.Whole, Notes: r.Notes,
 	}
 	if r.Best == nil {
 		t.NoBest = NoBest(r)
@@ -119,7 +119,7 @@ func newTicket(s *Setup, r *Report) *Ticket {
 		t.Assumptions = sampling(r)
 		return t
 	}
-	t.Lambda, t.Best, t.Checked, t.Reference = &r.Best.Lambda, r.Best, r.Checked, r.Best.Reference()
+	t.Lambda, t.Best, t.Holdout, t.Reference = &r.Best.Lambda, r.Best, r.Holdout, r.Best.Reference()
 	t.Beta = EffectiveBeta(s.Beta, r.Best)
 	t.Evidence = evidence(r, objective)
 	t.Assumptions = assumptions(s, r)
@@ -130,7 +130,7 @@ func newTicket(s *Setup, r *Report) *Ticket {
 }
 
 // judged reports whether any answer has a value.
-func (r *Rewarded) judged() bool {
+func (r *RewardReport) judged() bool {
 	for _, p := range r.Points {
 		if p.Values > 0 {
 			return true
@@ -140,7 +140,7 @@ func (r *Rewarded) judged() bool {
 }
 
 // unjudged says how many answers have no value, and why.
-func (r *Rewarded) unjudged() []string {
+func (r *RewardReport) unjudged() []string {
 	missing := 0
 	for _, reason := range r.Missing {
 		missing += reason.Cells
@@ -169,7 +169,7 @@ func rests(r *Report) []string {
 	return list
 }
 
-func evidence(r *Report, objective *Rewarded) []string {
+func evidence(r *Report, objective *RewardReport) []string {
 	best := r.Best
 	list := append(rests(r),
 		fmt.Sprintf("λ moves %s: differences as large come by chance in fewer than %s of 100 sweeps in which λ does nothing.", objective.Name, stat.Format(math.Ceil(1000*objective.Movement.P)/10)),
@@ -182,10 +182,10 @@ func evidence(r *Report, objective *Rewarded) []string {
 		}
 		list = append(list, text)
 	}
-	if turn := objective.Turn; turn != nil && turn.Sure {
+	if turn := objective.Peak; turn != nil && turn.Sure {
 		list = append(list, fmt.Sprintf("More λ makes it worse: by %v up to the highest λ.", turn.Loss))
 	}
-	if c := r.Checked; c != nil {
+	if c := r.Holdout; c != nil {
 		list = append(list, r.checkedWords())
 		if c.Overoptimised {
 			list = append(list, "The two disagree: by the independent reward the best λ is surely lower. The objective is over-optimised at its own best λ.")
@@ -233,7 +233,7 @@ func sampling(r *Report) []string {
 
 // checkedWords is what the evaluation reward says, for people.
 func (r *Report) checkedWords() string {
-	c := r.Checked
+	c := r.Holdout
 	text := fmt.Sprintf("%s, which was not optimised, is %v there", r.Evaluation, c.At)
 	if c.Loss == nil {
 		return text + "; λ is not shown to move it."
@@ -242,7 +242,7 @@ func (r *Report) checkedWords() string {
 }
 
 // snippet is the training command's parameter. In TRL the strength is called beta by all of these.
-func (t *Ticket) snippet() string {
+func (t *Recommendation) snippet() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# effective β = β₀/λ = %s/%s; 95%% interval %s to %s\n", stat.Format(t.Beta0), stat.Format(t.Lambda.Estimate), t.Beta.low(), t.Beta.high())
 	fmt.Fprintf(&b, "from trl import DPOConfig  # or GRPOConfig, RLOOConfig, KTOConfig: the method that the aligned model was trained by\n\n")
@@ -255,7 +255,7 @@ func (t *Ticket) snippet() string {
 }
 
 // Markdown is the ticket as a document.
-func (t *Ticket) Markdown() string {
+func (t *Recommendation) Markdown() string {
 	var b strings.Builder
 	name := t.Sweep
 	if name == "" {
@@ -285,7 +285,7 @@ func (t *Ticket) Markdown() string {
 	section("Evidence", t.Evidence)
 	fmt.Fprintf(&b, "\n| λ | %s | against λ = 1 | KL, nats | mean \\|log Z\\| | answers |\n| --: | --: | --: | --: | --: | --: |\n", escape(t.Reward.Name))
 	for k, p := range t.Points {
-		s := t.Strengths[k]
+		s := t.LambdaStats[k]
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d |\n", stat.Format(p.Lambda), show(p.Mean), show(p.Difference), show(s.KL), show(s.LogZ), p.Values)
 	}
 	section("Assumed", t.Assumptions)

@@ -36,7 +36,7 @@ func (s *Server) compared(c echo.Context) (*study.Study, map[string]sweep.Sweep,
 		return nil, nil, nil, err
 	}
 	in := agreement.Input{Answers: study.Sort(ratings)}
-	if in.Results, _, err = s.analyst.Results(ctx, &st); err != nil {
+	if in.Results, _, err = s.resultCache.Results(ctx, &st); err != nil {
 		return nil, nil, nil, err
 	}
 	outputs, err := s.studies.StudyOutputs(ctx, st.ID)

@@ -51,7 +51,7 @@ func (s *Server) streamCompletion(c echo.Context, reply *openai.Reply, runs call
 		ended <- nil
 	}
 	runs.tell(c)
-	out := newEventStream(c, s.patience)
+	out := newEventStream(c, s.writeTimeout)
 	beta := s.beta(call)
 	if call.Chat {
 		for _, chunk := range reply.ChatStart() {

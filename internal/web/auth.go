@@ -32,7 +32,7 @@ const (
 	loginCookie  = "realign_login"
 	deviceCookie = "realign_device"
 	loginAge     = 30 * 24 * time.Hour
-	leastLength  = 8 // characters of a password
+	minLength    = 8 // characters of a password
 )
 
 // Logins keeps who has logged in, by an id that does not tell the cookie's value.
@@ -68,8 +68,8 @@ func newAuth(c *Config) (*auth, error) {
 	case AuthNone:
 		return a, nil
 	case AuthPassword:
-		if len([]rune(c.Password)) < leastLength {
-			return nil, fault.Field("password", "REALIGN_PASSWORD needs at least %d characters", leastLength)
+		if len([]rune(c.Password)) < minLength {
+			return nil, fault.Field("password", "REALIGN_PASSWORD needs at least %d characters", minLength)
 		}
 		if a.logins == nil {
 			return nil, fault.Field("auth", "there is nothing to keep logins in")

@@ -23,16 +23,16 @@ import (
 // Bounds on bodies of requests. Each is received into little memory first, so that a slow client holds none; what it
 // unfolds to is then taken from a budget that all uploads share.
 const (
-	mostFormBytes    = 1 << 20
-	formSpace        = 1 << 20 // what a form adds to a file
-	mostSessionBytes = session.MaxFileBytes + formSpace
-	mostStudyFile    = study.MaxImportBytes + formSpace
-	mostStudyBytes   = 2*study.MaxPromptFile + formSpace // a file, and the field that it is typed in
-	mostSweepBytes   = 2*sweep.MaxPromptFile + formSpace // a file, and the configuration
+	maxFormBytes    = 1 << 20
+	formSpace       = 1 << 20 // what a form adds to a file
+	maxSessionBytes = session.MaxFileBytes + formSpace
+	maxStudyFile    = study.MaxImportBytes + formSpace
+	maxStudyBytes   = 2*study.MaxPromptFile + formSpace // a file, and the field that it is typed in
+	maxSweepBytes   = 2*sweep.MaxPromptFile + formSpace // a file, and the configuration
 
 	smallBody   = 64 << 10 // bytes that are kept in memory and taken from no budget
-	mostFields  = 4096     // of a form
-	mostValues  = 10 << 20 // bytes of a multipart form's fields: net/http's limit
+	maxFields   = 4096     // of a form
+	maxValues   = 10 << 20 // bytes of a multipart form's fields: net/http's limit
 	uploadSpool = 2 << 30  // bytes of files that all uploads together may have on disk
 	uploadSpace = 160 << 20
 	frameSpace  = 64 << 20
@@ -185,16 +185,16 @@ func readForm(r *http.Request, size int64) error {
 	r.PostForm = url.Values{}
 	switch kind {
 	case echo.MIMEApplicationForm:
-		if size > mostValues {
-			return &http.MaxBytesError{Limit: mostValues}
+		if size > maxValues {
+			return &http.MaxBytesError{Limit: maxValues}
 		}
 		var text strings.Builder
 		text.Grow(int(size))
 		if _, err := io.Copy(&text, r.Body); err != nil {
 			return fault.Wrap(err, fault.Invalid, "the form cannot be read")
 		}
-		if n := strings.Count(text.String(), "&"); n >= mostFields {
-			return fault.New(fault.Invalid, "the form has %d fields, at most %d", n+1, mostFields)
+		if n := strings.Count(text.String(), "&"); n >= maxFields {
+			return fault.New(fault.Invalid, "the form has %d fields, at most %d", n+1, maxFields)
 		}
 		if r.PostForm, err = url.ParseQuery(text.String()); err != nil {
 			return fault.Wrap(err, fault.Invalid, "the form cannot be read")
@@ -206,7 +206,7 @@ func readForm(r *http.Request, size int64) error {
 			return nil
 		}
 		if err != nil {
-			return fault.Wrap(err, fault.Invalid, "the form cannot be read: its fields may have %d MiB together, files apart", mostValues>>20)
+			return fault.Wrap(err, fault.Invalid, "the form cannot be read: its fields may have %d MiB together, files apart", maxValues>>20)
 		}
 		return nil
 	default:

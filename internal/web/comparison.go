@@ -17,7 +17,7 @@ import (
 // what is stored and decodes nothing. It sets no cookie.
 func (s *Server) showComparison(c echo.Context) error {
 	token, asJSON := strings.CutSuffix(c.Param("token"), ".json")
-	found, snapshot, err := s.shelf.Open(c.Request().Context(), token)
+	found, snapshot, err := s.shares.Open(c.Request().Context(), token)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (s *Server) comparisonView(c echo.Context, token string, found share.Link, 
 
 // originView is what a page says of where a snapshot was decoded.
 func (s *Server) originView(snapshot *share.Snapshot) (templates.Origin, error) {
-	origin, err := snapshot.Origin(s.shelf.Signer)
+	origin, err := snapshot.Origin(s.shares.Signer)
 	v := templates.Origin{Kind: string(origin)}
 	if snapshot.Seal != nil {
 		v.Digest, v.Key = snapshot.Seal.Digest, snapshot.Seal.Key
@@ -89,7 +89,7 @@ func (s *Server) originView(snapshot *share.Snapshot) (templates.Origin, error) 
 
 // showKey is GET /key: the public key that this server signs what it decodes with.
 func (s *Server) showKey(c echo.Context) error {
-	return c.JSON(http.StatusOK, map[string]string{"algorithm": "ed25519", "key": s.shelf.Signer.Key()})
+	return c.JSON(http.StatusOK, map[string]string{"algorithm": "ed25519", "key": s.shares.Signer.Key()})
 }
 
 // snapshotView shows a snapshot the way a run is shown.
@@ -122,7 +122,7 @@ func lambdas(snapshot *share.Snapshot) []string {
 
 // showPicture is GET /c/{token}/picture.png.
 func (s *Server) showPicture(c echo.Context) error {
-	found, snapshot, err := s.shelf.Open(c.Request().Context(), c.Param("token"))
+	found, snapshot, err := s.shares.Open(c.Request().Context(), c.Param("token"))
 	if err != nil {
 		return err
 	}
@@ -132,15 +132,15 @@ func (s *Server) showPicture(c echo.Context) error {
 	if c.Request().Header.Get("If-None-Match") == `"`+found.Digest+`"` {
 		return c.NoContent(http.StatusNotModified)
 	}
-	picture, err := s.painter.draw(found.Digest, cardOf(snapshot))
+	picture, err := s.ogImages.draw(found.Digest, cardOf(snapshot))
 	if err != nil {
 		return err
 	}
 	return c.Blob(http.StatusOK, "image/png", picture)
 }
 
-func cardOf(snapshot *share.Snapshot) card {
-	c := card{Prompt: snapshot.Prompt, Pair: snapshot.Pair}
+func cardOf(snapshot *share.Snapshot) ogImage {
+	c := ogImage{Prompt: snapshot.Prompt, Pair: snapshot.Pair}
 	var low, high float64
 	for i, l := range snapshot.Lanes {
 		x := sum(l.Lambda)

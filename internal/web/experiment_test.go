@@ -257,7 +257,7 @@ func TestRewardsOfAStudy(t *testing.T) {
 	}
 	made = w.awaitSweep(p, made.ID)
 	var names []string
-	for _, j := range made.Setup.Judges {
+	for _, j := range made.Setup.RewardInfos {
 		names = append(names, j.Name)
 	}
 	if !slices.Equal(names, []string{"length", "length 2", "distinct"}) {

@@ -18,9 +18,9 @@ const protocolVersion = 1
 
 // Bounds of one frame.
 const (
-	mostFrameBytes  = 1 << 20   // of a client's frame
-	mostBatchEvents = 256       // events in a frame of ours
-	mostBatchBytes  = 256 << 10 // and their JSON, unless one event alone is larger
+	maxFrameBytes  = 1 << 20   // of a client's frame
+	maxBatchEvents = 256       // events in a frame of ours
+	maxBatchBytes  = 256 << 10 // and their JSON, unless one event alone is larger
 )
 
 // clientFrame is any frame of a client. Which fields count depends on the type.
@@ -50,7 +50,7 @@ func (f *clientFrame) keep() func() {
 	return release
 }
 
-const mostRefBytes = 128
+const maxRefBytes = 128
 
 // parseFrame reads one frame. What it returns with an error still has the ref, where that could be read.
 func parseFrame(data []byte) (clientFrame, error) {
@@ -75,14 +75,14 @@ func parseFrame(data []byte) (clientFrame, error) {
 	if zeroInJSON(data) {
 		return f.trimmed(), fault.New(fault.Invalid, "a text has a zero character (U+0000)")
 	}
-	if len(f.Ref) > mostRefBytes {
-		return f.trimmed(), fault.Field("ref", "%d bytes, at most %d", len(f.Ref), mostRefBytes)
+	if len(f.Ref) > maxRefBytes {
+		return f.trimmed(), fault.Field("ref", "%d bytes, at most %d", len(f.Ref), maxRefBytes)
 	}
 	return f, nil
 }
 
 func (f clientFrame) trimmed() clientFrame {
-	if len(f.Ref) > mostRefBytes {
+	if len(f.Ref) > maxRefBytes {
 		f.Ref = ""
 	}
 	return f
@@ -165,7 +165,7 @@ func encodeEvents(run string, events []run.Event) [][]byte {
 	var frames [][]byte
 	for len(events) > 0 {
 		n, size := 0, 0
-		for n < len(events) && n < mostBatchEvents && (n == 0 || size+len(events[n].Event) <= mostBatchBytes) {
+		for n < len(events) && n < maxBatchEvents && (n == 0 || size+len(events[n].Event) <= maxBatchBytes) {
 			size += len(events[n].Event) + 1
 			n++
 		}

@@ -11,9 +11,9 @@ import (
 )
 
 func TestEventsKeepTheirNumbersAndBounds(t *testing.T) {
-	for _, size := range []int{2, 900, 5000, mostBatchBytes + 10} {
+	for _, size := range []int{2, 900, 5000, maxBatchBytes + 10} {
 		for _, n := range []int{0, 1, 255, 256, 257, 700} {
-			if n > 1 && size > mostBatchBytes {
+			if n > 1 && size > maxBatchBytes {
 				n = 3
 			}
 			events := make([]run.Event, n)
@@ -35,7 +35,7 @@ func TestEventsKeepTheirNumbersAndBounds(t *testing.T) {
 				if got.Type != "events" || got.Run != "r" || got.First != next {
 					t.Fatalf("size %d, n %d: frame %q of %q begins at %d, want %d", size, n, got.Type, got.Run, got.First, next)
 				}
-				if len(got.Events) > mostBatchEvents || len(got.Events) > 1 && len(frame) > mostBatchBytes+mostBatchEvents+200 {
+				if len(got.Events) > maxBatchEvents || len(got.Events) > 1 && len(frame) > maxBatchBytes+maxBatchEvents+200 {
 					t.Fatalf("size %d, n %d: a frame of %d events, %d bytes", size, n, len(got.Events), len(frame))
 				}
 				next += len(got.Events)
@@ -72,7 +72,7 @@ func FuzzParseFrame(f *testing.F) {
 		if err != nil && fault.KindOf(err) != fault.Invalid {
 			t.Fatalf("%v", err)
 		}
-		if len(frame.Ref) > mostRefBytes {
+		if len(frame.Ref) > maxRefBytes {
 			t.Fatalf("a ref of %d bytes", len(frame.Ref))
 		}
 	})

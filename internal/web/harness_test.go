@@ -46,7 +46,7 @@ type world struct {
 	idle   *experiment.Generator // of sweeps
 	queue  *experimenttest.Queue // of studies; for sweeps there is none
 	made   *experiment.Generator // of studies
-	desk   *study.Desk
+	desk   *study.Service
 	models *tables
 	clock  *clock
 	logs   *logs
@@ -90,7 +90,7 @@ func newWorld(t testing.TB, s setup) *world {
 	t.Cleanup(stop)
 	go w.queue.Serve(serving)
 	w.made = experiment.NewGenerator(experiment.Config{Store: w.store, Queue: w.queue, Log: log, Retry: 50 * time.Millisecond})
-	w.desk = study.NewDesk(study.DeskConfig{
+	w.desk = study.NewService(study.ServiceConfig{
 		Store: w.store, Pairs: w.models, Generator: w.made, Now: w.clock.now, Logger: log, Instance: "test", Build: "test",
 	})
 	signer, err := run.NewSigner(make([]byte, run.SignerSeed))
@@ -102,7 +102,7 @@ func newWorld(t testing.TB, s setup) *world {
 		public, _ = url.Parse(s.public)
 	}
 	w.Server, err = New(Config{
-		Hub: w.hub, Sessions: w.store, Shelf: &share.Shelf{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, Desk: w.desk, Experiments: w.store,
+		Hub: w.hub, Sessions: w.store, Shares: &share.Service{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, StudyService: w.desk, Experiments: w.store,
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
 		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse", Logins: w.store, Database: w.store, Proxies: s.proxies,
 		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store, Keys: w.store,

@@ -21,7 +21,7 @@ func (s *Server) showKeys(c echo.Context) error {
 // createKey is POST /keys: name, days until it expires and, optionally, limits. The answer is the only page that ever shows
 // the key.
 func (s *Server) createKey(c echo.Context) error {
-	if err := s.makes.allow(owner(c), "API keys"); err != nil {
+	if err := s.createLimiter.allow(owner(c), "API keys"); err != nil {
 		return err
 	}
 	expires, err := s.expiry(c)

@@ -116,7 +116,7 @@ func TestAPIStore(t *testing.T) {
 	p.get("/s/"+all[0].ID, 200)
 
 	// The session survives its way through a file.
-	if made, err := session.ImportSession(ctx, w.store, w.shelf.Signer, p.ownerID(), strings.NewReader(exported), w.clock.now()); err != nil || made.Found[run.DecodedHere] != 1 {
+	if made, err := session.ImportSession(ctx, w.store, w.shares.Signer, p.ownerID(), strings.NewReader(exported), w.clock.now()); err != nil || made.Found[run.DecodedHere] != 1 {
 		t.Errorf("%+v, %v", made, err)
 	} else if err := w.store.DeleteSession(ctx, p.ownerID(), made.Session.ID, w.clock.now()); err != nil {
 		t.Error(err)

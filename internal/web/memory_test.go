@@ -18,8 +18,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// mostMemory is what the web process may take, whatever comes in. Its worker, which holds the models, is another process.
-const mostMemory = 600 << 20
+// maxMemory is what the web process may take, whatever comes in. Its worker, which holds the models, is another process.
+const maxMemory = 600 << 20
 
 // TestMemoryWhateverComesIn sends the real program what unfolds most, and looks at the peak of its memory after each. It
 // needs the program, as TestCrash does, and /proc.
@@ -116,7 +116,7 @@ func TestMemoryWhateverComesIn(t *testing.T) {
 			c.send(t, d, b)
 			peak := d.peak()
 			t.Logf("peak %d MiB, %v", peak>>20, time.Since(began).Round(time.Millisecond))
-			if peak > mostMemory {
+			if peak > maxMemory {
 				t.Errorf("the server took %d MiB", peak>>20)
 			}
 			if answer, err := http.Get(b.base + "/healthz"); err != nil || answer.StatusCode != http.StatusOK {

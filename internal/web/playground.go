@@ -39,7 +39,7 @@ func (s *Server) showPlayground(c echo.Context) error {
 		if !ok {
 			return fault.Field("from", "%.40q is not c: and a share link's token", from)
 		}
-		found, snapshot, err := s.shelf.Open(ctx, token)
+		found, snapshot, err := s.shares.Open(ctx, token)
 		if err != nil {
 			return err
 		}

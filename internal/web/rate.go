@@ -23,7 +23,7 @@ const raterCookie = "realign_rater_"
 
 // showRate is GET /rate/{token}: the question that an annotator has before them, or the way to join.
 func (s *Server) showRate(c echo.Context) error {
-	st, err := s.desk.Enter(c.Request().Context(), c.Param("token"))
+	st, err := s.studyService.Enter(c.Request().Context(), c.Param("token"))
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (s *Server) rater(c echo.Context, st *study.Study) (study.Annotator, bool, 
 	if secret == "" {
 		return study.Annotator{}, false, nil
 	}
-	who, err := s.desk.Known(c.Request().Context(), st, secret)
+	who, err := s.studyService.Known(c.Request().Context(), st, secret)
 	if fault.KindOf(err) == fault.NotFound {
 		return study.Annotator{}, false, nil
 	}
@@ -64,10 +64,10 @@ func (s *Server) rateJoin(c echo.Context, status int, st *study.Study, name, tro
 // joinStudy is POST /rate/{token}/join: "name".
 func (s *Server) joinStudy(c echo.Context) error {
 	ctx := c.Request().Context()
-	if err := s.joins.allow(network(c), "people joined from this address"); err != nil {
+	if err := s.joinLimiter.allow(network(c), "people joined from this address"); err != nil {
 		return err
 	}
-	st, err := s.desk.Enter(ctx, c.Param("token"))
+	st, err := s.studyService.Enter(ctx, c.Param("token"))
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (s *Server) joinStudy(c echo.Context) error {
 		}
 		return c.Redirect(http.StatusSeeOther, ratePath(c))
 	}
-	_, secret, err := s.desk.Join(ctx, &st, c.FormValue("name"))
+	_, secret, err := s.studyService.Join(ctx, &st, c.FormValue("name"))
 	if f := fault.Of(err); err != nil {
 		if wantsJSON(c.Request()) || f.Kind != fault.Invalid && f.Kind != fault.Conflict {
 			return err
@@ -103,7 +103,7 @@ func (s *Server) answerQuestion(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		return s.desk.Answer(c.Request().Context(), st, who, c.FormValue("question"), answer)
+		return s.studyService.Answer(c.Request().Context(), st, who, c.FormValue("question"), answer)
 	})
 }
 
@@ -117,21 +117,21 @@ func (s *Server) skipQuestion(c echo.Context) error {
 		if reason == "" {
 			return fault.Field("reason", "say why you skip the question")
 		}
-		return s.desk.Answer(c.Request().Context(), st, who, c.FormValue("question"), study.Answer{Skip: reason})
+		return s.studyService.Answer(c.Request().Context(), st, who, c.FormValue("question"), study.Answer{Skip: reason})
 	})
 }
 
 // undoAnswer is POST /rate/{token}/undo: the last answer before "question" is taken back.
 func (s *Server) undoAnswer(c echo.Context) error {
 	return s.settle(c, func(st *study.Study, who string) error {
-		return s.desk.Undo(c.Request().Context(), st, who, c.FormValue("question"))
+		return s.studyService.Undo(c.Request().Context(), st, who, c.FormValue("question"))
 	})
 }
 
 // settle does what a form of an annotator says and goes on to the next question: programs get it at once, people
 // by a redirect. What can no longer be (Conflict) is told to people beside the question that is there now.
 func (s *Server) settle(c echo.Context, do func(st *study.Study, who string) error) error {
-	st, err := s.desk.Enter(c.Request().Context(), c.Param("token"))
+	st, err := s.studyService.Enter(c.Request().Context(), c.Param("token"))
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func readAnswer(c echo.Context, st *study.Study) (study.Answer, error) {
 
 // nextQuestion sends the question that an annotator has before them, or says why there is none.
 func (s *Server) nextQuestion(c echo.Context, st *study.Study, who string) error {
-	q, err := s.desk.Question(c.Request().Context(), st, who)
+	q, err := s.studyService.Question(c.Request().Context(), st, who)
 	if fault.KindOf(err) == fault.Conflict {
 		return s.rateNotice(c, st, err, false)
 	}

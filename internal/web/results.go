@@ -30,7 +30,7 @@ func (s *Server) showResults(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	made, err := s.shelf.List(c.Request().Context(), owner(c))
+	made, err := s.shares.List(c.Request().Context(), owner(c))
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *Server) ownResults(c echo.Context) (templates.StudyResults, error) {
 	if err != nil {
 		return templates.StudyResults{}, err
 	}
-	results, version, err := s.analyst.Results(c.Request().Context(), &st)
+	results, version, err := s.resultCache.Results(c.Request().Context(), &st)
 	if err != nil {
 		return templates.StudyResults{}, err
 	}
@@ -75,7 +75,7 @@ func (s *Server) liveResults(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	version, err := s.analyst.Version(ctx, st.ID)
+	version, err := s.resultCache.Version(ctx, st.ID)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (s *Server) liveResults(c echo.Context) error {
 	if c.Request().Header.Get("If-None-Match") == `"`+version+`"` {
 		return c.NoContent(http.StatusNotModified)
 	}
-	results, version, err := s.analyst.Results(ctx, &st)
+	results, version, err := s.resultCache.Results(ctx, &st)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (s *Server) resultsJSON(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	results, _, err := s.analyst.Results(c.Request().Context(), &st)
+	results, _, err := s.resultCache.Results(c.Request().Context(), &st)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (s *Server) exportRatings(ctx context.Context, buf *bytes.Buffer, st *study
 
 // importStudy is POST /studies/import: an exported study as the form field "file", or as the body of a JSON request.
 func (s *Server) importStudy(c echo.Context) error {
-	if err := s.makes.allow(owner(c), "imports"); err != nil {
+	if err := s.createLimiter.allow(owner(c), "imports"); err != nil {
 		return err
 	}
 	in, err := upload(c, "an exported study")
@@ -205,7 +205,7 @@ func (s *Server) importStudy(c echo.Context) error {
 // shareResults is POST /studies/{id}/results/share: a link to the results as they are now. Form fields, all optional:
 // title, and days until it expires.
 func (s *Server) shareResults(c echo.Context) error {
-	if err := s.makes.allow(owner(c), "share links"); err != nil {
+	if err := s.createLimiter.allow(owner(c), "share links"); err != nil {
 		return err
 	}
 	ctx := c.Request().Context()
@@ -217,7 +217,7 @@ func (s *Server) shareResults(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	form, err := s.analyst.Publish(ctx, &st, s.now())
+	form, err := s.resultCache.Publish(ctx, &st, s.now())
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func (s *Server) shareResults(c echo.Context) error {
 	if title == "" {
 		title = st.Setup.Title
 	}
-	made, token, err := s.shelf.Keep(ctx, share.Link{
+	made, token, err := s.shares.Create(ctx, share.Link{
 		Owner: owner(c), Kind: share.ResultsLink, Subject: st.ID, Title: title, ExpiresAt: expires,
 	}, form)
 	if err != nil {
@@ -241,7 +241,7 @@ func (s *Server) shareResults(c echo.Context) error {
 // showPublished is GET /r/{token}, and /r/{token}.json: frozen results for anybody with the link. It sets no cookie.
 func (s *Server) showPublished(c echo.Context) error {
 	token, asJSON := strings.CutSuffix(c.Param("token"), ".json")
-	found, form, err := s.shelf.Find(c.Request().Context(), share.ResultsLink, token)
+	found, form, err := s.shares.Find(c.Request().Context(), share.ResultsLink, token)
 	if err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ func (s *Server) showPublished(c echo.Context) error {
 
 // publishedReport is GET /r/{token}/report.
 func (s *Server) publishedReport(c echo.Context) error {
-	found, form, err := s.shelf.Find(c.Request().Context(), share.ResultsLink, c.Param("token"))
+	found, form, err := s.shares.Find(c.Request().Context(), share.ResultsLink, c.Param("token"))
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func resultView(r *preference.Results, pair, aligned string) templates.Result {
 		}
 	}
 	v.Sides = sidesView(&r.Sides)
-	records := map[string]preference.Record{}
+	records := map[string]preference.AnnotatorQuality{}
 	for _, record := range r.Records {
 		records[record.Annotator] = record
 	}

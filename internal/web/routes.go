@@ -22,7 +22,7 @@ func (s *Server) routes() (http.Handler, error) {
 		return nil, err
 	}
 
-	small := s.body(mostFormBytes, formCost)
+	small := s.body(maxFormBytes, formCost)
 	form := func(next echo.HandlerFunc) echo.HandlerFunc { return small(textForm(next)) }
 
 	// For everybody.
@@ -89,17 +89,17 @@ func (s *Server) routes() (http.Handler, error) {
 		e.POST("/keys/:id/revoke", s.revokeKey, change...)
 	}
 	if s.sweeper != nil {
-		s.sweepRoutes(e, page, change, []echo.MiddlewareFunc{in, s.body(mostSweepBytes, promptCost), checkForm})
+		s.sweepRoutes(e, page, change, []echo.MiddlewareFunc{in, s.body(maxSweepBytes, promptCost), checkForm})
 	}
 	e.POST("/sessions/:id/rename", s.renameSession, change...)
 	e.POST("/sessions/:id/delete", s.deleteSession, change...)
 	e.POST("/sessions/:id/restore", s.restoreSession, change...)
-	e.POST("/sessions/import", s.importSession, in, s.body(mostSessionBytes, fileCost), checkForm)
+	e.POST("/sessions/import", s.importSession, in, s.body(maxSessionBytes, fileCost), checkForm)
 	e.POST("/runs/:id/share", s.share, change...)
 	e.POST("/shares/:id/revoke", s.revokeShare, change...)
 	e.POST("/shares/:id/expire", s.expireShare, change...)
 
-	sets := s.body(mostStudyBytes, promptCost)
+	sets := s.body(maxStudyBytes, promptCost)
 	e.POST("/studies", s.createStudy, in, sets, checkForm)
 	e.POST("/studies/:id/edit", s.reviseStudy, in, sets, checkForm)
 	e.POST("/studies/:id/status", s.moveStudy, change...)
@@ -107,7 +107,7 @@ func (s *Server) routes() (http.Handler, error) {
 	e.POST("/studies/:id/revoke", s.revokeInvite, change...)
 	e.POST("/studies/:id/delete", s.deleteStudy, change...)
 	e.POST("/studies/:id/results/share", s.shareResults, change...)
-	e.POST("/studies/import", s.importStudy, in, s.body(mostStudyFile, fileCost), checkForm)
+	e.POST("/studies/import", s.importStudy, in, s.body(maxStudyFile, fileCost), checkForm)
 	return e, nil
 }
 

@@ -39,11 +39,11 @@ type Library interface {
 
 // Config is what a server needs. Fields without a comment on zero must be set.
 type Config struct {
-	Hub      *run.Hub
-	Sessions Sessions
-	Shelf    *share.Shelf
-	Studies  Studies
-	Desk     *study.Desk
+	Hub          *run.Hub
+	Sessions     Sessions
+	Shares       *share.Service
+	Studies      Studies
+	StudyService *study.Service
 
 	// Experiments is the store of studies and sweeps, asked about what they have in common.
 	Experiments Experiments
@@ -80,53 +80,54 @@ type Config struct {
 
 // Server answers requests. It is safe for use by many goroutines.
 type Server struct {
-	hub      *run.Hub
-	sessions Sessions
-	shelf    *share.Shelf
-	studies  Studies
-	desk     *study.Desk
+	hub          *run.Hub       // decodes and records runs
+	sessions     Sessions       // stored sessions
+	shares       *share.Service // comparisons and published results
+	studies      Studies        // stored studies
+	studyService *study.Service // runs studies and hands out questions
 
-	experiments Experiments
-	analyst     *study.Analyst
-	decoder     run.Decoder
-	models      run.Pairs
-	pairs       Pairs
-	library     Library
-	sweeper     Sweeper
-	sweeps      Sweeps
+	experiments Experiments        // what stored studies and sweeps have in common
+	resultCache *study.ResultCache // results of studies, computed once for all who look
+	decoder     run.Decoder        // decodes comparisons again, to verify them
+	models      run.Pairs          // names and files of the models of a pair
+	pairs       Pairs              // what the workers are doing
+	library     Library            // the pairs there are
+	sweeper     Sweeper            // runs sweeps; nil: there are none
+	sweeps      Sweeps             // stored sweeps
 
-	database    interface{ Ping(context.Context) error }
-	defaultPair string
-	build       string
+	database    interface{ Ping(context.Context) error } // what /readyz asks; nil is not asked
+	defaultPair string                                   // the pair that /readyz waits for
+	build       string                                   // version of the program
 	log         *slog.Logger
-	auth        *auth
-	public      *url.URL
-	proxies     proxies
-	unnamed     sync.Once // a proxy that is not among them was told of
-	queue       int
+	auth        *auth     // who may use the server
+	public      *url.URL  // address behind a proxy; nil: the request's own host
+	proxies     proxies   // whose X-Forwarded-For is believed
+	unnamed     sync.Once // logs, once, that a proxy is not among them
+	queue       int       // runs that may wait, for the socket's hello
 	now         func() time.Time
 	metrics     *metrics
-	painter     *painter
-	starts      *limiter // runs per owner
-	makes       *limiter // share links, imports and studies per owner
-	joins       *limiter // annotators who join, per client
-	verifies    *limiter // verifications per client
+	ogImages    *ogImages // pictures of comparisons, for other sites
 
-	keys        apikey.Store
-	keyTries    *limiter // wrong keys, per client
-	keyRequests *budget
-	keyTokens   *budget
-	calls       *places // of the API
-	scores      *scoreCache
+	startLimiter  *limiter // runs per owner
+	createLimiter *limiter // share links, imports and studies per owner
+	joinLimiter   *limiter // annotators who join, per client
+	verifyLimiter *limiter // verifications per client
+
+	keys        apikey.Store // of the API; nil: it asks for none
+	keyTries    *limiter     // wrong keys, per client
+	keyRequests *budget      // calls per key and minute
+	keyTokens   *budget      // tokens per key and minute
+	calls       *places      // of the API, at once
+	scores      *scoreCache  // scored texts of the API
 
 	verifying chan struct{} // places for verifications at once
 
-	budgets budgets
+	budgets budgets // memory for what comes in
 
 	handler http.Handler
 
-	patience time.Duration // how long a client may take for a frame
-	bodyWait time.Duration // and for the body of a call of the API
+	writeTimeout time.Duration // how long a client may take for a frame
+	bodyWait     time.Duration // and for the body of a call of the API
 
 	ctx    context.Context // ends the sockets
 	cancel context.CancelCauseFunc
@@ -155,23 +156,45 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPainter()
+	p, err := newOGImages()
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
-		hub: c.Hub, sessions: c.Sessions, shelf: c.Shelf, studies: c.Studies, desk: c.Desk, experiments: c.Experiments, analyst: &study.Analyst{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library,
-		sweeper: c.Sweeper, sweeps: c.Sweeps,
-		database: c.Database, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, proxies: c.Proxies,
-		queue: c.Queue, now: c.Now, metrics: newMetrics(), painter: p,
-		starts:   newLimiter(time.Second/2, 120, 10_000, c.Now),
-		makes:    newLimiter(2*time.Second, 30, 10_000, c.Now),
-		joins:    newLimiter(time.Second, 120, 10_000, c.Now),
-		verifies: newLimiter(10*time.Second, 6, 10_000, c.Now),
-		keys:     c.Keys, keyTries: newLimiter(10*time.Second, 20, 10_000, c.Now),
+		hub:          c.Hub,
+		sessions:     c.Sessions,
+		shares:       c.Shares,
+		studies:      c.Studies,
+		studyService: c.StudyService,
+		experiments:  c.Experiments,
+		resultCache:  &study.ResultCache{Store: c.Studies},
+		decoder:      c.Decoder,
+		models:       c.Models,
+		pairs:        c.Pairs,
+		library:      c.Library,
+		sweeper:      c.Sweeper,
+		sweeps:       c.Sweeps,
+
+		database:    c.Database,
+		defaultPair: c.DefaultPair,
+		build:       c.Build,
+		log:         c.Log,
+		auth:        a,
+		public:      c.PublicURL,
+		proxies:     c.Proxies,
+		queue:       c.Queue,
+		now:         c.Now,
+		metrics:     newMetrics(),
+		ogImages:    p,
+
+		startLimiter:  newLimiter(time.Second/2, 120, 10_000, c.Now),
+		createLimiter: newLimiter(2*time.Second, 30, 10_000, c.Now),
+		joinLimiter:   newLimiter(time.Second, 120, 10_000, c.Now),
+		verifyLimiter: newLimiter(10*time.Second, 6, 10_000, c.Now),
+		keys:          c.Keys, keyTries: newLimiter(10*time.Second, 20, 10_000, c.Now),
 		keyRequests: newBudget(c.Now), keyTokens: newBudget(c.Now), calls: newPlaces(maxAPICalls), scores: newScoreCache(),
-		patience: writeWait, bodyWait: apiBodyWait,
+		writeTimeout: writeWait, bodyWait: apiBodyWait,
 		ctx: ctx, cancel: cancel,
 		verifying: make(chan struct{}, 2),
 		sockets:   map[string]*seats{},
@@ -199,7 +222,7 @@ func (s *Server) Close() error {
 }
 
 // mayStart limits how fast one owner starts runs.
-func (s *Server) mayStart(owner string) error { return s.starts.allow(owner, "runs started") }
+func (s *Server) mayStart(owner string) error { return s.startLimiter.allow(owner, "runs started") }
 
 func (s *Server) limits() limits {
 	return limits{

@@ -113,7 +113,7 @@ func (s *Server) exportSession(c echo.Context) error {
 	defer os.Remove(f.Name()) //nolint:errcheck // the system's folder for such files
 	defer f.Close()
 	out := bufio.NewWriterSize(f, 256<<10)
-	title, err := session.ExportSession(c.Request().Context(), s.sessions, s.shelf.Signer, owner(c), c.Param("id"), part, out)
+	title, err := session.ExportSession(c.Request().Context(), s.sessions, s.shares.Signer, owner(c), c.Param("id"), part, out)
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func fileName(title, instead, suffix string) string {
 // importSession is POST /sessions/import: an exported file as the form field "file", or as the body of
 // a JSON request.
 func (s *Server) importSession(c echo.Context) error {
-	if err := s.makes.allow(owner(c), "imports"); err != nil {
+	if err := s.createLimiter.allow(owner(c), "imports"); err != nil {
 		return err
 	}
 	in, err := upload(c, "an exported session")
@@ -179,7 +179,7 @@ func (s *Server) importSession(c echo.Context) error {
 		return err
 	}
 	defer in.Close()
-	made, err := session.ImportSession(c.Request().Context(), s.sessions, s.shelf.Signer, owner(c), in, s.now())
+	made, err := session.ImportSession(c.Request().Context(), s.sessions, s.shares.Signer, owner(c), in, s.now())
 	if err != nil {
 		return err
 	}

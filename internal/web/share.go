@@ -15,14 +15,14 @@ import (
 // share is POST /runs/{id}/share: a new link to a frozen copy of the run. Form fields, all optional: title, and
 // days until it expires.
 func (s *Server) share(c echo.Context) error {
-	if err := s.makes.allow(owner(c), "share links"); err != nil {
+	if err := s.createLimiter.allow(owner(c), "share links"); err != nil {
 		return err
 	}
 	expires, err := s.expiry(c)
 	if err != nil {
 		return err
 	}
-	made, token, err := s.shelf.Share(c.Request().Context(), owner(c), c.Param("id"), c.FormValue("title"), expires)
+	made, token, err := s.shares.Share(c.Request().Context(), owner(c), c.Param("id"), c.FormValue("title"), expires)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (s *Server) expiry(c echo.Context) (time.Time, error) {
 
 // showShares is GET /shares: the links that the viewer made.
 func (s *Server) showShares(c echo.Context) error {
-	made, err := s.shelf.List(c.Request().Context(), owner(c))
+	made, err := s.shares.List(c.Request().Context(), owner(c))
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func linkPath(kind share.LinkKind) string {
 
 // revokeShare is POST /shares/{id}/revoke.
 func (s *Server) revokeShare(c echo.Context) error {
-	if err := s.shelf.Revoke(c.Request().Context(), owner(c), c.Param("id")); err != nil {
+	if err := s.shares.Revoke(c.Request().Context(), owner(c), c.Param("id")); err != nil {
 		return err
 	}
 	return s.done(c, "The link is revoked: it opens nothing any more.", "", "/shares")
@@ -115,7 +115,7 @@ func (s *Server) expireShare(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.shelf.Expire(c.Request().Context(), owner(c), c.Param("id"), at); err != nil {
+	if err := s.shares.Expire(c.Request().Context(), owner(c), c.Param("id"), at); err != nil {
 		return err
 	}
 	text := "The link no longer expires."

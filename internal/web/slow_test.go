@@ -61,7 +61,7 @@ func watchAll(t testing.TB, p *person, run string, lanes, n int) (took time.Dura
 func TestOneWhoStopsReadingIsDroppedAndResumes(t *testing.T) {
 	const lanes, tokens = 16, 250
 	w := newWorld(t, setup{})
-	w.patience = 4 * time.Second // enough for those who read on a busy machine
+	w.writeTimeout = 4 * time.Second // enough for those who read on a busy machine
 	p := w.person()
 	starter := p.dial()
 	run := starter.start(large(lanes, tokens)).Run

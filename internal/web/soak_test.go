@@ -221,8 +221,8 @@ func (b *patient) run() *track {
 	return nil
 }
 
-// mostStop is how long a server may take to end after SIGTERM.
-const mostStop = 10 * time.Second
+// maxStop is how long a server may take to end after SIGTERM.
+const maxStop = 10 * time.Second
 
 // TestSoakTerminate: SIGTERM ends the server in time, in order and without a worker left, whatever it is doing.
 func TestSoakTerminate(t *testing.T) {
@@ -294,13 +294,13 @@ func TestSoakTerminate(t *testing.T) {
 				if err != nil && !(name == "starting" && errors.As(err, &exit)) { // a start that is broken off is no success
 					t.Errorf("round %d, %s: it ends with %v:\n%.3000s", round, name, err, d.log.String())
 				}
-			case <-time.After(3 * mostStop):
+			case <-time.After(3 * maxStop):
 				d.kill()
-				t.Errorf("round %d, %s: it does not end in %v", round, name, 3*mostStop)
+				t.Errorf("round %d, %s: it does not end in %v", round, name, 3*maxStop)
 			}
 			took := time.Since(began)
 			slowest[name] = max(slowest[name], took)
-			if took > mostStop {
+			if took > maxStop {
 				t.Errorf("round %d, %s: it took %v", round, name, took)
 			}
 			for _, pid := range workers {

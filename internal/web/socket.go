@@ -26,11 +26,11 @@ const (
 	movesPerSecond      = 400  // of λ, over all lanes of a socket; of faster ones the last of each lane counts
 	readsPerSecond      = 2000 // frames of any kind
 	guestReadsPerSecond = 200  // and of all sockets without cookies from one address
-	mostMoves           = 1024 // lanes whose λ is being moved at once
-	mostRunBytes        = 64   // of a run's id
-	mostWatches         = 256  // runs watched on one socket
-	mostSockets         = 64   // of one owner
-	mostStarts          = 16   // runs and lanes of one socket that are being admitted
+	maxMoves            = 1024 // lanes whose λ is being moved at once
+	maxRunBytes         = 64   // of a run's id
+	maxWatches          = 256  // runs watched on one socket
+	maxSockets          = 64   // of one owner
+	maxStarts           = 16   // runs and lanes of one socket that are being admitted
 )
 
 // socket is one connection. Its reader (read) acts on the client's frames, its writer (write) alone sends.
@@ -123,7 +123,7 @@ func (s *Server) serveSocket(c echo.Context) error {
 		steering: steering{wanted: map[laneKey]*clientFrame{}},
 		ctx:      ctx, cancel: cancel,
 		answers: make(chan any), frames: make(chan []byte), turn: make(chan struct{}, 1),
-		slots:   make(chan struct{}, mostStarts),
+		slots:   make(chan struct{}, maxStarts),
 		watches: map[string]*watch{},
 	}
 	k.serve()
@@ -208,7 +208,7 @@ func (k *socket) send(frame any) error {
 
 func (k *socket) sendText(data []byte) error {
 	k.server.metrics.frames.WithLabelValues("out").Inc()
-	if err := k.conn.SetWriteDeadline(time.Now().Add(k.server.patience)); err != nil {
+	if err := k.conn.SetWriteDeadline(time.Now().Add(k.server.writeTimeout)); err != nil {
 		return err
 	}
 	return k.conn.WriteMessage(websocket.TextMessage, data)
@@ -264,8 +264,8 @@ func (s *Server) enter(seat string, guest bool) (*rate.Limiter, error) {
 		x = &seats{reads: rate.NewLimiter(guestReadsPerSecond, guestReadsPerSecond)}
 		s.sockets[seat] = x
 	}
-	if x.taken >= mostSockets {
-		return nil, fault.New(fault.Busy, "%d sockets are open already", mostSockets)
+	if x.taken >= maxSockets {
+		return nil, fault.New(fault.Busy, "%d sockets are open already", maxSockets)
 	}
 	x.taken++
 	s.open.Add(1)

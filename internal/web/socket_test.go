@@ -390,7 +390,7 @@ func TestBadFramesGetAnErrorAndTheSocketLives(t *testing.T) {
 	run = k.start(spec(3, 0)).Run // it lives
 	k.follow(newTrack(run), 1)
 
-	_ = k.conn.WriteMessage(websocket.TextMessage, []byte(`{"type":"`+strings.Repeat("x", mostFrameBytes)+`"}`))
+	_ = k.conn.WriteMessage(websocket.TextMessage, []byte(`{"type":"`+strings.Repeat("x", maxFrameBytes)+`"}`))
 	for {
 		_, err := k.next()
 		if err == nil {

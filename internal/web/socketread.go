@@ -16,7 +16,7 @@ import (
 // read is the reader: it acts on the client's frames, one after the other, until the socket ends. What λ is moved to, and
 // stops, wait for none of the others.
 func (k *socket) read() {
-	k.conn.SetReadLimit(mostFrameBytes)
+	k.conn.SetReadLimit(maxFrameBytes)
 	alive := func() error { return k.conn.SetReadDeadline(time.Now().Add(pongWait)) }
 	k.conn.SetPongHandler(func(string) error { return alive() })
 	if alive() != nil {
@@ -77,14 +77,14 @@ func (k *socket) receive(r io.Reader) (data []byte, release func(), err error) {
 		}
 		return small[:n], func() {}, err
 	}
-	if release, err = k.server.budgets.frames.Take(k.ctx, frameCost*mostFrameBytes, uploadWait); err != nil {
+	if release, err = k.server.budgets.frames.Take(k.ctx, frameCost*maxFrameBytes, uploadWait); err != nil {
 		return nil, func() {}, err
 	}
 	// It must come at once: while it does, others may wait for its share.
-	if err := k.conn.SetReadDeadline(time.Now().Add(k.server.patience)); err != nil {
+	if err := k.conn.SetReadDeadline(time.Now().Add(k.server.writeTimeout)); err != nil {
 		return nil, release, err
 	}
-	all := make([]byte, n, mostFrameBytes+1)
+	all := make([]byte, n, maxFrameBytes+1)
 	copy(all, small)
 	for {
 		m, err := r.Read(all[len(all):cap(all)])
@@ -126,7 +126,7 @@ func (k *socket) later(frame *clientFrame, do func(clientFrame) error) error {
 	select {
 	case k.slots <- struct{}{}:
 	default:
-		return fault.New(fault.Busy, "%d requests of this socket are waiting already", mostStarts)
+		return fault.New(fault.Busy, "%d requests of this socket are waiting already", maxStarts)
 	}
 	release := frame.keep()
 	k.tasks.Go(func() {

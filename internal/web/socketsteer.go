@@ -26,7 +26,7 @@ func (k *socket) move(f clientFrame) error {
 	if f.Lane == nil {
 		return fault.Field("lane", "is missing")
 	}
-	if len(f.Run) > mostRunBytes {
+	if len(f.Run) > maxRunBytes {
 		return fault.New(fault.NotFound, "there is no such run")
 	}
 	key := laneKey{f.Run, *f.Lane}
@@ -37,8 +37,8 @@ func (k *socket) move(f clientFrame) error {
 		s.wanted[key] = &f
 		return nil
 	}
-	if len(s.wanted) >= mostMoves {
-		return fault.New(fault.Busy, "λ of %d lanes of this socket is being moved already", mostMoves)
+	if len(s.wanted) >= maxMoves {
+		return fault.New(fault.Busy, "λ of %d lanes of this socket is being moved already", maxMoves)
 	}
 	s.wanted[key] = nil
 	k.tasks.Go(func() {

@@ -13,8 +13,8 @@ type watch struct {
 	done   chan struct{} // closed when its feeder has gone
 }
 
-// mostFailures is how often in a row a watch may fail before it ends. The client may watch again.
-const mostFailures = 3
+// maxFailures is how often in a row a watch may fail before it ends. The client may watch again.
+const maxFailures = 3
 
 // watch begins to follow a run, anew if the socket does already.
 func (k *socket) watch(run string, after int) error {
@@ -44,7 +44,7 @@ func (k *socket) watch(run string, after int) error {
 
 // room is Busy when the socket watches as many runs as it may. The caller holds mu.
 func (k *socket) room() error {
-	if len(k.watches) < mostWatches {
+	if len(k.watches) < maxWatches {
 		return nil
 	}
 	for run, w := range k.watches {
@@ -54,8 +54,8 @@ func (k *socket) room() error {
 		default:
 		}
 	}
-	if len(k.watches) >= mostWatches {
-		return fault.New(fault.Busy, "this socket watches %d runs already", mostWatches)
+	if len(k.watches) >= maxWatches {
+		return fault.New(fault.Busy, "this socket watches %d runs already", maxWatches)
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func (k *socket) feed(ctx context.Context, run string, w *run.Watch) {
 			failures = 0
 			continue
 		}
-		if failures++; !k.tell(ctx, run, err) || failures == mostFailures {
+		if failures++; !k.tell(ctx, run, err) || failures == maxFailures {
 			return
 		}
 	}

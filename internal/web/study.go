@@ -32,10 +32,10 @@ import (
 type Studies interface {
 	Study(ctx context.Context, owner, id string) (study.Study, error)
 	Studies(ctx context.Context, owner string) ([]study.Study, error)
-	StudyTallies(ctx context.Context, ids []string) (map[string]study.Tallied, error)
+	StudyTallies(ctx context.Context, ids []string) (map[string]study.Summary, error)
 	StudyPrompts(ctx context.Context, id string) ([]study.Prompt, error)
-	StudyItems(ctx context.Context, id string) ([]study.Counted, error)
-	StudyAnnotators(ctx context.Context, id string) ([]study.Worked, error)
+	StudyItems(ctx context.Context, id string) ([]study.ItemProgress, error)
+	StudyAnnotators(ctx context.Context, id string) ([]study.AnnotatorProgress, error)
 	Ratings
 }
 
@@ -178,14 +178,14 @@ func (s *Server) studyForm(c echo.Context, status int, v templates.StudyForm) er
 
 // createStudy is POST /studies: a new draft.
 func (s *Server) createStudy(c echo.Context) error {
-	if err := s.makes.allow(owner(c), "studies"); err != nil {
+	if err := s.createLimiter.allow(owner(c), "studies"); err != nil {
 		return err
 	}
 	return s.saveStudy(c, "", "The draft is saved.", func(ctx context.Context, setup study.Setup, prompts []study.Prompt, beta float64) (string, error) {
-		create := s.desk.Create
+		create := s.studyService.Create
 		if over := c.FormValue("experiment"); over != "" {
 			create = func(ctx context.Context, owner string, setup study.Setup, prompts []study.Prompt, beta float64) (study.Study, error) {
-				return s.desk.CreateOver(ctx, owner, over, setup, prompts, beta)
+				return s.studyService.CreateOver(ctx, owner, over, setup, prompts, beta)
 			}
 		}
 		made, err := create(ctx, owner(c), setup, prompts, beta)
@@ -197,7 +197,7 @@ func (s *Server) createStudy(c echo.Context) error {
 func (s *Server) reviseStudy(c echo.Context) error {
 	id := c.Param("id")
 	return s.saveStudy(c, id, "The draft is changed.", func(ctx context.Context, setup study.Setup, prompts []study.Prompt, beta float64) (string, error) {
-		return id, s.desk.Revise(ctx, owner(c), id, setup, prompts, beta)
+		return id, s.studyService.Revise(ctx, owner(c), id, setup, prompts, beta)
 	})
 }
 
@@ -432,7 +432,7 @@ func (s *Server) studyView(c echo.Context) (templates.StudyPage, error) {
 
 // studyProgress says how the decoding of a study goes, of which so many outputs are missing.
 func (s *Server) studyProgress(v *templates.StudyPage, id string, missing int) {
-	p, runs := s.desk.Progress(id)
+	p, runs := s.studyService.Progress(id)
 	if !runs {
 		return
 	}
@@ -549,7 +549,7 @@ func catchWords(u *study.Setup) string {
 // moveStudy is POST /studies/{id}/status: "status" is what it shall become.
 func (s *Server) moveStudy(c echo.Context) error {
 	id, to := c.Param("id"), study.Status(c.FormValue("status"))
-	if err := s.desk.Move(c.Request().Context(), owner(c), id, to); err != nil {
+	if err := s.studyService.Move(c.Request().Context(), owner(c), id, to); err != nil {
 		return err
 	}
 	text := map[study.Status]string{
@@ -562,7 +562,7 @@ func (s *Server) moveStudy(c echo.Context) error {
 // inviteAnnotators is POST /studies/{id}/invite: a new link, instead of any earlier one.
 func (s *Server) inviteAnnotators(c echo.Context) error {
 	id := c.Param("id")
-	token, err := s.desk.Invite(c.Request().Context(), owner(c), id)
+	token, err := s.studyService.Invite(c.Request().Context(), owner(c), id)
 	if err != nil {
 		return err
 	}
@@ -576,7 +576,7 @@ func (s *Server) inviteAnnotators(c echo.Context) error {
 // revokeInvite is POST /studies/{id}/revoke.
 func (s *Server) revokeInvite(c echo.Context) error {
 	id := c.Param("id")
-	if err := s.desk.Revoke(c.Request().Context(), owner(c), id); err != nil {
+	if err := s.studyService.Revoke(c.Request().Context(), owner(c), id); err != nil {
 		return err
 	}
 	return s.done(c, "The link is revoked: it opens nothing any more.", "", "/studies/"+id)
@@ -584,7 +584,7 @@ func (s *Server) revokeInvite(c echo.Context) error {
 
 // deleteStudy is POST /studies/{id}/delete.
 func (s *Server) deleteStudy(c echo.Context) error {
-	if err := s.desk.Delete(c.Request().Context(), owner(c), c.Param("id")); err != nil {
+	if err := s.studyService.Delete(c.Request().Context(), owner(c), c.Param("id")); err != nil {
 		return err
 	}
 	return s.done(c, "The study is deleted.", "", "/studies")
@@ -594,7 +594,7 @@ func (s *Server) deleteStudy(c echo.Context) error {
 func (s *Server) previewStudy(c echo.Context) error {
 	n, _ := strconv.Atoi(c.QueryParam("n"))
 	n = max(0, n)
-	q, st, total, err := s.desk.Preview(c.Request().Context(), owner(c), c.Param("id"), n)
+	q, st, total, err := s.studyService.Preview(c.Request().Context(), owner(c), c.Param("id"), n)
 	if err != nil {
 		return err
 	}

@@ -415,7 +415,7 @@ func TestStudyLeavesOutPromptsThatAreTooLong(t *testing.T) {
 		t.Errorf("the page does not say which prompt is too long")
 	}
 	items, err := w.store.StudyItems(t.Context(), id)
-	if err != nil || len(items) == 0 || slices.ContainsFunc(items, func(it study.Counted) bool { return it.Prompt == 2 }) {
+	if err != nil || len(items) == 0 || slices.ContainsFunc(items, func(it study.ItemProgress) bool { return it.Prompt == 2 }) {
 		t.Errorf("%d items, %v", len(items), err)
 	}
 }

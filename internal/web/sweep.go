@@ -148,7 +148,7 @@ func (s *Server) sweepForm(c echo.Context) templates.SweepNew {
 
 // createSweep is POST /sweeps. What is wrong is told on the form, which keeps what was typed.
 func (s *Server) createSweep(c echo.Context) error {
-	if err := s.makes.allow(owner(c), "sweeps"); err != nil {
+	if err := s.createLimiter.allow(owner(c), "sweeps"); err != nil {
 		return err
 	}
 	form, err := c.FormParams()
@@ -409,14 +409,14 @@ func lambdasOf(w *sweep.Sweep, page sweep.Page) []float64 {
 }
 
 func rewardColumns(s *sweep.Setup) (all []templates.SweepColumn) {
-	for _, j := range s.Judges {
+	for _, j := range s.RewardInfos {
 		all = append(all, templates.SweepColumn{Name: j.Name, Title: judgeTitle(j), Unit: j.Unit})
 	}
 	return all
 }
 
 // judgeTitle is what pages call a reward: by its name where the configuration gave it one of its own.
-func judgeTitle(j sweep.Judge) string {
+func judgeTitle(j sweep.RewardInfo) string {
 	if j.Title == "" {
 		return j.Name
 	}
@@ -463,7 +463,7 @@ func cellView(w *sweep.Sweep, o *sweep.Output) templates.SweepCell {
 		Lambda: o.Lambda, Sample: o.Sample, Text: o.Text, Tokens: o.Tokens, KL: o.KL, LogZ: o.LogZ, Untraced: o.Untraced, Finish: o.Finish, Error: o.Error,
 		Playground: "/?" + url.Values{"from": {fmt.Sprintf("%s%s:%d", cellPrefix, w.ID, o.Prompt)}, "sample": {strconv.Itoa(o.Sample)}, "lanes": {strconv.FormatFloat(o.Lambda, 'g', -1, 64)}}.Encode(),
 	}
-	for _, j := range w.Setup.Judges {
+	for _, j := range w.Setup.RewardInfos {
 		value, asked := o.Rewards[j.Name]
 		cell.Values = append(cell.Values, templates.SweepValue{Value: value.Value, Missing: value.Missing, Asked: asked})
 	}

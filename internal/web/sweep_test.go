@@ -259,7 +259,7 @@ func TestSweepPages(t *testing.T) {
 	if text := p.get("/sweeps/done/ticket.md", 200); !strings.HasPrefix(text, "# β ticket") {
 		t.Errorf("the ticket is %.60q", text)
 	}
-	var ticket sweep.Ticket
+	var ticket sweep.Recommendation
 	if err := json.Unmarshal([]byte(p.get("/sweeps/done/ticket.json", 200)), &ticket); err != nil || ticket.Beta == nil || ticket.Outputs != 30*9*2 {
 		t.Errorf("ticket %+v, %v", ticket, err)
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // axis names a reward with its unit.
-func axis(j sweep.Judge) string {
+func axis(j sweep.RewardInfo) string {
 	name := judgeTitle(j)
 	if j.Name != "" && j.Name != j.Title {
 		name = j.Name
@@ -49,7 +49,7 @@ func wholeLines(w *sweep.Whole) (lines []templates.PlotLine) {
 }
 
 // withWhole adds to the plot of a reward over λ what whole replies would say.
-func withWhole(p templates.Plot, w *sweep.Rewarded) templates.Plot {
+func withWhole(p templates.Plot, w *sweep.RewardReport) templates.Plot {
 	if w.Whole != nil {
 		if lines := wholeLines(w.Whole); len(lines) > 0 {
 			p.Lines = append(p.Lines, lines...)
@@ -60,8 +60,8 @@ func withWhole(p templates.Plot, w *sweep.Rewarded) templates.Plot {
 }
 
 // curvePlot draws a reward over λ: the curve where it is known, with gaps where it is not, and what was measured.
-func curvePlot(r *sweep.Report, w *sweep.Rewarded) templates.Plot {
-	p := templates.Plot{Title: templates.Capital(w.Name) + " over λ", X: "λ", Y: axis(w.Judge)}
+func curvePlot(r *sweep.Report, w *sweep.RewardReport) templates.Plot {
+	p := templates.Plot{Title: templates.Capital(w.Name) + " over λ", X: "λ", Y: axis(w.RewardInfo)}
 	var band templates.PlotBand
 	var line templates.PlotLine
 	end := func() {
@@ -99,8 +99,8 @@ func curvePlot(r *sweep.Report, w *sweep.Rewarded) templates.Plot {
 
 // paretoPlot draws a reward over KL to the reference, a point for each λ. The first λ, the last, λ = 1 and those on the
 // front are labelled; where the curve surely turns is marked.
-func paretoPlot(r *sweep.Report, w *sweep.Rewarded) templates.Plot {
-	p := templates.Plot{Title: templates.Capital(w.Name) + " against KL", X: "KL to the reference, nats per reply", Y: axis(w.Judge)}
+func paretoPlot(r *sweep.Report, w *sweep.RewardReport) templates.Plot {
+	p := templates.Plot{Title: templates.Capital(w.Name) + " against KL", X: "KL to the reference, nats per reply", Y: axis(w.RewardInfo)}
 	zero := 0.0
 	p.FromX = &zero
 	var line templates.PlotLine
@@ -129,8 +129,8 @@ func paretoPlot(r *sweep.Report, w *sweep.Rewarded) templates.Plot {
 	if len(line.X) > 1 {
 		p.Lines = append(p.Lines, line)
 	}
-	if w.Turn != nil && w.Turn.Sure {
-		p.Marks = append(p.Marks, templates.PlotMark{From: w.Turn.KL, To: w.Turn.KL, Kind: "here", Label: "the curve turns here: more KL makes it worse"})
+	if w.Peak != nil && w.Peak.Sure {
+		p.Marks = append(p.Marks, templates.PlotMark{From: w.Peak.KL, To: w.Peak.KL, Kind: "here", Label: "the curve turns here: more KL makes it worse"})
 	}
 	return p
 }

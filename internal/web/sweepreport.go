@@ -79,7 +79,7 @@ func (s *Server) liveView(c echo.Context, w *sweep.Sweep) (templates.SweepLive, 
 	}
 	for _, r := range report.Rewards {
 		for _, m := range r.Missing {
-			v.Missing = append(v.Missing, templates.SweepGap{What: judgeTitle(r.Judge), Reason: m.Reason, Count: m.Cells})
+			v.Missing = append(v.Missing, templates.SweepGap{What: judgeTitle(r.RewardInfo), Reason: m.Reason, Count: m.Cells})
 		}
 	}
 	return v, nil
@@ -191,8 +191,8 @@ func answer(r *sweep.Report) string {
 	switch {
 	case r.Best.Reference():
 		text += ": the reference is best, and no β exists"
-	case r.Ticket != nil && r.Ticket.Beta != nil:
-		text += ", effective β " + strings.ReplaceAll(r.Ticket.Beta.String(), "-", "−")
+	case r.Recommendation != nil && r.Recommendation.Beta != nil:
+		text += ", effective β " + strings.ReplaceAll(r.Recommendation.Beta.String(), "-", "−")
 	}
 	return text
 }
@@ -221,7 +221,7 @@ func answerFacts(r *sweep.Report) (all []templates.Fact) {
 	if o := r.Reward(r.Objective); o.Whole != nil && o.Whole.Best != nil {
 		add("Best λ by whole replies", interval(o.Whole.Best))
 	}
-	if c := r.Checked; c != nil {
+	if c := r.Holdout; c != nil {
 		add(r.Evaluation+" there (not optimised)", interval(&c.At))
 	}
 	if r.Cost > 0 {
@@ -241,7 +241,7 @@ func warnings(r *sweep.Report) (all []string) {
 		return all
 	}
 	all = append(all, r.Best.Edges()...)
-	if c := r.Checked; c != nil && c.Overoptimised {
+	if c := r.Holdout; c != nil && c.Overoptimised {
 		all = append(all, fmt.Sprintf("Over-optimised: by %s, which was not optimised, the best λ is surely lower.", r.Evaluation))
 	}
 	if w := r.Reward(r.Objective).Whole; w != nil && w.Differs {
@@ -252,7 +252,7 @@ func warnings(r *sweep.Report) (all []string) {
 }
 
 // nearestPoint is the decoded λ nearest to the best one; −1 without.
-func nearestPoint(w *sweep.Rewarded) int {
+func nearestPoint(w *sweep.RewardReport) int {
 	best := -1
 	for i, point := range w.Points {
 		if w.Best != nil && point.Mean != nil &&
@@ -320,7 +320,7 @@ func (s *Server) showTicket(c echo.Context) error {
 		return err
 	}
 	v := templates.SweepTicket{Layout: s.layout(c, w.Title()+": ticket", "sweeps"), Sweep: sweepItem(w), Answer: answer(r), Facts: answerFacts(r), Warnings: warnings(r)}
-	if t := r.Ticket; t != nil {
+	if t := r.Recommendation; t != nil {
 		v.Sections = []templates.TicketSection{{Title: "Evidence", Items: t.Evidence}, {Title: "Assumed", Items: t.Assumptions}}
 		if t.TRL != "" {
 			v.Sections = append(v.Sections, templates.TicketSection{Title: "Next training", Code: t.TRL})
@@ -334,26 +334,26 @@ var errNoTicket = fault.New(fault.NotFound, "the sweep has no ticket yet: the ob
 // ticketMarkdown is GET /sweeps/{id}/ticket.md.
 func (s *Server) ticketMarkdown(c echo.Context) error {
 	w, r, err := s.ticket(c)
-	if err == nil && r.Ticket == nil {
+	if err == nil && r.Recommendation == nil {
 		err = errNoTicket
 	}
 	if err != nil {
 		return err
 	}
 	download(c, w.Title(), "md", "text/markdown; charset=utf-8")
-	return c.String(http.StatusOK, r.Ticket.Markdown())
+	return c.String(http.StatusOK, r.Recommendation.Markdown())
 }
 
 // ticketJSON is GET /sweeps/{id}/ticket.json.
 func (s *Server) ticketJSON(c echo.Context) error {
 	w, r, err := s.ticket(c)
-	if err == nil && r.Ticket == nil {
+	if err == nil && r.Recommendation == nil {
 		err = errNoTicket
 	}
 	if err != nil {
 		return err
 	}
-	text, err := json.MarshalIndent(r.Ticket, "", "  ")
+	text, err := json.MarshalIndent(r.Recommendation, "", "  ")
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, "the ticket cannot be written as JSON")
 	}

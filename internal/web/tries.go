@@ -26,14 +26,14 @@ const (
 	wrongAtOnce   = 5
 	accountEvery  = time.Second // of all networks from which the password was never right
 	accountAtOnce = 100
-	mostClients   = 10_000 // that are remembered, of each kind
+	maxClients    = 10_000 // that are remembered, of each kind
 	knownFor      = 30 * 24 * time.Hour
 )
 
 func newTries(now func() time.Time) *tries {
 	return &tries{
 		now:     now,
-		devices: newLimiter(wrongEvery, wrongAtOnce, mostClients, now), networks: newLimiter(wrongEvery, wrongAtOnce, mostClients, now),
+		devices: newLimiter(wrongEvery, wrongAtOnce, maxClients, now), networks: newLimiter(wrongEvery, wrongAtOnce, maxClients, now),
 		account: newLimiter(accountEvery, accountAtOnce, 1, now),
 		known:   map[string]time.Time{},
 	}
@@ -72,14 +72,14 @@ func (t *tries) know(network string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	if len(t.known) >= mostClients {
+	if len(t.known) >= maxClients {
 		for n, at := range t.known {
 			if now.Sub(at) >= knownFor {
 				delete(t.known, n)
 			}
 		}
 	}
-	if len(t.known) < mostClients {
+	if len(t.known) < maxClients {
 		t.known[network] = now
 	}
 }

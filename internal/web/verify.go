@@ -22,11 +22,11 @@ const verifyTime = 5 * time.Minute
 func (s *Server) verify(c echo.Context) error {
 	ctx := c.Request().Context()
 	token := c.Param("token")
-	found, snapshot, err := s.shelf.Open(ctx, token)
+	found, snapshot, err := s.shares.Open(ctx, token)
 	if err != nil {
 		return err
 	}
-	if err := s.verifies.allow(network(c), "verifications"); err != nil {
+	if err := s.verifyLimiter.allow(network(c), "verifications"); err != nil {
 		return err
 	}
 	result, err := s.verification(c, snapshot)
@@ -34,7 +34,7 @@ func (s *Server) verify(c echo.Context) error {
 		return err
 	}
 	if result.Identical {
-		if err := s.shelf.Verified(ctx, found); err != nil {
+		if err := s.shares.Verified(ctx, found); err != nil {
 			return err
 		}
 		found.VerifiedAt = s.now()

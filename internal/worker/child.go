@@ -123,7 +123,7 @@ func (c *child) live(cautious bool) string {
 		command = p.config.Cautious
 	}
 	cmd := command(c.pair, p.url, id)
-	last := &lastWords{to: p.config.Stderr}
+	last := &crashLine{to: p.config.Stderr}
 	cmd.Stderr = last
 	cmd.WaitDelay = time.Second
 	detach(cmd)
@@ -180,7 +180,7 @@ func (c *child) kill(why string) {
 }
 
 // why tells in a few words how the process ended.
-func (c *child) why(err error, last *lastWords) string {
+func (c *child) why(err error, last *crashLine) string {
 	c.pool.mu.Lock()
 	defer c.pool.mu.Unlock()
 	how := "it ended"
@@ -199,10 +199,10 @@ func (c *child) why(err error, last *lastWords) string {
 	return how
 }
 
-// hear takes a beat of the process and reports whether a status changed; the pool's mutex is held. That the
+// onHeartbeat takes a beat of the process and reports whether a status changed; the pool's mutex is held. That the
 // models cannot be loaded is only noted: the pair has failed when the process has ended, so that who asks
 // for it again gets a new process and not the old one's words.
-func (c *child) hear(b workerBeat) bool {
+func (c *child) onHeartbeat(b workerBeat) bool {
 	if b.State == pair.Failed {
 		c.refused = b.Message
 		return false

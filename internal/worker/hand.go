@@ -41,9 +41,9 @@ func nextOf(pair, worker string) string { return nextPrefix + escape(pair) + "."
 
 // progress is what a worker says of a piece of work; exactly one is set.
 type progress struct {
-	Hold   bool  `json:"hold,omitempty"`
-	Back   bool  `json:"back,omitempty"`
-	Answer *said `json:"answer,omitempty"`
+	Hold   bool       `json:"hold,omitempty"`
+	Back   bool       `json:"back,omitempty"`
+	Answer *answerMsg `json:"answer,omitempty"`
 }
 
 func (p *progress) check() error {
@@ -200,7 +200,7 @@ func (q *Queue) progress(m *nats.Msg) {
 }
 
 // settle keeps an answer and acknowledges the work.
-func (q *Queue) settle(m *nats.Msg, id string, a *said) {
+func (q *Queue) settle(m *nats.Msg, id string, a *answerMsg) {
 	q.mu.Lock()
 	w := q.pieces[id]
 	q.mu.Unlock()
@@ -228,7 +228,7 @@ func (q *Queue) keep(w *piece, id string, a decode.Answer) error {
 	ctx, cancel := context.WithTimeout(q.pool.ctx, settleWait)
 	defer cancel()
 	a.Worker = w.worker // whatever it says
-	if err := publish(ctx, q.stream, answerSubject(a.Batch, a.ID), encoded(said{a})); err != nil {
+	if err := publish(ctx, q.stream, answerSubject(a.Batch, a.ID), encoded(answerMsg{a})); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the answer cannot be kept")
 	}
 	q.drop(id)

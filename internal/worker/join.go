@@ -29,8 +29,8 @@ const (
 	firstWait   = 30 * time.Second
 )
 
-// hello is a worker that wants to join. It must be readable by programs of any age.
-type hello struct {
+// joinRequest is a worker that wants to join. It must be readable by programs of any age.
+type joinRequest struct {
 	Protocol int               `json:"protocol"`
 	Build    string            `json:"build"`
 	Worker   string            `json:"worker"`
@@ -39,25 +39,25 @@ type hello struct {
 	Files    map[string]string `json:"files"` // SHA-256 by role
 }
 
-// welcome is a server's answer to it, which must be readable, too.
-type welcome struct {
+// joinReply is a server's answer to it, which must be readable, too.
+type joinReply struct {
 	Pool     string       `json:"pool"`
 	Protocol int          `json:"protocol"`
 	Build    string       `json:"build"`
 	Fault    *fault.Error `json:"fault,omitempty"` // why the worker may not join
 }
 
-func (h *hello) check() error {
+func (h *joinRequest) check() error {
 	if !token(h.Worker) || pair.CheckName("pair", h.Pair) != nil {
 		return fmt.Errorf("hello without worker or pair")
 	}
 	return nil
 }
 
-func (w *welcome) check() error { return nil }
+func (w *joinReply) check() error { return nil }
 
-// place is where NATS servers are and how they are known.
-type place struct {
+// poolAddress is where NATS servers are and how they are known.
+type poolAddress struct {
 	full  string   // URLs, separated by commas, with credentials
 	plain string   // the same without any, for people to read
 	token string   // that is shown where a URL has no credentials; "" for none
@@ -65,7 +65,7 @@ type place struct {
 }
 
 // options are those of a connection there.
-func (p *place) options() []nats.Option {
+func (p *poolAddress) options() []nats.Option {
 	var o []nats.Option
 	if p.token != "" { // also for servers of a cluster that only the first one tells of
 		o = append(o, nats.Token(p.token))
@@ -77,7 +77,7 @@ func (p *place) options() []nats.Option {
 }
 
 // children is the URL for our own processes, which have no other way to hear of fingerprints.
-func (p *place) children() string {
+func (p *poolAddress) children() string {
 	if len(p.pins) == 0 {
 		return p.full
 	}
@@ -98,8 +98,8 @@ func (p *place) children() string {
 
 // address reads the URL of one NATS server or several, separated by commas, with a token for those that have no credentials
 // of their own. Tokens and passwords may have a fingerprint.
-func address(text, shown string) (place, error) {
-	var at place
+func address(text, shown string) (poolAddress, error) {
+	var at poolAddress
 	var pin string
 	at.token, pin = unpin(shown)
 	add := func(pin string) {
@@ -154,7 +154,7 @@ func reach(err error, plain string) error {
 }
 
 // connect waits for a server that is not there yet, for as long as the configuration says; a child does not wait.
-func (s *service) connect(ctx context.Context, at *place, options []nats.Option) (err error) {
+func (s *service) connect(ctx context.Context, at *poolAddress, options []nats.Option) (err error) {
 	options = append(options, at.options()...)
 	began, told := time.Now(), false
 	for {
@@ -177,10 +177,10 @@ func (s *service) connect(ctx context.Context, at *place, options []nats.Option)
 	}
 }
 
-// join says hello and waits for the answer of one server, or, for "", of any. The error is a refusal, or ctx's; nobody there,
+// join says joinRequest and waits for the answer of one server, or, for "", of any. The error is a refusal, or ctx's; nobody there,
 // or nobody in time, is none: who comes later is asked then.
 func (s *service) join(ctx context.Context, pool string) error {
-	h := hello{Protocol: protocol, Build: s.config.Build, Worker: s.config.ID, Host: s.beat.Host, Pair: s.config.Pair}
+	h := joinRequest{Protocol: protocol, Build: s.config.Build, Worker: s.config.ID, Host: s.beat.Host, Pair: s.config.Pair}
 	if s.config.Files != nil {
 		var err error
 		if h.Files, err = s.config.Files(ctx, s.config.Pair); err != nil {
@@ -201,7 +201,7 @@ func (s *service) join(ctx context.Context, pool string) error {
 	var other *fault.Error
 	for {
 		m, err := sub.NextMsgWithContext(waiting)
-		var w welcome
+		var w joinReply
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return ctx.Err()
@@ -247,7 +247,7 @@ func (s *service) meet(pool string) bool {
 	return !known
 }
 
-// rejoin says hello again, to a server that has come or, for "", to any, and leaves if it is refused.
+// rejoin says joinRequest again, to a server that has come or, for "", to any, and leaves if it is refused.
 func (s *service) rejoin(pool string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -265,9 +265,9 @@ func otherProtocol(worker int, workerBuild string, server int, serverBuild strin
 	return fault.New(fault.Conflict, "the worker is realign %s (protocol %d) and the server realign %s (protocol %d): run the same version", workerBuild, worker, serverBuild, server)
 }
 
-// greet answers a worker that wants to join.
-func (p *Pool) greet(m *nats.Msg) {
-	var h hello
+// onJoin answers a worker that wants to join.
+func (p *Pool) onJoin(m *nats.Msg) {
+	var h joinRequest
 	if err := read(m.Data, &h); err != nil {
 		p.log.Warn("bad hello", "error", err)
 		return
@@ -283,7 +283,7 @@ func (p *Pool) greet(m *nats.Msg) {
 		return
 	}
 	p.wait.Go(func() {
-		w := welcome{Pool: p.id, Protocol: protocol, Build: p.config.Build, Fault: p.refuse(&h)}
+		w := joinReply{Pool: p.id, Protocol: protocol, Build: p.config.Build, Fault: p.refuse(&h)}
 		if w.Fault != nil {
 			p.log.Warn("a worker was refused", "pair", h.Pair, "worker", h.Worker, "host", h.Host, "why", w.Fault.Message)
 		}
@@ -294,7 +294,7 @@ func (p *Pool) greet(m *nats.Msg) {
 }
 
 // refuse is why a worker may not join, or nil. One of a pair that is not here decodes for others.
-func (p *Pool) refuse(h *hello) *fault.Error {
+func (p *Pool) refuse(h *joinRequest) *fault.Error {
 	if h.Protocol != protocol {
 		return otherProtocol(h.Protocol, h.Build, protocol, p.config.Build)
 	}

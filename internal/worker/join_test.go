@@ -199,7 +199,7 @@ func TestJoinOtherVersion(t *testing.T) {
 		}
 	}
 	// A worker of the future is told, too.
-	if f := central.refuse(&hello{Protocol: 9, Build: "b9", Worker: "w", Pair: "demo"}); f == nil || f.Kind != fault.Conflict {
+	if f := central.refuse(&joinRequest{Protocol: 9, Build: "b9", Worker: "w", Pair: "demo"}); f == nil || f.Kind != fault.Conflict {
 		t.Errorf("%v", f)
 	}
 }

@@ -57,7 +57,7 @@ func workerPermissions(pair, id string) *server.Permissions {
 	}
 }
 
-// greeterPermissions let a program of another age ask, and hear that it is one: see hello.
+// greeterPermissions let a program of another age ask, and hear that it is one: see joinRequest.
 func greeterPermissions() *server.Permissions {
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{greetings}},
@@ -65,7 +65,7 @@ func greeterPermissions() *server.Permissions {
 	}
 }
 
-const oldInbox = "_INBOX." // of protocol 1; nothing of ours is sent there but the answer to a hello
+const oldInbox = "_INBOX." // of protocol 1; nothing of ours is sent there but the answer to a joinRequest
 
 // authenticator lets in our own pool, our children and, with a token, others' workers. Without a token there are no others.
 type authenticator struct {

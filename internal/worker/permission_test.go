@@ -135,7 +135,7 @@ func TestTokenPermits(t *testing.T) {
 func TestAnswersGoToWhoAsked(t *testing.T) {
 	p, q := listening(t)
 	h := newHostile(t, p, "demo", "w1")
-	hi := encoded(hello{Protocol: protocol, Worker: "w1", Pair: "demo"})
+	hi := encoded(joinRequest{Protocol: protocol, Worker: "w1", Pair: "demo"})
 	for _, harm := range []string{"$JS.API.STREAM.PURGE." + workStream, "$JS.API.STREAM.DELETE." + workStream, inbox(workerInbox, "w2") + ".x"} {
 		for subject, data := range map[string][]byte{greetings: hi, nextOf("demo", "w1"): nil} {
 			if err := h.PublishRequest(subject, harm, data); err != nil {
@@ -151,7 +151,7 @@ func TestAnswersGoToWhoAsked(t *testing.T) {
 	if err != nil || len(m.Data) == 0 {
 		t.Fatalf("the work went elsewhere: %v", err)
 	}
-	wrong := encoded(progress{Answer: &said{decode.Answer{Batch: "bother", ID: "x", Replies: []decode.Reply{{}}}}})
+	wrong := encoded(progress{Answer: &answerMsg{decode.Answer{Batch: "bother", ID: "x", Replies: []decode.Reply{{}}}}})
 	if err := h.PublishRequest(m.Reply, "$JS.API.STREAM.PURGE."+workStream, wrong); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestOnlyTheTakerIsHeard(t *testing.T) {
 	if err := read(m.Data, &o); err != nil || o.Delivered != 1 {
 		t.Fatalf("%+v, %v", o, err)
 	}
-	right := encoded(progress{Answer: &said{decode.Answer{Batch: o.Batch, ID: o.ID, Worker: "w2", Replies: []decode.Reply{{Text: "right"}}}}})
+	right := encoded(progress{Answer: &answerMsg{decode.Answer{Batch: o.Batch, ID: o.ID, Worker: "w2", Replies: []decode.Reply{{Text: "right"}}}}})
 	if err := hostile.PublishRequest(m.Reply, hostile.NewInbox(), right); err != nil {
 		t.Fatal(err)
 	}
@@ -291,11 +291,11 @@ func TestOlderProgramIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	m, err := conn.Request(greetings, encoded(hello{Protocol: 1, Build: "b1", Worker: "old", Pair: "demo"}), 10*time.Second)
+	m, err := conn.Request(greetings, encoded(joinRequest{Protocol: 1, Build: "b1", Worker: "old", Pair: "demo"}), 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var w welcome
+	var w joinReply
 	if err := read(m.Data, &w); err != nil || w.Fault == nil || !strings.Contains(w.Fault.Message, "run the same version") {
 		t.Errorf("%+v %v", w, err)
 	}

@@ -80,7 +80,7 @@ type Pool struct {
 	changed  chan struct{} // closed at the next change of a status
 }
 
-// peer is a worker that was heard.
+// peer is a worker that has sent a heartbeat.
 type peer struct {
 	beat workerBeat
 	seen time.Time
@@ -110,7 +110,7 @@ func NewPool(c Config) (*Pool, error) {
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { p.log.Warn("nats", "error", err) }),
 	}
 	var err error
-	at := place{plain: "this process"}
+	at := poolAddress{plain: "this process"}
 	switch {
 	case c.URL != "" && c.Listen != "":
 		return nil, fault.Field("nats_listen", "there is no server here to listen: --nats names one elsewhere")
@@ -132,7 +132,7 @@ func NewPool(c Config) (*Pool, error) {
 		p.shutdown()
 		return nil, reach(err, at.plain)
 	}
-	for subject, handle := range map[string]nats.MsgHandler{workerBeats: p.hear, greetings: p.greet, events(p.id, "*", "*"): p.dispatch} {
+	for subject, handle := range map[string]nats.MsgHandler{workerBeats: p.onHeartbeat, greetings: p.onJoin, events(p.id, "*", "*"): p.dispatch} {
 		sub, err := p.conn.Subscribe(subject, handle)
 		if err == nil {
 			err = sub.SetPendingLimits(-1, maxPending) // dispatch hands on at once; a run's own bound is lower
@@ -371,8 +371,8 @@ func add(a, b decode.Counters) decode.Counters {
 	return sum
 }
 
-// hear takes the beat of a worker.
-func (p *Pool) hear(m *nats.Msg) {
+// onHeartbeat takes the beat of a worker.
+func (p *Pool) onHeartbeat(m *nats.Msg) {
 	var b workerBeat
 	if err := read(m.Data, &b); err != nil {
 		p.log.Warn("bad beat", "error", err)
@@ -403,7 +403,7 @@ func (p *Pool) hear(m *nats.Msg) {
 	news := w.beat.State != b.State || w.beat.Progress != b.Progress
 	w.beat, w.seen = b, time.Now()
 	if own {
-		news = c.hear(b) || news
+		news = c.onHeartbeat(b) || news
 	}
 	if b.Leaving {
 		p.lose(b.Worker, "it was stopped")

@@ -158,7 +158,7 @@ func (q *Queue) Answers(ctx context.Context, batch string, atOnce int, take func
 	for range atOnce {
 		wait.Go(func() {
 			pull(ctx, consumer, func(m jetstream.Msg) {
-				var a said
+				var a answerMsg
 				if err := read(m.Data(), &a); err != nil {
 					log.Error("bad answer", "error", err)
 					_ = m.Term() // a failure to say so gives it again, to the same end

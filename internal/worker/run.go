@@ -21,7 +21,7 @@ import (
 
 const (
 	maxBacklog     = 64 << 20               // bytes of a run that its sink has not taken yet
-	quiet          = 100 * time.Millisecond // silence after which a dead worker's messages are all here
+	quiet          = 100 * time.Millisecond // once no message has come for this long, all messages of a dead worker have arrived
 	receiptTimeout = 10 * time.Second
 	controlTimeout = 5 * time.Second
 	tries          = 3 // workers asked before a run is refused as busy
@@ -233,7 +233,7 @@ func (r *remoteRun) deliver() {
 			if from.worker != r.worker {
 				r.log.Warn("events of a run from a worker that has not taken it", "worker", from.worker)
 			} else if failure == nil {
-				failure = r.take(from.data)
+				failure = r.accept(from.data)
 			}
 		}
 		if failure != nil && !r.finished {
@@ -242,8 +242,8 @@ func (r *remoteRun) deliver() {
 	}
 }
 
-// take reads one message and passes its events on.
-func (r *remoteRun) take(data []byte) *fault.Error {
+// accept reads one message and passes its events on.
+func (r *remoteRun) accept(data []byte) *fault.Error {
 	var b batch
 	if err := read(data, &b); err != nil {
 		r.log.Error("bad batch", "error", err)

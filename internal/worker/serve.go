@@ -173,7 +173,7 @@ func (s *service) serve(ctx context.Context) error {
 			return nil
 		}
 		s.update(func(b *workerBeat) { b.State, b.Message = pair.Failed, err.Error() })
-		s.say()
+		s.sendHeartbeat()
 		return errors.Join(err, s.conn.FlushTimeout(beatTimeout))
 	}
 	engine := decode.NewEngine(models, s.config.Engine)
@@ -190,7 +190,7 @@ func (s *service) serve(ctx context.Context) error {
 	s.update(func(b *workerBeat) { b.State, b.Progress, b.Placement = pair.Ready, 1, at })
 	s.log.Info("ready")
 	var labour sync.WaitGroup
-	labour.Go(func() { s.labour(ctx) })
+	labour.Go(func() { s.consume(ctx) })
 
 	<-ctx.Done()
 	for _, sub := range subscriptions {
@@ -201,7 +201,7 @@ func (s *service) serve(ctx context.Context) error {
 	s.stop(func(*job) bool { return true })
 	s.wait.Wait()
 	labour.Wait()
-	s.say()
+	s.sendHeartbeat()
 	_ = s.conn.FlushTimeout(time.Second) // best effort: nobody may be there
 	return nil
 }
@@ -230,10 +230,10 @@ func (s *service) open(ctx context.Context) (decode.Pair, error) {
 func (s *service) subscribe() ([]*nats.Subscription, error) {
 	var all []*nats.Subscription
 	for _, start := range []func() (*nats.Subscription, error){
-		func() (*nats.Subscription, error) { return s.conn.Subscribe(controls(s.config.ID), s.steer) },
-		func() (*nats.Subscription, error) { return s.conn.Subscribe(poolBeats, s.hear) },
+		func() (*nats.Subscription, error) { return s.conn.Subscribe(controls(s.config.ID), s.onControl) },
+		func() (*nats.Subscription, error) { return s.conn.Subscribe(poolBeats, s.onPoolHeartbeat) },
 		func() (*nats.Subscription, error) {
-			return s.conn.QueueSubscribe(orders(s.config.Pair), queueGroup, s.take)
+			return s.conn.QueueSubscribe(orders(s.config.Pair), queueGroup, s.onRequest)
 		},
 	} {
 		sub, err := start()
@@ -245,9 +245,9 @@ func (s *service) subscribe() ([]*nats.Subscription, error) {
 	return all, s.conn.Flush()
 }
 
-// take accepts an order and starts it. The engine may be in the middle of a pass, so the answer does not
+// onRequest accepts an order and starts it. The engine may be in the middle of a pass, so the answer does not
 // wait for it.
-func (s *service) take(m *nats.Msg) {
+func (s *service) onRequest(m *nats.Msg) {
 	var o order
 	if err := read(m.Data, &o); err != nil {
 		s.log.Warn("bad order", "error", err)
@@ -307,8 +307,8 @@ func (s *service) decode(o order) {
 	<-j.Done()
 }
 
-// hear notes which runs a pool wants.
-func (s *service) hear(m *nats.Msg) {
+// onPoolHeartbeat notes which runs a pool wants.
+func (s *service) onPoolHeartbeat(m *nats.Msg) {
 	var b poolBeat
 	if err := read(m.Data, &b); err != nil {
 		s.log.Warn("bad beat", "error", err)
@@ -352,7 +352,7 @@ func (s *service) beats(ctx context.Context) {
 	idle := make(chan struct{}, 1)
 	idle <- struct{}{}
 	for {
-		s.say()
+		s.sendHeartbeat()
 		select {
 		case <-s.changed:
 		case <-tick.C:
@@ -362,7 +362,7 @@ func (s *service) beats(ctx context.Context) {
 		select {
 		case <-idle:
 			tending.Go(func() {
-				s.tend()
+				s.reapOrphans()
 				idle <- struct{}{}
 			})
 		default:
@@ -370,8 +370,8 @@ func (s *service) beats(ctx context.Context) {
 	}
 }
 
-// tend reads the engine's counters and stops runs that nobody wants any more.
-func (s *service) tend() {
+// reapOrphans reads the engine's counters and stops runs that nobody wants any more.
+func (s *service) reapOrphans() {
 	s.mu.Lock()
 	engine := s.engine
 	s.mu.Unlock()
@@ -400,7 +400,7 @@ func (s *service) update(f func(*workerBeat)) {
 	}
 }
 
-func (s *service) say() {
+func (s *service) sendHeartbeat() {
 	s.mu.Lock()
 	data := encoded(s.beat)
 	s.mu.Unlock()

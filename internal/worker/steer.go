@@ -27,8 +27,8 @@ type move struct {
 	asked []*nats.Msg
 }
 
-// steer takes a control and leaves it to a goroutine of its run.
-func (s *service) steer(m *nats.Msg) {
+// onControl takes a control and leaves it to a goroutine of its run.
+func (s *service) onControl(m *nats.Msg) {
 	var c control
 	if err := read(m.Data, &c); err != nil {
 		s.log.Warn("bad control", "error", err)

@@ -216,7 +216,7 @@ func TestFeedSplits(t *testing.T) {
 }
 
 func TestLastWords(t *testing.T) {
-	l := &lastWords{to: io.Discard}
+	l := &crashLine{to: io.Discard}
 	fmt.Fprint(l, strings.Repeat("loading\n", 1000), strings.Repeat("x", 5000), "\nx.cpp:7: GGML_AS")
 	fmt.Fprint(l, "SERT(a) failed\n", strings.Repeat("frame\n", 10000), "SIGSEGV")
 	if got := l.String(); got != "x.cpp:7: GGML_ASSERT(a) failed" {
@@ -250,7 +250,7 @@ func FuzzRead(f *testing.F) {
 			next: 1, ended: map[int]bool{}, tokens: map[int]int{}, lambda: map[int]decode.Vector{},
 		}
 		for range 2 {
-			r.take(data)
+			r.accept(data)
 		}
 		if r.next != n+1 {
 			t.Fatalf("next is %d after %d events", r.next, n)

@@ -47,12 +47,12 @@ func (t *task) check() error {
 	return nil
 }
 
-// said is an Answer on the wire.
-type said struct {
+// answerMsg is an Answer on the wire.
+type answerMsg struct {
 	decode.Answer
 }
 
-func (a *said) check() error {
+func (a *answerMsg) check() error {
 	if !token(a.Batch) || a.ID == "" || len(a.Replies) == 0 && a.Fault == nil {
 		return fmt.Errorf("answer without batch, ID, or anything said")
 	}

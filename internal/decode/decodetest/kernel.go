@@ -85,7 +85,7 @@ func testKernel(t *testing.T, k decode.Kernel, w []float64, rows [][]float32) {
 	if top != slices.Max(want) || at != slices.Index(want, top) {
 		t.Errorf("the largest is %v at %d, want %v at %d", top, at, slices.Max(want), slices.Index(want, slices.Max(want)))
 	}
-	testContend(t, k, z, top)
+	testCandidates(t, k, z, top)
 	var total float64
 	means := make([]float64, 2)
 	for v, x := range z {
@@ -116,14 +116,14 @@ func testKernel(t *testing.T, k decode.Kernel, w []float64, rows [][]float32) {
 	}
 }
 
-// testContend checks that no token whose score reaches another is passed over, nor many kept that do not.
-func testContend(t *testing.T, k decode.Kernel, z []float64, top float64) {
+// testCandidates checks that no token whose score reaches another is passed over, nor many kept that do not.
+func testCandidates(t *testing.T, k decode.Kernel, z []float64, top float64) {
 	const seed, inverse = 7, 1 / 0.7
 	kept, reached := 0, 0
 	for position := range 40 {
 		for _, cutoff := range []float64{math.Inf(-1), top - 3} {
 			score := float64(position%8) - 3
-			dst := k.Contend([]decode.Token{99}, z, cutoff, top, inverse, score, decode.NewNoise(seed, 0, position))
+			dst := k.Candidates([]decode.Token{99}, z, cutoff, top, inverse, score, decode.NewNoise(seed, 0, position))
 			if dst[0] != 99 {
 				t.Fatal("what was there is overwritten")
 			}

@@ -56,8 +56,8 @@ func (Kernel) Expect(means, z []float64, top float64, rows [][]float32) float64 
 	return float64(total)
 }
 
-// Contend implements decode.Kernel.
-func (Kernel) Contend(dst []decode.Token, z []float64, cutoff, top, inverse, score float64, g decode.Noise) []decode.Token {
+// Candidates implements decode.Kernel.
+func (Kernel) Candidates(dst []decode.Token, z []float64, cutoff, top, inverse, score float64, g decode.Noise) []decode.Token {
 	dst = slices.Grow(dst, len(z))
 	to := (*C.int32_t)(unsafe.Pointer(unsafe.SliceData(dst[len(dst):cap(dst)])))
 	n := C.realign_contend(to, first(z), C.int64_t(len(z)), C.double(cutoff), C.double(top), C.double(inverse), C.double(score), C.uint64_t(g))

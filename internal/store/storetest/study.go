@@ -138,7 +138,7 @@ func testStudies(t *testing.T, s *store.Store) {
 		t.Errorf("prompts %+v", got)
 	}
 	tallies, err := s.StudyTallies(ctx, []string{"st1"})
-	if want := (study.Tallied{Prompts: 1, Problems: 1, Outputs: 2, Decoded: 1}); err != nil || tallies["st1"] != want {
+	if want := (study.Summary{Prompts: 1, Problems: 1, Outputs: 2, Decoded: 1}); err != nil || tallies["st1"] != want {
 		t.Errorf("tallies %+v, %v", tallies, err)
 	}
 	must(t, s.DeleteStudy(ctx, "ann", "st1"))
@@ -226,7 +226,7 @@ func testRatings(t *testing.T, s *store.Store) {
 		}
 	}
 	tallies, err := s.StudyTallies(ctx, []string{"st1"})
-	want := study.Tallied{Prompts: 2, Outputs: 2, Decoded: 2, Items: 2, Catches: 1, Annotators: 2, Answers: 2, Skips: 1}
+	want := study.Summary{Prompts: 2, Outputs: 2, Decoded: 2, Items: 2, Catches: 1, Annotators: 2, Answers: 2, Skips: 1}
 	if err != nil || tallies["st1"] != want {
 		t.Errorf("%+v, %v", tallies, err)
 	}

@@ -20,7 +20,7 @@ import (
 // NewSweep is a sweep for tests, over some prompts.
 func NewSweep(id, owner string, prompts int, at time.Time) sweep.Sweep {
 	w := sweep.Sweep{ID: id, Owner: owner, Instance: "main", Experiment: id, State: sweep.Running, Created: at}
-	w.Setup = sweep.Setup{Aligned: "warm", Beta: 0.1, Judges: []sweep.Judge{{Name: "length", Title: "Length", Direction: sweep.Higher}}}
+	w.Setup = sweep.Setup{Aligned: "warm", Beta: 0.1, RewardInfos: []sweep.RewardInfo{{Name: "length", Title: "Length", Direction: sweep.Higher}}}
 	w.Setup.Config = sweep.Config{Name: "Sweep " + id, Pair: "demo", Samples: 2, Sampling: decode.DefaultSampling(), Objective: "length",
 		Lambda: sweep.Grid{Values: []float64{0, 1.0 / 3, 1}}, Rewards: []sweep.Reward{{Reward: "length", Name: "length"}}, Seed: 1<<64 - 1}
 	for i := range prompts {
@@ -81,18 +81,18 @@ func testSweeps(t *testing.T, s *store.Store) {
 	if err != nil || got.State != sweep.Done || got.Reason != "all is decoded" || !got.Ended.Equal(t0.Add(time.Hour)) || string(got.Report) != `{"best":1}` {
 		t.Errorf("done: %+v, %v", got, err)
 	}
-	added := []sweep.Added{{Reward: sweep.Reward{Reward: "distinct", Name: "d"}, Judge: sweep.Judge{Name: "d", Direction: sweep.Higher}}}
+	added := []sweep.Added{{Reward: sweep.Reward{Reward: "distinct", Name: "d"}, Info: sweep.RewardInfo{Name: "d", Direction: sweep.Higher}}}
 	wantKind(t, s.AddRewards(ctx, "bob", "w1", added), fault.NotFound)
 	if err := errors.Join(s.AddRewards(ctx, "ann", "w1", added), s.MoveSweep(ctx, "w1", sweep.Done, sweep.Judging, "all is decoded", t0, nil)); err != nil {
 		t.Error(err)
 	}
 	for range 2 { // from the table, and from what is remembered of it
 		got, err = s.Sweep(ctx, "ann", "w1")
-		if err != nil || got.State != sweep.Judging || got.Before != sweep.Done || !got.Ended.IsZero() || len(got.Setup.Judges) != 2 || got.Setup.Config.Rewards[1].Name != "d" {
+		if err != nil || got.State != sweep.Judging || got.Before != sweep.Done || !got.Ended.IsZero() || len(got.Setup.RewardInfos) != 2 || got.Setup.Config.Rewards[1].Name != "d" {
 			t.Errorf("judged again: %+v, %v", got, err)
 		}
 	}
-	if open, err := s.OpenSweeps(ctx, "main"); err != nil || len(open) != 3 || len(open[0].Setup.Judges) != 2 {
+	if open, err := s.OpenSweeps(ctx, "main"); err != nil || len(open) != 3 || len(open[0].Setup.RewardInfos) != 2 {
 		t.Errorf("open %+v, %v", open, err)
 	}
 	wantKind(t, s.DeleteSweep(ctx, "ann", "w1"), fault.NotFound)

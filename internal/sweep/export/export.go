@@ -128,7 +128,7 @@ func columnsOf(s *sweep.Setup) []column {
 		said("logp_reference", func(o *sweep.Output) float64 { return o.LogpReference }),
 		said("logp_aligned", func(o *sweep.Output) float64 { return o.LogpAligned }),
 	}
-	for _, j := range s.Judges {
+	for _, j := range s.RewardInfos {
 		all = append(all,
 			column{name: "reward: " + j.Name, number: func(o *sweep.Output) *float64 {
 				v, ok := o.Rewards[j.Name]

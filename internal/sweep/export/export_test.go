@@ -18,8 +18,8 @@ import (
 
 func setup() *sweep.Setup {
 	return &sweep.Setup{
-		Config: sweep.Config{Prompts: sweep.Prompts{Rows: []sweep.Row{{Text: "Why, \"you\"?\nSo", Category: "a"}, {Text: "é"}}}},
-		Judges: []sweep.Judge{{Name: "length"}, {Name: "my, judge"}},
+		Config:      sweep.Config{Prompts: sweep.Prompts{Rows: []sweep.Row{{Text: "Why, \"you\"?\nSo", Category: "a"}, {Text: "é"}}}},
+		RewardInfos: []sweep.RewardInfo{{Name: "length"}, {Name: "my, judge"}},
 	}
 }
 

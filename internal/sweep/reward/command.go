@@ -54,7 +54,7 @@ func command() maker {
 
 func (r *byCommand) Info() Info { return r.info }
 
-func (r *byCommand) Judge(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
+func (r *byCommand) Score(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	var input, out, errors bytes.Buffer
 	for i := range outputs {
 		line, err := json.Marshal(question(&rows[i], &outputs[i]))

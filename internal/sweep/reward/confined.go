@@ -59,7 +59,7 @@ func init() {
 		for i, text := range q.Texts {
 			outputs[i].Text = text
 		}
-		return made.Judge(context.Background(), make([]sweep.Row, len(outputs)), outputs), nil
+		return made.Score(context.Background(), make([]sweep.Row, len(outputs)), outputs), nil
 	})
 }
 
@@ -107,8 +107,8 @@ func (r *confined) Check(ctx context.Context) error {
 	return err
 }
 
-// Judge implements Reward.
-func (r *confined) Judge(ctx context.Context, _ []sweep.Row, outputs []sweep.Output) []sweep.Value {
+// Score implements Reward.
+func (r *confined) Score(ctx context.Context, _ []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	missing := func(err error) []sweep.Value {
 		values := make([]sweep.Value, len(outputs))
 		for i := range values {

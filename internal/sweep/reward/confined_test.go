@@ -62,7 +62,7 @@ func TestHostilePattern(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	v := r.Judge(t.Context(), make([]sweep.Row, 1), []sweep.Output{{Text: strings.Repeat("x", 400_000)}})[0]
+	v := r.Score(t.Context(), make([]sweep.Row, 1), []sweep.Output{{Text: strings.Repeat("x", 400_000)}})[0]
 	if took := time.Since(began); took > 20*time.Second || !v.OK() && !strings.Contains(v.Missing, "longer than") && !strings.Contains(v.Missing, "memory") {
 		t.Errorf("it has %+v after %v", v, took)
 	}
@@ -79,7 +79,7 @@ func TestRewardGivesUp(t *testing.T) {
 	}
 	confined := r.(*confined)
 	judge := func(ctx context.Context, text string) sweep.Value {
-		return r.Judge(ctx, make([]sweep.Row, 1), []sweep.Output{{Text: text}})[0]
+		return r.Score(ctx, make([]sweep.Row, 1), []sweep.Output{{Text: text}})[0]
 	}
 	if v := judge(t.Context(), "[[1]]"); v != sweep.Of(1) {
 		t.Errorf("an honest answer has %+v", v)

@@ -15,7 +15,7 @@ type each struct {
 
 func (e *each) Info() Info { return e.info }
 
-func (e *each) Judge(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
+func (e *each) Score(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	values := make([]sweep.Value, len(outputs))
 	for i := range outputs {
 		if ctx.Err() != nil {

@@ -120,7 +120,7 @@ func (r *overHTTP) judge(ctx context.Context, row *sweep.Row, o *sweep.Output) (
 	return value, err
 }
 
-func (r *overHTTP) Judge(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
+func (r *overHTTP) Score(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	return together(len(outputs), func(i int) sweep.Value {
 		value, err := r.judge(ctx, &rows[i], &outputs[i])
 		if err != nil {

@@ -117,7 +117,7 @@ func (j *judge) Check(ctx context.Context) error {
 	return j.tried(err)
 }
 
-func (j *judge) Judge(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
+func (j *judge) Score(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	return together(len(outputs), func(i int) sweep.Value {
 		if j.Mode == "pointwise" {
 			return j.score(ctx, &rows[i], outputs[i].Text)

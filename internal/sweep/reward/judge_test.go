@@ -100,7 +100,7 @@ func TestPointwise(t *testing.T) {
 	rows := []sweep.Row{{Text: "what is λ?"}, {Text: "what is λ?"}}
 	outputs := []sweep.Output{{Text: "a strength"}, {Text: "no >>> idea"}}
 	for try := range 2 {
-		values := j.Judge(t.Context(), rows, outputs)
+		values := j.Score(t.Context(), rows, outputs)
 		if values[0].Value != 8 || values[1].Value != 3 || !values[0].OK() || !values[1].OK() {
 			t.Fatalf("%+v", values)
 		}
@@ -140,14 +140,14 @@ func TestPairwise(t *testing.T) {
 			{Cell: sweep.Cell{Lambda: 0, Sample: 0}, Text: "good"}, {Cell: sweep.Cell{Lambda: 1, Sample: 0}, Text: "bad"},
 			{Cell: sweep.Cell{Lambda: 0, Sample: 1}, Text: "bad"}, {Cell: sweep.Cell{Lambda: 1, Sample: 1}, Text: "good"},
 		}
-		values := j.Judge(t.Context(), []sweep.Row{row, row, row, row}, outputs)
+		values := j.Score(t.Context(), []sweep.Row{row, row, row, row}, outputs)
 		if values[0].Value != want[0] || values[2].Value != want[1] || values[1].Value != 0.5 || values[3].Value != 0.5 {
 			t.Errorf("%s: %+v", name, values)
 		}
 		if n := s.asked.Load(); n != 4 {
 			t.Errorf("%s: asked %d times, want both orders of two pairs", name, n)
 		}
-		lone := j.Judge(t.Context(), []sweep.Row{row}, outputs[:1])
+		lone := j.Score(t.Context(), []sweep.Row{row}, outputs[:1])
 		if lone[0].OK() || !strings.Contains(lone[0].Missing, "no answer at λ = 1") {
 			t.Errorf("%s: %+v", name, lone)
 		}
@@ -295,7 +295,7 @@ func TestAtOnce(t *testing.T) {
 	var wait sync.WaitGroup
 	for range 2 { // two batches of answers are judged at a time
 		wait.Go(func() {
-			for _, v := range j.Judge(t.Context(), rows, outputs) {
+			for _, v := range j.Score(t.Context(), rows, outputs) {
 				if !v.OK() {
 					t.Errorf("%+v", v)
 				}
@@ -311,7 +311,7 @@ func TestAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	began := time.Now()
-	for _, v := range openJudge(t, hangs, `,"at_once":1`, Environment{}).Judge(ctx, rows, outputs) {
+	for _, v := range openJudge(t, hangs, `,"at_once":1`, Environment{}).Score(ctx, rows, outputs) {
 		if v.OK() || v.Missing != "stopped before it was judged" {
 			t.Errorf("%+v", v)
 		}
@@ -402,7 +402,7 @@ func TestHTTP(t *testing.T) {
 		t.Error("the direction was not taken")
 	}
 	outputs := []sweep.Output{{Cell: sweep.Cell{Lambda: 1.5}, Text: "number"}, {Text: "object"}, {Text: "missing"}, {Text: "?"}}
-	v := r.Judge(t.Context(), []sweep.Row{row, row, row, row}, outputs)
+	v := r.Score(t.Context(), []sweep.Row{row, row, row, row}, outputs)
 	if v[0].Value != 3 || !v[1].OK() || v[1].Value != 0 || v[2].Missing != "no idea" || !strings.Contains(v[3].Missing, "neither a number") {
 		t.Errorf("%+v", v)
 	}

@@ -35,9 +35,9 @@ type Parameter struct {
 type Reward interface {
 	Info() Info
 
-	// Judge gives one value per output, in order. The outputs are decoded answers to the prompts of their rows,
+	// Score gives one value per output, in order. The outputs are decoded answers to the prompts of their rows,
 	// rows[i] to outputs[i]; failed ones are not among them. It returns when all have a value or ctx ends.
-	Judge(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value
+	Score(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value
 }
 
 // Checker is a reward that can be unable to work at all: an endpoint that does not answer.
@@ -63,16 +63,6 @@ type Environment struct {
 type Cache interface {
 	Get(key string) (answer []byte, ok bool)
 	Put(key string, answer []byte)
-}
-
-// Judges are the rewards as estimates know them, for sweep.Setup.
-func Judges(rewards []Named) []sweep.Judge {
-	var judges []sweep.Judge
-	for _, r := range rewards {
-		info := r.Info()
-		judges = append(judges, sweep.Judge{Name: r.Name, Title: info.Title, Unit: info.Unit, Direction: info.Direction})
-	}
-	return judges
 }
 
 // maker builds a reward from its parameters in JSON (never nil).

@@ -33,7 +33,7 @@ func open(t *testing.T, name, parameters string, e Environment, row sweep.Row) R
 // value is what a reward says of one answer.
 func value(t *testing.T, r Reward, row sweep.Row, o sweep.Output) sweep.Value {
 	t.Helper()
-	values := r.Judge(t.Context(), []sweep.Row{row}, []sweep.Output{o})
+	values := r.Score(t.Context(), []sweep.Row{row}, []sweep.Output{o})
 	if len(values) != 1 {
 		t.Fatalf("%d values for one answer", len(values))
 	}
@@ -282,7 +282,7 @@ func TestCommand(t *testing.T) {
 		for _, text := range texts {
 			rows, outputs = append(rows, row), append(outputs, sweep.Output{Text: text})
 		}
-		return open(t, "command", parameters, Environment{Headless: true}, row).Judge(context.Background(), rows, outputs)
+		return open(t, "command", parameters, Environment{Headless: true}, row).Score(context.Background(), rows, outputs)
 	}
 	if v := judge(`{"command":"while read -r line; do echo ${#line}; done"}`, "a", "abc"); v[1].Value-v[0].Value != 2 {
 		t.Errorf("%v", v)
@@ -322,7 +322,7 @@ func TestCommandEndsAsAWhole(t *testing.T) {
 		r := open(t, "command", fmt.Sprintf(`{"command":"sleep 300 & echo $! > %s; wait","timeout":%g}`, pids, timeout), Environment{Headless: true}, sweep.Row{Text: "p"})
 		ctx, cancel := context.WithCancel(t.Context())
 		judged := make(chan sweep.Value, 1)
-		go func() { judged <- r.Judge(ctx, []sweep.Row{{Text: "p"}}, []sweep.Output{{Text: "a"}})[0] }()
+		go func() { judged <- r.Score(ctx, []sweep.Row{{Text: "p"}}, []sweep.Output{{Text: "a"}})[0] }()
 		pid := 0
 		for late := time.Now().Add(30 * time.Second); pid == 0; time.Sleep(5 * time.Millisecond) {
 			data, _ := os.ReadFile(pids)

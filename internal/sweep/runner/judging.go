@@ -216,7 +216,7 @@ func (j *judging) judge(ctx context.Context, outputs []sweep.Output) error {
 		if len(asked) == 0 {
 			continue
 		}
-		values := r.Judge(ctx, of, asked)
+		values := r.Score(ctx, of, asked)
 		if ctx.Err() != nil { // what it says then is that it was stopped
 			return ctx.Err()
 		}

@@ -233,7 +233,7 @@ func (r *Runner) setup(ctx context.Context, c *sweep.Config) (sweep.Setup, []rew
 	rewards, err := r.rewards(ctx, &s)
 	for _, named := range rewards {
 		info := named.Info()
-		s.Judges = append(s.Judges, sweep.Judge{Name: named.Name, Title: info.Title, Unit: info.Unit, Direction: info.Direction})
+		s.RewardInfos = append(s.RewardInfos, sweep.RewardInfo{Name: named.Name, Title: info.Title, Unit: info.Unit, Direction: info.Direction})
 	}
 	return s, rewards, err
 }
@@ -386,7 +386,7 @@ func (r *Runner) AddRewards(ctx context.Context, owner, id string, more []sweep.
 		}
 		var added []sweep.Added
 		for i := first; i < len(all.Rewards); i++ {
-			added = append(added, sweep.Added{Reward: all.Rewards[i], Judge: setup.Judges[i]})
+			added = append(added, sweep.Added{Reward: all.Rewards[i], Info: setup.RewardInfos[i]})
 		}
 		if err := r.config.Store.AddRewards(ctx, owner, id, added); err != nil {
 			return err

@@ -139,8 +139,8 @@ func TestSweep(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.Outputs != len(outputs) || len(outputs) < 12*2*5+12*2 || report.Ticket == nil || (report.Ticket.Beta == nil) != (report.Ticket.NoBest != "") {
-		t.Errorf("the report is about %d outputs of %d, its ticket %+v", report.Outputs, len(outputs), report.Ticket)
+	if report.Outputs != len(outputs) || len(outputs) < 12*2*5+12*2 || report.Recommendation == nil || (report.Recommendation.Beta == nil) != (report.Recommendation.NoBest != "") {
+		t.Errorf("the report is about %d outputs of %d, its ticket %+v", report.Outputs, len(outputs), report.Recommendation)
 	}
 	seen := map[sweep.Cell]bool{}
 	for _, o := range outputs {

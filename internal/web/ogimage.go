@@ -39,8 +39,8 @@ var (
 	warmest = color.RGBA{0xc2, 0x4d, 0x14, 0xff}
 )
 
-// card is what the picture of a comparison shows.
-type card struct {
+// ogImage is what the picture of a comparison shows.
+type ogImage struct {
 	Prompt string
 	Pair   string
 	Lanes  []cardLane
@@ -53,9 +53,9 @@ type cardLane struct {
 	Failed bool
 }
 
-// painter draws cards. Its font faces are not safe for use by several goroutines, so it draws one at a
+// ogImages draws cards. Its font faces are not safe for use by several goroutines, so it draws one at a
 // time, and keeps the last few pictures.
-type painter struct {
+type ogImages struct {
 	mu    sync.Mutex // guards everything below
 	title font.Face
 	label font.Face
@@ -73,8 +73,8 @@ type keptPicture struct {
 
 const keptPictures = 64
 
-func newPainter() (*painter, error) {
-	p := &painter{kept: map[string]*list.Element{}, order: list.New(), most: keptPictures}
+func newOGImages() (*ogImages, error) {
+	p := &ogImages{kept: map[string]*list.Element{}, order: list.New(), most: keptPictures}
 	for _, f := range []struct {
 		face *font.Face
 		ttf  []byte
@@ -92,7 +92,7 @@ func newPainter() (*painter, error) {
 }
 
 // draw is the picture of a card as PNG. Equal keys must mean equal cards.
-func (p *painter) draw(key string, c card) ([]byte, error) {
+func (p *ogImages) draw(key string, c ogImage) ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e, ok := p.kept[key]; ok {
@@ -111,7 +111,7 @@ func (p *painter) draw(key string, c card) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-func (p *painter) paint(c card) image.Image {
+func (p *ogImages) paint(c ogImage) image.Image {
 	img := image.NewRGBA(image.Rect(0, 0, pictureWidth, pictureHeight))
 	fill(img, img.Bounds(), paper)
 	for x := range pictureWidth { // the range of λ as a band along the top

@@ -10,7 +10,7 @@ import (
 )
 
 func TestPictureOfAnything(t *testing.T) {
-	p, err := newPainter()
+	p, err := newOGImages()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +21,7 @@ func TestPictureOfAnything(t *testing.T) {
 		return lanes
 	}
 	long := strings.Repeat("It was a pleasure from beginning to end, and I would see it again. ", 20)
-	for i, c := range []card{
+	for i, c := range []ogImage{
 		{},
 		{Prompt: "What did you think of the film?", Pair: "demo", Lanes: lane(5, long)},
 		{Prompt: long, Lanes: lane(1, "short")},
@@ -40,14 +40,14 @@ func TestPictureOfAnything(t *testing.T) {
 		if dir := os.Getenv("PICTURES"); dir != "" { // to look at them
 			_ = os.WriteFile(fmt.Sprintf("%s/%d.png", dir, i), data, 0o644)
 		}
-		again, _ := p.draw(fmt.Sprint(i), card{Prompt: "not drawn"})
+		again, _ := p.draw(fmt.Sprint(i), ogImage{Prompt: "not drawn"})
 		if !bytes.Equal(again, data) {
 			t.Errorf("card %d was not kept", i)
 		}
 	}
 	p.most = 2
 	for i := range 4 {
-		if _, err := p.draw(fmt.Sprint("more", i), card{}); err != nil {
+		if _, err := p.draw(fmt.Sprint("more", i), ogImage{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,7 +57,7 @@ func TestPictureOfAnything(t *testing.T) {
 }
 
 func TestWrapFits(t *testing.T) {
-	p, err := newPainter()
+	p, err := newOGImages()
 	if err != nil {
 		t.Fatal(err)
 	}

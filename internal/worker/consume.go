@@ -14,11 +14,12 @@ import (
 	"realign/internal/fault"
 )
 
-// labour takes work of the pair from the pools, piece by piece, until ctx is done. Pools without JetStream have none.
+// consume asks the pools for work of the pair and decodes it, one piece after the other, until ctx is done. Pools without JetStream
+// have no work.
 //
 // One piece at a time: where two share the cache, the order in which attention sums depends on how they happened to be mixed,
 // and eight-bit layers after it round differently. A piece that is alone is decoded to the same numbers whenever it is.
-func (s *service) labour(ctx context.Context) {
+func (s *service) consume(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		asking, cancel := context.WithTimeout(ctx, handTimeout)
@@ -56,13 +57,13 @@ func (s *service) work(ctx context.Context, m *nats.Msg) {
 		if err != nil {
 			return err
 		}
-		data, err := json.Marshal(progress{Answer: &said{answer}})
+		data, err := json.Marshal(progress{Answer: &answerMsg{answer}})
 		if err == nil && len(data) > maxAnswer {
 			err = fmt.Errorf("the answer takes %d bytes, at most %d", len(data), maxAnswer)
 		}
 		if err != nil { // of no use to try again
 			f := fault.Wrap(err, fault.Internal, "the answer cannot be sent")
-			data = encoded(progress{Answer: &said{decode.Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID, Fault: f}}})
+			data = encoded(progress{Answer: &answerMsg{decode.Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID, Fault: f}}})
 		}
 		return s.deliver(context.WithoutCancel(ctx), m.Reply, data)
 	})
@@ -74,7 +75,7 @@ func (s *service) work(ctx context.Context, m *nats.Msg) {
 	}
 }
 
-// tell says something of a piece of work; a word that is lost is as good as silence.
+// tell sends the progress of a piece of work. A message that is lost does no harm: the work is then given to another worker.
 func (s *service) tell(address string, p progress) {
 	if err := s.conn.Publish(address, encoded(p)); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		s.log.Warn("tell of work", "error", err)
@@ -108,7 +109,7 @@ func deliveries(m jetstream.Msg) int {
 	return int(min(meta.NumDelivered, 1<<30))
 }
 
-// answer decodes. An error says that somebody should try again.
+// answer decodes a piece of work. An error means that another worker should try.
 func (s *service) answer(ctx context.Context, t task, delivered int) (decode.Answer, error) {
 	a := decode.Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID}
 	if delivered > maxDeliveries {

@@ -12,19 +12,19 @@ import (
 	"realign/internal/sweep/runner"
 )
 
-// catalogue tells sessions and sweeps which models a pair has: a run.Pairs and a runner.Pairs.
-type catalogue struct {
+// pairResolver tells sessions and sweeps which models a pair has: a run.Pairs and a runner.Pairs.
+type pairResolver struct {
 	library *pair.Library
 	sums    *pair.Sums
 }
 
 var (
-	_ run.Pairs    = catalogue{}
-	_ runner.Pairs = catalogue{}
+	_ run.Pairs    = pairResolver{}
+	_ runner.Pairs = pairResolver{}
 )
 
 // Models resolves aligned models' names and identifies the files by their sums, as they are on disk now.
-func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([]string, []run.File, error) {
+func (c pairResolver) Models(ctx context.Context, name string, aligned []string) ([]string, []run.File, error) {
 	p, err := c.library.Find(name)
 	if err != nil {
 		return nil, nil, fault.Field("pair", "%v", err)
@@ -63,7 +63,7 @@ func (c catalogue) Models(ctx context.Context, name string, aligned []string) ([
 }
 
 // Trained finds an aligned model and the β it was trained with.
-func (c catalogue) Trained(name, aligned string) (string, float64, error) {
+func (c pairResolver) Trained(name, aligned string) (string, float64, error) {
 	p, err := c.library.Find(name)
 	if err != nil {
 		return "", 0, fault.Field("pair", "%v", err)

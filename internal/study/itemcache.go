@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// shelfStudies is how many studies' items are kept in memory.
-const shelfStudies = 16
+// cachedStudies is how many studies' items are kept in memory.
+const cachedStudies = 16
 
-// shelf keeps the items of the studies that are rated: they never change once a study is ready.
-type shelf struct {
+// itemCache keeps the items of the studies that are rated: they never change once a study is ready.
+type itemCache struct {
 	store Plans
 
 	mu    sync.Mutex // guards what follows
@@ -17,10 +17,10 @@ type shelf struct {
 	order []string // the studies, those read first in front
 }
 
-func newShelf(store Plans) *shelf { return &shelf{store: store, kept: map[string][]Item{}} }
+func newItemCache(store Plans) *itemCache { return &itemCache{store: store, kept: map[string][]Item{}} }
 
-// items are a study's items; the caller changes none.
-func (s *shelf) items(ctx context.Context, id string) ([]Item, error) {
+// of are a study's items; the caller changes none.
+func (s *itemCache) of(ctx context.Context, id string) ([]Item, error) {
 	s.mu.Lock()
 	items, ok := s.kept[id]
 	s.mu.Unlock()
@@ -41,7 +41,7 @@ func (s *shelf) items(ctx context.Context, id string) ([]Item, error) {
 		s.order = append(s.order, id)
 	}
 	s.kept[id] = items
-	if len(s.order) > shelfStudies {
+	if len(s.order) > cachedStudies {
 		delete(s.kept, s.order[0])
 		s.order = s.order[1:]
 	}

@@ -8,16 +8,16 @@ import (
 	"realign/internal/stat"
 )
 
-// Record is how one annotator did, for the owner to judge. It excludes nobody by itself.
-type Record struct {
+// AnnotatorQuality is how one annotator did, for the owner to judge. It excludes nobody by itself.
+type AnnotatorQuality struct {
 	Annotator string `json:"annotator"`
 	Answers   int    `json:"answers"` // questions answered, catch trials among them
 
 	Same     int `json:"same"`      // trials of one λ with different noise
-	SameTies int `json:"same_ties"` // of those in which the two were called alike (see Records)
+	SameTies int `json:"same_ties"` // of those in which the two were called alike (see Qualities)
 
 	Broken int           `json:"broken"` // trials with a spoilt answer
-	Passed int           `json:"passed"` // of those in which it was caught (see Records)
+	Passed int           `json:"passed"` // of those in which it was caught (see Qualities)
 	Pass   stat.Interval `json:"pass"`   // Passed/Broken with Wilson's 95% interval; (½, 0, 1) without trials
 
 	Decisive int           `json:"decisive"` // pairwise answers that prefer a side, without trials with a spoilt one
@@ -27,7 +27,7 @@ type Record struct {
 	Agreed   stat.Interval `json:"agreed"`   // share of those pairs that say the same, Wilson with pairs taken as independent
 }
 
-// Records are the annotators' records, by name. An answer that Check refuses is fault.Invalid.
+// Qualities are the annotators' records, by name. An answer that Check refuses is fault.Invalid.
 //
 // A spoilt answer is caught in a pair when the sound one is preferred, in a ranking when nothing is ranked below or
 // beside it, and in scores when their mean is below that of all ordinary scores by the annotator. The two
@@ -36,8 +36,8 @@ type Record struct {
 // before. A trial of scores without any ordinary ones to hold it against is not counted.
 //
 // Agreement is of choices, of scores by criterion, and of the rank of each answer.
-func Records(a Answers) ([]Record, error) {
-	k := records{}
+func Qualities(a Answers) ([]AnnotatorQuality, error) {
+	k := qualityCounts{}
 	for _, r := range a.Pairwise {
 		if err := r.Check(); err != nil {
 			return nil, err
@@ -58,34 +58,34 @@ func Records(a Answers) ([]Record, error) {
 		k.agree(ScoreValues(a.Scores, criterion))
 	}
 	k.agree(RankValues(a.Rankings))
-	list := make([]Record, 0, len(k))
+	list := make([]AnnotatorQuality, 0, len(k))
 	for _, r := range k {
 		r.Pass = stat.Wilson(float64(r.Passed), float64(r.Broken))
 		r.First = stat.Wilson(float64(r.first), float64(r.Decisive))
 		r.Agreed = stat.Wilson(float64(r.agreed), float64(r.Compared))
-		list = append(list, r.Record)
+		list = append(list, r.AnnotatorQuality)
 	}
-	slices.SortFunc(list, func(a, b Record) int { return strings.Compare(a.Annotator, b.Annotator) })
+	slices.SortFunc(list, func(a, b AnnotatorQuality) int { return strings.Compare(a.Annotator, b.Annotator) })
 	return list, nil
 }
 
-// records are those that are being counted, by annotator.
-type records map[string]*counting
+// qualityCounts are those that are being counted, by annotator.
+type qualityCounts map[string]*qualityCount
 
-type counting struct {
-	Record
+type qualityCount struct {
+	AnnotatorQuality
 	first, agreed int
 }
 
-func (k records) of(annotator string) *counting {
+func (k qualityCounts) of(annotator string) *qualityCount {
 	if k[annotator] == nil {
-		k[annotator] = &counting{Record: Record{Annotator: annotator}}
+		k[annotator] = &qualityCount{AnnotatorQuality: AnnotatorQuality{Annotator: annotator}}
 	}
 	return k[annotator]
 }
 
 // trial counts a catch trial and whether it was answered as it should be.
-func (r *counting) trial(catch Catch, well bool) {
+func (r *qualityCount) trial(catch Catch, well bool) {
 	n := 0
 	if well {
 		n = 1
@@ -98,7 +98,7 @@ func (r *counting) trial(catch Catch, well bool) {
 	}
 }
 
-func (k records) pairwise(p Pairwise) {
+func (k qualityCounts) pairwise(p Pairwise) {
 	r := k.of(p.Annotator)
 	r.Answers++
 	decisive := p.Choice == PreferA || p.Choice == PreferB
@@ -120,7 +120,7 @@ func (k records) pairwise(p Pairwise) {
 	}
 }
 
-func (k records) ranking(g Ranking) {
+func (k qualityCounts) ranking(g Ranking) {
 	r := k.of(g.Annotator)
 	r.Answers++
 	switch g.Catch {
@@ -151,7 +151,7 @@ type average struct{ sum, count float64 }
 func (m average) with(x float64) average { return average{m.sum + x, m.count + 1} }
 
 // scores counts the scores of a question, one for each criterion, as one answer.
-func (k records) scores(scores []Likert) error {
+func (k qualityCounts) scores(scores []Likert) error {
 	type at struct {
 		annotator, prompt, criterion string
 		lambda                       float64
@@ -198,7 +198,7 @@ func (k records) scores(scores []Likert) error {
 }
 
 // agree counts how often annotators say the same of one unit.
-func (k records) agree(values []Value) {
+func (k qualityCounts) agree(values []Value) {
 	units := map[string][]Value{}
 	for _, v := range values {
 		units[v.Unit] = append(units[v.Unit], v)

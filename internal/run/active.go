@@ -7,36 +7,36 @@ import (
 	"realign/internal/fault"
 )
 
-// live is a run that is being decoded, or whose end is not saved yet.
-type live struct {
+// activeRun is a run that is being decoded, or whose end is not saved yet. Hub.mu guards it.
+type activeRun struct {
 	run    Run
 	client Client
 	feed   *feed
 	lanes  []laneState
 	known  int // lanes that the stored run has
 
-	tasks  []*task // unfinished decode requests
-	busy   bool    // lanes are being added
-	open   bool    // its stored status is, or is about to be, Running
-	failed bool    // a lane ended with an error
-	ending Map     // of a map: why some of its branches were cut off, so far
-	next   int     // number of the last event queued
-	queued int     // items in the queue or being saved
-	slot   bool    // it counts against the limits
+	requests []*request // unfinished decode requests
+	busy     bool       // lanes are being added
+	open     bool       // its stored status is, or is about to be, Running
+	failed   bool       // a lane ended with an error
+	ending   Map        // of a map: why some of its branches were cut off, so far
+	next     int        // number of the last event queued
+	queued   int        // items in the queue or being saved
+	slot     bool       // it counts against the limits
 }
 
 type laneState struct {
-	sample int
-	task   *task // that decodes it
+	sample  int
+	request *request // that decodes it
 
 	moves               int // of λ that were asked for
 	tokens, savedTokens int
 	ended, savedEnd     bool
 }
 
-// task is one decode request of a run.
-type task struct {
-	live     *live
+// request is one decode request of a run.
+type request struct {
+	active   *activeRun
 	lanes    []int
 	job      Job            // nil until it was taken
 	held     []EncodedEvent // what came before that
@@ -49,23 +49,23 @@ type EncodedEvent struct {
 	JSON  json.RawMessage
 }
 
-// item is one thing to save, in the queue to the writer.
-type item struct {
-	live   *live
+// logEntry is one thing to save, in the queue to the writer.
+type logEntry struct {
+	active *activeRun
 	event  Event  // Seq 0: there is none
 	typ    string // of the event
 	lane   int    // of the event, or for EventLanes how many the run has then
 	change *StatusChange
 }
 
-// put queues an event. The caller holds mu, as for all that follows here.
-func (h *Hub) put(l *live, e decode.Event, encoded json.RawMessage) {
+// appendEvent queues an event. The caller holds mu, as for all that follows here.
+func (h *Hub) appendEvent(l *activeRun, e decode.Event, encoded json.RawMessage) {
 	l.next++
-	h.enqueue(item{live: l, typ: e.Type, lane: e.Lane, event: Event{Run: l.run.ID, Seq: l.next, Event: encoded}})
+	h.enqueue(logEntry{active: l, typ: e.Type, lane: e.Lane, event: Event{Run: l.run.ID, Seq: l.next, Event: encoded}})
 }
 
-func (h *Hub) enqueue(it item) {
-	it.live.queued++
+func (h *Hub) enqueue(it logEntry) {
+	it.active.queued++
 	h.pending = append(h.pending, it)
 	h.bytes += len(it.event.Event)
 	h.signal()
@@ -79,25 +79,25 @@ func (h *Hub) signal() {
 }
 
 // status queues a change of the run's stored status.
-func (h *Hub) status(l *live, status Status) {
+func (h *Hub) status(l *activeRun, status Status) {
 	l.open = status == Running
 	change := &StatusChange{Run: l.run.ID, Status: status, Lanes: len(l.lanes)}
 	if !l.open {
 		change.At = h.config.Now()
 	}
-	h.enqueue(item{live: l, change: change})
+	h.enqueue(logEntry{active: l, change: change})
 }
 
 // accept takes one event of a task into the log.
-func (h *Hub) accept(t *task, e EncodedEvent) {
-	l := t.live
+func (h *Hub) accept(t *request, e EncodedEvent) {
+	l := t.active
 	switch e.Event.Type {
 	case decode.EventToken, decode.EventLambda, decode.EventEnd:
 		if e.Event.Lane < 0 || e.Event.Lane >= len(l.lanes) {
 			return
 		}
 		lane := &l.lanes[e.Event.Lane]
-		if lane.task != t || lane.ended {
+		if lane.request != t || lane.ended {
 			return
 		}
 		if e.Event.Type == decode.EventToken {
@@ -121,45 +121,45 @@ func (h *Hub) accept(t *task, e EncodedEvent) {
 		h.finish(t, fault.New(fault.Internal, "the decoder forgot this lane"), &e)
 		return
 	}
-	h.put(l, e.Event, e.JSON)
+	h.appendEvent(l, e.Event, e.JSON)
 }
 
 // finish ends a task: lanes still open end with cause, then come its stats, if any.
-func (h *Hub) finish(t *task, cause *fault.Error, stats *EncodedEvent) {
+func (h *Hub) finish(t *request, cause *fault.Error, stats *EncodedEvent) {
 	if t.finished {
 		return
 	}
 	t.finished = true
-	l := t.live
+	l := t.active
 	for _, index := range t.lanes {
 		h.endLane(l, index, cause)
 	}
 	if stats != nil {
-		h.put(l, stats.Event, stats.JSON)
+		h.appendEvent(l, stats.Event, stats.JSON)
 	}
-	for i, other := range l.tasks {
+	for i, other := range l.requests {
 		if other == t {
-			l.tasks = append(l.tasks[:i:i], l.tasks[i+1:]...)
+			l.requests = append(l.requests[:i:i], l.requests[i+1:]...)
 			break
 		}
 	}
-	h.conclude(l)
+	h.finalize(l)
 }
 
 // endLane puts the end of a lane that has none.
-func (h *Hub) endLane(l *live, index int, cause *fault.Error) {
+func (h *Hub) endLane(l *activeRun, index int, cause *fault.Error) {
 	lane := &l.lanes[index]
 	if lane.ended {
 		return
 	}
 	lane.ended, l.failed = true, true
 	e := encode(endEvent(index, lane.sample, lane.tokens, cause))
-	h.put(l, e.Event, e.JSON)
+	h.appendEvent(l, e.Event, e.JSON)
 }
 
-// conclude stores the run's status once nothing decodes for it, and forgets it once all is saved.
-func (h *Hub) conclude(l *live) {
-	if len(l.tasks) > 0 || l.busy {
+// finalize stores the run's status once nothing decodes for it, and forgets it once all is saved.
+func (h *Hub) finalize(l *activeRun) {
+	if len(l.requests) > 0 || l.busy {
 		return
 	}
 	if l.open {
@@ -169,31 +169,31 @@ func (h *Hub) conclude(l *live) {
 		}
 		h.status(l, status)
 	}
-	if l.queued == 0 && h.live[l.run.ID] == l {
-		h.drop(l)
+	if l.queued == 0 && h.active[l.run.ID] == l {
+		h.forget(l)
 	}
 }
 
-// cut ends whatever runs of a run with cause, and returns the jobs for the caller to stop when it has let
+// abort ends whatever runs of a run with cause, and returns the jobs for the caller to stop when it has let
 // go of mu.
-func (h *Hub) cut(l *live, cause *fault.Error) (jobs []Job) {
-	for len(l.tasks) > 0 {
-		jobs = append(jobs, l.tasks[0].job)
-		h.finish(l.tasks[0], cause, nil)
+func (h *Hub) abort(l *activeRun, cause *fault.Error) (jobs []Job) {
+	for len(l.requests) > 0 {
+		jobs = append(jobs, l.requests[0].job)
+		h.finish(l.requests[0], cause, nil)
 	}
 	return jobs
 }
 
-// drop forgets a run of which everything is saved.
-func (h *Hub) drop(l *live) {
-	h.free(l)
-	delete(h.live, l.run.ID)
+// forget forgets a run of which everything is saved.
+func (h *Hub) forget(l *activeRun) {
+	h.releaseSlot(l)
+	delete(h.active, l.run.ID)
 	l.feed.recent = nil
 	h.leave(l.feed)
 }
 
-// free gives back a run's place among those that run at once.
-func (h *Hub) free(l *live) {
+// releaseSlot gives back a run's place among those that run at once.
+func (h *Hub) releaseSlot(l *activeRun) {
 	if !l.slot {
 		return
 	}

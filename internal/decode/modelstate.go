@@ -7,26 +7,26 @@ import (
 	"realign/internal/fault"
 )
 
-// slot is one model of the pair with the rows of its next pass.
-type slot struct {
+// modelState is one model of the pair with the rows of its next pass. It lives as long as the engine.
+type modelState struct {
 	name  string
 	model Model // unopened until it is used
 	rows  []Row
 	err   error
 
-	said    []said   // of each row of the pass
-	readers []reader // whose row it is
-	threads int      // of the model's passes; 0: what it was opened with
+	summaries []rowSummary // of each row of the pass
+	readers   []reader     // whose row it is
+	threads   int          // of the model's passes; 0: what it was opened with
 }
 
-// reader is a model of a branch.
+// reader names whose row it is: a branch, and the number of the model in the branch's job.
 type reader struct {
 	branch *branch
 	model  int
 }
 
-// said is what a model says after one row, in sum.
-type said struct {
+// rowSummary is what the trace needs of one logits row: its log Σ exp and its most probable tokens.
+type rowSummary struct {
 	traced       bool // whether the rest is asked for
 	alternatives int
 	logSum       float64
@@ -36,12 +36,12 @@ type said struct {
 
 // pass decodes the planned rows and sums up the traced ones: work that runs for all models at the same
 // time.
-func (s *slot) pass(k Kernel, vocab Vocabulary) {
+func (s *modelState) pass(k Kernel, vocab Vocabulary) {
 	if s.err = s.model.Forward(s.rows); s.err != nil {
 		return
 	}
-	for i := range s.said {
-		r := &s.said[i]
+	for i := range s.summaries {
+		r := &s.summaries[i]
 		if !r.traced {
 			continue
 		}
@@ -65,15 +65,15 @@ func (unopened) Trim(Seq, int) bool       { return true }
 func (unopened) SetThreads(int)           {}
 func (unopened) Close() error             { return nil }
 
-// slot finds or makes the slot of an aligned model. The loop calls it.
-func (e *Engine) slot(name string) *slot {
-	for _, s := range e.slots[1:] {
+// modelState finds or makes the slot of an aligned model. The loop calls it.
+func (e *Engine) modelState(name string) *modelState {
+	for _, s := range e.models[1:] {
 		if s.name == name {
 			return s
 		}
 	}
-	s := &slot{name: name, model: unopened{e.limits}}
-	e.slots = append(e.slots, s)
+	s := &modelState{name: name, model: unopened{e.limits}}
+	e.models = append(e.models, s)
 	return s
 }
 
@@ -107,7 +107,7 @@ func (e *Engine) open(name string) error {
 		m.Close()
 		return fault.Field("aligned", "%s has %d tokens, the reference %d", name, v, e.vocab.Size())
 	}
-	if !e.do(func() { e.slot(name).model = m }) { // the same one if two callers opened it
+	if !e.do(func() { e.modelState(name).model = m }) { // the same one if two callers opened it
 		return errClosed
 	}
 	e.opened.Store(name, true)

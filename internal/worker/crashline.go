@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// lastWords passes on what a child writes to its standard error and keeps the line that tells best why it
+// crashLine passes on what a child writes to its standard error and keeps the line that tells best why it
 // died: the first that only a dying program writes, since backtraces of any length follow it.
-type lastWords struct {
+type crashLine struct {
 	to io.Writer
 
 	mu   sync.Mutex // guards what follows
@@ -23,14 +23,14 @@ var dying = []string{
 	"llama.cpp ended the process", "GGML_ASSERT", "GGML_ABORT", "ggml_abort", "CUDA error", "terminate called", "panic:", "fatal error:", "SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT",
 }
 
-func (l *lastWords) Write(b []byte) (int, error) {
+func (l *crashLine) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	for rest := b; len(rest) > 0; {
 		part, after, whole := bytes.Cut(rest, []byte("\n"))
 		l.line = append(l.line, part[:min(len(part), maxLine-len(l.line))]...)
 		rest = after
 		if whole {
-			l.judge()
+			l.keepIfFatal()
 			l.line = l.line[:0]
 		}
 	}
@@ -38,8 +38,8 @@ func (l *lastWords) Write(b []byte) (int, error) {
 	return l.to.Write(b)
 }
 
-// judge keeps the line if it is the one; l.mu is held.
-func (l *lastWords) judge() {
+// keepIfFatal keeps the line if it is the one; l.mu is held.
+func (l *crashLine) keepIfFatal() {
 	for _, word := range dying {
 		if l.why == "" && bytes.Contains(l.line, []byte(word)) {
 			l.why = strings.ToValidUTF8(string(bytes.TrimSpace(l.line)), "?")
@@ -48,9 +48,9 @@ func (l *lastWords) judge() {
 }
 
 // String is what was kept, "" if nothing.
-func (l *lastWords) String() string {
+func (l *crashLine) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.judge()
+	l.keepIfFatal()
 	return l.why
 }

@@ -7,8 +7,8 @@ import (
 	"realign/internal/preference"
 )
 
-// Done is what an annotator has had.
-type Done struct {
+// Progress counts what an annotator has been asked so far.
+type Progress struct {
 	Answered int // catch trials among them
 	Skipped  int
 	Same     int // catch trials that were asked
@@ -23,9 +23,9 @@ const kindRun = 5
 // answers of each pair of λ over the whole study, wanted are pairs in the order in which active choice
 // wants them (none: balanced). The choice depends on nothing that cannot be repeated once the study is closed: its
 // seed and secret, the annotator and what was answered.
-func (s *Setup) Next(annotator string, done Done, candidates []Counted, asked map[preference.Pair]int, wanted []preference.Pair) *Counted {
+func (s *Setup) Next(annotator string, done Progress, candidates []ItemProgress, asked map[preference.Pair]int, wanted []preference.Pair) *ItemProgress {
 	turn := done.Answered + done.Skipped
-	sorted := map[Kind][]*Counted{}
+	sorted := map[Kind][]*ItemProgress{}
 	for i := range candidates {
 		if c := &candidates[i]; c.Catch == preference.NoCatch {
 			sorted[c.Kind] = append(sorted[c.Kind], c)
@@ -43,7 +43,7 @@ func (s *Setup) Next(annotator string, done Done, candidates []Counted, asked ma
 			continue
 		}
 		// Of the kind that is asked now: another one would stand out.
-		var list []*Counted
+		var list []*ItemProgress
 		for i := range candidates {
 			if c := &candidates[i]; c.Kind == kind && (c.Catch == trial.catch || trial.catch == preference.Broken && c.Catch.Spoils()) {
 				list = append(list, c)
@@ -57,7 +57,7 @@ func (s *Setup) Next(annotator string, done Done, candidates []Counted, asked ma
 	if kind == AskPairwise {
 		list = ofPair(list, s.pair(list, asked, wanted))
 	}
-	return s.begun(annotator, list)
+	return s.preferStarted(annotator, list)
 }
 
 // due is how many trials of a sort an annotator should have had with this question: one at a random place of each
@@ -74,7 +74,7 @@ func (s *Setup) due(annotator string, catch preference.Catch, every, turn int) i
 }
 
 // kind is the kind of question of an annotator's turn: kinds come in runs, as often as they have candidates.
-func (s *Setup) kind(annotator string, turn int, sorted map[Kind][]*Counted) Kind {
+func (s *Setup) kind(annotator string, turn int, sorted map[Kind][]*ItemProgress) Kind {
 	total := 0
 	for _, list := range sorted {
 		total += len(list)
@@ -89,7 +89,7 @@ func (s *Setup) kind(annotator string, turn int, sorted map[Kind][]*Counted) Kin
 }
 
 // pair is the pair of λ to ask about: the first wanted that there is a candidate for, or else the one asked least.
-func (s *Setup) pair(list []*Counted, asked map[preference.Pair]int, wanted []preference.Pair) preference.Pair {
+func (s *Setup) pair(list []*ItemProgress, asked map[preference.Pair]int, wanted []preference.Pair) preference.Pair {
 	there := map[preference.Pair]bool{}
 	var pairs []preference.Pair
 	counts := make(map[preference.Pair]int, len(asked))
@@ -125,17 +125,18 @@ func (s *Setup) pair(list []*Counted, asked map[preference.Pair]int, wanted []pr
 	return preference.Balanced(pairs, counts, 1, mix(mix(s.secretSeed("order"), streamPair), uint64(total)))[0]
 }
 
-func ofPair(list []*Counted, p preference.Pair) []*Counted {
-	return slices.DeleteFunc(slices.Clone(list), func(c *Counted) bool { return c.Low != p.Low || c.High != p.High })
+func ofPair(list []*ItemProgress, p preference.Pair) []*ItemProgress {
+	return slices.DeleteFunc(slices.Clone(list), func(c *ItemProgress) bool { return c.Low != p.Low || c.High != p.High })
 }
 
-// begun is one of the items that others have begun, so that there are answers to compare, or any when there is
-// none: a random one, for each annotator another, so that those who ask at the same time do not all want the same.
-func (s *Setup) begun(annotator string, list []*Counted) *Counted {
-	begun := slices.DeleteFunc(slices.Clone(list), func(c *Counted) bool { return c.Taken == 0 })
+// preferStarted chooses an item that other annotators have begun, so that there are answers to compare, or any item when none
+// was begun. The choice is random and differs between annotators, so that those who ask at the same time do not all get the
+// same item.
+func (s *Setup) preferStarted(annotator string, list []*ItemProgress) *ItemProgress {
+	begun := slices.DeleteFunc(slices.Clone(list), func(c *ItemProgress) bool { return c.Taken == 0 })
 	if len(begun) > 0 {
 		list = begun
 	}
-	slices.SortFunc(list, func(a, b *Counted) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(list, func(a, b *ItemProgress) int { return strings.Compare(a.ID, b.ID) })
 	return list[s.random(streamTurn, annotator, decimal(len(list)), list[0].ID).IntN(len(list))]
 }

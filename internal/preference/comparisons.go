@@ -6,8 +6,8 @@ import (
 	"realign/internal/stat"
 )
 
-// tally is what pairwise answers say about each pair of λ, whatever the order they were shown in.
-type tally struct {
+// comparisons is what pairwise answers say about each pair of λ, whatever the order they were shown in.
+type comparisons struct {
 	lambdas []float64 // distinct, ascending
 	cells   []cell    // of pairs that were compared, by (i, j)
 	votes   []vote    // the answers themselves
@@ -33,13 +33,13 @@ type vote struct {
 	prompt    int // and of the prompt, or of the item where no prompt is named
 }
 
-// newTally counts answers that compare two different λ; catch trials are left out. The λ of grid are
+// newComparisons counts answers that compare two different λ; catch trials are left out. The λ of grid are
 // levels even when nobody rated them. An answer that Check refuses is an error.
-func newTally(answers []Pairwise, grid []float64, by Cluster) (*tally, error) {
+func newComparisons(answers []Pairwise, grid []float64, by Cluster) (*comparisons, error) {
 	if err := by.check(); err != nil {
 		return nil, err
 	}
-	t := &tally{lambdas: slices.Clone(grid)}
+	t := &comparisons{lambdas: slices.Clone(grid)}
 	for _, lambda := range grid {
 		if err := (Side{Lambda: lambda}).check("lambda"); err != nil {
 			return nil, err
@@ -118,7 +118,7 @@ func (n numbers) of(name string) int {
 func (r Pairwise) counts() bool { return r.Catch == NoCatch && r.A.Lambda != r.B.Lambda }
 
 // clusters is how many clusters the votes are of.
-func (t *tally) clusters() (n int) {
+func (t *comparisons) clusters() (n int) {
 	for i := range t.votes {
 		n = max(n, t.votes[i].cluster+1)
 	}
@@ -126,14 +126,14 @@ func (t *tally) clusters() (n int) {
 }
 
 // decisive and tied are the total weights of answers that prefer one side, and neither.
-func (t *tally) decisive() (sum float64) {
+func (t *comparisons) decisive() (sum float64) {
 	for _, c := range t.cells {
 		sum += c.first + c.second
 	}
 	return sum
 }
 
-func (t *tally) tied() (sum float64) {
+func (t *comparisons) tied() (sum float64) {
 	for _, c := range t.cells {
 		sum += c.ties
 	}
@@ -161,14 +161,14 @@ type WinRate struct {
 // are counted beside it, not split: an interval for half wins has no binomial behind it. Answers are
 // taken as independent: see Curve.WinRates. No answers give an empty list; an answer that Check refuses is an error.
 func WinRates(answers []Pairwise) ([]WinRate, error) {
-	t, err := newTally(answers, nil, ByItem)
+	t, err := newComparisons(answers, nil, ByItem)
 	if err != nil {
 		return nil, err
 	}
 	return t.winRates(), nil
 }
 
-func (t *tally) winRates() []WinRate {
+func (t *comparisons) winRates() []WinRate {
 	rates := make([]WinRate, len(t.cells))
 	for k, c := range t.cells {
 		n := c.first + c.second

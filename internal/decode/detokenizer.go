@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// speller turns a lane's tokens into events with text. It holds back what cannot be shown yet: bytes of an
+// detokenizer turns a lane's tokens into events with text. It holds back what cannot be shown yet: bytes of an
 // unfinished UTF-8 character, and anything that could be the beginning of a stop string.
-type speller struct {
+type detokenizer struct {
 	stops   []string
 	text    []byte  // bytes of all tokens so far that are not released
 	held    []piece // events not released, in order
@@ -17,20 +17,20 @@ type speller struct {
 	leading bool // a space that the text begins with is not its own: see Spaced
 }
 
-// piece is an event with the end of its bytes in speller.text.
+// piece is an event with the end of its bytes in detokenizer.text.
 type piece struct {
 	event Event
 	end   int
 }
 
-// clone is a speller that goes on from the same place.
-func (s *speller) clone() speller {
-	return speller{stops: s.stops, text: slices.Clone(s.text), held: slices.Clone(s.held), stopped: s.stopped, leading: s.leading}
+// clone is a detokenizer that goes on from the same place.
+func (s *detokenizer) clone() detokenizer {
+	return detokenizer{stops: s.stops, text: slices.Clone(s.text), held: slices.Clone(s.held), stopped: s.stopped, leading: s.leading}
 }
 
 // add takes one event. For a token event, bytes are what its token stands for; other events just keep
 // their place in the order.
-func (s *speller) add(e Event, bytes []byte) {
+func (s *detokenizer) add(e Event, bytes []byte) {
 	if s.leading && len(bytes) > 0 {
 		s.leading = false
 		if bytes[0] == ' ' {
@@ -43,7 +43,7 @@ func (s *speller) add(e Event, bytes []byte) {
 
 // stop looks for a stop string and, if one is there, cuts the text before it. It must be called after each
 // token, so that a match ends in the newest token.
-func (s *speller) stop() bool {
+func (s *detokenizer) stop() bool {
 	if s.stopped {
 		return true
 	}
@@ -66,7 +66,7 @@ func (s *speller) stop() bool {
 
 // release calls emit with the events that can be shown. With all set (at the end of a lane) no event is
 // held back; bytes that no token made a character of are dropped, or become U+FFFD inside the text.
-func (s *speller) release(all bool, emit func(Event)) {
+func (s *detokenizer) release(all bool, emit func(Event)) {
 	safe := len(s.text)
 	if !all {
 		safe -= s.partial()
@@ -92,7 +92,7 @@ func (s *speller) release(all bool, emit func(Event)) {
 }
 
 // partial is the length of the longest end of the text that begins a stop string.
-func (s *speller) partial() int {
+func (s *detokenizer) partial() int {
 	longest := 0
 	for _, stop := range s.stops {
 		for n := min(len(stop)-1, len(s.text)); n > longest; n-- {

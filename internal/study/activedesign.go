@@ -9,16 +9,16 @@ import (
 	"realign/internal/preference"
 )
 
-// Between two fits of the curve, active choice rests for thinkRest times as long as the last one took: annotators' pages
+// Between two fits of the curve, active choice rests for restFactor times as long as the last one took: annotators' pages
 // come first.
 const (
-	thinkRest  = 19
-	adviseTime = time.Minute // for reading the ratings and fitting the curve
+	restFactor   = 19
+	refitTimeout = time.Minute // for reading the ratings and fitting the curve
 )
 
-// advisor knows which pairs of λ active choice wants next. Fitting a curve takes a while, so it happens in the
+// activeDesign knows which pairs of λ active choice wants next. Fitting a curve takes a while, so it happens in the
 // background, one study at a time, and annotators get what was found last.
-type advisor struct {
+type activeDesign struct {
 	store interface {
 		Ratings(ctx context.Context, id string) ([]Rating, error)
 	}
@@ -30,24 +30,24 @@ type advisor struct {
 	mu      sync.Mutex // guards what follows
 	closed  bool
 	working bool
-	rest    time.Time          // nothing is thought about before
-	advice  map[string]*advice // by study
+	rest    time.Time            // nothing is thought about before
+	plans   map[string]*pairPlan // by study
 }
 
-// advice is for one study.
-type advice struct {
+// pairPlan is for one study.
+type pairPlan struct {
 	answers int // it rests on
 	pairs   []preference.Pair
 	turn    int // how many questions have taken one
 }
 
-func newAdvisor(store Store, log *slog.Logger) *advisor {
-	a := &advisor{store: store, log: log, advice: map[string]*advice{}}
+func newActiveDesign(store Store, log *slog.Logger) *activeDesign {
+	a := &activeDesign{store: store, log: log, plans: map[string]*pairPlan{}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	return a
 }
 
-func (a *advisor) close() {
+func (a *activeDesign) close() {
 	a.mu.Lock()
 	a.closed = true
 	a.mu.Unlock()
@@ -57,7 +57,7 @@ func (a *advisor) close() {
 
 // wanted are pairs in the order in which they are wanted by the next question; none under the balanced scheme and
 // while there are too few answers.
-func (a *advisor) wanted(s *Study, counts map[preference.Pair]int) []preference.Pair {
+func (a *activeDesign) wanted(s *Study, counts map[preference.Pair]int) []preference.Pair {
 	if s.Setup.Scheme != ActiveScheme {
 		return nil
 	}
@@ -67,18 +67,18 @@ func (a *advisor) wanted(s *Study, counts map[preference.Pair]int) []preference.
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.advice[s.ID]
+	now := a.plans[s.ID]
 	if now == nil {
-		if len(a.advice) > 1000 {
-			clear(a.advice)
+		if len(a.plans) > 1000 {
+			clear(a.plans)
 		}
-		now = &advice{}
-		a.advice[s.ID] = now
+		now = &pairPlan{}
+		a.plans[s.ID] = now
 	}
 	if answers >= preference.ActiveFrom && answers >= now.answers+preference.RefitAfter(now.answers) && !a.working && !a.closed && !time.Now().Before(a.rest) {
 		a.working = true
 		copied := *s
-		a.busy.Go(func() { a.think(&copied, answers) })
+		a.busy.Go(func() { a.refit(&copied, answers) })
 	}
 	if len(now.pairs) == 0 {
 		return nil
@@ -89,18 +89,18 @@ func (a *advisor) wanted(s *Study, counts map[preference.Pair]int) []preference.
 	return append(append([]preference.Pair(nil), now.pairs[from:]...), now.pairs[:from]...)
 }
 
-func (a *advisor) think(s *Study, answers int) {
-	ctx, cancel := context.WithTimeout(a.ctx, adviseTime)
+func (a *activeDesign) refit(s *Study, answers int) {
+	ctx, cancel := context.WithTimeout(a.ctx, refitTimeout)
 	defer cancel()
 	began := time.Now()
-	pairs, err := a.advise(ctx, s)
+	pairs, err := a.plan(ctx, s)
 	if err != nil && a.ctx.Err() == nil && !gone(err) {
 		a.log.Error("active choice goes on with what it knew", "study", s.ID, "error", err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.working, a.rest = false, time.Now().Add(thinkRest*time.Since(began))
-	if now := a.advice[s.ID]; now != nil {
+	a.working, a.rest = false, time.Now().Add(restFactor*time.Since(began))
+	if now := a.plans[s.ID]; now != nil {
 		now.answers = answers // also when it failed: not again at once
 		if err == nil {
 			now.pairs, now.turn = pairs, 0
@@ -108,7 +108,7 @@ func (a *advisor) think(s *Study, answers int) {
 	}
 }
 
-func (a *advisor) advise(ctx context.Context, s *Study) ([]preference.Pair, error) {
+func (a *activeDesign) plan(ctx context.Context, s *Study) ([]preference.Pair, error) {
 	ratings, err := a.store.Ratings(ctx, s.ID)
 	if err != nil {
 		return nil, err

@@ -11,20 +11,20 @@ import (
 	"realign/internal/preference"
 )
 
-// Analyst computes results, and keeps those it computed last, so that many who look at a study cost one
+// ResultCache computes results, and keeps those it computed last, so that many who look at a study cost one
 // computation. It is safe for use by many goroutines.
-type Analyst struct {
+type ResultCache struct {
 	Store interface {
 		Ratings(ctx context.Context, id string) ([]Rating, error)
-		StudyAnnotators(ctx context.Context, id string) ([]Worked, error)
+		StudyAnnotators(ctx context.Context, id string) ([]AnnotatorProgress, error)
 	}
 
 	mu   sync.Mutex // guards kept
-	kept []*analysis
+	kept []*cachedResults
 }
 
-// analysis is the results of one study.
-type analysis struct {
+// cachedResults is the results of one study.
+type cachedResults struct {
 	study string
 
 	mu      sync.Mutex // guards what follows; held while it is computed
@@ -36,7 +36,7 @@ type analysis struct {
 const keptResults = 32
 
 // Version names the state of a study's answers: it changes with each that is given or taken back.
-func (a *Analyst) Version(ctx context.Context, id string) (string, error) {
+func (a *ResultCache) Version(ctx context.Context, id string) (string, error) {
 	people, err := a.Store.StudyAnnotators(ctx, id)
 	if err != nil {
 		return "", err
@@ -52,7 +52,7 @@ func (a *Analyst) Version(ctx context.Context, id string) (string, error) {
 }
 
 // Results are a study's, with the version that they are of. The caller has asked whose study it is.
-func (a *Analyst) Results(ctx context.Context, s *Study) (*preference.Results, string, error) {
+func (a *ResultCache) Results(ctx context.Context, s *Study) (*preference.Results, string, error) {
 	kept := a.of(s.ID)
 	kept.mu.Lock()
 	defer kept.mu.Unlock()
@@ -76,7 +76,7 @@ func (a *Analyst) Results(ctx context.Context, s *Study) (*preference.Results, s
 }
 
 // of is where a study's results are kept. What nobody asked for longest goes.
-func (a *Analyst) of(id string) *analysis {
+func (a *ResultCache) of(id string) *cachedResults {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, k := range a.kept {
@@ -86,7 +86,7 @@ func (a *Analyst) of(id string) *analysis {
 			return k
 		}
 	}
-	a.kept = append([]*analysis{{study: id}}, a.kept[:min(len(a.kept), keptResults-1)]...)
+	a.kept = append([]*cachedResults{{study: id}}, a.kept[:min(len(a.kept), keptResults-1)]...)
 	return a.kept[0]
 }
 
@@ -112,7 +112,7 @@ type Publication struct {
 }
 
 // Publish freezes a study's results as they are now, in a canonical form: annotators are numbered.
-func (a *Analyst) Publish(ctx context.Context, s *Study, now time.Time) ([]byte, error) {
+func (a *ResultCache) Publish(ctx context.Context, s *Study, now time.Time) ([]byte, error) {
 	ratings, err := a.Store.Ratings(ctx, s.ID)
 	if err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ type Plans interface {
 	ReviseStudy(ctx context.Context, s Study, prompts []Prompt) error
 	Study(ctx context.Context, owner, id string) (Study, error)
 	StudyPrompts(ctx context.Context, id string) ([]Prompt, error)
-	StudyItems(ctx context.Context, id string) ([]Counted, error)
+	StudyItems(ctx context.Context, id string) ([]ItemProgress, error)
 	StudyTexts(ctx context.Context, id string, place int, outputs []string) (Prompt, []Output, error)
 	SetStudyStatus(ctx context.Context, owner, id string, status Status, at time.Time) error
 
@@ -61,15 +61,15 @@ type Assignments interface {
 	Ratings(ctx context.Context, id string) ([]Rating, error)
 }
 
-// Store is what a Desk saves to.
+// Store is what a Service saves to.
 type Store interface {
 	Plans
 	Invites
 	Assignments
 }
 
-// DeskConfig is what a Desk is made of.
-type DeskConfig struct {
+// ServiceConfig is what a Service is made of.
+type ServiceConfig struct {
 	Store     Store
 	Pairs     run.Pairs
 	Generator *experiment.Generator // decodes the outputs, which are kept in the same store
@@ -79,21 +79,21 @@ type DeskConfig struct {
 	Build     string
 }
 
-// Desk is where owners run their studies and annotators are handed questions. All methods may be called by any
+// Service is where owners run their studies and annotators are handed questions. All methods may be called by any
 // goroutine. Errors are of the kinds of package fault.
-type Desk struct {
-	DeskConfig
-	advisor *advisor
-	shelf   *shelf
+type Service struct {
+	ServiceConfig
+	active *activeDesign
+	items  *itemCache
 }
 
-// NewDesk makes a desk. Close ends what it does in the background.
-func NewDesk(c DeskConfig) *Desk {
-	return &Desk{DeskConfig: c, advisor: newAdvisor(c.Store, c.Logger), shelf: newShelf(c.Store)}
+// NewService makes a desk. Close ends what it does in the background.
+func NewService(c ServiceConfig) *Service {
+	return &Service{ServiceConfig: c, active: newActiveDesign(c.Store, c.Logger), items: newItemCache(c.Store)}
 }
 
 // Start goes on with the studies that were being decoded when the server was stopped.
-func (d *Desk) Start(ctx context.Context) error {
+func (d *Service) Start(ctx context.Context) error {
 	studies, err := d.Store.StudiesDecoding(ctx, d.Instance)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (d *Desk) Start(ctx context.Context) error {
 }
 
 // generate has decoded what a study lacks. It goes on in the background.
-func (d *Desk) generate(ctx context.Context, s *Study) error {
+func (d *Service) generate(ctx context.Context, s *Study) error {
 	e, err := d.Store.Experiment(ctx, s.Owner, s.Experiment)
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func (d *Desk) generate(ctx context.Context, s *Study) error {
 	if err != nil {
 		return err
 	}
-	g := &generating{desk: d, study: *s}
+	g := &experimentClient{service: d, study: *s}
 	for i := range outputs {
 		if !outputs[i].Broken {
 			g.wanted = append(g.wanted, outputs[i].Cell())
@@ -127,19 +127,19 @@ func (d *Desk) generate(ctx context.Context, s *Study) error {
 }
 
 // Progress is how far the decoding of a study is; false while it is not decoded here.
-func (d *Desk) Progress(id string) (experiment.Progress, bool) {
+func (d *Service) Progress(id string) (experiment.Progress, bool) {
 	p, _, runs := d.Generator.Watch(id)
 	return p, runs
 }
 
 // Close waits for what is going on in the background. It is safe to call twice.
-func (d *Desk) Close() error {
-	d.advisor.close()
+func (d *Service) Close() error {
+	d.active.close()
 	return nil
 }
 
 // Create keeps a new draft. beta is the β of the aligned model, if it is known.
-func (d *Desk) Create(ctx context.Context, owner string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
+func (d *Service) Create(ctx context.Context, owner string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
 	now := d.now()
 	s := Study{ID: id.New(), Owner: owner, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now}
 	if err := d.check(ctx, &s, prompts); err != nil {
@@ -150,7 +150,7 @@ func (d *Desk) Create(ctx context.Context, owner string, setup Setup, prompts []
 
 // CreateOver is Create for a study of an experiment that exists: only what the study asks for and the experiment lacks will
 // be decoded.
-func (d *Desk) CreateOver(ctx context.Context, owner, over string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
+func (d *Service) CreateOver(ctx context.Context, owner, over string, setup Setup, prompts []Prompt, beta float64) (Study, error) {
 	now := d.now()
 	s := Study{
 		ID: id.New(), Owner: owner, Experiment: over, Setup: setup, Status: Draft, Beta: beta, CreatedAt: now, UpdatedAt: now,
@@ -162,7 +162,7 @@ func (d *Desk) CreateOver(ctx context.Context, owner, over string, setup Setup, 
 }
 
 // Revise replaces a draft's setup and prompts.
-func (d *Desk) Revise(ctx context.Context, owner, id string, setup Setup, prompts []Prompt, beta float64) error {
+func (d *Service) Revise(ctx context.Context, owner, id string, setup Setup, prompts []Prompt, beta float64) error {
 	s, err := d.Store.Study(ctx, owner, id)
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (d *Desk) Revise(ctx context.Context, owner, id string, setup Setup, prompt
 	return d.Store.ReviseStudy(ctx, s, prompts)
 }
 
-func (d *Desk) check(ctx context.Context, s *Study, prompts []Prompt) error {
+func (d *Service) check(ctx context.Context, s *Study, prompts []Prompt) error {
 	if err := s.Setup.Validate(); err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (d *Desk) check(ctx context.Context, s *Study, prompts []Prompt) error {
 }
 
 // outputs are those that a study asks for of an experiment that exists.
-func (d *Desk) outputs(ctx context.Context, s *Study, prompts []Prompt) ([]Output, error) {
+func (d *Service) outputs(ctx context.Context, s *Study, prompts []Prompt) ([]Output, error) {
 	e, err := d.Store.Experiment(ctx, s.Owner, s.Experiment)
 	if err != nil {
 		return nil, err
@@ -207,7 +207,7 @@ func (d *Desk) outputs(ctx context.Context, s *Study, prompts []Prompt) ([]Outpu
 }
 
 // Begin begins to decode a draft.
-func (d *Desk) Begin(ctx context.Context, owner, id string) error {
+func (d *Service) Begin(ctx context.Context, owner, id string) error {
 	s, err := d.Store.Study(ctx, owner, id)
 	if err != nil {
 		return err
@@ -233,7 +233,7 @@ func (d *Desk) Begin(ctx context.Context, owner, id string) error {
 }
 
 // begin fixes what a draft has decoded.
-func (d *Desk) begin(ctx context.Context, s *Study, prompts []Prompt) error {
+func (d *Service) begin(ctx context.Context, s *Study, prompts []Prompt) error {
 	s.Instance, s.UpdatedAt, s.Setup.Secret = d.Instance, d.now(), NewSecret()
 	if s.Experiment != "" {
 		outputs, err := d.outputs(ctx, s, prompts)
@@ -248,7 +248,7 @@ func (d *Desk) begin(ctx context.Context, s *Study, prompts []Prompt) error {
 }
 
 // Move changes the status of a study: it halts its decoding, opens it for annotators, pauses or closes it.
-func (d *Desk) Move(ctx context.Context, owner, id string, to Status) error {
+func (d *Service) Move(ctx context.Context, owner, id string, to Status) error {
 	switch to {
 	case Decoding:
 		return d.Begin(ctx, owner, id)
@@ -271,7 +271,7 @@ func (d *Desk) Move(ctx context.Context, owner, id string, to Status) error {
 }
 
 // askable is Conflict when there is nothing to ask.
-func (d *Desk) askable(ctx context.Context, owner, id string) error {
+func (d *Service) askable(ctx context.Context, owner, id string) error {
 	s, err := d.Store.Study(ctx, owner, id)
 	if err != nil {
 		return err
@@ -292,7 +292,7 @@ func (d *Desk) askable(ctx context.Context, owner, id string) error {
 }
 
 // Delete removes a study with all its ratings.
-func (d *Desk) Delete(ctx context.Context, owner, id string) error {
+func (d *Service) Delete(ctx context.Context, owner, id string) error {
 	if err := d.Store.DeleteStudy(ctx, owner, id); err != nil {
 		return err
 	}
@@ -301,21 +301,21 @@ func (d *Desk) Delete(ctx context.Context, owner, id string) error {
 
 // Invite makes the link that annotators join by, instead of any earlier one, and returns its token: shown here once
 // and kept only as a hash.
-func (d *Desk) Invite(ctx context.Context, owner, studyID string) (string, error) {
+func (d *Service) Invite(ctx context.Context, owner, studyID string) (string, error) {
 	token := id.NewToken()
 	return token, d.Store.SetStudyInvite(ctx, owner, studyID, id.Digest([]byte(token)))
 }
 
 // Revoke closes the link: it opens nothing any more, for those who have joined neither. A new link lets them in
 // again.
-func (d *Desk) Revoke(ctx context.Context, owner, id string) error {
+func (d *Service) Revoke(ctx context.Context, owner, id string) error {
 	return d.Store.SetStudyInvite(ctx, owner, id, "")
 }
 
 var errNoInvite = fault.New(fault.NotFound, "there is no study at this address; the invitation may have been withdrawn")
 
 // Enter is the study that an invite's token opens. A wrong token and a revoked one get the same error.
-func (d *Desk) Enter(ctx context.Context, token string) (Study, error) {
+func (d *Service) Enter(ctx context.Context, token string) (Study, error) {
 	if len(token) != id.TokenLength {
 		return Study{}, errNoInvite
 	}
@@ -327,7 +327,7 @@ func (d *Desk) Enter(ctx context.Context, token string) (Study, error) {
 }
 
 // Join adds an annotator and returns the secret by which they are known from then on.
-func (d *Desk) Join(ctx context.Context, s *Study, name string) (Annotator, string, error) {
+func (d *Service) Join(ctx context.Context, s *Study, name string) (Annotator, string, error) {
 	name, err := CleanName(name)
 	if err != nil {
 		return Annotator{}, "", err
@@ -341,7 +341,7 @@ func (d *Desk) Join(ctx context.Context, s *Study, name string) (Annotator, stri
 }
 
 // Known is the annotator of a secret; NotFound when it is nobody's.
-func (d *Desk) Known(ctx context.Context, s *Study, secret string) (Annotator, error) {
+func (d *Service) Known(ctx context.Context, s *Study, secret string) (Annotator, error) {
 	return d.Store.AnnotatorBySecret(ctx, s.ID, id.Digest([]byte(secret)))
 }
 
@@ -351,7 +351,7 @@ type Question struct {
 	Kind       Kind
 	Prompt     Prompt
 	Outputs    []Output // in the order shown
-	Done       Done
+	Progress   Progress
 	Number     int  // of this question, from 1: those answered and skipped come before it
 	Most       int  // at most so many there will be, as far as others leave them; see bound
 	Undo       bool // there is an answer to take back
@@ -362,7 +362,7 @@ func (q *Question) Finished() bool { return q.Assignment.ID == "" }
 
 // Question is the question that an annotator has before them, or a new one. It is Finished when they have had
 // all there is for them. Conflict unless the study is open.
-func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Question, error) {
+func (d *Service) Question(ctx context.Context, s *Study, annotator string) (Question, error) {
 	if err := s.Status.Rateable(); err != nil {
 		return Question{}, err
 	}
@@ -371,7 +371,7 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 	if err != nil {
 		return Question{}, err
 	}
-	items, err := d.shelf.items(ctx, s.ID)
+	items, err := d.items.of(ctx, s.ID)
 	if err != nil {
 		return Question{}, err
 	}
@@ -380,7 +380,7 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 		return Question{}, err
 	}
 	var q Question
-	var candidates []Counted
+	var candidates []ItemProgress
 	pairs := map[preference.Pair]int{}
 	scored := map[decodedAt]bool{} // by the annotator
 	ordinary, same, broken := 0, 0, 0
@@ -397,12 +397,12 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			// A second score of one λ needs the first.
 			apart := it.Kind == AskLikert && it.Catch == preference.SameLambda && !scored[decodedAt{prompt: it.Prompt, lambda: it.Low}]
 			if !regular && !apart || regular && count.Taken < s.Setup.Overlap {
-				candidates = append(candidates, Counted{*it, count})
+				candidates = append(candidates, ItemProgress{*it, count})
 			}
 		case Answered:
-			q.Done.Answered++
+			q.Progress.Answered++
 		case Skipped:
-			q.Done.Skipped++
+			q.Progress.Skipped++
 		}
 		switch {
 		case regular && (had[it.ID] != "" || count.Taken < s.Setup.Overlap):
@@ -413,10 +413,10 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			broken++
 		}
 		if had[it.ID] != "" && it.Catch == preference.SameLambda {
-			q.Done.Same++
+			q.Progress.Same++
 		}
 		if had[it.ID] != "" && it.Catch.Spoils() {
-			q.Done.Broken++
+			q.Progress.Broken++
 		}
 		if regular && it.Kind == AskPairwise {
 			pairs[preference.Pair{Low: it.Low, High: it.High}] += count.Answers
@@ -428,15 +428,15 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			}
 		}
 	}
-	q.Undo = q.Done.Answered+q.Done.Skipped > 0
-	q.Number = q.Done.Answered + q.Done.Skipped + 1
-	q.Most = max(q.Number, s.Setup.bound(ordinary, same, broken, q.Done.Skipped))
-	if !q.Finished() || s.Setup.Cap > 0 && q.Done.Answered >= s.Setup.Cap {
+	q.Undo = q.Progress.Answered+q.Progress.Skipped > 0
+	q.Number = q.Progress.Answered + q.Progress.Skipped + 1
+	q.Most = max(q.Number, s.Setup.bound(ordinary, same, broken, q.Progress.Skipped))
+	if !q.Finished() || s.Setup.Cap > 0 && q.Progress.Answered >= s.Setup.Cap {
 		return q, nil
 	}
-	wanted := d.advisor.wanted(s, pairs)
+	wanted := d.active.wanted(s, pairs)
 	for {
-		next := s.Setup.Next(annotator, q.Done, candidates, pairs, wanted)
+		next := s.Setup.Next(annotator, q.Progress, candidates, pairs, wanted)
 		if next == nil {
 			return q, nil
 		}
@@ -462,7 +462,7 @@ func (d *Desk) Question(ctx context.Context, s *Study, annotator string) (Questi
 			}
 			return d.Question(ctx, s, annotator)
 		}
-		candidates = slices.DeleteFunc(candidates, func(c Counted) bool { return c.ID == next.ID || had[c.ID] != "" })
+		candidates = slices.DeleteFunc(candidates, func(c ItemProgress) bool { return c.ID == next.ID || had[c.ID] != "" })
 	}
 }
 
@@ -490,7 +490,7 @@ func (s *Setup) bound(ordinary, same, broken, skipped int) int {
 }
 
 // stillOpen is Conflict when a study that was open is so no more.
-func (d *Desk) stillOpen(ctx context.Context, s *Study) error {
+func (d *Service) stillOpen(ctx context.Context, s *Study) error {
 	now, err := d.Store.Study(ctx, s.Owner, s.ID)
 	if err != nil {
 		return err
@@ -498,7 +498,7 @@ func (d *Desk) stillOpen(ctx context.Context, s *Study) error {
 	return now.Status.Rateable()
 }
 
-func (d *Desk) fill(ctx context.Context, s *Study, q *Question, it *Item) (err error) {
+func (d *Service) fill(ctx context.Context, s *Study, q *Question, it *Item) (err error) {
 	q.Kind = it.Kind
 	q.Prompt, q.Outputs, err = d.Store.StudyTexts(ctx, s.ID, it.Prompt, q.Assignment.Shown)
 	return err
@@ -506,7 +506,7 @@ func (d *Desk) fill(ctx context.Context, s *Study, q *Question, it *Item) (err e
 
 // Answer saves what an annotator said of an assignment; a reason in answer.Skip skips it. Once it has returned
 // without an error the answer is on the disk. Saying the same again is no error and changes nothing.
-func (d *Desk) Answer(ctx context.Context, s *Study, annotator, assignment string, answer Answer) error {
+func (d *Service) Answer(ctx context.Context, s *Study, annotator, assignment string, answer Answer) error {
 	it, err := d.Store.AssignedItem(ctx, annotator, assignment)
 	if err != nil {
 		return err
@@ -524,7 +524,7 @@ func (d *Desk) Answer(ctx context.Context, s *Study, annotator, assignment strin
 // Undo takes back an annotator's last answer, given before the assignment asked ("" when there was none to
 // come), so that it is the question again. Conflict when there is no such answer, or when others have taken the places of
 // a question that was skipped.
-func (d *Desk) Undo(ctx context.Context, s *Study, annotator, asked string) error {
+func (d *Service) Undo(ctx context.Context, s *Study, annotator, asked string) error {
 	now := d.now()
 	_, err := d.Store.Undo(ctx, annotator, asked, Assignment{ID: id.New(), AskedAt: now, Expires: now.Add(ReserveFor)}, s.Setup.Overlap)
 	return err
@@ -532,7 +532,7 @@ func (d *Desk) Undo(ctx context.Context, s *Study, annotator, asked string) erro
 
 // Preview is the n-th question of a study as its owner may try it, from 0, with how many there are; nothing is saved.
 // It wraps around. Conflict before there are any.
-func (d *Desk) Preview(ctx context.Context, owner, id string, n int) (Question, Study, int, error) {
+func (d *Service) Preview(ctx context.Context, owner, id string, n int) (Question, Study, int, error) {
 	s, err := d.Store.Study(ctx, owner, id)
 	if err != nil {
 		return Question{}, s, 0, err
@@ -547,11 +547,11 @@ func (d *Desk) Preview(ctx context.Context, owner, id string, n int) (Question, 
 	// Kinds and prompts mixed, as an annotator would see them.
 	order := s.Setup.random(streamTurn, "preview").Perm(len(items))
 	it := items[order[((n%len(items))+len(items))%len(items)]].Item
-	q := Question{Assignment: Assignment{ID: "preview", Item: it.ID, Shown: s.Setup.Shown("preview", &it)}, Undo: n > 0, Number: n + 1, Most: len(items), Done: Done{Answered: n}}
+	q := Question{Assignment: Assignment{ID: "preview", Item: it.ID, Shown: s.Setup.Shown("preview", &it)}, Undo: n > 0, Number: n + 1, Most: len(items), Progress: Progress{Answered: n}}
 	return q, s, len(items), d.fill(ctx, &s, &q, &it)
 }
 
-func (d *Desk) now() time.Time { return d.Now().UTC().Truncate(time.Microsecond) }
+func (d *Service) now() time.Time { return d.Now().UTC().Truncate(time.Microsecond) }
 
 // gone reports whether an error says that the study or its row is not there any more.
 func gone(err error) bool {

@@ -32,22 +32,22 @@ type Count struct {
 	Taken   int // answers and reservations that have not run out; 0 where nobody asked
 }
 
-// Counted is an item with how far it is.
-type Counted struct {
+// ItemProgress is an item with how far it is.
+type ItemProgress struct {
 	Item
 	Count
 }
 
-// Worked is an annotator with what they have done.
-type Worked struct {
+// AnnotatorProgress is an annotator with what they have done.
+type AnnotatorProgress struct {
 	Annotator
 	Answered int
 	Skipped  int
 	LastAt   time.Time // zero: nothing yet
 }
 
-// Tallied counts what there is of a study.
-type Tallied struct {
+// Summary counts what there is of a study.
+type Summary struct {
 	Prompts, Problems int // prompts, and those that are left out
 	Outputs, Decoded  int // spoilt ones apart
 	Items, Catches    int // questions, and catch trials apart from them

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// spell runs pieces through a speller and returns the text of each token event.
+// spell runs pieces through a detokenizer and returns the text of each token event.
 func spell(stops []string, pieces ...string) (texts []string, stopped bool) {
-	s := speller{stops: stops}
+	s := detokenizer{stops: stops}
 	emit := func(e Event) { texts = append(texts, e.Text) }
 	for _, p := range pieces {
 		s.add(Event{Type: EventToken}, []byte(p))
@@ -88,7 +88,7 @@ func TestFirstSpace(t *testing.T) {
 		{true, []string{" Hi", " you"}, "Hi you"}, {false, []string{" Hi", " you"}, " Hi you"}, {true, []string{" ", "Hi"}, "Hi"},
 		{true, []string{"", " Hi"}, "Hi"}, {true, []string{"  Hi"}, " Hi"}, {true, []string{"Hi", " you"}, "Hi you"}, {true, []string{"\n", " Hi"}, "\n Hi"},
 	} {
-		s, got := speller{leading: test.leading}, ""
+		s, got := detokenizer{leading: test.leading}, ""
 		for _, piece := range test.pieces {
 			s.add(Event{Type: EventToken}, []byte(piece))
 			s.release(false, func(e Event) { got += e.Text })
