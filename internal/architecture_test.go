@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"internal/intake":          {"internal/fault"},                                                                                                          // limits on what comes in
 	"internal/gpu":             {"internal/fault", "internal/gguf"},                                                                                         // sizes of tensors
 	"internal/filecache":       {},                                                                                                                          // what was computed from files, until they change
-	"internal/pair":            {"internal/fault", "internal/decode", "internal/gguf", "internal/gpu", "internal/filecache"},                                // files and whether they fit
+	"internal/pair":            {"internal/fault", "internal/decode", "internal/run", "internal/gguf", "internal/gpu", "internal/filecache"},                // files and whether they fit; what runs want to know of them
 	"internal/pair/modelstore": {"internal/fault", "internal/gguf", "internal/filecache", "internal/pair/catalogue"},                                        // where models are on a machine
 	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                                       // public pairs by name
 	"internal/pair/fetch":      {"internal/fault", "internal/pair/modelstore", "golang.org/x/..."},                                                          // downloads into the stores

@@ -16,6 +16,7 @@ import (
 	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/intake"
+	"realign/internal/pair"
 	"realign/internal/store"
 	"realign/internal/sweep"
 	"realign/internal/sweep/config"
@@ -89,7 +90,7 @@ func (c *sweepCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 		return err
 	}
 
-	models := pairResolver{library, c.sums()}
+	models := pair.Resolver{Library: library, Sums: c.sums()}
 	settings, err := c.pool(models, c.Out, h, log)
 	if err != nil {
 		return err

@@ -37,9 +37,9 @@ type Config struct {
 	Grace       time.Duration // how long Close waits for decoders; 3 s
 }
 
-// Hub runs runs. Their events pass through one queue to one writer, which numbers are given in and which
-// saves whatever has gathered in one transaction; watchers see an event only after that. All methods may be
-// called by any goroutine.
+// Hub decodes and records runs. An event of a run gets its number when it enters the queue. One writer goroutine takes what
+// has gathered in the queue and saves it in one transaction; watchers see an event only after that. All methods may be called
+// by any goroutine.
 //
 // A store that is slow fills the queue; then decoders' calls wait, for Patience at most, after which the run
 // they are about ends with an error. A store that fails (disk full) ends the runs that it could not save:

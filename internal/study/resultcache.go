@@ -32,7 +32,7 @@ type cachedResults struct {
 	results *preference.Results
 }
 
-// keptResults is how many studies' results an analyst keeps.
+// keptResults is how many studies have their results kept.
 const keptResults = 32
 
 // Version names the state of a study's answers: it changes with each that is given or taken back.

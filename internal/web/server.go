@@ -37,7 +37,7 @@ type Library interface {
 	Find(name string) (*pair.Pair, error)
 }
 
-// Config is what a server needs. Fields without a comment on zero must be set.
+// Config is what a server needs. Every field must be set, unless its comment says what zero means.
 type Config struct {
 	Hub          *run.Hub
 	Sessions     Sessions

@@ -353,7 +353,7 @@ func (p *Pool) Counters() map[string]decode.Counters {
 	return sums
 }
 
-// add sums totals; gauges stay a's.
+// add is the sum of two sets of counters. The gauges (Lanes, Queue) are those of a.
 func add(a, b decode.Counters) decode.Counters {
 	sum := a
 	sum.Requests += b.Requests
