@@ -146,7 +146,7 @@ func (e *Engine) plan() {
 	}
 }
 
-// read gives a model of a branch its next rows: tokens up to a position, and beyond the last one guesses.
+// read gives a model of a branch its next rows: tokens up to a position, and beyond the last one tokens of the draft.
 func (e *Engine) read(b *branch, m, end int) {
 	s := b.job.models[m]
 	role := min(m, 1)

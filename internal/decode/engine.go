@@ -20,7 +20,7 @@ type Config struct {
 	Kernel       Kernel // plain Go by default
 	PrefixCells  int    // cache cells kept for owners' next requests: half of them by default, none if negative
 
-	// Speculation says when branches guess what follows, and how.
+	// Speculation says when branches draft what may follow, and how.
 	Speculation Speculation
 
 	// Serial decodes the models, and mixes the lanes, one after another instead of at the same time.
@@ -438,7 +438,7 @@ func (e *Engine) step() {
 	}
 	e.collectLogits()
 	e.scores()
-	for e.collectReady(); len(e.ready) > 0; e.collectReady() { // again where a guess was right
+	for e.collectReady(); len(e.ready) > 0; e.collectReady() { // again where a draft was accepted
 		e.choose()
 		e.speculation.tokens += len(e.ready)
 		for _, b := range e.ready {

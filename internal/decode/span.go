@@ -142,7 +142,7 @@ func (s *span) follow(t Token, vocab Vocabulary, length int) bool {
 
 func (s *span) addText(e Event) { s.texts = append(s.texts, e.Text) }
 
-// end ends the span and tells it; its branch is settled by the caller.
+// end ends the span and emits its branch event; the branch is settled by the caller.
 func (s *span) end(reason string, cause *Error) {
 	if s.ended {
 		return
@@ -201,7 +201,7 @@ func (e *Engine) advanceSpans(j *Job) {
 	}
 }
 
-// forkEvent says why two tokens part where a stretch begins.
+// forkEvent says why two tokens part where a segment begins.
 func (e *Engine) forkEvent(b *branch, below, above segment) *Fork {
 	f := &Fork{Lambda: above.from, Index: len(b.span.generated)}
 	_, reference := e.config.Kernel.Sum(b.rows.rows[0])

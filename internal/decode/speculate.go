@@ -66,8 +66,8 @@ type costKey struct {
 	speculating bool
 }
 
-func (e *Engine) costKey(guessing bool) costKey {
-	return costKey{bits.Len(uint(len(e.branches))), guessing}
+func (e *Engine) costKey(speculating bool) costKey {
+	return costKey{bits.Len(uint(len(e.branches))), speculating}
 }
 
 // batchCost is what tokens cost several branches: moving sums of seconds and of tokens.
@@ -127,7 +127,7 @@ func (s *speculation) plan(e *Engine) {
 }
 
 // scheme is the cheapest way: whether to draft, and how many tokens (0: the models take turns).
-func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
+func (s *speculation) scheme(e *Engine) (speculating bool, gamma int) {
 	switch e.config.Speculation {
 	case Never:
 		return false, 0
@@ -162,20 +162,20 @@ func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
 	match := min(e.branches[0].draftLane().acceptance, 0.999)
 	t1, best := s.one[1].seconds, worthwhile*s.both.seconds
 	if byTurns := s.one[2].seconds + (1-match)*t1; byTurns < best {
-		guessing, best = true, byTurns
+		speculating, best = true, byTurns
 	}
 	for _, g := range draftLengths {
 		all := math.Pow(match, float64(g))
 		tokens := (1 - all*match) / (1 - match)
 		if verify := s.one[g+1]; !verify.unsure(e.steps) {
 			if byDraft := ((float64(g)+all)*t1 + verify.seconds) / tokens; byDraft < best {
-				guessing, gamma, best = true, g, byDraft
+				speculating, gamma, best = true, g, byDraft
 			}
 		} else if ((float64(g)+all)*t1+s.one[2].seconds)/tokens < best { // could be, if more rows cost no more: find out
 			return true, g
 		}
 	}
-	return guessing, gamma
+	return speculating, gamma
 }
 
 // neverPays reports whether drafts would not pay even if all were accepted: they, too, need a pass for each token and another
@@ -341,9 +341,9 @@ func (x *mixer) draftToken(l *lane, so []Token, row []float32, vocab Vocabulary)
 // updateAcceptance updates the acceptance rate of a lane from the token that it chose.
 func (e *Engine) updateAcceptance(b *branch) {
 	l := b.draftLane()
-	var guess Token
+	var drafted Token
 	if len(b.draft) > 0 {
-		guess = b.draft[0]
+		drafted = b.draft[0]
 	} else {
 		rows := b.rows.rows
 		near := 0
@@ -354,12 +354,12 @@ func (e *Engine) updateAcceptance(b *branch) {
 			return
 		}
 		var ok bool
-		if guess, ok = e.mixers[0].draftToken(l, nil, rows[near], e.vocab); !ok {
+		if drafted, ok = e.mixers[0].draftToken(l, nil, rows[near], e.vocab); !ok {
 			return
 		}
 	}
 	right := 0.0
-	if l.choice.event.ID == guess {
+	if l.choice.event.ID == drafted {
 		right = 1
 	}
 	l.acceptance += 0.1 * (right - l.acceptance)

@@ -278,7 +278,7 @@ func (p *Pool) status(name string) pair.Status {
 	return s
 }
 
-// change tells everybody who waits that a status is new; p.mu is held.
+// change wakes everybody who waits for a new status; p.mu is held.
 func (p *Pool) change() {
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -430,7 +430,7 @@ func (p *Pool) lose(id, why string) {
 	p.change()
 }
 
-// watch tells workers which runs are wanted and notices those that fell silent.
+// watch sends heartbeats that name the runs that are wanted, and ends workers whose heartbeats stopped.
 func (p *Pool) watch() {
 	tick := time.NewTicker(beatInterval)
 	defer tick.Stop()

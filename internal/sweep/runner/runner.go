@@ -5,10 +5,8 @@ package runner
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -130,9 +128,6 @@ func (r *Runner) isClosed() bool {
 	defer r.mu.Unlock()
 	return r.closed
 }
-
-// NewID is an identifier nobody else has: 80 random bits, fit for an address.
-func NewID() string { return strings.ToLower(rand.Text()[:16]) }
 
 // Create checks a configuration whose prompts have been read, in all that can be wrong with it, and starts the sweep.
 // The error is Invalid and names the field; Unavailable where a reward's endpoint does not answer; Busy where too many
