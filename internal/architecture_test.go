@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"internal/intake":          {"internal/fault"},                                                                                                          // limits on what comes in
 	"internal/gpu":             {"internal/fault", "internal/gguf"},                                                                                         // sizes of tensors
 	"internal/filecache":       {},                                                                                                                          // what was computed from files, until they change
-	"internal/pair":            {"internal/fault", "internal/decode", "internal/gguf", "internal/gpu", "internal/filecache"},                                // files and whether they fit
+	"internal/pair":            {"internal/fault", "internal/decode", "internal/run", "internal/gguf", "internal/gpu", "internal/filecache"},                // files and whether they fit; what runs want to know of them
 	"internal/pair/modelstore": {"internal/fault", "internal/gguf", "internal/filecache", "internal/pair/catalogue"},                                        // where models are on a machine
 	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                                       // public pairs by name
 	"internal/pair/fetch":      {"internal/fault", "internal/retryafter", "internal/pair/modelstore", "golang.org/x/..."},                                   // downloads into the stores
@@ -89,13 +89,14 @@ var allowed = map[string][]string{
 		"github.com/gorilla/websocket", // it is a client
 	},
 	"internal/web": {
-		"internal/fault", "internal/lru", "internal/gauge", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/session", "internal/title", "internal/experiment", "internal/study", "internal/preference", "internal/stat", "internal/sweep/...", "internal/agreement", "internal/pair/...", "internal/openai", "internal/apikey", "internal/prompt",
+		"internal/fault", "internal/lru", "internal/gauge", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/session", "internal/id", "internal/title", "internal/experiment", "internal/study", "internal/preference", "internal/stat", "internal/sweep/...", "internal/agreement", "internal/pair/...", "internal/openai", "internal/apikey", "internal/prompt",
 		"web/templates", "web/static", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits
-		"golang.org/x/image/...",       // the picture of a comparison
-		"golang.org/x/net/html",        // addresses in pages, for a server below a path
-		"github.com/yuin/goldmark/...", // guidelines of studies
+		"github.com/klauspost/compress/...", // pages and scripts, compressed
+		"golang.org/x/image/...",            // the picture of a comparison
+		"golang.org/x/net/html",             // addresses in pages, for a server below a path
+		"github.com/yuin/goldmark/...",      // guidelines of studies
 	},
 	"web/static":    {},
 	"web/templates": {"web/static", "github.com/a-h/templ/..."}, // view models only: no domain

@@ -5,13 +5,14 @@ import (
 	"context"
 	"os"
 
+	"realign/internal/pair"
 	"realign/internal/pair/fetch"
 	"realign/internal/pair/manage"
 	"realign/internal/pair/modelstore"
 )
 
 // manager is what the page of pairs works with, nil where it only shows them.
-func (c *serveCommand) manager(models pairResolver, h env) *manage.Manager {
+func (c *serveCommand) manager(models pair.Resolver, h env) *manage.Manager {
 	if c.ManagePairs == "no" || c.ManagePairs == "auto" && c.Auth != "none" {
 		return nil
 	}
@@ -22,7 +23,7 @@ func (c *serveCommand) manager(models pairResolver, h env) *manage.Manager {
 	registry := fetch.RegistryFromEnvironment(os.Getenv, home)
 	registry.Endpoint = os.Getenv("REALIGN_OLLAMA_REGISTRY")
 	return manage.New(manage.Config{
-		Library: models.library, Folder: c.registered(), Sums: models.sums, Heads: c.heads(),
+		Library: models.Library, Folder: c.registered(), Sums: models.Sums, Heads: c.heads(),
 		Stores: func() []modelstore.Store { return modelStores() },
 		Hub:    fetch.HubFromEnvironment(os.Getenv, home), Registry: registry,
 		Check: func(ctx context.Context, name string) (string, error) {

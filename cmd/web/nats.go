@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,8 @@ import (
 
 	"realign/internal/fault"
 	"realign/internal/pair"
+	"realign/internal/run"
+	"realign/internal/sweep/runner"
 	"realign/internal/worker"
 )
 
@@ -86,25 +87,11 @@ func (c *tokenCommand) Run(h env) error {
 }
 
 // pool is the configuration of a pool, as far as all commands have it in common.
-func (f natsFlags) pool(models pairResolver, data string, h env, log *slog.Logger) (worker.Config, error) {
+func (f natsFlags) pool(models pair.Resolver, data string, h env, log *slog.Logger) (worker.Config, error) {
 	token, err := f.token()
 	return worker.Config{
-		Pairs: models.library, URL: f.NATS, Listen: f.NATSListen, Token: token, TLSCert: f.NATSCert, TLSKey: f.NATSKey, Data: data, Build: build(), Files: models.files, Stderr: h.stderr, Log: log,
+		Pairs: models.Library, URL: f.NATS, Listen: f.NATSListen, Token: token, TLSCert: f.NATSCert, TLSKey: f.NATSKey, Data: data, Build: build(), Files: models.FileSums, Stderr: h.stderr, Log: log,
 	}, err
-}
-
-// files are the sums of all of a pair's files by role.
-func (c pairResolver) files(ctx context.Context, name string) (map[string]string, error) {
-	p, err := c.library.Find(name)
-	if err != nil {
-		return nil, err
-	}
-	_, files, err := c.Models(ctx, name, p.Names())
-	sums := map[string]string{}
-	for _, f := range files {
-		sums[f.Role] = f.SHA256
-	}
-	return sums, err
 }
 
 // secret reports whether a variable of the environment is kept from the processes of workers, which get an address with a
@@ -117,3 +104,8 @@ func secret(key string) bool {
 	}
 	return strings.HasPrefix(key, "REALIGN_KEY_")
 }
+
+var (
+	_ run.Pairs    = pair.Resolver{}
+	_ runner.Pairs = pair.Resolver{}
+)

@@ -18,8 +18,8 @@ func TestWorkerRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("REALIGN_DATA", t.TempDir())
-	library := pairResolver{pair.NewLibrary(here), pair.OpenSums("")}
-	pool, err := worker.NewPool(worker.Config{Pairs: library.library, Listen: "127.0.0.1:0", Token: right, Build: build(), Files: library.files})
+	library := pair.Resolver{Library: pair.NewLibrary(here), Sums: pair.OpenSums("")}
+	pool, err := worker.NewPool(worker.Config{Pairs: library.Library, Listen: "127.0.0.1:0", Token: right, Build: build(), Files: library.FileSums})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/gpu"
+	"realign/internal/pair"
 	"realign/internal/run"
 	"realign/internal/session"
 	"realign/internal/share"
@@ -101,7 +102,7 @@ func (c *serveCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 	}
 
 	library := c.library()
-	models := pairResolver{library, c.sums()}
+	models := pair.Resolver{Library: library, Sums: c.sums()}
 	config, err := c.pool(models, c.Data, h, log)
 	if err != nil {
 		return err
@@ -151,11 +152,11 @@ func (c *serveCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, sweeps.Close()) }()
-	desk := study.NewService(study.ServiceConfig{
+	studyService := study.NewService(study.ServiceConfig{
 		Store: db, Pairs: models, Generator: generator, Now: time.Now, Logger: log, Member: member, Build: build(),
 	})
-	defer func() { err = errors.Join(err, desk.Close()) }()
-	if err := member.Start(ctx, hub, sweeps, desk); err != nil {
+	defer func() { err = errors.Join(err, studyService.Close()) }()
+	if err := member.Start(ctx, hub, sweeps, studyService); err != nil {
 		return err
 	}
 	defer member.Rest() // before what it looks after is closed
@@ -165,7 +166,7 @@ func (c *serveCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 	}
 	pages, err := web.New(web.Config{
 		Manager: manager,
-		Hub:     hub, Sessions: db, Shares: &share.Service{Store: db, Now: time.Now, Signer: signer}, Studies: db, StudyService: desk, Experiments: db, Decoder: pool, Models: models,
+		Hub:     hub, Sessions: db, Shares: &share.Service{Store: db, Now: time.Now, Signer: signer}, Studies: db, StudyService: studyService, Experiments: db, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
 		Secret: secret, PublicURL: c.PublicURL, BasePath: c.BasePath, Proxies: trusted, Logins: db, Database: db, Messages: pool, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db, Keys: db,

@@ -15,7 +15,9 @@ import (
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/id"
 	"realign/internal/intake"
+	"realign/internal/pair"
 	"realign/internal/store"
 	"realign/internal/sweep"
 	"realign/internal/sweep/config"
@@ -69,14 +71,14 @@ func (c *sweepCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	id, err := db.Meta(ctx, sweepKey)
+	sweepID, err := db.Meta(ctx, sweepKey)
 	if fault.KindOf(err) == fault.NotFound {
-		id, err = runner.NewID(), nil
+		sweepID, err = id.New(), nil
 	}
 	if err != nil {
 		return err
 	}
-	known, err := db.Sweep(ctx, sweepOwner, id)
+	known, err := db.Sweep(ctx, sweepOwner, sweepID)
 	var more []sweep.Reward
 	switch fault.KindOf(err) {
 	case "":
@@ -89,7 +91,7 @@ func (c *sweepCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 		return err
 	}
 
-	models := pairResolver{library, c.sums()}
+	models := pair.Resolver{Library: library, Sums: c.sums()}
 	settings, err := c.pool(models, c.Out, h, log)
 	if err != nil {
 		return err
@@ -125,28 +127,28 @@ func (c *sweepCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 	}
 	defer func() { err = errors.Join(err, run.Close()) }()
 	if known.ID == "" {
-		if err := db.SetMeta(ctx, sweepKey, id); err != nil {
+		if err := db.SetMeta(ctx, sweepKey, sweepID); err != nil {
 			return err
 		}
-		if _, err := run.Create(ctx, sweepOwner, id, asked); err != nil {
+		if _, err := run.Create(ctx, sweepOwner, sweepID, asked); err != nil {
 			return err
 		}
 	}
 	switch {
 	case len(more) > 0:
-		err = run.AddRewards(ctx, sweepOwner, id, more)
+		err = run.AddRewards(ctx, sweepOwner, sweepID, more)
 	case known.State.Ended() && c.JudgeAgain:
-		err = run.JudgeAgain(ctx, sweepOwner, id)
+		err = run.JudgeAgain(ctx, sweepOwner, sweepID)
 	}
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(h.stderr, "sweep of %s: %d prompts, %d λ, results in %s\n", p.Label(), len(asked.Prompts.Rows), len(asked.Lambda.Values), c.Out)
-	if err := follow(ctx, h.stderr, run, id); err != nil {
+	if err := follow(ctx, h.stderr, run, sweepID); err != nil {
 		fmt.Fprintln(h.stderr, "stopped: the same command goes on from here")
 		return err
 	}
-	if known, err = db.Sweep(ctx, sweepOwner, id); err != nil {
+	if known, err = db.Sweep(ctx, sweepOwner, sweepID); err != nil {
 		return err
 	}
 	return c.write(ctx, h, db, &known)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"realign/internal/decode"
+	"realign/internal/pair"
 	"realign/internal/worker"
 )
 
@@ -34,9 +35,9 @@ func (c *workerCommand) Run(ctx context.Context, h env, log *slog.Logger) error 
 	if err != nil {
 		return err
 	}
-	models := pairResolver{c.library(), c.sums()}
+	models := pair.Resolver{Library: c.library(), Sums: c.sums()}
 	config := worker.ServeConfig{
-		URL: c.NATS, Token: token, ID: c.ID, Pair: p.Name, Build: build(), Files: models.files, Wait: c.Wait, Log: log, Engine: decode.Config{Queue: c.Queue, Log: log, Kernel: h.kernel},
+		URL: c.NATS, Token: token, ID: c.ID, Pair: p.Name, Build: build(), Files: models.FileSums, Wait: c.Wait, Log: log, Engine: decode.Config{Queue: c.Queue, Log: log, Kernel: h.kernel},
 		Open: func(ctx context.Context, progress func(float64)) (decode.Pair, error) {
 			return h.open(ctx, p, c.modelFlags, progress)
 		},

@@ -17,14 +17,14 @@ type branch struct {
 	span   *span // of a λ-map, instead of lanes
 	later  bool  // its span of a live map rests in this step: others are nearer to the focus
 
-	// scoring is a score request, instead of lanes; scored are this step's rows for it, by position and model. A model that
-	// is not needed has none.
+	// scoring is a score request, instead of lanes. scored holds this step's logits rows for it, by position and model; a
+	// model that is not needed has none.
 	scoring *scoring
 	scored  [][][]float32
 
-	// What the models said that no token was chosen by yet. heard[m][0] is what model m said after the last token; it
-	// is empty for a model that has yet to read that token, or is not needed. heard[m][i] is what the model said after the
-	// i-th guess, for those that it has read: see speculate.go.
+	// pending holds the logits rows that no token was chosen from yet. pending[m][0] is the row of model m after the last
+	// token; the list is empty for a model that has yet to read that token, or is not needed. pending[m][i] is the row after
+	// the i-th token of the draft, as far as the model has read it: see speculate.go.
 	pending [][]logitsRow
 	draft   []Token   // that may follow
 	drafted []int     // per model: how many of them are in its cache, too
@@ -44,11 +44,12 @@ func newBranch(j *Job, seq Seq, tokens []Token) *branch {
 	}
 }
 
-// logitsRow is what a model said after one token.
+// logitsRow is the logits of one model after one token. It belongs to the model, whose next pass overwrites it, until it is
+// copied.
 type logitsRow struct {
 	row []float32
 	rowSummary
-	copied bool // the row is a copy, and stays when the model makes its next pass
+	copied bool // row is a copy, and outlives the model's next pass
 }
 
 // live reports whether a lane or a span of the branch goes on.
@@ -84,8 +85,8 @@ func (b *branch) needs(dst []bool) []bool {
 	return dst
 }
 
-// lag is how many tokens the model furthest behind has to read, of those that are needed and have not said what follows
-// the last token: 0 if all have.
+// lag is how many tokens the model furthest behind has to read, among the models that are needed and whose logits after the
+// last token are missing; 0 if none are.
 func (b *branch) lag(need []bool) (n int) {
 	for m, have := range b.have {
 		if need[m] && len(b.pending[m]) == 0 {
@@ -95,7 +96,7 @@ func (b *branch) lag(need []bool) (n int) {
 	return n
 }
 
-// logitsReady reports whether all needed models have said what follows the last token.
+// logitsReady reports whether the logits after the last token are there, of all models that are needed.
 func (b *branch) logitsReady(need []bool) bool { return b.live() && b.lag(need) == 0 }
 
 // plan fills the models' rows for one step: first those of every branch that is generating, then, in turns, up to
@@ -157,7 +158,7 @@ func (e *Engine) plan() {
 	}
 }
 
-// read gives a model of a branch its next rows: tokens up to a position, and beyond the last one guesses.
+// read gives a model of a branch its next rows: tokens up to a position, and beyond the last one tokens of the draft.
 func (e *Engine) read(b *branch, m, end int) {
 	s := b.job.models[m]
 	role := min(m, 1)
@@ -184,7 +185,7 @@ func (e *Engine) read(b *branch, m, end int) {
 	b.drafted[m] = end - b.have[m]
 }
 
-// collectLogits hands what the models said in this step's passes to the branches.
+// collectLogits hands the logits of this step's passes to the branches that the rows were for.
 func (e *Engine) collectLogits() {
 	for _, s := range e.models {
 		for i, r := range s.readers {
@@ -199,7 +200,7 @@ func (e *Engine) collectLogits() {
 	}
 }
 
-// collectReady collects the branches of which all needed models have said what follows.
+// collectReady lists the branches whose logits are ready.
 func (e *Engine) collectReady() {
 	e.ready = e.ready[:0]
 	for _, b := range e.branches {
@@ -248,7 +249,7 @@ func (e *Engine) choose() {
 }
 
 // advance moves the lanes of a branch on to the tokens they chose, and forks the branch where those differ. The branch
-// itself goes on with its guess, if a lane chose that.
+// itself goes on with the first token of its draft, if a lane chose that.
 func (e *Engine) advance(b *branch) {
 	var forks []*branch
 	stay := Token(-1)
@@ -286,7 +287,7 @@ func (e *Engine) advance(b *branch) {
 	e.settle(b)
 }
 
-// extend gives a branch its next token. What the models said after another one is forgotten.
+// extend gives a branch its next token. Logits that follow another token are dropped.
 func (e *Engine) extend(b *branch, t Token) {
 	right := len(b.draft) > 0 && b.draft[0] == t
 	for m, s := range b.job.models {

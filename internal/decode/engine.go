@@ -20,7 +20,7 @@ type Config struct {
 	Kernel       Kernel // plain Go by default
 	PrefixCells  int    // cache cells kept for owners' next requests: half of them by default, none if negative
 
-	// Speculation says when branches guess what follows, and how.
+	// Speculation says when branches draft what may follow, and how.
 	Speculation Speculation
 
 	// Serial decodes the models, and mixes the lanes, one after another instead of at the same time.
@@ -72,8 +72,8 @@ type Engine struct {
 	stopped     []*Job        // whose lanes were ended while models made a pass, and that are to be settled
 	branches    []*branch
 	freeSeqs    []Seq
-	cells       int            // cache cells promised to jobs
-	prefixes    []*prefixEntry // of finished jobs, the one that was of use last at the end
+	cells       int            // cache cells promised to jobs that are being decoded
+	prefixes    []*prefixEntry // prefix cache: entries of finished jobs, least recently used first
 	prefixCells int            // that they hold
 	silent      []float32      // see silence
 	steps       int            // so far; also says which branch prefills first, in turns
@@ -479,7 +479,7 @@ func (e *Engine) step() {
 	}
 	e.collectLogits()
 	e.scores()
-	for e.collectReady(); len(e.ready) > 0; e.collectReady() { // again where a guess was right
+	for e.collectReady(); len(e.ready) > 0; e.collectReady() { // again where a draft was accepted
 		e.choose()
 		e.weigh()
 		e.speculation.tokens += len(e.ready)

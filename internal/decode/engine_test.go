@@ -229,7 +229,7 @@ func TestReplayIsIdentical(t *testing.T) {
 	req := request(0, 0.5, 1)
 	req.Trace.Alternatives = 3
 	a, b := run(t, e, req), run(t, e, req)
-	for _, r := range []*recorder{a, b} { // which lane is first depends on what guesses were measured to cost
+	for _, r := range []*recorder{a, b} { // which lane is first depends on what drafts were measured to cost
 		slices.SortStableFunc(r.all[:len(r.all)-1], func(x, y decode.Event) int { return cmp.Compare(x.Lane, y.Lane) })
 	}
 	for i := range a.all[:len(a.all)-1] {

@@ -23,12 +23,12 @@ type segment struct {
 	from, to float64
 }
 
-// envelope splits [0, 1] by who is highest among lines, each counted only where it is alive. Somebody is alive
+// envelope splits [0, 1] by the highest of the lines, each counted only where it is alive. Some line is alive
 // everywhere. Where lines are equal the one that rises fastest is taken, then the lowest token.
 //
-// Who is alive changes at the ends of the lines' lives only. Between two such ends it is the upper envelope of
+// The set of lines that are alive changes at the ends of the lines' lives only. Between two such ends it is the upper envelope of
 // straight lines, found by walking along it: from the highest line at one point to the first that crosses it.
-func envelope(lines []line) (stretches []segment) {
+func envelope(lines []line) (segments []segment) {
 	ends := []float64{0, 1}
 	for i := range lines {
 		for _, end := range lines[i].alive {
@@ -40,13 +40,13 @@ func envelope(lines []line) (stretches []segment) {
 	slices.Sort(ends)
 	ends = slices.Compact(ends)
 	for i := range len(ends) - 1 {
-		stretches = walk(stretches, lines, ends[i], ends[i+1])
+		segments = walk(segments, lines, ends[i], ends[i+1])
 	}
-	return stretches
+	return segments
 }
 
-// walk appends the stretches of [from, to], on which the same lines are alive throughout.
-func walk(stretches []segment, lines []line, from, to float64) []segment {
+// walk appends the segments of [from, to], on which the same lines are alive throughout.
+func walk(segments []segment, lines []line, from, to float64) []segment {
 	alive := func(l *line) bool { return l.alive[0] <= from && to <= l.alive[1] }
 	var w *line
 	for i := range lines {
@@ -68,14 +68,14 @@ func walk(stretches []segment, lines []line, from, to float64) []segment {
 				end, next = t, l
 			}
 		}
-		if n := len(stretches); n > 0 && stretches[n-1].token == w.token {
-			stretches[n-1].to = end
+		if n := len(segments); n > 0 && segments[n-1].token == w.token {
+			segments[n-1].to = end
 		} else if end > from {
-			stretches = append(stretches, segment{w.token, from, end})
+			segments = append(segments, segment{w.token, from, end})
 		}
 		from, w = end, next
 	}
-	return stretches
+	return segments
 }
 
 // above reports whether l is taken rather than w just after t.
@@ -84,7 +84,7 @@ func above(l, w *line, t float64) bool {
 }
 
 // evaluateSpan finds the next token for every λ of a span.
-func (x *mixer) evaluateSpan(s *span, said *modelRows, vocab Vocabulary) {
+func (x *mixer) evaluateSpan(s *span, logits *modelRows, vocab Vocabulary) {
 	s.segments, s.err = s.segments[:0], nil
 	sampling := &s.job.request.Sampling
 	if n := vocab.Size(); len(x.far) != n {
@@ -94,7 +94,7 @@ func (x *mixer) evaluateSpan(s *span, said *modelRows, vocab Vocabulary) {
 	for i := range ends {
 		e := &ends[i]
 		x.w = weights(x.w, Vector{e.lambda})
-		e.at, e.top = x.kernel.Mix(e.z, x.w, said.rows)
+		e.at, e.top = x.kernel.Mix(e.z, x.w, logits.rows)
 		if s.err = usable(e.top); s.err != nil {
 			return
 		}
@@ -110,7 +110,7 @@ func (x *mixer) evaluateSpan(s *span, said *modelRows, vocab Vocabulary) {
 	width := s.to - s.from
 	g := NewNoise(s.job.request.Seed, s.job.request.Map.Sample, len(s.generated))
 	for _, p := range envelope(x.lines(ends, sampling, g)) {
-		// The same flip at the same λ can come again where a span begins there: what rounding leaves no width is no stretch.
+		// The same flip at the same λ can come again where a span begins there: what rounding leaves no width is no segment.
 		if from, to := s.from+p.from*width, s.from+p.to*width; from < to {
 			s.segments = append(s.segments, segment{p.token, from, to})
 		}

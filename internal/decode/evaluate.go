@@ -25,7 +25,7 @@ type Totals struct {
 
 // validateEvaluate checks that the log-probability of a token under another λ is the mixture's softmax at the
 // request's temperature and nothing else. Truncation keeps other tokens at another λ, so a sample may be impossible
-// there, and penalties depend on its past: both are refused. So is what no λ has chosen.
+// there, and penalties depend on its past: both are refused. So are lanes with a forced prefix, whose tokens no λ chose.
 func (r *Request) validateEvaluate(n int) error {
 	if r.Totals && r.Trace.Off {
 		return fault.Field("totals", "need the trace")

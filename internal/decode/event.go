@@ -109,7 +109,7 @@ type Stats struct {
 	Tokens       int              `json:"tokens"`   // tokens emitted on all lanes
 	Rows         map[string]int64 `json:"rows"`     // rows decoded per model, prompt included: "reference", "aligned"
 	Passes       map[string]int64 `json:"passes"`   // forward passes that had rows of this request
-	Accepted     int64            `json:"accepted"` // tokens that were guessed: each saved a pass
-	Rejected     int64            `json:"rejected"` // guesses that were wrong: each cost a row that is not in Rows
+	Accepted     int64            `json:"accepted"` // drafted tokens that were chosen: each saved a pass
+	Rejected     int64            `json:"rejected"` // drafted tokens that were not: each cost a row that is not in Rows
 	Seconds      float64          `json:"seconds"`
 }

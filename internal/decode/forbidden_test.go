@@ -68,7 +68,7 @@ func kl(p, q []float64) (sum float64) {
 	return sum
 }
 
-// Models that forbid tokens: at every λ, with guesses and without, the tokens are those of brute force, and so are KL and log Z.
+// Models that forbid tokens: at every λ, with drafts and without, the tokens are those of brute force, and so are KL and log Z.
 func TestForbiddenTokens(t *testing.T) {
 	infinite := 0
 	for i := range 16 {

@@ -34,10 +34,10 @@ type Job struct {
 	live     int      // lanes or spans that have not ended
 	began    time.Time
 	tokens   int   // emitted, over all lanes
-	accepted int64 // guesses that were right, and wrong
+	accepted int64 // drafted tokens that were accepted, and rejected
 	rejected int64
 	rows     [2]int64 // decoded by the reference, by aligned models
-	passes   [2]int64 // that had rows of this job
+	passes   [2]int64 // of the models, by the same roles, that had rows of this job
 	lastPass [2]int   // the engine's step that was counted last
 }
 

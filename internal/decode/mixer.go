@@ -43,7 +43,7 @@ type choice struct {
 	err   error // logits that cannot be used: the lane ends
 }
 
-// mixer turns what the models say into the next tokens of lanes. It owns the buffers for that, and changes nothing
+// mixer turns the logits of the models into the next tokens of lanes. It owns the buffers for that, and changes nothing
 // else, so that several can work at the same time.
 type mixer struct {
 	kernel    Kernel
@@ -54,22 +54,22 @@ type mixer struct {
 	penalties penalties
 }
 
-// choose finds a lane's next token and what the trace says of it.
-func (x *mixer) choose(l *lane, said *modelRows, vocab Vocabulary) choice {
-	if said.err != nil {
-		return choice{err: said.err}
+// choose finds a lane's next token and its trace.
+func (x *mixer) choose(l *lane, logits *modelRows, vocab Vocabulary) choice {
+	if logits.err != nil {
+		return choice{err: logits.err}
 	}
 	if n := vocab.Size(); len(x.z) != n {
 		x.z = make([]float64, n)
 	}
 	x.w = l.factors(x.w)
-	at, top := x.kernel.Mix(x.z, x.w, said.rows)
+	at, top := x.kernel.Mix(x.z, x.w, logits.rows)
 	if err := usable(top); err != nil {
 		return choice{err: err}
 	}
 	trace := l.job.request.Trace
 	if !trace.Off || l.particle != nil {
-		x.d.fill(x.kernel, x.z, top, x.w, said.rows, said.logSums)
+		x.d.fill(x.kernel, x.z, top, x.w, logits.rows, logits.logSums)
 	}
 	event := Event{
 		Type: EventToken, Lane: l.spec.Index, Lambda: l.lambda, Sample: l.spec.Sample, Index: len(l.generated),
@@ -80,7 +80,7 @@ func (x *mixer) choose(l *lane, said *modelRows, vocab Vocabulary) choice {
 		event.ID = x.pick(l, at, top, !trace.Off || l.particle != nil)
 	}
 	if !trace.Off {
-		x.trace(&event, said, vocab, trace.Alternatives)
+		x.trace(&event, logits, vocab, trace.Alternatives)
 		if l.job.request.inWeights() {
 			event.alone()
 		}
@@ -113,11 +113,11 @@ func (x *mixer) pick(l *lane, at int, top float64, traced bool) Token {
 }
 
 // trace fills in what the distributions say about the chosen token and the prefix.
-func (x *mixer) trace(event *Event, said *modelRows, vocab Vocabulary, alternatives int) {
+func (x *mixer) trace(event *Event, logits *modelRows, vocab Vocabulary, alternatives int) {
 	t := event.ID
-	logp := &Logp{Reference: finite(float64(said.rows[0][t]) - said.logSums[0]), Mixture: finite(x.z[t] - x.d.logSum)}
-	for i, row := range said.rows[1:] {
-		logp.Aligned = append(logp.Aligned, finite(float64(row[t])-said.logSums[i+1]))
+	logp := &Logp{Reference: finite(float64(logits.rows[0][t]) - logits.logSums[0]), Mixture: finite(x.z[t] - x.d.logSum)}
+	for i, row := range logits.rows[1:] {
+		logp.Aligned = append(logp.Aligned, finite(float64(row[t])-logits.logSums[i+1]))
 	}
 	kl, logZ := finite(x.d.klReference), finite(x.d.logZ)
 	event.Logp, event.KLReference, event.LogZ = logp, &kl, &logZ
@@ -127,7 +127,7 @@ func (x *mixer) trace(event *Event, said *modelRows, vocab Vocabulary, alternati
 	event.Name = vocab.Name(t)
 	if alternatives > 0 {
 		event.Top = &Top{
-			Reference: said.tops[0], Aligned: slices.Clone(said.tops[1:]),
+			Reference: logits.tops[0], Aligned: slices.Clone(logits.tops[1:]),
 			Mixture: mostProbable(x.z, x.d.logSum, alternatives, vocab),
 		}
 	}

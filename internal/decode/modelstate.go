@@ -7,7 +7,7 @@ import (
 	"realign/internal/fault"
 )
 
-// modelState is one model of the pair with the rows of its next pass.
+// modelState is one model of the pair with the rows of its next pass. It lives as long as the engine.
 type modelState struct {
 	name  string
 	model Model // unopened until it is used
@@ -20,13 +20,13 @@ type modelState struct {
 	threads   int          // of the model's passes; 0: what it was opened with
 }
 
-// reader is a model of a branch.
+// reader names whose row it is: a branch, and the number of the model in the branch's job.
 type reader struct {
 	branch *branch
 	model  int
 }
 
-// rowSummary is what a model says after one row, in sum.
+// rowSummary is what the trace needs of one logits row: its log Σ exp and its most probable tokens.
 type rowSummary struct {
 	traced       bool // whether the rest is asked for
 	alternatives int

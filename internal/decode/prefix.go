@@ -4,13 +4,14 @@ import (
 	"slices"
 )
 
-// prefixEntry is what a finished job leaves in the cache for its owner's next request: the histories of its lanes, so that a
-// follow-up turn, or the same prompt again, reads only what is new.
+// prefixEntry is an entry of the prefix cache: the histories that a finished job left in the models' caches, kept for its owner's
+// next request. A follow-up turn, or the same prompt again, then reads only what is new. An entry is never used for
+// another owner.
 type prefixEntry struct {
 	owner     string
 	models    []*modelState
 	histories []history
-	cells     int // that it may hold
+	cells     int // cache cells that it may hold
 }
 
 // history is what each of the prefixEntry's models was given, and how much of it is in its cache.
@@ -20,7 +21,7 @@ type history struct {
 	have   []int
 }
 
-// retain makes the sequences of a finished job a prefixEntry, or frees them where nothing is to be kept.
+// retain makes the sequences of a finished job an entry of the prefix cache, or frees them where nothing is to be kept.
 func (e *Engine) retain(j *Job) {
 	k := &prefixEntry{owner: j.request.Owner, models: j.models, cells: j.cached + int(max(j.rows[0], j.rows[1]))}
 	for _, b := range j.retired {
@@ -41,7 +42,7 @@ func (e *Engine) retain(j *Job) {
 	}
 }
 
-// evict frees what a prefixEntry holds, but for cells that others hold, too.
+// evict frees the sequences of an entry. Cells that other sequences hold, too, stay.
 func (e *Engine) evict(k *prefixEntry) {
 	for _, h := range k.histories {
 		for _, s := range k.models {
@@ -53,7 +54,7 @@ func (e *Engine) evict(k *prefixEntry) {
 	e.prefixCells -= k.cells
 }
 
-// evictFor drops keepsakes, the one that was of use longest ago first, until there are this many free sequences and cells.
+// evictFor evicts entries, the least recently used first, until there are this many free sequences and cells.
 func (e *Engine) evictFor(sequences, cells int) bool {
 	for len(e.prefixes) > 0 && (len(e.freeSeqs) < sequences || e.cells+e.prefixCells+cells > e.limits.Cells) {
 		e.evict(e.prefixes[0])
@@ -61,8 +62,8 @@ func (e *Engine) evictFor(sequences, cells int) bool {
 	return len(e.freeSeqs) >= sequences && e.cells+cells <= e.limits.Cells
 }
 
-// reuse lets a branch that has nothing in the caches begin with the longest prefix of its tokens that its owner's
-// keepsakes hold. The last token is left: it is read for its logits.
+// reuse lets a branch that has nothing in the caches begin with the longest prefix of its tokens that an entry of its owner
+// holds. The last token is left out: it is read for its logits.
 func (e *Engine) reuse(b *branch) {
 	var best *prefixEntry
 	var from history

@@ -131,7 +131,7 @@ func (s *span) split() []*span {
 		p.share = s.share
 		parts[i] = p
 	}
-	s.ended = true // without a word: its parts go on
+	s.ended = true // no event tells of it: its parts go on
 	s.job.live--
 	return parts
 }
@@ -158,7 +158,7 @@ func (s *span) addText(e Event) {
 	}
 }
 
-// end ends the span and tells it; its branch is settled by the caller.
+// end ends the span and emits its branch event; the branch is settled by the caller.
 func (s *span) end(reason string, cause *Error) {
 	if s.ended {
 		return
@@ -224,7 +224,7 @@ func (e *Engine) advanceSpans(j *Job) {
 	}
 }
 
-// forkEvent says why two tokens part where a stretch begins.
+// forkEvent says why two tokens part where a segment begins.
 func (e *Engine) forkEvent(b *branch, below, above segment) *Fork {
 	f := &Fork{Lambda: above.from, Index: len(b.span.generated)}
 	_, reference := e.config.Kernel.Sum(b.rows.rows[0])

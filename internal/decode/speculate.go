@@ -6,24 +6,25 @@ import (
 	"slices"
 )
 
-// Speculation saves passes of branches that need two models, without changing a token: what follows is guessed, and
-// the models read guesses together with the token before them. A token is chosen from what both models said, as always.
-// If it is the guess, what was read after it stands; if not, that is forgotten. There are two schemes.
+// Speculation saves passes of branches that need two models, without changing a token: one model drafts tokens that may
+// follow, and the models read the draft together with the token before it. A token is chosen from the logits of both models,
+// as always. If it equals the drafted one, the draft is accepted, and what was read after it stands; if not, the draft is
+// rejected, and what was read after it is trimmed. There are two schemes.
 //
-// Alternating: the models take turns. The one that has said what follows guesses the next token by itself; the other
-// reads the last token and the guess in one pass of two rows, and, if the guess is right, guesses next.
+// Alternating: the models take turns. The model whose logits are there drafts one token by itself; the other model reads the
+// last token and the drafted one in a pass of two rows, and, if the draft is accepted, drafts next.
 //
-// Drafting: the model nearer to the mixture guesses γ tokens, reading one after the other; the other model reads the last token
+// Drafting: the model nearer to the mixture drafts γ tokens, reading one after the other; the other model reads the last token
 // and all of them in one pass (Leviathan, Kalman, Matias, "Fast Inference from Transformers via Speculative Decoding",
 // 2023, with a mixture of both models in place of the larger one).
 //
-// With t(n) the cost of a pass of n rows by one model and α the share of right guesses, a token costs t(2) + (1−α)·t(1) by turns
-// and ((γ + α^γ)·t(1) + t(γ+1))·(1−α)/(1−α^(γ+1)) by drafts: a round gives a token for each right guess and one more, for which
-// the drafter reads its last guess if all were right. Both are compared with a pass of both models. All costs are
-// measured, and the cheapest way is taken. Several branches guess in step, one model reading for all of them; what
-// their tokens cost with guesses and without is measured as a whole.
+// With t(n) the cost of a pass of n rows by one model and α the acceptance rate, a token costs t(2) + (1−α)·t(1) by turns
+// and ((γ + α^γ)·t(1) + t(γ+1))·(1−α)/(1−α^(γ+1)) by drafts: a round gives a token for each accepted one and one more, for which
+// the drafter reads its last token if all were accepted. Both are compared with a pass of both models. All costs are
+// measured, and the cheapest way is taken. Several branches draft in step, one model reading for all of them; what
+// their tokens cost with drafts and without is measured as a whole.
 
-// Speculation says when branches guess.
+// Speculation says when branches draft.
 type Speculation int
 
 const (
@@ -34,12 +35,12 @@ const (
 )
 
 const (
-	initialAcceptance = 0.7 // share of right guesses that a new lane is credited with
+	initialAcceptance = 0.7 // acceptance rate that a new lane is credited with
 	worthwhile        = 0.97
 	staleAfter        = 1000 // steps after which a cost is measured anew
 	batchStaleAfter   = 4000 // the same for what several branches cost, which takes a trial
-	trialSteps        = 6    // that several branches guess to measure what it costs
-	probeEvery        = 8    // steps, without guesses, between two looks at what one would have been
+	trialSteps        = 6    // that several branches draft to measure what it costs
+	probeEvery        = 8    // steps without drafts between two checks of what a draft would have been
 )
 
 // draftLengths are the numbers of tokens γ that a draft may have.
@@ -49,27 +50,27 @@ var draftLengths = []int{3, 7}
 type speculation struct {
 	both    cost                  // seconds of a step in which one branch generates, one row for each of two models
 	one     map[int]cost          // the same for rows of one model, by their number
-	batches map[costKey]batchCost // of several branches
+	batches map[costKey]batchCost // of several branches, in seconds and tokens
 
 	speculating bool
 	gamma       int         // tokens of a draft; 0: the models take turns
 	draftPasses int         // passes of the drafter since the other model's last one
 	trial       int         // steps that are left of a trial
-	reader      *modelState // of all branches that guess
+	reader      *modelState // that reads for all branches that draft
 	tokens      int         // chosen in this step, over all branches
 }
 
-// costKey is several branches, with guesses or without.
+// costKey names a measurement of several branches: about how many there are, and whether they draft.
 type costKey struct {
-	size        int // how often the number of branches can be halved
+	size        int // bits of the number of branches: log₂, rounded down, plus 1
 	speculating bool
 }
 
-func (e *Engine) costKey(guessing bool) costKey {
-	return costKey{bits.Len(uint(len(e.branches))), guessing}
+func (e *Engine) costKey(speculating bool) costKey {
+	return costKey{bits.Len(uint(len(e.branches))), speculating}
 }
 
-// batchCost is what a token costs several branches, as moving sums.
+// batchCost is what tokens cost several branches: moving sums of seconds and of tokens.
 type batchCost struct {
 	seconds, tokens float64
 	measured        int
@@ -104,7 +105,7 @@ func (c cost) stale(step int) bool { return c.measured == 0 || step-c.measured >
 
 func (c cost) unsure(step int) bool { return c.stale(step) || c.begun < 2 }
 
-// plan decides whether branches guess in this step, how, and which model reads for those that do.
+// plan decides whether branches draft in this step, how, and which model reads for those that do.
 func (s *speculation) plan(e *Engine) {
 	gamma := s.gamma
 	s.speculating, s.gamma = s.scheme(e)
@@ -125,8 +126,8 @@ func (s *speculation) plan(e *Engine) {
 	}
 }
 
-// scheme is the cheapest one: guessing or not, and the length of drafts.
-func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
+// scheme is the cheapest way: whether to draft, and how many tokens (0: the models take turns).
+func (s *speculation) scheme(e *Engine) (speculating bool, gamma int) {
 	switch e.config.Speculation {
 	case Never:
 		return false, 0
@@ -161,23 +162,23 @@ func (s *speculation) scheme(e *Engine) (guessing bool, gamma int) {
 	match := min(e.branches[0].draftLane().acceptance, 0.999)
 	t1, best := s.one[1].seconds, worthwhile*s.both.seconds
 	if byTurns := s.one[2].seconds + (1-match)*t1; byTurns < best {
-		guessing, best = true, byTurns
+		speculating, best = true, byTurns
 	}
 	for _, g := range draftLengths {
 		all := math.Pow(match, float64(g))
 		tokens := (1 - all*match) / (1 - match)
 		if verify := s.one[g+1]; !verify.unsure(e.steps) {
 			if byDraft := ((float64(g)+all)*t1 + verify.seconds) / tokens; byDraft < best {
-				guessing, gamma, best = true, g, byDraft
+				speculating, gamma, best = true, g, byDraft
 			}
 		} else if ((float64(g)+all)*t1+s.one[2].seconds)/tokens < best { // could be, if more rows cost no more: find out
 			return true, g
 		}
 	}
-	return guessing, gamma
+	return speculating, gamma
 }
 
-// neverPays reports whether guesses would not pay if all were right: drafts, too, need a pass for each token and another
+// neverPays reports whether drafts would not pay even if all were accepted: they, too, need a pass for each token and another
 // one of at least two rows, and the more rows passes have already, the less is saved by adding some.
 func (s *speculation) neverPays() bool {
 	two := s.one[2]
@@ -212,14 +213,14 @@ func (s *speculation) measure(e *Engine, seconds float64) {
 	}
 }
 
-// draftLane is the lane for which a branch guesses.
+// draftLane is the lane that a branch drafts for.
 func (b *branch) draftLane() *lane { return b.lanes[len(b.lanes)/2] }
 
-// nearAligned reports whether the mixture that a branch guesses for is nearer to an aligned model than to the
+// nearAligned reports whether the mixture that a branch drafts for is nearer to an aligned model than to the
 // reference.
 func (b *branch) nearAligned() bool { return weights(nil, b.draftLane().lambda)[0] < 0.5 }
 
-// draftModels are the two models that a branch can guess with, the one nearer to its mixture first, as positions in its
+// draftModels are the two models that a branch can draft with, the one nearer to its mixture first, as positions in its
 // job's models. It reports false for a branch that cannot.
 func (e *Engine) draftModels(b *branch) (near, far int, ok bool) {
 	if len(b.lanes) == 0 || b.job.request.Plain || b.job.exact() {
@@ -245,7 +246,7 @@ func (e *Engine) draftModels(b *branch) (near, far int, ok bool) {
 	return models[0], models[1], true
 }
 
-// firstDraftModels are the two models of the first branch that can guess, the nearer one first.
+// firstDraftModels are the draft models of the first branch that has any, the nearer one first.
 func (e *Engine) firstDraftModels() (near, far *modelState) {
 	for _, b := range e.branches {
 		if n, f, ok := e.draftModels(b); ok {
@@ -255,7 +256,7 @@ func (e *Engine) firstDraftModels() (near, far *modelState) {
 	return nil, nil
 }
 
-// mostAwaited is the model that most guessing branches wait for: what it says of the last token is missing.
+// mostAwaited is the model that most drafting branches wait for: its logits after the last token are missing.
 func (e *Engine) mostAwaited() (most *modelState) {
 	count := map[*modelState]int{}
 	for _, b := range e.branches {
@@ -274,7 +275,7 @@ func (e *Engine) mostAwaited() (most *modelState) {
 	return most
 }
 
-// speculate plans the rows of a branch that guesses. It reports false where it does not.
+// speculate plans the rows of a branch that drafts. It reports false where it does not.
 func (e *Engine) speculate(b *branch) bool {
 	s := &e.speculation
 	if !s.speculating {
@@ -304,8 +305,8 @@ func (e *Engine) speculate(b *branch) bool {
 	return true
 }
 
-// extendDraft makes a model of a branch guess what follows the last thing it read. It reports false where there is nothing to
-// guess, or that was done before.
+// extendDraft lets a model of a branch draft the token after the last one it read. It reports false where there is nothing to
+// draft, or that was done before.
 func (e *Engine) extendDraft(b *branch, speaker int) bool {
 	l, n := b.draftLane(), len(b.draft)
 	if n != b.drafted[speaker] || len(l.generated)+n+1 >= b.job.request.Sampling.MaxTokens || len(b.tokens)+n >= b.job.context {
@@ -318,7 +319,7 @@ func (e *Engine) extendDraft(b *branch, speaker int) bool {
 	return ok
 }
 
-// draftToken is the token that a lane would choose, after what it has and the guesses so far, if one model's logits were
+// draftToken is the token that a lane would choose, after its tokens and the draft so far, if one model's logits were
 // the mixture.
 func (x *mixer) draftToken(l *lane, so []Token, row []float32, vocab Vocabulary) (Token, bool) {
 	n := len(l.generated)
@@ -337,12 +338,12 @@ func (x *mixer) draftToken(l *lane, so []Token, row []float32, vocab Vocabulary)
 	return x.pick(l, at, top, false), true
 }
 
-// updateAcceptance learns from the tokens that the lanes of a branch chose how often guesses are right.
+// updateAcceptance updates the acceptance rate of a lane from the token that it chose.
 func (e *Engine) updateAcceptance(b *branch) {
 	l := b.draftLane()
-	var guess Token
+	var drafted Token
 	if len(b.draft) > 0 {
-		guess = b.draft[0]
+		drafted = b.draft[0]
 	} else {
 		rows := b.rows.rows
 		near := 0
@@ -353,18 +354,18 @@ func (e *Engine) updateAcceptance(b *branch) {
 			return
 		}
 		var ok bool
-		if guess, ok = e.mixers[0].draftToken(l, nil, rows[near], e.vocab); !ok {
+		if drafted, ok = e.mixers[0].draftToken(l, nil, rows[near], e.vocab); !ok {
 			return
 		}
 	}
 	right := 0.0
-	if l.choice.event.ID == guess {
+	if l.choice.event.ID == drafted {
 		right = 1
 	}
 	l.acceptance += 0.1 * (right - l.acceptance)
 }
 
-// copyPendingLogits copies what models said that is still to be used: their own memory is overwritten by their next pass.
+// copyPendingLogits copies the logits rows that are still to be used: the models overwrite theirs in the next pass.
 func (e *Engine) copyPendingLogits() {
 	for _, b := range e.branches {
 		for _, list := range b.pending {

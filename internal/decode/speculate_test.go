@@ -46,11 +46,11 @@ func testSpeculation(t *testing.T, scheme decode.Speculation) {
 		}
 	}
 	if accepted == 0 || passes >= plainPasses {
-		t.Errorf("%d of %d tokens were guessed; %d passes, plain %d", accepted, tokens, passes, plainPasses)
+		t.Errorf("%d of %d tokens were accepted; %d passes, plain %d", accepted, tokens, passes, plainPasses)
 	}
 }
 
-// With guesses, what is sampled has the mixture's distribution: the first two tokens of 12,800 samples against their
+// With drafts, what is sampled has the mixture's distribution: the first two tokens of 12,800 samples against their
 // exact probabilities.
 func TestSpeculationSamplesTheMixture(t *testing.T) {
 	pair := decodetest.New(decodetest.Options{Seed: 2, Letters: 3, EndLogit: -1})

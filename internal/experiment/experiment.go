@@ -58,11 +58,7 @@ type Prompt struct {
 // PromptSeed is the seed of a prompt's outputs. All λ of a prompt share it, so that they differ because of λ alone;
 // prompts do not, so that no two are answered under the same noise.
 func PromptSeed(seed uint64, prompt int) uint64 {
-	// SplitMix64's output function (Steele, Lea, Flood 2014), as for the noise itself.
-	x := seed + (uint64(prompt)+1)*seedStep
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
+	return decode.SplitMix(seed + (uint64(prompt)+1)*seedStep)
 }
 
 // seedStep is SplitMix64's increment.

@@ -1,8 +1,9 @@
 package preference
 
 import (
-	"realign/internal/stat"
 	"slices"
+
+	"realign/internal/stat"
 )
 
 // comparisons is what pairwise answers say about each pair of λ, whatever the order they were shown in.

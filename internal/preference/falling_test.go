@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"realign/internal/stat"
 	"testing"
+
+	"realign/internal/stat"
 )
 
 // falling are publics whose u falls faster beyond its top than it rises before.

@@ -3,8 +3,9 @@ package preference
 import (
 	"fmt"
 	"math"
-	"realign/internal/stat"
 	"slices"
+
+	"realign/internal/stat"
 )
 
 // JND is the just-noticeable difference in λ: how far apart two λ must be for annotators to tell their

@@ -2,9 +2,10 @@ package preference
 
 import (
 	"math/rand/v2"
-	"realign/internal/stat"
 	"slices"
 	"strings"
+
+	"realign/internal/stat"
 )
 
 // Mean is the mean score of one λ on one criterion.

@@ -3,10 +3,11 @@ package preference
 import (
 	"math"
 	"math/rand/v2"
-	"realign/internal/stat"
 	"testing"
 
 	"gonum.org/v1/gonum/mat"
+
+	"realign/internal/stat"
 )
 
 // TestHalvingHolds collects the answers that Halving asks for, and the interval must be about half as

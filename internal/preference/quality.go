@@ -2,9 +2,10 @@ package preference
 
 import (
 	"math"
-	"realign/internal/stat"
 	"slices"
 	"strings"
+
+	"realign/internal/stat"
 )
 
 // AnnotatorQuality is how one annotator did, for the owner to judge. It excludes nobody by itself.

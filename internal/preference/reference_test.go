@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"realign/internal/stat"
 	"testing"
+
+	"realign/internal/stat"
 )
 
 // reference is testdata/reference.json: what other programs make of the same answers.

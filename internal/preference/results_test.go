@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"realign/internal/stat"
 	"reflect"
 	"testing"
+
+	"realign/internal/stat"
 )
 
 // small is a study that can be worked out by hand: three comparisons of λ 0 and 1, two of λ 1 and 2, a catch

@@ -7,13 +7,13 @@ import (
 	"realign/internal/fault"
 )
 
-// activeRun is a run that is being decoded, or whose end is not saved yet.
+// activeRun is a run that is being decoded, or whose end is not saved yet. Hub.mu guards it.
 type activeRun struct {
-	run    Run
-	client Client
-	feed   *feed
-	lanes  []laneState
-	known  int // lanes that the stored run has
+	run    Run         // as it is stored, or is about to be
+	client Client      // who started it: it counts against the client's limit
+	feed   *feed       // where its watchers wait
+	lanes  []laneState // by number; a λ-map has one
+	known  int         // lanes that the stored run has
 
 	requests []*request // unfinished decode requests
 	busy     bool       // lanes are being added
@@ -27,13 +27,17 @@ type activeRun struct {
 	unserve func() // ends the answers to other servers; nil without any
 }
 
+// laneState is what the hub knows of a lane while its run is active. What is queued and what is saved are counted apart, since
+// a store that fails takes back what was only queued.
 type laneState struct {
 	sample  int
 	request *request // that decodes it
 
-	moves               int // of λ that were asked for
-	tokens, savedTokens int
-	ended, savedEnd     bool
+	moves       int  // of λ that were asked for; MaxMoves at most
+	tokens      int  // token events queued so far
+	savedTokens int  // and saved
+	ended       bool // its end is queued
+	savedEnd    bool // and saved
 }
 
 // request is one decode request of a run.
@@ -46,6 +50,7 @@ type request struct {
 	finished bool           // what its job still says is ignored
 }
 
+// EncodedEvent is an event with its JSON form, which is stored and sent as it is.
 type EncodedEvent struct {
 	Event decode.Event
 	JSON  json.RawMessage

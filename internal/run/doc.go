@@ -4,4 +4,17 @@
 //
 // The Hub starts runs: it hands them to a decoder, numbers the events that come back, saves them, and then shows them to
 // any number of watchers. The package has no SQL and no HTTP, and it does not know how a decoder reaches its models.
+//
+// The life of a run:
+//
+//	Hub.Start      checked, taken by a decoder, stored as Running      activeRun, with a request
+//	  Hub.sink       events come, are numbered and queued              the decoder waits while the queue is full
+//	  Hub.save       the writer saves what is queued, watchers see it
+//	  Hub.AddLanes   further lanes: another request of the same run    also after its end: Running again
+//	  Hub.abort      ends with an error what is decoded of it          the store is too slow, or the hub is closed
+//	Hub.finalize   nothing decodes for it any more: Ended or Failed
+//	Hub.forget     everything is saved: the hub keeps nothing of it
+//
+// If the store refuses events, the run ends with an error at once, and its end is saved later (Hub.retryUnsaved). If the server
+// dies, the next one ends the run when it starts (Hub.recover).
 package run

@@ -40,9 +40,9 @@ type Config struct {
 	Outage      time.Duration // how long saving is tried again while the store cannot be reached; 20 s
 }
 
-// Hub runs runs. Their events pass through one queue to one writer, which numbers are given in and which
-// saves whatever has gathered in one transaction; watchers see an event only after that. All methods may be
-// called by any goroutine.
+// Hub decodes and records runs. An event of a run gets its number when it enters the queue. One writer goroutine takes what
+// has gathered in the queue and saves it in one transaction; watchers see an event only after that. All methods may be called
+// by any goroutine.
 //
 // A store that cannot be reached is tried again, for Outage at most. One that is slow fills the queue; then decoders' calls wait, for Patience at most, after which the run
 // they are about ends with an error. A store that fails (disk full) ends the runs that it could not save:

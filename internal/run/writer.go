@@ -214,7 +214,7 @@ func (h *Hub) stopLater(jobs []Job) {
 	}
 }
 
-// retryUnsaved tries again to save how the broken runs ended.
+// retryUnsaved tries again to save the ends of runs whose events could not be saved.
 func (h *Hub) retryUnsaved() {
 	h.mu.Lock()
 	broken := make([]*activeRun, 0, len(h.unsaved))

@@ -123,9 +123,9 @@ func limit() {
 	}
 }
 
-// lastWords keeps the line of what a process writes to its standard error that tells why it ended: the first that only a
+// crashLine keeps the line of what a process writes to its standard error that tells why it ended: the first that only a
 // dying program writes, since traces follow it, or else the last.
-type lastWords struct {
+type crashLine struct {
 	line []byte // unfinished, cut at maxLine
 	why  string
 	last string
@@ -135,18 +135,18 @@ const maxLine = 1 << 10
 
 var dying = []string{"realign: ", "fatal error: ", "panic: ", "runtime: goroutine stack", "runtime: out of memory", "runtime: cannot allocate", "SIG"}
 
-func (l *lastWords) Write(b []byte) (int, error) {
+func (l *crashLine) Write(b []byte) (int, error) {
 	for rest := b; len(rest) > 0; {
 		part, after, whole := bytes.Cut(rest, []byte("\n"))
 		l.line = append(l.line, part[:min(len(part), maxLine-len(l.line))]...)
 		if rest = after; whole {
-			l.judge()
+			l.keepIfFatal()
 		}
 	}
 	return len(b), nil
 }
 
-func (l *lastWords) judge() {
+func (l *crashLine) keepIfFatal() {
 	line := strings.TrimSpace(strings.ToValidUTF8(string(l.line), "?"))
 	l.line = l.line[:0]
 	if line == "" {
@@ -161,8 +161,8 @@ func (l *lastWords) judge() {
 }
 
 // reason is why a process ended, in words. It is called when the process has ended.
-func (l *lastWords) reason(limits Limits) string {
-	l.judge()
+func (l *crashLine) reason(limits Limits) string {
+	l.keepIfFatal()
 	line := strings.TrimPrefix(cmp.Or(l.why, l.last), "realign: ")
 	has := func(word string) bool { return strings.Contains(line, word) }
 	switch {

@@ -61,7 +61,7 @@ type running struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	out   io.ReadCloser
-	words *lastWords
+	words *crashLine
 }
 
 // New prepares calls of the computation that is registered by that name (see Serve). about is what errors call it, such
@@ -159,7 +159,7 @@ func (p *Process) start() (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &running{cmd: exec.Command(program), words: &lastWords{}}
+	r := &running{cmd: exec.Command(program), words: &crashLine{}}
 	r.cmd.Args = arguments(p.name, p.limits)
 	if !p.limits.Environment {
 		r.cmd.Env = environment()

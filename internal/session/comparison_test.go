@@ -16,8 +16,8 @@ import (
 	"realign/internal/store"
 )
 
-// shelf is a shelf at a moment that the test moves.
-func shelf(s *store.Store, at *time.Time) *share.Service {
+// shares is a service at a moment that the test moves.
+func shares(s *store.Store, at *time.Time) *share.Service {
 	return &share.Service{Store: s, Now: func() time.Time { return *at }}
 }
 
@@ -59,7 +59,7 @@ func TestShare(t *testing.T) {
 	ctx := t.Context()
 	s, d := runtest.OpenStore(t), &runtest.Decoder{SHA256: "1"}
 	at := runtest.Now
-	sh := shelf(s, &at)
+	sh := shares(s, &at)
 	run := finished(t, s, d)
 
 	_, _, err := sh.Share(ctx, "bob", run.ID, "", time.Time{})
@@ -125,7 +125,7 @@ func TestShareWaitsForTheEnd(t *testing.T) {
 	h := runtest.NewHub(t, s, d, nil)
 	run := runtest.Start(t, h, runtest.Spec(1, 30))
 	at := runtest.Now
-	_, _, err := shelf(s, &at).Share(t.Context(), "ann", run.ID, "", time.Time{})
+	_, _, err := shares(s, &at).Share(t.Context(), "ann", run.ID, "", time.Time{})
 	runtest.WantKind(t, err, fault.Conflict)
 }
 

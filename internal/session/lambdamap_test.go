@@ -224,11 +224,11 @@ func TestMapIsSharedAndVerified(t *testing.T) {
 	s, d := runtest.OpenStore(t), newTables(t, 2)
 	run, tr := finishedMap(t, s, d, mapSpec())
 	at := runtest.Now
-	_, token, err := shelf(s, &at).Share(ctx, "ann", run.ID, "", time.Time{})
+	_, token, err := shares(s, &at).Share(ctx, "ann", run.ID, "", time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, snapshot, err := shelf(s, &at).Open(ctx, token)
+	_, snapshot, err := shares(s, &at).Open(ctx, token)
 	if err != nil {
 		t.Fatal(err)
 	}

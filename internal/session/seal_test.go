@@ -103,7 +103,7 @@ func TestSealCoversWhatIsShown(t *testing.T) {
 	s, d := runtest.OpenStore(t), &runtest.Decoder{SHA256: "1"}
 	r := finished(t, s, d)
 	at := runtest.Now
-	sh := shelf(s, &at)
+	sh := shares(s, &at)
 	sh.Signer = signer(t, 1)
 	link, token, err := sh.Share(t.Context(), "ann", r.ID, "", time.Time{})
 	if err != nil {
@@ -184,7 +184,7 @@ func TestImportSaysWhereItIsFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := runtest.Now
-	sh := shelf(s, &at)
+	sh := shares(s, &at)
 	sh.Signer = other
 	_, link, err := sh.Share(t.Context(), "bob", runs[0].ID, "", time.Time{})
 	if err != nil {

@@ -16,13 +16,13 @@ const promptShown = 200
 
 // Share freezes a run and returns the token of a new link to it (Keep). An empty title is made from the
 // prompt.
-func (s *Service) Share(ctx context.Context, owner, runID, titleID string, expires time.Time) (Link, string, error) {
+func (s *Service) Share(ctx context.Context, owner, runID, name string, expires time.Time) (Link, string, error) {
 	r, err := s.Store.Run(ctx, owner, runID)
 	if err != nil {
 		return Link{}, "", err
 	}
-	if titleID == "" {
-		titleID = title.Of(r.Spec.Prompt)
+	if name == "" {
+		name = title.Of(r.Spec.Prompt)
 	}
 	t, err := run.ReadTranscript(ctx, s.Store, r)
 	if err != nil {
@@ -37,7 +37,7 @@ func (s *Service) Share(ctx context.Context, owner, runID, titleID string, expir
 		return Link{}, "", err
 	}
 	return s.Create(ctx, Link{
-		Owner: owner, Kind: ComparisonLink, Subject: runID, Title: titleID, Prompt: title.Shorten(snapshot.Prompt, promptShown), ExpiresAt: expires,
+		Owner: owner, Kind: ComparisonLink, Subject: runID, Title: name, Prompt: title.Shorten(snapshot.Prompt, promptShown), ExpiresAt: expires,
 	}, form)
 }
 
@@ -51,8 +51,8 @@ func (s *Service) Open(ctx context.Context, token string) (Link, *Snapshot, erro
 }
 
 // Get reads a comparison for its owner, whatever its state.
-func (s *Service) Get(ctx context.Context, owner, idID string) (Link, *Snapshot, error) {
-	l, form, err := s.Store.Link(ctx, owner, idID)
+func (s *Service) Get(ctx context.Context, owner, linkID string) (Link, *Snapshot, error) {
+	l, form, err := s.Store.Link(ctx, owner, linkID)
 	if err == nil && l.Kind != ComparisonLink {
 		err = fault.New(fault.NotFound, "there is no such comparison")
 	}

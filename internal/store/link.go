@@ -2,9 +2,10 @@ package store
 
 import (
 	"context"
-	"realign/internal/share"
 
 	"github.com/uptrace/bun"
+
+	"realign/internal/share"
 )
 
 type linkRow struct {

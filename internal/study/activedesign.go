@@ -3,11 +3,11 @@ package study
 import (
 	"context"
 	"log/slog"
-	"realign/internal/preference"
 	"sync"
 	"time"
 
 	"realign/internal/lru"
+	"realign/internal/preference"
 )
 
 // Between two fits of the curve, active choice rests for restFactor times as long as the last one took: annotators' pages

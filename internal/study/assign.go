@@ -7,7 +7,7 @@ import (
 	"realign/internal/preference"
 )
 
-// Progress is what an annotator has had.
+// Progress counts what an annotator has been asked so far.
 type Progress struct {
 	Answered int // catch trials among them
 	Skipped  int
@@ -129,8 +129,9 @@ func ofPair(list []*ItemProgress, p preference.Pair) []*ItemProgress {
 	return slices.DeleteFunc(slices.Clone(list), func(c *ItemProgress) bool { return c.Low != p.Low || c.High != p.High })
 }
 
-// preferStarted is one of the items that others have begun, so that there are answers to compare, or any when there is
-// none: a random one, for each annotator another, so that those who ask at the same time do not all want the same.
+// preferStarted chooses an item that other annotators have begun, so that there are answers to compare, or any item when none
+// was begun. The choice is random and differs between annotators, so that those who ask at the same time do not all get the
+// same item.
 func (s *Setup) preferStarted(annotator string, list []*ItemProgress) *ItemProgress {
 	begun := slices.DeleteFunc(slices.Clone(list), func(c *ItemProgress) bool { return c.Taken == 0 })
 	if len(begun) > 0 {

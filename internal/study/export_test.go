@@ -527,10 +527,10 @@ func TestAnalystKeepsResults(t *testing.T) {
 	if err := s.ImportStudy(ctx, a.Fill); err != nil {
 		t.Fatal(err)
 	}
-	analyst := &study.ResultCache{Store: s}
+	cache := &study.ResultCache{Store: s}
 	results := func() (*preference.Results, string) {
 		t.Helper()
-		r, version, err := analyst.Results(ctx, &a.Of)
+		r, version, err := cache.Results(ctx, &a.Of)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -91,7 +91,7 @@ type Service struct {
 	items  *itemCache
 }
 
-// NewService makes a desk. Close ends what it does in the background.
+// NewService makes a service. Close ends what it does in the background.
 func NewService(c ServiceConfig) *Service {
 	return &Service{ServiceConfig: c, active: newActiveDesign(c.Store, c.Logger), items: newItemCache(c.Store)}
 }

@@ -3,13 +3,14 @@ package sweep
 import (
 	"math"
 	"math/rand/v2"
-	"realign/internal/stat"
 	"runtime"
 	"sync"
 
 	"gonum.org/v1/gonum/floats"
 	gonumstat "gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
+
+	"realign/internal/stat"
 )
 
 // resamples is how many times n prompts are drawn anew for an interval: fewer where there are very many, which take long

@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
-	"realign/internal/stat"
 	"runtime"
 	"slices"
 	"testing"
+
+	"realign/internal/stat"
 )
 
 // TestSumOver: however the work is divided, every resample is the sum of its rows in their order, to the last bit.

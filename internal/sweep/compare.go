@@ -3,9 +3,10 @@ package sweep
 import (
 	"encoding/json"
 	"math"
-	"realign/internal/stat"
 
 	gonumstat "gonum.org/v1/gonum/stat"
+
+	"realign/internal/stat"
 )
 
 // Side is one of two sweeps that are compared.

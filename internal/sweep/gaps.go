@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"fmt"
+
 	"realign/internal/stat"
 )
 

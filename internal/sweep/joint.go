@@ -3,11 +3,12 @@ package sweep
 import (
 	"math"
 	"math/rand/v2"
-	"realign/internal/stat"
 	"slices"
 
 	gonumstat "gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
+
+	"realign/internal/stat"
 )
 
 // joint is what can be said about all points of a curve at once. A best point is chosen among many, and whatever is said of

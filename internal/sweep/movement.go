@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"realign/internal/stat"
 
 	gonumstat "gonum.org/v1/gonum/stat"
+
+	"realign/internal/stat"
 )
 
 // Movement says whether λ moves a reward at all. Of many λ one always has the highest mean: without this nothing is said of

@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"realign/internal/stat"
 	"slices"
 	"sort"
 
 	gonumstat "gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
+
+	"realign/internal/stat"
 )
 
 // Outliers are values so far from all others that means say more about them than about λ. The median, which they do not

@@ -45,8 +45,8 @@ const smallest = 0.02
 // Round 0 is the grid. Each round of refinement after it decodes two λ, with sample indexes of its own: the 1% and 99%
 // quantiles of where the best λ of the objective falls when prompts are resampled. That is Thompson sampling with a
 // bootstrap for the posterior (Eckles & Kaptein 2014), in rounds, with quantiles in place of random draws, so that a
-// round brackets the best λ. On which side of a bracket's middle the top lies is told by the difference between its
-// ends; outputs in the middle tell how high the top is, and less of where. Where all resamples agree, a round looks
+// round brackets the best λ. The difference between the ends of a bracket shows on
+// which side of its middle the top lies; outputs in the middle show how high the top is, and hardly where. Where all resamples agree, a round looks
 // half-way to the neighbouring λ. The knowledge gradient was not taken: it looks for the next sample that raises the
 // expected reward of the final choice, and on the flat top of a curve, where several λ are nearly as good, it stops
 // caring where the best one is, while the interval of β is what a sweep is asked for.

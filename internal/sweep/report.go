@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"realign/internal/stat"
 	"slices"
+
+	"realign/internal/stat"
 )
 
 // Report is what a sweep has found so far. It is a function of the setup and the outputs, in whatever order they

@@ -3,8 +3,9 @@ package sweep
 import (
 	"fmt"
 	"math"
-	"realign/internal/stat"
 	"strings"
+
+	"realign/internal/stat"
 )
 
 // Recommendation is what a sweep recommends: the β to train with next, the evidence for it, and what was assumed. Where λ does not

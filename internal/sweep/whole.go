@@ -3,8 +3,9 @@ package sweep
 import (
 	"fmt"
 	"math"
-	"realign/internal/stat"
 	"slices"
+
+	"realign/internal/stat"
 )
 
 // Whole is what a reward would be of whole replies drawn from π_ref^{1−λ}·π_al^λ, the distribution that the theory of β₀/λ is

@@ -14,11 +14,11 @@ import (
 	"realign/internal/decode"
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/id"
 	"realign/internal/run"
 	"realign/internal/study"
 	"realign/internal/sweep"
 	"realign/internal/sweep/config"
-	"realign/internal/sweep/runner"
 	"realign/web/templates"
 )
 
@@ -213,7 +213,7 @@ func (s *Server) startOver(c echo.Context, form url.Values) (sweep.Sweep, error)
 	if err != nil {
 		return sweep.Sweep{}, err
 	}
-	return s.sweeper.CreateOver(ctx, owner(c), runner.NewID(), e.ID, asked)
+	return s.sweeper.CreateOver(ctx, owner(c), id.New(), e.ID, asked)
 }
 
 // decodedGrid are the λ of a grid at which so many samples of every prompt are there.

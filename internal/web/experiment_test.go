@@ -310,12 +310,12 @@ func TestAgreement(t *testing.T) {
 	}
 	told, agreed, ties := 0, 0, 0
 	for k := range 7 {
-		who, _, err := w.desk.Join(t.Context(), &st, fmt.Sprintf("Annotator %d", k))
+		who, _, err := w.studyService.Join(t.Context(), &st, fmt.Sprintf("Annotator %d", k))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for n := 0; ; n++ {
-			q, err := w.desk.Question(t.Context(), &st, who.ID)
+			q, err := w.studyService.Question(t.Context(), &st, who.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -343,7 +343,7 @@ func TestAgreement(t *testing.T) {
 					agreed++
 				}
 			}
-			if err := w.desk.Answer(t.Context(), &st, who.ID, q.Assignment.ID, study.Answer{Choice: choice}); err != nil {
+			if err := w.studyService.Answer(t.Context(), &st, who.ID, q.Assignment.ID, study.Answer{Choice: choice}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -36,17 +36,17 @@ func TestGoldenStudy(t *testing.T) {
 		Overlap: 2, SameEvery: 8, BrokenEvery: 8, Scheme: study.BalancedScheme,
 	}
 	prompts := []study.Prompt{{Place: 1, Line: 1, Text: "abc"}, {Place: 2, Line: 2, Text: "b", System: "cd"}, {Place: 3, Line: 3, Text: "dea", Category: "last"}}
-	made, err := w.desk.CreateOver(t.Context(), "ann", "", s, prompts, 0.1)
+	made, err := w.studyService.CreateOver(t.Context(), "ann", "", s, prompts, 0.1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Without a secret, which is random: as studies began before there were any.
 	own := made.Setup.Experiment(prompts)
-	made.Instance, made.Experiment = w.desk.Instance, made.ID
+	made.Instance, made.Experiment = w.studyService.Instance, made.ID
 	if err := w.store.BeginStudy(t.Context(), made, &own, made.Setup.Outputs(prompts)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.desk.Start(t.Context()); err != nil {
+	if err := w.studyService.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(time.Minute); made.Status != study.Ready; time.Sleep(5 * time.Millisecond) {

@@ -39,18 +39,18 @@ import (
 // world is a whole server but for the models, which are a table: real store, real hub, real sockets.
 type world struct {
 	*Server
-	t      testing.TB
-	http   *httptest.Server
-	store  *store.Store
-	hub    *run.Hub
-	sweeps *runner.Runner
-	idle   *experiment.Generator // of sweeps
-	queue  *experimenttest.Queue // of studies; for sweeps there is none
-	made   *experiment.Generator // of studies
-	desk   *study.Service
-	models *tables
-	clock  *clock
-	logs   *logs
+	t            testing.TB
+	http         *httptest.Server
+	store        *store.Store
+	hub          *run.Hub
+	sweeps       *runner.Runner
+	idle         *experiment.Generator // of sweeps
+	queue        *experimenttest.Queue // of studies; for sweeps there is none
+	made         *experiment.Generator // of studies
+	studyService *study.Service
+	models       *tables
+	clock        *clock
+	logs         *logs
 }
 
 type setup struct {
@@ -92,7 +92,7 @@ func newWorld(t testing.TB, s setup) *world {
 	t.Cleanup(stop)
 	go w.queue.Serve(serving)
 	w.made = experiment.NewGenerator(experiment.Config{Store: w.store, Queue: w.queue, Log: log, Retry: 50 * time.Millisecond})
-	w.desk = study.NewService(study.ServiceConfig{
+	w.studyService = study.NewService(study.ServiceConfig{
 		Store: w.store, Pairs: w.models, Generator: w.made, Now: w.clock.now, Logger: log, Instance: "test", Build: "test",
 	})
 	signer, err := run.NewSigner(make([]byte, run.SignerSeed))
@@ -105,7 +105,7 @@ func newWorld(t testing.TB, s setup) *world {
 	}
 	w.Server, err = New(Config{
 		Manager: s.manager,
-		Hub:     w.hub, Sessions: w.store, Shares: &share.Service{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, StudyService: w.desk, Experiments: w.store,
+		Hub:     w.hub, Sessions: w.store, Shares: &share.Service{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, StudyService: w.studyService, Experiments: w.store,
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
 		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse", Logins: w.store, Database: w.store, Proxies: s.proxies,
 		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store, Keys: w.store,
@@ -120,7 +120,7 @@ func newWorld(t testing.TB, s setup) *world {
 
 func (w *world) close() {
 	w.http.Close()
-	for _, c := range []io.Closer{w.desk, w.made, w.hub, w.Server, w.sweeps, w.idle, w.models.engine, w.store} {
+	for _, c := range []io.Closer{w.studyService, w.made, w.hub, w.Server, w.sweeps, w.idle, w.models.engine, w.store} {
 		if err := c.Close(); err != nil {
 			w.t.Errorf("close: %v", err)
 		}

@@ -301,7 +301,7 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 	w := newWorld(t, setup{})
 	p := w.person()
 	made := p.ran(func(s map[string]any) { s["prompt"] = "<script>alert(2)</script> abc" })
-	idID, token := p.shared(made, "title", "Two strengths")
+	linkID, token := p.shared(made, "title", "Two strengths")
 	stranger := &person{w: w, http: &http.Client{}}
 	decoded := w.models.engine.Counters().Tokens
 	for range 2 {
@@ -315,11 +315,11 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 		if !strings.Contains(body, `content="`+w.http.URL+"/c/"+token+`/picture.png"`) || !strings.Contains(body, "noindex") {
 			t.Error("no preview for other sites, or robots are invited")
 		}
-		if strings.Contains(body, idID) {
+		if strings.Contains(body, linkID) {
 			t.Error("a stranger is shown what its owner may do")
 		}
 	}
-	if body := p.get("/c/"+token, 200); !strings.Contains(body, idID) {
+	if body := p.get("/c/"+token, 200); !strings.Contains(body, linkID) {
 		t.Error("its owner is not offered to revoke it")
 	}
 	answer, picture := stranger.do("GET", "/c/"+token+"/picture.png", nil)
@@ -364,21 +364,21 @@ func TestComparisonIsPublicUntilItIsWithdrawn(t *testing.T) {
 			t.Errorf("%s: verify %d", why, answer.StatusCode)
 		}
 	}
-	w.person().post("/shares/"+idID+"/revoke", http.StatusNotFound)
-	p.post("/shares/"+idID+"/expire", http.StatusBadRequest, "expires_at", "2020-01-01")
+	w.person().post("/shares/"+linkID+"/revoke", http.StatusNotFound)
+	p.post("/shares/"+linkID+"/expire", http.StatusBadRequest, "expires_at", "2020-01-01")
 	for _, never := range []string{"0001-01-01", "0001-01-01T00:00", "0001-01-01T00:00:00Z", "0001-01-01T01:00:00+01:00"} {
-		if _, body := p.post("/shares/"+idID+"/expire", http.StatusBadRequest, "expires_at", never); !strings.Contains(body, "in the past") {
+		if _, body := p.post("/shares/"+linkID+"/expire", http.StatusBadRequest, "expires_at", never); !strings.Contains(body, "in the past") {
 			t.Errorf("%s: %.200s", never, body)
 		}
 	}
-	p.post("/shares/"+idID+"/expire", http.StatusBadRequest, "days", "-1")
-	p.post("/shares/"+idID+"/expire", http.StatusSeeOther, "days", "1")
+	p.post("/shares/"+linkID+"/expire", http.StatusBadRequest, "days", "-1")
+	p.post("/shares/"+linkID+"/expire", http.StatusSeeOther, "days", "1")
 	p.get("/c/"+token, 200)
 	w.clock.advance(25 * time.Hour)
 	gone("expired")
-	p.post("/shares/"+idID+"/expire", http.StatusSeeOther, "days", "0")
+	p.post("/shares/"+linkID+"/expire", http.StatusSeeOther, "days", "0")
 	p.get("/c/"+token, 200)
-	p.post("/shares/"+idID+"/revoke", http.StatusSeeOther)
+	p.post("/shares/"+linkID+"/revoke", http.StatusSeeOther)
 	gone("revoked")
 	p.get("/shares", 200)
 	if strings.Contains(w.logs.String(), token) {

@@ -159,7 +159,7 @@ func (s *Server) settle(c echo.Context, do func(st *study.Study, who string) err
 	return c.Redirect(http.StatusSeeOther, ratePath(c))
 }
 
-// readAnswer is the answer that a form says; whether it fits the question is for the desk to check.
+// readAnswer is the answer that a form says; whether it fits the question is for the study service to check.
 func readAnswer(c echo.Context, st *study.Study) (study.Answer, error) {
 	form, err := c.FormParams()
 	if err != nil {
@@ -188,7 +188,7 @@ func readAnswer(c echo.Context, st *study.Study) (study.Answer, error) {
 	if form.Get("best") != "" || form.Get("worst") != "" {
 		best, errBest := strconv.Atoi(form.Get("best"))
 		worst, errWorst := strconv.Atoi(form.Get("worst"))
-		n, err := strconv.Atoi(form.Get("answers")) // as many as the page shows; the desk compares
+		n, err := strconv.Atoi(form.Get("answers")) // as many as the page shows; the study service compares
 		if err != nil || n < 2 || n > preference.MaxRanked || errBest != nil || errWorst != nil || best == worst || min(best, worst) < 0 || max(best, worst) >= n {
 			return a, fault.Field("rank", "choose the best and the worst of the answers, not the same one")
 		}

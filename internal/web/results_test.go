@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"mime/multipart"
 	"net/http"
-	"realign/internal/preference"
 	"regexp"
 	"strings"
 	"testing"
+
+	"realign/internal/preference"
 )
 
 // clicks answers every question of an annotator: the pair's λ 1.5 is preferred, but in every fourth pair the other. It

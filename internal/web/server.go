@@ -38,7 +38,7 @@ type Library interface {
 	Find(name string) (*pair.Pair, error)
 }
 
-// Config is what a server needs. Fields without a comment on zero must be set.
+// Config is what a server needs. Every field must be set, unless its comment says what zero means.
 type Config struct {
 	Hub          *run.Hub
 	Sessions     Sessions
@@ -90,11 +90,11 @@ type Config struct {
 
 // Server answers requests. It is safe for use by many goroutines.
 type Server struct {
-	hub          *run.Hub
-	sessions     Sessions
-	shares       *share.Service
-	studies      Studies
-	studyService *study.Service
+	hub          *run.Hub       // decodes and records runs
+	sessions     Sessions       // stored sessions
+	shares       *share.Service // comparisons and published results
+	studies      Studies        // stored studies
+	studyService *study.Service // runs studies and hands out questions
 
 	experiments Experiments
 	resultCache *study.ResultCache
@@ -127,16 +127,16 @@ type Server struct {
 	joinLimiter   *limiter // annotators who join, per client
 	verifyLimiter *limiter // verifications per client
 
-	keys        apikey.Store
-	keyTries    *limiter // wrong keys, per client
-	keyRequests *budget
-	keyTokens   *budget
-	calls       *places // of the API
-	scores      *scoreCache
+	keys        apikey.Store // of the API; nil: it asks for none
+	keyTries    *limiter     // wrong keys, per client
+	keyRequests *budget      // calls per key and minute
+	keyTokens   *budget      // tokens per key and minute
+	calls       *places      // of the API, at once
+	scores      *scoreCache  // scored texts of the API
 
 	verifying chan struct{} // places for verifications at once
 
-	budgets budgets
+	budgets budgets // memory for what comes in
 
 	handler    http.Handler
 	compressed http.Handler // handler, with pages and files gzipped for those who take them so

@@ -65,7 +65,7 @@ func (w *world) awaitStudy(owner *person, id string, status study.Status) study.
 			return st
 		}
 		if time.Now().After(deadline) {
-			p, _ := w.desk.Progress(id)
+			p, _ := w.studyService.Progress(id)
 			w.t.Fatalf("the study is %s, not %s: %s", st.Status, status, p.Trouble)
 		}
 	}
@@ -464,8 +464,8 @@ func TestStudyDecodingGoesOn(t *testing.T) {
 	w.awaitStudy(owner, id, study.Decoding)
 	next := experiment.NewGenerator(experiment.Config{Store: w.store, Queue: w.queue, Log: w.log})
 	defer next.Close()
-	w.desk.Generator = next
-	if err := w.desk.Start(t.Context()); err != nil {
+	w.studyService.Generator = next
+	if err := w.studyService.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitStudy(owner, id, study.Ready)

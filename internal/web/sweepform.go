@@ -12,12 +12,12 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/id"
 	"realign/internal/intake"
 	"realign/internal/prompt"
 	"realign/internal/sweep"
 	"realign/internal/sweep/config"
 	"realign/internal/sweep/reward"
-	"realign/internal/sweep/runner"
 	"realign/web/templates"
 )
 
@@ -75,7 +75,7 @@ func (s *Server) createSweep(c echo.Context) error {
 	} else {
 		var asked *sweep.Config
 		if asked, err = askedSweep(c, form); err == nil {
-			made, err = s.sweeper.Create(c.Request().Context(), owner(c), runner.NewID(), asked)
+			made, err = s.sweeper.Create(c.Request().Context(), owner(c), id.New(), asked)
 		}
 	}
 	if err != nil {

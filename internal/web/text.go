@@ -11,7 +11,7 @@ import (
 )
 
 // What comes in as text is text: valid UTF-8 without the zero character, which databases and C programs end a text at. It is
-// refused at the door, where its field is known, and not replaced, since what is stored should be what was sent.
+// refused before a handler runs, where its field is known, and not replaced, since what is stored should be what was sent.
 
 // checkText is an Invalid error for a text that is none.
 func checkText(field, text string) error {

@@ -74,7 +74,7 @@ func (c *child) supervise() {
 		p.lose(c.id, why)
 		c.past = append(c.past, c.id)
 		c.past = c.past[max(0, len(c.past)-8):]
-		c.id = "" // what it may still have said is not heard
+		c.id = "" // messages of the old process that still arrive are ignored
 		p.change()
 		message := c.message
 		p.mu.Unlock()
@@ -114,7 +114,7 @@ func backOff(n int, loaded bool) time.Duration {
 	return wait
 }
 
-// live runs one process to its end and says why it ended.
+// live runs one process to its end and returns why it ended.
 func (c *child) live(cautious bool) string {
 	p := c.pool
 	id := nuid.Next()
@@ -179,7 +179,7 @@ func (c *child) kill(why string) {
 	_ = c.cmd.Process.Kill() // fails if it has ended, which is what we want
 }
 
-// why tells in a few words how the process ended.
+// why is how the process ended, in a few words.
 func (c *child) why(err error, last *crashLine) string {
 	c.pool.mu.Lock()
 	defer c.pool.mu.Unlock()

@@ -56,7 +56,7 @@ func TestPermissionsOfTheGuide(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Serve(ctx, ServeConfig{URL: "nats://worker:w@" + addr, Pair: "demo", Open: opens(time.Millisecond), Engine: guessing})
+		ended <- Serve(ctx, ServeConfig{URL: "nats://worker:w@" + addr, Pair: "demo", Open: opens(time.Millisecond), Engine: drafting})
 	}()
 	defer func() {
 		cancel()

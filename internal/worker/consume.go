@@ -14,7 +14,8 @@ import (
 	"realign/internal/fault"
 )
 
-// consume takes work of the pair from the pools, piece by piece, until ctx is done. Pools without JetStream have none.
+// consume asks the pools for work of the pair and decodes it, one piece after the other, until ctx is done. Pools without JetStream
+// have no work.
 //
 // One piece at a time: where two share the cache, the order in which attention sums depends on how they happened to be mixed,
 // and eight-bit layers after it round differently. A piece that is alone is decoded to the same numbers whenever it is.
@@ -74,7 +75,7 @@ func (s *service) work(ctx context.Context, m *nats.Msg) {
 	}
 }
 
-// tell says something of a piece of work; a word that is lost is as good as silence.
+// tell sends the progress of a piece of work. A message that is lost does no harm: the work is then given to another worker.
 func (s *service) tell(address string, p progress) {
 	if err := s.conn.Publish(address, encoded(p)); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		s.log.Warn("tell of work", "error", err)
@@ -108,7 +109,7 @@ func deliveries(m jetstream.Msg) int {
 	return int(min(meta.NumDelivered, 1<<30))
 }
 
-// answer decodes. An error says that somebody should try again.
+// answer decodes a piece of work. An error means that another worker should try.
 func (s *service) answer(ctx context.Context, t task, delivered int) (decode.Answer, error) {
 	a := decode.Answer{Batch: t.Batch, ID: t.ID, Worker: s.config.ID}
 	if delivered > maxDeliveries {

@@ -39,7 +39,7 @@ const (
 
 func nextOf(pair, worker string) string { return nextPrefix + escape(pair) + "." + worker }
 
-// progress is what a worker says of a piece of work; exactly one is set.
+// progress is a message of a worker about a piece of work; exactly one field is set.
 type progress struct {
 	Hold   bool       `json:"hold,omitempty"`
 	Back   bool       `json:"back,omitempty"`
@@ -57,7 +57,7 @@ func (p *progress) check() error {
 }
 
 // piece is a piece of work that a worker has. It lives from when it is handed out until it is answered, given back, or
-// nothing has been heard of it for workTimeout.
+// no message about it has come for workTimeout.
 type piece struct {
 	worker  string
 	task    task
@@ -119,7 +119,7 @@ func (q *Queue) next(m *nats.Msg) {
 	})
 }
 
-// give takes one message and hands it to a worker, or tells it that there is none.
+// give takes one message from the stream and sends it to a worker, or answers that there is none.
 func (q *Queue) give(consumer jetstream.Consumer, worker string, m *nats.Msg) error {
 	ctx, cancel := context.WithTimeout(q.pool.ctx, nextWait)
 	defer cancel()
@@ -151,7 +151,7 @@ func (q *Queue) hand(message jetstream.Msg, worker string, m *nats.Msg) error {
 	w.silence = time.AfterFunc(firstHold, func() {
 		if q.drop(id) != nil {
 			q.pool.log.Info("work is given to another: its worker says nothing", "worker", worker, "batch", w.task.Batch, "work", w.task.ID)
-			_ = message.Nak() // unheard, it is given back by JetStream
+			_ = message.Nak() // if this is lost, JetStream gives the message back by itself
 		}
 	})
 	q.pieces[id] = w
@@ -171,7 +171,7 @@ func (q *Queue) drop(id string) *piece {
 	return w
 }
 
-// progress hears of a piece of work from the worker that has it.
+// progress handles a message about a piece of work from the worker that has it.
 func (q *Queue) progress(m *nats.Msg) {
 	id := m.Subject[strings.LastIndex(m.Subject, ".")+1:]
 	var said progress
@@ -192,7 +192,7 @@ func (q *Queue) progress(m *nats.Msg) {
 		}
 	case said.Back:
 		if w := q.drop(id); w != nil {
-			_ = w.message.NakWithDelay(workRetry) // unheard, it is given back by JetStream
+			_ = w.message.NakWithDelay(workRetry) // if this is lost, JetStream gives the message back by itself
 		}
 	default:
 		q.do(func() { q.settle(m, id, said.Answer) })
@@ -227,7 +227,7 @@ func (q *Queue) settle(m *nats.Msg, id string, a *answerMsg) {
 func (q *Queue) keep(w *piece, id string, a decode.Answer) error {
 	ctx, cancel := context.WithTimeout(q.pool.ctx, settleWait)
 	defer cancel()
-	a.Worker = w.worker // whatever it says
+	a.Worker = w.worker // whatever worker the answer names
 	if err := publish(ctx, q.stream, answerSubject(a.Batch, a.ID), encoded(answerMsg{a})); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the answer cannot be kept")
 	}

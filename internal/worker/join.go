@@ -17,14 +17,14 @@ import (
 	"realign/internal/pair"
 )
 
-// Joining. A worker that is nobody's child says who it is before it loads anything, and again when it hears a server
+// Joining. A worker that is nobody's child sends a joinRequest before it loads anything, and again when it gets a heartbeat of a server
 // that it does not know: a server of another protocol, or with other files under the pair's name, refuses it.
 const (
 	greetings   = "realign.hello" // without a version: this is where versions are compared
 	protocol    = 2               // of all messages below prefix
 	maxWelcome  = 2 * time.Minute // a server may have to read large files first
 	moreWelcome = time.Second     // on a cluster with servers of several versions another one may be ours
-	forgotten   = time.Minute     // since a server was heard
+	forgotten   = time.Minute     // since a server's last heartbeat
 	joinRetry   = time.Second
 	firstWait   = 30 * time.Second
 )
@@ -76,7 +76,7 @@ func (p *poolAddress) options() []nats.Option {
 	return o
 }
 
-// children is the URL for our own processes, which have no other way to hear of fingerprints.
+// children is the URL for our own processes, which have no other way to learn fingerprints.
 func (p *poolAddress) children() string {
 	if len(p.pins) == 0 {
 		return p.full
@@ -136,7 +136,7 @@ func address(text, shown string) (poolAddress, error) {
 	return at, nil
 }
 
-// reach says in words why a NATS server cannot be used.
+// reach is an error that says why a NATS server cannot be used.
 func reach(err error, plain string) error {
 	if errors.Is(err, nats.ErrAuthorization) {
 		return fault.New(fault.Forbidden, "the NATS server at %s does not take the token", plain)
@@ -177,7 +177,7 @@ func (s *service) connect(ctx context.Context, at *poolAddress, options []nats.O
 	}
 }
 
-// join says joinRequest and waits for the answer of one server, or, for "", of any. The error is a refusal, or ctx's; nobody there,
+// join sends a joinRequest and waits for the answer of one server, or, for "", of any. The error is a refusal, or ctx's; nobody there,
 // or nobody in time, is none: who comes later is asked then.
 func (s *service) join(ctx context.Context, pool string) error {
 	h := joinRequest{Protocol: protocol, Build: s.config.Build, Worker: s.config.ID, Host: s.beat.Host, Pair: s.config.Pair}
@@ -236,7 +236,7 @@ func (s *service) join(ctx context.Context, pool string) error {
 	}
 }
 
-// meet notes that a server was heard and reports whether it is a new one.
+// meet notes a heartbeat of a server and reports whether the server is a new one.
 func (s *service) meet(pool string) bool {
 	now := time.Now()
 	s.mu.Lock()
@@ -247,7 +247,7 @@ func (s *service) meet(pool string) bool {
 	return !known
 }
 
-// rejoin says joinRequest again, to a server that has come or, for "", to any, and leaves if it is refused.
+// rejoin sends a joinRequest again, to a server that has come or, for "", to any, and leaves if it is refused.
 func (s *service) rejoin(pool string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -272,7 +272,7 @@ func (p *Pool) onJoin(m *nats.Msg) {
 		p.log.Warn("bad hello", "error", err)
 		return
 	}
-	// What a pool says may go anywhere: a worker must not choose another place than its own inbox.
+	// A pool could name any subject in its reply: a worker must not choose another place than its own inbox.
 	if !strings.HasPrefix(m.Reply, inbox(workerInbox, h.Worker)+".") && !strings.HasPrefix(m.Reply, oldInbox) {
 		p.log.Warn("hello with the address of somebody else", "worker", h.Worker)
 		return

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// What a connection to the embedded server may do. A worker says in its client's name which pair it serves and what its ID
+// What a connection to the embedded server may do. The name of a worker's client holds which pair it serves and what its ID
 // is; its permissions are for these subjects only:
 //
 //   - it takes orders of its pair as one of the queue group, so that it gets those that are given to it and not all;
@@ -33,7 +33,7 @@ const (
 	workerInbox = "WORKER"
 )
 
-// nameOf is the client name of a worker, and claim what it says.
+// nameOf is the client name of a worker, and claim reads one.
 func nameOf(pair, id string) string { return clientName + " " + escape(pair) + " " + id }
 
 func claim(name string) (pair, id string, ok bool) {
@@ -57,7 +57,7 @@ func workerPermissions(pair, id string) *server.Permissions {
 	}
 }
 
-// greeterPermissions let a program of another age ask, and hear that it is one: see joinRequest.
+// greeterPermissions let a program of another version ask to join, and get the answer that it does not fit: see joinRequest.
 func greeterPermissions() *server.Permissions {
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{greetings}},

@@ -80,7 +80,7 @@ type Pool struct {
 	changed  chan struct{} // closed at the next change of a status
 }
 
-// peer is a worker that was heard.
+// peer is a worker that has sent a heartbeat.
 type peer struct {
 	beat workerBeat
 	seen time.Time
@@ -279,7 +279,7 @@ func (p *Pool) status(name string) pair.Status {
 	return s
 }
 
-// change tells everybody who waits that a status is new; p.mu is held.
+// change wakes everybody who waits for a new status; p.mu is held.
 func (p *Pool) change() {
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -354,7 +354,7 @@ func (p *Pool) Counters() map[string]decode.Counters {
 	return sums
 }
 
-// add sums totals; gauges stay a's.
+// add is the sum of two sets of counters. The gauges (Lanes, Queue) are those of a.
 func add(a, b decode.Counters) decode.Counters {
 	sum := a
 	sum.Requests += b.Requests
@@ -431,7 +431,7 @@ func (p *Pool) lose(id, why string) {
 	p.change()
 }
 
-// watch tells workers which runs are wanted and notices those that fell silent.
+// watch sends heartbeats that name the runs that are wanted, and ends workers whose heartbeats stopped.
 func (p *Pool) watch() {
 	tick := time.NewTicker(beatInterval)
 	defer tick.Stop()

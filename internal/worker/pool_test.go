@@ -32,14 +32,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// guessing makes guesses wherever they are possible: what measured ones cost, and so the stats, differs from run to run.
-var guessing = decode.Config{Speculation: decode.Alternating}
+// drafting drafts wherever it is possible: what measured drafts cost, and so the stats, differs from run to run.
+var drafting = decode.Config{Speculation: decode.Alternating}
 
 func childMain(name string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	c := ServeConfig{
-		URL: os.Getenv("WORKER_TEST_URL"), ID: os.Getenv("WORKER_TEST_ID"), Pair: name, Engine: guessing,
+		URL: os.Getenv("WORKER_TEST_URL"), ID: os.Getenv("WORKER_TEST_ID"), Pair: name, Engine: drafting,
 		Open: func(_ context.Context, progress func(float64)) (decode.Pair, error) {
 			progress(0.5)
 			switch name {
@@ -224,7 +224,7 @@ func TestSameAsEngine(t *testing.T) {
 	}
 	within(t, "the run", r.Done())
 
-	e := decode.NewEngine(table(0), guessing)
+	e := decode.NewEngine(table(0), drafting)
 	defer e.Close()
 	direct := newLog()
 	j, err := e.Start(request(4, 50), direct.sink)
@@ -264,7 +264,7 @@ func TestMapIsTheEngines(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "the run", r.Done())
-	e := decode.NewEngine(table(0), guessing)
+	e := decode.NewEngine(table(0), drafting)
 	defer e.Close()
 	direct := newLog()
 	j, err := e.Start(mapRequest(12), direct.sink)

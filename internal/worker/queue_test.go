@@ -100,7 +100,7 @@ func TestWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := got.until(t, 7)
-	e := decode.NewEngine(table(0), guessing)
+	e := decode.NewEngine(table(0), drafting)
 	defer e.Close()
 	seen := map[string]bool{}
 	for _, a := range all {

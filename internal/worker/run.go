@@ -21,7 +21,7 @@ import (
 
 const (
 	maxBacklog     = 64 << 20               // bytes of a run that its sink has not taken yet
-	quiet          = 100 * time.Millisecond // silence after which a dead worker's messages are all here
+	quiet          = 100 * time.Millisecond // once no message has come for this long, all messages of a dead worker have arrived
 	receiptTimeout = 10 * time.Second
 	controlTimeout = 5 * time.Second
 	tries          = 3 // workers asked before a run is refused as busy

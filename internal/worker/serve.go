@@ -133,13 +133,13 @@ type service struct {
 	runs   map[string]*job
 	told   told
 
-	changed chan struct{} // has room for one: the beat says something new
+	changed chan struct{} // has room for one: the heartbeat has changed
 	quit    chan struct{} // closed when the worker leaves
 	wait    sync.WaitGroup
 
 	leaving context.Context // done when the worker should leave
 	leave   context.CancelCauseFunc
-	servers map[string]time.Time // when each was last heard; guarded by mu
+	servers map[string]time.Time // when the last heartbeat of each came; guarded by mu
 }
 
 // placed is models that tell where they are.
@@ -347,7 +347,7 @@ func (s *service) stop(which func(*job) bool) {
 	}
 }
 
-// beats tells that the worker is alive until ctx is done. What waits for the engine, which may be in the
+// beats sends heartbeats until ctx is done. What waits for the engine, which may be in the
 // middle of a long pass, is done beside it.
 func (s *service) beats(ctx context.Context) {
 	tick := time.NewTicker(beatInterval)

@@ -34,7 +34,7 @@ const (
 func orders(pair string) string     { return orderPrefix + escape(pair) }
 func controls(worker string) string { return prefix + "control." + worker }
 
-// beatOf is where a worker of a pair (escaped) tells that it is alive, and events where it sends those of a run that it took. The
+// beatOf is where a worker of a pair (escaped) sends its heartbeats, and events where it sends those of a run that it took. The
 // worker is part of both because the server lets it send under its own ID only.
 func beatOf(pair, worker string) string { return prefix + "beat.worker." + pair + "." + worker }
 func events(pool, worker, run string) string {
@@ -82,7 +82,7 @@ type reply struct {
 	Fault *fault.Error `json:"fault,omitempty"`
 }
 
-// workerBeat tells that a worker is alive.
+// workerBeat is the heartbeat of a worker.
 type workerBeat struct {
 	Worker   string          `json:"worker"`
 	Pair     string          `json:"pair"`
@@ -97,7 +97,7 @@ type workerBeat struct {
 	Placement []gpu.Placement `json:"placement,omitempty"`
 }
 
-// poolBeat tells that a pool is alive and which runs it still wants.
+// poolBeat is the heartbeat of a pool, with the runs that it still wants.
 type poolBeat struct {
 	Pool string   `json:"pool"`
 	Runs []string `json:"runs"` // their marks

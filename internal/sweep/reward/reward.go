@@ -65,14 +65,14 @@ type Cache interface {
 	Put(key string, answer []byte)
 }
 
-// Judges are the rewards as estimates know them, for sweep.Setup.
-func Judges(rewards []Named) []sweep.RewardInfo {
-	var judges []sweep.RewardInfo
+// InfosOf are the rewards as estimates know them, for sweep.Setup.
+func InfosOf(rewards []Named) []sweep.RewardInfo {
+	var infos []sweep.RewardInfo
 	for _, r := range rewards {
 		info := r.Info()
-		judges = append(judges, sweep.RewardInfo{Name: r.Name, Title: info.Title, Unit: info.Unit, Direction: info.Direction})
+		infos = append(infos, sweep.RewardInfo{Name: r.Name, Title: info.Title, Unit: info.Unit, Direction: info.Direction})
 	}
-	return judges
+	return infos
 }
 
 // maker builds a reward from its parameters in JSON (never nil).

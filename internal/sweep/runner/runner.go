@@ -5,10 +5,8 @@ package runner
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -141,9 +139,6 @@ func (r *Runner) isClosed() bool {
 	return r.closed
 }
 
-// NewID is an identifier nobody else has: 80 random bits, fit for an address.
-func NewID() string { return strings.ToLower(rand.Text()[:16]) }
-
 // Create checks a configuration whose prompts have been read, in all that can be wrong with it, and starts the sweep.
 // The error is Invalid and names the field; Unavailable where a reward's endpoint does not answer; Busy where too many
 // sweeps are open.
@@ -241,7 +236,7 @@ func (r *Runner) setup(ctx context.Context, c *sweep.Config) (sweep.Setup, []rew
 		return s, nil, err
 	}
 	rewards, err := r.rewards(ctx, &s)
-	s.RewardInfos = reward.Judges(rewards)
+	s.RewardInfos = reward.InfosOf(rewards)
 	return s, rewards, err
 }
 

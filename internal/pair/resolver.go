@@ -1,4 +1,4 @@
-package main
+package pair
 
 import (
 	"context"
@@ -7,25 +7,18 @@ import (
 	"strings"
 
 	"realign/internal/fault"
-	"realign/internal/pair"
 	"realign/internal/run"
-	"realign/internal/sweep/runner"
 )
 
-// pairResolver tells sessions and sweeps which models a pair has: a run.Pairs and a runner.Pairs.
-type pairResolver struct {
-	library *pair.Library
-	sums    *pair.Sums
+// Resolver says which models a pair has, by name, file and β, to what decodes with it: runs, studies and sweeps.
+type Resolver struct {
+	Library *Library
+	Sums    *Sums // of the files
 }
 
-var (
-	_ run.Pairs    = pairResolver{}
-	_ runner.Pairs = pairResolver{}
-)
-
 // Models resolves aligned models' names and identifies the files by their sums, as they are on disk now.
-func (c pairResolver) Models(ctx context.Context, name string, aligned []string) ([]string, []run.File, error) {
-	p, err := c.library.Find(name)
+func (r Resolver) Models(ctx context.Context, name string, aligned []string) ([]string, []run.File, error) {
+	p, err := r.Library.Find(name)
 	if err != nil {
 		return nil, nil, fault.Field("pair", "%v", err)
 	}
@@ -56,7 +49,7 @@ func (c pairResolver) Models(ctx context.Context, name string, aligned []string)
 	}
 	var out []run.File
 	for _, f := range wanted {
-		sum, err := c.sums.SHA256(ctx, f.Path)
+		sum, err := r.Sums.SHA256(ctx, f.Path)
 		if err != nil {
 			return nil, nil, fault.Wrap(err, fault.Unavailable, "the file of %s cannot be read", f.Role)
 		}
@@ -67,14 +60,14 @@ func (c pairResolver) Models(ctx context.Context, name string, aligned []string)
 		return nil, nil, fault.Wrap(err, fault.Unavailable, "the pair's chat template cannot be read")
 	}
 	if out = append(out, prompts...); sum != "" {
-		out = append(out, run.File{Role: pair.RoleTemplate, Name: filepath.Base(name), SHA256: sum})
+		out = append(out, run.File{Role: RoleTemplate, Name: filepath.Base(name), SHA256: sum})
 	}
 	return aligned, out, nil
 }
 
 // Trained finds an aligned model and the β it was trained with.
-func (c pairResolver) Trained(name, aligned string) (string, float64, error) {
-	p, err := c.library.Find(name)
+func (r Resolver) Trained(name, aligned string) (string, float64, error) {
+	p, err := r.Library.Find(name)
 	if err != nil {
 		return "", 0, fault.Field("pair", "%v", err)
 	}
@@ -86,4 +79,18 @@ func (c pairResolver) Trained(name, aligned string) (string, float64, error) {
 		return "", 0, fault.Field("aligned", "%v (there are: %s)", err, strings.Join(p.Names(), ", "))
 	}
 	return a.Name, a.Beta, nil
+}
+
+// FileSums are the sums of all of a pair's files by role.
+func (r Resolver) FileSums(ctx context.Context, name string) (map[string]string, error) {
+	p, err := r.Library.Find(name)
+	if err != nil {
+		return nil, err
+	}
+	_, files, err := r.Models(ctx, name, p.Names())
+	sums := map[string]string{}
+	for _, f := range files {
+		sums[f.Role] = f.SHA256
+	}
+	return sums, err
 }
