@@ -60,7 +60,7 @@ func TestBadMaps(t *testing.T) {
 		{[]string{"--from", "-6"}, "--from: -6 is outside -5 to 20"},
 		{[]string{"--from", "2", "--to", "1"}, "--to: 1 is not above 2"},
 		{[]string{"--to", "NaN"}, "--to"},
-		{[]string{"--branches", "0"}, "--branches: 0 is outside 1 to 256"},
+		{[]string{"--branches=-1"}, "--branches: -1 is outside 1 to 256"},
 		{[]string{"--sample", "-1"}, "--sample"},
 		{[]string{"--top-k", "40"}, "--top-k: does not go with a λ-map"},
 		{[]string{"--top-p", "0.9"}, "--top-p: does not go with a λ-map"},
