@@ -25,8 +25,8 @@ func TestBadRows(t *testing.T) {
 		say  string
 		args []string
 	}{
-		{"", "--prompts: there are none", nil},
-		{"\n \n", "--prompts: there are none", nil},
+		{"", "--prompts: give at least one", nil},
+		{"\n \n", "--prompts: give at least one", nil},
 		{good + "\nabc\n", "--prompts: line 3, column 1: is not JSON", nil},
 		{good + `{"prompt":"abc"`, "--prompts: line 2, column 15: is not JSON", nil},
 		{good + `{"prompt":"abc"} x`, "--prompts: line 2, column 18: is not JSON", nil},
