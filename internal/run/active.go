@@ -200,7 +200,7 @@ func (h *Hub) forget(l *activeRun) {
 	}
 	l.feed.recent = nil
 	if h.config.Peers != nil && l.feed.watchers > 0 { // it may go on elsewhere, or others may have saved its end
-		l.feed.elsewhere = true
+		l.feed.looks = lookAgain
 		h.follow(l.feed)
 	}
 	h.leave(l.feed)

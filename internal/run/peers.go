@@ -134,13 +134,14 @@ func (f *feed) heard(events []Event, keep int) {
 		}
 		f.publish(e, keep)
 	}
-	f.elsewhere = true
+	f.looks = lookAgain
 	f.broadcast()
 }
 
 // lookEvery is how often the log is looked at for what was not heard of runs that other servers decode.
 const (
 	lookEvery = time.Second
+	lookAgain = 5  // looks at a run that has ended: it may go on elsewhere before what other servers tell arrives here
 	lookAtAll = 15 // of so many looks one is at runs, too, that had ended when they were looked at last
 )
 
@@ -157,7 +158,7 @@ func (h *Hub) look() {
 		h.mu.Lock()
 		var runs []string
 		for id, f := range h.feeds {
-			if (f.elsewhere || n%lookAtAll == 0) && h.active[id] == nil {
+			if (f.looks > 0 || n%lookAtAll == 0) && h.active[id] == nil {
 				runs = append(runs, id)
 			}
 		}
@@ -174,7 +175,10 @@ func (h *Hub) look() {
 		h.mu.Lock()
 		for id, s := range states {
 			if f := h.feeds[id]; f != nil && h.active[id] == nil {
-				f.elsewhere = s.Status == Running
+				f.looks = max(0, f.looks-1)
+				if s.Status == Running {
+					f.looks = lookAgain
+				}
 				if s.Seq > f.seq {
 					f.seq, f.recent = s.Seq, nil
 					f.broadcast()

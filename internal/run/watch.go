@@ -20,8 +20,8 @@ type feed struct {
 	fault    *fault.Error  // why events could not be saved
 	faults   int           // how often that happened
 
-	unfollow  func() // ends what other servers tell; nil without any
-	elsewhere bool   // another server decodes the run, as far as the store was looked at
+	unfollow func() // ends what other servers tell; nil without any
+	looks    int    // so many more looks into the store, for what another server may decode of the run
 }
 
 // join finds or makes the feed of a run. The caller holds mu.
@@ -107,7 +107,9 @@ func (h *Hub) Watch(ctx context.Context, owner, run string, after int) (*Watch, 
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f.seq = max(f.seq, stored.Seq)
-	f.elsewhere = f.elsewhere || err == nil && h.remote(stored)
+	if err == nil && h.remote(stored) {
+		f.looks = lookAgain
+	}
 	if err == nil && h.closed {
 		err = errClosed
 	}
