@@ -199,7 +199,7 @@ func (h *Hub) forget(l *activeRun) {
 		l.unserve()
 	}
 	l.feed.recent = nil
-	if h.config.Peers != nil && l.feed.watchers > 0 { // it may go on elsewhere, or others may have saved its end
+	if h.config.Peers != nil && l.feed.refs > 1 { // somebody watches, or is about to: it may go on elsewhere, or others may have saved its end
 		l.feed.looks = lookAgain
 		h.follow(l.feed)
 	}
