@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { check as accessible } from "./accessible.mjs";
-import { browser, ended, freshPage, run, server, texts, until, withServer } from "./server.mjs";
+import { browser, ended, freshPage, openSettings, run, server, texts, until, withServer } from "./server.mjs";
 
 const manifest = JSON.parse(await readFile("models/demo/pair.json", "utf8"));
 const adapter = manifest.aligned[0].adapter;
@@ -100,11 +100,13 @@ test("find, fetch with a break, add, run, remove", { timeout: 240_000 }, async (
   await page.waitForURL(`${server.base}/pairs/fetched`);
 
   await page.goto(server.base);
+  await openSettings(page);
   await page.selectOption("[data-pair]", "fetched");
   await run(page, "What did you think of the film?", { max_tokens: "8" });
   await ended(page);
   assert.ok((await texts(page)).every((text) => text.trim() !== ""));
 
+  await openSettings(page);
   await page.locator("[data-rendered] > summary").click();
   await page.fill("[data-prompt]", "What did you think of the film?");
   await until(async () => ((await page.locator("[data-rendered-place]").textContent()) ?? "").includes("film"), "the rendered prompt is shown");
@@ -127,6 +129,7 @@ test("one model with two prompts: both are shown, and the longer one can be chan
   const { page, context, troubles } = await freshPage(browser);
   await page.goto(server.base);
   assert.ok(await page.locator("[data-contrast-box]").isHidden(), "the demo pair has one prompt");
+  await openSettings(page);
   await page.selectOption("[data-pair]", "brief");
   assert.equal(await page.inputValue("[data-contrast]"), "You answer in one word.");
   await page.fill("[data-contrast]", "You answer in rhymes.");
@@ -140,7 +143,8 @@ test("one model with two prompts: both are shown, and the longer one can be chan
   assert.ok((await texts(page)).every((text) => text.trim() !== ""));
   await page.reload();
   assert.equal(await page.inputValue("[data-contrast]"), "You answer in rhymes.", "a run keeps its prompt");
-  await page.click("[data-map-button]");
+  await page.locator("[data-view-slider]").check({ force: true });
+  await page.click("[data-run-button]");
   await page.locator("[data-map-place] section").first().waitFor();
   await context.close();
   assert.deepEqual(troubles, []);

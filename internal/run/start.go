@@ -33,9 +33,9 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 		ID: id.New(), Session: sessionID, Owner: owner, Instance: h.instance(),
 		Spec: spec, Status: Running, CreatedAt: now, Lanes: spec.streams(),
 	}
-	titleID := ""
+	name := ""
 	if sessionID == "" {
-		run.Session, titleID = id.New(), title.Of(spec.Prompt)
+		run.Session, name = id.New(), title.Of(spec.Prompt)
 	}
 	l := &activeRun{run: run, client: client, open: true, slot: true, known: spec.streams()}
 	t := h.newRequest(l, spec.Lanes)
@@ -44,7 +44,8 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 		h.mu.Lock()
 		h.starting[run.ID] = true
 		h.mu.Unlock()
-		if err = h.config.Store.CreateRun(ctx, run, titleID); err != nil {
+		// It is decoded already: whoever asked for it may leave now, and it is kept all the same.
+		if err = h.config.Store.CreateRun(context.WithoutCancel(ctx), run, name); err != nil {
 			_ = job.Stop(-1)
 		}
 	}

@@ -138,8 +138,8 @@ type Server struct {
 
 	budgets budgets // memory for what comes in
 
-	handler    http.Handler
-	compressed http.Handler // handler, with pages and files gzipped for those who take them so
+	handler http.Handler
+	served  http.Handler // handler, with pages and files gzipped for those who take them so
 
 	writeTimeout time.Duration // how long a client may take for a frame
 	bodyWait     time.Duration // and for the body of a call of the API
@@ -207,15 +207,15 @@ func New(c Config) (*Server, error) {
 	if s.handler, err = s.routes(); err != nil {
 		return nil, err
 	}
-	if s.compressed, err = compress(s.handler); err != nil {
+	if s.served, err = compress(s.handler); err != nil {
 		return nil, err
 	}
-	s.handler = base.serve(s.handler)
+	s.served = base.serve(s.served)
 	return s, nil
 }
 
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.compressed.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.served.ServeHTTP(w, r) }
 
 // Close tells every socket that the server is going away and waits until they are gone. Runs go on: they
 // are the hub's. It is safe to call twice.
