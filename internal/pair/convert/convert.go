@@ -31,7 +31,7 @@ type Options struct {
 	// Name is what the file is called inside (general.name); the folder's where it is empty.
 	Name string
 
-	// Progress, when set, is told the bytes of weights that were read, of all. It may be called by several goroutines at once.
+	// Progress, when set, is told the bytes of weights that were read, of all. One call follows another.
 	Progress func(done, total int64)
 }
 

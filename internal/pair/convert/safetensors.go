@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/ollama/ollama/convert"
 	"github.com/x448/float16"
@@ -68,11 +68,13 @@ func openSource(ctx context.Context, dir string, list func(dir string) ([]string
 		return nil, err
 	}
 	s := &source{}
-	var done atomic.Int64
-	total := int64(0)
+	var mu sync.Mutex // guards done; weights are read by several goroutines
+	var done, total int64
 	report := func(n int64) error {
-		if progress != nil {
-			progress(done.Add(n), total)
+		mu.Lock()
+		defer mu.Unlock()
+		if done += n; progress != nil {
+			progress(done, total)
 		}
 		return ctx.Err()
 	}
