@@ -76,7 +76,7 @@ func TestServersCrashUnderSweepsAndStudies(t *testing.T) {
 	x := newServers(t, 3)
 	a, b, c := x.servers[0], x.servers[1], x.servers[2]
 
-	config := "pair: demo\naligned: warmth-b0.1\nprompts: [" + strings.Join(dialogue(t, a, 40), ",") + "]\nlambda: {from: 0, to: 2, points: 5}\nsamples: 3\n" +
+	config := "pair: demo\naligned: warmth-b0.1\nprompts: [" + strings.Join(dialogue(t, a, 160), ",") + "]\nlambda: {from: 0, to: 2, points: 5}\nsamples: 3\n" +
 		"sampling: {max_tokens: 40, temperature: 1}\nrewards: [distinct]\nseed: 5\nrefine: {rounds: 0}\n"
 	here := &sweepClient{d: c}
 	path := here.start(config)
