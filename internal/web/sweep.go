@@ -315,7 +315,7 @@ func (s *Server) openCell(c echo.Context, v templates.Playground, from string) e
 			spec.System, spec.History = spec.History[0].Content, spec.History[1:]
 		}
 	}
-	v.Draft = draftOf(spec)
+	v.Draft, v.Lanes = draftOf(spec), true
 	if lanes := c.QueryParam("lanes"); lanes != "" {
 		if v.Draft.Lanes, err = lanesOf(lanes, sample); err != nil {
 			return err

@@ -74,6 +74,7 @@ export class MapSection {
 
   /** Takes over what the server has drawn anew, as the map grows. What is read is not older for it. */
   update(drawn: HTMLElement): void {
+    const explained = this.section.querySelector<HTMLElement>(`[data-map-fork="${this.fork}"]`)?.dataset.lambda;
     for (const part of all(this.section, "[data-map-part]")) {
       const next = drawn.querySelector<HTMLElement>(`[data-map-part="${part.dataset.mapPart}"]`);
       if (!next) continue;
@@ -87,7 +88,7 @@ export class MapSection {
     if (drawn.dataset.mapState !== "growing") this.data = JSON.parse(drawn.dataset.map ?? "null") as MapData;
     this.shown = -1;
     this.wire();
-    if (this.fork !== "") this.close();
+    if (this.fork !== "") this.reopen(explained);
     this.move(this.lambda, this.number === document.activeElement ? this.number : undefined);
   }
 
@@ -244,6 +245,19 @@ export class MapSection {
     );
     panel.hidden = false;
     this.say(panel.querySelector(".map-sentence")?.textContent ?? "");
+  }
+
+  /** Explains a fork again that was explained when the map was drawn anew; its number may be another. */
+  private reopen(lambda: string | undefined): void {
+    const again = all<HTMLElement>(this.section, "[data-map-fork]").find((fork) => fork.dataset.lambda === lambda)?.dataset.mapFork;
+    const panel = one(this.section, "[data-map-why]");
+    if (again === undefined) return this.close();
+    if (panel.contains(document.activeElement)) {
+      this.fork = again; // somebody reads in it, or is about to press one of its buttons
+      return;
+    }
+    this.fork = "";
+    this.explain(again);
   }
 
   private close(): void {
