@@ -43,7 +43,7 @@ check("echo", len(completion.choices) == 2 and completion.choices[0].text.starts
 for wrong, kind in (
     (dict(model="nobody", messages=ask), openai.NotFoundError),
     (dict(model="demo", messages=ask, tools=[{"type": "function", "function": {"name": "f"}}]), openai.BadRequestError),
-    (dict(model="demo", messages=ask, temperature=3), openai.BadRequestError),
+    (dict(model="demo", messages=ask, temperature=101), openai.BadRequestError),
     (dict(model="demo", messages=ask, response_format={"type": "json_object"}), openai.BadRequestError),
 ):
     try:
