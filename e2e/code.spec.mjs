@@ -14,16 +14,17 @@ test("the call that is shown gives the texts of the lanes", async () => {
   await run(page, "What did you think of Anna's film?", { seed: 3, max_tokens: 20 });
   await ended(page);
   await page.click("[data-code] > summary");
-  const call = await page.locator("[data-code-text]").textContent();
+  const shown = () => page.locator("[data-code-text]").textContent();
+  const call = await until(shown, "the call is shown"); // the box is filled once it has opened
   assert.match(call, /^curl http:\/\/127\.0\.0\.1:\d+\/v1\/chat\/completions /);
   const { stdout } = await promisify(execFile)("sh", ["-c", call]);
   assert.deepEqual(JSON.parse(stdout).choices.map((choice) => choice.message.content), await texts(page));
   await page.selectOption("[data-code-language]", "python");
-  assert.match(await page.locator("[data-code-text]").textContent(), /extra_body=\{"lambda": \[0, 0\.5, 1, 1\.5, 2\]/);
+  assert.match(await shown(), /extra_body=\{"lambda": \[0, 0\.5, 1, 1\.5, 2\]/);
   await openSettings(page);
   await page.fill("#seed", "x");
   await page.click("[data-code] > summary");
-  await until(async () => !/import/.test(await page.locator("[data-code-text]").textContent()), "a wrong field is no call");
+  await until(async () => !/import/.test(await shown()), "a wrong field is no call");
   await context.close();
 });
 
