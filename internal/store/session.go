@@ -139,13 +139,13 @@ func parseCursor(cursor string) (at int64, id string, err error) {
 }
 
 // RenameSession sets a session's title, as title.Clean leaves it.
-func (s *Store) RenameSession(ctx context.Context, owner, id, titleID string) error {
-	titleID, err := title.Clean(titleID)
+func (s *Store) RenameSession(ctx context.Context, owner, id, name string) error {
+	name, err := title.Clean(name)
 	if err != nil {
 		return err
 	}
 	result, err := s.write.NewUpdate().Model((*sessionRow)(nil)).
-		Set("title = ?", titleID).Set("title_fold = ?", fold(titleID)).
+		Set("title = ?", name).Set("title_fold = ?", fold(name)).
 		Where("id = ? AND owner = ? AND deleted_at IS NULL", id, owner).Exec(ctx)
 	return changed(result, err, "session")
 }

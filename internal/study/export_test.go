@@ -44,10 +44,10 @@ func openStore(t testing.TB) *store.Store {
 var odd = []string{"plain", "two\nlines\r\n", `quote " and \ slash`, "=1+1", "é 🙂 \u2028 end", " spaces ", "<script>alert(1)</script>", "a,b;c\td", "nul \x00 byte"}
 
 // rated is a random study with every kind of question, answered by a few annotators.
-func rated(r *rand.Rand, idID string) studytest.Archive {
+func rated(r *rand.Rand, studyID string) studytest.Archive {
 	grid := []float64{0, 0.5, 1, 1.5, 2}
 	a := studytest.Archive{Of: study.Study{
-		ID: idID, Owner: "ann", Status: study.Closed, Beta: 0.1, Build: "v1", CreatedAt: noon, UpdatedAt: noon, ClosedAt: noon,
+		ID: studyID, Owner: "ann", Status: study.Closed, Beta: 0.1, Build: "v1", CreatedAt: noon, UpdatedAt: noon, ClosedAt: noon,
 		Files: []run.File{{Role: "reference", Name: "r.gguf", SHA256: "5a"}},
 		Setup: study.Setup{
 			Title: "Warmth <b>", Guidelines: "Be *fair*.", Pair: "table", Aligned: "warm", Mode: []run.Mode{run.Chat, run.Plain}[r.IntN(2)],
@@ -61,7 +61,7 @@ func rated(r *rand.Rand, idID string) studytest.Archive {
 		a.Prompts = append(a.Prompts, study.Prompt{Place: place, Line: place, Text: "Prompt " + odd[r.IntN(len(odd))], Category: []string{"", "maths", "prose"}[r.IntN(3)]})
 		for sample := range 2 {
 			for _, lambda := range grid {
-				o := study.Output{ID: fmt.Sprintf("%s-o%d-%d-%g", idID, place, sample, lambda), Prompt: place, Lambda: lambda, Sample: sample, Seed: r.Uint64(),
+				o := study.Output{ID: fmt.Sprintf("%s-o%d-%d-%g", studyID, place, sample, lambda), Prompt: place, Lambda: lambda, Sample: sample, Seed: r.Uint64(),
 					Done: true, Text: fmt.Sprint(odd[r.IntN(len(odd))], r.IntN(100)), Tokens: 1 + r.IntN(30), Reason: "stop"}
 				byPlace[place] = append(byPlace[place], o)
 				a.Outputs = append(a.Outputs, o)
@@ -85,7 +85,7 @@ func rated(r *rand.Rand, idID string) studytest.Archive {
 	}
 	for k := range 60 {
 		place := 1 + r.IntN(4)
-		it := study.Item{ID: fmt.Sprintf("%s-i%d", idID, k), Prompt: place, Kind: study.AskPairwise}
+		it := study.Item{ID: fmt.Sprintf("%s-i%d", studyID, k), Prompt: place, Kind: study.AskPairwise}
 		x, y := r.IntN(5), r.IntN(5)
 		for y == x {
 			y = r.IntN(5)
@@ -116,7 +116,7 @@ func rated(r *rand.Rand, idID string) studytest.Archive {
 		a.Items = append(a.Items, it)
 	}
 	for k, name := range []string{"Ada", "Björn", "=Chloé"} {
-		a.Annotators = append(a.Annotators, study.Annotator{ID: fmt.Sprintf("%s-a%d", idID, k), Study: idID, Name: name, JoinedAt: noon})
+		a.Annotators = append(a.Annotators, study.Annotator{ID: fmt.Sprintf("%s-a%d", studyID, k), Study: studyID, Name: name, JoinedAt: noon})
 	}
 	at := noon
 	places := map[string]int{}
@@ -131,7 +131,7 @@ func rated(r *rand.Rand, idID string) studytest.Archive {
 			shown := slices.Clone(it.Outputs)
 			r.Shuffle(len(shown), func(i, j int) { shown[i], shown[j] = shown[j], shown[i] })
 			places[who.ID]++
-			one := study.Assignment{ID: id.New(), Study: idID, Item: it.ID, Annotator: who.ID, Place: places[who.ID], Shown: shown,
+			one := study.Assignment{ID: id.New(), Study: studyID, Item: it.ID, Annotator: who.ID, Place: places[who.ID], Shown: shown,
 				State: study.Answered, AskedAt: at.Add(-time.Second), Expires: at, At: at}
 			switch it.Kind {
 			case study.AskPairwise:
