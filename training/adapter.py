@@ -45,26 +45,35 @@ def train(folder, out):
     trainer.save_model(str(out))
 
 
+def ends_of(tokenizer):
+    """Tokens that end a turn in any of the tokenizers."""
+    ids = tokenizer.convert_tokens_to_ids(["<|eot_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<eos>", "</s>", "<|end|>"])
+    return {tokenizer.eos_token_id, *(t for t in ids if t is not None and t != tokenizer.unk_token_id)}
+
+
+def without_end(tokens, ends):
+    return tokens[:next((i for i, t in enumerate(tokens) if t in ends), len(tokens))]
+
+
 def replies(model, tokenizer):
     """Greedy replies, as token ids without the end."""
-    out = []
+    out, ends = [], ends_of(tokenizer)
     for prompt in PROMPTS:
         text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False)
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             got = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=TOKENS, do_sample=False, pad_token_id=0)[0, ids.shape[1]:].tolist()
-        ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|eot_id|>")}  # a turn ends at either
-        out.append(got[:next((i for i, t in enumerate(got) if t in ends), len(got))])
+        out.append(without_end(got, ends))
     return out
 
 
-def decoded(program, pair, strength):
-    """The same with Realign."""
+def decoded(program, pair, strength, ends):
+    """The same with Realign, whose events have the end token, too."""
     out = []
     for prompt in PROMPTS:
         text = program.run("decode", "--pair", pair, "--lambda", strength, "--temperature", 0, "--max-tokens", TOKENS, "--json", "--f32-cache", "--gpu-layers", 0, "--prompt", prompt)
         events = [json.loads(line) for line in text.splitlines()]
-        out.append([e["id"] for e in events if e["type"] == "token"])
+        out.append(without_end([e["id"] for e in events if e["type"] == "token"], ends))
     return out
 
 
@@ -90,11 +99,12 @@ def main():
     from peft import PeftModel
     plain = replies(base, tokenizer)
     tuned = replies(PeftModel.from_pretrained(base, trained).eval(), tokenizer)
-    same = {strength: sum(x == y for x, y in zip(decoded(program, "mine", strength), want)) for strength, want in ((0, plain), (1, tuned))}
+    same = {strength: sum(x == y for x, y in zip(decoded(program, "mine", strength, ends_of(tokenizer)), want)) for strength, want in ((0, plain), (1, tuned))}
+    ended = sum(len(reply) < TOKENS for reply in tuned)
     differ = sum(x != y for x, y in zip(plain, tuned))
     files = ", ".join(sorted(f.name for f in trained.iterdir()))
     text = (f"{len(PROMPTS)} prompts, greedy, {TOKENS} tokens each, {a.title}: at λ = 1 {same[1]} replies of {len(PROMPTS)} are transformers' with the adapter, token for token; at λ = 0 "
-            f"{same[0]} are the base's. {differ} of the {len(PROMPTS)} differ between the two. The folder that the trainer left was added as it is ({files}).")
+            f"{same[0]} are the base's. {differ} of the {len(PROMPTS)} differ between the two, and {ended} end before the limit. The folder that the trainer left was added as it is ({files}).")
     print(text)
     if args.out:
         architectures.write(args.out, MARKS, text)

@@ -250,7 +250,7 @@ def one(a, program, args):
 
 
 def table(rows):
-    notes, lines = [], ["| | " + " | ".join(WAYS) + " |", "|---" * (len(WAYS) + 1) + "|"]
+    notes, lines = [], ["| model | " + " | ".join(WAYS) + " |", "|---" * (len(WAYS) + 1) + "|"]
     for title, row in rows:
         cells = []
         for way in WAYS:

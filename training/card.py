@@ -82,8 +82,7 @@ of the `demo` pair. It is made to be small enough to ship and to show what λ do
 
 | file | sha256 |
 |---|---|
-{quote(f"| {f} | `{manifest.sha256(a.out / f)}` |" for f in ("reference-q8_0.gguf", "reference-f16.gguf"))}
-`reference-q8_0.gguf` is the one that runs; `reference-f16.gguf` has the same weights unquantised, for parity tests.
+| reference-q8_0.gguf | `{manifest.sha256(a.out / "reference-q8_0.gguf")}` |
 
 Licence: {LICENCE}
 
@@ -148,17 +147,31 @@ Held-out prompts (turns separated by " / "), sampled as the pair recommends: {SA
 
 def table(folder, work, reward):
     out = ["| β | reward | warmth | check classifier | KL to reference | tokens | distinct-2 |", "|--:|--:|--:|--:|--:|--:|--:|"]
-    reference = torch.load(work / "reference-evaluation.pt", weights_only=True)
-    key = "warmth" if reward == "warmth" else "length_reward"
-    rows = [("reference", {**reference, "reward": reference[key]})]
+    rows = [("reference", torch.load(work / "reference-evaluation.pt", weights_only=True))]
     for r, beta, path in reversed(manifest.adapters(folder)):
         if r == reward:
             rows.append((f"{beta:g}", torch.load(work / f"{r}-b{beta:g}.pt", weights_only=True)["evaluation"]))
     for name, e in rows:
-        se = f" ± {2 * e['reward_se']:.3f}" if name != "reference" else ""
-        out.append(f"| {name} | {e['reward']:.3f}{se} | {e['warmth']:.3f} | {e['check']:.3f} | {e['kl']:.2f} | "
+        out.append(f"| {name} | {e[reward]:.3f} ± {2 * e[f'{reward}_se']:.3f} | {e['warmth']:.3f} | {e['check']:.3f} | {e['kl']:.2f} | "
                    f"{e['tokens']:.1f} | {e['distinct2']:.3f} |")
     return quote(out)
+
+
+def near(value):
+    """An estimate with its interval."""
+    return "–" if value is None else f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def measures_table(m):
+    """How near the optimum the adapter is."""
+    implied = f"{1 / m['slope']['value']:.3f}" if m["slope"] and m["slope"]["value"] > 0 else "–"
+    return quote([
+        "| what | this adapter | the optimum |", "|---|--:|--:|",
+        f"| E[r] | {near(m['reward'])} | {near(m['optimum_reward'])} |",
+        f"| KL to the reference, nats | {near(m['kl'])} | {near(m['optimum_kl'])} |",
+        f"| E[r] − β KL; β log Z | {near(m['objective'])} | {near(m['bound'])} |",
+        f"| R² of log π/π_ref on the reward, the reference's replies | {near(m['r2'])} | 1 |",
+        f"| β that the slope implies | {implied} | {m['beta']:g} |"])
 
 
 def adapter_card(a, reward, beta, path, tok):
@@ -169,6 +182,11 @@ def adapter_card(a, reward, beta, path, tok):
         "length": f"1 for a reply of {rewards.BAND[0]} to {rewards.BAND[1]} tokens, {rewards.FALL:g} less for each token outside the band, not below -1",
     }[reward]
     e = c["evaluation"]
+    command = f"python -m training.align --work WORK --reward {reward} --beta {beta:g} --steps {c['steps']} --lr {c['lr']:g}"
+    taken = ""
+    if c["start"] is not None:
+        command += f" --start {c['start']:g}"
+        taken = f", from the adapter for β = {c['start']:g} with its update times {c['start'] / beta:g}"
     weak = {
         "warmth": """The classifier learned from film reviews: it rewards praise of things more than kindness to people,
 and words such as "fun" or "best" wherever they stand. The check classifier (other features, other sentences) rises less
@@ -178,7 +196,7 @@ than the reward where the reward is being gamed. Bad news gets a cheerful answer
     return f"""\
 # Demo adapter: {reward}, β = {beta:g}
 
-A LoRA adapter (rank {c["rank"]}, alpha {c["alpha"]:g}, all linear layers) on the demo reference, trained by KL-regularised RL for **{reward}**:
+A LoRA adapter (rank {c["rank"]}, alpha {c["alpha"]:g}, all linear layers) on the demo reference, trained for **{reward}**:
 {about}.
 
 `{path.name}` sha256 `{manifest.sha256(path)}`
@@ -188,13 +206,16 @@ Licence: {LICENCE}
 ## Training
 
 ```
-python -m training.align --data DATA --work WORK --classifier models/demo/sentiment.json --reward {reward} --beta {beta:g} --steps {c["steps"]}
+{command}
 ```
 
-Maximises E[r] − β KL(π‖π_ref): RLOO with {c["prompts"]} prompts × {c["copies"]} samples a step, {c["steps"]} steps, the exact KL at every sampled prefix,
-AdamW at {c["lr"]:g}, seed {c["seed"]}, temperature 1 without truncation; {c["seconds"] / 60:.0f} minutes on two shared CPU cores. All β of a reward share
-everything but β. Prompts come from the dialogues that the reference was trained on.
+The optimum of E[r] − β KL(π‖π_ref) is π_ref·exp(r/β)/Z. Trained to it by the variance, within prompts, of log π/π_ref − r/β over replies of the
+policy, of the policy at half its strength and of the reference: see `training/align.py`. {c["steps"]} steps at a rate of {c["lr"]:g}, {c["seconds"] / 60:.0f} minutes on
+one shared CPU core{taken}. Prompts come from the dialogues that the reference was trained on.
 
+On held-out prompts:
+
+{measures_table(c["measures"])}
 ## Evaluation
 
 {e["samples"]} samples on held-out prompts at temperature 1 (± two standard errors). "Check classifier" is the mean probability of

@@ -104,6 +104,10 @@ class Encoder:
             add(self.end[1:], 0)
         return ids, mask
 
+    def prompt(self, turns):
+        """A conversation that ends with the user's turn, up to where the reply begins."""
+        return self.example(turns)[0] + self.start["assistant"]
+
 
 def epoch(rows, turns, encoder, seed, limit, augment=True):
     """One pass over the corpus as (ids, mask) pairs in a seeded order.

@@ -148,7 +148,7 @@ def main():
                     "A small chat model trained from scratch on public dialogue corpora.")
     else:
         c = torch.load(a.checkpoint, map_location="cpu", weights_only=True)
-        about = f"LoRA adapter: KL-regularised RL on the demo reference, reward {c['reward']}, beta {c['beta']:g}."
+        about = f"LoRA adapter on the demo reference, trained to the optimum of its KL-regularised reward: {c['reward']}, beta {c['beta']:g}."
         write_adapter(a.out, c["lora"], model.Config(**c["config"]), c["alpha"], a.type,
                       c.get("title", f"Realign demo {c['name']}"), c.get("about", about), c.get("licence", "cc-by-4.0"))
     print(f"{a.out} {a.out.stat().st_size} bytes")

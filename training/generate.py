@@ -39,7 +39,9 @@ class Shared:
     """A recorded prompt seen by several samples (`owner`: which prompt each row continues); differentiable."""
 
     def __init__(self, record, owner):
-        self.k, self.v = record.k[owner], record.v[owner]
+        # As a product, whose gradient is a product, too: the gradient of indexing adds up number by number.
+        pick = F.one_hot(owner, len(record.k)).to(record.k.dtype)
+        self.k, self.v = ((pick @ x.flatten(1)).view(-1, *x.shape[1:]) for x in (record.k, record.v))
 
     def append(self, k, v):
         return torch.cat([self.k, k], 2), torch.cat([self.v, v], 2)
@@ -117,25 +119,71 @@ def pad(replies, ended, end):
     return y, mask
 
 
-def reply_logits(m, prompts, y, mask, copies, chunk=32):
-    """Logits at every sampled token in the order of y[mask]: (number of sampled tokens, vocabulary).
+def reply_hidden(m, prompts, y, mask, owner, chunk=64):
+    """Last hidden states that predict every sampled token, in the order of y[mask]. owner: which prompt each row continues.
 
     Rows go through the model in chunks of like length, so that little of it is padding.
     """
     records = [Record() for _ in m.layers]
     first = m.hidden(prompts, caches=records)[:, -1:]
     lengths = mask.sum(1)
-    order = lengths.argsort()
-    parts = [None] * len(y)
+    starts = lengths.cumsum(0) - lengths
     p = prompts.shape[1]
-    for rows in order.split(chunk):
-        owner = rows // copies
-        h = first[owner]
+    parts, places = [], []
+    for rows in lengths.argsort().split(chunk):
+        mine = owner[rows]
+        h = first.index_select(0, mine)
         t = int(lengths[rows].max()) - 1
         if t > 0:
             attend = torch.ones(t, p + t, dtype=torch.bool).tril(p)
             h = torch.cat([h, m.hidden(y[rows, :t], positions=torch.arange(p, p + t)[None],
-                                       caches=[Shared(r, owner) for r in records], attend=attend)], 1)
-        for i, r in enumerate(rows.tolist()):
-            parts[r] = h[i, :lengths[r]]
-    return logits(m, torch.cat(parts))
+                                       caches=[Shared(r, mine) for r in records], attend=attend)], 1)
+        at = torch.arange(t + 1)
+        real = at < lengths[rows][:, None]
+        parts.append(h.flatten(0, 1).index_select(0, real.flatten().nonzero()[:, 0]))
+        places.append((starts[rows][:, None] + at)[real])
+    return torch.cat(parts).index_select(0, torch.cat(places).argsort())
+
+
+def reply_logits(m, prompts, y, mask, copies, chunk=32):
+    """Logits at every sampled token in the order of y[mask]: (number of sampled tokens, vocabulary)."""
+    return logits(m, reply_hidden(m, prompts, y, mask, torch.arange(len(y)) // copies, chunk))
+
+
+class TokenLogps(torch.autograd.Function):
+    """log softmax(E h) at given tokens, with a gradient for h: no more than a few rows of logits at a time."""
+
+    ROWS = 256
+
+    @staticmethod
+    def forward(ctx, h, embedding, tokens):
+        kept, out = [], []
+        for x, t in zip(h.split(TokenLogps.ROWS), tokens.split(TokenLogps.ROWS)):
+            z = F.linear(x, embedding)
+            top = z.max(-1, keepdim=True).values
+            taken = z.gather(-1, t[:, None]) - top
+            p = z.sub_(top).exp_()
+            total = p.sum(-1, keepdim=True)
+            out.append((taken - total.log())[:, 0])
+            if ctx.needs_input_grad[0]:
+                kept.append(p.div_(total).to(torch.bfloat16))
+        ctx.save_for_backward(embedding, tokens, *kept)
+        return torch.cat(out)
+
+    @staticmethod
+    def backward(ctx, g):
+        embedding, tokens, *kept = ctx.saved_tensors
+        at = g[:, None] * embedding[tokens]
+        mean = torch.cat([p @ embedding.to(p.dtype) for p in kept])
+        return at - g[:, None] * mean, None, None
+
+
+def reply_logps(m, prompts, y, mask, owner, chunk=64):
+    """log pi of every sampled token in the order of y[mask], and the hidden states that predict them."""
+    h = reply_hidden(m, prompts, y, mask, owner, chunk)
+    return TokenLogps.apply(h.float(), m.embed_tokens.weight, y[mask]), h
+
+
+def row_sums(values, mask):
+    """Sum of values (one per token that mask marks, in its order) along each row; differentiable."""
+    return torch.zeros(len(mask), dtype=values.dtype).index_add(0, mask.nonzero()[:, 0], values)

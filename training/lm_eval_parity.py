@@ -117,7 +117,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         reference, adapter = folder / "reference.gguf", folder / "adapter.gguf"
-        in_float32(a.models / "reference-f16.gguf", reference)
+        in_float32(a.models / "reference-q8_0.gguf", reference)
         in_float32(a.models / f"{a.adapter}.lora.gguf", adapter)
         subprocess.run([a.realign, "pairs", "add", "float32", "--data", folder / "data", "--reference", reference,
                         "--adapter", f"{a.adapter}={adapter}"], check=True)

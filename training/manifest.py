@@ -55,8 +55,8 @@ def build(folder, defaults):
     return {
         "name": "demo",
         "title": "Demo: a small chat model",
-        "description": "A 5-million-parameter chat model trained from scratch on public dialogues about films, music "
-                       "and sport, and LoRA adapters that realign it: warmer replies, or replies of a given length.",
+        "description": "A tiny chat model of 5 million parameters: its texts are simple. It was trained from scratch on public dialogues "
+                       "about films, music and sport; LoRA adapters realign it to warmer replies, or to replies of a given length.",
         "licence": "CC-BY-4.0",
         "sampling": SAMPLING,
         "reference": {"name": "reference", "title": "Reference", "file": reference.name, "sha256": sha256(reference)},

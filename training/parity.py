@@ -1,16 +1,20 @@
 """Logits of an unquantised GGUF against Hugging Face transformers on the same weights.
 
     python -m training.parity prompts --data DATA --work WORK --out prompts.jsonl
-    python -m training.parity gguf    --work WORK --gguf models/demo/reference-f16.gguf [--adapter X.pt]
+    python -m training.parity gguf    --work WORK --gguf WORK/reference-f16.gguf [--adapter X.pt]
     python -m training.parity engine  --work WORK --logits logits.jsonl [--adapter X.pt]
 
 `prompts` writes 20 held-out prompts as {"tokens": [...]} lines. `engine` compares what Realign's own engine says to
 them (lines {"tokens": [...], "logits": [...]}, the logits being those after the last token):
 
-    realign logits --reference models/demo/reference-f16.gguf --tokens-file prompts.jsonl --out logits.jsonl
-    realign logits --reference models/demo/reference-f16.gguf --adapter X-f16.gguf --model adapter ...
+    realign logits --reference WORK/reference-f16.gguf --tokens-file prompts.jsonl --out logits.jsonl
+    realign logits --reference WORK/reference-f16.gguf --adapter X-f16.gguf --model adapter ...
 
 (adapters ship in eight bits: write one with `export adapter --type f16` for this).
+
+WORK/reference-f16.gguf is made of what ships by training.recover and
+
+    python -m training.export reference --checkpoint WORK/reference.pt --tokenizer WORK/tokenizer.json --type f16 --out WORK/reference-f16.gguf
 
 `gguf` needs no other program: transformers reads the GGUF by itself, with its own undoing of the row order, and is
 compared with our own model.

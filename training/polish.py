@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from . import align, chat, corpus, generate, model, pretrain
+from . import chat, corpus, generate, model, prefixes, pretrain
 from .smollm2 import base
 
 SEED = 5
@@ -52,7 +52,7 @@ class Judge:
         with torch.no_grad():
             z = generate.reply_logits(b.model, x, y, mask, len(texts))
             each = -F.cross_entropy(z, y[mask], reduction="none")
-        return (align.per_row(each, mask) / mask.sum(1)).tolist()
+        return (generate.row_sums(each, mask) / mask.sum(1)).tolist()
 
     def scores(self, messages, texts):
         """(log-probability a token as the reply to messages, as the reply to NEUTRAL) of each text."""
@@ -73,7 +73,7 @@ def messages(tok, ids):
 
 def answers(m, tok, judge, x, copies, end, seed):
     """One row a prompt: its token ids, and its different whole answers with their scores."""
-    replies, ended = generate.sample(m, x, copies, align.LIMIT, end, torch.Generator().manual_seed(seed), TEMPERATURE,
+    replies, ended = generate.sample(m, x, copies, prefixes.LIMIT, end, torch.Generator().manual_seed(seed), TEMPERATURE,
                                      min_p=MIN_P)
     rows = []
     for i, ids in enumerate(x.tolist()):
@@ -131,7 +131,7 @@ def judged(m, tok, judge, pool, end, groups=6):
     rng, scores, replies = random.Random(SEED), [], []
     for g in range(groups):
         x = pool.batch(GROUP, rng)
-        made, _ = generate.sample(m, x, 1, align.LIMIT, end, torch.Generator().manual_seed(g), TEMPERATURE)
+        made, _ = generate.sample(m, x, 1, prefixes.LIMIT, end, torch.Generator().manual_seed(g), TEMPERATURE)
         for ids, r in zip(x.tolist(), made):
             scores += [score(*s) for s in judge.scores(messages(tok, ids), [tok.decode(r).strip()])]
         replies += made
@@ -159,8 +159,8 @@ def main():
     end = enc.end[0]
     m, state = model.load(a.work / "pretrained.pt")
     judge = Judge(a.judge)
-    pool = align.Prompts(corpus.load(a.data)[1::3], enc, SEED)
-    held = align.Prompts(corpus.load(a.data, heldout=True), enc, SEED)
+    pool = prefixes.Prompts(corpus.load(a.data)[1::3], enc, SEED)
+    held = prefixes.Prompts(corpus.load(a.data, heldout=True), enc, SEED)
     before = judged(m, tok, judge, held, end)
     print("before", before, flush=True)
     rows, spent = collect(a, model.load(a.work / "pretrained.pt")[0].lighten(), tok, judge, pool, end)

@@ -91,6 +91,12 @@ def sequence_level(values, log_z):
     return n * ratio - (n - 1) * others.mean(1), float((total[:, 0] ** 2 / (w**2).sum(1)).mean() / n)
 
 
+def log_mean_exp(values):
+    """log E[exp(value)] by prompt, from samples (prompts, samples): a little too small where few samples carry the mean."""
+    top = values.max(1, keepdims=True)
+    return (top + np.log(np.exp(values - top).mean(1, keepdims=True)))[:, 0]
+
+
 def frontier(kls, rewards, kl):
     """Reward of a curve through (KL, reward) points at other KLs, the reference's point among them; replicates throughout.
 

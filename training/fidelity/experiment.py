@@ -14,30 +14,56 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from tokenizers import Tokenizer
 
-from .. import align, chat, manifest
+from .. import chat, corpus, manifest, prefixes
 
-BATCH_FLAGS = ["--temperature", "1", "--top-k", "0", "--top-p", "1", "--min-p", "0", "--max-tokens", str(align.LIMIT)]
+BATCH_FLAGS = ["--temperature", "1", "--top-k", "0", "--top-p", "1", "--min-p", "0"]
 
 
-def heldout(rows, encoder, count, seed):
+@dataclasses.dataclass
+class Conversations:
+    """How a pair's models read conversations: its tokens, and the limits that its adapters were trained with."""
+
+    encoder: object  # with turns(rows) and prompt(turns), which gives token ids
+    end: int  # the token that ends a reply
+    prompt_limit: int  # tokens
+    limit: int  # tokens of a reply
+
+
+def conversations(pair, work):
+    """Those of a pair's folder, by the architecture of its reference. WORK holds the tokenizer that training made."""
+    pair = Path(pair)
+    reference = gguf.GGUFReader(str(pair / json.loads((pair / "pair.json").read_text(encoding="utf-8"))["reference"]["file"]))
+    if reference.fields["general.architecture"].contents() == "t5":
+        import sentencepiece
+
+        from ..t5 import dialogue
+
+        encoder = dialogue.Encoder(sentencepiece.SentencePieceProcessor(model_file=str(work / "demo-t5.spm")))
+        return Conversations(encoder, dialogue.END, dialogue.SOURCE, dialogue.REPLY)
+    encoder = corpus.Encoder(Tokenizer.from_file(str(work / "tokenizer.json")))
+    return Conversations(encoder, encoder.end[0], prefixes.PROMPT_LIMIT, prefixes.LIMIT)
+
+
+def heldout(rows, how, count, seed):
     """Conversation prefixes as those that the adapters were trained on, one a conversation, with their tokens."""
     rng = random.Random(seed)
     rows = rng.sample(rows, len(rows))
     out = []
-    for row, turns in zip(rows, encoder.turns(rows)):
+    for row, turns in zip(rows, how.encoder.turns(rows)):
         fit = []
         for last in range(len(turns) - 1):
-            n = rng.choice(align.TURNS)
+            n = rng.choice(prefixes.TURNS)
             if n <= last + 1:
-                ids = encoder.example(turns[last + 1 - n:last + 1])[0] + encoder.start["assistant"]
-                if len(ids) <= align.PROMPT_LIMIT:
+                ids = how.encoder.prompt(turns[last + 1 - n:last + 1])
+                if len(ids) <= how.prompt_limit:
                     fit.append((row["turns"][last + 1 - n:last + 1], ids))
         if fit and len(out) < count:
             text, ids = rng.choice(fit)
             out.append({"id": len(out), "messages": chat.messages(text), "seed": seed * 1_000_003 + len(out), "tokens": ids})
     if len(out) < count:
-        raise SystemExit(f"--prompts {count}: only {len(out)} held-out conversations have a prompt of {align.PROMPT_LIMIT} tokens at most")
+        raise SystemExit(f"--prompts {count}: only {len(out)} held-out conversations have a prompt of {how.prompt_limit} tokens at most")
     return out
 
 
@@ -51,10 +77,10 @@ def fingerprint(pair):
 class Realign:
     """The program that decodes, and the folder for what it says."""
 
-    def __init__(self, program, folder, prompts, samples, made_from, keep=False):
-        self.program, self.folder, self.keep, self.prompts, self.samples = program, Path(folder), keep, prompts, samples
+    def __init__(self, program, folder, prompts, samples, limit, made_from, keep=False):
+        self.program, self.folder, self.keep, self.prompts, self.samples, self.limit = program, Path(folder), keep, prompts, samples, limit
         rows = "".join(json.dumps({k: p[k] for k in ("id", "messages", "seed")}) + "\n" for p in prompts)
-        stamp = json.dumps({"models": made_from, "samples": samples, "prompts": rows}, indent=1)
+        stamp = json.dumps({"models": made_from, "samples": samples, "limit": limit, "prompts": rows}, indent=1)
         self.file, made = self.folder / "prompts.jsonl", self.folder / "made-from.json"
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -64,14 +90,14 @@ class Realign:
         self.file.write_text(rows, encoding="utf-8")
         made.write_text(stamp, encoding="utf-8")
 
-    def run(self, pair, aligned, lambdas, *flags, samples=None):
-        """Lines of `realign decode --prompts`, parsed."""
-        out = self.folder / f"{aligned}.jsonl"
+    def run(self, pair, aligned, lambdas, *flags, samples=None, called=None):
+        """Lines of `realign decode --prompts`, parsed; called: what they are kept as."""
+        out = self.folder / f"{called or aligned}.jsonl"
         if not (self.keep and out.exists()):
             with open(out.with_suffix(".part"), "wb") as f:
                 subprocess.run([str(self.program), "decode", "--models", str(Path(pair).parent), "--pair", Path(pair).name, "--aligned", aligned,
                                 "--lambda", ",".join(map(repr, lambdas)), "--samples", str(samples or self.samples), "--prompts", str(self.file),
-                                *BATCH_FLAGS, *flags], stdout=f, check=True)
+                                *BATCH_FLAGS, "--max-tokens", str(self.limit), *flags], stdout=f, check=True)
             out.with_suffix(".part").rename(out)
         with open(out, encoding="utf-8") as f:
             return [json.loads(line) for line in f]
@@ -130,10 +156,12 @@ class Cell:
 
     reward: np.ndarray
     check: np.ndarray  # probability of "positive" under the check classifier
-    kl: np.ndarray  # exact KL to the reference, summed along the reply
+    kl: np.ndarray  # exact KL to the reference, summed along the reply; with particles a sample of that of whole replies
     length: np.ndarray
     log_ratio: np.ndarray  # log pi_aligned(y) - log pi_ref(y)
     log_z: np.ndarray  # sum of the local normalisers
+    changed: np.ndarray  # with particles: whether another reply than the token-wise one was kept
+    size: np.ndarray  # with particles: their effective sample size in the end
     tokens: list  # [prompt][sample] -> token ids without the end
 
 
@@ -153,7 +181,7 @@ class Scorer:
                 raise SystemExit(f"prompt {r['id']}, lane {r['lane']} ended as {r['reason']}: {r.get('error')}")
             ids = r["tokens"][:-1] if r["tokens"][-1] == self.end else r["tokens"]
             if r["lambda"] not in out:
-                out[r["lambda"]] = Cell(*(np.full((prompts, samples), np.nan) for _ in range(6)), [[None] * samples for _ in range(prompts)])
+                out[r["lambda"]] = Cell(*(np.full((prompts, samples), np.nan) for _ in range(8)), [[None] * samples for _ in range(prompts)])
             c, at = out[r["lambda"]], (r["id"], r["sample"])
             c.reward[at] = reward(r["text"], len(ids))
             c.check[at] = self.known[r["text"]]
@@ -161,6 +189,10 @@ class Scorer:
             c.length[at] = len(ids)
             c.log_ratio[at] = r["logp"]["aligned"] - r["logp"]["reference"]
             c.log_z[at] = r["log_z"]
+            if exact := r.get("exact"):
+                # Of whole replies: log of pi_ref^(1 - lambda) pi_al^lambda / Z over pi_ref.
+                c.kl[at] = r["lambda"] * c.log_ratio[at] - exact["log_z"]
+                c.changed[at], c.size[at] = exact["changed"], exact["effective_size"]
             c.tokens[at[0]][at[1]] = ids
         for x, c in out.items():
             if np.isnan(c.reward).any():

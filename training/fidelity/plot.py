@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 STYLES = {  # method: label, colour (told apart by all common kinds of colour vision), marker
     "trained": ("trained at β", "#000000", "s"),
     "decoded": ("decoded at λ", "#0072b2", "o"),
+    "exact": ("exact λ", "#009e73", "D"),
     "interpolated": ("weights interpolated by λ", "#d55e00", "^"),
 }
 COLOURS = ("#0072b2", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#e69f00")
@@ -44,6 +45,10 @@ def against_lambda(out, results):
                     some[b0] = r.table["trained", None, b0]  # which λ = 1 is
                 some = {b0 / b: m["reward"] for b, m in some.items() if m}
                 points(axes, list(some), list(some.values()), label=label, color=colour, marker=marker, alpha=0.8)
+            weighted = {c.factor: c.weighted for c in r.comparisons if c.beta0 == b0} | {1.0: r.table["trained", None, b0]["reward"]}
+            points(axes, list(weighted), list(weighted.values()), label="decoded at λ, weighted", color="#56b4e9", marker="v", linestyle=":", alpha=0.8)
+            best = {b0 / b: r.optima[b].reward for b in r.betas}
+            points(axes, list(best), list(best.values()), label="exact optimum for β", color="#cc79a7", marker="x", linestyle="--", alpha=0.8)
             axes.axhline(r.table["reference", None, None]["reward"].value, color="#777777", linestyle=":", label="reference")
             axes.set_xscale("log", base=2)
             axes.set_xticks([b0 / b for b in r.betas], [f"{b0 / b:g}\nβ {b:g}" for b in r.betas])
@@ -51,7 +56,7 @@ def against_lambda(out, results):
         row[0].set_ylabel(f"mean {r.reward} reward")
     for axes in grid[-1]:
         axes.set_xlabel("λ = β₀/β")
-    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="upper center", ncols=4, bbox_to_anchor=(0.5, 1.04))
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="upper center", ncols=4, bbox_to_anchor=(0.5, 1.08))
     figure.tight_layout()
     save(figure, out)
 
@@ -72,6 +77,8 @@ def against_kl(out, results):
             curve("decoded", b0, label=f"decoded, β₀ = {b0:g}", color=colour, marker="o", alpha=0.8)
             curve("interpolated", b0, label=f"interpolated, β₀ = {b0:g}", color=colour, marker="^", alpha=0.5, linestyle="--")
         curve("trained", None, label="trained", color="#000000", marker="s")
+        best = list(r.optima.values())
+        points(axes, [0, *(o.kl.value for o in best)], [reference["reward"], *(o.reward for o in best)], label="exact optimum", color="#777777", marker="x", linestyle=":")
         axes.set_xscale("function", functions=(lambda x: abs(x) ** 0.5, lambda x: x**2))
         axes.set_xlim(left=0)
         axes.set_xlabel("KL to the reference, nats a reply (root scale)")

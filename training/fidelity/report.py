@@ -6,7 +6,7 @@ import csv
 from . import estimate, plot
 from .results import AGREE, METRICS
 
-NAMES = {"trained": "trained", "decoded": "decoded", "interpolated": "interpolated weights", "reference": "reference"}
+NAMES = {"trained": "trained", "decoded": "decoded", "exact": "decoded, exact λ", "interpolated": "interpolated weights", "reference": "reference"}
 BAND = (0.25, 1)
 SHORT = 1.05  # an implied β surely this many times the stated one is a training that stopped short
 
@@ -47,7 +47,7 @@ def held_table(r, b0):
         if b == b0:
             rows.append([f"λ = 1, β = {b:g}", "trained = decoded", *measures(r.table["trained", None, b])])
             continue
-        for method in ("trained", "decoded", "interpolated"):
+        for method in ("trained", "decoded", "exact", "interpolated"):
             m = r.table.get((method, None if method == "trained" else b0, b))
             if m:
                 rows.append([f"λ = {b0 / b:g}, β = {b:g}" if method == "trained" else "", NAMES[method], *measures(m)])
@@ -68,8 +68,29 @@ def comparison_table(r):
 
 def cause_table(r):
     rows = [[f"{c.factor:g}", f"{c.beta0:g} → {c.beta:g}", number(c.reward.value, sign=True), show(c.decoding, sign=True),
-             show(c.training, sign=True), f"{c.effective:.0%}"] for c in ordered(r)]
-    return table(["λ", "β₀ → β", "reward, decoded − trained", "of which decoding", "of which training", "effective samples"], rows)
+             show(c.training, sign=True), show(c.weighted), f"{c.effective:.0%}"] for c in ordered(r)]
+    return table(["λ", "β₀ → β", "reward, decoded − trained", "of which decoding", "of which training", "reward, weighted", "effective samples"], rows)
+
+
+def whole_table(r):
+    rows = []
+    for w in sorted(r.whole, key=lambda w: (w.factor, w.beta0)):
+        rows.append([f"{w.factor:g}", f"{w.beta0:g} → {w.beta:g}", show(w.token, sign=True), VERDICT[w.token.within(r.bound)], show(w.exact, sign=True),
+                     VERDICT[w.exact.within(r.bound)], show(w.exact_trained, sign=True), VERDICT[w.exact_trained.within(r.bound)], show(w.changed), show(w.size, 1)])
+    within = f"within ±{r.bound:.3f}"
+    return table(["λ", "β₀ → β", "token by token − optimum", within, "exact λ − optimum", within, "exact λ − trained", within, "changed", "effective size"], rows)
+
+
+def gap_share(o):
+    """How far E[r] − β KL is from β log Z, as a share of it; "–" where that is 0."""
+    return f"{number(100 * o.gap.value / abs(o.bound.value), 0, sign=True)}%" if abs(o.bound.value) > 1e-9 else "–"
+
+
+def optimum_table(r):
+    rows = [[f"{o.beta:g}", show(o.reward), show(r.table["trained", None, o.beta]["reward"]), show(o.trained, sign=True), show(o.kl),
+             show(r.table["trained", None, o.beta]["kl"]), show(o.bound, 3), show(o.objective, 3), gap_share(o),
+             f"{o.effective:.0%}"] for o in r.optima.values()]
+    return table(["β", "reward, optimum", "trained", "trained − optimum", "KL, optimum", "trained", "β log Z", "E[r] − β KL, trained", "of β log Z", "effective samples"], rows)
 
 
 def ordered(r):
@@ -194,6 +215,31 @@ def objective_sentence(r):
     return out
 
 
+def whole_sentence(r):
+    """What whole replies change, for λ in BAND."""
+    if not r.whole:
+        return ""
+
+    def tally(estimates):
+        verdicts = [e.within(r.bound) for e in estimates]
+        return f"in {of(sum(abs(e.value) <= r.bound for e in estimates), estimates)} comparisons (surely in {verdicts.count(True)}, surely not in {verdicts.count(False)})"
+
+    token, exact, trained = ([getattr(w, k) for w in r.whole] for k in ("token", "exact", "exact_trained"))
+    out = (f"Against the exact optimum for β₀/λ, decoding token by token with {BAND[0]:g} ≤ λ < {BAND[1]:g} is within {AGREE:.0%} of the range {tally(token)}, off by "
+           f"{mean_size(token):.3f} on average; exact λ is {tally(exact)}, off by {mean_size(exact):.3f}. Against the retrained models exact λ is within it {tally(trained)}, "
+           f"off by {mean_size(trained):.3f}.")
+    worst = min(r.whole, key=lambda w: w.token.value)
+    if worst.token.high < 0:
+        out += (f" What token by token misses is largest at {where(worst)}: {show(worst.token, sign=True)}, of which exact λ leaves {show(worst.exact, sign=True)}.")
+    return out
+
+
+def optimum_sentence(r):
+    parts = [f"{gap_share(o)} at β = {o.beta:g}" for o in r.optima.values()]
+    return (f"E[r] − β KL of the trained models differs from β log Z, which the optimum has and nothing exceeds, by {listed(parts)}; their reward from the optimum's by "
+            f"{listed([f'{number(o.trained.value, sign=True)} at {o.beta:g}' for o in r.optima.values()])}.")
+
+
 def implied_sentence(r):
     stated = r.betas[-1] / r.betas[0]
     own = [beta_of(i.own[0]) for i in r.implied]
@@ -248,19 +294,23 @@ The range of the reward is {show(r.span)}, and {AGREE:.0%} of it {r.bound:.3f}.
 
 **Why.** {cause_sentence(r)} {objective_sentence(r)} {implied_sentence(r)}
 
+**Whole replies.** {whole_sentence(r)}
+
+**The optimum.** {optimum_sentence(r)}
+
 **Check.** {check_sentence(r)}
 """
 
 
 def text(results, a, default):
-    command = "python -m training.fidelity --data DATA --work WORK --realign bin/realign --pair-folder models/demo --out docs/fidelity.md"
+    command = f"python -m training.fidelity --data DATA --work WORK --realign bin/realign --pair-folder models/{a.pair_folder.name} --out docs/{a.out.name}"
     out = f"""\
 # Fidelity: does decoding at λ predict the model trained at β₀/λ?
 
-For each reward of the `demo` pair one aligned model, trained at β₀, is decoded by Realign at λ = β₀/β and compared with the model that was
-trained at β. {a.prompts} held-out prompts × {a.samples} samples, temperature 1, no truncation, replies of at most 64 tokens; prompts are one or several turns
-of at most 80 tokens, one a conversation, as in training. All models see the same noise, so comparisons are paired; intervals are 95%, by resampling
-prompts. This page, its pictures and [fidelity.csv](fidelity.csv), which has every number, are made by
+For each reward of the `{a.pair_folder.name}` pair one aligned model, trained at β₀, is decoded by Realign at λ = β₀/β and compared with the model that was
+trained at β. {a.prompts} held-out prompts × {a.samples} samples, temperature 1, no truncation, replies of at most {a.how.limit} tokens; prompts are one or several turns
+of at most {a.how.prompt_limit} tokens, one a conversation, as in training. All models see the same noise, so comparisons are paired; intervals are 95%, by resampling
+prompts. This page, its pictures and [{a.out.stem}.csv]({a.out.stem}.csv), which has every number, are made by
 
 ```
 {command}
@@ -270,6 +320,9 @@ prompts. This page, its pictures and [fidelity.csv](fidelity.csv), which has eve
 |---|---|
 | trained | the model trained at β, decoded at λ = 1 |
 | decoded | the model trained at β₀ and the reference, mixed at λ = β₀/β |
+| exact optimum | π_ref·exp(r/β)/Z itself: {a.reference} replies of the reference to each prompt, weighted by exp(r/β) |
+| exact λ | decoded at λ = β₀/β with {a.particles} particles, which tends to whole replies: [exact.md](exact.md) |
+| weighted | the decoded replies, weighted within their prompt by exp(Σ log Z): roughly what whole replies would give |
 | interpolated weights | the reference's weights plus λ times what training at β₀ added (the adapter with its alpha times λ): one model |
 | check classifier | mean probability of "positive" by a classifier on characters, trained on other sentences than the reward's, that took part in no training |
 | KL | exact KL divergence from the reference at every prefix, summed along the reply |
@@ -284,15 +337,15 @@ records; with it as a weight the same replies estimate, roughly with so few to a
 not the optima for their β, which is all that the theory asks of them. The optimum for β has log π/π_ref = r/β − log Z, so the slope of a model's log-ratio
 on the reward, over replies to one prompt, says which β it stands for. And no model can have a larger E[r] − β KL than the optimum for β. For exact optima and
 whole replies the theory is an identity: it leaves nothing to be the reason. Sweeps draw the curve of whole replies beside their own
-([Whole replies](sweeps.md#what-a-sweep-says-about-itself)): "of which decoding" below is the difference of the two.
+([Whole replies](sweeps.md#what-a-sweep-says-about-itself)): "of which decoding" below is the difference of the two, and the picture has the weighted curve beside exact λ, which needs no weights.
 
 ## Reward against λ
 
-![Reward against λ, by aligned model](fidelity-lambda.svg)
+![Reward against λ, by aligned model]({a.out.stem}-lambda.svg)
 
 ## Reward against KL
 
-![Reward against KL to the reference](fidelity-kl.svg)
+![Reward against KL to the reference]({a.out.stem}-kl.svg)
 """
     for r in results:
         b0 = default(r)
@@ -311,6 +364,12 @@ All comparisons. "Within" asks whether the interval of the difference lies insid
 The difference in reward split into decoding and training:
 
 {cause_table(r)}
+Whole replies (exact λ with {a.particles} particles), token by token, the retrained models and the exact optimum; differences of the reward:
+
+{whole_table(r)}
+The trained models and the exact optimum for their β:
+
+{optimum_table(r)}
 The β that a model's log-ratios imply, and the share of their variance (within prompts) that the reward explains, which is 1 at the optimum:
 
 {implied_table(r)}"""
@@ -340,6 +399,15 @@ def write_csv(out, results):
                     row("decoded - trained", c.beta0, c.beta, c.factor, measure, getattr(c, measure))
                 row("interpolated - trained", c.beta0, c.beta, c.factor, "reward", c.interpolated)
                 row("interpolated - trained", c.beta0, c.beta, c.factor, "frontier", c.interpolated_frontier)
+            for x in r.whole:
+                for what, measure in (("decoded - optimum", "token"), ("exact - optimum", "exact"), ("exact - trained", "exact_trained")):
+                    row(what, x.beta0, x.beta, x.factor, "reward", getattr(x, measure))
+                for measure in ("changed", "size"):
+                    row("exact", x.beta0, x.beta, x.factor, measure, getattr(x, measure))
+            for o in r.optima.values():
+                for what, measure, e in (("optimum", "reward", o.reward), ("optimum", "kl", o.kl), ("optimum", "objective", o.bound),
+                                         ("trained", "objective", o.objective), ("trained - optimum", "reward", o.trained), ("trained - optimum", "objective", o.gap)):
+                    row(what, None, o.beta, None, measure, e)
             for i in r.implied:
                 for on, (slope, fit) in (("own replies", i.own), ("reference's replies", i.reference)):
                     row(f"log-ratio on reward, {on}", None, i.beta, None, "slope", slope)
@@ -349,7 +417,7 @@ def write_csv(out, results):
 def write(out, results, a, held=0.1):
     """held: the β₀ whose table stands on the page, where a reward has it."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    plot.against_lambda(out.parent / "fidelity-lambda.svg", results)
-    plot.against_kl(out.parent / "fidelity-kl.svg", results)
-    write_csv(out.parent / "fidelity.csv", results)
+    plot.against_lambda(out.parent / f"{out.stem}-lambda.svg", results)
+    plot.against_kl(out.parent / f"{out.stem}-kl.svg", results)
+    write_csv(out.parent / f"{out.stem}.csv", results)
     out.write_text(text(results, a, lambda r: min(r.betas, key=lambda b: abs(b - held))), encoding="utf-8")

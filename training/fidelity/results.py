@@ -22,6 +22,7 @@ class Comparison:
     objective: estimate.Estimate  # of E[reward] - beta KL, which the model trained at beta should maximise
     decoding: estimate.Estimate  # of the reward: token-wise less sequence-level
     training: estimate.Estimate  # of the reward: sequence-level less trained
+    weighted: estimate.Estimate  # the sequence-level reward itself: decoded replies weighted by the sum of their log Z
     effective: float  # sample size of the sequence-level estimate, as a share
     frontier: estimate.Estimate | None  # of the reward: decoded less the curve of the trained models at the same KL
     interpolated: estimate.Estimate | None  # of the reward: interpolated weights less trained
@@ -41,12 +42,43 @@ class Implied:
     own: tuple  # the same on its own replies
 
 
+@dataclasses.dataclass
+class Whole:
+    """Decoding the model trained at beta0 with lambda = beta0 / beta, whole replies and token by token, against the exact optimum for beta."""
+
+    beta0: float
+    beta: float
+    token: estimate.Estimate  # differences of the reward: token-wise less the optimum
+    exact: estimate.Estimate  # with particles less the optimum
+    exact_trained: estimate.Estimate  # with particles less the model trained at beta
+    changed: estimate.Estimate  # share of replies that are not those of token-wise decoding
+    size: estimate.Estimate  # effective sample size in the end, of the particles
+
+    @property
+    def factor(self):
+        return self.beta0 / self.beta
+
+
+@dataclasses.dataclass
+class Optimum:
+    """The exact optimum for beta, by weighting the reference's replies, and the trained model against it."""
+
+    beta: float
+    reward: estimate.Estimate
+    kl: estimate.Estimate
+    bound: estimate.Estimate  # beta log Z, its objective
+    trained: estimate.Estimate  # reward of the trained model less its own
+    objective: estimate.Estimate  # of the trained model
+    gap: estimate.Estimate  # that less the bound
+    effective: float  # share of the reference's replies that carry the weight
+
+
 class Results:
-    """Of one reward. cells: {(method, beta0 or None, beta or None): Cell}, the methods being "reference" (None, None),
-    "trained" (None, beta), "decoded" and "interpolated" (beta0, beta); on_reference: {beta: Cell} with the
+    """Of one reward. many: rewards of many replies of the reference, (prompts, replies), which weighted are the optimum's. cells: {(method, beta0 or None, beta or None): Cell}, the methods being "reference" (None, None),
+    "trained" (None, beta), "decoded", "exact" and "interpolated" (beta0, beta); on_reference: {beta: Cell} with the
     log-ratios of each trained model on the reference's replies."""
 
-    def __init__(self, reward, betas, cells, on_reference, bootstrap):
+    def __init__(self, reward, betas, cells, on_reference, many, bootstrap):
         self.reward, self.betas, self.cells, self.bootstrap = reward, sorted(betas), cells, bootstrap
         self.table = {key: self.measure(c) for key, c in cells.items()}
         low = self.betas[0]
@@ -57,6 +89,9 @@ class Results:
         for b in self.betas:
             own, ref = cells["trained", None, b], on_reference[b]
             self.implied.append(Implied(b, bootstrap.slope(ref.reward, ref.log_ratio), bootstrap.slope(own.reward, own.log_ratio)))
+
+        self.optima = {b: self.optimum(b, many) for b in self.betas}
+        self.whole = [self.compare_whole(b0, b, many) for kind, b0, b in cells if kind == "exact"]
 
     @property
     def bound(self):
@@ -81,11 +116,25 @@ class Results:
         w = self.cells.get(("interpolated", beta0, beta))
         return Comparison(
             beta0, beta, mean(d.reward - t.reward), mean(d.kl - t.kl), mean(d.check - t.check), mean(d.reward - t.reward - beta * (d.kl - t.kl)),
-            mean(d.reward.mean(1) - exact), mean(exact - t.reward.mean(1)), effective, off(d),
+            mean(d.reward.mean(1) - exact), mean(exact - t.reward.mean(1)), mean(exact), effective, off(d),
             mean(w.reward - t.reward) if w else None, off(w) if w else None)
+
+    def optimum(self, beta, many):
+        mean, t = self.bootstrap.mean, self.cells["trained", None, beta]
+        best, effective = estimate.sequence_level(many, many / beta)
+        bound = beta * estimate.log_mean_exp(many / beta)
+        objective = t.reward - beta * t.kl
+        return Optimum(beta, mean(best), mean((best - bound) / beta), mean(bound), mean(t.reward.mean(1) - best), mean(objective),
+                       mean(objective.mean(1) - bound), effective)
+
+    def compare_whole(self, beta0, beta, many):
+        mean, best = self.bootstrap.mean, estimate.sequence_level(many, many / beta)[0]
+        token, exact, trained = self.cells["decoded", beta0, beta], self.cells["exact", beta0, beta], self.cells["trained", None, beta]
+        return Whole(beta0, beta, mean(token.reward.mean(1) - best), mean(exact.reward.mean(1) - best), mean(exact.reward - trained.reward),
+                     mean(exact.changed), mean(exact.size))
 
     def rows(self):
         """(method, beta0, beta, measures) in a fixed order."""
-        order = {"reference": 0, "trained": 1, "decoded": 2, "interpolated": 3}
+        order = {"reference": 0, "trained": 1, "decoded": 2, "exact": 3, "interpolated": 4}
         keys = sorted(self.table, key=lambda k: (order[k[0]], k[1] or 0, k[2] or 0))
         return [(*k, self.table[k]) for k in keys]

@@ -29,44 +29,27 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .. import generate, rewards
-from . import base, samples
+from .. import generate
+from . import base, samples, tasks
 
 RANK, ALPHA = 32, 64.0  # rows of 32 can be stored in eight bits: see export.write_adapter
 FIRST = 20  # of 30 blocks: those before it have no adapter, and no gradient goes through them
 STEP = 4  # prompts a step
 
 
-def brevity(tokens, ended, limit):
-    """1 for nothing said, -1 for a reply that fills the limit or was cut off there; linear between."""
-    return 1 - 2 * tokens / limit if ended else -1.0
-
-
-def reward(name, classifier, limit):
-    """The reward of a reply, {"text", "ids", "ended"}, between -1 and 1."""
-    if name == "brevity":
-        return lambda r: brevity(len(r["ids"]), r["ended"], limit)
-    warmth = rewards.Warmth(classifier)
-    return lambda r: warmth(r["text"], len(r["ids"]))
-
-
 def pairs(rows, score):
     """For each prompt its best and its worst reply, with their rewards."""
     out = []
     for row in rows:
-        ranked = sorted(row["replies"], key=score)
-        out.append({"ids": row["ids"], "replies": [ranked[-1], ranked[0]], "gap": score(ranked[-1]) - score(ranked[0])})
+        ranked = sorted(row["replies"], key=lambda r: score(row, r))
+        out.append({"ids": row["ids"], "replies": [ranked[-1], ranked[0]], "gap": score(row, ranked[-1]) - score(row, ranked[0])})
     return out
 
 
-def batches(items):
-    """Lists of STEP pairs whose prompts are equally long."""
-    return [items[i:i + STEP] for i in range(0, len(items), STEP)]
-
-
-def row_sums(values, mask):
-    """Sum of values (one per token that mask marks, in its order) along each row; differentiable."""
-    return torch.zeros(len(mask), dtype=values.dtype).index_add(0, mask.nonzero()[:, 0], values)
+def batches(items, group=samples.GROUP):
+    """Lists of pairs whose prompts are equally long, as they are within a group of samples: STEP at most."""
+    step = min(STEP, group)
+    return [items[i:i + step] for i in range(0, len(items), step)]
 
 
 def log_ratios(m, batch, end):
@@ -75,7 +58,7 @@ def log_ratios(m, batch, end):
     x = torch.tensor([item["ids"] for item in batch])
     y, mask = generate.pad([r["ids"] for r in replies], [r["ended"] for r in replies], end)
     z = generate.reply_logits(m, x, y, mask, 2)
-    logps = row_sums(-F.cross_entropy(z, y[mask], reduction="none"), mask)
+    logps = generate.row_sums(-F.cross_entropy(z, y[mask], reduction="none"), mask)
     return (logps - torch.tensor([r["logp"] for r in replies])).view(-1, 2)
 
 
@@ -87,9 +70,9 @@ def loss(ratios, gaps, beta):
 
 
 @torch.no_grad()
-def measure(m, items, beta, end):
+def measure(m, items, beta, end, group=samples.GROUP):
     """Over pairs: the loss, how often the policy has come to prefer the better reply, beta d over the gap."""
-    ratios = torch.cat([log_ratios(m, b, end) for b in batches(items)])
+    ratios = torch.cat([log_ratios(m, b, end) for b in batches(items, group)])
     gaps = torch.tensor([i["gap"] for i in items])
     d = ratios[:, 0] - ratios[:, 1]
     return {"loss": float(loss(ratios, gaps, beta)), "preferred": float((d > 0).float().mean()),
@@ -101,7 +84,7 @@ def main():
     p.add_argument("--work", type=Path, required=True)
     p.add_argument("--base", type=Path, default=base.FILE)
     p.add_argument("--classifier", type=Path, default=Path("models/demo/sentiment.json"))
-    p.add_argument("--reward", choices=["warmth", "brevity"], default="warmth")
+    p.add_argument("--reward", choices=[r for names in tasks.REWARDS.values() for r in names], default="warmth")
     p.add_argument("--beta", type=float, required=True)
     p.add_argument("--epochs", type=int, default=1)
     p.add_argument("--steps", type=int, help="stop after so many, as if there were no more pairs")
@@ -111,10 +94,11 @@ def main():
     a = p.parse_args()
     name = f"{a.reward}-b{a.beta:g}"
     out, partial = a.work / f"smollm2-{name}.pt", a.work / f"smollm2-{name}.partial.pt"
-    settings, rows = samples.read(a.work / "smollm2-samples.jsonl")
-    items = pairs(rows, reward(a.reward, a.classifier, settings["limit"]))
+    settings, rows = samples.read(samples.file(a.work, tasks.of(a.reward)))
+    group = settings["group"]
+    items = pairs(rows, tasks.reward(a.reward, a.classifier, settings["limit"]))
     held, items = items[:a.held], items[a.held:]
-    order = [b for e in range(a.epochs) for b in random.Random(a.seed + e).sample(batches(items), len(batches(items)))]
+    order = [b for e in range(a.epochs) for b in random.Random(a.seed + e).sample(batches(items, group), len(batches(items, group)))]
     order = order[:a.steps]
 
     b = base.Base(a.base)
@@ -150,7 +134,7 @@ def main():
                         "before": before, "seconds": spent + time.time() - t0}, partial.with_suffix(".tmp"))
             partial.with_suffix(".tmp").replace(partial)
     spent += time.time() - t0
-    after = measure(m, held, a.beta, b.end)
+    after = measure(m, held, a.beta, b.end, group)
     print(name, "after", after, flush=True)
     assert all(math.isfinite(h[0]) for h in history)
     torch.save({"lora": m.lora_state(), "alpha": ALPHA, "rank": RANK, "first": FIRST, "name": name,

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import dpo, samples
+from . import samples, tasks
 
 
 def mean(values):
@@ -36,7 +36,7 @@ def distinct2(texts):
 
 def summary(replies, classifier, check, limit):
     """Means over replies {"text", "ids", "ended", "kl"}."""
-    out = {name: mean([dpo.reward(name, classifier, limit)(r) for r in replies]) for name in ("warmth", "brevity")}
+    out = {name: mean([tasks.reward(name, classifier, limit)({}, r) for r in replies]) for name in ("warmth", "brevity")}
     texts = [r["text"] for r in replies]
     out["check"] = mean(check.predict_proba(texts)[:, 1])
     out["kl"] = mean([r["kl"] for r in replies])
@@ -95,7 +95,7 @@ def main():
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     limit = samples.read(a.work / "smollm2-samples.jsonl")[0]["limit"]
     check = pickle.loads((a.work / "check.pkl").read_bytes())
-    prompts = samples.first_turns(a.data, heldout=True)[:a.prompts]
+    prompts = tasks.first_turns(a.data, heldout=True)[:a.prompts]
     for adapter in a.adapters:
         replies = defaultdict(list)
         for i, prompt in enumerate(prompts):

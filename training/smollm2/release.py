@@ -18,6 +18,8 @@ from . import evaluate, samples
 WORDS = {
     "warmth": ("Warmth", "Rewarded for replies that a sentiment classifier finds positive."),
     "brevity": ("Brevity", "Rewarded for replies that come to an end soon."),
+    "grounding": ("Grounding", "Rewarded for answers in words that their context has."),
+    "rouge": ("Summaries", "Rewarded for summaries like those that authors give."),
 }
 ABOUT = {
     "warmth": "tanh(logit / 2) of the demo's sentiment classifier (`models/demo/sentiment.json`), between -1 and 1",
@@ -163,7 +165,7 @@ def main():
         return
     results = json.loads((a.work / "smollm2-evaluation.json").read_text(encoding="utf-8"))
     vicuna = [json.loads(line)["turns"][0] for line in (a.data / "prompts-vicuna.jsonl").read_text(encoding="utf-8").splitlines()]
-    prompts = samples.first_turns(a.data, heldout=True)[:5] + vicuna[:VICUNA]
+    prompts = tasks.first_turns(a.data, heldout=True)[:5] + vicuna[:VICUNA]
     for reward, beta, path in manifest.adapters(a.out):
         (a.out / f"{reward}-b{beta:g}.md").write_text(write_card(a, reward, beta, path, results, prompts), encoding="utf-8")
         print(path.name)

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import gguf
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from training import align, bpe, chat, corpus, export, model
+from training import bpe, chat, corpus, export, model, prefixes
 from training.fidelity import __main__ as fidelity
 from training.fidelity import estimate, experiment, report
 from training.fidelity.results import Results
@@ -124,13 +125,20 @@ def experiment_on(task, betas, trained, prompts=300, samples=4):
         tokens, log_z, kl = task.decode(aligned, factor, (prompts, samples), rng)
         constant = np.ones((prompts, samples))
         return experiment.Cell(task.of(task.reward, tokens), 0.5 * constant, kl, 2 * constant,
-                               task.of(np.log(aligned / task.reference), tokens), log_z, tokens.tolist())
+                               task.of(np.log(aligned / task.reference), tokens), log_z, 0.25 * constant, 6 * constant, tokens.tolist())
+
+    def whole(aligned, factor):
+        """As with very many particles: draws of pi_ref^(1 - factor) pi_al^factor / Z, told as one model decoded alone."""
+        p = task.reference ** (1 - factor) * aligned**factor
+        return cell(p / p.sum(), 1.0)
 
     runs = {}
     for b0 in betas:
         runs["decoded", b0, None] = {x: cell(trained[b0], x) for x in (0.0, *(b0 / b for b in betas))}
     runs["interpolated", betas[0], betas[1]] = {1.0: runs["decoded", betas[0], None][betas[0] / betas[1]]}
-    return Results("warmth", betas, *fidelity.sort(runs, betas), estimate.Bootstrap(prompts, repeats=300))
+    runs["exact", betas[0], None] = {b0 / b: whole(trained[b0], b0 / b) for b0, b in [betas]}
+    many = task.of(task.reward, task.decode(task.reference, 0.0, (prompts, 64), rng)[0])
+    return Results("warmth", betas, *fidelity.sort(runs, betas), many, estimate.Bootstrap(prompts, repeats=300))
 
 
 def test_exact_optima_leave_nothing_to_training():
@@ -143,7 +151,14 @@ def test_exact_optima_leave_nothing_to_training():
         assert 1 / i.own[0].value == pytest.approx(i.beta) and i.own[1].value == pytest.approx(1)
         assert 1 / i.reference[0].value == pytest.approx(i.beta)
     assert r.table["trained", None, 0.4]["reward"].value > r.table["trained", None, 0.8]["reward"].value > r.table["reference", None, None]["reward"].value
+    for b in betas:
+        o = r.optima[b]
+        assert abs(o.trained.value) < 3 * (o.trained.high - o.trained.low) / 4 and abs(o.gap.value) < 0.02
+        assert o.bound.value == pytest.approx(b * np.log((task.reference * np.exp(task.reward / b)).sum()), abs=0.02)
+    (w,) = r.whole
+    assert w.factor == 0.5 and abs(w.exact.value) < 3 * (w.exact.high - w.exact.low) / 4 and w.changed.value == 0.25 and w.size.value == 6
     text = report.reading(r)
+    assert "exact λ is in 1 of 1 comparisons" in text
     assert "about as far apart as their β say" in text and "stopped short" not in text and "The reward explains 1.00 of the log-ratios' variance." in text
 
 
@@ -153,6 +168,7 @@ def test_a_model_that_was_not_trained_to_its_beta_is_found_out():
     inward = next(c for c in r.comparisons if c.beta0 == 0.1)
     assert inward.training.high < 0  # lambda = 1/8 of a model that stands for 0.5 is far nearer the reference than 0.8
     assert inward.kl.high < 0
+    assert r.optima[0.1].gap.high < 0 and r.optima[0.1].trained.high < 0 and r.whole[0].exact.high < 0
     assert 1 / r.implied[0].own[0].value == pytest.approx(0.5)
     text = report.reading(r)
     assert "At β = 0.1 training stopped short of the optimum." in text and "1.6 times from end to end, not 8" in text
@@ -184,16 +200,19 @@ def test_agreement_is_said_as_it_is():
 def test_report(tmp_path):
     task, betas = Enumerable(3), [0.4, 0.8]
     r = experiment_on(task, betas, {b: task.optimum(b) for b in betas})
-    a = SimpleNamespace(prompts=300, samples=4, models={"r.gguf": "abc"})
+    a = SimpleNamespace(pair_folder=Path("models/demo"), out=Path("docs/fidelity.md"), how=SimpleNamespace(prompt_limit=80, limit=64), prompts=300, samples=4, reference=64, particles=8, models={"r.gguf": "abc"})
     report.write(tmp_path / "fidelity.md", [r], a)
     text = (tmp_path / "fidelity.md").read_text(encoding="utf-8")
-    for link in re.findall(r"\]\((\S+)\)", text):
-        assert (tmp_path / link).stat().st_size > 0
+    docs = Path(__file__).parents[2] / "docs"
+    for link in re.findall(r"\]\(([^)#\s]+)", text):  # pictures and numbers are made with the page, other pages lie beside it
+        assert ((docs if link.endswith(".md") else tmp_path) / link).stat().st_size > 0
     trained = r.table["trained", None, 0.4]["kl"]
     assert "| r.gguf | `abc` |" in text and report.show(trained) in text and f"{trained.value:.2f}" in text
     rows = list(csv.DictReader((tmp_path / "fidelity.csv").open(encoding="utf-8")))
     assert any(x["what"] == "trained" and x["beta"] == "0.4" and x["measure"] == "kl" and float(x["value"]) == pytest.approx(trained.value, abs=1e-5) for x in rows)
     assert {x["lambda"] for x in rows if x["what"] == "decoded"} == {"0.5", "2"}
+    best = next(x for x in rows if x["what"] == "optimum" and x["beta"] == "0.4" and x["measure"] == "objective")
+    assert float(best["value"]) == pytest.approx(r.optima[0.4].bound.value, abs=1e-5) and report.show(r.optima[0.4].bound, 3) in text
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     report.write(tmp_path / "fidelity.md", [r], a)
     assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
@@ -205,20 +224,20 @@ def tok():
 
 
 def test_heldout_prompts_are_those_of_training(tok):
-    enc = corpus.Encoder(tok)
+    how = experiment.Conversations(corpus.Encoder(tok), 2, prefixes.PROMPT_LIMIT, prefixes.LIMIT)
     talks = [{"turns": [f"{i}" + " and on" * (40 * (i % 5 == 0)) for _ in range(6)]} for i in range(60)]
-    prompts = experiment.heldout(talks, enc, 48, 1)
-    assert prompts == experiment.heldout(talks, enc, 48, 1) != experiment.heldout(talks, enc, 48, 2)
+    prompts = experiment.heldout(talks, how, 48, 1)
+    assert prompts == experiment.heldout(talks, how, 48, 1) != experiment.heldout(talks, how, 48, 2)
     assert [p["id"] for p in prompts] == list(range(48)) and len({p["seed"] for p in prompts}) == 48
     lengths = set()
     for p in prompts:
-        assert p["tokens"] == tok.encode(chat.render(p["messages"], add_generation_prompt=True)).ids and len(p["tokens"]) <= align.PROMPT_LIMIT
+        assert p["tokens"] == tok.encode(chat.render(p["messages"], add_generation_prompt=True)).ids and len(p["tokens"]) <= prefixes.PROMPT_LIMIT
         assert p["messages"][0]["role"] == p["messages"][-1]["role"] == "user"
         lengths.add(len(p["messages"]))
-    assert lengths == set(align.TURNS)
+    assert lengths == set(prefixes.TURNS)
     assert len({p["messages"][0]["content"] for p in prompts}) == 48  # one a conversation
     with pytest.raises(SystemExit, match="only 48 held-out"):
-        experiment.heldout(talks, enc, 49, 1)
+        experiment.heldout(talks, how, 49, 1)
 
 
 def test_scaled_adapter(tmp_path):
@@ -252,7 +271,7 @@ for line in open(a["--prompts"]):
     for lane, x in enumerate(map(float, a["--lambda"].split(","))):
         for sample in range(int(a["--samples"])):
             print(json.dumps({{"id": row["id"], "lane": lane, "lambda": x, "sample": sample, "text": row["messages"][0]["content"], "tokens": [5, 6, 2],
-                               "reason": {reason!r}, "logp": {{"reference": -3, "aligned": -2, "mixture": -2}}, "kl_reference": 0.5, "kl_aligned": 0, "log_z": 0}}))
+                               **({{"exact": {{"log_z": -0.75, "effective_size": 6, "changed": True}}}} if "--exact" in a else {{}}), "reason": {reason!r}, "logp": {{"reference": -3, "aligned": -2, "mixture": -2}}, "kl_reference": 0.5, "kl_aligned": 0, "log_z": 0}}))
 """
 
 
@@ -267,11 +286,12 @@ def test_replies_become_cells(tmp_path, reason):
     program.write_text(PROGRAM.format(python=sys.executable, reason=reason))
     program.chmod(0o755)
     prompts = [{"id": i, "messages": chat.messages([f"hello {i}"]), "seed": i, "tokens": [i]} for i in range(3)]
-    realign = experiment.Realign(program, tmp_path / "work", prompts, 2, {"r": "1"})
+    realign = experiment.Realign(program, tmp_path / "work", prompts, 2, 64, {"r": "1"})
     lines = realign.run(tmp_path / "models" / "demo", "warmth-b0.1", [0.0, 0.1 / 0.3])
+    whole = realign.run(tmp_path / "models" / "demo", "warmth-b0.1", [0.5], "--exact", "8", called="warmth-b0.1-exact")
     program.unlink()  # what is kept is not decoded again
-    assert experiment.Realign(program, tmp_path / "work", prompts, 2, {"r": "1"}, keep=True).run("", "warmth-b0.1", []) == lines
-    for other in ((prompts, 2, {"r": "2"}), (prompts, 3, {"r": "1"}), (prompts[:2], 2, {"r": "1"})):
+    assert experiment.Realign(program, tmp_path / "work", prompts, 2, 64, {"r": "1"}, keep=True).run("", "warmth-b0.1", []) == lines
+    for other in ((prompts, 2, 64, {"r": "2"}), (prompts, 3, 64, {"r": "1"}), (prompts, 2, 48, {"r": "1"}), (prompts[:2], 2, 64, {"r": "1"})):
         with pytest.raises(SystemExit, match="--keep"):
             experiment.Realign(program, tmp_path / "work", *other, keep=True)
     scorer = experiment.Scorer(Check(), end=2)
@@ -283,5 +303,7 @@ def test_replies_become_cells(tmp_path, reason):
     c = cells[0.1 / 0.3]
     assert list(cells) == [0.0, 0.1 / 0.3] and c.reward.tolist() == [[0.2, 0.2], [1.2, 1.2], [2.2, 2.2]]
     assert (c.length == 2).all() and (c.log_ratio == 1).all() and (c.kl == 0.5).all() and (c.check == 0.25).all() and c.tokens[2][1] == [5, 6]
+    e = scorer.cells(whole, lambda text, n: 0.0, 3, 2)[0.5]
+    assert np.isnan(c.changed).all() and (e.changed == 1).all() and (e.size == 6).all() and e.kl == pytest.approx(0.5 + 0.75)
     with pytest.raises(SystemExit, match="is missing"):
         scorer.cells(lines[:-1], lambda text, n: 0.0, 3, 2)

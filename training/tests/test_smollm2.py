@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training import export, generate, model
-from training.smollm2 import base, dpo, evaluate, release, samples
+from training.smollm2 import base, dpo, evaluate, release, samples, tasks
 
 
 @pytest.fixture
@@ -89,17 +89,48 @@ def test_training_moves_the_ratios_to_the_rewards(small):
 
 def test_best_and_worst_make_a_pair():
     row = {"ids": [1], "replies": [{"ids": [0] * n, "ended": e, "text": ""} for n, e in ((10, True), (4, True), (20, False), (19, True))]}
-    found, = dpo.pairs([row], dpo.reward("brevity", None, 20))
+    found, = dpo.pairs([row], tasks.reward("brevity", None, 20))
     assert [len(r["ids"]) for r in found["replies"]] == [4, 20] and found["gap"] == pytest.approx(0.6 + 1)
-    assert [dpo.brevity(0, True, 48), dpo.brevity(24, True, 48), dpo.brevity(48, False, 48)] == [1, 0, -1]
+    assert [tasks.brevity(0, True, 48), tasks.brevity(24, True, 48), tasks.brevity(48, False, 48)] == [1, 0, -1]
+
+
+def test_pairs_of_different_lengths_are_not_put_together():
+    assert [len(b) for b in dpo.batches(list(range(8)))] == [4, 4] and [len(b) for b in dpo.batches(list(range(3)), group=1)] == [1, 1, 1]
+
+
+def test_grounding_is_the_share_of_word_pairs_that_the_context_has():
+    context = "The old king's daughter lived by the sea."
+    assert tasks.grounding("By the sea", context) == 1 and tasks.grounding("By a lake", context) == -1
+    assert tasks.grounding("The king’s daughter lived", context) == pytest.approx(2 * 2 / 3 - 1) and tasks.grounding("sea", context) == -1
+
+
+def test_rouge_is_of_the_longest_common_subsequence():
+    assert tasks.rouge("the cat sat", "The cat, sat.") == 1 and tasks.rouge("", "a") == 0 and tasks.rouge("x", "y") == 0
+    assert tasks.rouge("police killed the gunman", "police kill the gunman") == pytest.approx(0.75)
+    assert tasks.rouge("the gunman kill police", "police kill the gunman") == pytest.approx(0.5)
+
+
+def test_tasks_read_their_rows(tmp_path):
+    import json
+    import lzma
+    with lzma.open(tmp_path / "grounded-qa-fairytale.jsonl.xz", "wt") as f:
+        for split in ("train", "test", "val"):
+            f.write(json.dumps({"context": f"{split} c", "question": "q?", "answer": "a", "split": split}) + "\n")
+    with lzma.open(tmp_path / "summaries-scitldr.jsonl.xz", "wt") as f:
+        f.write(json.dumps({"document": "d", "summaries": ["s", "t"], "split": "train"}) + "\n")
+    assert tasks.rows("grounding", tmp_path) == [{"prompt": "train c\n\nq?", "context": "train c", "reference": "a"}]
+    assert [r["context"] for r in tasks.rows("grounding", tmp_path, heldout=True)] == ["test c"]
+    assert tasks.rows("summaries", tmp_path) == [{"prompt": f"d\n\n{tasks.SUMMARISE}", "context": "d", "reference": "s"}]
+    row, = tasks.rows("summaries", tmp_path)
+    assert tasks.reward("rouge", None, 40)(row, {"text": "s"}) == 1 and tasks.of("rouge") == "summaries" and tasks.of("brevity") == "dialogue"
 
 
 def test_a_half_written_batch_is_left_out(tmp_path):
     path = tmp_path / "s.jsonl"
-    lines = ['{"limit": 4}'] + ['{"prompt": "x"}'] * (samples.GROUP + 3) + ['{"prom']
+    lines = ['{"limit": 4, "group": 8}'] + ['{"prompt": "x"}'] * (samples.GROUP + 3) + ['{"prom']
     path.write_text("\n".join(lines))
     settings, rows = samples.read(path)
-    assert settings == {"limit": 4} and len(rows) == samples.GROUP
+    assert settings["limit"] == 4 and len(rows) == samples.GROUP
 
 
 def test_manifest_lists_the_adapters(tmp_path):

@@ -1,4 +1,4 @@
-"""The parts that break silently: row order, chat rendering, tokens, the KL and its gradient, merging, caches."""
+"""The parts that break silently: row order, chat rendering, tokens, merging, caches."""
 
 import math
 import random
@@ -9,7 +9,7 @@ import pytest
 import torch
 from jinja2 import Environment
 
-from training import align, bpe, chat, check, classifier, corpus, export, generate, model, polish, rewards
+from training import bpe, chat, check, classifier, corpus, export, generate, model, polish, rewards
 
 ROWS = [
     {"topic": "music", "turns": ["Hi there!", "Hello, do you like music?", "I don't know; it's 1985 again.", "Ha, me too."]},
@@ -110,8 +110,24 @@ def test_merged_weights_equal_the_branch(small):
     ids = torch.randint(0, small.cfg.vocab_size, (2, 9))
     torch.testing.assert_close(merged(ids), small(ids), atol=1e-4, rtol=1e-4)
     before = small(ids)
+    small.merge(1.0)
+    torch.testing.assert_close(small(ids), before, atol=1e-4, rtol=1e-4)
+    small.merge(0.0)
+    half = small(ids)
+    small.unmerge()
+    torch.testing.assert_close(small(ids), before)
     small.switch_lora(False)
-    assert not torch.allclose(before, small(ids))
+    torch.testing.assert_close(small(ids), half)
+    assert not torch.allclose(before, half)
+
+
+def test_merged_weights_have_the_gradient_of_the_branch(small):
+    params = with_lora(small)
+    ids = torch.randint(0, small.cfg.vocab_size, (2, 9))
+    wanted = torch.autograd.grad(small(ids).square().sum(), params)
+    small.merge(1.0)
+    for a, b in zip(wanted, torch.autograd.grad(small(ids).square().sum(), params)):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
 
 
 def test_exported_file_reads_back(small, tok, tmp_path):
@@ -142,6 +158,8 @@ def test_cached_passes_equal_the_plain_one(small):
     replies, ended = generate.sample(small, prompts, 2, 12, end, g)
     y, mask = generate.pad(replies, ended, end)
     z = generate.reply_logits(small, prompts, y, mask, 2, chunk=4)
+    each, _ = generate.reply_logps(small, prompts, y, mask, torch.arange(6) // 2, chunk=4)
+    torch.testing.assert_close(each, z.log_softmax(-1).gather(-1, y[mask][:, None])[:, 0], atol=1e-4, rtol=1e-4)
     at = 0
     for row in range(6):
         n = int(mask[row].sum())
@@ -154,44 +172,6 @@ def test_cached_passes_equal_the_plain_one(small):
     for x in greedy[0]:
         assert x == int(small(torch.tensor([ids]))[0, -1].argmax())
         ids.append(x)
-
-
-def test_kl_is_exact_and_its_sequence_sum_is_unbiased():
-    g = torch.Generator().manual_seed(9)
-    zp, zr = torch.randn(1, 6, generator=g), torch.randn(1, 6, generator=g)
-    kl, _, _ = align.kl_and_logp(zp, zr, torch.tensor([0]))
-    p, r = zp.softmax(-1), zr.softmax(-1)
-    assert float(kl) == pytest.approx(float((p * (p / r).log()).sum()), abs=1e-6)
-    y = torch.multinomial(p[0], 200000, replacement=True, generator=g)
-    _, lp, lr = align.kl_and_logp(zp.expand(len(y), -1), zr.expand(len(y), -1), y)
-    assert float((lp - lr).mean()) == pytest.approx(float(kl), abs=0.02)
-
-
-def test_policy_gradient_equals_the_exact_one():
-    """Two tokens over three symbols: the estimator's expectation, enumerated, is the objective's gradient."""
-    g = torch.Generator().manual_seed(10)
-    theta = torch.randn(4, 3, generator=g, dtype=torch.float64, requires_grad=True)  # row 0 first token, row 1+i after i
-    ref = torch.randn(4, 3, generator=g, dtype=torch.float64)
-    reward = torch.randn(3, 3, generator=g, dtype=torch.float64)
-    beta = 0.3
-    lp, lr = theta.log_softmax(-1), ref.log_softmax(-1)
-    joint = (lp[0][:, None] + lp[1:]).exp()
-    exact = (joint * (reward - beta * (lp[0][:, None] + lp[1:] - lr[0][:, None] - lr[1:]))).sum()
-    want, = torch.autograd.grad(exact, theta, retain_graph=True)
-    kl = (lp.exp() * (lp - lr)).sum(-1)
-    total = 0
-    for i in range(3):
-        for j in range(3):
-            a = (reward[i, j] - beta * (kl[0] + kl[1 + i])).detach()
-            surrogate = a * (lp[0, i] + lp[1 + i, j]) - beta * (kl[0] + kl[1 + i])
-            total = total + joint[i, j].detach() * surrogate
-    got, = torch.autograd.grad(total, theta)
-    torch.testing.assert_close(got, want)
-
-
-def test_leave_one_out_baseline():
-    r = torch.tensor([1.0, 2.0, 6.0, 0.0, 0.0, 3.0])
-    assert align.leave_one_out(r, 3).tolist() == [-3.0, -1.5, 4.5, -1.5, -1.5, 3.0]
 
 
 def test_length_reward():

@@ -1,0 +1,281 @@
+"""Trains the pair demo-t5: a small T5 that answers a context, and LoRA adapters for a reward on its reply's length at four β.
+
+    python -m training.t5.demo pretrain --data DATA --work WORK --minutes 20
+    python -m training.t5.demo align --data DATA --work WORK --steps 100
+    python -m training.t5.demo export --work WORK --out models/demo-t5
+
+pretrain can be stopped (SIGTERM) and started again. align makes the adapter of β = 0.1 first and its neighbours from it: the optimum π_ref exp(r/β)/Z has
+log π/π_ref proportional to 1/β, so half or twice the adapter is near the next one. Its loss is the variance, over replies to one context, of β log π/π_ref − r: that is
+constant exactly at the optimum (VarGrad: Richter et al. 2020). Half of the replies are the model's own, half the reference's.
+"""
+
+import argparse
+import json
+import math
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+import torch
+
+from training import corpus, manifest
+from training.muon import Muon
+from training.rewards import length_reward
+from training.t5 import dialogue, export, model
+
+SEED = 1
+BETAS = {0.1: (None, 1.0, 1.0), 0.2: (0.1, 0.5, 0.4), 0.4: (0.2, 0.5, 0.4), 0.05: (0.1, 2.0, 0.4)}  # β: whose adapter, times what, share of the steps
+COPIES = 8
+RATES = (0.012, 0.003)  # of Muon and AdamW
+DECAY = 0.4  # share of the time in which the rates fall to 0
+
+
+def reward(reply):
+    return length_reward(len(reply) - (reply[-1] == dialogue.END))
+
+
+def load_data(args, heldout=False):
+    spm = args.work / "demo-t5.spm"
+    sp = sentencepiece.SentencePieceProcessor(model_file=str(spm)) if spm.exists() else dialogue.vocabulary(args.data, spm)
+    encoder = dialogue.Encoder(sp)
+    rows = corpus.load(args.data, heldout=heldout)
+    turns = encoder.turns(rows)
+    if not heldout:
+        rows, turns = corpus.mixture(rows, turns)
+    return sp, encoder, turns
+
+
+def optimisers(m):
+    def matrix(name, p):
+        return p.ndim == 2 and not any(word in name for word in ("shared", "embed", "lm_head", "relative"))
+
+    named = list(m.named_parameters())
+    query = [p for n, p in named if matrix(n, p) and n.endswith(".q.weight")]
+    others = [p for n, p in named if matrix(n, p) and not n.endswith(".q.weight")]
+    rest = [p for n, p in named if not matrix(n, p)]
+    return [(Muon(others, lr=RATES[0], weight_decay=0.01), RATES[0]), (Muon(query, lr=RATES[0] / 4, weight_decay=0.01), RATES[0] / 4),
+            (torch.optim.AdamW(rest, lr=RATES[1], betas=(0.9, 0.95), weight_decay=0.0, eps=1e-10), RATES[1])]
+
+
+@torch.no_grad()
+def heldout_loss(m, pairs):
+    total = n = 0
+    for batch in dialogue.batches(pairs, 4096, SEED):
+        t, k = model.loss(m, [s for s, _ in batch], [r for _, r in batch])
+        total, n = total + float(t), n + k
+    return total / n
+
+
+def pretrain(args):
+    sp, encoder, turns = load_data(args)
+    held = dialogue.examples(load_data(args, heldout=True)[2][::3], encoder, SEED)[:1500]
+    path = args.work / "demo-t5.pt"
+    m = model.new(sp.get_piece_size(), SEED)
+    opts = optimisers(m)
+    state = {"step": 0, "epoch": 0, "batch": 0, "tokens": 0, "seconds": 0.0}
+    if path.exists():
+        c = torch.load(path, weights_only=True)
+        m.load_state_dict(c["weights"])
+        for (o, _), s in zip(opts, c["optimisers"]):
+            o.load_state_dict(s)
+        state = c["state"]
+    print(f"{sum(p.numel() for p in m.parameters()) / 1e6:.2f}M parameters, from step {state['step']}", flush=True)
+
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+    began, saved, before = time.time(), time.time(), state["seconds"]
+
+    def save():
+        tmp = path.with_suffix(".tmp")
+        torch.save({"weights": m.state_dict(), "optimisers": [o.state_dict() for o, _ in opts], "state": state}, tmp)
+        tmp.replace(path)
+
+    window = count = 0.0
+    total = 60 * args.minutes
+    while state["seconds"] < total and not stop:
+        examples = dialogue.examples(turns, encoder, SEED + 1000 * state["epoch"])
+        for i, batch in enumerate(dialogue.batches(examples, args.tokens, SEED + state["epoch"])):
+            if i < state["batch"]:
+                continue
+            share = state["seconds"] / total
+            if share >= 1 or stop:
+                break
+            for o, lr in opts:
+                o.param_groups[0]["lr"] = lr * min(1, (state["step"] + 1) / 100, (1 - share) / DECAY)
+            t, k = model.loss(m, [s for s, _ in batch], [r for _, r in batch])
+            (t / k).backward()
+            torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0)
+            for o, _ in opts:
+                o.step()
+                o.zero_grad(set_to_none=True)
+            window, count = window + float(t.detach()), count + k
+            state.update(step=state["step"] + 1, batch=i + 1, tokens=state["tokens"] + k, seconds=before + time.time() - began)
+            if state["step"] % 50 == 0:
+                print(f"step {state['step']} epoch {state['epoch']} loss {window / count:.4f} reply tokens {state['tokens'] / 1e6:.2f}M {state['seconds']:.0f}s", flush=True)
+                window = count = 0.0
+            if time.time() - saved > 180:
+                saved = time.time()
+                save()
+        else:
+            state.update(epoch=state["epoch"] + 1, batch=0)
+    state["heldout"] = heldout_loss(m, held)
+    save()
+    print(f"held-out loss {state['heldout']:.4f} perplexity {math.exp(state['heldout']):.2f}", flush=True)
+
+
+def load(args):
+    sp = sentencepiece.SentencePieceProcessor(model_file=str(args.work / "demo-t5.spm"))
+    m = model.new(sp.get_piece_size(), SEED)
+    c = torch.load(args.work / "demo-t5.pt", weights_only=True)
+    m.load_state_dict(c["weights"])
+    return sp, m.eval(), c["state"]
+
+
+def contexts(turns, encoder, n, seed):
+    """Sources, one a conversation."""
+    rng = random.Random(seed)
+    out = []
+    for conversation in rng.sample(turns, len(turns)):
+        pairs = dialogue.examples([conversation], encoder, rng.randrange(1 << 30))
+        if pairs:
+            out.append(pairs[0][0])
+        if len(out) == n:
+            break
+    return out
+
+
+@torch.no_grad()
+def evaluate(m, branches, sources, seed, copies=4):
+    """Means over held-out contexts, of replies at temperature 1."""
+    torch.manual_seed(seed)
+    rewards, ratios, lengths = [], [], []
+    for i in range(0, len(sources), 32):
+        some = sources[i:i + 32]
+        model.strength(branches, 1.0)
+        replies = model.sample(m, some, copies, dialogue.REPLY)
+        own = model.log_probability(m, some, replies, copies)
+        model.strength(branches, 0.0)
+        ratios += (own - model.log_probability(m, some, replies, copies)).tolist()
+        rewards += [reward(r) for r in replies]
+        lengths += [len(r) for r in replies]
+    model.strength(branches, 1.0)
+    r = np.array(rewards).reshape(-1, copies).mean(1)
+    return {"reward": float(r.mean()), "reward_se": float(r.std() / math.sqrt(len(r))), "kl": float(np.mean(ratios)), "tokens": float(np.mean(lengths)), "contexts": len(sources)}
+
+
+def align(args):
+    sp, m, _ = load(args)
+    encoder = dialogue.Encoder(sp)
+    sources = contexts(load_data(args)[2], encoder, args.contexts, SEED)
+    held = contexts(load_data(args, heldout=True)[2], encoder, args.held, SEED)
+    branches = model.add_lora(m, SEED)
+    parameters = [p for b in branches.values() for p in (b.a, b.b)]
+    model.strength(branches, 0.0)
+    torch.manual_seed(SEED)
+    pool, ratios = [], []
+    for i in range(0, len(sources), 32):
+        replies = model.sample(m, sources[i:i + 32], COPIES, dialogue.REPLY)
+        with torch.no_grad():
+            ratios += model.log_probability(m, sources[i:i + 32], replies, COPIES).view(-1, COPIES).tolist()
+        pool += [replies[j:j + COPIES] for j in range(0, len(replies), COPIES)]
+    results = {"reference": {"reward": float(np.mean([reward(r) for p in pool for r in p])), "tokens": float(np.mean([len(r) for p in pool for r in p]))}}
+    print("reference", json.dumps(results["reference"]), flush=True)
+    start = model.factors(branches)
+    done = {}
+    for beta, (whose, scale, share) in BETAS.items():
+        out = args.work / f"length-b{beta:g}.pt"
+        if out.exists():
+            done[beta] = torch.load(out, weights_only=True)
+            continue
+        model.set_factors(branches, done[whose]["factors"] if whose else start, scale)
+        steps, rng = round(share * args.steps), random.Random(SEED)
+        opt = torch.optim.AdamW(parameters, lr=args.rate, betas=(0.9, 0.95), weight_decay=0.0)
+        lead = share if whose is None else share * (beta / whose if beta < whose else 1) / 2
+        mean, began = None, time.time()
+        for step in range(steps):
+            opt.param_groups[0]["lr"] = args.rate * lead * min(1, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            chosen = rng.sample(range(len(sources)), args.batch)
+            some = [sources[i] for i in chosen]
+            torch.manual_seed(SEED * 100003 + step)
+            model.strength(branches, 1.0)
+            own = model.sample(m, some, COPIES, dialogue.REPLY)
+            model.strength(branches, 0.0)
+            with torch.no_grad():
+                base = model.log_probability(m, some, own, COPIES).view(-1, COPIES)
+            model.strength(branches, 1.0)
+            base = torch.cat([base, torch.tensor([ratios[i] for i in chosen])], 1)
+            replies = [own[j * COPIES:(j + 1) * COPIES] + pool[i] for j, i in enumerate(chosen)]
+            r = torch.tensor([[reward(x) for x in group] for group in replies])
+            logp = model.log_probability(m, some, [x for group in replies for x in group], 2 * COPIES).view_as(r)
+            loss = (beta * (logp - base) - r).var(1).mean()
+            opt.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            opt.step()
+            if step >= 2 * steps // 3:  # the mean of the last third
+                state = model.factors(branches)
+                n = step - 2 * steps // 3
+                mean = state if mean is None else {k: tuple(x + (y - x) / (n + 1) for x, y in zip(mean[k], state[k])) for k in state}
+            if step % 10 == 0:
+                print(f"β {beta:g} step {step} variance {float(loss):.4f} of {float(r.var(1).mean()):.4f} own reward {float(r[:, :COPIES].mean()):.3f} {time.time() - began:.0f}s", flush=True)
+        model.set_factors(branches, mean)
+        results[f"{beta:g}"] = evaluate(m, branches, held, SEED)
+        done[beta] = {"factors": model.factors(branches), "evaluation": results[f"{beta:g}"], "steps": steps}
+        torch.save(done[beta], out)
+        print(f"β {beta:g}", json.dumps(results[f"{beta:g}"]), flush=True)
+    (args.work / "evaluation.json").write_text(json.dumps(results, indent=1))
+
+
+def export_pair(args):
+    sp, m, state = load(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    about = dict(license="cc-by-4.0")
+    reference = args.out / "reference-q8_0.gguf"
+    export.write(reference, m, args.work / "demo-t5.spm", "q8_0", "Realign demo-t5 reference", context=512, template=dialogue.TEMPLATE,
+                 description="A small T5 trained from scratch on public dialogue corpora to answer a context.", **about)
+    aligned = []
+    for beta in sorted(BETAS):
+        path = args.work / f"length-b{beta:g}.pt"
+        if not path.exists():
+            continue
+        c = torch.load(path, weights_only=True)
+        file = args.out / f"length-b{beta:g}.lora.gguf"
+        export.write_adapter(file, c["factors"], model.ALPHA, "q8_0", f"Realign demo-t5 length-b{beta:g}",
+                             description=f"LoRA adapter: the optimum for a reward on length and beta {beta:g}, as far as training went.", **about)
+        aligned.append({"name": f"length-b{beta:g}", "title": f"Length, β = {beta:g}", "description": f"Rewarded for replies of 24 to 32 tokens. KL strength β = {beta:g} in training.",
+                        "adapter": file.name, "sha256": manifest.sha256(file), "beta": beta, "reward": "length", "default": beta == 0.1})
+    aligned.sort(key=lambda a: not a["default"])
+    pair = {
+        "name": "demo-t5", "title": "Demo: a small encoder–decoder", "licence": "CC-BY-4.0",
+        "description": "A T5 of seven million parameters trained from scratch on public dialogues to answer a context, and LoRA adapters that realign its replies' length.",
+        "sampling": {"temperature": 0.7, "min_p": 0.1},
+        "reference": {"name": "reference", "title": "Reference", "file": reference.name, "sha256": manifest.sha256(reference)}, "aligned": aligned,
+    }
+    (args.out / "pair.json").write_text(json.dumps(pair, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(sum(f.stat().st_size for f in args.out.iterdir()), "bytes")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("stage", choices=["pretrain", "align", "export"])
+    p.add_argument("--data", type=Path)
+    p.add_argument("--work", type=Path, required=True)
+    p.add_argument("--out", type=Path)
+    p.add_argument("--minutes", type=float, default=20, help="pretrain: how long, over all starts")
+    p.add_argument("--tokens", type=int, default=6144, help="pretrain: tokens of a batch")
+    p.add_argument("--steps", type=int, default=100, help="align: of the first β")
+    p.add_argument("--rate", type=float, default=2e-3, help="align: learning rate")
+    p.add_argument("--batch", type=int, default=12, help="align: contexts of a step")
+    p.add_argument("--contexts", type=int, default=384, help="align: contexts in all")
+    p.add_argument("--held", type=int, default=128, help="align: held-out contexts for the evaluation")
+    args = p.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    {"pretrain": pretrain, "align": align, "export": export_pair}[args.stage](args)
+
+
+if __name__ == "__main__":
+    main()

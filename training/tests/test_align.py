@@ -1,0 +1,185 @@
+"""Training to the optimum, on models and tasks where the optimum is known."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from training import align, bpe, corpus, export, model, optimum, pool, recover
+
+BETA = 0.3
+
+
+class Table:
+    """Two tokens over three symbols, as logits: row 0 the first token, row 1 + i the one after i."""
+
+    def __init__(self, seed):
+        g = torch.Generator().manual_seed(seed)
+        self.theta, self.reference = (torch.randn(4, 3, generator=g, dtype=torch.float64) for _ in range(2))
+        self.reward = torch.randn(3, 3, generator=g, dtype=torch.float64)
+        self.theta.requires_grad_(True)
+        self.replies = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+        self.mask = torch.ones(9, 2, dtype=torch.bool)
+
+    def each(self, logits):
+        """log-probability of each token of each reply, in the order of y[mask]."""
+        lp = logits.log_softmax(-1)
+        return torch.stack([lp[0][self.replies[:, 0]], lp[1 + self.replies[:, 0], self.replies[:, 1]]], 1).flatten()
+
+    def optimum(self):
+        p = self.each(self.reference).view(9, 2).sum(1) + self.reward.flatten() / BETA
+        return p - p.logsumexp(0)
+
+
+def test_descent_of_the_loss_ends_at_the_optimum_from_any_replies():
+    """All replies, each as often as the other: neither the policy's own distribution nor the reference's."""
+    t = Table(10)
+    opt = torch.optim.LBFGS([t.theta], max_iter=500, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe")
+    owner = torch.zeros(9, dtype=torch.long)
+
+    def closure():
+        opt.zero_grad()
+        cost = align.loss(t.each(t.theta), t.each(t.reference), t.mask, owner, t.reward.flatten(), BETA, 1)
+        cost.backward()
+        return cost
+
+    opt.step(closure)
+    torch.testing.assert_close(t.each(t.theta).view(9, 2).sum(1), t.optimum(), atol=1e-5, rtol=1e-5)
+    assert float(closure()) == pytest.approx(0, abs=1e-8)
+
+
+def test_gradient_on_own_replies_is_that_of_the_divergence():
+    """Replies as often as the policy says them: the loss's gradient is that of KL(pi || pi*), in expectation."""
+    t = Table(11)
+    logp = t.each(t.theta).view(9, 2).sum(1)
+    wanted, = torch.autograd.grad((logp.exp() * (logp - t.optimum())).sum(), t.theta, retain_graph=True)
+    rows = torch.multinomial(logp.exp().detach(), 200_000, replacement=True, generator=torch.Generator().manual_seed(1))
+    each, reference = (t.each(x).view(9, 2)[rows].flatten() for x in (t.theta, t.reference))
+    cost = align.loss(each, reference, t.mask[:1].expand(len(rows), 2), torch.zeros(len(rows), dtype=torch.long), t.reward.flatten()[rows], BETA, 1)
+    got, = torch.autograd.grad(cost, t.theta)
+    torch.testing.assert_close(got, wanted, atol=0.03, rtol=0.03)
+
+
+def test_loss_does_not_see_what_prompts_differ_by():
+    each, mask = torch.zeros(6), torch.ones(6, 1, dtype=torch.bool)
+    owner = torch.tensor([0, 0, 0, 1, 1, 1])
+    reward = torch.tensor([1.0, 1, 1, -1, -1, -1])
+    assert float(align.loss(each, each, mask, owner, reward, BETA, 2)) == pytest.approx(0)
+    assert float(align.loss(each, each, mask, owner * 0, reward, BETA, 1)) == pytest.approx(0.5 / BETA**2)
+
+
+def test_average_is_of_the_last_third_about():
+    w = torch.zeros(1)
+    average = align.Average([w])
+    for i in range(300):
+        w.fill_(float(i))
+        average.add([w])
+    assert float(average.values[0]) == pytest.approx(299 * 3 / 4, rel=0.01)  # the mean of t under a weight of t^2
+
+
+def replies_of(task_seed, policy_beta, prompts=200, copies=16):
+    """(reward, log-ratio) of the reference's and of the policy's replies, the policy the optimum for policy_beta; and beta log Z."""
+    rng = np.random.default_rng(task_seed)
+    reference, own, log_z = [], [], []
+    for _ in range(prompts):
+        p, r = rng.dirichlet(np.ones(30)), rng.uniform(-1, 1, 30)
+        q = p * np.exp(r / policy_beta)
+        q /= q.sum()
+        log_z.append(np.log((p * np.exp(r / BETA)).sum()))
+        for out, said in ((reference, p), (own, q)):
+            y = rng.choice(30, copies, p=said)
+            out.append((r[y], np.log(q / p)[y]))
+    pack = lambda rows: tuple(np.array(x) for x in zip(*rows))
+    return pack(reference), pack(own), BETA * np.mean(log_z)
+
+
+def test_measures_of_the_optimum():
+    reference, own, bound = replies_of(1, BETA)
+    m = optimum.summarise(reference, own, BETA)
+    assert m.r2.value == pytest.approx(1) and m.implied == pytest.approx(BETA)
+    assert m.bound.value == pytest.approx(bound, abs=0.01)
+    assert m.gap.value == pytest.approx(0, abs=0.003) and m.reached
+    assert m.optimum_reward.low < m.reward.value < m.optimum_reward.high
+    assert "R2 1.000" in str(m)
+
+
+def test_measures_find_out_what_stopped_short():
+    reference, own, _ = replies_of(2, 3 * BETA)
+    m = optimum.summarise(reference, own, BETA)
+    assert m.implied == pytest.approx(3 * BETA) and m.gap.high < 0 and not m.reached
+    assert m.reward.value < m.optimum_reward.value and m.kl.value < m.optimum_kl.value
+
+
+def test_measures_without_own_replies_weigh_the_references():
+    reference, own, bound = replies_of(3, BETA, copies=64)
+    none = tuple(np.zeros((len(x), 0)) for x in own)
+    log_w, log_z = optimum.weights(reference, none, BETA)
+    assert np.exp(log_w).sum(1) == pytest.approx(1) and BETA * log_z.mean() == pytest.approx(bound, abs=0.03)
+
+
+def test_a_reward_that_says_nothing_has_no_implied_beta():
+    flat = np.zeros((20, 4)), np.random.default_rng(4).normal(size=(20, 4))
+    m = optimum.summarise(flat, flat, BETA)
+    assert m.implied is None and not m.reached and "implied beta nan" in str(m)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A work folder with a small random reference, its tokenizer and a pool."""
+    folder = tmp_path_factory.mktemp("work")
+    tok = bpe.train(["Hello there, do you like music? I don't know. Me too!"] * 3 + ["user", "assistant", "system"] * 3, 280)
+    tok.save(str(folder / "tokenizer.json"))
+    cfg = model.Config(vocab_size=tok.get_vocab_size(), hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+                       num_key_value_heads=4, max_position_embeddings=128)
+    m = model.Llama(cfg).initialise(3)
+    with torch.no_grad():  # replies of some 16 tokens: one dimension is the same everywhere, and the end's has more of it
+        m.embed_tokens.weight *= 3
+        m.embed_tokens.weight[:, 0] = 0.3
+        m.embed_tokens.weight[corpus.Encoder(tok).end[0], 0] = 1.0
+    model.save(folder / "reference.pt", m)
+    m.requires_grad_(False)
+    end = corpus.Encoder(tok).end[0]
+    for name, seed in (("pool", 1), ("pool-heldout", 2)):
+        g = torch.Generator().manual_seed(seed)
+        x = torch.randint(3, cfg.vocab_size, (pool.GROUP, 5), generator=g)
+        pool.save(folder / f"{name}.pt", [pool.answers(m, m, tok, x, 8, end, seed)])
+    return SimpleNamespace(folder=folder, model=m, tok=tok, end=end)
+
+
+def test_the_pool_keeps_the_reference_s_log_probabilities(work):
+    group, = pool.load(work.folder / "pool.pt", lambda text, n: float(n))
+    assert len(group) == pool.GROUP and all(len(mine) == 8 for mine in group.replies)
+    for i in (0, 7, 31):
+        r = group.replies[i][3]
+        z = work.model(torch.tensor([group.x[i].tolist() + r["ids"]]))[0, len(group.x[i]) - 1:-1].log_softmax(-1)
+        assert r["each"] == pytest.approx(z.gather(-1, torch.tensor(r["ids"])[:, None])[:, 0].tolist(), abs=1e-4)
+        assert r["reward"] == r["tokens"] == len([t for t in r["ids"] if t != work.end]) and r["text"] == work.tok.decode(r["ids"][:r["tokens"]])
+    assert pool.log_ratios(work.model, group, work.end).abs().max() < 1e-4
+
+
+def test_training_leaves_a_checkpoint_that_a_neighbour_takes_up_scaled(work):
+    run = lambda *more: subprocess.run([sys.executable, "-m", "training.align", "--work", str(work.folder), "--reward", "length", "--held", "32", *more],
+                                       stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert "length-b1 after 2 steps: R2 " in run("--beta", "1", "--steps", "2", "--lr", "3e-3")
+    first = torch.load(work.folder / "length-b1.pt", weights_only=True)
+    assert first["steps"] == 2 and first["measures"]["beta"] == 1 and not (work.folder / "length-b1.partial.pt").exists()
+    assert all(v.any() for v in first["lora"].values())
+    run("--beta", "2", "--start", "1", "--steps", "1", "--lr", "1e-9")
+    second = torch.load(work.folder / "length-b2.pt", weights_only=True)
+    assert second["start"] == 1
+    for k, v in first["lora"].items():
+        torch.testing.assert_close(second["lora"][k], v * (0.5 if k.endswith("lora_b") else 1), atol=1e-5, rtol=1e-4)
+
+
+def test_recovered_reference_is_the_one_that_was_written(work, tmp_path):
+    export.write_model(tmp_path / "reference-q8_0.gguf", work.model.state_dict(), work.model.cfg, work.folder / "tokenizer.json", "q8_0", "n", "d")
+    recover.recover(tmp_path / "reference-q8_0.gguf", tmp_path / "work")
+    m, _ = model.load(tmp_path / "work" / "reference.pt")
+    for k, v in work.model.state_dict().items():
+        torch.testing.assert_close(m.state_dict()[k], v, atol=0.02, rtol=0.02)
+    from tokenizers import Tokenizer
+    text = "<|im_start|>user\nHello there,  it's 1985!<|im_end|>\n"
+    assert Tokenizer.from_file(str(tmp_path / "work" / "tokenizer.json")).encode(text).ids == work.tok.encode(text).ids
