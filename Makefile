@@ -8,18 +8,22 @@
 #   make memory   the peak of the server's memory, whatever is sent to it (minutes; needs /proc)
 #   make soak     a server and its workers killed, cut off, out of disk and told to stop, again and again (not in CI)
 #   make clients  real clients of the API, the two smallest, from their registries
-#   make bench    the engine against bare forward passes, shared work against separate runs, and Realign against
-#                 transformers, on both pairs (PYTHON=… names a Python with training/requirements.txt)
+#   make bench    the engine against bare forward passes, shared work against separate runs, and Realign against a loop over
+#                 two contexts of llama.cpp and against transformers (PYTHON=… names a Python with llama-cpp-python, and with
+#                 training/requirements.txt)
 #   make gpu-backend  llama.cpp for GPUs, BACKEND=vulkan (the default), cuda or hip: see docs/gpu.md
 #   make gpu-test     that backend against the CPU; for vulkan on Mesa's device in software
+#   make gpu-kit      an archive that builds that backend on another machine, checks it there and measures it, without Go and without
+#                     a network; make gpu-kit-test tries the one for vulkan here, on Mesa's device
 #   make smollm2  download the larger pair's reference, 93 MB (or FILE=… to take one that you have)
 #   make example  decode the example of the first page again, with the demo pair
-#   make release  an archive for linux/amd64 that runs on any such processor, without a compiler or Go (llama.cpp three times: minutes)
-#   make release-test  that archive under qemu with an old processor, and that the best program is chosen
+#   make release  an archive for linux/amd64 (or ARCH=arm64) that runs on any such processor, without a compiler or Go (llama.cpp
+#                 three times: minutes)
+#   make release-test  that archive under qemu with an old processor, and on a fresh Debian
 #   make web      regenerate templates and the pages' bundle after a change
 #   make clean    remove what was built (Go's own cache stays)
 
-.PHONY: example release release-test build run test test-go test-web lint generated web e2e clients memory soak bench gpu-backend gpu-test smollm2 setup clean
+.PHONY: example release release-test build run test test-go test-web lint generated web e2e clients memory soak bench gpu-backend gpu-test gpu-kit gpu-kit-test smollm2 setup clean
 .DEFAULT_GOAL := build
 
 # llama.cpp is compiled with flags of its own: see scripts/cgo.
@@ -56,8 +60,8 @@ test-go: build
 	@scripts/setup postgres
 	scripts/postgres go test -race -timeout 20m $(others)
 	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable|Latency|Hostile|EqualsDecode' ./internal/web
-	go test -timeout 20m -run 'Covered|Flat|Active' ./internal/preference
-	go test -timeout 20m -run 'Coverage|Reweighting|Refinement' ./internal/sweep
+	go test -timeout 20m -run 'Covered|Flat|Active|Inverted|Taste|Sides|Halving' ./internal/preference
+	go test -timeout 20m -run 'Coverage|Reweighting|Refinement|Noise|FewPrompts|Shapes|Movement|WholeReplies' ./internal/sweep
 	scripts/postgres go test -timeout 20m -run OneConnection ./internal/store
 	$(cgo) go test -timeout 20m $(linked)
 
@@ -87,7 +91,7 @@ generated: web
 
 # What somebody sees who comes for the first time: really decoded, and kept as it came.
 example: build
-	bin/realign map --pair demo --from 0 --to 2 --seed 2 --max-tokens 48 --prompt "What did you think of the film?" --json > internal/web/example.json
+	bin/realign map --pair demo --from 0 --to 2 --seed 1 --max-tokens 48 --prompt "What did you think of the film?" --json > internal/web/example.json
 
 # The tests of crashes with more rounds, and a proxy that misbehaves, a full disk and SIGTERM in every state: about a minute a round.
 ROUNDS ?= 10
@@ -96,8 +100,8 @@ soak: build
 	REALIGN_SOAK_ROUNDS=$(ROUNDS) REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 3h -v -run 'Soak|Crash|SomebodyElse' ./internal/web
 
 e2e: build
-	@scripts/setup web e2e
-	npm run e2e --silent
+	@scripts/setup web e2e postgres
+	scripts/postgres npm run e2e --silent
 
 clients: build
 	scripts/clients/run openai-python openai-node
@@ -113,6 +117,8 @@ else
 	bin/realign bench --pair smollm2 --tokens 24
 	@if $(PYTHON) -c 'import gguf, torch, transformers' 2>/dev/null; then set -x; $(PYTHON) -m training.bench_hf --realign bin/realign --tokens 24; \
 	else echo "Transformers are left out: PYTHON=… must name a Python with training/requirements.txt."; fi
+	@if $(PYTHON) -c 'import numpy, llama_cpp' 2>/dev/null; then set -x; $(PYTHON) -m training.bench_peer --realign bin/realign; \
+	else echo "The loop over two contexts of llama.cpp is left out: PYTHON=… must name a Python with numpy and llama-cpp-python."; fi
 endif
 	$(cgo) go test -run '^$$' -bench . ./internal/decode ./internal/decode/llamacpp ./internal/store
 
@@ -124,16 +130,27 @@ gpu-backend:
 gpu-test: build
 	@scripts/gpu-test $(BACKEND)
 
+# Of a backend for other machines: the one for NVIDIA's cards, unless BACKEND says which.
+gpu-kit: KIT = $(if $(filter command line environment,$(origin BACKEND)),$(BACKEND),cuda)
+gpu-kit:
+	@VERSION=$(version) scripts/gpu-kit $(KIT)
+
+gpu-kit-test:
+	@VERSION=$(version) scripts/gpu-kit-test
+
 # The file must be the one that models/smollm2/reference.json names by its sum.
 smollm2:
 	@scripts/setup python
 	@scripts/smollm2 $(FILE)
 
+ARCH ?= amd64
+
 release:
-	@VERSION=$(version) scripts/release amd64
+	@VERSION=$(version) scripts/release $(ARCH)
 
 release-test:
-	@scripts/release-test
+	go test -run Levels ./cmd/launch
+	@scripts/release-test $(ARCHIVE)
 
 clean:
 	rm -rf bin build test-results

@@ -112,7 +112,7 @@ test("people rate a sweep's outputs, a reward is added, and a page says whether 
     assert.equal(r.overall.pairs, report.people.pairs, `${r.name} has judged every answer`);
     assert.ok(r.overall.share.low <= r.overall.share.estimate && r.overall.share.estimate <= r.overall.share.high);
   }
-  assert.match(await (await context.request.get(`${study}/agreement.csv`)).text(), /^sweep,reward,category,/);
+  assert.match(await (await context.request.get(`${study}/agreement.csv`)).text(), /^\ufeffsweep,reward,category,/);
 
   // Nothing was decoded for any of it, and the study stays when the sweep goes.
   await page.goto(sweep);

@@ -138,7 +138,7 @@ for (const [width, height] of [[1280, 900], [390, 844], [360, 740]]) {
       await lanes(page).nth(2).locator("[data-lambda-number]").press("Tab");
       await lanes(page).nth(3).locator("[data-lambda-number]").fill("many");
       await lanes(page).nth(3).locator("[data-lambda-number]").press("Tab");
-      await lanes(page).nth(0).locator("[data-continue]").click();
+      await lanes(page).nth(0).locator("[data-reply]").click();
       await check(page, "session, all open");
       if (width !== 360) await screenshot(page, `session-open-${width}-${colorScheme}`);
       await lanes(page).nth(2).locator(".t").nth(2).click();

@@ -1,12 +1,10 @@
 // The slider: an example at the first visit, the text under the thumb while it is decoded, and what decode says at 100 λ.
 
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
-import { promisify } from "node:util";
 import { check } from "./accessible.mjs";
-import { browser, ended, freshPage, lanes, openSettings, program, screenshot, server, set, sideBySide, until, withServer } from "./server.mjs";
+import { browser, decoded, ended, freshPage, lanes, openSettings, screenshot, server, set, sideBySide, until, withServer } from "./server.mjs";
 
 withServer();
 
@@ -27,23 +25,11 @@ async function slide(page, prompt, settings = {}) {
   await page.locator("[data-runs] .run").first().waitFor();
 }
 
-/** What bin/realign decode says at some λ. */
-async function decoded(prompt, seed, tokens, lambdas) {
-  const { stdout } = await promisify(execFile)(program, ["decode", "--pair", "demo", "--json", "--seed", String(seed), "--max-tokens", String(tokens),
-    "--temperature", "0.7", "--prompt", prompt, `--lambda=${lambdas.join(",")}`], { maxBuffer: 1 << 27 });
-  const said = lambdas.map(() => "");
-  for (const line of stdout.trim().split("\n")) {
-    const event = JSON.parse(line);
-    if (event.type === "token" || event.type === "end") said[event.lane] += event.text ?? "";
-  }
-  return said;
-}
-
 test("the first visit shows a finished example that was really decoded, and the slider moves through it", async () => {
   const { page, context, troubles } = await freshPage(browser);
   await page.goto(server.base);
   const example = JSON.parse(await readFile("internal/web/example.json", "utf8"));
-  assert.match(await page.locator("[data-example-label]").textContent(), /Example.*What did you think of the film\?.*pair demo, seed 2/);
+  assert.match(await page.locator("[data-example-label]").textContent(), /Example.*What did you think of the film\?.*pair demo.*seed 1/);
   await page.locator("[data-map-slider]:not([hidden])").waitFor();
   for (const branch of example.branches) {
     await move(page, (branch.from + branch.to) / 2);
@@ -60,7 +46,7 @@ test("the first visit shows a finished example that was really decoded, and the 
 test("at 100 random λ the slider's text is what decode says", async () => {
   const { page, context, troubles } = await freshPage(browser);
   const prompt = "Tell me about the best holiday you ever had, and what you did there.";
-  await slide(page, prompt, { seed: 2, max_tokens: 60 });
+  await slide(page, prompt, { seed: 18, max_tokens: 60 });
   await page.locator('[data-map][data-map-state="stop"] [data-map-row]').first().waitFor();
   let state = 12345;
   const random = () => (state = (state * 1103515245 + 12345) % 2 ** 31) / 2 ** 31;
@@ -71,7 +57,7 @@ test("at 100 random λ the slider's text is what decode says", async () => {
     read.push(await text(page));
   }
   const want = [];
-  for (let i = 0; i < lambdas.length; i += 50) want.push(...(await decoded(prompt, 2, 60, lambdas.slice(i, i + 50))));
+  for (let i = 0; i < lambdas.length; i += 50) want.push(...(await decoded(prompt, 18, 60, lambdas.slice(i, i + 50))));
   assert.ok(new Set(want).size >= 4, `${new Set(want).size} texts`);
   assert.deepEqual(read, want);
   assert.deepEqual(troubles, []);
@@ -127,6 +113,11 @@ test("where there is no map the text is decoded where the slider is let go, and 
   await until(async () => (await text(page)) === first, "the first text again, without decoding");
   assert.notEqual(first, second);
   assert.equal(await page.locator("[data-runs] .run").count(), 1, "all in one run");
+  // As a lane it has its text at once, too.
+  await page.click("[data-map-lane]");
+  await page.locator('.connection[data-state="open"]').waitFor();
+  await ended(page);
+  assert.deepEqual(await lanes(page).locator("[data-text]").allTextContents(), [first]);
   assert.deepEqual(troubles, []);
   await context.close();
 });
@@ -176,6 +167,23 @@ test("Again rolls a new seed and says so; settings are remembered; the drawer cl
   await context.close();
 });
 
+test("Enter runs the prompt, and Shift+Enter begins a new line", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  await page.locator('.connection[data-state="open"]').waitFor();
+  const prompt = page.locator("[data-prompt]");
+  await prompt.pressSequentially("What did you");
+  await prompt.press("Shift+Enter");
+  await prompt.pressSequentially("think of it?");
+  assert.equal(await prompt.inputValue(), "What did you\nthink of it?");
+  assert.equal(await page.locator("[data-runs] .run").count(), 0);
+  await prompt.press("Enter");
+  await until(async () => (await page.locator("[data-runs] .run").count()) === 1, "it runs");
+  assert.equal(await prompt.inputValue(), "What did you\nthink of it?");
+  assert.deepEqual(troubles, []);
+  await context.close();
+});
+
 test("a conversation keeps all of its turns", async () => {
   const { page, context, troubles } = await freshPage(browser);
   await page.goto(server.base);
@@ -187,7 +195,7 @@ test("a conversation keeps all of its turns", async () => {
     await page.click("[data-run-button]");
     await until(async () => (await page.locator("[data-runs] .run").count()) === turn, `run ${turn}`);
     await ended(page);
-    await lanes(page).nth(2).locator("[data-continue]").click();
+    await lanes(page).nth(2).locator("[data-reply]").click();
     assert.equal(await turns(), 2 * turn);
     await page.fill("[data-prompt]", `And then? ${turn}`);
   }
@@ -195,13 +203,19 @@ test("a conversation keeps all of its turns", async () => {
   await context.close();
 });
 
-for (const [width, height, most] of [[1280, 900, 260], [390, 844, 220], [1920, 1080, 260], [1024, 768, 260], [320, 640, 260]]) {
+for (const [width, height, most] of [[1280, 900, 260], [390, 844, 220], [1920, 1080, 260], [1366, 768, 260], [1024, 768, 260], [768, 1024, 260], [320, 640, 260]]) {
   test(`at ${width} px lanes begin above the fold, and no page scrolls sideways`, async () => {
     const { page, context, troubles } = await freshPage(browser, { viewport: { width, height } });
     await page.goto(server.base);
     await page.locator("[data-map-slider]:not([hidden])").waitFor();
     const sideways = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
     assert.equal(await sideways(), 0, "the slider");
+    // What the models are stands on the first screen, and λ of the drawing under λ of the slider.
+    const about = page.locator("[data-about-pair]");
+    assert.match(await about.textContent(), /sentiment classifier finds positive.*tiny chat model of 5 million parameters/);
+    assert.ok((await about.boundingBox()).y < height, "on the first screen");
+    const ends = async (place) => page.locator(place).evaluate((part) => [part.getBoundingClientRect().left, part.getBoundingClientRect().right].map(Math.round));
+    assert.deepEqual(await ends(".map-stops"), await ends("[data-map-river]"));
     await screenshot(page, `instrument-first-${width}`);
     await check(page, "the first visit");
     await sideBySide(page);
@@ -215,16 +229,19 @@ for (const [width, height, most] of [[1280, 900, 260], [390, 844, 220], [1920, 1
     assert.ok(top <= most, `lanes begin at ${top}`);
     assert.equal(await sideways(), 0, "eleven lanes");
     if (width === 390) {
+      const title = await page.locator("[data-session-title]").evaluate((h1) => [parseFloat(getComputedStyle(h1).fontSize), h1.getBoundingClientRect().width]);
+      assert.ok(title[0] >= 18 && title[1] > 200, `the title: ${title[0]} px high letters, ${title[1]} px wide`);
       const second = await lanes(page).nth(1).evaluate((lane) => lane.getBoundingClientRect().bottom);
       assert.ok(second <= height, `the second lane ends at ${second}`);
     }
-    // Nothing lies over anything: β beside its field.
-    const over = await lanes(page).first().evaluate((lane) => {
-      const a = lane.querySelector("[data-lambda-number]").getBoundingClientRect();
-      const b = lane.querySelector("[data-beta]").getBoundingClientRect();
-      return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-    });
-    assert.ok(!over, "β is drawn over the λ field");
+    // Nothing in the head of a lane lies over anything: not β over its field, nor a field over a button.
+    const over = await lanes(page).evaluateAll((all) => all.flatMap((lane) => {
+      const parts = [...lane.querySelectorAll("[data-words], [data-lambda-number], [data-beta], [data-sum], [data-sample-label], .lane-tools button")]
+        .map((part) => [part.outerHTML.slice(0, 60), part.getBoundingClientRect()]).filter(([, box]) => box.width > 0);
+      return parts.flatMap(([one, a], i) => parts.slice(i + 1).flatMap(([other, b]) =>
+        a.left < b.right - 0.5 && b.left < a.right - 0.5 && a.top < b.bottom - 0.5 && b.top < a.bottom - 0.5 ? [`${one} and ${other}`] : []));
+    }));
+    assert.deepEqual(over, []);
     await screenshot(page, `instrument-lanes-${width}`);
     await check(page, "lanes");
     assert.deepEqual(troubles, []);

@@ -31,10 +31,9 @@ test("run, read, branch, steer and stop by keyboard alone", async () => {
   await page.keyboard.press("ArrowRight");
   assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("data-i")), "1");
   assert.match(await page.evaluate(() => document.activeElement?.getAttribute("aria-label")), /^Token 2:/);
-  assert.ok(await page.locator("[data-inspector]").isVisible());
-  await page.keyboard.press("Escape");
-  assert.ok(!(await page.locator("[data-inspector]").isVisible()));
+  assert.ok(await page.locator("[data-token-line]").isVisible(), "one line about the token");
   await page.keyboard.press("Enter");
+  assert.ok(await page.locator("[data-inspector]").isVisible());
   assert.match(await focus(), /alternative/);
   await page.keyboard.press("Escape");
   assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("data-i")), "1", "Escape leads back to the token");
@@ -99,7 +98,7 @@ test("Tab reaches every control in an order that makes sense, and letters can be
       if (!e || e === document.body) return "";
       const seen = e.getBoundingClientRect();
       const name = e.getAttribute("aria-label") ?? e.labels?.[0]?.textContent ?? e.textContent ?? "";
-      return `${name.trim().replace(/\s+/g, " ").slice(0, 30)}${seen.width > 0 ? "" : " (invisible)"}`;
+      return `${name.trim().replace(/\s+/g, " ").slice(0, 30)}${seen.width > 0 ? "" : " (invisible)"}${e.matches("a.term") ? " (a word)" : ""}`;
     });
     if (at === "") break;
     order.push(at);
@@ -107,11 +106,13 @@ test("Tab reaches every control in an order that makes sense, and letters can be
   assert.equal(order[0], "Skip to content");
   assert.ok(!order.some((name) => name.includes("(invisible)")), order.join("; "));
   const place = (name) => order.findIndex((at) => at.startsWith(name));
-  for (const [a, b] of [["Playground", "Prompt"], ["Prompt", "Run"], ["Run", "Seed"], ["Run", "Settings"], ["Settings", "Seed"], ["Seed", "λ"], ["λ", "Add a lane"]]) {
+  for (const [a, b] of [["Playground", "Prompt"], ["Prompt", "Run"], ["Run", "Seed"], ["Run", "Settings"], ["Settings", "Seed"], ["Seed", "λ, slider"], ["λ, slider", "Add a lane"]]) {
     assert.ok(place(a) >= 0 && place(a) < place(b), `${a} before ${b}: ${order.join("; ")}`);
   }
+  assert.ok(place("Temperature") >= 0 && !order.some((name) => name.includes("(a word)")), `fields are stops, and the words that name them are none: ${order.join("; ")}`);
 
   await page.locator("[data-help-open]").click();
+  await until(async () => (await page.locator("[data-help-terms] a").allTextContents()).includes("Temperature"), "the sheet leads to the words of the page");
   await page.locator("[data-keys-toggle]").uncheck();
   await page.keyboard.press("Escape");
   await page.evaluate(() => document.activeElement?.blur());

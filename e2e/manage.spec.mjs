@@ -99,12 +99,14 @@ test("find, fetch with a break, add, run, remove", { timeout: 240_000 }, async (
   await page.click("text=Add the pair");
   await page.waitForURL(`${server.base}/pairs/fetched`);
 
+  const loaded = (await server.workers()).length;
   await page.goto(server.base);
   await openSettings(page);
   await page.selectOption("[data-pair]", "fetched");
   await run(page, "What did you think of the film?", { max_tokens: "8" });
   await ended(page);
   assert.ok((await texts(page)).every((text) => text.trim() !== ""));
+  assert.equal((await server.workers()).length, loaded + 1, "its models are loaded");
 
   await openSettings(page);
   await page.locator("[data-rendered] > summary").click();
@@ -115,6 +117,7 @@ test("find, fetch with a break, add, run, remove", { timeout: 240_000 }, async (
   await page.locator("summary", { hasText: "Remove" }).click();
   await page.click("text=Remove the pair");
   await page.waitForURL(`${server.base}/pairs`);
+  await until(async () => (await server.workers()).length === loaded, "its worker has ended");
   assert.equal(await page.locator('a[href="/pairs/fetched"]').count(), 0);
   assert.deepEqual(troubles, []);
   await context.close();

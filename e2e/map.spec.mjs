@@ -1,16 +1,14 @@
 // A λ-map on the real pair: asked for, read, walked along by keyboard, explained, opened as a lane, shared, verified.
 
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { test } from "node:test";
-import { promisify } from "node:util";
 import { check } from "./accessible.mjs";
-import { browser, ended, freshPage, lanes, program, screenshot, server, openSettings, set, sideBySide, texts, until, withServer } from "./server.mjs";
+import { browser, decoded, ended, freshPage, lanes, openSettings, screenshot, server, set, sideBySide, texts, until, withServer } from "./server.mjs";
 
 withServer();
 
 const prompt = "Tell me about the best holiday you ever had, and what you did there.";
-const seed = 2;
+const seed = 7;
 
 /** Asks for the map of a prompt and waits for its end. */
 async function mapped(page, settings = {}, text = prompt) {
@@ -26,18 +24,6 @@ async function mapped(page, settings = {}, text = prompt) {
 async function finished(page, state = "stop") {
   await page.locator("[data-runs] .run").first().waitFor();
   await page.locator(`[data-map][data-map-state="${state}"] [data-map-row]`).first().waitFor();
-}
-
-/** What bin/realign decode says at some λ. */
-async function decoded(lambdas) {
-  const { stdout } = await promisify(execFile)(program, ["decode", "--pair", "demo", "--json", "--seed", String(seed), "--max-tokens", "60",
-    "--temperature", "0.7", "--prompt", prompt, `--lambda=${lambdas.join(",")}`], { maxBuffer: 1 << 26 });
-  const said = lambdas.map(() => "");
-  for (const line of stdout.trim().split("\n")) {
-    const event = JSON.parse(line);
-    if (event.type === "token" || event.type === "end") said[event.lane] += event.text ?? "";
-  }
-  return said;
 }
 
 const text = (page) => page.locator("[data-map-text]").textContent();
@@ -59,18 +45,20 @@ test("a map is walked along by keyboard, says what decode says, and tells why it
   const note = async () => read.push([await lambda(page), await text(page)]);
   await note();
   for (let i = 1; i < rows; i++) {
-    await page.keyboard.press("PageUp");
+    await page.keyboard.press("Shift+PageUp");
     await note();
   }
   assert.equal(new Set(read.map(([, said]) => said)).size, rows, "every text is reached");
   await page.keyboard.press("End");
   await note();
-  for (let i = 0; i < 7; i++) await page.keyboard.press("ArrowLeft");
-  await note();
-  assert.equal(read.at(-1)[0], "1.965");
+  for (const [keys, at] of [[["ArrowLeft"], "1.95"], [["PageDown", "ArrowDown"], "1.65"], [["Shift+ArrowRight"], "1.655"], [["PageUp"], "1.905"]]) {
+    for (const key of keys) await page.keyboard.press(key);
+    await note();
+    assert.equal(read.at(-1)[0], at);
+  }
   await page.fill("[data-map-number]", "0.58");
   await note();
-  assert.deepEqual(read.map(([, said]) => said), await decoded(read.map(([at]) => at)), JSON.stringify(read));
+  assert.deepEqual(read.map(([, said]) => said), await decoded(prompt, seed, 60, read.map(([at]) => at)), JSON.stringify(read));
   assert.equal(await page.locator("[data-map-beta-value]").textContent(), "0.0862");
   assert.equal(await page.locator(".map-last").first().isVisible(), true);
 
@@ -98,6 +86,11 @@ test("a map is walked along by keyboard, says what decode says, and tells why it
   await page.mouse.click(river.x + river.width * 0.25, river.y + river.height - 3);
   assert.ok(Math.abs(Number(await lambda(page)) - 0.5) < 0.01, await lambda(page));
 
+  // A band tells its words while it is pointed at, also where it is too narrow for them.
+  const band = page.locator(".map-band").last();
+  await band.locator(".map-water").hover({ force: true });
+  assert.equal(await page.locator("[data-map-band]").textContent(), await band.locator("title").textContent());
+
   // As a lane: the same text under the same seed.
   const want = await text(page);
   const here = Number(await lambda(page));
@@ -105,9 +98,11 @@ test("a map is walked along by keyboard, says what decode says, and tells why it
   await page.locator('.connection[data-state="open"]').waitFor();
   assert.equal(await lanes(page).count(), 1);
   assert.ok(await lanes(page).first().isVisible(), "side by side");
-  await page.click("[data-run-button]");
+  await until(async () => (await page.locator("[data-runs] .run").count()) === 2, "it is decoded at once");
   await ended(page);
   assert.deepEqual(await texts(page), [want]);
+  const tip = lanes(page).first().locator("[data-duplicate] .tip");
+  assert.equal(await tip.evaluate((words) => getComputedStyle(words).position), "static", "a wide lane has words beside its icons");
   assert.equal(Number(await lanes(page).first().getAttribute("data-lambda")), here);
   assert.equal(await page.locator("[data-runs] .run").count(), 2, "in the same session");
 
@@ -151,6 +146,8 @@ test("a map is shared, read without scripts in a fresh profile, and verified", a
   await reader.page.click("[data-map-lane]");
   assert.equal(await reader.page.inputValue("[data-prompt]"), prompt);
   assert.equal(await reader.page.locator("[data-lane]").first().getAttribute("data-lambda"), "0");
+  await ended(reader.page);
+  assert.deepEqual(await texts(reader.page), [want[0]], "its text at once");
   assert.deepEqual([...troubles, ...reader.troubles], []);
   await reader.context.close();
   await context.close();
@@ -176,7 +173,12 @@ test("what has no exact map is refused at its field; a budget leaves parts open 
   await page.evaluate(() => document.activeElement?.blur());
   await page.keyboard.press("r");
   await page.locator('[data-map][data-map-state="stop"] .map-missing:not([hidden])').waitFor();
-  assert.match(await page.locator(".map-missing").textContent(), /% of λ, hatched, .*more than 3 texts/);
+  assert.match(await page.locator(".map-missing").textContent(), /% of λ, hatched, .*3 texts be followed at most/);
+  const whole = await page.locator("[data-map-row]:not(:has(.map-rest))").count();
+  const parts = await page.locator("[data-map-row] .map-rest").count();
+  assert.ok(whole <= 3 && parts > 0);
+  const noun = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+  assert.equal(await page.locator(".map-headline").textContent(), `${noun(whole, "whole text")} for λ from 0 to 2, and ${noun(parts, "part")} left open`);
   assert.ok((await page.locator('.map-band[data-kind="open"]').count()) > 0);
   await screenshot(page, "map-budget-1280-light");
 
@@ -195,11 +197,13 @@ test("what has no exact map is refused at its field; a budget leaves parts open 
   await page.reload();
   assert.match(await page.locator(".map-missing").textContent(), /the map was stopped/);
 
-  // Lanes of the same prompt are one press away.
+  // Lanes of the same prompt are one press away. Slowly, so that they can be stopped.
+  const fast = await server.slow();
   await sideBySide(page);
   await until(async () => (await lanes(page).first().isVisible()) && (await page.locator("[data-runs] .run").count()) > 3, "the lanes are decoded");
   await page.click("[data-stop-all]");
   await ended(page);
+  fast();
   assert.deepEqual(troubles, []);
   await context.close();
 });
@@ -218,3 +222,49 @@ for (const [width, colorScheme] of [[1280, "light"], [1280, "dark"], [390, "ligh
     await context.close();
   });
 }
+
+test("under the slider a text is read as Markdown, too, with the marks where it goes another way", async () => {
+  const { page, context, troubles } = await freshPage(browser);
+  await page.goto(server.base);
+  await page.locator("[data-map-slider]:not([hidden])").waitFor();
+  const raw = page.locator("[data-map-text]");
+  const rendered = page.locator("[data-map-markdown]");
+  const words = async (place) => (await place.textContent()).replace(/\s+/g, " ").trim();
+  assert.ok(await raw.isVisible());
+  await page.locator('[data-map-written] input[value="rendered"]').check({ force: true });
+  await rendered.waitFor();
+  assert.ok(await raw.isHidden());
+  assert.equal(await words(rendered), await words(raw));
+  assert.equal((await rendered.locator(".map-last").textContent()).trim(), (await raw.locator(".map-last").textContent()).trim());
+  await check(page, "a text as Markdown under the slider");
+
+  // It follows the thumb at once: no frame is without a text, and none has that of another λ.
+  const wrong = await page.evaluate(async () => {
+    const slider = document.querySelector("[data-map-slider]");
+    const said = (hook) => document.querySelector(hook).textContent.replace(/\s+/g, " ").trim();
+    const wrong = [];
+    for (let i = 0; i <= 40; i++) {
+      slider.value = String(i / 20);
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+      if (said("[data-map-markdown]") === "" || said("[data-map-markdown]") !== said("[data-map-text]")) wrong.push(slider.value);
+      await new Promise((resolve) => requestAnimationFrame(resolve));
+    }
+    return wrong;
+  });
+  assert.deepEqual(wrong, []);
+
+  // The choice holds for the lanes, after a reload, and for a text that grows; raw is a press away.
+  await page.fill("[data-prompt]", "What did you think of the film?");
+  await page.click("[data-run-button]");
+  await page.locator("[data-runs] .run").first().waitFor(); // the example, which stands there before, is of no session
+  await until(async () => (await words(rendered)).length > 0, "the text of the run is rendered");
+  await page.reload();
+  await rendered.waitFor();
+  await sideBySide(page);
+  assert.ok(await page.locator('[data-view] input[value="rendered"]').isChecked());
+  await page.locator("[data-view-slider]").check({ force: true });
+  await page.locator('[data-map-written] input[value="plain"]').check({ force: true });
+  assert.ok(await raw.isVisible());
+  assert.deepEqual(troubles, []);
+  await context.close();
+});

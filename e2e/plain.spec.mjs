@@ -50,6 +50,8 @@ test("a session, a comparison, and every form work without scripts", async () =>
     assert.match(await guest.page.locator("main").textContent(), new RegExp(words));
   }
   assert.ok((await guest.page.locator(".t[data-part]").count()) > 0, "where neighbours part is marked");
+  assert.ok(await guest.page.locator("[data-chart] svg").first().isVisible(), "KL is drawn");
+  assert.equal(await guest.page.locator("[data-chart-rows] tr").count(), want.length, "and told in numbers");
   const picture = await guest.page.getAttribute('meta[property="og:image"]', "content");
   const answer = await guest.context.request.get(picture);
   assert.equal(answer.headers()["content-type"], "image/png");

@@ -3,8 +3,9 @@
 import { createServer, request } from "node:http";
 import { connect } from "node:net";
 
-/** Listens on a free port and passes what is below path on to the port. Requests for anything else are in `strays`. */
+/** Listens on a free port and passes what is below path on to the port, which can change. Requests for anything else are in `strays`. */
 export async function startProxy(path, port) {
+  let target = port;
   const strays = [];
   const below = (url) => url === path || url.startsWith(`${path}/`);
   const proxy = createServer((from, to) => {
@@ -13,7 +14,7 @@ export async function startProxy(path, port) {
       to.writeHead(404).end();
       return;
     }
-    const onward = request({ port, host: "127.0.0.1", method: from.method, path: from.url, headers: from.headers }, (answer) => {
+    const onward = request({ port: target, host: "127.0.0.1", method: from.method, path: from.url, headers: from.headers }, (answer) => {
       to.writeHead(answer.statusCode, answer.rawHeaders);
       answer.pipe(to);
     });
@@ -26,7 +27,7 @@ export async function startProxy(path, port) {
       socket.destroy();
       return;
     }
-    const onward = connect(port, "127.0.0.1", () => {
+    const onward = connect(target, "127.0.0.1", () => {
       const lines = [`${from.method} ${from.url} HTTP/1.1`];
       for (let i = 0; i < from.rawHeaders.length; i += 2) lines.push(`${from.rawHeaders[i]}: ${from.rawHeaders[i + 1]}`);
       onward.write(`${lines.join("\r\n")}\r\n\r\n`);
@@ -41,6 +42,10 @@ export async function startProxy(path, port) {
   return {
     base: `http://127.0.0.1:${proxy.address().port}${path}`,
     strays,
+    /** Passes all that comes from now on to another port. */
+    moveTo: (other) => {
+      target = other;
+    },
     stop: () => {
       proxy.closeAllConnections();
       return new Promise((resolve) => proxy.close(resolve));

@@ -1,24 +1,25 @@
 // The real server on a free port with a data folder of its own, and the real browser.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before } from "node:test";
+import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
 export const results = "test-results";
 export const program = process.env.REALIGN_BIN ?? "bin/realign";
 
-/** Starts bin/realign with the demo pair and waits until it is ready. With a password people must log in. */
-export async function startServer({ data, port, password, args = [] } = {}) {
+/** Starts bin/realign with a pair, demo unless told otherwise, and waits until it is ready. With a password people must log in. */
+export async function startServer({ data, port, password, pair = "demo", args = [] } = {}) {
   const folder = data ?? (await mkdtemp(join(tmpdir(), "realign-e2e-")));
   const at = port ?? (await freePort());
   const base = `http://127.0.0.1:${at}`;
-  const child = spawn(program, ["serve", "--addr", `127.0.0.1:${at}`, "--data", folder, "--pair", "demo", ...args], {
+  const child = spawn(program, ["serve", "--addr", `127.0.0.1:${at}`, "--data", folder, "--pair", pair, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     env: password ? { ...process.env, REALIGN_AUTH: "password", REALIGN_PASSWORD: password } : process.env,
   });
@@ -68,6 +69,18 @@ export async function startServer({ data, port, password, args = [] } = {}) {
       if (!keep) await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** What bin/realign decode says at some λ, with the settings of a page: of a pair with several models each is a list. */
+export async function decoded(prompt, seed, tokens, lambdas, pair = "demo") {
+  const { stdout } = await promisify(execFile)(program, ["decode", "--pair", pair, "--json", "--seed", String(seed), "--max-tokens", String(tokens),
+    "--temperature", "0.7", "--prompt", prompt, `--lambda=${lambdas.map((v) => [v].flat().join(":")).join(",")}`], { maxBuffer: 1 << 27 });
+  const said = lambdas.map(() => "");
+  for (const line of stdout.trim().split("\n")) {
+    const event = JSON.parse(line);
+    if (event.type === "token" || event.type === "end") said[event.lane] += event.text ?? "";
+  }
+  return said;
 }
 
 export async function startBrowser() {
@@ -182,7 +195,8 @@ async function children(pid) {
   return found;
 }
 
-function freePort() {
+/** A port of this machine that nobody listens at. */
+export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once("error", reject);
@@ -198,10 +212,11 @@ export let server;
 export let browser;
 
 /** Gives a file of tests a server and a browser of its own. */
-export function withServer(options = {}) {
+export function withServer(options = {}, prepare = async () => {}) {
   before(async () => {
     server = await startServer(options);
     browser = await startBrowser();
+    await prepare(server);
   });
   after(async () => {
     await browser?.close();

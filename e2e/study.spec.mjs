@@ -180,7 +180,7 @@ test("an owner sets up a study from a CSV, two annotators finish it by keyboard,
 
   // The owner sees how far everybody is.
   await owner.page.goto(`${server.base}/studies/${study}`);
-  const table = owner.page.locator('section:has(h2:text("Annotators")) tbody tr');
+  const table = owner.page.locator('section:has(h2:has-text("Annotators")) tbody tr');
   assert.equal(await table.count(), 2);
   for (const [row, name] of [[0, "Ann"], [1, "Béla"]]) {
     const words = (await table.nth(row).textContent()).replace(/\s+/g, " ");
@@ -263,7 +263,7 @@ test("a dropped connection and an impatient second key cost nothing and count on
   }
   // Two prompts: a pair of each and a score for each of two λ, unless both said the same.
   await owner.page.reload();
-  const words = (await owner.page.locator('section:has(h2:text("Annotators")) tbody tr').first().textContent()).replace(/\s+/g, " ");
+  const words = (await owner.page.locator('section:has(h2:has-text("Annotators")) tbody tr').first().textContent()).replace(/\s+/g, " ");
   assert.match(words, new RegExp(`^ ?Cleo ?${answered} ?0`));
   assert.deepEqual(troubles, []);
   await context.close();
@@ -296,7 +296,7 @@ test("annotators without JavaScript rate by plain forms", async () => {
   }
   assert.match(await page.locator("[data-rate-notice]").textContent(), /that was all/);
   await owner.page.reload();
-  assert.match((await owner.page.locator('section:has(h2:text("Annotators")) tbody tr').first().textContent()).replace(/\s+/g, " "), /^ ?Dora ?\d+ ?1/);
+  assert.match((await owner.page.locator('section:has(h2:has-text("Annotators")) tbody tr').first().textContent()).replace(/\s+/g, " "), /^ ?Dora ?\d+ ?1/);
 
   // Revoked, the invitation opens nothing.
   await owner.page.click('button:text("Revoke the link")');

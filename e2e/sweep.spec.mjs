@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { browser, ended, freshPage, server, texts, until, withServer } from "./server.mjs";
+import { check } from "./accessible.mjs";
+import { browser, ended, freshPage, screenshot, server, texts, until, withServer } from "./server.mjs";
 
 withServer();
 
@@ -37,7 +38,7 @@ test("a sweep from upload to ticket, table and playground", async () => {
   await page.fill('[name="samples"]', "3");
   await page.fill('[name="max_tokens"]', "32");
   await page.fill('[name="rounds"]', "1");
-  await page.setInputFiles('[name="file"]', file);
+  assert.match(await page.locator("[data-cost]").textContent(), /^At most 10,752 tokens to decode: 7,680 of them on the grid/); // the file need not be chosen again
   await page.click('button:text("Start the sweep")');
   await page.locator("[data-sweep-live]").waitFor();
   const sweep = page.url();
@@ -63,6 +64,20 @@ test("a sweep from upload to ticket, table and playground", async () => {
   const column = async () => (await page.locator(".sweep-table tbody tr td:nth-of-type(3)").allInnerTexts()).map((t) => Number(t.replace("−", "-")));
   const down = await column();
   assert.deepEqual(down, [...down].sort((a, b) => b - a));
+  // With the texts in the cells, coloured by the reward.
+  await page.check('[name="texts"]');
+  await page.click('.sweep-filter button:text("Show")');
+  await page.locator(".sweep-matrix .sweep-cell").first().waitFor();
+  assert.equal(await page.locator('.sweep-matrix [data-shade="8"]').count() > 0, true);
+  await check(page, "the matrix");
+  await screenshot(page, "matrix-1280");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await check(page, "the matrix, dark");
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 390, height: 844 });
+  await check(page, "the matrix at 390 px");
+  await page.setViewportSize({ width: 1280, height: 900 });
+  await page.uncheck('[name="texts"]');
   await page.selectOption('[name="category"]', "music");
   await page.click('.sweep-filter button:text("Show")');
   const shown = await page.locator(".sweep-table tbody tr").count();

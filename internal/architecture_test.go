@@ -11,16 +11,18 @@ import (
 // library. "x/..." stands for everything below x. Imports point one way: from the program to the domain.
 var allowed = map[string][]string{
 	// The domain: no storage, no HTTP, no processes.
-	"internal/fault":      {},
-	"internal/retryafter": {},                // how long servers want to be left alone
-	"internal/lru":        {},                // what was used last
-	"internal/gauge":      {"gonum.org/..."}, // how far token-wise decoding is off
-	"internal/decode":     {"internal/fault"},
-	"internal/gguf":       {"internal/fault"}, // heads of model files
-	"internal/id":         {},                 // identifiers and secrets
-	"internal/title":      {"internal/fault"}, // titles of what people keep
-	"internal/stat":       {"gonum.org/..."},  // intervals
-	"internal/sandbox":    {"internal/fault"}, // computations of others, in a process of their own
+	"internal/fault":       {},
+	"internal/retryafter":  {},                // how long servers want to be left alone
+	"internal/lru":         {},                // what was used last
+	"internal/gauge":       {"gonum.org/..."}, // how far token-wise decoding is off
+	"internal/decode/cost": {},
+	"internal/decode":      {"internal/fault", "internal/decode/cost"}, // what passes take
+	"internal/gguf":        {"internal/fault"},                         // heads of model files
+	"internal/id":          {},                                         // identifiers and secrets
+	"internal/title":       {"internal/fault"},                         // titles of what people keep
+	"internal/instance":    {},                                         // which of several servers this is
+	"internal/stat":        {"gonum.org/..."},                          // intervals
+	"internal/sandbox":     {"internal/fault"},                         // computations of others, in a process of their own
 	"internal/decode/template": {
 		"internal/fault", "internal/decode", "internal/sandbox",
 		"github.com/nikolalohinski/gonja/...", // chat templates
@@ -32,7 +34,7 @@ var allowed = map[string][]string{
 	"internal/pair/modelstore": {"internal/fault", "internal/gguf", "internal/filecache", "internal/pair/catalogue"},                                        // where models are on a machine
 	"internal/pair/catalogue":  {"internal/fault", "internal/decode"},                                                                                       // public pairs by name
 	"internal/pair/fetch":      {"internal/fault", "internal/retryafter", "internal/pair/modelstore", "golang.org/x/..."},                                   // downloads into the stores
-	"internal/run":             {"internal/fault", "internal/decode", "internal/intake", "internal/id", "internal/title"},                                   // requests and events of decoding
+	"internal/run":             {"internal/fault", "internal/decode", "internal/intake", "internal/id", "internal/instance", "internal/title"},              // requests and events of decoding
 	"internal/share":           {"internal/fault", "internal/decode", "internal/run", "internal/id", "internal/title"},                                      // runs, frozen
 	"internal/session":         {"internal/fault", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/id", "internal/title"}, // lists of runs; the seals of what is exported
 	"internal/preference":      {"internal/fault", "internal/stat", "gonum.org/..."},                                                                        // ratings alone: not how they were asked for
@@ -45,26 +47,30 @@ var allowed = map[string][]string{
 		"internal/fault", "internal/gguf", "github.com/ollama/ollama/convert/...", "github.com/ollama/ollama/fs/ggml",
 		"github.com/x448/float16", "google.golang.org/protobuf/proto",
 	},
+	"internal/gguf/randomweights": {
+		"internal/fault", "internal/gguf", "github.com/ollama/ollama/fs/ggml", "github.com/x448/float16", // model files for measurements
+	},
 	"internal/study": {
-		"internal/fault", "internal/decode", "internal/intake", "internal/run", "internal/experiment", "internal/prompt", "internal/preference", "internal/stat", "internal/id", "internal/title", "internal/lru", "internal/spreadsheet", // outputs are decoded as runs are
+		"internal/fault", "internal/decode", "internal/intake", "internal/run", "internal/experiment", "internal/prompt", "internal/preference", "internal/stat", "internal/id", "internal/instance", "internal/title", "internal/lru", "internal/spreadsheet", // outputs are decoded as runs are
 		"golang.org/x/text/...", // names of annotators that look alike
 	},
 	"internal/sweep":        {"internal/fault", "internal/decode", "internal/experiment", "internal/prompt", "internal/stat", "internal/gauge", "gonum.org/..."},
-	"internal/agreement":    {"internal/preference", "internal/sweep", "internal/stat", "gonum.org/..."}, // people against rewards
-	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."},                 // the file of a sweep
-	"internal/spreadsheet":  {},                                                                          // CSV that spreadsheets open
+	"internal/agreement":    {"internal/preference", "internal/sweep", "internal/stat", "internal/spreadsheet", "gonum.org/..."}, // people against rewards
+	"internal/sweep/config": {"internal/fault", "internal/sweep", "go.yaml.in/yaml/..."},                                         // the file of a sweep
+	"internal/spreadsheet":  {},                                                                                                  // CSV that spreadsheets open
 	"internal/sweep/reward": {
 		"internal/fault", "internal/retryafter", "internal/decode", "internal/sweep", "internal/sandbox",
 		"models/demo", // the classifiers that the demo pair was trained and checked by
 		"github.com/santhosh-tekuri/jsonschema/...", // whether a text fits a schema
 	},
-	"internal/sweep/runner":      {"internal/fault", "internal/decode", "internal/lru", "internal/experiment", "internal/sweep", "internal/sweep/reward"}, // what is to be done next
-	"internal/sweep/export":      {"internal/fault", "internal/sweep", "github.com/parquet-go/...", "internal/decode", "internal/spreadsheet"},            // files for other programs
-	"internal/bench":             {"internal/decode", "gonum.org/..."},                                                                                    // measures the engine
-	"internal/openai":            {"internal/fault", "internal/decode", "internal/pair"},                                                                  // OpenAI's API to requests and back
-	"internal/apikey":            {"internal/fault"},                                                                                                      // keys of programs
-	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                                                                   // the model without files
-	"internal/mtbench":           {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"},                                        // MT-Bench over λ
+	"internal/sweep/runner":      {"internal/fault", "internal/decode", "internal/lru", "internal/instance", "internal/experiment", "internal/sweep", "internal/sweep/reward"}, // what is to be done next
+	"internal/sweep/export":      {"internal/fault", "internal/sweep", "github.com/parquet-go/...", "internal/decode", "internal/spreadsheet"},                                 // files for other programs
+	"internal/bench":             {"internal/decode", "gonum.org/..."},                                                                                                         // measures the engine
+	"internal/openai":            {"internal/fault", "internal/decode", "internal/pair"},                                                                                       // OpenAI's API to requests and back
+	"internal/apikey":            {"internal/fault"},                                                                                                                           // keys of programs
+	"internal/decode/speculate":  {"internal/decode", "internal/decode/cost"},                                                                                                  // whether drafts pay
+	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                                                                                        // the model without files
+	"internal/mtbench":           {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"},                                                             // MT-Bench over λ
 
 	// The only package with cgo, and the only one that knows llama.cpp.
 	"internal/decode/llamacpp": {
@@ -90,7 +96,7 @@ var allowed = map[string][]string{
 	},
 	"internal/web": {
 		"internal/fault", "internal/lru", "internal/gauge", "internal/decode", "internal/intake", "internal/run", "internal/share", "internal/session", "internal/id", "internal/title", "internal/experiment", "internal/study", "internal/preference", "internal/stat", "internal/sweep/...", "internal/agreement", "internal/pair/...", "internal/openai", "internal/apikey", "internal/prompt",
-		"web/templates", "web/static", // pages
+		"web/templates", "web/static", "docs", // pages
 		"github.com/labstack/echo/...", "github.com/a-h/templ/...", "github.com/gorilla/websocket", // HTTP
 		"github.com/prometheus/...", "golang.org/x/time/rate", // metrics, limits
 		"github.com/klauspost/compress/...", // pages and scripts, compressed

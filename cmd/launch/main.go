@@ -1,5 +1,7 @@
+//go:build amd64 || arm64
+
 // Command launch is the program realign of a release: it starts the one beside it that was compiled for the best level of the
-// x86-64 architecture that the processor knows. REALIGN_CPU names another level, for comparisons.
+// architecture that the processor knows. REALIGN_CPU names another level, for comparisons.
 package main
 
 import (
@@ -7,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-
-	"github.com/klauspost/cpuid/v2"
 )
 
 func main() {
@@ -24,25 +24,26 @@ func launch() int {
 	if err != nil {
 		return fail("cannot tell where it is: %v", err)
 	}
-	folder := filepath.Join(filepath.Dir(self), "bin")
-	named := os.Getenv("REALIGN_CPU")
-	if named != "" {
-		return become(filepath.Join(folder, "realign-x86-64-"+named))
+	prefix := filepath.Join(filepath.Dir(self), "bin", "realign-"+architecture+"-")
+	if named := os.Getenv("REALIGN_CPU"); named != "" {
+		return become(prefix + named)
 	}
-	for level := cpuid.CPU.X64Level(); level > 0; level-- {
-		program := filepath.Join(folder, fmt.Sprint("realign-x86-64-v", level))
-		if _, err := os.Stat(program); err == nil {
-			return become(program)
+	for _, level := range levels() {
+		if _, err := os.Stat(prefix + level); err == nil {
+			return become(prefix + level)
 		}
 	}
-	return fail("there is no program for this processor in %s", folder)
+	return fail("there is no program for this processor that begins with %s", prefix)
 }
 
+// become puts a program in this one's place, with its arguments and environment. It returns an exit code only where
+// that fails.
 func become(program string) int {
 	err := syscall.Exec(program, append([]string{program}, os.Args[1:]...), os.Environ())
 	return fail("cannot start %s: %v", program, err)
 }
 
+// fail says why there is no program to start, and returns the exit code.
 func fail(format string, args ...any) int {
 	fmt.Fprintf(os.Stderr, "realign: "+format+"\n", args...)
 	return 1

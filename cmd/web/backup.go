@@ -70,6 +70,8 @@ func (c *backupCommand) copyPairs(to string) (copied int, err error) {
 	return copied, err
 }
 
+// copyFile copies a file to where none is, with the folders above it, for its user alone, and waits until it is on
+// disk.
 func copyFile(from, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err

@@ -24,7 +24,7 @@ const maxPromptsBytes = 1 << 30
 type batchRow struct {
 	prompt.Prompt
 	id    json.RawMessage // default: the number of its line
-	asked decode.Prompt
+	asked decode.Prompt   // what the models are given
 }
 
 // rows reads --prompts. Every row is checked before anything is decoded; what is wrong with one names its line.
@@ -108,7 +108,7 @@ func (c *decodeCommand) batch(ctx context.Context, engine *decode.Engine, reques
 		if row.Seed != nil {
 			request.Seed = *row.Seed
 		}
-		var p printer = &replyPrinter{w: out, id: row.id, lanes: make([]reply, len(request.Lanes))}
+		var p printer = &replyPrinter{w: out, id: row.id, lanes: len(request.Lanes), gather: decode.Gather{Tokens: true}}
 		if c.JSON {
 			p = jsonPrinter{w: out, row: row.id}
 		}
@@ -127,57 +127,61 @@ func (c *decodeCommand) batch(ctx context.Context, engine *decode.Engine, reques
 // tokens, the end token included.
 type reply struct {
 	ID          json.RawMessage `json:"id"`
-	Lane        int             `json:"lane"`
+	Lane        int             `json:"lane"` // from 0
 	Lambda      decode.Vector   `json:"lambda"`
 	Sample      int             `json:"sample"`
 	Text        string          `json:"text"`
-	Tokens      []decode.Token  `json:"tokens"`
-	Reason      string          `json:"reason"`
+	Tokens      []decode.Token  `json:"tokens"` // of the reply, the end token included
+	Reason      string          `json:"reason"` // why it ended: one of decode.End…
 	Error       *decode.Error   `json:"error,omitempty"`
-	Logp        *decode.Logp    `json:"logp,omitempty"`
-	KLReference *float64        `json:"kl_reference,omitempty"`
+	Logp        *decode.Logp    `json:"logp,omitempty"`         // Σ over the tokens, nats; of one model without a reference
+	KLReference *float64        `json:"kl_reference,omitempty"` // Σ over the tokens, nats
 	KLAligned   decode.Vector   `json:"kl_aligned,omitempty"`
 	LogZ        *float64        `json:"log_z,omitempty"`
 	Exact       *decode.Exact   `json:"exact,omitempty"`
-
-	text strings.Builder
 }
 
 // replyPrinter prints an object for each lane of a run, in order, when the run has ended.
 type replyPrinter struct {
-	w     io.Writer
-	id    json.RawMessage
-	lanes []reply
+	w      io.Writer
+	id     json.RawMessage // of the row
+	lanes  int
+	gather decode.Gather
 }
 
+// print gathers an event; with the run's last one it prints.
 func (p *replyPrinter) print(e decode.Event) error {
-	switch e.Type {
-	case decode.EventToken:
-		p.lanes[e.Lane].add(e)
-	case decode.EventEnd:
-		r := &p.lanes[e.Lane]
-		r.ID, r.Lane, r.Lambda, r.Sample = p.id, e.Lane, e.Lambda, e.Sample
-		r.Text, r.Reason, r.Error, r.Exact = r.text.String(), e.Reason, e.Error, e.Exact
-		if r.Tokens == nil {
-			r.Tokens = []decode.Token{}
+	p.gather.Add(e)
+	if e.Type != decode.EventStats {
+		return nil
+	}
+	for i := range p.lanes {
+		data, err := json.Marshal(newReply(p.id, p.gather.Lane(i)))
+		if err != nil {
+			return err
 		}
-	case decode.EventStats:
-		for i := range p.lanes {
-			data, err := json.Marshal(&p.lanes[i])
-			if err != nil {
-				return err
-			}
-			if _, err := p.w.Write(append(data, '\n')); err != nil {
-				return err
-			}
+		if _, err := p.w.Write(append(data, '\n')); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// newReply is the reply of a lane that has ended.
+func newReply(id json.RawMessage, l *decode.Gathered) *reply {
+	e := l.End
+	r := &reply{
+		ID: id, Lane: e.Lane, Lambda: e.Lambda, Sample: e.Sample, Text: l.Text(), Tokens: []decode.Token{},
+		Reason: e.Reason, Error: e.Error, Exact: e.Exact,
+	}
+	for _, t := range l.Tokens {
+		r.add(t)
+	}
+	return r
+}
+
 // add counts a token in.
 func (r *reply) add(e decode.Event) {
-	r.text.WriteString(e.Text)
 	r.Tokens = append(r.Tokens, e.ID)
 	if e.Logp == nil {
 		return

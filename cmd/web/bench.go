@@ -14,10 +14,12 @@ import (
 
 	"realign/internal/bench"
 	"realign/internal/decode"
+	"realign/internal/decode/speculate"
 	"realign/internal/fault"
 	"realign/internal/pair"
 )
 
+// benchCommand is `realign bench`: it times pairs of ways to do the same, as a ratio with its spread.
 type benchCommand struct {
 	pairFlags
 	modelFlags
@@ -26,9 +28,12 @@ type benchCommand struct {
 	Pairs  int      `default:"20" help:"Times that each of two things is timed, in turns."`
 	Exact  []int    `default:"2,4,8,16" placeholder:"N,…" help:"Particles whose cost is measured, under as many seeds as --pairs says."`
 	Tokens int      `default:"100" help:"Tokens of a lane; maps have 40."`
-	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,onepass,guesses,lanes,prefix,map,exact,busy,api" help:"Tables to print: ${enum}. Default: all."`
+	Prompt int      `default:"400" placeholder:"N" help:"Tokens of the prompt of the table memory; large pairs are measured with 4000."`
+	Long   []int    `placeholder:"N,…" help:"Also compare one pass and two contexts after histories of so many tokens."`
+	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,onepass,memory,drafts,lanes,prefix,map,score,exact,busy,api" help:"Tables to print: ${enum}. Default: all."`
 }
 
+// Traces: what the pages ask for, and none.
 var (
 	pageTrace = decode.Trace{Alternatives: 5}
 	noTrace   = decode.Trace{Off: true}
@@ -55,13 +60,25 @@ func (c *benchCommand) Run(ctx context.Context, h env) error {
 	switch {
 	case c.Pairs < 1:
 		return fault.Field("--pairs", "%d, at least 1", c.Pairs)
-	case c.Tokens < 1:
-		return fault.Field("--tokens", "%d, at least 1", c.Tokens)
+	case c.Tokens < 2:
+		return fault.Field("--tokens", "%d, at least 2", c.Tokens)
+	case c.Prompt < 1:
+		return fault.Field("--prompt", "%d, at least 1", c.Prompt)
+	case slices.ContainsFunc(c.Long, func(n int) bool { return n < 1 }):
+		return fault.Field("--long", "%v, each at least 1", c.Long)
 	}
 	fmt.Fprintf(h.stdout, "Pair `%s`, %d processors, %s, %d tokens a lane, %s.\n", p.Name, runtime.NumCPU(), h.engine(), c.Tokens, time.Now().UTC().Format(time.DateOnly))
 	if c.prints("bare") {
 		if err := c.bare(ctx, h, p); err != nil {
 			return err
+		}
+	}
+	if c.prints("memory") { // while nothing else is loaded
+		if err := c.memory(ctx, h, p); err != nil {
+			return err
+		}
+		if len(c.Only) == 1 {
+			return nil
 		}
 	}
 	models, err := h.open(ctx, p, c.modelFlags, func(float64) {})
@@ -75,16 +92,17 @@ func (c *benchCommand) Run(ctx context.Context, h env) error {
 	}
 	r := benchRun{ctx: ctx, engine: decode.NewEngine(models, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
 	defer r.engine.Close()
-	never := r // on the same models: one of the two is always idle
-	never.engine = decode.NewEngine(models, decode.Config{Kernel: h.kernel, Speculation: decode.Never})
-	defer never.engine.Close()
+	drafting := r // on the same models: one of the two is always idle
+	drafting.engine = decode.NewEngine(models, decode.Config{Kernel: h.kernel, Speculation: speculate.Measured})
+	defer drafting.engine.Close()
 	tables := []table{
 		{"rows", "κ(n): a pass of n rows ÷ a pass of one, on all threads", "this", "one row", passes(models.Reference(), aligned)},
-		{"models", "two models ÷ one", "two", "one", r.models(&never)},
-		{"guesses", "guesses where they pay ÷ none", "guesses", "none", r.guesses(&never)},
+		{"models", "two models ÷ one", "two", "one", r.models()},
+		{"drafts", "drafts where they pay ÷ none", "drafts", "none", drafting.drafts(&r)},
 		{"lanes", "lanes of one run ÷ as many runs", "lanes", "runs", r.several()},
 		{"prefix", "first token of a repeated prompt of 400 tokens ÷ of a new one", "repeated", "new", r.repeated()},
 		{"map", "λ-map of [0, 2] to 40 tokens ÷ 21 runs", "map", "runs", r.mapped()},
+		{"score", "a prompt of 400 tokens scored at nine λ at once ÷ nine times, each at one", "at once", "nine times", r.scored()},
 		{"busy", "time beside a busy program on every processor ÷ without", "beside", "without", r.busy()},
 	}
 	if c.prints("onepass") {
@@ -109,7 +127,7 @@ func (c *benchCommand) Run(ctx context.Context, h env) error {
 		}
 		fmt.Fprint(h.stdout, tableHead(t.head, t.a, t.b))
 		for _, row := range t.rows {
-			ratio, err := bench.Compare(c.Pairs, row.one, row.other)
+			ratio, err := bench.Compare(ctx, c.Pairs, row.one, row.other)
 			if err != nil {
 				return err
 			}
@@ -124,7 +142,7 @@ func (c *benchCommand) Run(ctx context.Context, h env) error {
 
 // table is what is timed for one table of the output.
 type table struct {
-	name, head, a, b string
+	name, head, a, b string // name: of --only; head: what the ratio is of; a, b: what the two ways are called
 	rows             []timed
 }
 
@@ -138,7 +156,7 @@ func (c *benchCommand) bare(ctx context.Context, h env, p *pair.Pair) error {
 		}
 		recording := bench.Record(models)
 		r := benchRun{ctx: ctx, engine: decode.NewEngine(recording, decode.Config{Kernel: h.kernel}), aligned: p.Names()[:1], tokens: c.Tokens}
-		ratio, err := bench.Compare(c.Pairs, func() error {
+		ratio, err := bench.Compare(ctx, c.Pairs, func() error {
 			recording.Reset()
 			return r.run(r.lanes(spread(b.lanes), b.trace))
 		}, recording.Replay)
@@ -155,10 +173,12 @@ func (c *benchCommand) prints(table string) bool {
 	return len(c.Only) == 0 || slices.Contains(c.Only, table)
 }
 
+// tableHead begins a table in Markdown.
 func tableHead(what, a, b string) string {
 	return fmt.Sprintf("\n| %s | ratio | 95%% interval | %s | %s |\n|---|--:|--:|--:|--:|\n", what, a, b)
 }
 
+// tableRow is one ratio with its interval and the medians of both times.
 func tableRow(name string, r bench.Ratio) string {
 	return fmt.Sprintf("| %s | %.3f | %.3f–%.3f | %v | %v |\n", name, r.Median, r.Low, r.High,
 		r.A.Round(100*time.Microsecond), r.B.Round(100*time.Microsecond))
@@ -168,8 +188,8 @@ func tableRow(name string, r bench.Ratio) string {
 type benchRun struct {
 	ctx     context.Context
 	engine  *decode.Engine
-	aligned []string
-	tokens  int // of a lane
+	aligned []string // names of the aligned models
+	tokens  int      // of a lane
 }
 
 // run decodes requests one after another.
@@ -222,7 +242,7 @@ func spread(n int) []float64 {
 // timed is two ways to do about the same.
 type timed struct {
 	name       string
-	one, other func() error
+	one, other func() error // the time of one over that of the other is printed
 }
 
 // timing makes a function to time of requests.
@@ -254,6 +274,11 @@ func series(m decode.Model, threads, n int) func() error {
 	return func() error {
 		m.SetThreads(threads)
 		defer m.SetThreads(0)
+		if e, ok := m.(decode.Encoder); ok {
+			if err := e.Encode(0, []decode.Token{16, 17, 18, 19, 20, 21, 22, 23}); err != nil {
+				return err
+			}
+		}
 		for range 32 {
 			if err := m.Forward(rows); err != nil {
 				return err
@@ -265,17 +290,17 @@ func series(m decode.Model, threads, n int) func() error {
 }
 
 // models compares decoding with two models and with one.
-func (r *benchRun) models(never *benchRun) []timed {
-	return []timed{{"λ = 0.5 without guesses ÷ λ = 0", never.timing(r.lanes([]float64{0.5}, noTrace)), never.timing(r.lanes([]float64{0}, noTrace))}}
+func (r *benchRun) models() []timed {
+	return []timed{{"λ = 0.5 ÷ λ = 0", r.timing(r.lanes([]float64{0.5}, noTrace)), r.timing(r.lanes([]float64{0}, noTrace))}}
 }
 
-// guesses compares decoding with guesses, where they pay, and without.
-func (r *benchRun) guesses(never *benchRun) (list []timed) {
+// drafts compares decoding with drafts, where they are measured to pay, and without.
+func (r *benchRun) drafts(without *benchRun) (list []timed) {
 	for _, temperature := range []float64{0, 0.7} {
 		for _, lambda := range []float64{0.25, 0.5, 0.75, 1, 1.5} {
 			request := r.lanes([]float64{lambda}, pageTrace)
 			request.Sampling.Temperature = temperature
-			list = append(list, timed{fmt.Sprintf("λ = %g, temperature %g", lambda, temperature), r.timing(request), never.timing(request)})
+			list = append(list, timed{fmt.Sprintf("λ = %g, temperature %g", lambda, temperature), r.timing(request), without.timing(request)})
 		}
 	}
 	return list
@@ -297,7 +322,7 @@ func (r *benchRun) several() (list []timed) {
 func (r *benchRun) repeated() []timed {
 	long := r.lanes([]float64{0.5}, noTrace)
 	long.Sampling.MaxTokens = 1
-	long.Prompt = decode.Prompt{Messages: []decode.Message{{Role: "user", Content: strings.Repeat("What did you think of the film? ", 50)}}}
+	long.Prompt = longPrompt()
 	requests := 0
 	read := func(again bool) func() error {
 		return func() error {
@@ -311,6 +336,38 @@ func (r *benchRun) repeated() []timed {
 		}
 	}
 	return []timed{{"λ = 0.5", read(true), read(false)}}
+}
+
+// longPrompt is a prompt of about 400 tokens.
+func longPrompt() decode.Prompt {
+	return decode.Prompt{Messages: []decode.Message{{Role: "user", Content: strings.Repeat("What did you think of the film? ", 50)}}}
+}
+
+// scored compares the scores of a prompt at nine λ, which the models' passes do not depend on, with those at one λ after another.
+// No prompt is known from before, neither are its scores.
+func (r *benchRun) scored() []timed {
+	requests := 0
+	score := func(lambdas ...float64) decode.Request {
+		requests++
+		request := decode.Request{Owner: fmt.Sprint("scorer ", requests), Aligned: r.aligned, Prompt: longPrompt(), Score: &decode.Score{}, Sampling: decode.Sampling{MaxTokens: 1, TopP: 1}}
+		for _, l := range lambdas {
+			request.Score.Lambda = append(request.Score.Lambda, decode.Vector{l})
+		}
+		return request
+	}
+	grid := spread(9)
+	return []timed{{
+		"λ = 0, 0.25 … 2",
+		func() error { return r.run(score(grid...)) },
+		func() error {
+			for _, l := range grid {
+				if err := r.run(score(l)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}}
 }
 
 // mapped compares a λ-map and runs at 21 λ.

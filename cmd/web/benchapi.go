@@ -20,10 +20,11 @@ import (
 
 // served is a server of this very program, with a worker of its own, whose API is timed.
 type served struct {
-	url  string
-	stop func()
+	url  string // without a slash at its end
+	stop func() // ends the server and removes its data
 }
 
+// servedAt finds the address in the log of a server that has started.
 var servedAt = regexp.MustCompile(`url=(http://\S+)`)
 
 // startServer serves a pair on loopback until stop is called.

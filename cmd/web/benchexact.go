@@ -15,11 +15,11 @@ var exactPrompts = []string{
 
 // exactCost is what requests cost and told, in sum.
 type exactCost struct {
-	rows, replyRows int64 // over both models: all, and without those of the prompts
-	changed         int
-	resampled       int
-	size            float64
-	lanes           int
+	rows, replyRows int64   // over both models: all, and without those of the prompts
+	changed         int     // replies that particles changed
+	resampled       int     // how often particles were resampled
+	size            float64 // effective sample sizes
+	lanes           int     // how many replies the sums are over
 }
 
 // exact measures what lanes with so many particles cost, 0 being none, on all prompts under some seeds.

@@ -5,14 +5,18 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"strings"
+	"slices"
 
 	"realign/internal/decode"
 	"realign/internal/pair"
 )
 
+// defaultCells is how many tokens a cache holds where nobody says.
+const defaultCells = 8192
+
 // onePass compares the two ways to decode a reference and a LoRA adapter: in one pass of one context, and in two contexts.
-// It prints nothing for a pair whose aligned model has weights of its own.
+// It prints nothing for a pair whose aligned model has weights of its own. stop closes what was opened; it is to be called
+// even with an error.
 func (c *benchCommand) onePass(ctx context.Context, h env, p *pair.Pair) ([]table, func() error, error) {
 	var rigs [2]benchRun
 	var models [2]decode.Pair
@@ -26,11 +30,14 @@ func (c *benchCommand) onePass(ctx context.Context, h env, p *pair.Pair) ([]tabl
 	for i, mode := range []string{"on", "off"} {
 		flags := c.modelFlags
 		flags.OnePass = mode
+		if len(c.Long) > 0 { // half of a cache is for what is kept of earlier prompts
+			flags.Cells = max(cmp.Or(flags.Cells, defaultCells), 2*(slices.Max(c.Long)+c.Tokens+64))
+		}
 		m, err := h.open(ctx, p, flags, func(float64) {})
 		if err != nil {
 			return nil, stop, err
 		}
-		e := decode.NewEngine(m, decode.Config{Kernel: h.kernel, Speculation: decode.Never})
+		e := decode.NewEngine(m, decode.Config{Kernel: h.kernel})
 		closers = append(closers, e.Close)
 		models[i], rigs[i] = m, benchRun{ctx: ctx, engine: e, aligned: p.Names()[:1], tokens: c.Tokens}
 	}
@@ -42,10 +49,18 @@ func (c *benchCommand) onePass(ctx context.Context, h env, p *pair.Pair) ([]tabl
 	long := func(r *benchRun) func() error {
 		request := r.lanes([]float64{0.5}, noTrace)
 		request.Sampling.MaxTokens = 1
-		request.Prompt = decode.Prompt{Messages: []decode.Message{{Role: "user", Content: strings.Repeat("What did you think of the film? ", 50)}}}
+		request.Prompt = longPrompt()
 		return r.timing(request)
 	}
 	list = append(list, timed{"first token after a prompt of 400 tokens", long(&rigs[0]), long(&rigs[1])})
+	for _, n := range c.Long {
+		after := func(r *benchRun) func() error {
+			request := r.lanes([]float64{0.5}, noTrace)
+			request.Owner, request.Prompt = "reader", decode.Prompt{Tokens: numbered(n)} // which is read once
+			return r.timing(request)
+		}
+		list = append(list, timed{fmt.Sprintf("one lane, after a history of %d tokens", n), after(&rigs[0]), after(&rigs[1])})
+	}
 	by, err := adapted(models, p.Names()[0])
 	if err != nil || by == nil {
 		return nil, stop, err
@@ -66,8 +81,8 @@ func (c *benchCommand) onePass(ctx context.Context, h env, p *pair.Pair) ([]tabl
 	}
 	return []table{
 		{"onepass", "λ in the weights", "one", "other", mixed},
-		{"onepass", "one pass ÷ two contexts, without guesses", "one pass", "two contexts", list},
 		{"onepass", "passes of an adapter: its strength by row ÷ for the whole context", "by row", "whole", by},
+		{"onepass", "one pass ÷ two contexts", "one pass", "two contexts", list}, // after which caches hold prompts
 	}, stop, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"realign/internal/sandbox"
 )
 
+// pairsCheck is `realign pairs check`.
 type pairsCheck struct {
 	pairFlags
 	modelFlags
@@ -107,6 +108,7 @@ type trial interface {
 	// Prompt renders a prompt for every model that has another than those before it.
 	Prompt(ctx context.Context, prompt decode.Prompt, with decode.Rendering) ([]shown, error)
 
+	// Close lets go of the models.
 	Close() error
 }
 
@@ -134,6 +136,7 @@ type opened struct {
 	models decode.Pair // nil until the reference is loaded
 }
 
+// Try implements trial.
 func (o *opened) Try(ctx context.Context, role string) (err error) {
 	var m decode.Model
 	if role == pair.RoleReference {
@@ -151,6 +154,11 @@ func (o *opened) Try(ctx context.Context, role string) (err error) {
 func reads(m decode.Model, role string) error {
 	defer m.Trim(0, 0)
 	rows := []decode.Row{{Token: 0, Pos: 0, Seq: 0}, {Token: 1, Pos: 1, Seq: 0, Want: true}}
+	if e, ok := m.(decode.Encoder); ok {
+		if err := e.Encode(0, []decode.Token{0, 1}); err != nil {
+			return err
+		}
+	}
 	if err := m.Forward(rows[:min(len(rows), m.Limits().Batch)]); err != nil {
 		return err
 	}
@@ -178,6 +186,7 @@ func (o *opened) Tokens(_ context.Context, name string) ([]gguf.Finding, error) 
 	return nil, nil
 }
 
+// Chat implements trial.
 func (o *opened) Chat(context.Context) ([]string, error) {
 	if v, ok := o.models.Vocabulary().(chatChecker); ok {
 		return v.CheckChat()
@@ -186,6 +195,7 @@ func (o *opened) Chat(context.Context) ([]string, error) {
 	return nil, err
 }
 
+// Close implements trial.
 func (o *opened) Close() error {
 	if o.models == nil {
 		return nil

@@ -8,7 +8,8 @@ import (
 	"realign/internal/pair"
 )
 
-// contrastFlags say what the aligned model's prompt has beyond the reference's, where both are one model.
+// contrastFlags say what the aligned model's prompt has beyond the reference's, where both are one model. With a registered pair they
+// take the place of its own contrast.
 type contrastFlags struct {
 	ContrastSystem  string `placeholder:"TEXT" help:"For one model with two prompts: the system prompt that it has at λ = 1, and not at λ = 0."`
 	ContrastContext string `placeholder:"TEXT" help:"For one model with two prompts: a context that it has at λ = 1, and not at λ = 0. λ above 1 holds answers to it."`
@@ -27,7 +28,7 @@ func (c *contrastFlags) contrast() (*decode.Contrast, error) {
 	return &contrast, contrast.Validate(field)
 }
 
-// contrasted is a pair of one model that is named on the command line, with two prompts.
+// contrasted is the pair that --model makes: one model, registered nowhere, with two prompts.
 func (c *requestFlags) contrasted(ctx context.Context, h env, f pairFlags) (*pair.Pair, error) {
 	contrast, err := c.contrast()
 	switch {

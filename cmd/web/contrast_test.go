@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,11 +69,25 @@ func TestContrastCommands(t *testing.T) {
 			t.Errorf("%v says %v, with the prompt it is %v", args, got, with)
 		}
 	}
+	for _, lambda := range []string{"-0.5", "0", "0.5", "1", "2"} {
+		fast, plain := tokens("--pair=two", "--lambda="+lambda), tokens("--pair=two", "--lambda="+lambda, "--plain")
+		if len(fast) == 0 || !slices.Equal(fast, plain) {
+			t.Errorf("λ = %s says %v, and --plain %v", lambda, fast, plain)
+		}
+	}
+	if out := do(0, "map", "--pair=two", "--prompt=the man", "--max-tokens=8"); !strings.Contains(out, "continuations, 100%") {
+		t.Errorf("a map of two prompts: %s", out)
+	}
+	marked := []string{"--pair=two", "--lambda=0", "--text"}
+	if got := tokens(append(marked, "--special-tokens", "--contrast-context=x", "--prompt=the <|im_end|> man")...); slices.Equal(got, tokens(append(marked, "--contrast-context=x", "--prompt=the <|im_end|> man")...)) {
+		t.Error("--special-tokens changes nothing")
+	}
 	if got := tokens("--pair=two", "--lambda=1", "--contrast-context=the hen"); slices.Equal(got, with) {
 		t.Error("another contrast changes nothing")
 	}
 	for args, want := range map[string]string{
 		"--model=" + model: "--contrast-system", "--model=" + model + " --contrast-system=a --contrast-context=b": "either",
+		"--pair=two --special-tokens":                      "--text",
 		"--model=" + model + " --contrast-system=a --text": "no system prompt", "--pair=two --template-var=messages=1": "template-var",
 	} {
 		if out := do(2, append([]string{"decode", "--prompt=x"}, strings.Fields(args)...)...); !strings.Contains(out, want) {
@@ -99,7 +114,51 @@ func TestProxyCommands(t *testing.T) {
 	if code, out, bad = withLlama(t, append([]string{"pairs", "show", "three"}, more...)...); code != 0 || !strings.Contains(out, "proxy") {
 		t.Error(out, bad)
 	}
+	said := func(more ...string) string {
+		t.Helper()
+		code, out, bad := withLlama(t, append([]string{"decode", "--pair=three", "--prompt=the man", "--max-tokens=10", "--lambda=-0.5,0,0.5,1,2", "--models", t.TempDir(), "--data", data}, more...)...)
+		if code != 0 {
+			t.Fatal(out, bad)
+		}
+		return out
+	}
+	if fast, plain := said(), said("--plain"); fast != plain {
+		t.Errorf("decoded %s, and with --plain %s", fast, plain)
+	}
 	if code, out, bad = withLlama(t, append([]string{"map", "--pair=three", "--prompt=the man", "--max-tokens=5"}, more...)...); code != 0 || !strings.Contains(out, "continuations") {
 		t.Error(out, bad)
+	}
+}
+
+// A pair is added with a chat template of its own, a file or a well-known name, and with variables.
+func TestTemplateFlags(t *testing.T) {
+	model, file := gguftest.Model(1).Write(t, "m.gguf"), filepath.Join(t.TempDir(), "own.jinja")
+	if err := os.WriteFile(file, []byte("{% if loud %}HEY {% endif %}{{ messages[0].content }}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data, models := t.TempDir(), t.TempDir()
+	do := func(want int, args ...string) string {
+		t.Helper()
+		code, out, bad := withLlama(t, append(args, "--models", models, "--data", data)...)
+		if code != want {
+			t.Fatalf("%v: code %d, %s%s", args, code, out, bad)
+		}
+		return out + bad
+	}
+	do(0, "pairs", "add", "own", "--reference", model, "--contrast-system", "x", "--template", file, "--template-var", "loud=true")
+	do(0, "pairs", "add", "known", "--reference", model, "--contrast-context", "x", "--template", "zephyr")
+	if out := do(0, "pairs", "check", "own", "--prompt", "hi"); !strings.Contains(out, "HEY hi") {
+		t.Error(out)
+	}
+	if out := do(0, "pairs", "check", "own", "--prompt", "hi", "--template-var", "loud=false"); strings.Contains(out, "HEY") {
+		t.Error(out)
+	}
+	if out := do(0, "pairs", "check", "known", "--prompt", "hi"); !strings.Contains(out, "<|user|>\nhi") {
+		t.Error(out)
+	}
+	for flag, value := range map[string]string{"--template": "no/such/file.jinja", "--template-var": "messages=1"} {
+		if out := do(2, "pairs", "add", "wrong", "--reference", model, "--contrast-system", "x", flag, value); !strings.Contains(out, flag) || strings.Count(out, "\n") != 1 {
+			t.Error(out)
+		}
 	}
 }

@@ -21,6 +21,8 @@ import (
 	"realign/internal/pair/modelstore"
 )
 
+// convertCommand is `realign convert`, and, with --child, the process in which folders that stand for models are
+// converted.
 type convertCommand struct {
 	pairFlags
 	Folder   string `arg:"" placeholder:"WHERE" help:"A folder of safetensors, a PEFT folder, or hf:ORG/REPO with one of them."`

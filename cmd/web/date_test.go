@@ -65,10 +65,7 @@ func TestDatedTemplateReplays(t *testing.T) {
 	defer db.Close()
 	made := time.Date(2024, 7, 6, 23, 30, 0, 0, time.FixedZone("", -7*3600))
 	pairs := pair.Resolver{Library: library, Sums: pair.OpenSums("")}
-	hub, err := run.NewHub(t.Context(), run.Config{Store: db, Decoder: then, Pairs: pairs, Now: func() time.Time { return made }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	hub := run.NewHub(run.Config{Store: db, Decoder: then, Pairs: pairs, Now: func() time.Time { return made }})
 	defer hub.Close()
 	decoded := func(spec run.Spec, sessionID string) (run.Run, *share.Snapshot) {
 		t.Helper()

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/pair"
 )
 
+// decodeCommand is `realign decode`: one prompt, or with --prompts many, on a lane for each λ and sample.
 type decodeCommand struct {
 	pairFlags
 	modelFlags
@@ -29,6 +29,8 @@ type decodeCommand struct {
 	Plain        bool   `help:"Without lane sharing, vector instructions and anything at the same time: slower, the same output."`
 }
 
+// Run decodes and prints. Everything that can be wrong with the flags and the prompts is told before models are
+// loaded.
 func (c *decodeCommand) Run(ctx context.Context, h env, log *slog.Logger) error {
 	p, request, err := c.request(ctx, h)
 	if err != nil {
@@ -47,7 +49,7 @@ func (c *decodeCommand) Run(ctx context.Context, h env, log *slog.Logger) error 
 	if err != nil {
 		return err
 	}
-	config := decode.Config{Log: log, Kernel: h.kernel}
+	config := decode.Config{Log: log, Kernel: h.kernel, Speculation: c.speculation()}
 	if c.Plain {
 		config.Kernel, config.Serial = decode.Plain{}, true
 	}
@@ -56,7 +58,7 @@ func (c *decodeCommand) Run(ctx context.Context, h env, log *slog.Logger) error 
 	if rows != nil {
 		return c.batch(ctx, engine, request, rows, h.stdout)
 	}
-	var out printer = &textPrinter{w: h.stdout, lanes: request.Lanes, text: make([]strings.Builder, len(request.Lanes))}
+	var out printer = &textPrinter{w: h.stdout, lanes: request.Lanes}
 	if c.JSON {
 		out = jsonPrinter{w: h.stdout}
 	}

@@ -22,15 +22,17 @@ import (
 
 // gpuAccess is what the program can learn of GPUs; a build without models has none of it.
 type gpuAccess struct {
-	here func() ([]gpu.Device, error) // those that backends in this process find: it may end the process
-	plan func(p *pair.Pair, o modelFlags, devices []gpu.Device) (gpu.Plan, error)
+	here func() ([]gpu.Device, error)                                             // those that backends in this process find: it may end the process
+	plan func(p *pair.Pair, o modelFlags, devices []gpu.Device) (gpu.Plan, error) // where the models of a pair would go
 }
 
+// devicesCommand is `realign devices`, and, with --here, the process that tries one backend.
 type devicesCommand struct {
 	JSON bool `name:"json" help:"Print JSON."`
 	Here bool `hidden:"" help:"Load backends into this process."`
 }
 
+// Run lists devices. Without --here, each backend is tried in a process of its own.
 func (c *devicesCommand) Run(ctx context.Context, h env, log *slog.Logger) error {
 	var devices []gpu.Device
 	switch {
@@ -50,6 +52,7 @@ func (c *devicesCommand) Run(ctx context.Context, h env, log *slog.Logger) error
 	return printDevices(h, devices)
 }
 
+// printDevices shows devices as a table.
 func printDevices(h env, devices []gpu.Device) error {
 	if len(devices) == 0 {
 		_, err := fmt.Fprintln(h.stdout, "No GPU was found: models are decoded on the CPU. docs/gpu.md tells what is needed for one.")

@@ -16,6 +16,7 @@ import (
 	"realign/internal/worker"
 )
 
+// doctorCommand is `realign doctor`.
 type doctorCommand struct {
 	pairFlags
 	NATS string `name:"nats" placeholder:"URL" help:"NATS cluster of the server; default: the one inside it."`
@@ -24,6 +25,7 @@ type doctorCommand struct {
 	DB string `name:"db" placeholder:"DSN" help:"Database: postgres://… or sqlite:PATH. Default: realign.db in the data folder."`
 }
 
+// Limits of the doctor.
 const (
 	doctorTime = 5 * time.Minute // for reading all of a database
 	leastFree  = 1 << 30         // bytes of the data folder's disk, below which a server is about to fail
@@ -31,8 +33,8 @@ const (
 
 // finding is one line of the doctor's: what was looked at, and what was found.
 type finding struct {
-	what, found string
-	err         error
+	what, found string // what was looked at
+	err         error  // what is wrong with it; nil where it is as it should be
 }
 
 // Run looks at what a server needs, changes nothing, and fails as the first thing that is wrong does.
@@ -62,6 +64,7 @@ func (c *doctorCommand) Run(ctx context.Context, h env, log *slog.Logger) error 
 	return nil
 }
 
+// database reads the whole database, and says whether a server is running on it.
 func (c *doctorCommand) database(ctx context.Context) (f finding, served bool) {
 	f.what = "database"
 	x, err := store.Examine(ctx, store.Config{Data: c.Data, DSN: c.DB})
@@ -79,6 +82,7 @@ func (c *doctorCommand) database(ctx context.Context) (f finding, served bool) {
 	return f, x.Served
 }
 
+// folder looks whether other users of the machine can read the data folder.
 func (c *doctorCommand) folder() finding {
 	f := finding{what: "data folder", found: c.Data + " is for its owner alone"}
 	loose, err := store.Loose(c.Data)
@@ -93,6 +97,7 @@ func (c *doctorCommand) folder() finding {
 	return f
 }
 
+// disk looks how much room the data folder's disk has.
 func (c *doctorCommand) disk() finding {
 	f := finding{what: "free disk"}
 	at := c.Data
@@ -139,6 +144,7 @@ func (c *doctorCommand) models(ctx context.Context) []finding {
 	return all
 }
 
+// checkFiles checks the files of a pair, with their sums.
 func checkFiles(ctx context.Context, p *pair.Pair, sums *pair.Sums) error {
 	for _, file := range p.Files() {
 		if err := p.CheckFile(ctx, file, sums); err != nil {

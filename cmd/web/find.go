@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 
@@ -16,6 +18,7 @@ import (
 	"realign/internal/pair/modelstore"
 )
 
+// pairsFind is `realign pairs find`.
 type pairsFind struct {
 	pairFlags
 	Folders []string `arg:"" optional:"" placeholder:"DIR" help:"Folders to look into beside the stores of Ollama, Hugging Face, llama.cpp and LM Studio."`
@@ -43,6 +46,7 @@ func (c *pairsFind) Run(ctx context.Context, h env) error {
 	return printFound(h, found, proposals)
 }
 
+// printFound shows models, what cannot be used, and the commands that add pairs.
 func printFound(h env, found modelstore.Listing, proposals []modelstore.Proposal) error {
 	if len(found.Stores) == 0 {
 		fmt.Fprintln(h.stdout, "No store of Ollama, Hugging Face, llama.cpp or LM Studio is on this machine. Name a folder with models: realign pairs find DIR")
@@ -55,7 +59,7 @@ func printFound(h env, found modelstore.Listing, proposals []modelstore.Proposal
 		fmt.Fprintln(h.stdout)
 		w := tabwriter.NewWriter(h.stdout, 0, 4, 2, ' ', 0)
 		fmt.Fprintln(w, "MODEL\tKIND\tARCHITECTURE\tSIZE\tTYPE\tTOKENIZER")
-		for _, m := range found.Models {
+		for _, m := range byTokenizer(found.Models) {
 			kind := string(m.Format)
 			if m.Adapter && m.Format == modelstore.GGUF {
 				kind = "adapter"
@@ -83,6 +87,24 @@ func printFound(h env, found modelstore.Listing, proposals []modelstore.Proposal
 	return nil
 }
 
+// byTokenizer puts models of one tokenizer beside each other, those without one last.
+func byTokenizer(models []modelstore.Model) []modelstore.Model {
+	models = slices.Clone(models)
+	slices.SortStableFunc(models, func(a, b modelstore.Model) int {
+		switch {
+		case a.Tokenizer == b.Tokenizer:
+			return 0
+		case a.Tokenizer == "":
+			return 1
+		case b.Tokenizer == "":
+			return -1
+		}
+		return cmp.Compare(a.Tokenizer, b.Tokenizer)
+	})
+	return models
+}
+
+// megabytes is a number of bytes for people.
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
 // modelStores are the stores of this machine, and folders that somebody names.
@@ -118,6 +140,7 @@ func (f pairFlags) locate(ctx context.Context, h env, quantize string, p *pair.P
 		if m.Format == modelstore.GGUF {
 			return nil
 		}
+		// An adapter is converted for the reference, whose path is final by then, and is never quantised.
 		job := convert.Job{Dir: m.Path, Name: modelName(m), Quantize: quantize}
 		if adapter {
 			job.Base, job.Quantize = p.Reference.File, ""

@@ -2,13 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"realign/internal/gguf/gguftest"
 	"realign/internal/pair/fetch/fetchtest"
+	"realign/internal/racetest"
 )
 
 // hub lays a file out as the Hugging Face cache does, in the home folder of the test.
@@ -101,14 +105,24 @@ func TestPull(t *testing.T) {
 	if code != 0 || out != "hf:org/sft:sft-Q8_0.gguf\nollama:tuned:latest\n" {
 		t.Fatalf("code %d, %q, %q", code, out, bad)
 	}
-	names := strings.Fields(out)
-	if code, _, bad := runCommand(t, "", "pairs", "add", "mine", "--reference", names[0], "--aligned", "tuned="+names[1]); code != 0 {
+	got := strings.Fields(out)
+	if code, _, bad := runCommand(t, "", "pairs", "add", "mine", "--reference", got[0], "--aligned", "tuned="+got[1]); code != 0 {
 		t.Errorf("code %d, %q", code, bad)
 	}
-	for name, want := range map[string]int{"hf:org/none": 3, "hf:org/sft:Q2_K": 3, "zephyr": 2, "x": 2, "ollama:none": 3} {
+	for name, want := range map[string]int{"hf:org/none": 3, "hf:org/sft:Q2_K": 3, "zephyr": 3, "x": 2, "ollama:none": 3} {
 		if code, _, bad := runCommand(t, "", "pairs", "pull", name); code != want || strings.Count(bad, "\n") != 1 {
 			t.Errorf("%s: code %d, %q", name, code, bad)
 		}
+	}
+	s.Repositories["mav23/mistral-7b-sft-beta-GGUF"] = map[string][]byte{"mistral-7b-sft-beta.Q8_0.gguf": gguftest.Model(3).Bytes(), "mistral-7b-sft-beta.Q4_K_M.gguf": gguftest.Model(4).Bytes()}
+	s.Repositories["TheBloke/zephyr-7B-beta-GGUF"] = map[string][]byte{"zephyr-7b-beta.Q8_0.gguf": gguftest.Model(4).Bytes()}
+	code, out, bad = runCommand(t, "", "pairs", "pull", "zephyr")
+	names, command, _ := strings.Cut(strings.TrimSpace(out), "\n\n")
+	if code != 0 || names != "hf:mav23/mistral-7b-sft-beta-GGUF:mistral-7b-sft-beta.Q8_0.gguf\nhf:TheBloke/zephyr-7B-beta-GGUF:zephyr-7b-beta.Q8_0.gguf" || !strings.HasSuffix(command, ",beta=0.1") {
+		t.Fatalf("code %d, %q, %q", code, out, bad)
+	}
+	if code, _, bad := runCommand(t, "", strings.Fields(command)[1:]...); code != 0 {
+		t.Errorf("%s: code %d, %q", command, code, bad)
 	}
 	s.Gated = true
 	s.Repositories["org/gated"] = map[string][]byte{"x.gguf": gguftest.Model(3).Bytes()}
@@ -121,7 +135,7 @@ func TestCatalogue(t *testing.T) {
 	if code, out, _ := runCommand(t, "", "pairs", "catalogue"); code != 0 || !strings.Contains(out, "zephyr") {
 		t.Errorf("code %d: %s", code, out)
 	}
-	if code, out, _ := runCommand(t, "", "pairs", "catalogue", "zephyr"); code != 0 || !strings.Contains(out, "realign pairs pull hf:") || !strings.Contains(out, "0.1/λ") {
+	if code, out, _ := runCommand(t, "", "pairs", "catalogue", "zephyr"); code != 0 || !strings.Contains(out, "realign pairs pull zephyr") || !strings.Contains(out, "7.7 GB as Q8_0") || !strings.Contains(out, "0.1/λ") {
 		t.Errorf("code %d: %s", code, out)
 	}
 	if code, out, _ := runCommand(t, "", "pairs", "catalogue", "--json"); code != 0 || !json.Valid([]byte(out)) {
@@ -129,5 +143,68 @@ func TestCatalogue(t *testing.T) {
 	}
 	if code, _, _ := runCommand(t, "", "pairs", "catalogue", "nobody"); code != 3 {
 		t.Errorf("code %d", code)
+	}
+}
+
+// TestThousandFiles: of a thousand files, each of which might be a pair with another, find takes less than two seconds once it knows
+// their heads.
+func TestThousandFiles(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("REALIGN_DATA", t.TempDir())
+	models := t.TempDir()
+	data := [2][]byte{gguftest.Model(1).Bytes(), gguftest.Model(2).Bytes()}
+	for i := range 1000 {
+		path := filepath.Join(models, fmt.Sprint(i%50), fmt.Sprintf("model-%d-%s.gguf", i/2, []string{"base", "instruct"}[i%2]))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data[i%2], 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var took [4]time.Duration
+	for i := range took {
+		began := time.Now()
+		code, out, bad := runCommand(t, "", "pairs", "find", models, "--json")
+		took[i] = time.Since(began)
+		var found struct{ Models, Pairs []json.RawMessage }
+		if err := json.Unmarshal([]byte(out), &found); code != 0 || err != nil || len(found.Models) != 1000 || len(found.Pairs) != 500 {
+			t.Fatalf("code %d, %q, %v: %d models, %d pairs", code, bad, err, len(found.Models), len(found.Pairs))
+		}
+	}
+	warm := slices.Min(took[1:]) // other programs may take the processor at times
+	t.Logf("1000 files: %.2f s the first time, %.2f s then", took[0].Seconds(), warm.Seconds())
+	if warm > 2*time.Second && !racetest.Enabled {
+		t.Errorf("%v", warm)
+	}
+}
+
+// TestRemove: a pair that was added is taken away, its models stay; one that came with the program is not.
+func TestRemove(t *testing.T) {
+	models, data := t.TempDir(), t.TempDir()
+	t.Setenv("REALIGN_MODELS", models)
+	t.Setenv("REALIGN_DATA", data)
+	reference, aligned := gguftest.Model(1).Write(t, "r.gguf"), gguftest.Model(2).Write(t, "a.gguf")
+	if code, _, bad := runCommand(t, "", "pairs", "add", "mine", "--reference", reference, "--aligned", "dpo="+aligned); code != 0 {
+		t.Fatal(bad)
+	}
+	if code, out, bad := runCommand(t, "", "pairs", "remove", "mine"); code != 0 || out != "removed mine\n" {
+		t.Errorf("code %d, %q, %q", code, out, bad)
+	}
+	if _, err := os.Stat(aligned); err != nil {
+		t.Error("the model went with the pair")
+	}
+	if code, _, bad := runCommand(t, "", "pairs", "remove", "mine"); code != 2 || strings.Count(bad, "\n") != 1 {
+		t.Errorf("twice: code %d, %q", code, bad)
+	}
+	shipped := filepath.Join(models, "shipped")
+	if err := os.MkdirAll(shipped, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(shipped, "pair.json"), []byte(`{"name":"shipped","reference":{"file":"r"},"aligned":[{"name":"a","file":"b"}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, bad := runCommand(t, "", "pairs", "remove", "shipped"); code != 4 || !strings.Contains(bad, "came with the program") {
+		t.Errorf("code %d, %q", code, bad)
 	}
 }

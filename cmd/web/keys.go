@@ -13,6 +13,7 @@ import (
 	"realign/internal/store"
 )
 
+// keysCommand is `realign keys`.
 type keysCommand struct {
 	Add    keysAdd    `cmd:"" help:"Make a key for a program that uses the API, and print it once."`
 	List   keysList   `cmd:"" help:"List the keys."`
@@ -25,6 +26,7 @@ type keyFlags struct {
 	DB   string `name:"db" placeholder:"DSN" help:"Database: postgres://… or sqlite:PATH. Default: a file in the data folder."`
 }
 
+// open opens the database. The caller closes it.
 func (f keyFlags) open(ctx context.Context) (*store.Store, error) {
 	if f.DB == "" {
 		if err := checkFolder(f.Data); err != nil {
@@ -35,6 +37,7 @@ func (f keyFlags) open(ctx context.Context) (*store.Store, error) {
 	return db, asFlagError(err)
 }
 
+// keysAdd is `realign keys add`. Its keys have no owner: no session is stored with them.
 type keysAdd struct {
 	keyFlags
 	Name     string `arg:"" help:"What the key is for."`
@@ -44,6 +47,7 @@ type keysAdd struct {
 	Lanes    int    `placeholder:"N" help:"Lanes at the same time. Default: no limit."`
 }
 
+// Run makes a key and prints its secret, which is shown this once.
 func (c *keysAdd) Run(ctx context.Context, h env) error {
 	now := time.Now()
 	expires, err := parseExpiry(c.Expires, now)
@@ -82,11 +86,13 @@ func parseExpiry(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fault.Field("--expires", "%.40q is neither a date as 2027-01-31 nor days as 30d", text)
 }
 
+// keysList is `realign keys list`.
 type keysList struct {
 	keyFlags
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
+// Run shows all keys, those of the pages included.
 func (c *keysList) Run(ctx context.Context, h env) error {
 	db, err := c.open(ctx)
 	if err != nil {
@@ -109,6 +115,7 @@ func (c *keysList) Run(ctx context.Context, h env) error {
 	return w.Flush()
 }
 
+// day is a date, or what stands for the zero time.
 func day(t time.Time, zero string) string {
 	if t.IsZero() {
 		return zero
@@ -116,6 +123,7 @@ func day(t time.Time, zero string) string {
 	return t.Format(time.DateOnly)
 }
 
+// limit is a limit of a key, in words.
 func limit(n int) string {
 	if n == 0 {
 		return "any"
@@ -123,11 +131,13 @@ func limit(n int) string {
 	return strconv.Itoa(n)
 }
 
+// keysRevoke is `realign keys revoke`.
 type keysRevoke struct {
 	keyFlags
 	Name string `arg:"" help:"Name of the key."`
 }
 
+// Run revokes the key; calls with it fail from then on.
 func (c *keysRevoke) Run(ctx context.Context, h env) error {
 	db, err := c.open(ctx)
 	if err != nil {

@@ -49,6 +49,7 @@ func openModels(ctx context.Context, p *pair.Pair, o modelFlags, progress func(f
 	return models, nil
 }
 
+// specOf is a pair with the flags, as llama.cpp is to open it. Errors name the flag.
 func specOf(p *pair.Pair, o modelFlags) (llamacpp.Spec, error) {
 	choice, err := o.offload()
 	if err != nil {
@@ -115,6 +116,7 @@ func loadBackends(ctx context.Context, choice gpu.Choice) {
 	})
 }
 
+// engineVersion says which llama.cpp this program has.
 func engineVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

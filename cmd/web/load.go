@@ -10,7 +10,7 @@ import (
 	"realign/internal/load"
 )
 
-// loadCommand plays people who use servers.
+// loadCommand is a load test: it plays people who use servers.
 type loadCommand struct {
 	Server     []string      `default:"http://127.0.0.1:8080" sep:"," placeholder:"URL,…" help:"Servers, which people use in turn."`
 	For        time.Duration `default:"30s" help:"How long everybody is there."`
@@ -28,6 +28,7 @@ type loadCommand struct {
 	JSON       bool          `name:"json" help:"Print one JSON object."`
 }
 
+// Run plays everybody and prints what was measured.
 func (c *loadCommand) Run(ctx context.Context, h env) error {
 	report, err := load.Run(ctx, load.Config{
 		Servers: c.Server, For: c.For, Idle: c.Idle, Runners: c.Runners, Elsewhere: c.Elsewhere, Programs: c.Programs, Annotators: c.Annotators,
@@ -43,6 +44,7 @@ func (c *loadCommand) Run(ctx context.Context, h env) error {
 	return nil
 }
 
+// printLoad shows a report as a table; what nobody did is left out.
 func printLoad(to io.Writer, r *load.Report) {
 	fmt.Fprintf(to, "%-34s %8s %9s %9s %9s %9s %9s\n", "", "count", "a second", "median", "95%", "99%", "failures")
 	for _, line := range []struct {

@@ -15,10 +15,13 @@ import (
 	"realign/internal/pair"
 )
 
+// logitsHelp is the help of `realign logits`.
 const logitsHelp = `Write the raw next-token logits of one model, for comparing with other implementations. The tokens file has ` +
 	`one JSON list of token ids a line (or an object with such a list as "tokens", a "text", or "messages"); the output one object a line, ` +
-	`{"model": "reference", "tokens": […], "logits": […]}, with the logits after the last token in the vocabulary's order.`
+	`{"model": "reference", "tokens": […], "logits": […]}, with the logits after the last token in the vocabulary's order. For an encoder–decoder pair the tokens are ` +
+	`what the encoder reads, and "decoder" may list those of the text so far.`
 
+// logitsCommand is `realign logits`, for comparisons with other implementations.
 type logitsCommand struct {
 	pairFlags
 	modelFlags
@@ -31,6 +34,7 @@ type logitsCommand struct {
 	Out       string `required:"" placeholder:"FILE" help:"Where to write."`
 }
 
+// Run writes the logits after each line's tokens, one line after another, each from an empty cache.
 func (c *logitsCommand) Run(ctx context.Context, h env) error {
 	p, err := c.pair()
 	if err != nil {
@@ -61,7 +65,7 @@ func (c *logitsCommand) Run(ctx context.Context, h env) error {
 		tokens, err := line.tokens(models.Vocabulary())
 		var logits []float32
 		if err == nil {
-			logits, err = lastLogits(model, tokens)
+			logits, err = lastLogits(model, tokens, line.Decoder)
 		}
 		if err == nil {
 			err = e.Encode(map[string]any{"model": c.Model, "tokens": tokens, "logits": logits})
@@ -73,6 +77,7 @@ func (c *logitsCommand) Run(ctx context.Context, h env) error {
 	return errors.Join(w.Flush(), f.Close())
 }
 
+// pair is the pair of the flags, whose files they may replace. With both files given no pair need be registered.
 func (c *logitsCommand) pair() (*pair.Pair, error) {
 	var p *pair.Pair
 	if c.Reference == "" || c.Adapter == "" {
@@ -100,9 +105,10 @@ func (c *logitsCommand) pair() (*pair.Pair, error) {
 	return p, p.Installed()
 }
 
-// input is a line of the tokens file.
+// input is a line of the tokens file: a list of tokens, a text, or a conversation.
 type input struct {
 	Tokens   []decode.Token   `json:"tokens"`
+	Decoder  []decode.Token   `json:"decoder"` // of an encoder–decoder model: the text so far, without the start token
 	Text     string           `json:"text"`
 	Messages []decode.Message `json:"messages"`
 }
@@ -118,6 +124,7 @@ func (i input) tokens(v decode.Vocabulary) ([]decode.Token, error) {
 	return i.Tokens, nil
 }
 
+// readTokens reads the tokens file. Errors name the line.
 func readTokens(path string) ([]input, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -143,9 +150,21 @@ func readTokens(path string) ([]input, error) {
 	return lines, nil
 }
 
-// lastLogits is what a model says after tokens, read in passes as large as fit.
-func lastLogits(m decode.Model, tokens []decode.Token) ([]float32, error) {
+// lastLogits is what a model says after tokens, read in passes as large as fit. An encoder–decoder model reads them with its encoder, and then text.
+func lastLogits(m decode.Model, tokens, text []decode.Token) ([]float32, error) {
 	limits := m.Limits()
+	m.Trim(0, 0)
+	if limits.Sources > 0 {
+		if len(tokens) > limits.SourceTokens {
+			return nil, fault.Field("--tokens-file", "%d tokens, at most %d fit the encoder", len(tokens), limits.SourceTokens)
+		}
+		if err := m.(decode.Encoder).Encode(0, tokens); err != nil {
+			return nil, err
+		}
+		tokens = append([]decode.Token{limits.Start}, text...)
+	} else if len(text) > 0 {
+		return nil, fault.Field("--tokens-file", "has text of a decoder, and the model has no encoder: put all tokens in one list")
+	}
 	if len(tokens) > limits.Cells {
 		return nil, fault.Field("--tokens-file", "%d tokens, at most %d", len(tokens), limits.Cells)
 	}
@@ -154,7 +173,6 @@ func lastLogits(m decode.Model, tokens []decode.Token) ([]float32, error) {
 			return nil, fault.Field("--tokens-file", "%v is outside the vocabulary of %d", t, limits.Vocab)
 		}
 	}
-	m.Trim(0, 0)
 	last := 0
 	for start := 0; start < len(tokens); start += limits.Batch {
 		var rows []decode.Row

@@ -17,13 +17,14 @@ func main() {
 	}
 	code := Run(ctx, os.Args[1:], env{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		terminal: isTerminal(os.Stdout), open: openModels, try: tryApart(), engine: engineVersion, gpu: gpus(), kernel: kernel(),
+		terminal: isTerminal(os.Stdout), open: openModels, try: tryApart(), checkVocabularies: checkVocabulariesApart(), engine: engineVersion, gpu: gpus(), kernel: kernel(),
 		program: program, quantize: quantize(),
 	})
 	stop()
 	os.Exit(code)
 }
 
+// isTerminal reports whether a file is a terminal.
 func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0

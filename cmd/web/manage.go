@@ -12,7 +12,7 @@ import (
 )
 
 // manager is what the page of pairs works with, nil where it only shows them.
-func (c *serveCommand) manager(models pair.Resolver, h env) *manage.Manager {
+func (c *serveCommand) manager(models pair.Resolver, finder *pair.Finder, removed func(name string), h env) *manage.Manager {
 	if c.ManagePairs == "no" || c.ManagePairs == "auto" && c.Auth != "none" {
 		return nil
 	}
@@ -23,7 +23,7 @@ func (c *serveCommand) manager(models pair.Resolver, h env) *manage.Manager {
 	registry := fetch.RegistryFromEnvironment(os.Getenv, home)
 	registry.Endpoint = os.Getenv("REALIGN_OLLAMA_REGISTRY")
 	return manage.New(manage.Config{
-		Library: models.Library, Folder: c.registered(), Sums: models.Sums, Heads: c.heads(),
+		Finder: finder, Removed: removed, Library: models.Library, Folder: c.registered(), Sums: models.Sums, Heads: c.heads(),
 		Stores: func() []modelstore.Store { return modelStores() },
 		Hub:    fetch.HubFromEnvironment(os.Getenv, home), Registry: registry,
 		Check: func(ctx context.Context, name string) (string, error) {

@@ -19,6 +19,7 @@ import (
 	"realign/internal/sweep/reward"
 )
 
+// mtbenchCommand is `realign mtbench`.
 type mtbenchCommand struct {
 	pairFlags
 	modelFlags
@@ -70,7 +71,7 @@ func (c *mtbenchCommand) Run(ctx context.Context, h env, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	engine := decode.NewEngine(models, decode.Config{Log: log, Kernel: h.kernel})
+	engine := decode.NewEngine(models, decode.Config{Log: log, Kernel: h.kernel, Speculation: c.speculation()})
 	defer engine.Close()
 	run := mtbench.Config{
 		Aligned: aligned[0], Lambdas: lambdas, Seed: c.Seed, Fixed: c.Temperature != nil,

@@ -71,6 +71,7 @@ type tokenCommand struct {
 	Pair string `placeholder:"NAME" help:"Pair that the token is good for. Default: all."`
 }
 
+// Run prints the token of the data folder, or the one for a pair that follows from it.
 func (c *tokenCommand) Run(h env) error {
 	token, err := tokenFlags{NATSTokenFile: filepath.Join(c.Data, workerTokenFile)}.token()
 	if err != nil {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
@@ -17,6 +19,7 @@ import (
 	"realign/internal/pair"
 )
 
+// pairsCommand is `realign pairs`.
 type pairsCommand struct {
 	List      pairsList      `cmd:"" help:"List the pairs there are."`
 	Find      pairsFind      `cmd:"" help:"List the models on this machine, and the pairs that they could be."`
@@ -24,14 +27,17 @@ type pairsCommand struct {
 	Catalogue pairsCatalogue `cmd:"" help:"List the public pairs that are known by name."`
 	Show      pairsShow      `cmd:"" help:"Show a pair's models, files and sums."`
 	Add       pairsAdd       `cmd:"" help:"Register a pair of model files."`
+	Remove    pairsRemove    `cmd:"" help:"Take away a pair that was added. The files of its models stay where they are."`
 	Check     pairsCheck     `cmd:"" help:"Check a pair's files: sums, whether they fit together, and whether they load."`
 }
 
+// pairsList is `realign pairs list`.
 type pairsList struct {
 	pairFlags
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
+// Run lists the pairs whose manifests can be read; of the others the log tells.
 func (c *pairsList) Run(h env, log *slog.Logger) error {
 	pairs, broken := c.library().List()
 	if broken != nil {
@@ -52,6 +58,7 @@ func (c *pairsList) Run(h env, log *slog.Logger) error {
 	return w.Flush()
 }
 
+// pairsShow is `realign pairs show`.
 type pairsShow struct {
 	pairFlags
 	modelFlags
@@ -59,6 +66,8 @@ type pairsShow struct {
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
+// Run shows what a pair's manifest and files say, and where its models would go. Nothing is loaded but
+// vocabularies.
 func (c *pairsShow) Run(ctx context.Context, h env, log *slog.Logger) error {
 	p, err := findPair(c.library(), c.Name)
 	if err != nil {
@@ -74,16 +83,20 @@ func (c *pairsShow) Run(ctx context.Context, h env, log *slog.Logger) error {
 			return err
 		} // what is wrong with the files is shown below
 	}
+	var findings []pair.Found
+	if p.Installed() == nil {
+		if findings, err = h.finder(c.pairFlags).Find(ctx, p); err != nil {
+			return err
+		}
+	}
 	if c.JSON {
 		shown := struct {
 			*pair.Pair
 			Placement []gpu.Placement           `json:"placement,omitempty"`
 			Findings  map[string][]gguf.Finding `json:"findings,omitempty"` // by role
 		}{Pair: p, Findings: map[string][]gguf.Finding{}}
-		for _, f := range p.Files() {
-			if findings := p.Findings(f); p.Installed() == nil && len(findings) > 0 {
-				shown.Findings[f.Role] = findings
-			}
+		for _, f := range findings {
+			shown.Findings[f.Role] = append(shown.Findings[f.Role], f.Finding)
 		}
 		for _, m := range plan.Models {
 			shown.Placement = append(shown.Placement, m.Placement)
@@ -121,8 +134,17 @@ func (c *pairsShow) Run(ctx context.Context, h env, log *slog.Logger) error {
 			fmt.Fprintf(w, "%s\t%s\t\t\tyes\t%s\t%.60q\n", a.Name, a.Kind(), a.Digest(), a.Contrast.System+a.Contrast.Context)
 		}
 	}
-	if err := w.Flush(); err != nil || len(plan.Models) == 0 {
+	if err := w.Flush(); err != nil {
 		return err
+	}
+	if len(findings) > 0 {
+		fmt.Fprintln(h.stdout)
+	}
+	for _, f := range findings {
+		fmt.Fprintf(h.stdout, "%s: %s: %s\n", f.Role, f.Level, f.Text)
+	}
+	if len(plan.Models) == 0 {
+		return nil
 	}
 	fmt.Fprintf(h.stdout, "\nWith --gpu-layers=%s and --devices=%s, layers go to:\n", c.GPULayers, c.Devices)
 	for _, m := range plan.Models {
@@ -135,6 +157,25 @@ func (c *pairsShow) Run(ctx context.Context, h env, log *slog.Logger) error {
 	return printDevices(h, devices)
 }
 
+// pairsRemove is `realign pairs remove`.
+type pairsRemove struct {
+	pairFlags
+	Name string `arg:"" help:"Pair."`
+}
+
+// Run takes a pair away. The files of its models stay where they are, unless they were copied beside its manifest.
+func (c *pairsRemove) Run(h env) error {
+	if _, err := findPair(c.library(), c.Name); err != nil {
+		return err
+	}
+	if err := c.library().Remove(c.registered(), c.Name); err != nil {
+		return err
+	}
+	fmt.Fprintf(h.stdout, "removed %s\n", c.Name)
+	return nil
+}
+
+// pairsAdd is `realign pairs add`.
 type pairsAdd struct {
 	pairFlags
 	Name      string   `arg:"" help:"Name of the new pair."`
@@ -143,6 +184,9 @@ type pairsAdd struct {
 	Adapter   []string `sep:"none" placeholder:"NAME=WHERE[,KEY=VALUE…]" help:"A LoRA adapter for the reference's weights, as a GGUF file or a PEFT folder, in the same form; scale=X multiplies its strength."`
 	Quantize  string   `placeholder:"TYPE" help:"Quantise models that are folders of safetensors, to q8_0, q4_k_m and the like."`
 	contrastFlags
+	Template    string   `placeholder:"FILE or NAME" help:"Chat template in place of the models' own: a file in Jinja, or the name of one that llama.cpp knows, such as chatml or zephyr."`
+	TemplateVar []string `name:"template-var" sep:"none" placeholder:"NAME=VALUE" help:"Variable of the chat template, such as enable_thinking=false. May be given several times."`
+
 	Title       string `help:"Title of the pair."`
 	Description string `help:"Description of the pair."`
 	Licence     string `help:"Licence of the models."`
@@ -150,6 +194,7 @@ type pairsAdd struct {
 	Copy        bool   `help:"Copy the files into the data folder instead of referring to them."`
 }
 
+// Run finds or converts the models' files, checks that they fit, and writes the manifest with their sums.
 func (c *pairsAdd) Run(ctx context.Context, h env) error {
 	p := &pair.Pair{
 		Name: c.Name, Title: c.Title, Description: c.Description, Licence: c.Licence,
@@ -183,6 +228,9 @@ func (c *pairsAdd) Run(ctx context.Context, h env) error {
 	if err := pair.CheckName("NAME", c.Name); err != nil {
 		return err
 	}
+	if err := c.template(p); err != nil {
+		return err
+	}
 	if err := c.locate(ctx, h, c.Quantize, p); err != nil {
 		return err
 	}
@@ -197,10 +245,37 @@ func (c *pairsAdd) Run(ctx context.Context, h env) error {
 		}
 		p.SetSum(f, sum)
 	}
+	findings, err := h.finder(c.pairFlags).Find(ctx, p)
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		if f.Faulty() {
+			return fault.New(fault.Invalid, "%s: %s", f.Role, f.Text)
+		}
+	}
 	if err := c.library().Register(c.registered(), p, c.Copy); err != nil {
 		return asFlagError(err)
 	}
 	fmt.Fprintf(h.stdout, "added %s: %s\n", p.Name, strings.Join(p.Names(), ", "))
+	return nil
+}
+
+// template gives a pair the chat template of the flags, and its variables.
+func (c *pairsAdd) template(p *pair.Pair) error {
+	rendering, err := (&renderingFlags{TemplateVar: c.TemplateVar}).rendering(time.Now())
+	if err != nil {
+		return err
+	}
+	p.Template, p.TemplateVariables = c.Template, rendering.Variables
+	if info, err := os.Stat(c.Template); c.Template != "" && err == nil && info.Mode().IsRegular() {
+		if p.Template, err = filepath.Abs(c.Template); err != nil {
+			return fault.Field("--template", "%v", err)
+		}
+	}
+	if _, _, err := p.ChatTemplate(); err != nil {
+		return fault.Field("--template", "%.200q is neither a file that can be read nor the name of a template: %s", c.Template, fault.Of(err).Message)
+	}
 	return nil
 }
 
@@ -265,6 +340,7 @@ func parseAligned(flag, text string, adapter bool) (pair.Aligned, error) {
 	return a, nil
 }
 
+// printJSON prints a value as indented JSON.
 func printJSON(h env, v any) error {
 	e := json.NewEncoder(h.stdout)
 	e.SetEscapeHTML(false)

@@ -21,6 +21,7 @@ type jsonPrinter struct {
 	row json.RawMessage // of --prompts: the id, in every object
 }
 
+// print prints one event.
 func (p jsonPrinter) print(e decode.Event) error {
 	var line any
 	switch e.Type {
@@ -69,45 +70,33 @@ func (p jsonPrinter) print(e decode.Event) error {
 // textPrinter prints the lanes one after another: the first that has not ended live, the others when it is
 // their turn.
 type textPrinter struct {
-	w     io.Writer
-	lanes []decode.Lane
-	text  []strings.Builder // of lanes whose turn has not come
-	ended []string          // how a lane ended, by lane; "" while it runs
-	exact []*decode.Exact   // what its particles tell, by lane
-	turn  int
-	begun bool
+	w      io.Writer
+	lanes  []decode.Lane
+	gather decode.Gather
+	turn   int  // the lane that is printed
+	begun  bool // its heading is
+	shown  int  // bytes of its text that are
 }
 
+// print takes an event and prints what it lets be shown.
 func (p *textPrinter) print(e decode.Event) error {
-	if p.ended == nil {
-		p.ended, p.exact = make([]string, len(p.lanes)), make([]*decode.Exact, len(p.lanes))
-	}
-	switch e.Type {
-	case decode.EventToken:
-		p.text[e.Lane].WriteString(e.Text)
-	case decode.EventEnd:
-		p.ended[e.Lane], p.exact[e.Lane] = e.Reason, e.Exact
-		if e.Error != nil {
-			p.ended[e.Lane] += ": " + e.Error.Message
-		}
-	}
+	p.gather.Add(e)
 	for p.turn < len(p.lanes) {
-		if err := p.show(); err != nil {
+		lane := p.gather.Lane(p.turn)
+		if err := p.show(lane); err != nil {
 			return err
 		}
-		if p.ended[p.turn] == "" {
+		if lane.End == nil {
 			return nil
 		}
-		p.turn++
-		p.begun = false
+		p.turn, p.begun, p.shown = p.turn+1, false, 0
 	}
 	return nil
 }
 
 // show prints what there is of the lane whose turn it is.
-func (p *textPrinter) show() error {
+func (p *textPrinter) show(l *decode.Gathered) error {
 	var b strings.Builder
-	text := &p.text[p.turn]
 	if !p.begun && len(p.lanes) > 1 {
 		lane := p.lanes[p.turn]
 		fmt.Fprintf(&b, "── λ = %s", lane.Lambda)
@@ -120,24 +109,34 @@ func (p *textPrinter) show() error {
 		b.WriteString(" ──\n")
 	}
 	p.begun = true
-	b.WriteString(printable(text.String()))
-	text.Reset()
-	switch reason := p.ended[p.turn]; reason {
-	case "":
-	case decode.EndStop:
+	b.WriteString(printable(l.Text()[p.shown:]))
+	p.shown = len(l.Text())
+	if l.End != nil {
+		b.WriteString(ending(l.End))
+	}
+	_, err := io.WriteString(p.w, b.String())
+	return err
+}
+
+// ending is what is printed behind a lane's text.
+func ending(end *decode.Event) string {
+	var b strings.Builder
+	switch {
+	case end.Error != nil:
+		fmt.Fprintf(&b, " […%s: %s]\n", end.Reason, end.Error.Message)
+	case end.Reason == decode.EndStop:
 		b.WriteString("\n")
 	default:
-		fmt.Fprintf(&b, " […%s]\n", reason)
+		fmt.Fprintf(&b, " […%s]\n", end.Reason)
 	}
-	if x := p.exact[p.turn]; x != nil {
+	if x := end.Exact; x != nil {
 		changed := "as token by token"
 		if x.Changed {
 			changed = "not as token by token"
 		}
 		fmt.Fprintf(&b, "   one of %d particles, effective number %.1f, log Z %.2f: %s\n", x.Particles, x.Size, x.LogZ, changed)
 	}
-	_, err := io.WriteString(p.w, b.String())
-	return err
+	return b.String()
 }
 
 // printable leaves out control characters, with which a model's output could command a terminal.

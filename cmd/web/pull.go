@@ -13,18 +13,22 @@ import (
 	"realign/internal/pair/fetch"
 )
 
+// pairsPull is `realign pairs pull`, the only command that reaches out to the network.
 type pairsPull struct {
 	pairFlags
-	Name []string `arg:"" placeholder:"NAME" help:"What to fetch: hf:ORG/REPO[:FILE or QUANT], or ollama:NAME[:TAG]."`
+	Name  []string `arg:"" placeholder:"NAME" help:"What to fetch: hf:ORG/REPO[:FILE or QUANT], ollama:NAME[:TAG], or a pair of the catalogue."`
+	Quant string   `default:"Q8_0" placeholder:"TYPE" help:"Of a pair of the catalogue: the quantisation of models that are there as GGUF."`
 }
 
 // Help is shown by --help.
 func (c *pairsPull) Help() string {
 	return `Fetches models over the network into the stores of Hugging Face and Ollama, so that their own tools have them, too. A download
 that was cut off goes on where it was. HF_TOKEN gives access to gated repositories, HF_ENDPOINT names another hub, and HF_HUB_CACHE,
-HF_HOME and OLLAMA_MODELS say where the stores are. No other command reaches out to the network.`
+HF_HOME and OLLAMA_MODELS say where the stores are. Of a pair of the catalogue ("realign pairs catalogue") all models are fetched, and
+the command that adds the pair is printed. No other command reaches out to the network.`
 }
 
+// Run fetches one model after another and prints the names under which they are found.
 func (c *pairsPull) Run(ctx context.Context, h env) error {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -35,27 +39,62 @@ func (c *pairsPull) Run(ctx context.Context, h env) error {
 	registry := fetch.RegistryFromEnvironment(os.Getenv, home)
 	registry.Endpoint = os.Getenv("REALIGN_OLLAMA_REGISTRY")
 	hub.Options, registry.Options = options, options
-	for _, name := range c.Name {
-		var got string
+	pull := func(name string) (got string, err error) {
 		if model, ok := strings.CutPrefix(name, "ollama:"); ok {
 			got, err = registry.Pull(ctx, model)
 		} else if where, ok := strings.CutPrefix(name, "hf:"); ok {
 			repository, want, _ := strings.Cut(where, ":")
 			got, err = hub.Pull(ctx, repository, want)
-		} else if p, found := known.Find(name); found == nil {
-			err = fault.Field("NAME", "%s is a pair of the catalogue; fetch its models one by one: %s", name, strings.Join(pullCommands(p), "; "))
 		} else {
-			err = fault.Field("NAME", "%.80q is neither hf:ORG/REPO nor ollama:NAME", name)
+			err = fault.Field("NAME", "%.80q is neither hf:ORG/REPO, nor ollama:NAME, nor a pair of the catalogue (realign pairs catalogue)", name)
 		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return errInterrupted
+		if ctx.Err() != nil {
+			return "", errInterrupted
+		}
+		if err == nil {
+			fmt.Fprintf(h.stdout, "%s\n", got)
+		}
+		return got, err
+	}
+	for _, name := range c.Name {
+		if p, err := known.Find(name); err == nil {
+			if err := c.known(h, p, pull); err != nil {
+				return err
 			}
+		} else if _, err := pull(name); err != nil {
 			return err
 		}
-		fmt.Fprintf(h.stdout, "%s\n", got)
 	}
 	return nil
+}
+
+// known fetches the models of a pair of the catalogue, and prints the command that adds it.
+func (c *pairsPull) known(h env, p known.Pair, pull func(name string) (string, error)) error {
+	reference, err := pull(where(p.Reference, c.Quant))
+	if err != nil {
+		return err
+	}
+	command := fmt.Sprintf("realign pairs add %s --reference %s", p.Name, reference)
+	for _, a := range p.Aligned {
+		got, err := pull(where(a.Model, c.Quant))
+		if err != nil {
+			return err
+		}
+		command += fmt.Sprintf(" --aligned %s=%s", a.Name, got)
+		if beta := a.Beta(); beta > 0 {
+			command += fmt.Sprintf(",beta=%g", beta)
+		}
+	}
+	fmt.Fprintf(h.stdout, "\n%s\n", command)
+	return nil
+}
+
+// where is what a model of the catalogue is fetched by.
+func where(m known.Model, quant string) string {
+	if m.GGUF != "" {
+		return "hf:" + m.GGUF + ":" + quant
+	}
+	return "hf:" + m.Repository
 }
 
 // pullProgress shows how far a download is, on a terminal on one line that is written over.
@@ -80,26 +119,13 @@ func pullProgress(h env) func(fetch.Progress) {
 	}
 }
 
-// pullCommands fetch the models of a pair of the catalogue.
-func pullCommands(p known.Pair) []string {
-	where := func(m known.Model) string {
-		if m.GGUF != "" {
-			return "realign pairs pull hf:" + m.GGUF + ":Q8_0"
-		}
-		return "realign pairs pull hf:" + m.Repository
-	}
-	commands := []string{where(p.Reference)}
-	for _, a := range p.Aligned {
-		commands = append(commands, where(a.Model))
-	}
-	return commands
-}
-
+// pairsCatalogue is `realign pairs catalogue`.
 type pairsCatalogue struct {
 	Name string `arg:"" optional:"" help:"Show one pair whole."`
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
+// Run lists the catalogue, or shows one pair of it.
 func (c *pairsCatalogue) Run(h env) error {
 	if c.Name != "" {
 		p, err := known.Find(c.Name)
@@ -136,9 +162,18 @@ func (c *pairsCatalogue) Run(h env) error {
 
 // printKnown shows one pair of the catalogue.
 func printKnown(h env, p known.Pair) error {
-	fmt.Fprintf(h.stdout, "%s: %s\n%s weights a model, licence %s, chat template %s\n\nreference  hf:%s\n", p.Name, p.Title, billions(p.Parameters), p.Licence, p.Template, p.Reference.Repository)
+	fmt.Fprintf(h.stdout, "%s: %s\n%s weights a model: %s; licence %s, chat template %s\n\n", p.Name, p.Title, billions(p.Parameters), p.Sizes(), p.Licence, p.Template)
+	files := func(name string, m known.Model) {
+		fmt.Fprintf(h.stdout, "%-10s hf:%s", name, m.Repository)
+		if m.GGUF != "" {
+			fmt.Fprintf(h.stdout, ", GGUF: hf:%s", m.GGUF)
+		}
+		fmt.Fprintln(h.stdout)
+	}
+	files("reference", p.Reference)
 	for _, a := range p.Aligned {
-		fmt.Fprintf(h.stdout, "%-10s hf:%s\n           %s\n", a.Name, a.Repository, a.Explain())
+		files(a.Name, a.Model)
+		fmt.Fprintf(h.stdout, "           %s\n", a.Explain())
 	}
 	for _, s := range p.Presets {
 		fmt.Fprintf(h.stdout, "\nPreset: %s, λ %s, prompt %q\n", s.Name, strings.Join(s.Lambda, ", "), s.Prompt)
@@ -146,13 +181,11 @@ func printKnown(h env, p known.Pair) error {
 	if len(p.Unverified) > 0 {
 		fmt.Fprintf(h.stdout, "\nNot verified: %s\n", strings.Join(p.Unverified, ", "))
 	}
-	fmt.Fprintln(h.stdout)
-	for _, command := range pullCommands(p) {
-		fmt.Fprintln(h.stdout, command)
-	}
+	fmt.Fprintf(h.stdout, "\nrealign pairs pull %s\n", p.Name)
 	return nil
 }
 
+// billions is a number of weights for people.
 func billions(n float64) string {
 	if n < 1e9 {
 		return fmt.Sprintf("%.0fM", n/1e6)

@@ -99,6 +99,7 @@ func showPrompt(models decode.Pair, prompt decode.Prompt, with decode.Rendering)
 	return prompts, nil
 }
 
+// encodeRendered is the tokens of a conversation, with what the template is told where the vocabulary takes that.
 func encodeRendered(v decode.Vocabulary, messages []decode.Message, with decode.Rendering) ([]decode.Token, error) {
 	if c, ok := v.(decode.Chatting); ok {
 		return c.EncodeRendered(messages, with)

@@ -28,7 +28,10 @@ type requestFlags struct {
 
 	System string `placeholder:"TEXT" help:"System prompt."`
 	Text   bool   `help:"Complete the prompt as plain text, without the chat template."`
-	Seed   uint64 `default:"0" help:"Seed of the noise that all lanes share."`
+
+	SpecialTokens bool `help:"With --text: what is spelled like a special token of the model is that token."`
+
+	Seed uint64 `default:"0" help:"Seed of the noise that all lanes share."`
 
 	samplingFlags
 
@@ -137,14 +140,23 @@ func given[T any](x, flag *T) {
 
 // prompt is what a user says, "-" meaning the standard input.
 func (c *requestFlags) prompt(h env, text string) (decode.Prompt, error) {
-	if text == "-" {
-		data, err := io.ReadAll(io.LimitReader(h.stdin, decode.MaxPromptBytes+2))
-		if err != nil {
-			return decode.Prompt{}, fmt.Errorf("read the prompt: %w", err)
-		}
-		text = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	text, err := promptText(h, text)
+	if err != nil {
+		return decode.Prompt{}, err
 	}
 	return c.say(decode.Message{Role: "user", Content: text})
+}
+
+// promptText is the text of --prompt, which for - is read.
+func promptText(h env, text string) (string, error) {
+	if text != "-" {
+		return text, nil
+	}
+	data, err := io.ReadAll(io.LimitReader(h.stdin, decode.MaxPromptBytes+2))
+	if err != nil {
+		return "", fmt.Errorf("read the prompt: %w", err)
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), nil
 }
 
 // say makes a prompt of messages, under the system prompt, or of the text of one.
@@ -153,7 +165,10 @@ func (c *requestFlags) say(messages ...decode.Message) (decode.Prompt, error) {
 		if c.System != "" {
 			return decode.Prompt{}, fault.Field("system", "does not go with --text, which has no chat template")
 		}
-		return decode.Prompt{Text: messages[0].Content}, nil
+		return decode.Prompt{Text: messages[0].Content, Special: c.SpecialTokens}, nil
+	}
+	if c.SpecialTokens {
+		return decode.Prompt{}, fault.Field("special-tokens", "is for --text: in a conversation the chat template writes special tokens, and nobody else can")
 	}
 	if c.System != "" {
 		messages = append([]decode.Message{{Role: "system", Content: c.System}}, messages...)

@@ -30,6 +30,7 @@ import (
 	"realign/internal/worker"
 )
 
+// serveCommand is `realign serve`: it wires up the server and everything that it runs on.
 type serveCommand struct {
 	pairFlags
 	modelFlags
@@ -47,6 +48,7 @@ type serveCommand struct {
 	TLSKey    string   `name:"tls-key" placeholder:"FILE" help:"The certificate's private key (PEM)."`
 
 	TrustedProxy []string `name:"trusted-proxy" sep:"," placeholder:"CIDR,…" help:"Addresses or networks of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed. Default: none."`
+	APIOrigin    []string `name:"api-origin" sep:"," placeholder:"ORIGIN,…" help:"Origins, such as https://tools.example, of pages whose scripts may use the API of this server. Default: none."`
 	TrustProxy   bool     `name:"trust-proxy" hidden:"" help:"Was replaced by --trusted-proxy."`
 
 	ManagePairs string `name:"manage-pairs" enum:"auto,yes,no" default:"auto" help:"Whether the page of pairs may add, check, remove and fetch pairs (${enum}): auto is yes without --auth, where only people of this machine reach the server, and no with a password, which whoever uses the server knows."`
@@ -66,6 +68,10 @@ func (c *serveCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 	}
 	if c.TrustProxy {
 		return fault.Field("--trust-proxy", "is no longer there, since anybody's X-Forwarded-For was believed: name the proxies with --trusted-proxy")
+	}
+	origins, err := web.ParseOrigins(c.APIOrigin)
+	if err != nil {
+		return asFlagError(err)
 	}
 	trusted, err := web.ParseProxies(c.TrustedProxy)
 	if err != nil {
@@ -108,7 +114,7 @@ func (c *serveCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 		return err
 	}
 	if c.Workers {
-		config.Command, config.Cautious = children(c.pairFlags, c.modelFlags, c.Queue, log)
+		config.Command, config.Cautious = childCommands(c.pairFlags, c.modelFlags, c.Queue, log)
 	}
 	pool, err := worker.NewPool(config)
 	if err != nil {
@@ -124,7 +130,7 @@ func (c *serveCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, member.Close()) }()
-	hubConfig := run.Config{Store: db, Decoder: pool, Pairs: models, Logger: log, Member: member, Build: build()}
+	hubConfig := run.Config{Store: db, Decoder: pool, Pairs: models, Logger: log, Server: member, Build: build()}
 	generators := experiment.Config{Store: db, Log: log}
 	if pool.External() {
 		peers := cluster.NewPeers(pool.Conn(), log)
@@ -132,43 +138,38 @@ func (c *serveCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 	}
 	purger := session.NewPurger(session.PurgeConfig{Store: db, Now: time.Now, Logger: log})
 	defer func() { err = errors.Join(err, purger.Close()) }()
-	hub, err := run.NewHub(ctx, hubConfig)
-	if err != nil {
-		return err
-	}
+	hub := run.NewHub(hubConfig)
 	defer func() { err = errors.Join(err, hub.Close()) }()
-	queue, err := pool.Queue(ctx)
+	work, err := pool.Queue(ctx)
 	if err != nil {
 		return err
 	}
-	generators.Queue = queue
+	generators.Queue = work
 	generator := experiment.NewGenerator(generators)
 	defer func() { err = errors.Join(err, generator.Close()) }()
-	sweeps, err := runner.New(ctx, runner.Config{
-		Store: db, Generator: generator, Pairs: models, Log: log, Member: member,
+	sweeps := runner.New(runner.Config{
+		Store: db, Generator: generator, Pairs: models, Log: log, Server: member,
 		Rewards: reward.Environment{Secret: rewardKey, Endpoint: c.mayAsk, Cache: db},
 	})
-	if err != nil {
-		return err
-	}
 	defer func() { err = errors.Join(err, sweeps.Close()) }()
 	studyService := study.NewService(study.ServiceConfig{
-		Store: db, Pairs: models, Generator: generator, Now: time.Now, Logger: log, Member: member, Build: build(),
+		Store: db, Pairs: models, Generator: generator, Now: time.Now, Logger: log, Server: member, Build: build(),
 	})
 	defer func() { err = errors.Join(err, studyService.Close()) }()
 	if err := member.Start(ctx, hub, sweeps, studyService); err != nil {
 		return err
 	}
 	defer member.Rest() // before what it looks after is closed
-	manager := c.manager(models, h)
+	finder := h.finder(c.pairFlags)
+	manager := c.manager(models, finder, pool.Unload, h)
 	if manager != nil {
 		defer func() { err = errors.Join(err, manager.Close()) }()
 	}
 	pages, err := web.New(web.Config{
-		Manager: manager,
-		Hub:     hub, Sessions: db, Shares: &share.Service{Store: db, Now: time.Now, Signer: signer}, Studies: db, StudyService: studyService, Experiments: db, Decoder: pool, Models: models,
+		Manager: manager, Finder: finder,
+		Hub: hub, Sessions: db, Shares: &share.Service{Store: db, Now: time.Now, Signer: signer}, Studies: db, StudyService: studyService, Experiments: db, Decoder: pool, Models: models,
 		Pairs: pool, Library: library, DefaultPair: c.Pair, Build: build(), Log: log, Auth: mode, Password: c.Password,
-		Secret: secret, PublicURL: c.PublicURL, BasePath: c.BasePath, Proxies: trusted, Logins: db, Database: db, Messages: pool, Queue: c.Queue,
+		Secret: secret, PublicURL: c.PublicURL, BasePath: c.BasePath, Proxies: trusted, Origins: origins, Logins: db, Database: db, Messages: pool, Queue: c.Queue,
 		Sweeper: sweeps, Sweeps: db, Keys: db,
 	})
 	if err != nil {
@@ -225,10 +226,10 @@ func (c *serveCommand) mayAsk(address string) error {
 	return fault.Field("url", "is not among the --endpoints that this server may ask")
 }
 
-// children makes the processes of pairs' workers: as asked for, and, where devices were left to choose, another that uses
-// none, for a pair whose worker dies while it loads.
-func children(pairs pairFlags, models modelFlags, queue int, log *slog.Logger) (child, cautious func(name, natsURL, id string) *exec.Cmd) {
-	child = childOf(pairs, models, queue, log)
+// childCommands make the processes of pairs' workers (worker.Config's Command and Cautious): as asked for, and, where devices were
+// left to choose, another that uses none, for a pair whose worker dies while it loads. cautious is nil else.
+func childCommands(pairs pairFlags, models modelFlags, queue int, log *slog.Logger) (command, cautious func(name, natsURL, id string) *exec.Cmd) {
+	command = childOf(pairs, models, queue, log)
 	if choice, _ := models.offload(); choice.Layers == gpu.Auto { // Validate has seen it
 		models.GPULayers, models.Devices = "auto", "none"
 		without := childOf(pairs, models, queue, log)
@@ -237,7 +238,7 @@ func children(pairs pairFlags, models modelFlags, queue int, log *slog.Logger) (
 			return without(name, natsURL, id)
 		}
 	}
-	return child, cautious
+	return command, cautious
 }
 
 // childOf makes the process of one pair's worker, which logs as this one does.
@@ -278,7 +279,7 @@ func logArgs(log *slog.Logger) []string {
 	return []string{"--log-level=" + strings.ToLower(level.String()), "--log-format=" + format}
 }
 
-// checkFolder makes the data folder and finds out whether it can be written.
+// checkFolder makes a folder unless it is there, and finds out whether it can be written. The error names --data.
 func checkFolder(dir string) error {
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil {

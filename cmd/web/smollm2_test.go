@@ -75,7 +75,7 @@ func TestLargerPairEqualsPyTorch(t *testing.T) {
 			ids  []decode.Token
 			want []float64
 		}{{models.Reference(), p.Reference.IDs, p.Reference.Logits}, {aligned, p.Aligned.IDs, p.Aligned.Logits}} {
-			logits, err := lastLogits(m.Model, p.Tokens)
+			logits, err := lastLogits(m.Model, p.Tokens, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +106,7 @@ func TestLargerPairEnds(t *testing.T) {
 	prompt := g.Prompts[0]
 	var want [2][]decode.Token
 	for lane, m := range []decode.Model{models.Reference(), aligned} {
-		logits, err := lastLogits(m, prompt.Tokens)
+		logits, err := lastLogits(m, prompt.Tokens, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

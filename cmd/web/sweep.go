@@ -27,6 +27,7 @@ import (
 	"realign/internal/worker"
 )
 
+// sweepCommand is `realign sweep`: a sweep without a server, with its results in a folder.
 type sweepCommand struct {
 	pairFlags
 	modelFlags
@@ -97,7 +98,7 @@ func (c *sweepCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 		return err
 	}
 	if c.Workers {
-		settings.Command, settings.Cautious = children(c.pairFlags, c.modelFlags, 64, log)
+		settings.Command, settings.Cautious = childCommands(c.pairFlags, c.modelFlags, 64, log)
 	}
 	if known.State.Ended() && len(more) == 0 && !c.JudgeAgain { // nothing is left to do but to write
 		return c.write(ctx, h, db, &known)
@@ -118,14 +119,14 @@ func (c *sweepCommand) Run(ctx context.Context, h env, log *slog.Logger) (err er
 	}
 	generator := experiment.NewGenerator(experiment.Config{Store: db, Queue: queue, Log: log})
 	defer func() { err = errors.Join(err, generator.Close()) }()
-	run, err := runner.New(ctx, runner.Config{
+	run := runner.New(runner.Config{
 		Store: db, Generator: generator, Pairs: models, Log: log,
 		Rewards: reward.Environment{Headless: true, Secret: os.Getenv, Cache: db},
 	})
-	if err != nil {
+	defer func() { err = errors.Join(err, run.Close()) }()
+	if err := run.Tidy(ctx); err != nil { // it goes on where it was
 		return err
 	}
-	defer func() { err = errors.Join(err, run.Close()) }()
 	if known.ID == "" {
 		if err := db.SetMeta(ctx, sweepKey, sweepID); err != nil {
 			return err

@@ -14,7 +14,7 @@ import (
 // trials is the name of the computation that tries out models.
 const trials = "trial"
 
-// asked is a question of a trial.
+// asked is a question of a trial: to try a model, unless Tokens or Prompt or no role asks for something else.
 type asked struct {
 	Pair  pair.Pair
 	Dir   string // of the manifest
@@ -27,12 +27,14 @@ type asked struct {
 	Rendering decode.Rendering
 }
 
+// told is the answer: what was asked for, and nothing else.
 type told struct {
-	Notes   []string
-	Prompts []shown
+	Notes   []string // about the chat template
+	Prompts []shown  // as the models get them
 	Found   []gguf.Finding
 }
 
+// The child process of a trial opens the pair at the first question and answers all questions with it.
 func init() {
 	var models *opened // stays loaded until the process ends
 	sandbox.Serve(trials, func(q asked) (told, error) {
@@ -62,16 +64,18 @@ func init() {
 // apart is a trial in a process of its own.
 type apart struct {
 	process *sandbox.Process
-	asked   asked
+	asked   asked // what all questions have in common
 }
 
 // tryApart tries out pairs in processes of their own.
 func tryApart() func(*pair.Pair, modelFlags) trial { return begin }
 
+// begin makes a trial; its process starts with the first question.
 func begin(p *pair.Pair, o modelFlags) trial {
 	return &apart{sandbox.New(trials, "the check of the models", sandbox.Limits{Environment: true}), asked{Pair: *p, Dir: p.Dir, Flags: o}}
 }
 
+// Try implements trial.
 func (a *apart) Try(ctx context.Context, role string) error {
 	q := a.asked
 	q.Role = role
@@ -79,12 +83,14 @@ func (a *apart) Try(ctx context.Context, role string) error {
 	return a.process.Call(ctx, q, &answer)
 }
 
+// Chat implements trial.
 func (a *apart) Chat(ctx context.Context) ([]string, error) {
 	var answer told
 	err := a.process.Call(ctx, a.asked, &answer)
 	return answer.Notes, err
 }
 
+// Tokens implements trial.
 func (a *apart) Tokens(ctx context.Context, name string) ([]gguf.Finding, error) {
 	q := a.asked
 	q.Role, q.Tokens = name, true
@@ -93,6 +99,7 @@ func (a *apart) Tokens(ctx context.Context, name string) ([]gguf.Finding, error)
 	return answer.Found, err
 }
 
+// Prompt implements trial.
 func (a *apart) Prompt(ctx context.Context, prompt decode.Prompt, with decode.Rendering) ([]shown, error) {
 	q := a.asked
 	q.Prompt, q.Rendering = &prompt, with
@@ -101,4 +108,5 @@ func (a *apart) Prompt(ctx context.Context, prompt decode.Prompt, with decode.Re
 	return answer.Prompts, err
 }
 
+// Close ends the process, if there is one.
 func (a *apart) Close() error { return a.process.Close() }

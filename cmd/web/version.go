@@ -9,8 +9,10 @@ import (
 // version is set by the linker for releases.
 var version string
 
+// versionCommand is `realign version`.
 type versionCommand struct{}
 
+// Run prints the version of this program, of Go, and of what decodes.
 func (versionCommand) Run(h env) error {
 	_, err := fmt.Fprintf(h.stdout, "realign %s\n%s %s/%s\nmodels: %s\n", build(), runtime.Version(), runtime.GOOS, runtime.GOARCH, h.engine())
 	return err

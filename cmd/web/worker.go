@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"realign/internal/decode"
+	"realign/internal/fault"
 	"realign/internal/pair"
 	"realign/internal/worker"
 )
 
+// workerCommand decodes on one pair for servers elsewhere, or, as a child, for the one that has started it.
 type workerCommand struct {
 	pairFlags
 	modelFlags
@@ -26,6 +28,7 @@ type workerCommand struct {
 	Child bool          `hidden:"" help:"End when the standard input does."`
 }
 
+// Run decodes until ctx is done or, for a child, until its parent is gone.
 func (c *workerCommand) Run(ctx context.Context, h env, log *slog.Logger) error {
 	p, err := installedPair(c.library(), c.Pair)
 	if err != nil {
@@ -37,26 +40,28 @@ func (c *workerCommand) Run(ctx context.Context, h env, log *slog.Logger) error 
 	}
 	models := pair.Resolver{Library: c.library(), Sums: c.sums()}
 	config := worker.ServeConfig{
-		URL: c.NATS, Token: token, ID: c.ID, Pair: p.Name, Build: build(), Files: models.FileSums, Wait: c.Wait, Log: log, Engine: decode.Config{Queue: c.Queue, Log: log, Kernel: h.kernel},
+		URL: c.NATS, Token: token, ID: c.ID, Pair: p.Name, Build: build(), Files: models.FileSums, Wait: c.Wait, Log: log, Engine: decode.Config{Queue: c.Queue, Log: log, Kernel: h.kernel, Speculation: c.speculation()},
 		Open: func(ctx context.Context, progress func(float64)) (decode.Pair, error) {
 			return h.open(ctx, p, c.modelFlags, progress)
 		},
 	}
 	if c.Child {
-		config.Parent = exitLate{h.stdin}
+		config.Parent = parentPipe{h.stdin}
 	}
 	return asFlagError(worker.Serve(ctx, config))
 }
 
-// exitLate reads the pipe from a parent. A child whose parent is gone ends even if its engine hangs.
-type exitLate struct {
+// parentPipe is the pipe from a parent. Its end says that the parent is gone: the child then ends within ten seconds even if its
+// engine hangs.
+type parentPipe struct {
 	io.Reader
 }
 
-func (r exitLate) Read(b []byte) (int, error) {
+// Read reads from the parent; at the end it sees to it that the process ends, too.
+func (r parentPipe) Read(b []byte) (int, error) {
 	n, err := r.Reader.Read(b)
 	if err != nil {
-		time.AfterFunc(10*time.Second, func() { os.Exit(exitCodes["unavailable"]) })
+		time.AfterFunc(10*time.Second, func() { os.Exit(exitCodes[fault.Unavailable]) })
 	}
 	return n, err
 }

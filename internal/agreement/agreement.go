@@ -30,14 +30,14 @@ type Reward struct {
 // Report is what the comparison says. Shares are from 0 to 1.
 type Report struct {
 	People  People            `json:"people"`
-	Rewards []RewardAgreement `json:"rewards"` // those that agree surely most first
+	Rewards []RewardAgreement `json:"rewards"` // those first whose share has the highest lower limit
 }
 
 // People is what annotators said, as far as it is compared.
 type People struct {
-	Pairs      int     `json:"pairs"` // answers about two outputs of which one was preferred; a ranking's pairs are among them
-	Ties       int     `json:"ties"`  // answers that preferred neither: they are left out
-	Prompts    int     `json:"prompts"`
+	Pairs      int     `json:"pairs"`   // answers about two outputs of which one was preferred; a ranking's pairs are among them
+	Ties       int     `json:"ties"`    // answers that preferred neither: they are left out
+	Prompts    int     `json:"prompts"` // that those answers are about
 	Annotators int     `json:"annotators"`
 	Curve      []Point `json:"curve,omitempty"` // u(λ), in log-odds; none where nothing is known of it
 
@@ -84,14 +84,15 @@ type Point struct {
 	Value  stat.Interval `json:"value"` // an end that nothing is known of is infinite
 }
 
-// judged is one answer that counts: the annotator preferred one output, and both have a reward.
-type judged struct {
-	prompt, annotator string
+// compared is one answer that counts: the annotator preferred one output, and both have a reward.
+type compared struct {
+	prompt, annotator string  // ids; the clusters of the interval
 	score             float64 // 1 where the better reward was preferred, ½ where the rewards are equal, 0 else
-	weight            float64
+	weight            float64 // of the answer; 1 where it states none
 }
 
-// Compare works the agreement out. It depends on no order and on no id: its resampling has a seed of its own.
+// Compare works the agreement out. It depends on no order and on no id, and is the same each time: nothing in it is
+// random.
 func Compare(in Input) *Report {
 	pairs, ties := told(&in.Answers)
 	r := &Report{People: people(pairs, ties, in.Results)}
@@ -138,6 +139,7 @@ func told(a *preference.Answers) (pairs []preference.Pairwise, ties int) {
 	return pairs, ties
 }
 
+// people is what the answers say by themselves; results may be nil.
 func people(pairs []preference.Pairwise, ties int, results *preference.Results) People {
 	p := People{Pairs: len(pairs), Ties: ties}
 	prompts, annotators := map[string]bool{}, map[string]bool{}
@@ -217,9 +219,10 @@ func (w *Reward) sign() float64 {
 	return 1
 }
 
+// part is the agreement over answers, which are those of the category, "" being all.
 func (w *Reward) part(category string, pairs []preference.Pairwise) Part {
 	part := Part{Category: category}
-	var count []judged
+	var count []compared
 	prompts, annotators := map[string]bool{}, map[string]bool{}
 	for i := range pairs {
 		p := &pairs[i]
@@ -233,7 +236,7 @@ func (w *Reward) part(category string, pairs []preference.Pairwise) Part {
 		if p.Choice == preference.PreferB {
 			better = -better
 		}
-		one := judged{prompt: p.Prompt, annotator: p.Annotator, weight: p.Weight}
+		one := compared{prompt: p.Prompt, annotator: p.Annotator, weight: p.Weight}
 		if one.weight == 0 {
 			one.weight = 1
 		}
@@ -249,7 +252,7 @@ func (w *Reward) part(category string, pairs []preference.Pairwise) Part {
 		count = append(count, one)
 	}
 	part.Pairs, part.Prompts, part.Annotators = len(count), len(prompts), len(annotators)
-	part.Share = share(count)
+	part.Share = shareInterval(count)
 	return part
 }
 
@@ -297,6 +300,7 @@ func correlation(people, reward []Point, sign float64) *float64 {
 	return &r
 }
 
+// mean is the arithmetic mean; NaN of none.
 func mean(x []float64) (sum float64) {
 	for _, v := range x {
 		sum += v

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"realign/internal/preference"
@@ -118,7 +119,7 @@ func TestShareCovered(t *testing.T) {
 		held, claims, width := 0, 0, 0.0
 		for range n {
 			all, truth := size.draw(random)
-			i := share(all)
+			i := shareInterval(all)
 			if i == nil { // nobody was asked
 				held++
 				continue
@@ -156,7 +157,7 @@ const promptSpread = 1.0
 
 // draw is one study, each annotator rating half of the prompts, with the true share: over all prompts and annotators, or over all
 // prompts of the one annotator.
-func (s *simulated) draw(random *rand.Rand) (all []judged, truth float64) {
+func (s *simulated) draw(random *rand.Rand) (all []compared, truth float64) {
 	tastes := make([]float64, s.annotators)
 	for a := range tastes {
 		tastes[a] = s.tastes * random.NormFloat64()
@@ -172,7 +173,7 @@ func (s *simulated) draw(random *rand.Rand) (all []judged, truth float64) {
 			if s.annotators > 1 && random.IntN(2) == 0 {
 				continue
 			}
-			one := judged{prompt: fmt.Sprint(p), annotator: fmt.Sprint(a), weight: 1}
+			one := compared{prompt: fmt.Sprint(p), annotator: fmt.Sprint(a), weight: 1}
 			switch {
 			case random.Float64() < s.ties:
 				one.score = 0.5
@@ -196,4 +197,20 @@ func meanLogistic(mean, deviation float64) (sum float64) {
 		sum, weights = sum+w*logistic(mean+deviation*z), weights+w
 	}
 	return sum / weights
+}
+
+// The table has a row for each reward and category; a name that a spreadsheet would compute is made inert.
+func TestWriteTable(t *testing.T) {
+	correlation := 0.5
+	r := &Report{Rewards: []RewardAgreement{{Sweep: "w1", Name: "=1+1", Overall: Part{Pairs: 3, Share: &stat.Interval{Estimate: 0.6, Low: 0.5, High: 0.7}},
+		Correlation: &correlation, Parts: []Part{{Category: "odd, even", Pairs: 1}}}}}
+	var out strings.Builder
+	if err := r.WriteTable(&out); err != nil {
+		t.Fatal(err)
+	}
+	want := "\ufeffsweep,reward,category,pairs,weight,reward_ties,unjudged,prompts,annotators,share,low,high,correlation\n" +
+		"w1,'=1+1,,3,0,0,0,0,0,0.6,0.5,0.7,0.5\nw1,'=1+1,\"odd, even\",1,0,0,0,0,0,,,,\n"
+	if out.String() != want {
+		t.Errorf("%q", out.String())
+	}
 }

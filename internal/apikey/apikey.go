@@ -24,24 +24,27 @@ type Key struct {
 	ExpiresAt time.Time // zero: never
 	RevokedAt time.Time // zero unless revoked
 	UsedAt    time.Time // to the minute; zero: never
-	Limits
+	Limits              // of the key; the zero ones are none
 }
 
 // Limits of a key; 0 is without limit.
 type Limits struct {
-	Requests int `json:"requests_per_minute"`
-	Tokens   int `json:"tokens_per_minute"` // of prompts and completions
-	Lanes    int `json:"lanes"`             // at the same time
+	Requests int `json:"requests_per_minute"` // that begin within a minute
+	Tokens   int `json:"tokens_per_minute"`   // of prompts and completions
+	Lanes    int `json:"lanes"`               // of the key's calls, that are decoded at the same time; a lane is one reply at one λ
 }
 
-// Prefix begins every secret, so that one that leaked is recognised.
+// Prefix begins every secret, so that one that leaked is recognised, and one of ours is told from any other text.
 const Prefix = "rk-"
 
+// secretBytes is the number of random bytes in a secret.
 const secretBytes = 32
 
+// name is the form of the names of keys.
 var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._ -]{0,63}$`)
 
-// New makes a key and its secret.
+// New makes a key and its secret, which nobody can find out later. A zero expiry is never. The error is Invalid and
+// names the field.
 func New(keyName, owner string, expires time.Time, limits Limits, now time.Time) (Key, string, error) {
 	if !name.MatchString(keyName) {
 		return Key{}, "", fault.Field("name", "%.80q is not a name: up to 64 letters, digits, spaces, dots, dashes and underscores, beginning with a letter or digit", keyName)
@@ -97,12 +100,17 @@ func (k *Key) State(now time.Time) string {
 	return "good"
 }
 
-// Store keeps keys. What does not exist is NotFound.
+// Store keeps keys. It is what the server needs of the database; the command line uses more. What does not exist is NotFound.
 type Store interface {
 	// CreateKey keeps a key under its secret's hash. A name that is in use is Conflict.
 	CreateKey(ctx context.Context, k Key, hash string) error
+
+	// KeyByHash finds a key, revoked and expired ones, too.
 	KeyByHash(ctx context.Context, hash string) (Key, error)
 	KeysOf(ctx context.Context, owner string) ([]Key, error) // one owner's, newest first
+	// RevokeKeyOf revokes a key of an owner for good.
 	RevokeKeyOf(ctx context.Context, owner, id string, now time.Time) error
+
+	// UseKey notes that a key was used at a moment.
 	UseKey(ctx context.Context, id string, now time.Time) error
 }

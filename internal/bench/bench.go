@@ -4,6 +4,7 @@
 package bench
 
 import (
+	"context"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -13,15 +14,15 @@ import (
 
 // Ratio is the time of A over the time of B.
 type Ratio struct {
-	Median    float64
-	Low, High float64 // 95% bootstrap interval of the median
-	Pairs     int
-	A, B      time.Duration // medians
+	Median    float64       // of the paired ratios: below 1 where A is faster
+	Low, High float64       // 95% bootstrap interval of the median
+	Pairs     int           // how many ratios there are
+	A, B      time.Duration // medians of the times
 }
 
 // Compare runs a and b in turns, pairs times each after one of each to warm up, swapping who goes first,
-// and returns the median of the paired ratios. An error of either ends it.
-func Compare(pairs int, a, b func() error) (Ratio, error) {
+// and returns the median of the paired ratios. An error of either ends it, and so does the end of ctx, after the turn that is being timed.
+func Compare(ctx context.Context, pairs int, a, b func() error) (Ratio, error) {
 	ratios := make([]float64, 0, pairs)
 	var as, bs []float64
 	for i := range pairs + 1 {
@@ -32,6 +33,9 @@ func Compare(pairs int, a, b func() error) (Ratio, error) {
 				f = b
 			}
 			began := time.Now()
+			if err := ctx.Err(); err != nil {
+				return Ratio{}, err
+			}
 			if err := f(); err != nil {
 				return Ratio{}, err
 			}
@@ -47,6 +51,7 @@ func Compare(pairs int, a, b func() error) (Ratio, error) {
 	return Ratio{Median: median(ratios), Low: low, High: high, Pairs: pairs, A: seconds(as), B: seconds(bs)}, nil
 }
 
+// median is that of numbers in any order; there is at least one.
 func median(x []float64) float64 {
 	x = slices.Clone(x)
 	slices.Sort(x)

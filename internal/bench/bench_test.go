@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 func TestCompareFindsTheRatio(t *testing.T) {
 	wait := func(d time.Duration) func() error { return func() error { time.Sleep(d); return nil } }
-	r, err := Compare(9, wait(20*time.Millisecond), wait(10*time.Millisecond))
+	r, err := Compare(t.Context(), 9, wait(20*time.Millisecond), wait(10*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -19,8 +20,13 @@ func TestCompareFindsTheRatio(t *testing.T) {
 		t.Errorf("ratio %+v of 20 ms to 10 ms", r)
 	}
 	failed := errors.New("failed")
-	if _, err := Compare(3, func() error { return failed }, wait(0)); !errors.Is(err, failed) {
+	if _, err := Compare(t.Context(), 3, func() error { return failed }, wait(0)); !errors.Is(err, failed) {
 		t.Errorf("error %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	turns := 0
+	if _, err := Compare(ctx, 9, func() error { turns++; cancel(); return nil }, func() error { turns++; return nil }); !errors.Is(err, context.Canceled) || turns != 1 {
+		t.Errorf("stopped in its first turn, it takes %d and returns %v", turns, err)
 	}
 }
 

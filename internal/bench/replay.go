@@ -2,37 +2,40 @@ package bench
 
 import (
 	"cmp"
+	"errors"
 	"sync"
 
 	"realign/internal/decode"
 )
 
 // Recording is a pair that remembers what an engine asked of its models, so that the bare passes can be
-// done again without the engine. It is used with one engine whose models are opened one by one.
+// done again without the engine. It is used with one engine whose models are opened one by one:
+// Aligned must not be called by two goroutines at once.
 type Recording struct {
 	decode.Pair
-	reference *recorded
-	aligned   map[string]*recorded
+	reference *recorded            // the same for the life of the recording
+	aligned   map[string]*recorded // by name: those that were opened
 
 	mu     sync.Mutex // guards what follows
 	flying int        // passes that are being made
-	round  int        // of passes that are made at the same time
+	round  int        // of passes that are made at the same time; from 1
 }
 
 // recorded is a model with the calls made of it.
 type recorded struct {
 	decode.Model
 	recording *Recording
-	calls     []call
+	calls     []call // in the order in which they were made
 }
 
-// call is a pass, or, without rows, a copy, a trim or a number of threads.
+// call is a pass, or, without rows, a copy, a trim, the encoding of a source or a number of threads.
 type call struct {
-	rows          []decode.Row
-	round         int
-	dst, src      decode.Seq // trim: dst
-	n             int
+	rows          []decode.Row // of the pass; nil for everything else
+	round         int          // that the pass is of
+	dst, src      decode.Seq   // of a copy, with src; a trim has dst alone
+	n             int          // tokens that a copy or trim keeps, the number of a source, or threads
 	trim, threads bool
+	source        []decode.Token // encode: what, under the number n
 }
 
 // Record wraps a pair.
@@ -113,10 +116,13 @@ func (r *Recording) Replay() error {
 	return nil
 }
 
+// repeat makes a recorded call that is no pass again.
 func (m *recorded) repeat(c call) {
 	switch {
 	case c.trim:
 		m.Model.Trim(c.dst, c.n)
+	case c.source != nil:
+		_ = m.encode(c.n, c.source) // what was read once can be read again
 	case c.threads:
 		m.Model.SetThreads(c.n)
 	default:
@@ -124,6 +130,7 @@ func (m *recorded) repeat(c call) {
 	}
 }
 
+// Forward records a pass. It belongs to a new round unless another pass is being made.
 func (m *recorded) Forward(rows []decode.Row) error {
 	r := m.recording
 	r.mu.Lock()
@@ -141,6 +148,7 @@ func (m *recorded) Forward(rows []decode.Row) error {
 	return m.Model.Forward(rows)
 }
 
+// Copy, Trim and SetThreads record the call and make it. They are called by the model's goroutine, as Forward is.
 func (m *recorded) Copy(dst, src decode.Seq, n int) int {
 	m.calls = append(m.calls, call{dst: dst, src: src, n: n})
 	return m.Model.Copy(dst, src, n)
@@ -154,4 +162,19 @@ func (m *recorded) Trim(seq decode.Seq, n int) bool {
 func (m *recorded) SetThreads(n int) {
 	m.calls = append(m.calls, call{n: n, threads: true})
 	m.Model.SetThreads(n)
+}
+
+// Encode implements decode.Encoder, for models that do.
+func (m *recorded) Encode(source int, tokens []decode.Token) error {
+	m.calls = append(m.calls, call{source: tokens, n: source})
+	return m.encode(source, tokens)
+}
+
+// encode has the bare model read a source.
+func (m *recorded) encode(source int, tokens []decode.Token) error {
+	e, ok := m.Model.(decode.Encoder)
+	if !ok {
+		return errors.New("the model has no encoder")
+	}
+	return e.Encode(source, tokens)
 }

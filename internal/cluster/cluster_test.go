@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -14,6 +15,7 @@ import (
 	"realign/internal/cluster"
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/instance"
 	"realign/internal/run"
 	"realign/internal/run/runtest"
 	"realign/internal/store"
@@ -59,12 +61,9 @@ func (x *two) hub(t *testing.T, name string, d *runtest.Decoder) *run.Hub {
 	t.Cleanup(conn.Close)
 	x.conns = append(x.conns, conn)
 	quiet := slog.New(slog.DiscardHandler)
-	h, err := run.NewHub(t.Context(), run.Config{
-		Store: x.store, Decoder: d, Pairs: d, Logger: quiet, Instance: name, Interval: -1, Retry: time.Millisecond, Peers: cluster.NewPeers(conn, quiet),
+	h := run.NewHub(run.Config{
+		Store: x.store, Decoder: d, Pairs: d, Logger: quiet, Server: instance.Fixed(name), Interval: -1, Retry: time.Millisecond, Peers: cluster.NewPeers(conn, quiet),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { _ = h.Close() })
 	return h
 }
@@ -233,6 +232,20 @@ func (s *shared) do(f func()) error {
 	return nil
 }
 
+// fail has the servers out of reach, or in reach again.
+func (s *shared) fail(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = down
+}
+
+// remove takes a server for dead.
+func (s *shared) remove(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.seen, name)
+}
+
 func (s *shared) Alone() bool { return false }
 
 func (s *shared) JoinServers(_ context.Context, name string) error {
@@ -281,11 +294,11 @@ func (h heir) Inherit(_ context.Context, dead string) error { h.inherited <- dea
 func (h heir) Tidy(context.Context) error                   { return nil }
 func (h heir) Lost()                                        { h.lost <- struct{}{} }
 
+func newShared() *shared { return &shared{seen: map[string]time.Time{}, orphans: map[string]bool{}} }
+
 func join(t *testing.T, s *shared) (*cluster.Member, heir) {
 	t.Helper()
-	m, err := cluster.Join(t.Context(), cluster.Config{
-		Store: s, Label: "same", Log: slog.New(slog.DiscardHandler), Every: 20 * time.Millisecond, Silent: time.Second,
-	})
+	m, err := cluster.Join(t.Context(), cluster.Config{Store: s, Label: "same", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,71 +310,74 @@ func join(t *testing.T, s *shared) (*cluster.Member, heir) {
 	return m, h
 }
 
-// Servers of one label have names of their own; what one leaves another gets, and not before the first is silent.
-func TestADeadServerHasHeirs(t *testing.T) {
-	s := &shared{seen: map[string]time.Time{}, orphans: map[string]bool{}}
-	dead, _ := join(t, s)
-	alive, h := join(t, s)
-	if dead.Name() == alive.Name() {
-		t.Fatalf("both are called %s", dead.Name())
-	}
-	time.Sleep(1300 * time.Millisecond)
-	select {
-	case name := <-h.inherited:
-		t.Fatalf("%s was inherited from while it lived", name)
-	default:
-	}
-	name := dead.Name()
-	dead.Rest() // it says no word any more
-	select {
-	case got := <-h.inherited:
-		if got != name {
-			t.Errorf("inherited from %s, want %s", got, name)
-		}
-	case <-time.After(5 * time.Second):
-		t.Error("nobody inherits")
-	}
+// inBubble runs a test whose clock goes on when everybody waits, so that minutes of it take no time.
+func inBubble(t *testing.T, f func(t *testing.T, s *shared)) {
+	synctest.Test(t, func(t *testing.T) { f(t, newShared()) })
 }
 
-// After the database was away nobody is taken for dead who could not say that it is alive.
-func TestAnOutageKillsNobody(t *testing.T) {
-	s := &shared{seen: map[string]time.Time{}, orphans: map[string]bool{}}
-	_, first := join(t, s)
-	_, second := join(t, s)
-	time.Sleep(1100 * time.Millisecond)
-	s.mu.Lock()
-	s.down = true
-	s.mu.Unlock()
-	time.Sleep(1500 * time.Millisecond)
-	s.mu.Lock()
-	s.down = false
-	s.mu.Unlock()
-	time.Sleep(1500 * time.Millisecond)
-	for _, h := range []heir{first, second} {
+// spared fails where somebody was taken for dead.
+func spared(t *testing.T, all ...heir) {
+	t.Helper()
+	for _, h := range all {
 		select {
 		case name := <-h.inherited:
-			t.Errorf("%s was taken for dead", name)
+			t.Fatalf("%s was taken for dead", name)
 		case <-h.lost:
-			t.Error("a server was taken for dead")
+			t.Fatal("a server was told that it is dead")
 		default:
 		}
 	}
 }
 
+// Servers of one label have names of their own; what one leaves another gets in time, and not before the first is silent.
+func TestADeadServerHasHeirs(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *shared) {
+		dead, _ := join(t, s)
+		alive, h := join(t, s)
+		if dead.Name() == alive.Name() {
+			t.Fatalf("both are called %s", dead.Name())
+		}
+		time.Sleep(10 * time.Minute)
+		spared(t, h)
+		name := dead.Name()
+		dead.Rest() // it says no word any more
+		time.Sleep(run.EndWithin)
+		select {
+		case got := <-h.inherited:
+			if got != name {
+				t.Errorf("inherited from %s, want %s", got, name)
+			}
+		default:
+			t.Errorf("nobody inherits within %v", run.EndWithin)
+		}
+	})
+}
+
+// After the database was away nobody is taken for dead who could not say that it is alive, however long that was.
+func TestAnOutageKillsNobody(t *testing.T) {
+	for _, outage := range []time.Duration{5 * time.Second, 15 * time.Second, 10 * time.Minute} {
+		inBubble(t, func(t *testing.T, s *shared) {
+			_, first := join(t, s)
+			_, second := join(t, s)
+			time.Sleep(time.Minute)
+			s.fail(true)
+			time.Sleep(outage)
+			s.fail(false)
+			time.Sleep(time.Minute)
+			spared(t, first, second)
+		})
+	}
+}
+
 // A server that was taken for dead lets go of everything, under a new name.
 func TestAServerThatWasTakenForDead(t *testing.T) {
-	s := &shared{seen: map[string]time.Time{}, orphans: map[string]bool{}}
-	m, h := join(t, s)
-	name := m.Name()
-	s.mu.Lock()
-	delete(s.seen, name)
-	s.mu.Unlock()
-	select {
-	case <-h.lost:
-	case <-time.After(5 * time.Second):
-		t.Fatal("it did not notice")
-	}
-	if m.Name() == name {
-		t.Error("it has its old name")
-	}
+	inBubble(t, func(t *testing.T, s *shared) {
+		m, h := join(t, s)
+		name := m.Name()
+		s.remove(name)
+		<-h.lost
+		if m.Name() == name {
+			t.Error("it has its old name")
+		}
+	})
 }

@@ -12,23 +12,25 @@ import (
 	"time"
 )
 
-// Store keeps which servers there are.
+// Store keeps which servers there are. Its methods fail while the store is out of reach.
 type Store interface {
 	// Alone reports whether no other server can use the store.
 	Alone() bool
 
-	// JoinServers adds a server. RenewServer notes that it is alive, and is false for one that was removed as dead.
+	// JoinServers adds a server.
 	JoinServers(ctx context.Context, name string) error
+	// RenewServer notes that a server is alive, and is false for one that was removed as dead.
 	RenewServer(ctx context.Context, name string) (bool, error)
+	// LeaveServers removes a server that ends; the others take over what it left at once.
 	LeaveServers(ctx context.Context, name string) error
 
-	// RemoveDead removes servers that were silent for longer, and Orphans are the names of those that are removed and whose
-	// work nobody has taken.
+	// RemoveDead removes servers that were silent for longer, and says how many.
 	RemoveDead(ctx context.Context, silent time.Duration) (int, error)
+	// Orphans are the names of removed servers whose work nobody has taken.
 	Orphans(ctx context.Context) ([]string, error)
 }
 
-// Heir takes what servers leave.
+// Heir takes what servers leave. Its methods are called from one goroutine, one after another.
 type Heir interface {
 	// Inherit ends or goes on with what a dead server left.
 	Inherit(ctx context.Context, dead string) error
@@ -43,19 +45,20 @@ type Heir interface {
 // Config is what a Member is made of. Zero durations stand for the defaults.
 type Config struct {
 	Store Store
-	Label string // what the names of this server begin with; "" is "server"
-	Log   *slog.Logger
+	Label string       // what the names of this server begin with; "" is "server"
+	Log   *slog.Logger // nil is slog.Default
 
 	Every  time.Duration // between two signs of life; 3 s
 	Silent time.Duration // after which a server is dead; 12 s
 }
 
-// Member is this server among those that share the store.
+// Member is this server among those that share the store. Join makes it; Start, Rest and Close are called by one
+// goroutine, Name by any.
 type Member struct {
 	config Config
-	heirs  []Heir
-	cancel context.CancelFunc
-	loop   sync.WaitGroup
+	heirs  []Heir             // set by Start
+	cancel context.CancelFunc // ends the signs of life; does nothing before Start
+	loop   sync.WaitGroup     // of the goroutine of live
 
 	mu   sync.Mutex // guards name
 	name string
@@ -85,6 +88,7 @@ func (m *Member) Name() string {
 	return m.name
 }
 
+// rename takes a new name, which nobody has had: the label and 50 random bits.
 func (m *Member) rename() {
 	label := m.config.Label
 	if label == "" {

@@ -22,6 +22,8 @@ const (
 	flushWait = 500 * time.Millisecond // for the NATS server to know what is followed
 )
 
+// eventsOf, controlOf and jobOf are the subjects of a run's events, of controls of a run, and of a job's being
+// stopped.
 func eventsOf(run string) string  { return prefix + "events." + run }
 func controlOf(run string) string { return prefix + "control." + run }
 func jobOf(job string) string     { return prefix + "job." + job }
@@ -29,9 +31,9 @@ func jobOf(job string) string     { return prefix + "job." + job }
 // Peers tells the other servers on a NATS cluster what this one saves, and asks them. It implements run.Peers. Nothing that
 // it tells is needed for what is stored to be right, so whatever NATS loses is only seen later.
 type Peers struct {
-	conn *nats.Conn
+	conn *nats.Conn // not closed here
 	log  *slog.Logger
-	most int // bytes of a message
+	most int // bytes of a message, less room for its frame
 }
 
 // NewPeers speaks over a connection, which stays its owner's.
@@ -43,7 +45,7 @@ var _ run.Peers = (*Peers)(nil)
 
 // saved are events of a run, or only the number of the last one where they are too large for a message.
 type saved struct {
-	Seq    int         `json:"seq"`
+	Seq    int         `json:"seq"` // of the last event
 	Events []run.Event `json:"events,omitempty"`
 }
 
@@ -64,6 +66,7 @@ func (p *Peers) Publish(runID string, events []run.Event) {
 	}
 }
 
+// publish tells all who follow a subject. What cannot be sent is logged and lost.
 func (p *Peers) publish(subject string, m any) {
 	data, err := json.Marshal(m)
 	if err == nil {
@@ -111,7 +114,7 @@ func (p *Peers) Flush(ctx context.Context) {
 
 // answer is what a server says to a control.
 type answer struct {
-	Lanes []int        `json:"lanes,omitempty"`
+	Lanes []int        `json:"lanes,omitempty"` // numbers of the lanes that a control added
 	Fault *fault.Error `json:"fault,omitempty"`
 }
 
@@ -137,6 +140,7 @@ func (p *Peers) Serve(runID string, f func(context.Context, run.Control) ([]int,
 	}
 }
 
+// reply answers a message; who asked may have given up.
 func (p *Peers) reply(m *nats.Msg, a answer) {
 	data, err := json.Marshal(a)
 	if err == nil {
@@ -163,6 +167,7 @@ func (p *Peers) Ask(ctx context.Context, runID string, c run.Control) ([]int, er
 	return a.Lanes, nil
 }
 
+// ask sends a question to the one server that answers a subject, and waits for its answer at most that long.
 func (p *Peers) ask(ctx context.Context, subject string, question any, wait time.Duration) (a answer, err error) {
 	data, err := json.Marshal(question)
 	if err != nil {
@@ -180,7 +185,7 @@ func (p *Peers) ask(ctx context.Context, subject string, question any, wait time
 // stopAll asks for the runs of an owner, or of a session of theirs, to be stopped.
 type stopAll struct {
 	Owner   string `json:"owner"`
-	Session string `json:"session,omitempty"`
+	Session string `json:"session,omitempty"` // "" is all of the owner's
 }
 
 // StopAll implements run.Peers.
@@ -207,7 +212,8 @@ func (p *Peers) Hold(job string, stop func()) (release func()) {
 	})
 }
 
-// StopElsewhere has the server that a job runs on stop it, if there is one, and waits until it has.
+// StopElsewhere has the server that a job runs on stop it, if there is one, and waits until it has. It is Unavailable where
+// that server does not answer within askWait.
 func (p *Peers) StopElsewhere(ctx context.Context, job string) error {
 	_, err := p.ask(ctx, jobOf(job), struct{}{}, askWait)
 	if errors.Is(err, nats.ErrNoResponders) {

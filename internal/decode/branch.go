@@ -6,16 +6,17 @@ import (
 	"sync/atomic"
 )
 
-// branch is one distinct history of a job: lanes whose tokens are equal so far share it, and so share
-// every row decoded for it, whatever their λ.
+// branch is one distinct history of a job: lanes whose tokens are equal so far share it, and so share every row
+// decoded for it, whatever their λ. It is made by begin, fork or duplicate, and ends in settle: it is then
+// retired, and its job keeps it until all its branches are. It belongs to the engine's loop.
 type branch struct {
-	job    *Job
-	seq    Seq
-	tokens []Token // prompt and generated tokens; the last ones may not be in a model's cache yet
-	have   []int   // per model of the job: how many of them are
-	lanes  []*lane
-	span   *span // of a λ-map, instead of lanes
-	later  bool  // its span of a live map rests in this step: others are nearer to the focus
+	job    *Job    // whose history it is
+	seq    Seq     // its sequence in the cache of every model of the job
+	tokens []Token // the reference's prompt and generated tokens; the last ones may not be in a model's cache yet
+	have   []int   // by model of the job: how many tokens of its prompt and of what was generated are in its cache
+	lanes  []*lane // that go on from here; none where span or scoring is set
+	span   *span   // of a λ-map, instead of lanes
+	later  bool    // its span of a live map rests in this step: others are nearer to the focus
 
 	// scoring is a score request, instead of lanes. scored holds this step's logits rows for it, by position and model; a
 	// model that is not needed has none.
@@ -24,19 +25,20 @@ type branch struct {
 
 	// pending holds the logits rows that no token was chosen from yet. pending[m][0] is the row of model m after the last
 	// token; the list is empty for a model that has yet to read that token, or is not needed. pending[m][i] is the row after
-	// the i-th token of the draft, as far as the model has read it: see speculate.go.
+	// the i-th token of the draft, as far as the model has read it: see draft.go.
 	pending [][]logitsRow
-	draft   []Token   // that may follow
-	drafted []int     // per model: how many of them are in its cache, too
-	largest Token     // of tokens, and of those in prompts of models
+	draft   []Token   // tokens that may follow, proposed by a model and not chosen yet
+	drafted []int     // by model: how many tokens of the draft are in its cache, too
+	largest Token     // greatest number of a token here and in prompts of models: see lost
 	rows    modelRows // the rows that the next tokens are chosen by
 
-	strengths Vector // λ, where that is in the weights of the model
+	// λ of all its lanes, where that is in the weights of the model (Request.Mix); nil elsewhere
+	strengths Vector
 
-	normalisers []float64 // of the same rows, for each λ of the request's Evaluate
+	normalisers []float64 // by λ of the request's Evaluate: log Σ_v exp(z_v/T) of this step's rows
 }
 
-// newBranch makes a branch for a job with so many models.
+// newBranch makes a branch of a job. Nothing of it is in a cache, and the engine does not know it yet.
 func newBranch(j *Job, seq Seq, tokens []Token) *branch {
 	n := len(j.models)
 	return &branch{
@@ -47,9 +49,9 @@ func newBranch(j *Job, seq Seq, tokens []Token) *branch {
 // logitsRow is the logits of one model after one token. It belongs to the model, whose next pass overwrites it, until it is
 // copied.
 type logitsRow struct {
-	row []float32
-	rowSummary
-	copied bool // row is a copy, and outlives the model's next pass
+	row        []float32 // by token; the length is that of the pair's vocabulary
+	rowSummary           // made by the pass where the trace asks for it
+	copied     bool      // row is a copy, and outlives the model's next pass
 }
 
 // live reports whether a lane or a span of the branch goes on.
@@ -57,8 +59,9 @@ func (b *branch) live() bool {
 	return len(b.lanes) > 0 || b.span != nil && !b.span.ended || b.scoring != nil && !b.scoring.ended
 }
 
-// needs reports for each model of the job whether some lane's next token depends on it. A trace depends
-// on all; without one, models of weight 0 are left behind, and catch up if λ moves.
+// needs reports for each model of the job whether some lane's next token depends on it, in dst, which it grows
+// and returns. A trace depends on all; without one, models of weight 0 are left behind, and catch up if λ
+// moves. Lanes first take the changes of λ that are due.
 func (b *branch) needs(dst []bool) []bool {
 	dst = append(dst[:0], make([]bool, len(b.job.models))...)
 	traced := !b.job.request.Trace.Off || b.span != nil || b.exact() || b.strengths != nil
@@ -99,15 +102,16 @@ func (b *branch) lag(need []bool) (n int) {
 // logitsReady reports whether the logits after the last token are there, of all models that are needed.
 func (b *branch) logitsReady(need []bool) bool { return b.live() && b.lag(need) == 0 }
 
-// plan fills the models' rows for one step: first those of every branch that is generating, then, in turns, up to
-// PrefillChunk prompt tokens for those that are reading.
+// plan fills the models' rows for one step: first those of every branch that is generating, then, in turns, up
+// to PrefillChunk prompt tokens for those that are reading. What does not fit the batch of a model waits for
+// the next step. Branches that rest, by rests, share or rank, get no row.
 func (e *Engine) plan() {
 	for _, s := range e.models {
-		s.rows, s.summaries, s.readers = s.rows[:0], s.summaries[:0], s.readers[:0]
+		s.rows, s.summaries, s.readers, s.encodings = s.rows[:0], s.summaries[:0], s.readers[:0], s.encodings[:0]
 	}
 	e.reading = e.reading[:0]
 	e.steps++
-	e.speculation.plan(e)
+	e.drafting.plan(e)
 	e.share()
 	e.rank()
 	budget := map[string]int{} // of prompt tokens, by client
@@ -167,6 +171,9 @@ func (e *Engine) read(b *branch, m, end int) {
 		b.job.lastPass[role] = e.steps
 		b.job.passes[role]++
 	}
+	if b.job.sources != nil {
+		s.want(b.job.source, b.job.sourceOf(m))
+	}
 	trace := b.job.request.Trace
 	for p := from; p < end; p++ {
 		var t Token
@@ -177,7 +184,7 @@ func (e *Engine) read(b *branch, m, end int) {
 			t = b.draft[p-length]
 		}
 		want := p >= length-1 || b.scoring != nil
-		s.rows = append(s.rows, Row{Token: t, Pos: p, Seq: b.seq, Want: want})
+		s.rows = append(s.rows, Row{Token: t, Pos: p, Seq: b.seq, Want: want, Source: b.job.source})
 		s.summaries = append(s.summaries, rowSummary{traced: want && (!trace.Off || b.job.exact()) && b.span == nil && b.scoring == nil, alternatives: trace.Alternatives})
 		s.readers = append(s.readers, reader{b, m})
 	}
@@ -190,7 +197,7 @@ func (e *Engine) collectLogits() {
 	for _, s := range e.models {
 		for i, r := range s.readers {
 			switch {
-			case !s.rows[i].Want || !r.branch.live(): // not ended by a failed pass
+			case !s.rows[i].Want || !r.branch.live(): // not asked for, or the branch ended when another model's pass failed
 			case r.branch.scoring != nil:
 				r.branch.collectScore(r.model, s.rows[i].Pos, s.model.Logits(i))
 			default:
@@ -211,8 +218,9 @@ func (e *Engine) collectReady() {
 	e.inStep()
 }
 
-// choose finds the next token of each lane of the branches whose logits are there: several lanes at the same
-// time, as many as there are mixers.
+// choose finds the next token of each lane of the ready branches, the segments of their spans, and the
+// normalisers of their evaluation. Mixers work through these tasks at the same time; they write to lanes, spans
+// and branches of their tasks only, and no branch moves on before all are done.
 func (e *Engine) choose() {
 	e.tasks = e.tasks[:0]
 	for _, b := range e.ready {
@@ -370,6 +378,7 @@ func (e *Engine) settle(b *branch) {
 	j.spare = nil
 	e.cells -= j.cells
 	e.retain(j)
+	e.releaseSource(j)
 	e.jobs = slices.DeleteFunc(e.jobs, func(x *Job) bool { return x == j })
 	j.finish(e.config.Now())
 	e.admit()

@@ -8,10 +8,10 @@ import (
 // chooser picks tokens from mixed logits. It owns the buffers that this needs, so that a step allocates
 // nothing; it is used by one goroutine.
 type chooser struct {
-	heap       []float64
-	candidates []float64
-	masses     []float64
-	contenders []Token
+	heap       []float64 // the k largest logits so far, the smallest first
+	candidates []float64 // logits that may be in the top-p set; reordered by the search
+	masses     []float64 // exp((z−top)/T) of the candidates
+	contenders []Token   // tokens whose score may be the highest
 }
 
 // choose is coupled sampling: argmax over the tokens that survive truncation of z_v/T + G(v), or of z_v if
@@ -76,6 +76,7 @@ func (c *chooser) kthLargest(z []float64, k int) float64 {
 	return h[0]
 }
 
+// siftDown restores the heap below i: no entry is larger than its children.
 func siftDown(h []float64, i int) {
 	for {
 		child := 2*i + 1
@@ -93,7 +94,7 @@ func siftDown(h []float64, i int) {
 	}
 }
 
-// selectLargest is Hoare's quickselect; it reorders z.
+// selectLargest is the k-th largest entry of z, 1 ≤ k ≤ len(z), by Hoare's quickselect; it reorders z.
 func selectLargest(z []float64, k int) float64 {
 	lo, hi, want := 0, len(z)-1, k-1
 	for lo < hi {
@@ -145,10 +146,13 @@ func (c *chooser) nucleus(z []float64, top, floor, temperature, p float64) float
 	n := len(kept)
 	c.masses = slices.Grow(c.masses[:0], n)[:n]
 	mass := exps(c.masses, kept, top, inverse)
+	// What is less probable than (1−p)·mass/n cannot be in the nucleus: n such tokens together would not make up the 1−p
+	// that is left out.
 	least := max(floor, top+temperature*math.Log((1-p)*mass/float64(n)))
 	kept = slices.DeleteFunc(kept, func(x float64) bool { return x < least })
 	c.candidates = kept
 	need := p * mass
+	// Quickselect by mass: only the part in which the nucleus ends is looked at again, so that nothing is sorted.
 	lo, hi := 0, len(kept)
 	for hi-lo > 1 {
 		// Three-way partition: larger than the pivot, equal, smaller.

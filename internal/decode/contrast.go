@@ -90,7 +90,7 @@ func (e *Engine) encodeAligned(r *Request) ([][]Token, error) {
 			continue
 		}
 		if r.Score != nil {
-			return nil, fault.Field("score", "does not go with %s, which has another prompt than the reference", name)
+			return nil, fault.Field("score", "given texts have no log-probabilities here: %s is the reference after a longer prompt, so a text stands in two places. Decode with a trace instead, or score on a pair of two models", name)
 		}
 		if r.Encode && len(r.Prompt.Tokens) > 0 { // what tokens stand for is asked, and nothing is decoded
 			continue
@@ -151,7 +151,8 @@ func (b *branch) token(m, position int) Token {
 	return b.tokens[position-len(prompt)+len(b.job.prompt)]
 }
 
-// history is what a branch has for one of its models, not to be written to.
+// history is what a branch has for one of its models: the model's own prompt, then what was generated. It may
+// be the branch's own slice and is not to be written to.
 func (b *branch) history(m int) []Token {
 	if b.job.prompts == nil || b.job.prompts[m] == nil {
 		return b.tokens
@@ -161,8 +162,12 @@ func (b *branch) history(m int) []Token {
 
 // alignedPrompts are those of the request's aligned models, or nil where all have the reference's.
 func (j *Job) alignedPrompts() [][]Token {
-	if j.prompts == nil {
+	prompts := j.prompts
+	if j.sources != nil {
+		prompts = j.sources
+	}
+	if len(prompts) < 2 {
 		return nil
 	}
-	return j.prompts[1 : len(j.request.Aligned)+1]
+	return prompts[1 : len(j.request.Aligned)+1]
 }

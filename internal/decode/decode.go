@@ -28,4 +28,9 @@
 // cache, and reads the rest in chunks. Then it gets one token a step. Where its lanes choose different tokens, each further token
 // gets a branch of its own (fork: the sequence is copied, no cell is). When its last lane has ended the branch is retired:
 // it keeps its cells until its request ends, and then becomes an entry of the prefix cache (retain) or is freed (evict).
+//
+// # Sources
+//
+// Encoder–decoder models read a prompt, which is then called a source, with their encoder, as part of the first pass that needs it
+// (modelState.encode). Branches begin with the start token, and what is said above of prompts holds for that token.
 package decode

@@ -7,20 +7,21 @@ import (
 )
 
 // detokenizer turns a lane's tokens into events with text. It holds back what cannot be shown yet: bytes of an
-// unfinished UTF-8 character, and anything that could be the beginning of a stop string.
+// unfinished UTF-8 character, and anything that could be the beginning of a stop string. Each lane and each
+// span has one, from its beginning to its end.
 type detokenizer struct {
-	stops   []string
-	text    []byte  // bytes of all tokens so far that are not released
-	held    []piece // events not released, in order
-	stopped bool
+	stops   []string // texts that end the lane; see Sampling.Stop
+	text    []byte   // bytes of all tokens so far that are not released
+	held    []piece  // events not released, in order
+	stopped bool     // a stop string was found; text ends before it
 
-	leading bool // a space that the text begins with is not its own: see Spaced
+	leading bool // no byte has come yet, and a space that the text begins with is not its own: see Spaced
 }
 
 // piece is an event with the end of its bytes in detokenizer.text.
 type piece struct {
 	event Event
-	end   int
+	end   int // in bytes
 }
 
 // clone is a detokenizer that goes on from the same place.

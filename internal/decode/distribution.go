@@ -12,18 +12,6 @@ var (
 	errNothingLeft = errors.New("no token is left: each is forbidden (−∞) by one of the models that are mixed")
 )
 
-// weights are the factors of the reference and of each aligned model in the mixture: 1 − Σλᵢ, λ₁, λ₂ …
-func weights(dst []float64, lambda Vector) []float64 {
-	rest := 1.0
-	dst = append(dst[:0], 0)
-	for _, l := range lambda {
-		rest -= l
-		dst = append(dst, l)
-	}
-	dst[0] = rest
-	return dst
-}
-
 // usable returns an error unless top, the largest of some logits, is a number.
 func usable(top float64) error {
 	switch {
@@ -35,12 +23,13 @@ func usable(top float64) error {
 	return nil
 }
 
-// divergence holds what the mixture at one prefix says beyond the token.
+// divergence holds what the mixture at one prefix says beyond the token. All is in nats, and of the
+// distributions before temperature and truncation.
 type divergence struct {
-	logSum      float64 // log Σ exp z
-	logZ        float64 // log Σ_v π_ref^{1−Σλ} Π π_alᵢ^{λᵢ}
-	klReference float64 // KL(π_λ ‖ π_ref)
-	klAligned   []float64
+	logSum      float64   // log Σ exp z
+	logZ        float64   // log Σ_v π_ref^{1−Σλ} Π π_alᵢ^{λᵢ}
+	klReference float64   // KL(π_λ ‖ π_ref)
+	klAligned   []float64 // KL(π_λ ‖ π_alᵢ), one per aligned model
 	means       []float64 // E[log π_alᵢ − log π_ref] under the mixture
 }
 
@@ -81,6 +70,7 @@ func (d *divergence) fill(k Kernel, z []float64, top float64, w []float64, rows 
 
 // forbidden is fill where a model of weight 0 forbids what the mixture says: differences to the reference are then of no use, and
 // those to a model that is mixed are taken.
+// It is slower: it goes over the vocabulary once for each model.
 func (d *divergence) forbidden(z []float64, top, total float64, w []float64, rows [][]float32, logSums []float64) {
 	base := slices.IndexFunc(w, func(x float64) bool { return x != 0 })
 	kls := make([]float64, len(rows)) // first E[log π_i − log π_base], then the divergences

@@ -12,6 +12,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
+	"realign/internal/decode/speculate"
 	"realign/internal/fault"
 )
 
@@ -75,6 +76,11 @@ func (r *recorder) end(lane int) decode.Event {
 
 func (r *recorder) stats() decode.Stats { return *r.all[len(r.all)-1].Stats }
 
+// speculation is one of the ways to draft, by number; the fourth is none.
+func speculation(i int) func() decode.Speculator {
+	return []func() decode.Speculator{speculate.Measured, speculate.Alternating, speculate.Drafting, nil}[i%4]
+}
+
 func engine(t *testing.T, o decodetest.Options, c decode.Config) *decode.Engine {
 	t.Helper()
 	if o.EndLogit == 0 {
@@ -104,7 +110,7 @@ func TestPlainKernel(t *testing.T) { decodetest.TestKernel(t, decode.Plain{}) }
 func TestSharedEqualsPlain(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
 	for i := range 60 {
-		e := engine(t, decodetest.Options{Seed: uint64(i), Batch: 40}, decode.Config{PrefillChunk: 1 + random.IntN(9), Speculation: decode.Speculation(i % 4)})
+		e := engine(t, decodetest.Options{Seed: uint64(i), Batch: 40}, decode.Config{PrefillChunk: 1 + random.IntN(9), Speculation: speculation(i)})
 		req := request()
 		req.Seed = random.Uint64()
 		req.Aligned = []string{"warm", "terse"}[:1+random.IntN(2)]
@@ -385,7 +391,7 @@ func TestFailures(t *testing.T) {
 	} {
 		pair := decodetest.New(decodetest.Options{EndLogit: -20})
 		break_(pair.Table())
-		e := decode.NewEngine(pair, decode.Config{Speculation: decode.Never}) // a pass a token
+		e := decode.NewEngine(pair, decode.Config{}) // a pass a token
 		got := run(t, e, request(0, 0.5))
 		for lane := range 2 {
 			if end := got.end(lane); end.Reason != decode.EndError || end.Error == nil || len(got.tokens(lane)) != 5 {

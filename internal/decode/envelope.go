@@ -19,7 +19,7 @@ func (l *line) at(t float64) float64 { return l.from + t*(l.to-l.from) }
 
 // segment is a part of an interval of λ on which one token is chosen. Ends are shares of the interval.
 type segment struct {
-	token    Token
+	token    Token // that is chosen there
 	from, to float64
 }
 
@@ -93,7 +93,7 @@ func (x *mixer) evaluateSpan(s *span, logits *modelRows, vocab Vocabulary) {
 	ends := [2]spanEnd{{lambda: s.from, z: x.z}, {lambda: s.to, z: x.far}}
 	for i := range ends {
 		e := &ends[i]
-		x.w = weights(x.w, Vector{e.lambda})
+		x.w = weights(x.w, s.job.request.Map.At(e.lambda))
 		e.at, e.top = x.kernel.Mix(e.z, x.w, logits.rows)
 		if s.err = usable(e.top); s.err != nil {
 			return
@@ -122,12 +122,12 @@ func (x *mixer) evaluateSpan(s *span, logits *modelRows, vocab Vocabulary) {
 	s.segments[len(s.segments)-1].to = s.to // whatever rounding says
 }
 
-// spanEnd is the mixture at one end of a span.
+// spanEnd is the mixture at one end of a span, penalties included.
 type spanEnd struct {
-	lambda float64
-	z      []float64
-	at     int
-	top    float64
+	lambda float64   // or the place, along a line
+	z      []float64 // by token
+	at     int       // the token with the largest logit
+	top    float64   // that logit
 }
 
 // lines are the candidates that can be chosen somewhere on a span, with their scores less the largest logit: that is

@@ -16,11 +16,12 @@ type Totals struct {
 	// model's logits give no distribution at that λ.
 	Evaluated Vector `json:"evaluated,omitempty"`
 
-	// The rest is of the distributions before temperature and truncation, as in token events.
+	// The rest is of the distributions before temperature and truncation, as in token events: sums over the
+	// tokens, in nats. One that would overflow is the largest float64.
 	Logp        Logp    `json:"logp"`
 	KLReference float64 `json:"kl_reference"`
 	KLAligned   Vector  `json:"kl_aligned"`
-	LogZ        float64 `json:"log_z"`
+	LogZ        float64 `json:"log_z"` // Σ log Z_t: the weight of the lane as a whole reply, as a logarithm
 }
 
 // validateEvaluate checks that the log-probability of a token under another λ is the mixture's softmax at the
@@ -97,7 +98,8 @@ func tempered(dst []float64, lambda, temperature float64) []float64 {
 	return append(dst[:0], (1-lambda)/temperature, lambda/temperature)
 }
 
-// total adds the token that a lane of the branch has just chosen to what its end event will tell.
+// total adds the token that a lane of the branch has just chosen to what its end event will tell. It is called
+// after choose and before the lane follows its choice.
 func (b *branch) total(l *lane) {
 	request := &b.job.request
 	if !request.Totals || l.choice.err != nil {
@@ -112,6 +114,7 @@ func (b *branch) total(l *lane) {
 	var room [2]float64
 	for i, lambda := range request.Evaluate {
 		w := tempered(room[:0], lambda, request.Sampling.Temperature)
+		// The token's log-probability under the mixture at the temperature: Σ w·logit less the normaliser.
 		logp := -b.normalisers[i]
 		for m, row := range rows {
 			if w[m] != 0 {

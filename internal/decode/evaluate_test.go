@@ -29,7 +29,7 @@ func TestEvaluateEqualsTheDefinition(t *testing.T) {
 	random := rand.New(rand.NewPCG(4, 4))
 	for i := range 24 {
 		pair := decodetest.New(decodetest.Options{Seed: uint64(i), EndLogit: -2})
-		e := decode.NewEngine(pair, decode.Config{Speculation: decode.Speculation(i % 3)})
+		e := decode.NewEngine(pair, decode.Config{Speculation: speculation(i % 3)})
 		defer e.Close()
 		warm, err := pair.Aligned("warm")
 		if err != nil {

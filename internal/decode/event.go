@@ -1,5 +1,7 @@
 package decode
 
+import "realign/internal/fault"
+
 // Event types, in the order in which a run may see them.
 const (
 	EventStart  = "start"  // the request was taken: prompt tokens are known
@@ -23,18 +25,18 @@ const (
 	EndError     = "error"     // see Error
 )
 
-// Event is what a run tells as it goes. Its JSON form is the line that `decode --json` prints and the
-// `event` of the socket protocol. Log-probabilities are natural logarithms of the distributions before
-// temperature and truncation.
+// Event is what a run tells as it goes. Its JSON form is the line that `decode --json` prints and the `event`
+// of the socket protocol. Log-probabilities are natural logarithms of the distributions before temperature and
+// truncation. Which fields are set depends on the type: comments name it.
 type Event struct {
-	Type string `json:"type"`
-	Lane int    `json:"lane"`
+	Type string `json:"type"` // see EventStart and those after it
+	Lane int    `json:"lane"` // number of the lane in its run
 
 	Lambda Vector `json:"lambda,omitempty"` // token, lambda: λ in force
-	Sample int    `json:"sample"`
-	Index  int    `json:"index"` // token: its number in the lane; lambda: of the first token at the new λ; end: tokens decoded
+	Sample int    `json:"sample"`           // number of the sample: what the noise is made from, beside seed and position
+	Index  int    `json:"index"`            // token: its number in the lane; lambda: of the first token at the new λ; end: tokens decoded
 
-	ID          Token    `json:"id"`
+	ID          Token    `json:"id"`                     // token: in the pair's vocabulary
 	Text        string   `json:"text"`                   // characters this token completed; "" while a character is unfinished
 	Name        string   `json:"name,omitempty"`         // token as shown, when Text is not it
 	Bytes       []byte   `json:"bytes,omitempty"`        // that the token stands for, where the trace asks for them
@@ -44,7 +46,7 @@ type Event struct {
 	KLAligned   Vector   `json:"kl_aligned,omitempty"`   // KL(π_λ ‖ π_al), one per aligned model
 	LogZ        *float64 `json:"log_z,omitempty"`        // local normaliser log Σ π_ref^{1−λ} π_al^λ
 
-	Reason string `json:"reason,omitempty"` // end
+	Reason string `json:"reason,omitempty"` // end: see EndStop and those after it
 	Error  *Error `json:"error,omitempty"`  // end with reason error
 
 	Totals *Totals `json:"totals,omitempty"` // end of a lane, where the request asks for them
@@ -59,11 +61,12 @@ type Event struct {
 	Lanes  []Lane          `json:"lanes,omitempty"`  // lanes
 }
 
-// Logp is the log-probability of one token under the reference, the aligned models and their mixture.
+// Logp is the log-probability of one token under the reference, the aligned models and their mixture, in nats.
+// Where λ is in the weights only the mixture is known: the reference's is NaN, null in JSON.
 type Logp struct {
-	Reference float64 `json:"reference"`
-	Aligned   Vector  `json:"aligned"`
-	Mixture   float64 `json:"mixture"`
+	Reference float64 `json:"reference"` // under π_ref
+	Aligned   Vector  `json:"aligned"`   // one per aligned model
+	Mixture   float64 `json:"mixture"`   // under π_λ
 }
 
 // Top lists the most probable tokens of each distribution, best first.
@@ -75,15 +78,24 @@ type Top struct {
 
 // Alternative is a token that could have been chosen.
 type Alternative struct {
-	ID   Token   `json:"id"`
-	Name string  `json:"name"`
-	Logp float64 `json:"logp"`
+	ID   Token   `json:"id"`   // in the pair's vocabulary
+	Name string  `json:"name"` // see Vocabulary.Name
+	Logp float64 `json:"logp"` // in nats, under the distribution of the list
 }
 
 // Error is why a lane failed.
 type Error struct {
-	Code    string `json:"code"` // a fault.Kind
-	Message string `json:"message"`
+	Code    string `json:"code"`    // a fault.Kind
+	Message string `json:"message"` // for people
+}
+
+// EndWithError is the end of a lane that is decoded no further, told by whoever notices it when the engine cannot. index is how many
+// tokens the lane has.
+func EndWithError(l Lane, index int, cause *fault.Error) Event {
+	return Event{
+		Type: EventEnd, Lane: l.Index, Sample: l.Sample, Lambda: l.Lambda, Index: index,
+		Reason: EndError, Error: &Error{Code: string(cause.Kind), Message: cause.Message},
+	}
 }
 
 // PromptProgress tells how much of the prompt has been read.
@@ -97,19 +109,20 @@ type PromptProgress struct {
 	// Names are the tokens as they are shown, of the reference's prompt and then of each of Aligned: of a request that only encodes.
 	Names [][]string `json:"names,omitempty"`
 
+	// Seed is the one that the noise is made from, where the request is SeedByPrompt; start only.
 	Seed  *uint64 `json:"seed,string,omitempty"`
-	Total int     `json:"total"`
-	Done  int     `json:"done"`
+	Total int     `json:"total"` // tokens of the longest prompt that a model reads
+	Done  int     `json:"done"`  // prompt: tokens read so far, of Total
 }
 
-// Stats is what a request cost.
+// Stats is what a request cost, told when it ends.
 type Stats struct {
-	PromptTokens int              `json:"prompt_tokens"`
-	Cached       int              `json:"cached"`   // of them, read already for an earlier request of the same owner
-	Tokens       int              `json:"tokens"`   // tokens emitted on all lanes
-	Rows         map[string]int64 `json:"rows"`     // rows decoded per model, prompt included: "reference", "aligned"
-	Passes       map[string]int64 `json:"passes"`   // forward passes that had rows of this request
-	Accepted     int64            `json:"accepted"` // drafted tokens that were chosen: each saved a pass
-	Rejected     int64            `json:"rejected"` // drafted tokens that were not: each cost a row that is not in Rows
-	Seconds      float64          `json:"seconds"`
+	PromptTokens int              `json:"prompt_tokens"` // tokens of the longest prompt that a model read
+	Cached       int              `json:"cached"`        // of them, read already for an earlier request of the same owner
+	Tokens       int              `json:"tokens"`        // tokens emitted on all lanes
+	Rows         map[string]int64 `json:"rows"`          // rows decoded per model, prompt included: "reference", "aligned"
+	Passes       map[string]int64 `json:"passes"`        // forward passes that had rows of this request
+	Accepted     int64            `json:"accepted"`      // drafted tokens that were chosen: each saved a pass
+	Rejected     int64            `json:"rejected"`      // drafted tokens that were not: each cost a row that is not in Rows
+	Seconds      float64          `json:"seconds"`       // from queueing to the end, so waiting counts
 }

@@ -27,7 +27,7 @@ func TestExactSharedEqualsPlain(t *testing.T) {
 	resampled := 0
 	for i := range 40 {
 		e := engine(t, decodetest.Options{Seed: uint64(i), Batch: 40, Cells: 1 << 16, EndLogit: []float64{-2, 1}[i%2], Forbidden: []float64{0, 0.2}[i/2%2]},
-			decode.Config{PrefillChunk: 1 + random.IntN(9), Speculation: decode.Speculation(i % 4)})
+			decode.Config{PrefillChunk: 1 + random.IntN(9), Speculation: speculation(i)})
 		req := exactRequest(2 + random.IntN(7))
 		req.Seed = random.Uint64()
 		req.Aligned = []string{"warm", "terse"}[:1+random.IntN(2)]
@@ -264,7 +264,7 @@ func TestExactFailures(t *testing.T) {
 	} {
 		pair := decodetest.New(decodetest.Options{EndLogit: -20, Cells: 1 << 16})
 		break_(pair.Table())
-		e := decode.NewEngine(pair, decode.Config{Speculation: decode.Never})
+		e := decode.NewEngine(pair, decode.Config{})
 		got := run(t, e, exactRequest(4, 0.3, 0.5))
 		for lane := range 2 {
 			if end := got.end(lane); end.Reason != decode.EndError || end.Error == nil || end.Exact != nil {

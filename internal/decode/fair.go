@@ -11,12 +11,12 @@ import (
 // second request could need. Requests without a client, such as those of a command, are of one client, and Background ones wait for
 // all others anyway.
 
-// Of a step that several clients share: how many branches each has in it, however few another has, and guests; and how many prompt tokens
-// guests read, as a part of what is read in a step.
+// Limits on what one client has in a step that several share. A step's time grows with its rows, and all wait
+// for it.
 const (
-	leastShare   = 8
-	guestShare   = 2
-	guestPrefill = 8
+	leastShare   = 8 // branches that a client may have in it, however few another has
+	guestShare   = 2 // the same for a guest's client
+	guestPrefill = 8 // guests' prompt tokens are this part of PrefillChunk
 )
 
 // holds are the cells and sequences promised to the jobs that are decoded and that match.
@@ -155,6 +155,7 @@ func (e *Engine) share() {
 		if n <= most || e.rests(b) {
 			continue
 		}
+		// Turns move on by most places a step, so that every branch of the client comes.
 		turn := (seen[client] + n - e.steps*most%n) % n
 		seen[client]++
 		e.resting[i] = turn >= most

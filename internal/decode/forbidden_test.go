@@ -73,7 +73,7 @@ func TestForbiddenTokens(t *testing.T) {
 	infinite := 0
 	for i := range 16 {
 		pair, reference, warm := forbidding(uint64(i))
-		e := decode.NewEngine(pair, decode.Config{Speculation: decode.Speculation(i % 4)})
+		e := decode.NewEngine(pair, decode.Config{Speculation: speculation(i)})
 		defer e.Close()
 		req := request(-1, -0.5, 0, 0.5, 1, 2)
 		req.Seed, req.Plain = uint64(i), i%5 == 0

@@ -7,66 +7,57 @@ import (
 	"realign/internal/fault"
 )
 
-// Job is a request that an engine has taken.
+// Job is a request that an engine has taken. It is made by Engine.Start, waits in the queue until its cells and
+// sequences can be promised, is decoded, and ends with a stats event, after which Done is closed. The fields up to
+// stops are fixed before it reaches the loop.
 type Job struct {
-	engine  *Engine
-	request Request
-	prompt  []Token
-	prompts [][]Token // by slot, where a model has another prompt than the reference; nil stands for the reference's
-	untuned []int     // by request's model: the slot of its untuned one, where it is a proxy; or nil
-	emit    func(Event)
-	done    chan struct{}
+	engine  *Engine        // that decodes it
+	request Request        // with defaults, the seed that counts, and, of a map that fits itself to the room, fewer branches
+	prompt  []Token        // of the reference, as tokens; of an encoder–decoder model the start token alone
+	prompts [][]Token      // by slot, where a model has another prompt than the reference; nil stands for the reference's
+	sources [][]Token      // of encoder–decoder models: what they read with their encoders, by slot; nil stands for the reference's
+	untuned []int          // by request's model: the slot of its untuned one, where it is a proxy; or nil
+	emit    func(Event)    // gets every event, in order, from one goroutine at a time
+	done    chan struct{}  // closed after the last event
 	stops   map[Token]bool // stop strings that are control tokens, which have no text to be found in
 
 	// The rest belongs to the engine's loop.
 	models   []*modelState // reference, then the request's aligned models, then the untuned ones of proxies
+	source   int           // number of the sources among those that the models hold
 	context  int           // tokens a sequence may hold
 	cells    int           // cache cells promised
 	streams  int           // sequences promised
 	spare    []Seq         // sequences promised and not used yet
 	retired  []*branch     // without lanes: what they read is still in the caches
 	broken   bool          // a model failed under it
-	cached   int           // prompt tokens that were in a cache already
-	lanes    []*lane
-	spans    []*span  // of a λ-map
-	focus    float64  // λ from which a live map is decoded outwards
-	scoring  *scoring // of a score request
-	live     int      // lanes or spans that have not ended
-	began    time.Time
-	tokens   int   // emitted, over all lanes
-	accepted int64 // drafted tokens that were accepted, and rejected
+	cached   int           // prompt tokens that were in a cache already, of the model that had most
+	lanes    []*lane       // of the request, ended ones included
+	spans    []*span       // of a λ-map, split and ended ones included
+	focus    float64       // λ from which a live map is decoded outwards
+	scoring  *scoring      // of a score request
+	live     int           // lanes, spans or scorings that have not ended
+	began    time.Time     // when it was queued
+	tokens   int           // emitted, over all lanes
+	accepted int64         // drafted tokens that were accepted, and rejected
 	rejected int64
 	rows     [2]int64 // decoded by the reference, by aligned models
 	passes   [2]int64 // of the models, by the same roles, that had rows of this job
 	lastPass [2]int   // the engine's step that was counted last
 }
 
-// lane is one stream of tokens of a job.
-type lane struct {
-	spec        Lane
-	job         *Job
-	lambda      Vector
-	generated   []Token
-	changes     []Change // of the request, still to come
-	detokenizer detokenizer
-	ended       bool
-	choice      choice  // of this step
-	totals      *Totals // once a token was chosen, where they are asked for
-	acceptance  float64 // how often one model alone chose what the mixture did, lately
-
-	population *population // of a lane that is decoded by particles
-	particle   *particle   // of a lane that is one of those
-	exact      *Exact      // what its end tells of the particles
-}
-
 // Done is closed after the last event.
 func (j *Job) Done() <-chan struct{} { return j.done }
 
-// SetLambda moves a lane's λ from the next token on, also while the request waits for room. It does not wait for a pass of the
-// models. A lane that has
-// ended, or is not of this job, is a Conflict or NotFound.
+// SetLambda moves a lane's λ from the next token on, also while the request waits for room; of a live map it
+// moves the focus. It does not wait for a pass of the models, but for opening a model whose weight was 0.
+// Errors are Invalid for a λ outside its range, NotFound for a lane that the job does not have, and Conflict
+// for one that has ended or whose λ cannot move.
 func (j *Job) SetLambda(index int, v Vector) error {
-	if err := CheckLambda("lambda", v, len(j.request.Aligned)); err != nil {
+	n := len(j.request.Aligned)
+	if j.request.Map != nil {
+		n = 1 // a place of the map
+	}
+	if err := CheckLambda("lambda", v, n); err != nil {
 		return err
 	}
 	if j.request.inWeights() {
@@ -102,7 +93,8 @@ func (j *Job) SetLambda(index int, v Vector) error {
 	return err
 }
 
-// Stop ends a lane, or all lanes for -1, before the next token, and does not wait for a pass of the models. Stopping what has ended does nothing.
+// Stop ends a lane as cancelled, or all lanes for -1, before the next token, and does not wait for a pass of
+// the models. Stopping what has ended does nothing. The error is always nil.
 func (j *Job) Stop(index int) error {
 	j.engine.control(func() {
 		j.endLanes(index, EndCancelled, nil)
@@ -126,7 +118,7 @@ func (j *Job) endLanes(index int, reason string, cause *Error) {
 	}
 }
 
-// start makes the lanes and tells that the request was taken.
+// start makes the lanes, or the span or scoring in their place, and emits the start event.
 func (j *Job) start(now time.Time) {
 	j.began = now
 	for _, spec := range j.request.Lanes {
@@ -144,7 +136,7 @@ func (j *Job) start(now time.Time) {
 		j.scoring = &scoring{job: j}
 		j.live++
 	}
-	started := &PromptProgress{Tokens: j.prompt, Aligned: j.alignedPrompts(), Total: j.longest()}
+	started := &PromptProgress{Tokens: j.promptTokens(), Aligned: j.alignedPrompts(), Total: j.promptLength()}
 	if j.request.SeedByPrompt {
 		started.Seed = &j.request.Seed
 	}
@@ -153,11 +145,11 @@ func (j *Job) start(now time.Time) {
 
 // encoded answers a request that only encodes.
 func (j *Job) encoded(vocab Vocabulary, now time.Time) error {
-	started := &PromptProgress{Tokens: j.prompt, Aligned: j.alignedPrompts(), Total: j.longest(), Pieces: make([][]byte, len(j.prompt))}
-	for i, t := range j.prompt {
+	started := &PromptProgress{Tokens: j.promptTokens(), Aligned: j.alignedPrompts(), Total: j.promptLength(), Pieces: make([][]byte, len(j.promptTokens()))}
+	for i, t := range j.promptTokens() {
 		started.Pieces[i] = vocab.Piece(t)
 	}
-	for _, tokens := range append([][]Token{j.prompt}, started.Aligned...) {
+	for _, tokens := range append([][]Token{j.promptTokens()}, started.Aligned...) {
 		names := make([]string, len(tokens))
 		for i, t := range tokens {
 			names[i] = vocab.Name(t)
@@ -173,7 +165,7 @@ func (j *Job) encoded(vocab Vocabulary, now time.Time) error {
 // newDetokenizer is the detokenizer of a lane or of a span at its beginning.
 func (j *Job) newDetokenizer() detokenizer {
 	spaced, ok := j.engine.vocab.(Spaced)
-	return detokenizer{stops: j.request.Sampling.Stop, leading: ok && spaced.FirstSpace() && len(j.request.Prompt.Messages) > 0}
+	return detokenizer{stops: j.request.Sampling.Stop, leading: ok && spaced.FirstSpace() && (len(j.request.Prompt.Messages) > 0 || j.sources != nil)}
 }
 
 // progress tells how far the prompt has been read; b is one of the job's branches.
@@ -186,7 +178,7 @@ func (j *Job) progress(b *branch) {
 // finish tells the cost and closes Done. It runs once, when no lane is live.
 func (j *Job) finish(now time.Time) {
 	j.emit(Event{Type: EventStats, Stats: &Stats{
-		PromptTokens: j.longest(),
+		PromptTokens: j.promptLength(),
 		Cached:       j.cached,
 		Accepted:     j.accepted,
 		Rejected:     j.rejected,
@@ -198,13 +190,12 @@ func (j *Job) finish(now time.Time) {
 	close(j.done)
 }
 
+// takeSeq takes one of the sequences that the job was promised. There must be one.
 func (j *Job) takeSeq() Seq {
 	s := j.spare[len(j.spare)-1]
 	j.spare = j.spare[:len(j.spare)-1]
 	return s
 }
-
-const noToken Token = -1
 
 // stopTokens are the stop strings that are the spelling of one control token each.
 func stopTokens(vocab Vocabulary, stops []string) map[Token]bool {
@@ -216,53 +207,4 @@ func stopTokens(vocab Vocabulary, stops []string) map[Token]bool {
 		}
 	}
 	return found
-}
-
-// ending is the reason to end a stream after a token that it chose (noToken: one that it was given), or "". generated and length
-// count its own tokens and those of its history, this one included.
-func (j *Job) ending(chosen Token, s *detokenizer, generated, length int) string {
-	switch {
-	case chosen != noToken && j.engine.vocab.End(chosen) && !j.request.Sampling.IgnoreEnd, j.stops[chosen], s.stop():
-		return EndStop
-	case generated >= j.request.Sampling.MaxTokens, length > j.context:
-		return EndLength
-	}
-	return ""
-}
-
-// setLambda moves λ and leaves a mark.
-func (l *lane) setLambda(v Vector) {
-	if l.lambda.Equal(v) {
-		return
-	}
-	l.lambda = v
-	l.detokenizer.add(Event{Type: EventLambda, Lane: l.spec.Index, Sample: l.spec.Sample, Index: len(l.generated), Lambda: v}, nil)
-	l.detokenizer.release(false, l.job.emit)
-}
-
-// arrive applies the request's own changes of λ that are due.
-func (l *lane) arrive() {
-	for len(l.changes) > 0 && l.changes[0].At <= len(l.generated) {
-		l.setLambda(l.changes[0].Lambda)
-		l.changes = l.changes[1:]
-	}
-}
-
-// end ends the lane; its job or branch is settled by the caller.
-func (l *lane) end(reason string, cause *Error) {
-	if l.ended {
-		return
-	}
-	l.ended = true
-	if l.population != nil {
-		for _, p := range l.population.particles {
-			p.ended = true
-		}
-	}
-	l.job.live--
-	l.detokenizer.release(true, l.job.emit)
-	l.job.emit(Event{
-		Type: EventEnd, Lane: l.spec.Index, Sample: l.spec.Sample, Lambda: l.lambda,
-		Index: len(l.generated), Reason: reason, Error: cause, Totals: l.totals, Exact: l.exact,
-	})
 }

@@ -2,8 +2,9 @@ package decode
 
 import "sync"
 
-// Joint is a Model that shares one context with others on the same weights, as a reference and its LoRA adapters can. The
-// rows of all of them may be read in one pass, which reads the weights once.
+// Joint is a Model that shares one context with others on the same weights, as a reference and its LoRA
+// adapters can. The rows of all of them may be read in one pass, which reads the weights once. It has one cache
+// for all of them.
 type Joint interface {
 	Model
 

@@ -8,6 +8,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
+	"realign/internal/fault"
 )
 
 // jointPair is a pair whose models share a context.
@@ -76,12 +77,12 @@ func TestJointModelsAreReadInOnePass(t *testing.T) {
 		request.Lanes = append(request.Lanes, decode.Lane{Index: i, Lambda: decode.Vector{lambda}})
 	}
 	options := decodetest.Options{Seed: 5, EndLogit: -5}
-	apart := decode.NewEngine(decodetest.New(options), decode.Config{Speculation: decode.Never})
+	apart := decode.NewEngine(decodetest.New(options), decode.Config{})
 	defer apart.Close()
 	want := run(t, apart, request)
 	for _, serial := range []bool{false, true} {
 		pair := &jointPair{Pair: decodetest.New(options), models: map[string]*jointModel{}}
-		e := decode.NewEngine(pair, decode.Config{Speculation: decode.Never, Serial: serial})
+		e := decode.NewEngine(pair, decode.Config{Serial: serial})
 		defer e.Close()
 		got := run(t, e, request)
 		for lane := range request.Lanes {
@@ -123,5 +124,24 @@ func TestWeightsNeedAdapters(t *testing.T) {
 	}, func(decode.Event) {})
 	if err == nil || err.Error() == "" {
 		t.Fatalf("error %v", err)
+	}
+}
+
+// TestMixOfLanes: what a lane mixes is what its request does; anything else is named.
+func TestMixOfLanes(t *testing.T) {
+	r := decode.Request{Prompt: decode.Prompt{Text: "abc"}, Sampling: decode.Sampling{MaxTokens: 3, Temperature: 1, TopP: 1}}
+	for _, c := range []struct {
+		request, lane string
+		ok            bool
+	}{
+		{"", "", true}, {"", decode.MixLogits, true}, {decode.MixLogits, "", true}, {decode.MixWeights, decode.MixWeights, true}, {decode.MixWeights, "", true},
+		{"", decode.MixWeights, false}, {decode.MixWeights, decode.MixLogits, false}, {"both", "", false}, {"", "both", false},
+	} {
+		r.Mix, r.Lanes = c.request, []decode.Lane{{Lambda: decode.Vector{1}, Mix: c.lane}}
+		if err := r.Validate(1); (err == nil) != c.ok {
+			t.Errorf("request %q, lane %q: %v", c.request, c.lane, err)
+		} else if err != nil && fault.Of(err).Field != "mix" {
+			t.Errorf("request %q, lane %q: the field is %q", c.request, c.lane, fault.Of(err).Field)
+		}
 	}
 }

@@ -2,9 +2,10 @@ package decode
 
 import "math"
 
-// Kernel is the arithmetic over a whole vocabulary: what a step does for every token of every lane. The engine's own
-// is plain Go; a package with vector instructions can bring a faster one. The mixture must be the same bit for bit
-// whatever the kernel, as tokens are chosen from it; sums may differ in the order of their terms.
+// Kernel is the arithmetic over a whole vocabulary: what a step does for every token of every lane. The
+// engine's own is plain Go; a package with vector instructions can bring a faster one. The mixture must be the
+// same bit for bit whatever the kernel, as tokens are chosen from it; sums may differ in the order of their
+// terms. Methods are called from several goroutines at the same time.
 type Kernel interface {
 	// Mix writes Σ w[i]·rows[i] to z, in float64 with every product and sum rounded (none fused), in the order of
 	// the rows, and returns the largest entry with its first position. Rows of weight 0 are not read and may be
@@ -73,52 +74,6 @@ func (Plain) Candidates(dst []Token, z []float64, cutoff, top, inverse, score fl
 
 // block is how many tokens are worked on at a time: few enough to stay in the fastest cache.
 const block = 1024
-
-// mix writes Σ wᵢ·rows[i] to z. A model of weight 0 is not read at all, so that both ends are the model
-// itself bit for bit, and its row may be nil. Weights sum to 1, so some model is read.
-func mix(z, w []float64, rows [][]float32) {
-	first := true
-	for i, row := range rows {
-		switch {
-		case w[i] == 0:
-			continue
-		case first && w[i] == 1:
-			for v, x := range row[:len(z)] {
-				z[v] = float64(x)
-			}
-		case first && w[i] > 0:
-			for v, x := range row[:len(z)] {
-				z[v] = w[i] * float64(x)
-			}
-		case first:
-			for v, x := range row[:len(z)] {
-				z[v] = product(w[i], x)
-			}
-		case w[i] < 0:
-			for v, x := range row[:len(z)] {
-				z[v] += product(w[i], x)
-			}
-		default:
-			for v, x := range row[:len(z)] {
-				z[v] += float64(w[i] * float64(x)) // the conversion keeps it from being fused
-			}
-		}
-		first = false
-	}
-}
-
-// product is w·x rounded. −Inf stays −Inf, as what a model forbids is forbidden whatever its weight, and +Inf, which no model may
-// say, does not become −Inf.
-func product(w float64, x float32) float64 {
-	p := w * float64(x)
-	if p-p != 0 && w < 0 {
-		if p > 0 {
-			return math.Inf(-1)
-		}
-		return math.NaN()
-	}
-	return p
-}
 
 // maximum is the largest entry and its first position; top is NaN if an entry is NaN or +Inf.
 func maximum[F float32 | float64](z []F) (at int, top float64) {

@@ -142,7 +142,7 @@ func TestKindsOfPairs(t *testing.T) {
 				o := kind.options
 				o.Seed, o.EndLogit, o.Sequences, o.Cells = uint64(i), -2, 128, 1<<14
 				p := decodetest.New(o)
-				e := decode.NewEngine(p, decode.Config{Speculation: decode.Speculation(i % 4), PrefillChunk: []int{0, 3, 40}[i%3]})
+				e := decode.NewEngine(p, decode.Config{Speculation: speculation(i), PrefillChunk: []int{0, 3, 40}[i%3]})
 				defer e.Close()
 				req := request(-0.5, 0, 0.5, 1, 2)
 				req.Prompt, req.Owner = kind.prompt, "somebody"

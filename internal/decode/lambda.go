@@ -12,6 +12,7 @@ import (
 // How numbers and λ are read and written, on pages and on the command line. web/static/lambda reads single numbers alike;
 // testdata/numbers.json is the table that both are tested by.
 
+// Forms of numbers in text. A sign is taken off before the first two are tried.
 var (
 	decimal      = regexp.MustCompile(`^(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
 	ratio        = regexp.MustCompile(`^(\d+(?:\.\d*)?)\s*/\s*(\d+(?:\.\d*)?)$`)
@@ -19,6 +20,7 @@ var (
 	aroundSlash  = regexp.MustCompile(`\s*/\s*`)
 )
 
+// vulgar are the fractions that have a character of their own.
 var vulgar = map[string]float64{
 	"½": 1. / 2, "⅓": 1. / 3, "⅔": 2. / 3, "¼": 1. / 4, "¾": 3. / 4, "⅕": 1. / 5, "⅙": 1. / 6, "⅚": 5. / 6, "⅛": 1. / 8,
 }

@@ -6,11 +6,11 @@ import (
 	"sort"
 )
 
-// LambdaMap is a λ-map as its events tell it: the continuations in the order of λ, side by side without gaps, and the
-// forks between them. The zero value is an empty map; fill it with Add.
+// LambdaMap is a λ-map as its events tell it: the continuations in the order of λ, side by side without gaps,
+// and the forks between them. The zero value is an empty map; fill it with Add. It is used by one goroutine.
 type LambdaMap struct {
-	Branches []Branch `json:"branches"`
-	Forks    []Fork   `json:"forks"`
+	Branches []Branch `json:"branches"` // ascending by From
+	Forks    []Fork   `json:"forks"`    // ascending by Lambda
 }
 
 // Add takes an event. Those that do not belong to a map change nothing.

@@ -138,6 +138,68 @@ func TestMapEqualsLanes(t *testing.T) {
 	}
 }
 
+// A map along a line between two mixtures says at any place what a lane says, alone, at the λ of that place.
+func TestMapAlongALineEqualsLanes(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	branches := 0
+	for i := range 40 {
+		options := bigTable(uint64(i))
+		options.Aligned = []string{"warm", "terse", "third"}[:1+i%3]
+		e := engine(t, options, decode.Config{})
+		req := mapRequest(0, 1)
+		req.Aligned = options.Aligned
+		end := func(fixed float64) decode.Vector { // some models have weight 0 at an end
+			v := make(decode.Vector, len(req.Aligned))
+			for j := range v {
+				v[j] = []float64{fixed, 3*random.Float64() - 1}[random.IntN(2)]
+			}
+			return v
+		}
+		req.Map.Line = &decode.Line{From: end(0), To: end(1)}
+		if req.Map.Line.From.Equal(req.Map.Line.To) {
+			continue
+		}
+		req.Seed = random.Uint64()
+		req.Sampling.Temperature = []float64{0, 0.7, 1.3}[random.IntN(3)]
+		req.Sampling.MinP = []float64{0, 0.05}[random.IntN(2)]
+		m, _ := mapped(t, e, req)
+		branches += len(m.Branches)
+		lanes := req
+		lanes.Map, lanes.Plain = nil, true
+		var places []float64
+		for n := range 16 {
+			place := random.Float64()
+			if f := len(m.Forks); n < 8 && f > 0 { // close to a fork, on either side
+				place = m.Forks[random.IntN(f)].Lambda + 1e-9*float64(2*(n%2)-1)
+			}
+			places = append(places, min(max(place, 0), 1))
+			lanes.Lanes = append(lanes.Lanes, decode.Lane{Index: n, Lambda: req.Map.At(places[n])})
+		}
+		want := run(t, e, lanes)
+		for n, place := range places {
+			if b := m.At(place); !slices.Equal(b.Tokens, want.tokens(n)) {
+				t.Fatalf("case %d, place %v on %+v: %v, a lane says %v", i, place, *req.Map.Line, b.Tokens, want.tokens(n))
+			}
+		}
+		// At a fork both tokens have the same score by the log-probabilities of the two mixtures.
+		for _, f := range m.Forks {
+			score := func(c decode.Candidate) float64 {
+				s := (1-f.Lambda)*c.Logp.Reference + f.Lambda*c.Logp.Aligned
+				if req.Sampling.Temperature > 0 {
+					s = s/req.Sampling.Temperature + c.Noise
+				}
+				return s
+			}
+			if d := score(f.Above) - score(f.Below); math.Abs(d) > 1e-6 && req.Sampling.MinP == 0 {
+				t.Errorf("case %d: the scores at the fork %v are %v apart", i, f.Lambda, d)
+			}
+		}
+	}
+	if branches < 200 {
+		t.Errorf("%d branches in all: the lines are too plain to tell", branches)
+	}
+}
+
 // Between two branches lies the fork that parts them, and there both tokens have the same score.
 func TestForksPartTheBranches(t *testing.T) {
 	e := engine(t, bigTable(3), decode.Config{})
@@ -207,6 +269,8 @@ func TestMapIsRefused(t *testing.T) {
 		"top_p":          func(r *decode.Request) { r.Sampling.TopP = 0.9 },
 		"repeat_penalty": func(r *decode.Request) { r.Sampling.RepeatPenalty = 1.1 },
 		"aligned":        func(r *decode.Request) { r.Aligned = []string{"warm", "terse"} },
+		"line.from":      func(r *decode.Request) { r.Map.Line = &decode.Line{From: decode.Vector{0, 0}, To: decode.Vector{1}} },
+		"line.to":        func(r *decode.Request) { r.Map.Line = &decode.Line{From: decode.Vector{1}, To: decode.Vector{1}} },
 		"lanes":          func(r *decode.Request) { r.Lanes = request(1).Lanes },
 		"plain":          func(r *decode.Request) { r.Plain = true },
 	} {

@@ -4,19 +4,19 @@ import (
 	"cmp"
 	"math"
 	"slices"
-
-	"realign/internal/fault"
 )
 
-// modelRows is what the models say after one history: the rows that one step's passes gave for a branch.
+// modelRows is the models' logits after one history: the rows that one step's passes gave for a branch. It is
+// loaded before lanes choose, and holds until the branch moves on. Its slices have one entry per model: the
+// reference, then the request's aligned models.
 type modelRows struct {
-	rows    [][]float32 // per model, nil where not needed
-	logSums []float64   // of the rows, when traced
-	tops    [][]Alternative
-	err     error // of a row
+	rows    [][]float32     // logits; nil where not needed
+	logSums []float64       // log Σ exp of each row, when traced
+	tops    [][]Alternative // most probable tokens of each row, when traced
+	err     error           // why a row has no distribution
 }
 
-// load points a prefix at the rows of its branch.
+// load takes the first pending row of each model of the branch, and composes the rows of proxies.
 func (p *modelRows) load(e *Engine, b *branch) {
 	p.rows, p.logSums, p.tops, p.err = p.rows[:0], p.logSums[:0], p.tops[:0], nil
 	traced := !b.job.request.Trace.Off && b.span == nil
@@ -37,7 +37,7 @@ func (p *modelRows) load(e *Engine, b *branch) {
 	p.compose(e, b, traced)
 }
 
-// choice is what a lane decodes next.
+// choice is what a lane decodes next. A mixer makes it; advance carries it out.
 type choice struct {
 	event Event // of the token
 	err   error // logits that cannot be used: the lane ends
@@ -46,15 +46,16 @@ type choice struct {
 // mixer turns the logits of the models into the next tokens of lanes. It owns the buffers for that, and changes nothing
 // else, so that several can work at the same time.
 type mixer struct {
-	kernel    Kernel
-	z, far    []float64 // far: at the other end of a span
-	w         []float64
-	d         divergence
+	kernel    Kernel     // the engine's
+	z, far    []float64  // mixtures, one entry a token; far: at the other end of a span
+	w         []float64  // factors of the rows in the mixture, of the last call
+	d         divergence // of z, where the trace or a particle needs it
 	chooser   chooser
 	penalties penalties
 }
 
-// choose finds a lane's next token and its trace.
+// choose finds a lane's next token and its trace, and changes nothing of the lane. A given token of the lane's
+// prefix is traced as if it had been chosen.
 func (x *mixer) choose(l *lane, logits *modelRows, vocab Vocabulary) choice {
 	if logits.err != nil {
 		return choice{err: logits.err}
@@ -68,6 +69,7 @@ func (x *mixer) choose(l *lane, logits *modelRows, vocab Vocabulary) choice {
 		return choice{err: err}
 	}
 	trace := l.job.request.Trace
+	// A particle's weight needs the normaliser, whether or not it is traced.
 	if !trace.Off || l.particle != nil {
 		x.d.fill(x.kernel, x.z, top, x.w, logits.rows, logits.logSums)
 	}
@@ -112,7 +114,8 @@ func (x *mixer) pick(l *lane, at int, top float64, traced bool) Token {
 	return Token(x.chooser.choose(x.kernel, x.z, at, top, s, g))
 }
 
-// trace fills in what the distributions say about the chosen token and the prefix.
+// trace fills in what the distributions before temperature and truncation say about the chosen token and the
+// prefix.
 func (x *mixer) trace(event *Event, logits *modelRows, vocab Vocabulary, alternatives int) {
 	t := event.ID
 	logp := &Logp{Reference: finite(float64(logits.rows[0][t]) - logits.logSums[0]), Mixture: finite(x.z[t] - x.d.logSum)}
@@ -161,37 +164,7 @@ func mostProbable[F float32 | float64](row []F, logSum float64, n int, vocab Voc
 	return list
 }
 
-// finite is x, or the largest number JSON can hold where a model rules a token out altogether.
+// finite is x, or the largest number JSON can hold, with its sign, where a model rules a token out altogether.
 func finite(x float64) float64 {
 	return max(min(x, math.MaxFloat64), -math.MaxFloat64)
-}
-
-// follow emits the lane's choice and ends the lane where an end token, a stop string or a limit says so. length is
-// the number of tokens of its history, this one included. It reports whether the lane goes on.
-func (l *lane) follow(vocab Vocabulary, length int) bool {
-	if l.particle != nil {
-		return l.grow(vocab, length)
-	}
-	event := l.choice.event
-	if l.choice.err != nil {
-		l.end(EndError, &Error{Code: string(fault.Internal), Message: l.choice.err.Error()})
-		return false
-	}
-	l.generated = append(l.generated, event.ID)
-	l.job.tokens++
-	piece := vocab.Piece(event.ID)
-	if l.job.request.Trace.Bytes {
-		event.Bytes = piece
-	}
-	l.detokenizer.add(event, piece)
-	chosen := event.ID
-	if event.Index < len(l.spec.Prefix) {
-		chosen = noToken
-	}
-	if reason := l.job.ending(chosen, &l.detokenizer, len(l.generated), length); reason != "" {
-		l.end(reason, nil)
-	} else {
-		l.detokenizer.release(false, l.job.emit)
-	}
-	return !l.ended
 }

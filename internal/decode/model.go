@@ -10,10 +10,12 @@ type Seq int32
 
 // Row is one token of a forward pass.
 type Row struct {
-	Token Token
-	Pos   int // position of the token in its sequence, from 0
-	Seq   Seq
-	Want  bool // whether the logits after this token are read
+	Token Token // in the model's vocabulary
+	Pos   int   // position of the token in its sequence, from 0
+	Seq   Seq   // that it is appended to
+	Want  bool  // whether the logits after this token are read
+
+	Source int // of an encoder–decoder model: which of its sources the sequence attends to
 }
 
 // Limits is what one model's context was built for.
@@ -22,9 +24,15 @@ type Limits struct {
 	Train     int // tokens of context the model was trained for
 	Cells     int // cache cells, shared by all sequences
 	Batch     int // rows in one pass
-	Sequences int // sequences held at once
+	Sequences int // sequences held at once; a Seq is below it
 
 	Forgets bool // whether a suffix of a sequence can be trimmed
+
+	// Of encoder–decoder models, which are Encoders: how many sources they hold at once, and of how many tokens, and the token that a
+	// decoded text begins with. Sources is 0 for other models.
+	Sources      int
+	SourceTokens int
+	Start        Token
 }
 
 // Model is one set of weights with a cache of its own. It is used by one goroutine at a time.
@@ -62,9 +70,9 @@ type Message struct {
 	Content string `json:"content"`
 }
 
-// Vocabulary turns text into a pair's tokens and back.
+// Vocabulary turns text into a pair's tokens and back. Its methods may be called from any goroutine.
 type Vocabulary interface {
-	Size() int
+	Size() int // number of tokens: the largest of the pair's models
 
 	// Encode tokenises text. With special set, special tokens written in the text are recognised as
 	// such; otherwise they are plain characters.
@@ -96,7 +104,8 @@ type Spaced interface {
 	FirstSpace() bool
 }
 
-// Pair is a reference model and its aligned models.
+// Pair is a reference model and its aligned models. The engine calls Aligned on the goroutines of its callers,
+// and the models' methods on its own.
 type Pair interface {
 	Vocabulary() Vocabulary
 
@@ -110,6 +119,7 @@ type Pair interface {
 	// AlignedNames lists the aligned models in the order of the pair's manifest; the first is the default.
 	AlignedNames() []string
 
+	// Close closes every model that is open.
 	Close() error
 }
 

@@ -7,37 +7,45 @@ import (
 	"realign/internal/fault"
 )
 
-// modelState is one model of the pair with the rows of its next pass. It lives as long as the engine.
+// modelState is one model of the pair with the rows of its next pass. It is made when a request first names the
+// model, and lives as long as the engine. It belongs to the loop; while a pass is made, to that pass's
+// goroutine.
 type modelState struct {
-	name  string
-	model Model // unopened until it is used
-	vocab int   // tokens that the model itself has; all of the pair's until it is used
-	rows  []Row
-	err   error
+	name  string // "reference", an aligned model's name, an untuned one's, or blendName
+	model Model  // unopened until it is used
+	vocab int    // tokens that the model itself has; all of the pair's until it is used
+	rows  []Row  // of this step's pass
+	err   error  // why the pass failed; nil after fail has told it
+
+	sources   [][]Token  // of an encoder–decoder model: what it holds, or will with its next pass, by number
+	encodings []encoding // of the next pass
 
 	summaries []rowSummary // of each row of the pass
 	readers   []reader     // whose row it is
 	threads   int          // of the model's passes; 0: what it was opened with
 }
 
-// reader names whose row it is: a branch, and the number of the model in the branch's job.
+// reader names whose row it is: a branch, and the place of the model in the models of the branch's job.
 type reader struct {
 	branch *branch
-	model  int
+	model  int // 0 is the reference
 }
 
 // rowSummary is what the trace needs of one logits row: its log Σ exp and its most probable tokens.
 type rowSummary struct {
-	traced       bool // whether the rest is asked for
-	alternatives int
-	logSum       float64
-	top          []Alternative
-	err          error // logits that no distribution has
+	traced       bool          // whether the rest is asked for
+	alternatives int           // how many of the most probable tokens are wanted
+	logSum       float64       // log Σ exp of the row
+	top          []Alternative // most probable tokens, best first; none if none are wanted
+	err          error         // logits that no distribution has
 }
 
 // pass decodes the planned rows and sums up the traced ones: work that runs for all models at the same
 // time.
 func (s *modelState) pass(k Kernel, vocab Vocabulary) {
+	if s.err = s.encode(); s.err != nil {
+		return
+	}
 	if s.err = s.model.Forward(s.rows); s.err == nil {
 		s.sum(k, vocab)
 	}
@@ -59,7 +67,7 @@ func (s *modelState) sum(k Kernel, vocab Vocabulary) {
 	}
 }
 
-// unopened stands for a model that nothing has been decoded with yet: it reads nothing, and holds nothing.
+// unopened stands for a model that no request has needed yet: it reads nothing, and holds nothing.
 type unopened struct{ limits Limits }
 
 func (u unopened) Limits() Limits         { return u.limits }
@@ -136,6 +144,7 @@ func isOpen(s *modelState) bool {
 	return !not
 }
 
+// errClosed is what requests to a closed engine get.
 var errClosed = fault.New(fault.Unavailable, "the engine is closed")
 
 // wants reports for each aligned model of a request whether its answer depends on it: a trace, a map and an evaluation depend on all,

@@ -13,6 +13,7 @@ import (
 // splittable pseudorandom number generators", 2014) with the token as its counter.
 type Noise uint64
 
+// golden is SplitMix64's increment: 2^64 over the golden ratio, made odd.
 const golden = 0x9e3779b97f4a7c15
 
 // NewNoise keys the generator.

@@ -2,15 +2,17 @@ package decode
 
 import "slices"
 
-// penalties applies bias and repetition penalties to mixed logits, in place, and remembers what it
-// changed, so that the trace can report the distribution before them.
+// penalties applies bias and repetition penalties to mixed logits, in place, and remembers what it changed, so
+// that the trace can report the distribution before them. It belongs to a mixer; apply and undo are called in
+// turn.
 type penalties struct {
-	counts map[Token]int
-	saved  []savedLogit
+	counts map[Token]int // how often each token is in the window, of one call
+	saved  []savedLogit  // in the order in which they were changed, so undo goes backwards
 }
 
+// savedLogit is a logit as it was before penalties.
 type savedLogit struct {
-	token Token
+	token Token // whose it is
 	value float64
 }
 
@@ -19,6 +21,7 @@ func penalised(s *Sampling) bool {
 	return len(s.Bias) > 0 || s.PresencePenalty != 0 || s.FrequencyPenalty != 0 || repeatOn(s)
 }
 
+// repeatOn reports whether there is a repeat penalty; 0 and 1 are none.
 func repeatOn(s *Sampling) bool { return s.RepeatPenalty != 0 && s.RepeatPenalty != 1 }
 
 // apply changes the logits of biased tokens and of tokens among the generated ones. The repeat penalty
@@ -51,6 +54,7 @@ func (p *penalties) apply(z []float64, logSum float64, generated []Token, s *Sam
 	}
 }
 
+// save remembers a logit as it is now.
 func (p *penalties) save(z []float64, t Token) {
 	p.saved = append(p.saved, savedLogit{t, z[t]})
 }

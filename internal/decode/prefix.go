@@ -4,21 +4,22 @@ import (
 	"slices"
 )
 
-// prefixEntry is an entry of the prefix cache: the histories that a finished job left in the models' caches, kept for its owner's
-// next request. A follow-up turn, or the same prompt again, then reads only what is new. An entry is never used for
-// another owner.
+// prefixEntry is an entry of the prefix cache: the histories that a finished job left in the models' caches,
+// kept for its owner's next request. A follow-up turn, or the same prompt again, then reads only what is new.
+// An entry is never used for another owner. It is made by retain and ends in evict, which frees its sequences;
+// it belongs to the loop.
 type prefixEntry struct {
-	owner     string
-	models    []*modelState
-	histories []history
-	cells     int // cache cells that it may hold
+	owner     string        // Request.Owner of the job; no entry of "" stays
+	models    []*modelState // of the job
+	histories []history     // one for each branch that the job had
+	cells     int           // cache cells that it may hold: the tokens that the job's busiest model read or reused
 }
 
-// history is what each of the prefixEntry's models was given, and how much of it is in its cache.
+// history is what each of the entry's models was given, and how much of it is in its cache.
 type history struct {
-	seq    Seq
-	tokens [][]Token // of each of the prefixEntry's models
-	have   []int
+	seq    Seq       // the same in all of them
+	tokens [][]Token // by model: its prompt and what was generated
+	have   []int     // by model: how many of the tokens are in its cache
 }
 
 // retain makes the sequences of a finished job an entry of the prefix cache, or frees them where nothing is to be kept.
@@ -34,7 +35,7 @@ func (e *Engine) retain(j *Job) {
 	j.retired = nil
 	e.prefixes = append(e.prefixes, k)
 	e.prefixCells += k.cells
-	if j.request.Owner == "" || j.request.Plain || j.request.inWeights() || j.broken || k.cells > e.config.PrefixCells {
+	if j.request.Owner == "" || j.request.Plain || j.request.inWeights() || j.sources != nil || j.broken || k.cells > e.config.PrefixCells {
 		e.evict(k)
 	}
 	for e.prefixCells > e.config.PrefixCells {

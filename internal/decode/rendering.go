@@ -26,6 +26,7 @@ const (
 	maxVariable  = 4096 // bytes of a text
 )
 
+// variableName is what a template can name.
 var (
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 

@@ -29,20 +29,20 @@ type Vector []float64
 // parameters. A lane's output depends on the pair's files, the prompt, the sampling parameters, the seed
 // and that lane's own line only, so lanes may be added to a run later by a second request.
 type Request struct {
-	Run       string    `json:"run,omitempty"`    // the run's id, for logs and events
-	Owner     string    `json:"owner,omitempty"`  // whose it is: what was read for an owner is kept for that owner's next requests
-	Client    string    `json:"client,omitempty"` // who is served in turn with other clients; owners of one client are, too
-	Guest     bool      `json:"guest,omitempty"`  // of somebody without an identity: guests together have half of the room at most
-	Aligned   []string  `json:"aligned"`          // names of aligned models; empty means the pair's default
-	Prompt    Prompt    `json:"prompt"`
-	Lanes     []Lane    `json:"lanes,omitempty"`
+	Run       string    `json:"run,omitempty"`      // the run's id, for logs and events
+	Owner     string    `json:"owner,omitempty"`    // whose it is: what was read for an owner is kept for that owner's next requests
+	Client    string    `json:"client,omitempty"`   // who is served in turn with other clients; owners of one client are, too
+	Guest     bool      `json:"guest,omitempty"`    // of somebody without an identity: guests together have half of the room at most
+	Aligned   []string  `json:"aligned"`            // names of aligned models; empty means the pair's default
+	Prompt    Prompt    `json:"prompt"`             // what is continued, or scored
+	Lanes     []Lane    `json:"lanes,omitempty"`    // streams of tokens; none with Map or Score
 	Map       *Map      `json:"map,omitempty"`      // instead of lanes
 	Score     *Score    `json:"score,omitempty"`    // instead of lanes
 	Contrast  *Contrast `json:"contrast,omitempty"` // instead of the pair's own, which must be one
 	Rendering Rendering `json:"rendering,omitzero"` // of conversations
-	Sampling  Sampling  `json:"sampling"`
-	Seed      uint64    `json:"seed,string"`
-	Trace     Trace     `json:"trace"`
+	Sampling  Sampling  `json:"sampling"`           // of all lanes
+	Seed      uint64    `json:"seed,string"`        // of the noise: see SeedByPrompt
+	Trace     Trace     `json:"trace"`              // what token events tell beside the token
 
 	// SeedByPrompt mixes a hash of the prompt's tokens into the seed, so that prompts that are all sent with one seed do not
 	// see the same noise. λ plays no part in it: lanes stay coupled. The start event tells the seed that counts.
@@ -59,7 +59,7 @@ type Request struct {
 	// Background lets every other request go first: its lanes rest while any other's are being decoded.
 	Background bool `json:"background,omitempty"`
 
-	// Mix is what λ mixes: MixLogits, which "" means, too, or MixWeights.
+	// Mix is what λ mixes: MixLogits, which "" means, too, or MixWeights. Lanes that say it, say the same.
 	Mix string `json:"mix,omitempty"`
 
 	// Plain switches off lane sharing and speculation: the oracle that the fast path must equal.
@@ -84,6 +84,9 @@ type Lane struct {
 	Lambda Vector `json:"lambda"` // one λ per aligned model
 	Sample int    `json:"sample"` // lanes with different sample numbers get independent noise
 
+	// Mix is what λ mixes in this lane: see Request.Mix. A request has lanes of one kind; a run may have both.
+	Mix string `json:"mix,omitempty"`
+
 	// Changes are moves of λ while the lane ran, in order: each holds from token At on.
 	Changes []Change `json:"changes,omitempty"`
 
@@ -93,18 +96,18 @@ type Lane struct {
 
 // Change is a move of a lane's λ.
 type Change struct {
-	At     int    `json:"at"` // index of the first token decoded at Lambda
-	Lambda Vector `json:"lambda"`
+	At     int    `json:"at"`     // index of the first token decoded at Lambda
+	Lambda Vector `json:"lambda"` // one λ per aligned model
 }
 
 // Sampling are the parameters shared by the lanes of a run. Zero values of TopK, MinP, the penalties and
 // Bias, and TopP = 1, mean off.
 type Sampling struct {
-	MaxTokens   int     `json:"max_tokens"`
+	MaxTokens   int     `json:"max_tokens"`  // decoded in a lane at most
 	Temperature float64 `json:"temperature"` // 0 is greedy
-	TopK        int     `json:"top_k"`
-	TopP        float64 `json:"top_p"`
-	MinP        float64 `json:"min_p"`
+	TopK        int     `json:"top_k"`       // most probable tokens that are kept
+	TopP        float64 `json:"top_p"`       // mass of the most probable tokens that are kept
+	MinP        float64 `json:"min_p"`       // share of the greatest probability below which tokens are dropped
 
 	RepeatPenalty    float64 `json:"repeat_penalty"`    // 1 (or 0) is off; Keskar et al. 2019, §4.1
 	PresencePenalty  float64 `json:"presence_penalty"`  // subtracted once from every token already generated

@@ -25,7 +25,7 @@ const MaxScoreAlternatives = 20
 // natural and of the distributions before temperature and truncation; for what has none (a model of weight 0 that was
 // not read) they are NaN, which JSON has as null.
 type Scored struct {
-	ID   Token  `json:"id"`
+	ID   Token  `json:"id"`   // in the pair's vocabulary
 	Name string `json:"name"` // as shown to a person
 	Text []byte `json:"text"` // the bytes that it stands for
 
@@ -56,11 +56,12 @@ func (s *Score) validate(n int, r *Request) error {
 	return nil
 }
 
-// scoring is a score request while it is being computed. It belongs to one branch, which reads the prompt.
+// scoring is a score request while it is being computed. It belongs to one branch, which reads the prompt, and
+// ends when all of it is scored.
 type scoring struct {
-	job   *Job
-	ended bool
-	done  int // tokens of the prompt after which the distributions are known
+	job   *Job // whose request it is
+	ended bool // an end event was emitted
+	done  int  // tokens of the prompt after which the distributions are known
 }
 
 // end ends the scoring; the caller settles its branch.
@@ -73,7 +74,7 @@ func (s *scoring) end(reason string, cause *Error) {
 	s.job.emit(Event{Type: EventEnd, Index: s.done, Reason: reason, Error: cause})
 }
 
-// needs reports which models the mixtures of a score depend on: all, unless the trace is off.
+// needs adds to dst the models that the mixtures of a score depend on: those of weight ≠ 0 in some of them.
 func (s *Score) needs(dst []bool) {
 	var room [MaxAligned + 1]float64
 	for _, v := range s.Lambda {
@@ -83,7 +84,7 @@ func (s *Score) needs(dst []bool) {
 	}
 }
 
-// collectScore keeps a row for this step's scores.
+// collectScore keeps a row for this step's scores. pos is the token's place in the prompt.
 func (b *branch) collectScore(model, pos int, row []float32) {
 	at := pos - b.scoring.done
 	for len(b.scored) <= at {
@@ -95,6 +96,7 @@ func (b *branch) collectScore(model, pos int, row []float32) {
 // scores reports what the logits of this step say about the prompts that are scored, position by position. Models that
 // are needed read the same positions in the same pass: they begin together and go on by the same number of tokens.
 func (e *Engine) scores() {
+	// Of a copy: settle takes branches that have ended from the engine's.
 	for _, b := range append([]*branch(nil), e.branches...) {
 		if b.scoring == nil || !b.live() || len(b.scored) == 0 {
 			continue
@@ -135,8 +137,9 @@ func (e *Engine) scores() {
 	}
 }
 
-// score is what the rows after position at say about the token that follows it. Behind the last token of the prompt that
-// is the most probable one under the first mixture.
+// score is what the rows after position at say about the token that follows it. Behind the last token of the
+// prompt that is the most probable one under the first mixture. rows are those of the reference and of the
+// aligned models; one that was not needed is nil, and its log-probability NaN.
 func (x *mixer) score(j *Job, rows [][]float32, tokens []Token, at int, vocab Vocabulary) (Scored, error) {
 	request := j.request.Score
 	s := Scored{ID: -1}
@@ -153,6 +156,7 @@ func (x *mixer) score(j *Job, rows [][]float32, tokens []Token, at int, vocab Vo
 			return s, err
 		}
 		logSum := top + math.Log(x.kernel.Expect(nil, x.z, top, nil))
+		// Behind the last token there is none to score: the likeliest at the first λ stands for it.
 		if i == 0 && s.ID < 0 {
 			s.ID = Token(best)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
+	"realign/internal/decode/speculate"
 )
 
 // Requests that are steered, stopped and forked at random leave nothing behind: no sequence, no cell, no goroutine.
@@ -17,7 +18,7 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	schemes := []decode.Speculation{decode.Alternating, decode.Drafting, decode.Measured}
+	schemes := []func() decode.Speculator{speculate.Alternating, speculate.Drafting, speculate.Measured}
 	for _, scheme := range schemes {
 		goroutines := decodetest.Goroutines()
 		pair := decodetest.New(decodetest.Options{Seed: 3, EndLogit: -4, Cells: 2000, Sequences: 40})

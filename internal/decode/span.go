@@ -13,10 +13,11 @@ import (
 // as a function of λ is the upper envelope of lines: the exact λ at which the next token flips comes with no further
 // forward pass. A span of λ with one history is decoded like a lane and split where its next token flips.
 type Map struct {
-	From     float64 `json:"from"` // λ of one end
-	To       float64 `json:"to"`   // and of the other, above From
-	Sample   int     `json:"sample"`
-	Branches int     `json:"branches"` // most continuations; when there are more, the widest spans are followed
+	From     float64 `json:"from"`           // λ of one end
+	To       float64 `json:"to"`             // and of the other, above From
+	Line     *Line   `json:"line,omitempty"` // From, To and what else is a λ of the map are then places on it, 0 to 1
+	Sample   int     `json:"sample"`         // see Lane.Sample
+	Branches int     `json:"branches"`       // most continuations; when there are more, the widest spans are followed
 
 	// Live maps tell every token as it is found, in step events, and are decoded from one λ outwards: from Focus, until
 	// SetLambda moves it.
@@ -28,12 +29,12 @@ type Map struct {
 // MaxBranches limits Map.Branches.
 const MaxBranches = 256
 
-// Branch is one continuation of a λ-map: what a lane at any λ of the span says. Spans of a map share no inner point,
-// and together they are its interval.
+// Branch is one continuation of a λ-map: what a lane at any λ of the span says. Spans of a map share no inner
+// point, and together they are its interval.
 type Branch struct {
-	From   float64  `json:"from"`
+	From   float64  `json:"from"` // λ of its ends, or places on the map's line
 	To     float64  `json:"to"`
-	Tokens []Token  `json:"tokens"`
+	Tokens []Token  `json:"tokens"` // from the end of the prompt on
 	Pieces []string `json:"pieces"` // the text that each token added
 	Reason string   `json:"reason"` // as of a lane, or EndBudget: the tokens are a beginning only
 }
@@ -43,28 +44,29 @@ const EndBudget = "budget"
 
 // Fork is where the texts on both sides of one λ part.
 type Fork struct {
-	Lambda float64   `json:"lambda"`
-	Index  int       `json:"index"` // of the first token that differs
-	Below  Candidate `json:"below"` // chosen just below Lambda
-	Above  Candidate `json:"above"`
+	Lambda float64   `json:"lambda"` // or a place on the map's line
+	Index  int       `json:"index"`  // of the first token that differs
+	Below  Candidate `json:"below"`  // chosen just below Lambda
+	Above  Candidate `json:"above"`  // chosen from Lambda on
 }
 
 // Candidate is a token at a fork. At the fork's λ both have the same score, but for penalties: the mixture's
 // log-probability over the temperature, plus the noise.
 type Candidate struct {
-	ID   Token  `json:"id"`
-	Name string `json:"name"`
-	Logp struct {
+	ID   Token    `json:"id"`   // in the pair's vocabulary
+	Name string   `json:"name"` // as shown to a person
+	Logp struct { // along a line: of the mixture at place 0, and at place 1
 		Reference float64 `json:"reference"`
 		Aligned   float64 `json:"aligned"`
 	} `json:"logp"`
 	Noise float64 `json:"noise"` // 0 when greedy
 }
 
+// validate checks a map over n aligned models with the rest of its request.
 func (m *Map) validate(n int, r *Request) error {
 	s := &r.Sampling
-	if n != 1 {
-		return fault.Field("aligned", "%d aligned models, where a λ-map is over one", n)
+	if err := m.checkLine(n); err != nil {
+		return err
 	}
 	if err := cmp.Or(CheckLambda("from", Vector{m.From}, 1), CheckLambda("to", Vector{m.To}, 1)); err != nil {
 		return err
@@ -96,15 +98,17 @@ func (m *Map) validate(n int, r *Request) error {
 	return nil
 }
 
-// span is a part of a map's interval on which all tokens so far are equal.
+// span is a part of a map's interval on which all tokens so far are equal. A map begins with one span over its whole interval. In each
+// step a span chooses the next token for all of its λ: where that is one token it goes on, where they are several it is split into a
+// span for each, and at the end of its text it becomes a branch of the map.
 type span struct {
 	job         *Job
-	from, to    float64
-	generated   []Token
-	texts       []string // that tokens added, as far as it is known
-	detokenizer detokenizer
-	ended       bool
-	share       int // of a live map: branches that it and what it is split into may have
+	from, to    float64     // λ of its ends, or places of a line
+	generated   []Token     // on all of it, from the end of the prompt on
+	texts       []string    // that tokens added, as far as it is known
+	detokenizer detokenizer // of generated
+	ended       bool        // it was split, or its branch was told
+	share       int         // of a live map: branches that it and what it is split into may have
 
 	// Of one step.
 	segments []segment // which tokens follow; ends are λ
@@ -150,6 +154,7 @@ func (s *span) follow(t Token, vocab Vocabulary, length int) bool {
 	return !s.ended
 }
 
+// addText keeps the text of the next token, and tells it where the map is live.
 func (s *span) addText(e Event) {
 	s.texts = append(s.texts, e.Text)
 	if m := s.job.request.Map; m.Live {
@@ -227,15 +232,13 @@ func (e *Engine) advanceSpans(j *Job) {
 // forkEvent says why two tokens part where a segment begins.
 func (e *Engine) forkEvent(b *branch, below, above segment) *Fork {
 	f := &Fork{Lambda: above.from, Index: len(b.span.generated)}
-	_, reference := e.config.Kernel.Sum(b.rows.rows[0])
-	_, aligned := e.config.Kernel.Sum(b.rows.rows[1])
+	ends := e.ends(b.job.request.Map, b.rows.rows)
 	r := &b.job.request
 	f.Below.ID, f.Above.ID = below.token, above.token
 	for _, c := range []*Candidate{&f.Below, &f.Above} {
 		t := c.ID
 		c.Name = e.vocab.Name(t)
-		c.Logp.Reference = finite(float64(b.rows.rows[0][t]) - reference)
-		c.Logp.Aligned = finite(float64(b.rows.rows[1][t]) - aligned)
+		c.Logp.Reference, c.Logp.Aligned = ends[0](t), ends[1](t)
 		if r.Sampling.Temperature > 0 {
 			c.Noise = Gumbel(r.Seed, r.Map.Sample, f.Index, t)
 		}

@@ -24,3 +24,9 @@ func CutThought(text string) (thought, said string) {
 	}
 	return "", text
 }
+
+// Said is a reply without what the model thought: what people rate, rewards judge and a conversation goes on from.
+func Said(text string) string {
+	_, said := CutThought(text)
+	return said
+}

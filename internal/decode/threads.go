@@ -3,22 +3,25 @@ package decode
 import (
 	"math/bits"
 	"runtime"
+
+	"realign/internal/decode/cost"
 )
 
-// threads is what is known of passes, by what runs at the same time: on how many threads that is fastest depends on it.
+// threads is what is known of passes, by what runs at the same time: on how many threads that is fastest
+// depends on it. It belongs to the loop.
 type threads map[load]widths
 
-// load is what runs in a step: so many passes, and how often their rows together can be halved.
+// load is what runs in a step: so many passes, and bits.Len of the number of their rows together.
 type load struct{ models, rows int }
 
 // widths are the seconds for a row when each model has the threads that it was opened with, and when the models share
 // all processors.
-type widths struct{ own, all cost }
+type widths struct{ own, all cost.Cost }
 
 // wide reports whether models shall have all processors: while that is measured to be faster. It is not where other
 // programs keep them busy.
 func (w widths) wide(step int) bool {
-	return w.all.unsure(step) || !w.own.unsure(step) && w.all.seconds < w.own.seconds
+	return w.all.Unsure(step) || !w.own.Unsure(step) && w.all.Seconds < w.own.Seconds
 }
 
 // divide gives each of this step's passes its share of the processors where that is faster, and otherwise the
@@ -48,9 +51,9 @@ func (e *Engine) divide(passes int) (measure func(seconds float64)) {
 	return func(seconds float64) {
 		w := e.threads[l]
 		if each := seconds / float64(max(1, rows)); wide {
-			w.all = w.all.add(each, e.steps)
+			w.all = w.all.Add(each, e.steps)
 		} else {
-			w.own = w.own.add(each, e.steps)
+			w.own = w.own.Add(each, e.steps)
 		}
 		e.threads[l] = w
 	}

@@ -74,7 +74,7 @@ func TestThreadsAreChosenByMeasurement(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			runtime.GOMAXPROCS(c.processors)
 			p := &pacedPair{Pair: decodetest.New(decodetest.Options{EndLogit: -9}), pace: c.pace, passes: map[int]int{}}
-			e := decode.NewEngine(p, decode.Config{Speculation: decode.Never, Now: p.time})
+			e := decode.NewEngine(p, decode.Config{Now: p.time})
 			defer e.Close()
 			req := request(c.lambda)
 			req.Trace.Off = true

@@ -60,6 +60,8 @@ func (r *Request) Validate(n int) error {
 	return r.validateEvaluate(n)
 }
 
+// validate checks that exactly one of the forms is given, and that it is valid UTF-8 or tokens from 0 on,
+// within MaxPromptBytes.
 func (p *Prompt) validate() error {
 	set, size := 0, len(p.Text)
 	if len(p.Messages) > 0 {
@@ -144,10 +146,13 @@ func CheckLanes(lanes []Lane, n, maxTokens int) error {
 
 // Bound is the range of a number that a request holds.
 type Bound struct {
-	Field     string // as in JSON
-	Low, High float64
-	Whole     bool // it has no fraction
+	Field     string  // as in JSON
+	Low, High float64 // both are allowed
+	Whole     bool    // it has no fraction
 }
+
+// Holds reports whether a number is in the range. NaN is not.
+func (b Bound) Holds(x float64) bool { return x >= b.Low && x <= b.High }
 
 // Bounds is the one table of such ranges: requests are checked by it, and pages and their scripts take it from here.
 func Bounds() []Bound {
@@ -166,9 +171,11 @@ func Bounds() []Bound {
 	}
 }
 
+// checkBound returns an Invalid error unless the number is in the field's range. A field that the table does
+// not have passes.
 func checkBound(field string, x float64) error {
 	for _, b := range Bounds() {
-		if b.Field == field && !(x >= b.Low && x <= b.High) {
+		if b.Field == field && !b.Holds(x) {
 			return fault.Field(field, "%v is outside %v to %v", x, b.Low, b.High)
 		}
 	}

@@ -11,16 +11,17 @@ import (
 // largest; a model gives −∞ to tokens that it does not have, so what is mixed is what all models of weight ≠ 0 have, and at λ = 0 and 1
 // each model is itself. After a token that a model does not have it can say nothing: it forbids everything from there on.
 
-// widened is a model whose vocabulary is smaller than the pair's.
+// widened is a model whose vocabulary is smaller than the pair's. It belongs to whoever the model belongs to.
 type widened struct {
-	Model
-	size int
-	rows []wideRow // by the row of the pass
+	Model           // with its own vocabulary
+	size  int       // tokens of the pair's vocabulary
+	rows  []wideRow // by the row of the pass
 }
 
+// wideRow is room for one row with the pair's length.
 type wideRow struct {
-	logits []float32
-	filled bool // since the last pass
+	logits []float32 // the model's logits, then −∞
+	filled bool      // since the last pass of this model
 }
 
 // widen makes a model's rows as long as the pair's vocabulary.
@@ -44,6 +45,15 @@ func (w *widened) Forward(rows []Row) error {
 		w.rows[i].filled = false
 	}
 	return w.Model.Forward(rows)
+}
+
+// Encode implements Encoder, where the model does.
+func (w *widened) Encode(source int, tokens []Token) error {
+	m, ok := w.Model.(Encoder)
+	if !ok {
+		return fault.New(fault.Internal, "the model has no encoder")
+	}
+	return m.Encode(source, tokens)
 }
 
 // Logits implements Model.
@@ -94,7 +104,11 @@ func (e *Engine) checkPrompt(j *Job) error {
 		if !need[m] {
 			continue
 		}
-		for _, t := range j.promptOf(m) {
+		prompt := j.promptOf(m)
+		if j.sources != nil {
+			prompt = j.sourceOf(m)
+		}
+		for _, t := range prompt {
 			if int(t) >= s.vocab {
 				return fault.Field("prompt", "token %d, %q, is none of the %d that %s has", t, e.vocab.Name(t), s.vocab, s.name)
 			}

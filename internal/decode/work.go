@@ -12,10 +12,10 @@ type Work struct {
 
 // Answer is what became of a piece of work: replies in the order of its lanes, or why there are none.
 type Answer struct {
-	Batch   string       `json:"batch"`
-	ID      string       `json:"id"`
-	Worker  string       `json:"worker"`
-	Replies []Reply      `json:"replies,omitempty"`
-	Fault   *fault.Error `json:"fault,omitempty"`
-	Seconds float64      `json:"seconds"` // from its start to its end
+	Batch   string       `json:"batch"`             // of the Work
+	ID      string       `json:"id"`                // of the Work
+	Worker  string       `json:"worker"`            // ID of the worker that decoded it
+	Replies []Reply      `json:"replies,omitempty"` // in the order of the request's lanes; none where Fault is set
+	Fault   *fault.Error `json:"fault,omitempty"`   // why there are no replies; nil where there are
+	Seconds float64      `json:"seconds"`           // from its start to its end
 }

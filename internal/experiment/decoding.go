@@ -16,15 +16,15 @@ import (
 // its end, or until it is stopped.
 type decoding struct {
 	generator *Generator
-	job       Job
-	ctx       context.Context
+	job       Job             // what the client wants; it does not change
+	ctx       context.Context // ends when the job is through, stopped, or the generator closed
 	cancel    context.CancelFunc
 	done      chan struct{} // closed when nothing of it runs any more
 	news      chan struct{} // has room for one: the client has an output
 	release   func()        // ends the answers to other servers; nil without any
 
 	mu      sync.Mutex       // guards what follows
-	outputs map[Cell]*Output // that the client has, without texts
+	outputs map[Cell]*Output // stored when the job was started, and those that the client has taken since; without texts
 	enough  bool             // the client has said ErrEnough since it was asked for a plan
 	trouble string           // why nothing moves just now
 	meter   meter            // of tokens
@@ -32,6 +32,7 @@ type decoding struct {
 	changed chan struct{}    // closed at the next change
 }
 
+// newDecoding makes a job ready to run; run is called once, by a goroutine of its own.
 func newDecoding(g *Generator, j Job) *decoding {
 	d := &decoding{
 		generator: g, job: j, done: make(chan struct{}), news: make(chan struct{}, 1),
@@ -128,6 +129,7 @@ func (d *decoding) all() []Output {
 }
 
 // work has everything decoded that the client asks for, to the end.
+// It returns nil at the end, and an error to be called again.
 func (d *decoding) work() error {
 	for {
 		d.mu.Lock()
@@ -191,6 +193,7 @@ func (d *decoding) decode(items []Item) error {
 	}
 }
 
+// hasEnough reports whether the client has said ErrEnough since it was asked for a plan.
 func (d *decoding) hasEnough() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -204,6 +207,7 @@ func (d *decoding) complete(item Item) bool {
 	return !slices.ContainsFunc(item.Cells(), func(c Cell) bool { return d.outputs[c] == nil })
 }
 
+// offer queues an item. The queue knows it by the item's JSON, so that what is there already is not queued twice.
 func (d *decoding) offer(item Item) error {
 	id, err := json.Marshal(item)
 	if err != nil {
@@ -257,7 +261,9 @@ func (d *decoding) note(outputs []Output, added int, worker string, enough bool)
 		d.workers[worker]++
 	}
 	d.trouble = ""
+	rate := d.meter.rate(now)
 	d.mu.Unlock()
+	d.generator.notePace(d.job.Setup.Pair, rate)
 	d.tell()
 	select {
 	case d.news <- struct{}{}:

@@ -42,3 +42,10 @@ func (g *Generator) Active(of func(Client) bool) []string {
 	}
 	return ids
 }
+
+// StopAll is Stop for all jobs that run here for some clients.
+func (g *Generator) StopAll(of func(Client) bool) {
+	for _, id := range g.Active(of) {
+		g.Stop(id)
+	}
+}

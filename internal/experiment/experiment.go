@@ -35,11 +35,11 @@ type Experiment struct {
 
 // Setup is all that outputs depend on, but for λ and sample. It never changes.
 type Setup struct {
-	Pair     string          `json:"pair"`
-	Aligned  string          `json:"aligned"` // the one aligned model whose λ is looked at
-	Prompts  []Prompt        `json:"prompts"` // by their index
-	Sampling decode.Sampling `json:"sampling"`
-	Seed     uint64          `json:"seed,string"`
+	Pair     string          `json:"pair"`        // name of the pair
+	Aligned  string          `json:"aligned"`     // the one aligned model whose λ is looked at
+	Prompts  []Prompt        `json:"prompts"`     // by their index
+	Sampling decode.Sampling `json:"sampling"`    // of all outputs
+	Seed     uint64          `json:"seed,string"` // of the noise, by prompt: see PromptSeed
 
 	// Rendering is what conversations are rendered with: the date at which the experiment was made.
 	Rendering decode.Rendering `json:"rendering,omitzero"`
@@ -47,12 +47,16 @@ type Setup struct {
 	// Evaluate are the λ at which each output's log-probability is kept, so that what was sampled at one λ can be reweighted
 	// to another. None where that means nothing: see Reweights.
 	Evaluate []float64 `json:"evaluate,omitempty"`
+
+	// Mix is what λ mixes: decode.MixLogits, which "" means, too, or decode.MixWeights, of whose outputs nothing but the
+	// texts is known.
+	Mix string `json:"mix,omitempty"`
 }
 
 // Prompt is what a pair is asked: a conversation or a text to complete, as it is decoded.
 type Prompt struct {
 	decode.Prompt
-	Category string `json:"category,omitempty"`
+	Category string `json:"category,omitempty"` // by which results are told apart; "" is none
 }
 
 // PromptSeed is the seed of a prompt's outputs. All λ of a prompt share it, so that they differ because of λ alone;
@@ -103,7 +107,10 @@ func Tidy(x float64) float64 { return math.Round(x*1e9) / 1e9 }
 func (s *Setup) Request(item Item, run string) decode.Request {
 	r := decode.Request{
 		Run: run, Aligned: []string{s.Aligned}, Sampling: s.Sampling, Seed: PromptSeed(s.Seed, item.Prompt),
-		Prompt: s.Prompts[item.Prompt].Prompt, Rendering: s.Rendering, Totals: true, Evaluate: s.Evaluate,
+		Prompt: s.Prompts[item.Prompt].Prompt, Rendering: s.Rendering, Totals: true, Evaluate: s.Evaluate, Mix: s.Mix,
+	}
+	if decode.InWeights(s.Mix) {
+		r.Totals, r.Evaluate = false, nil
 	}
 	for i, cell := range item.Cells() {
 		r.Lanes = append(r.Lanes, decode.Lane{Index: i, Lambda: decode.Vector{cell.Lambda}, Sample: cell.Sample})

@@ -349,3 +349,27 @@ func TestMissing(t *testing.T) {
 		t.Errorf("%d items for 5 prompts whose cells fit into one each", n)
 	}
 }
+
+// TestWeights: with λ in the weights an item asks for no sums of two models, and its outputs are texts of which nothing else is
+// known; without a text they have failed.
+func TestWeights(t *testing.T) {
+	s := setup(1)
+	s.Mix = decode.MixWeights
+	item := experiment.Item{Lambdas: []float64{0, 0.7}, Samples: []int{0}}
+	r := s.Request(item, "run")
+	if r.Mix != decode.MixWeights || r.Totals || r.Evaluate != nil {
+		t.Errorf("request %+v", r)
+	}
+	if err := r.Validate(1); err != nil {
+		t.Error(err)
+	}
+	o := s.Outputs(item, &decode.Answer{Replies: []decode.Reply{
+		{Text: "aba", Tokens: 3, Reason: decode.EndStop}, {Reason: decode.EndError, Error: &decode.Error{Message: "broken"}},
+	}})
+	if o[0].Failed() || !o[0].Untraced || o[0].Text != "aba" || o[0].Tokens != 3 || o[0].LogQ != nil {
+		t.Errorf("%+v", o[0])
+	}
+	if !o[1].Failed() || o[1].Error != "broken" {
+		t.Errorf("%+v", o[1])
+	}
+}

@@ -21,6 +21,7 @@ type Store interface {
 }
 
 // Queue gets requests decoded, some time.
+// Errors are those of messages that cannot be sent or stored; the generator tries again after them.
 type Queue interface {
 	// Start begins to load a pair here.
 	Start(pair string) error
@@ -31,8 +32,9 @@ type Queue interface {
 	// Answers hands out answers, several at once, until ctx is done. One that take fails for is given again.
 	Answers(ctx context.Context, batch string, atOnce int, take func(context.Context, decode.Answer) error) error
 
-	// Withdraw takes back what nobody has begun; Forget removes all of a batch.
+	// Withdraw takes back what nobody has begun, and with answers those that nobody has taken.
 	Withdraw(ctx context.Context, batch string, answers bool) error
+	// Forget removes all of a batch, answers included.
 	Forget(ctx context.Context, batch string) error
 }
 
@@ -57,9 +59,9 @@ var ErrEnough = errors.New("nothing more is to be decoded as it was planned")
 // Job is what a client wants decoded. Its batch in the queue is called by the client's id.
 type Job struct {
 	ID         string // of the study or the sweep
-	Experiment string
-	Setup      *Setup
-	Client     Client
+	Experiment string // its id
+	Setup      *Setup // of the experiment; not to be written to
+	Client     Client // the study or the sweep
 
 	// Stored says that the job is about what is stored: nothing is decoded for it, and what a worker answers late is not taken.
 	Stored bool
@@ -67,8 +69,8 @@ type Job struct {
 
 // Config is what a Generator is made of. Zero fields below Queue stand for the defaults.
 type Config struct {
-	Store Store
-	Queue Queue
+	Store Store // of the outputs
+	Queue Queue // to the workers
 
 	Elsewhere Elsewhere // nil: no other server shares the store
 
@@ -81,14 +83,16 @@ type Config struct {
 
 // Generator has jobs decoded in the background. All that it knows is in the store after every step, so a job that is
 // started again goes on where it was, whatever died. Its methods may be called from any goroutine.
+// Close ends it.
 type Generator struct {
-	config Config
+	config Config          // with the defaults filled in; it does not change
 	ctx    context.Context // of all that runs
 	cancel context.CancelFunc
 
-	mu     sync.Mutex // guards what follows
-	closed bool
+	mu     sync.Mutex           // guards what follows
+	closed bool                 // no job is started any more
 	active map[string]*decoding // by the job's id
+	paces  map[string]float64   // nil before the first
 }
 
 // NewGenerator makes a generator in which nothing is decoded yet.
@@ -193,6 +197,7 @@ func (g *Generator) ended(d *decoding) {
 	d.tell()
 }
 
+// forget takes a job out of those that run here, unless another one of the same id has taken its place.
 func (g *Generator) forget(d *decoding) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -204,14 +209,24 @@ func (g *Generator) forget(d *decoding) {
 	}
 }
 
+// find is a job that runs here, or nil.
 func (g *Generator) find(id string) *decoding {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.active[id]
 }
 
-// Each calls f for every output that is stored of a job's experiment, in no order and without its text, unless the job does
-// not run here. f must be quick and call nothing of the Generator.
+// Client is whom a job is decoded for; nil for one that does not run here.
+func (g *Generator) Client(id string) Client {
+	d := g.find(id)
+	if d == nil {
+		return nil
+	}
+	return d.job.Client
+}
+
+// Each calls f for every output that was stored when a job was started, and for those that its client has taken since, in no order and
+// without texts, unless the job does not run here. f must be quick and call nothing of the Generator.
 func (g *Generator) Each(id string, f func(o *Output)) {
 	d := g.find(id)
 	if d == nil {
@@ -224,8 +239,8 @@ func (g *Generator) Each(id string, f func(o *Output)) {
 	}
 }
 
-// Outputs are what is stored of a job's experiment, in the order of cells and without texts, from memory; it is false for
-// a job that does not run here.
+// Outputs are those that Each goes through, in the order of cells and without texts, from memory; it is false for a job that does not
+// run here.
 func (g *Generator) Outputs(id string) ([]Output, bool) {
 	d := g.find(id)
 	if d == nil {

@@ -25,10 +25,10 @@ func (c Cell) Compare(d Cell) int {
 // Item is the unit of work: one prompt on a set of λ and of sample indexes, decoded as the lanes of one run
 // with common random numbers. Its cells are all combinations of the two, at most decode.MaxLanes.
 type Item struct {
-	Prompt  int       `json:"prompt"` // index of the prompt
-	Lambdas []float64 `json:"lambdas"`
-	Samples []int     `json:"samples"`
-	Stage   int       `json:"stage"` // of a sweep's plan
+	Prompt  int       `json:"prompt"`  // index of the prompt
+	Lambdas []float64 `json:"lambdas"` // of each sample
+	Samples []int     `json:"samples"` // sample indexes, at each λ
+	Stage   int       `json:"stage"`   // of a sweep's plan
 }
 
 // ID names the item by what is decoded, so that one that is delivered twice is known again.
@@ -105,16 +105,16 @@ type Output struct {
 	Text   string
 	Tokens int    // decoded, end token included
 	Finish string // decode.EndStop and its like; decode.EndError when Error says why there is no text
-	Error  string
+	Error  string // why it could not be decoded; "" where it was
 
-	// Untraced says that nothing of what follows was kept: of outputs that were imported, or decoded by a Realign that kept
-	// only texts for studies.
+	// Untraced says that nothing of what follows was kept: of outputs that were imported, decoded with λ in the weights, or
+	// decoded by a Realign that kept only texts for studies.
 	Untraced bool
 
 	KL            float64 // Σ KL(π_λ ‖ π_ref), exact at every prefix; with Exact one draw of log π/π_ref of whole replies
-	LogZ          float64 // Σ log Z(λ), the local normalisers
-	LogpReference float64 // before temperature and truncation
-	LogpAligned   float64 // the same
+	LogZ          float64 // Σ log Z(λ) over its tokens, the local normalisers
+	LogpReference float64 // under the reference, before temperature and truncation
+	LogpAligned   float64 // the same, under the aligned model
 
 	// LogQ is the log-probability of the tokens under the distribution that was sampled from, temperature
 	// included, at each λ of Setup.Evaluate. Nil where that has none.
@@ -153,6 +153,8 @@ func (s *Setup) fill(o *Output, r *decode.Reply) {
 	switch {
 	case r.Error != nil:
 		o.Error = r.Error.Message
+	case decode.InWeights(s.Mix) && r.Reason != decode.EndError:
+		o.Text, o.Untraced = r.Text, true
 	case r.Reason == decode.EndError || r.Totals == nil || len(r.Totals.Logp.Aligned) != 1:
 		o.Finish, o.Error = decode.EndError, "the worker's answer is not complete"
 	default:

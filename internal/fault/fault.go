@@ -11,6 +11,7 @@ import (
 // Kind says what a caller can do about an error.
 type Kind string
 
+// The kinds.
 const (
 	Invalid     Kind = "invalid"     // the request is wrong: change it
 	NotFound    Kind = "not_found"   // there is no such thing, or it is not yours to see
@@ -21,14 +22,16 @@ const (
 	Internal    Kind = "internal"    // our mistake: details are in the log
 )
 
-// Error is an error that a person outside may read.
+// Error is an error that a person outside may read, but for its cause. New, Field and Wrap make it; it is not
+// changed afterwards.
 type Error struct {
 	Kind    Kind   `json:"code"`
 	Field   string `json:"field,omitempty"` // the input at fault, for Invalid
-	Message string `json:"message"`
-	cause   error
+	Message string `json:"message"`         // for people; it may name a file of the server: see Outside
+	cause   error  // for the log; nil: there is none
 }
 
+// Error is the whole, with the field and the cause, for the log and the command line.
 func (e *Error) Error() string {
 	text := e.Message
 	if e.Field != "" {
@@ -40,6 +43,7 @@ func (e *Error) Error() string {
 	return text
 }
 
+// Unwrap is the cause, for errors.Is and errors.As.
 func (e *Error) Unwrap() error { return e.cause }
 
 // New makes an error of a kind.

@@ -20,6 +20,7 @@ type Cache[T any] struct {
 	changed bool // since the last Save
 }
 
+// entry is a value with what its file was like when it was computed.
 type entry[T any] struct {
 	Size  int64     `json:"size"` // of the file, in bytes
 	Time  time.Time `json:"time"` // of its last change

@@ -73,6 +73,7 @@ func Distance(variance float64) float64 { return math.Erf(math.Sqrt(variance / 8
 // Level is how far off replies are.
 type Level string
 
+// The levels.
 const (
 	Unknown Level = "unknown" // nothing can be said
 	Close   Level = "close"   // fewer than one reply in ten would be another
@@ -80,7 +81,7 @@ const (
 	Far     Level = "far"     // more
 )
 
-// Where levels begin.
+// Where levels begin: distances.
 const (
 	closeBelow = 0.1
 	offBelow   = 0.3
@@ -128,4 +129,5 @@ func (g Gauge) Words() string {
 	return fmt.Sprintf("Token-wise decoding is far off: about %s of replies would be others. Use exact λ.", percent(g.Distance))
 }
 
+// percent is a share from 0 to 1, in whole percent.
 func percent(x float64) string { return fmt.Sprintf("%.0f%%", 100*x) }

@@ -45,7 +45,7 @@ func CheckAdapter(base, adapter *File) error {
 	return nil
 }
 
-// checkPart checks one tensor of an adapter and, once for each pair, the two against each other.
+// checkPart checks one tensor of an adapter, f, and, once for each pair, the two against each other.
 func (f *File) checkPart(base *File, t Tensor) error {
 	weight, isA := strings.CutSuffix(t.Name, ".lora_a")
 	other := weight + ".lora_b"
@@ -82,8 +82,9 @@ func (f *File) checkPart(base *File, t Tensor) error {
 	return nil
 }
 
-// Rank is the largest rank of an adapter's factors, and the strength that they are applied with: alpha over the rank.
-// Without alpha llama.cpp applies them as they are.
+// Rank is the largest rank of an adapter's factors, and the strength that they are applied with: alpha over the
+// rank.
+// Without alpha llama.cpp applies them as they are: the strength is 1.
 func (f *File) Rank() (rank uint64, scale float64) {
 	for _, t := range f.Tensors {
 		if strings.HasSuffix(t.Name, ".lora_b") {
@@ -97,7 +98,7 @@ func (f *File) Rank() (rank uint64, scale float64) {
 	return rank, float64(alpha) / float64(rank)
 }
 
-// letters is a name without what converters write in different ways: a repository's dashes become spaces.
+// letters is a name without what converters write in different ways: its letters and digits, in lower case.
 func letters(name string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
@@ -107,7 +108,7 @@ func letters(name string) string {
 	}, name)
 }
 
-// CompareAdapter lists what people should know of an adapter that fits a base model.
+// CompareAdapter lists what people should know of an adapter that fits a base model. All are notes.
 func CompareAdapter(base, adapter *File) []Finding {
 	rank, scale := adapter.Rank()
 	text := fmt.Sprintf("rank %d, no alpha: applied as it is", rank)

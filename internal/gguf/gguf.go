@@ -15,18 +15,18 @@ import (
 	"realign/internal/fault"
 )
 
-// File is the head of a GGUF file.
+// File is the head of a GGUF file. Open or Read makes it; after that it is only read, by any goroutine.
 type File struct {
 	Path    string // as given to Open; used in errors
-	Version uint32
-	Size    int64 // bytes in the whole file, or in all parts of a split model
+	Version uint32 // 2 or 3
+	Size    int64  // bytes in the whole file, or in all parts of a split model
 
 	// Metadata maps keys to uint8…uint64, int8…int64, float32, float64, bool, string, or a slice of one
 	// of these.
 	Metadata map[string]any
 
-	Tensors []Tensor // of all parts
-	Data    int64    // offset of the tensors' data in the file
+	Tensors []Tensor // of all parts, those of the first before those of the second
+	Data    int64    // offset of the tensors' data in the file at Path
 
 	index map[string]int // Tensors by name
 	own   int            // how many Tensors are in this file; they come first
@@ -39,7 +39,7 @@ type Tensor struct {
 	Type   Type
 	Shape  [4]uint64 // fastest-varying dimension first; unused dimensions are 1
 	Offset uint64    // from File.Data, of the file that it is in
-	Bytes  uint64
+	Bytes  uint64    // of its data in the file
 }
 
 // Open reads and checks the head of a file; of a model in parts, by its first, the heads of all. The error is of kind NotFound when there is none, and of
@@ -107,7 +107,8 @@ func (f *File) String(key string) string {
 	return s
 }
 
-// Integer is a whole number of the metadata.
+// Integer is a whole number of the metadata, of any width; false where it is absent, something else, or does not
+// fit into 63 bits.
 func (f *File) Integer(key string) (int64, bool) {
 	switch v := f.Metadata[key].(type) {
 	case uint8:
@@ -144,6 +145,7 @@ func (f *File) name() string {
 	return f.Path
 }
 
+// invalid is an Invalid error that names the file.
 func (f *File) invalid(format string, args ...any) error {
 	return fault.New(fault.Invalid, "%s: %s", f.name(), fmt.Sprintf(format, args...))
 }

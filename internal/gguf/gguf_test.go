@@ -217,6 +217,27 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+// Scores of pieces and types of weights are noted: whether texts become other tokens is for the tokenizers to show.
+func TestScoresAndTypesAreNoted(t *testing.T) {
+	sentencePiece := func(score float32) *gguf.File {
+		f := gguftest.Model(1)
+		scores := make([]float32, len(f.Get("tokenizer.ggml.tokens").([]string)))
+		scores[9] = score
+		f.Set("tokenizer.ggml.model", "llama")
+		f.Set("tokenizer.ggml.scores", scores)
+		f.Remove("tokenizer.ggml.merges")
+		return read(t, f)
+	}
+	reference, aligned := sentencePiece(0), sentencePiece(-1000)
+	for i := range aligned.Tensors {
+		aligned.Tensors[i].Type = gguf.F16
+	}
+	findings := gguf.Compare(reference, aligned)
+	if len(findings) != 2 || findings[0].Level != gguf.Note || !strings.Contains(findings[0].Text, "has score -1000, not 0") || findings[1].Text != "most of its weights are F16, the reference's F32" {
+		t.Errorf("%+v", findings)
+	}
+}
+
 func TestCheckAdapter(t *testing.T) {
 	base := read(t, gguftest.Model(1))
 	if err := gguf.CheckAdapter(base, read(t, gguftest.Adapter(1))); err != nil {

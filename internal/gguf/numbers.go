@@ -19,7 +19,7 @@ var ropeScalings = []string{"none", "linear", "yarn", "longrope"}
 
 // checkNumbers reports numbers of the model's shape on which llama.cpp ends the process instead of giving an error.
 func (f *File) checkNumbers() error {
-	for _, check := range []func() error{f.checkSizes, f.checkHeads, f.checkExperts, f.checkEpsilons, f.checkRope, f.checkAlignment} {
+	for _, check := range []func() error{f.checkSizes, f.checkHeads, f.checkExperts, f.checkEpsilons, f.checkRope, f.checkEncoder, f.checkAlignment} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -30,6 +30,7 @@ func (f *File) checkNumbers() error {
 // key is a key of the metadata that belongs to the architecture.
 func (f *File) key(name string) string { return f.Architecture() + "." + name }
 
+// checkSizes checks the numbers that say how large the model is; absent ones are llama.cpp's to refuse.
 func (f *File) checkSizes() error {
 	for _, size := range []struct {
 		name string
@@ -49,7 +50,8 @@ func (f *File) checkSizes() error {
 	return nil
 }
 
-// perLayer is a number that holds for all layers, or one for each of them. It is nil when the key is absent.
+// perLayer is a number that holds for all layers, as a list of one, or one for each of them. It is nil when the key
+// is absent.
 func (f *File) perLayer(name string) ([]int64, error) {
 	key := f.key(name)
 	value, ok := f.Metadata[key]
@@ -87,6 +89,7 @@ var recurrent = []string{"mamba", "mamba2", "rwkv6", "rwkv7", "rwkv6qwen2", "arw
 // IsRecurrent reports whether the model keeps a state for each sequence instead of a cache of tokens.
 func (f *File) IsRecurrent() bool { return slices.Contains(recurrent, f.Architecture()) }
 
+// checkHeads checks the heads of attention: a layer's heads are a multiple of its heads of keys and values.
 func (f *File) checkHeads() error {
 	heads, err := f.perLayer("attention.head_count")
 	if err != nil {
@@ -150,6 +153,7 @@ func (f *File) checkEpsilons() error {
 	return nil
 }
 
+// checkRope checks how positions enter attention: the kind of scaling, and an even number of dimensions.
 func (f *File) checkRope() error {
 	key := f.key("rope.scaling.type")
 	if value, ok := f.Metadata[key]; ok {

@@ -20,7 +20,7 @@ const (
 	maxAlignment = 1 << 20
 )
 
-// Value types of the metadata.
+// Value types of the metadata, by their numbers in the file.
 const (
 	typeUint8 = iota
 	typeInt8
@@ -39,15 +39,17 @@ const (
 
 var errTruncated = errors.New("truncated: the file ends inside its head")
 
-// parser reads the head. The first error sticks; after it every read gives zeros.
+// parser reads the head, little-endian. The first error sticks; after it every read gives zeros.
 type parser struct {
 	r    *bufio.Reader
 	left int64 // bytes that may still be read
 	err  error
 
-	scratch [8]byte
+	scratch [8]byte // for numbers, so that reading one allocates nothing
 }
 
+// parse reads the head of a file of that many bytes, of which at most maxHead are read. Errors do not name the
+// file.
 func parse(r io.ReaderAt, size int64) (*File, error) {
 	head := min(size, maxHead)
 	p := &parser{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, head), 1<<16), left: head}
@@ -118,7 +120,7 @@ func (f *File) alignment() (uint64, error) {
 }
 
 // place checks that the data of the tensors lie one after another, where llama.cpp expects them, and
-// inside the file.
+// inside the file. end is where the head ends.
 func (f *File) place(end int64, alignment uint64) error {
 	pad := func(n uint64) uint64 { return (n + alignment - 1) &^ (alignment - 1) }
 	f.Data = int64(pad(uint64(end)))
@@ -136,6 +138,7 @@ func (f *File) place(end int64, alignment uint64) error {
 	return nil
 }
 
+// tensor reads one entry of the table of tensors. Its place is checked later: see place.
 func (p *parser) tensor() (Tensor, error) {
 	t := Tensor{Name: p.string(maxName), Shape: [4]uint64{1, 1, 1, 1}}
 	dimensions := p.uint32()
@@ -212,6 +215,7 @@ func (p *parser) value(key string, kind uint32) any {
 	return nil
 }
 
+// array reads a list of n values of a type. A list of lists is an error.
 func (p *parser) array(key string, kind uint32, n uint64) any {
 	switch kind {
 	case typeUint8:
@@ -261,6 +265,7 @@ func list[T any](p *parser, n uint64, size int64, next func() T) []T {
 	return values
 }
 
+// fail keeps the first error.
 func (p *parser) fail(err error) {
 	if p.err == nil {
 		p.err = err
@@ -281,6 +286,7 @@ func (p *parser) full(b []byte) {
 	}
 }
 
+// uint8 and the next three read a number of that width.
 func (p *parser) uint8() uint8 {
 	b := p.scratch[:1]
 	p.full(b)
@@ -305,6 +311,7 @@ func (p *parser) uint64() uint64 {
 	return binary.LittleEndian.Uint64(b)
 }
 
+// string reads a text of at most limit bytes, which need not be UTF-8.
 func (p *parser) string(limit int64) string {
 	n := p.uint64()
 	switch {

@@ -32,7 +32,8 @@ func (f *File) State() int64 {
 	return 4 * numbers * f.stateLayers()
 }
 
-// stateLayers is the number of layers with a state: those without attention, where the file lists each layer's.
+// stateLayers is the number of layers with a state: those without heads of keys, where the file lists each layer's;
+// else all.
 func (f *File) stateLayers() int64 {
 	layers, _ := f.Integer(f.key("block_count"))
 	groups, err := f.perLayer("attention.head_count_kv")

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Tokens is the number of entries in the vocabulary.
+// Tokens is the number of entries in the vocabulary, padding included.
 func (f *File) Tokens() int { return len(f.tokens()) }
 
 // compareSizes tells of tokens that only one of two models has, and of ends of a generation among them.

@@ -15,6 +15,7 @@ const maxParts = 1000
 // partName is the form of the names of a model's parts: NAME-00001-of-00003.gguf. llama.cpp finds them by it.
 var partName = regexp.MustCompile(`^(.*)-(\d{5})-of-(\d{5})\.gguf$`)
 
+// partPath is the name of a part, counted from 1.
 func partPath(stem string, part, parts int) string {
 	return fmt.Sprintf("%s-%05d-of-%05d.gguf", stem, part, parts)
 }
@@ -44,8 +45,8 @@ func PartNames(stem string, n int) (names []string) {
 	return names
 }
 
-// gather reads the heads of all parts of a model, of which f is one, and adds their tensors. Parts that are missing, or do not
-// belong together, are Invalid errors that name them.
+// gather reads the heads of all parts of a model, of which f must be the first, and adds their tensors. Parts that are
+// missing, or do not belong together, are Invalid errors that name them.
 func (f *File) gather(count int64) error {
 	first, _ := f.Integer("split.no")
 	m := partName.FindStringSubmatch(filepath.Base(f.Path))
@@ -85,7 +86,7 @@ func (f *File) gather(count int64) error {
 	return nil
 }
 
-// join adds the tensors of another part.
+// join adds the tensors of another part. A name that is there already is Invalid.
 func (f *File) join(part *File) error {
 	for _, t := range part.Tensors {
 		if _, twice := f.index[t.Name]; twice {

@@ -14,10 +14,11 @@ const (
 // layout is the number of values in a block and the bytes it takes, from ggml-common.h.
 type layout struct {
 	name   string
-	values uint64
+	values uint64 // of a block: a row is a multiple of it
 	bytes  uint64
 }
 
+// layouts by ggml's numbers of types, those that a file may have.
 var layouts = map[Type]layout{
 	F32: {"F32", 1, 4}, F16: {"F16", 1, 2}, 30: {"BF16", 1, 2}, 28: {"F64", 1, 8},
 	24: {"I8", 1, 1}, 25: {"I16", 1, 2}, 26: {"I32", 1, 4}, 27: {"I64", 1, 8},
@@ -30,9 +31,25 @@ var layouts = map[Type]layout{
 	34: {"TQ1_0", 256, 54}, 35: {"TQ2_0", 256, 66},
 }
 
+// String is ggml's name of the type.
 func (t Type) String() string {
 	if l, ok := layouts[t]; ok {
 		return l.name
 	}
 	return fmt.Sprintf("type %d", uint32(t))
+}
+
+// WeightType is the type of most of a file's weights, such as F16 or Q8_0; "" without weights.
+func (f *File) WeightType() string {
+	weights := map[Type]uint64{}
+	for _, t := range f.Tensors {
+		weights[t.Type] += t.Shape[0] * t.Shape[1] * t.Shape[2] * t.Shape[3]
+	}
+	name, most := "", uint64(0)
+	for t, n := range weights {
+		if n > most || n == most && t.String() < name {
+			name, most = t.String(), n
+		}
+	}
+	return name
 }

@@ -35,6 +35,8 @@ func (f *File) tokens() []string {
 	return tokens
 }
 
+// types, scores and merges are lists of the vocabulary: types and scores by token, merges the first merged first. Each is
+// nil where the file has none.
 func (f *File) types() []int32 {
 	types, _ := f.Metadata["tokenizer.ggml.token_type"].([]int32)
 	return types
@@ -104,6 +106,9 @@ func (f *File) checkVocabulary() error {
 			return f.invalid("%sprecompiled_charsmap is not a list of bytes", prefix)
 		}
 	}
+	if err := f.checkCharacters(); err != nil {
+		return err
+	}
 	for key, n := range map[string]int{"token_type": len(f.types()), "scores": len(f.scores())} {
 		if _, ok := f.Metadata[prefix+key]; ok && n != len(tokens) {
 			return f.invalid("%s%s has %d usable entries for %d tokens", prefix, key, n, len(tokens))
@@ -158,15 +163,16 @@ func (f *File) checkBytes(tokens map[string]int) error {
 // Level says what a finding means.
 type Level string
 
+// The levels.
 const (
 	Fault Level = "fault" // the models cannot be mixed
 	Note  Level = "note"  // they can, and people should know
 )
 
-// Finding is one way in which two models differ.
+// Finding is one way in which two models differ, or something else that people should know of a model.
 type Finding struct {
 	Level Level  `json:"level"`
-	Text  string `json:"text"`
+	Text  string `json:"text"` // about the aligned model, which it calls "it"
 }
 
 // Compatible reports why two models cannot be decoded as a pair: their logits must be over the same
@@ -183,7 +189,7 @@ func Compatible(reference, aligned *File) error {
 // Compare lists in what an aligned model differs from its reference, faults first. Of each kind the first token that differs
 // is named.
 func Compare(reference, aligned *File) []Finding {
-	findings := compareTokens(reference, aligned)
+	findings := append(compareKinds(reference, aligned), compareTokens(reference, aligned)...)
 	note := func(format string, args ...any) {
 		findings = append(findings, Finding{Note, fmt.Sprintf(format, args...)})
 	}
@@ -209,6 +215,18 @@ func Compare(reference, aligned *File) []Finding {
 		note("only the reference has a chat template: it is used for both")
 	default:
 		note("its chat template is another than the reference's, which is used for both")
+	}
+	if reference.String("tokenizer.ggml.model") != "gpt2" { // byte-pair vocabularies have no use for scores
+		r, a := reference.scores(), aligned.scores()
+		if n := min(len(r), len(a)); n > 0 && len(reference.tokens()) != len(aligned.tokens()) {
+			r, a = r[:n], a[:n]
+		}
+		if i, r, a, ok := difference(r, a); ok && i < len(reference.tokens()) {
+			note("token %d, %q, has score %v, not %v as in the reference, whose scores are used", i, reference.tokens()[i], a, r)
+		}
+	}
+	if r, a := reference.WeightType(), aligned.WeightType(); r != a {
+		note("most of its weights are %s, the reference's %s", a, r)
 	}
 	r, _ := reference.Integer(reference.key("context_length"))
 	if a, ok := aligned.Integer(aligned.key("context_length")); ok && a != r {
@@ -237,15 +255,6 @@ func compareTokens(reference, aligned *File) (findings []Finding) {
 		}
 	}
 	findings = append(findings, compareSizes(reference, aligned)...)
-	if reference.String("tokenizer.ggml.model") != "gpt2" { // byte-pair vocabularies have no use for scores
-		r, a := reference.scores(), aligned.scores()
-		if n := min(len(r), len(a)); n > 0 && len(reference.tokens()) != len(aligned.tokens()) {
-			r, a = r[:n], a[:n]
-		}
-		if i, r, a, ok := difference(r, a); ok {
-			wrong("token %d, %q, has score %v, not %v as in the reference", i, reference.tokens()[i], a, r)
-		}
-	}
 	if i, r, a, ok := difference(reference.merges(), aligned.merges()); ok {
 		wrong("merge %d is %q, not %q as in the reference", i, a, r)
 	}
@@ -287,7 +296,7 @@ func (f *File) Ends() (ends []int) {
 	return ends
 }
 
-// special is a special token, with its spelling, or a flag, as an error shows it.
+// special is a special token, with its spelling, or a flag, as an error shows it; "unset" where there is none.
 func (f *File) special(key string) string {
 	value, ok := f.Metadata[key]
 	if !ok || value == uint32(unset) {

@@ -13,10 +13,10 @@ import (
 // BackendVariable is the environment variable that says in which folders llama.cpp looks for backends.
 const BackendVariable = "OLLAMA_LIBRARY_PATH"
 
-// under is part of the path of every folder that llama.cpp as packaged looks into.
+// backendFolder is part of the path of every folder that llama.cpp as packaged looks into.
 var backendFolder = filepath.Join("lib", "ollama")
 
-// kinds of backends by how their folders' names begin, those to be preferred first: a card that several know is best
+// backendKinds are the kinds of backends by how their folders' names begin, those to be preferred first: a card that several know is best
 // used by its maker's. Of one kind, one folder is used.
 var backendKinds = []string{"cuda", "rocm", "hip", "vulkan"}
 
@@ -38,7 +38,7 @@ func BackendFolders(program string) []string {
 	return searchRoots(roots)
 }
 
-// search is BackendFolders below roots, by kind, then in the order of roots, newer versions first.
+// searchRoots lists the folders of backends below roots, by kind, then in the order of roots, newer versions first.
 func searchRoots(roots []string) (folders []string) {
 	for _, kind := range backendKinds {
 		for _, root := range roots {
@@ -69,6 +69,7 @@ func installed() string {
 // installed.
 type UnusableBackend string
 
+// Error is why.
 func (u UnusableBackend) Error() string { return string(u) }
 
 // ChooseBackend tries folders with probe, which lists the devices of a folder's backend in a process of its own, and returns
@@ -97,7 +98,7 @@ func ChooseBackend(ctx context.Context, folders []string, log *slog.Logger, prob
 	return use, devices
 }
 
-// kindOf is which of kinds a folder is, "" if none.
+// kindOf is which of backendKinds a folder is, "" if none.
 func kindOf(folder string) string {
 	for _, kind := range backendKinds {
 		if strings.HasPrefix(filepath.Base(folder), kind) {

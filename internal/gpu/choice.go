@@ -23,8 +23,8 @@ type Choice struct {
 // Wanted is a device that was asked for. If it has a share, all wanted devices have one, and every model is split over
 // them in these proportions.
 type Wanted struct {
-	Name  string
-	Share float64
+	Name  string  // of a Device, in capitals or not
+	Share float64 // above 0; 0 if none was given
 }
 
 // ParseChoice reads the two flags. layers is auto, all, -1 (which is all) or a number; devices is auto, none, or names
@@ -80,7 +80,8 @@ func ParseChoice(layers, devices string) (Choice, error) {
 	return c, nil
 }
 
-// pick is the devices that a choice means, of those that there are, and the shares if it gives any.
+// pick is the devices that a choice means, of those that there are, and the shares if it gives any. A device that is not
+// there is Invalid.
 func (c Choice) pick(there []Device) (picked []Device, shares []float64, err error) {
 	if c.None {
 		return nil, nil, nil

@@ -13,9 +13,10 @@ type Device struct {
 	ID          string `json:"id,omitempty"` // bus address; equal for one card that two backends see, "" if unknown
 	Integrated  bool   `json:"integrated"`   // it shares the processor's memory
 	Total       int64  `json:"total"`        // bytes of memory
-	Free        int64  `json:"free"`
+	Free        int64  `json:"free"`         // bytes, when the device was asked
 }
 
+// String is the device for a message.
 func (d Device) String() string {
 	return fmt.Sprintf("%s (%s, %s of %s free)", d.Name, d.Description, size(d.Free), size(d.Total))
 }

@@ -10,21 +10,21 @@ import (
 
 // Need is what a model takes of a device's memory, in bytes.
 type Need struct {
-	Model  string
+	Model  string  // reference, or the aligned model's name
 	Layers []Layer // those that repeat, in order; the last is the output layer
 
 	// Work is what each context needs on every device it uses, for what it computes.
-	Work int64
+	Work int64 // bytes that each context needs on every device it uses, for what it computes
 
 	// Contexts on these weights.
-	Contexts int
+	Contexts int // how many there are on these weights
 
 	// OnReference says that the weights are the reference's, with an adapter: they are not needed twice on the devices
 	// that hold the reference.
 	OnReference bool
 }
 
-// Layer is one layer's part.
+// Layer is one layer's part, in bytes.
 type Layer struct {
 	Weights int64
 	Cache   int64 // keys and values, or states, of each context; for the output layer, its logits
@@ -32,12 +32,13 @@ type Layer struct {
 
 // Context is what is known of the contexts to be made.
 type Context struct {
-	Cells, Batch int
+	Cells, Batch int // tokens of all sequences that a cache holds; Batch: tokens of a pass, at most
 	CacheBytes   int // of one key or value
 	Sequences    int // for each of which a recurrent model keeps a state
+	Sources      int // of an encoder–decoder model, which has a context for each; 0 for other models
 }
 
-// Of is what a model of a file needs. It rounds up: what is not in the file's head is estimated.
+// NeedOf is what a model of a file needs. It rounds up: what is not in the file's head is estimated.
 func NeedOf(model string, file *gguf.File, c Context, contexts int) Need {
 	get := func(key string, otherwise int64) int64 {
 		if n, ok := file.Integer(file.Architecture() + "." + key); ok {
@@ -53,11 +54,12 @@ func NeedOf(model string, file *gguf.File, c Context, contexts int) Need {
 	keyHeads := get("attention.head_count_kv", heads) // some models have one number for each layer: then that of heads
 	inner := get("feed_forward_length", 4*width)
 
-	n := Need{Model: model, Layers: make([]Layer, blocks+1), Contexts: contexts}
+	n := Need{Model: model, Layers: make([]Layer, blocks+1), Contexts: contexts * max(1, c.Sources)}
 	output, embedding := int64(0), int64(0)
 	vocabulary := int64(0)
 	for _, t := range file.Tensors {
-		name, _ := strings.CutPrefix(t.Name, "blk.")
+		name := strings.TrimPrefix(strings.TrimPrefix(t.Name, "enc."), "dec.") // a layer of the encoder goes with the decoder's of its number
+		name, _ = strings.CutPrefix(name, "blk.")
 		number, _, _ := strings.Cut(name, ".")
 		if i, err := strconv.Atoi(number); err == nil && name != t.Name && i >= 0 && int64(i) < blocks {
 			n.Layers[i].Weights += int64(t.Bytes)

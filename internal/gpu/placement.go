@@ -17,8 +17,8 @@ type Placement struct {
 // Share is what one device holds of a model.
 type Share struct {
 	Device string `json:"device"`
-	Layers int    `json:"layers"`
-	Bytes  int64  `json:"bytes"` // planned: with the contexts on it; loaded: of weights
+	Layers int    `json:"layers"` // the output layer counts as one
+	Bytes  int64  `json:"bytes"`  // planned: with the contexts on it; loaded: of weights
 }
 
 // Offloaded is the number of layers on devices.

@@ -9,21 +9,22 @@ import (
 
 // Plan is where each model goes.
 type Plan struct {
-	Models []Model // as the needs were
+	Models []Model // in the order of the needs
 }
 
 // Model is what a loader is to be told for one model.
 type Model struct {
 	Placement
-	Count   int      // layers to offload, from the model's end
-	Devices []Device // that are used; empty: the CPU only
-	Split   []float64
+	Count   int       // layers to offload, from the model's end
+	Devices []Device  // that are used; empty: the CPU only
+	Split   []float64 // proportions in which the devices hold its layers, by device
 }
 
 // NewPlan plans where models go. What is free on a device is used up to a reserve. In this order it takes the first that
 // fits whole: the first two models on two devices; all on one device; all split over the devices in proportion to
 // what is free there. If none does, as many layers of each as fit, the same share of each model. A number of layers that
 // was asked for is taken as told, even if it does not seem to fit.
+// Errors are Invalid and name the flag.
 func NewPlan(devices []Device, needs []Need, c Choice) (Plan, error) {
 	picked, shares, err := c.pick(devices)
 	if err != nil {
@@ -69,6 +70,7 @@ func NewPlan(devices []Device, needs []Need, c Choice) (Plan, error) {
 // reserve is what is left free for the driver, other programs and the memory's pieces.
 func reserve(d Device) int64 { return max(256<<20, d.Total/20) }
 
+// planner is what a plan is made of: the devices that were picked, in their order, and what models need.
 type planner struct {
 	devices []Device
 	needs   []Need
@@ -79,9 +81,10 @@ type planner struct {
 // layout is for each model how many layers go to devices, and the weight of each device.
 type layout []spread
 
+// spread is how one model's layers go to the devices.
 type spread struct {
-	count   int
-	weights []float64 // 0: the device is not used
+	count   int       // layers on devices, from the model's end
+	weights []float64 // by the planner's devices; 0: the device is not used
 }
 
 // counts is the number of layers of each model that were asked for; all for Auto.
@@ -147,7 +150,7 @@ func (p planner) over(counts []int) (l layout) {
 	return l
 }
 
-// largest splits as many layers as fit.
+// largest splits as many layers as fit, the same share of each model; none where not one layer of each fits.
 func (p planner) largest() Plan {
 	most := p.needs[0].total()
 	for n := most - 1; n > 0; n-- {
@@ -191,6 +194,7 @@ func (p planner) use(l layout) (bytes [][]int64, layers [][]int) {
 	return bytes, layers
 }
 
+// fits reports whether a layout stays within the budget of every device.
 func (p planner) fits(l layout) bool {
 	bytes, _ := p.use(l)
 	for d := range p.devices {

@@ -14,10 +14,10 @@ import (
 // Budget is a number of bytes that many share. It may be used by any goroutine.
 type Budget struct {
 	name string // what the bytes are, for the error
-	most int64
+	most int64  // bytes
 
-	mu    sync.Mutex // guards what follows
-	taken int64
+	mu    sync.Mutex    // guards what follows
+	taken int64         // bytes
 	freed chan struct{} // closed, and made anew, when bytes are given back
 }
 
@@ -64,6 +64,7 @@ func (b *Budget) Take(ctx context.Context, n int64, wait time.Duration) (release
 	}
 }
 
+// give gives bytes back and wakes all who wait.
 func (b *Budget) give(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,12 +73,12 @@ func (b *Budget) give(n int64) {
 	b.freed = make(chan struct{})
 }
 
-// Allowance is a reader that refuses to read more than what it was last allowed. It is for decoders that hold a whole
-// value in memory: Allow is called before each.
+// Allowance is a reader that refuses to read more than what it was last allowed. It is for decoders that hold a whole value
+// in memory: Allow is called before each. It is used by one goroutine.
 type Allowance struct {
 	R    io.Reader
-	left int64
-	full bool // it has refused
+	left int64 // bytes
+	full bool  // it has refused
 }
 
 // Allow lets n more bytes through, whatever was left.

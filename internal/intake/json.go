@@ -97,6 +97,7 @@ func stringEnd(data []byte, i int) int {
 	}
 }
 
+// field is the name of a member for an error, "json" where it is too long or odd to be shown.
 func field(name []byte) string {
 	if len(name) == 0 || len(name) > 40 || bytes.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' || r == '\\' }) {
 		return "json"

@@ -21,8 +21,8 @@ import (
 
 // Config says who there is and for how long.
 type Config struct {
-	Servers []string // addresses, http://HOST:PORT, of which people use one after the other
-	Cert    *tls.Config
+	Servers []string    // addresses, http://HOST:PORT, of which people use one after the other
+	Cert    *tls.Config // for https; nil is the system's
 
 	For time.Duration // how long everybody is there once all have come
 
@@ -44,15 +44,17 @@ type Config struct {
 type Series struct {
 	mu    sync.Mutex // guards all
 	all   []time.Duration
-	fails map[string]int
+	fails map[string]int // by the error's text: how often
 }
 
+// add counts one that succeeded.
 func (s *Series) add(d time.Duration) {
 	s.mu.Lock()
 	s.all = append(s.all, d)
 	s.mu.Unlock()
 }
 
+// fail counts one that failed.
 func (s *Series) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,13 +66,14 @@ func (s *Series) fail(err error) {
 
 // Summary is what a Series comes to.
 type Summary struct {
-	Count              int
-	PerSecond          float64
+	Count              int     // that succeeded
+	PerSecond          float64 // of those, while everybody was there
 	Median, P95, P99   time.Duration
-	Failures           int
-	MostCommonFailures string
+	Failures           int    // of all kinds
+	MostCommonFailures string // the error that came most often; "" without any
 }
 
+// summary is what the series comes to; took is how long everybody was there.
 func (s *Series) summary(took time.Duration) (out Summary) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,36 +98,38 @@ func (s *Series) summary(took time.Duration) (out Summary) {
 // Server is what one server used while everybody was there.
 type Server struct {
 	Address string
-	Seconds float64 // of processors, of the server's own process
+	Seconds float64 // of processors, used by the server's own process
 	Memory  float64 // bytes, at the end
 	Sockets float64 // at the end
 }
 
 // Report is what was measured.
 type Report struct {
-	Took    time.Duration
-	Opened  Summary // sockets, with their page
-	First   Summary // from a run's start to its first event
-	Runs    Summary // from start to end
-	Later   Summary // how much later than where it runs another server shows an event
-	Calls   Summary // of the API
-	Ratings Summary // from an answer to the next question
-	Tokens  int64   // that runners got
-	Servers []Server
+	Took    time.Duration // how long everybody was there
+	Opened  Summary       // sockets, with their page
+	First   Summary       // from a run's start to its first event
+	Runs    Summary       // from start to end
+	Later   Summary       // how much later than where it runs another server shows an event
+	Calls   Summary       // of the API
+	Ratings Summary       // from an answer to the next question
+	Tokens  int64         // that runners got
+	Servers []Server      // in the order of Config.Servers
 }
 
 // load is one run of the generator.
 type load struct {
 	config Config
-	http   http.Transport
-	here   sync.WaitGroup // until all have come
+	http   http.Transport // of all clients, so that connections are kept
+	here   sync.WaitGroup // until all have come: each calls Done once
 	begin  chan struct{}  // closed when they have
-	tokens atomic.Int64
+	tokens atomic.Int64   // that runners got
 
 	opened, first, runs, later, calls, ratings Series
 }
 
 // Run plays everybody. The error is Invalid for a configuration that makes no sense, and Unavailable where no server answers.
+// It ends after Config.For, or earlier with ctx, and
+// returns what was measured until then.
 func Run(ctx context.Context, c Config) (Report, error) {
 	switch {
 	case len(c.Servers) == 0:

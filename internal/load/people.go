@@ -19,9 +19,10 @@ import (
 // socket is a browser's socket.
 type socket struct {
 	*websocket.Conn
-	stop func() bool
+	stop func() bool // takes back that the end of ctx closes it
 }
 
+// close closes the socket.
 func (s *socket) close() {
 	s.stop()
 	s.Close()
@@ -70,8 +71,8 @@ func (l *load) idle(ctx context.Context, i int) {
 // frame is what a runner reads of the server's frames.
 type frame struct {
 	Type, Run, Message string
-	First              int
-	Events             []json.RawMessage
+	First              int               // number of the first of Events in the run's log
+	Events             []json.RawMessage // as the server sent them
 }
 
 // runner starts runs, one after the other.
@@ -163,10 +164,11 @@ func (l *load) run(ctx context.Context, s, other *socket, there *arrivals) error
 
 // arrivals are when events came on another server.
 type arrivals struct {
-	mu sync.Mutex // guards at
-	at map[string]time.Time
+	mu sync.Mutex           // guards at
+	at map[string]time.Time // by run and number of the event
 }
 
+// read notes events until the socket is closed.
 func (a *arrivals) read(s *socket) {
 	for {
 		var f frame
@@ -232,6 +234,7 @@ func (l *load) program(ctx context.Context, i int) {
 	}
 }
 
+// asked finds the id of the question in a page.
 var asked = regexp.MustCompile(`name="question" value="([^"]+)"`)
 
 // annotator joins a study and answers until there is nothing left.
@@ -264,6 +267,7 @@ func (l *load) annotator(ctx context.Context, i int) {
 	}
 }
 
+// pause waits, at most until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return

@@ -15,15 +15,17 @@ type Cache[V any] struct {
 	mu    sync.Mutex // guards what follows
 	kept  map[string]*list.Element
 	order list.List // of entries, the last used first
-	size  int       // of all of them
+	size  int       // of all of them, in the unit of Most
 }
 
+// entry is a value in Cache.order, with its key so that it can be forgotten.
 type entry[V any] struct {
 	key   string
 	value V
 }
 
-const most = 32 // unless Cache.Most says otherwise
+// most is the room where Cache.Most says nothing.
+const most = 32
 
 // Get is the value of a key, and whether there is one.
 func (c *Cache[V]) Get(key string) (value V, ok bool) {
@@ -67,6 +69,7 @@ func (c *Cache[V]) Len() int {
 	return len(c.kept)
 }
 
+// get finds a value and makes it the last used. This and the next two want mu to be held.
 func (c *Cache[V]) get(key string) (value V, ok bool) {
 	e, ok := c.kept[key]
 	if !ok {
@@ -76,6 +79,8 @@ func (c *Cache[V]) get(key string) (value V, ok bool) {
 	return e.Value.(*entry[V]).value, true
 }
 
+// put keeps a value and forgets those that were not used for longest until the others have room. A value larger than Most
+// is forgotten itself.
 func (c *Cache[V]) put(key string, value V) {
 	if e, ok := c.kept[key]; ok {
 		c.remove(e)
@@ -94,12 +99,14 @@ func (c *Cache[V]) put(key string, value V) {
 	}
 }
 
+// remove forgets a value.
 func (c *Cache[V]) remove(e *list.Element) {
 	gone := c.order.Remove(e).(*entry[V])
 	delete(c.kept, gone.key)
 	c.size -= c.sizeOf(gone.value)
 }
 
+// sizeOf is the room that a value takes.
 func (c *Cache[V]) sizeOf(value V) int {
 	if c.Size == nil {
 		return 1

@@ -17,7 +17,7 @@ import (
 	"realign/internal/sweep/reward"
 )
 
-// maxQuestions and maxLine limit a file of questions.
+// Limits of a file of questions: how many there are, and the bytes of one line.
 const (
 	maxQuestions = 10_000
 	maxLine      = 1 << 20
@@ -25,10 +25,10 @@ const (
 
 // Question is a line of the published file of questions.
 type Question struct {
-	ID        json.RawMessage `json:"question_id"`
-	Category  string          `json:"category"`
-	Turns     []string        `json:"turns"`
-	Reference []string        `json:"reference"` // a right answer to each turn, of questions that have one
+	ID        json.RawMessage `json:"question_id"` // as it is written: a number in the published file
+	Category  string          `json:"category"`    // for Temperature and Table
+	Turns     []string        `json:"turns"`       // what the user says, turn by turn: 1 to 8
+	Reference []string        `json:"reference"`   // a right answer to each turn, of questions that have one
 }
 
 // Read reads questions, a JSON object a line. The error is Invalid and names the line.
@@ -86,19 +86,20 @@ type Answer struct {
 	Missing  []string  `json:"missing"` // of each score; "" where it is there
 }
 
-// Decode decodes a request to its end.
+// Decode decodes a request to its end. The replies are in the order of its lanes.
 type Decode func(ctx context.Context, r decode.Request) ([]decode.Reply, error)
 
 // Config is how questions are answered.
 type Config struct {
-	Aligned  string
-	Lambdas  []float64
+	Aligned  string          // name of the aligned model
+	Lambdas  []float64       // in the order of the answers
 	Sampling decode.Sampling // its temperature is that of the category, unless Fixed
-	Fixed    bool
+	Fixed    bool            // Sampling's temperature is used for all categories
 	Seed     uint64
 }
 
-// Ask has one question answered: the first turn on all λ at once, and every further one at each λ, after what that λ had said.
+// Ask has one question answered: the first turn on all λ at once, and every further one at each λ, after what that λ had
+// said. place is that of the question in the file. An error of any lane is the error of the whole question.
 func (c *Config) Ask(ctx context.Context, decodes Decode, place int, q *Question) ([]Answer, error) {
 	answers := make([]Answer, len(c.Lambdas))
 	histories := make([][]decode.Message, len(c.Lambdas))
@@ -145,16 +146,18 @@ func (c *Config) Ask(ctx context.Context, decodes Decode, place int, q *Question
 	return answers, nil
 }
 
-// said is a reply as the conversation goes on after it: an empty one cannot stand in it.
+// said is a reply as the conversation goes on after it: without what the model thought, and an empty one cannot stand in it.
 func said(text string) string {
+	text = decode.Said(text)
 	if strings.TrimSpace(text) == "" {
 		return "…"
 	}
 	return text
 }
 
-// Score gives the answers to one question their scores by a judge: single answers are graded turn by turn from 1 to 10, each after the conversation
-// before it; pairs are whole conversations against that at λ = 1, 1 for a win in both orders and ½ for λ = 1 itself.
+// Score gives the answers to one question their scores by a judge: single answers are graded turn by turn from 1 to 10,
+// each after the conversation before it; pairs are whole conversations against that at λ = 1, 1 for a win in both orders
+// and ½ for λ = 1 itself. It fills Scores and Missing of answers.
 func Score(ctx context.Context, judge reward.Reward, pairwise bool, q *Question, answers []Answer) {
 	var rows []sweep.Row
 	var outputs []sweep.Output
@@ -162,7 +165,7 @@ func Score(ctx context.Context, judge reward.Reward, pairwise bool, q *Question,
 		a := &answers[i]
 		if pairwise {
 			rows = append(rows, sweep.Row{Text: numbered("The user's turn", q.Turns), Reference: numbered("Reply to turn", q.Reference), Category: q.Category})
-			outputs = append(outputs, sweep.Output{Cell: sweep.Cell{Prompt: a.Question, Lambda: a.Lambda}, Text: numbered("Reply to turn", a.Turns), Finish: decode.EndStop})
+			outputs = append(outputs, sweep.Output{Cell: sweep.Cell{Prompt: a.Question, Lambda: a.Lambda}, Text: numbered("Reply to turn", allSaid(a.Turns)), Finish: decode.EndStop})
 			continue
 		}
 		var history []decode.Message
@@ -172,7 +175,7 @@ func Score(ctx context.Context, judge reward.Reward, pairwise bool, q *Question,
 				row.Reference = q.Reference[turn]
 			}
 			rows = append(rows, row)
-			outputs = append(outputs, sweep.Output{Cell: sweep.Cell{Prompt: a.Question, Lambda: a.Lambda}, Text: text, Finish: decode.EndStop})
+			outputs = append(outputs, sweep.Output{Cell: sweep.Cell{Prompt: a.Question, Lambda: a.Lambda}, Text: decode.Said(text), Finish: decode.EndStop})
 			history = append(history, decode.Message{Role: "user", Content: q.Turns[turn]}, decode.Message{Role: "assistant", Content: said(text)})
 		}
 	}
@@ -188,6 +191,15 @@ func Score(ctx context.Context, judge reward.Reward, pairwise bool, q *Question,
 		}
 		values = values[n:]
 	}
+}
+
+// allSaid is what replies say, without what the model thought.
+func allSaid(turns []string) []string {
+	texts := make([]string, len(turns))
+	for i, text := range turns {
+		texts[i] = decode.Said(text)
+	}
+	return texts
 }
 
 // numbered are turns one after another, each under its number.

@@ -168,3 +168,33 @@ func TestBothTurns(t *testing.T) {
 		}
 	}
 }
+
+// What a model thought is neither judged nor carried into the next turn.
+func TestThoughtsStayOut(t *testing.T) {
+	q := mtbench.Question{Category: "writing", Turns: []string{"one", "two"}}
+	decodes := func(_ context.Context, r decode.Request) ([]decode.Reply, error) {
+		for _, m := range r.Prompt.Messages {
+			if strings.Contains(m.Content, "secret") {
+				t.Errorf("the conversation has the thought: %+v", r.Prompt.Messages)
+			}
+		}
+		return []decode.Reply{{Text: "<think>secret</think>said", Reason: decode.EndStop}}, nil
+	}
+	c := mtbench.Config{Aligned: "warm", Lambdas: []float64{1}, Sampling: decode.Sampling{MaxTokens: 9, TopP: 1}}
+	answers, err := c.Ask(t.Context(), decodes, 0, &q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	for _, mode := range []string{"pointwise", "pairwise"} {
+		judge := judgeOf(t, mode, func(question string) string {
+			mu.Lock()
+			defer mu.Unlock()
+			if strings.Contains(question, "secret") || !strings.Contains(question, "said") {
+				t.Errorf("%s: the judge is asked %s", mode, question)
+			}
+			return `{"explanation":"x","score":8,"winner":"tie"}`
+		})
+		mtbench.Score(t.Context(), judge, mode == "pairwise", &q, answers)
+	}
+}

@@ -6,23 +6,25 @@ import (
 	"slices"
 )
 
-// Mean is a mean score with its 95% interval, by resampling questions.
+// Mean is a mean score with its 95% interval, by resampling questions. The interval is NaN with fewer than two questions,
+// all of it without any.
 type Mean struct {
-	Estimate float64 `json:"estimate"`
+	Estimate float64 `json:"estimate"` // over all scores, those of a question's turns alike
 	Low      float64 `json:"low"`
 	High     float64 `json:"high"`
 	Answers  int     `json:"answers"` // that have a score
-	Missing  int     `json:"missing"`
+	Missing  int     `json:"missing"` // scores that there are not
 }
 
 // Row is what one λ scored.
 type Row struct {
 	Lambda     float64         `json:"lambda"`
-	All        Mean            `json:"all"`
-	Turns      []Mean          `json:"turns"` // by turn; one where pairs are judged
-	Categories map[string]Mean `json:"categories"`
+	All        Mean            `json:"all"`        // over all turns and categories
+	Turns      []Mean          `json:"turns"`      // by turn; one where pairs are judged
+	Categories map[string]Mean `json:"categories"` // by Question.Category, over all turns
 }
 
+// resamples is the number of resamples of questions for an interval.
 const resamples = 2000
 
 // Table is the scores by λ, in ascending order. Categories are Question.Category.
@@ -37,6 +39,7 @@ func Table(questions []Question, answers []Answer) []Row {
 	slices.Sort(lambdas)
 	for _, l := range lambdas {
 		row := Row{Lambda: l, Categories: map[string]Mean{}}
+		// A turn of −1 stands for all of them, a category of "" for all.
 		of := func(turn int, category string) Mean {
 			var scores [][]float64 // by question
 			missing := 0
@@ -79,7 +82,8 @@ func Table(questions []Question, answers []Answer) []Row {
 	return rows
 }
 
-// meanOf is the mean of all scores, with an interval by resampling questions with all of theirs; with one question there is none.
+// meanOf is the mean of all scores, [question][score], with an interval by resampling questions with all of theirs; with
+// one question there is none. Its random numbers are the same each time.
 func meanOf(questions [][]float64, missing int) Mean {
 	m := Mean{Estimate: math.NaN(), Low: math.NaN(), High: math.NaN(), Missing: missing}
 	total := func(draw func(int) []float64) float64 {

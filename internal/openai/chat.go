@@ -4,83 +4,85 @@ import "realign/internal/decode"
 
 // ChatCompletion answers POST /v1/chat/completions.
 type ChatCompletion struct {
-	ID          string       `json:"id"`
-	Object      string       `json:"object"` // chat.completion
-	Created     int64        `json:"created"`
-	Model       string       `json:"model"`
-	Fingerprint string       `json:"system_fingerprint,omitempty"`
-	Choices     []ChatChoice `json:"choices"`
-	Usage       Usage        `json:"usage"`
+	ID          string       `json:"id"`                           // the Reply's
+	Object      string       `json:"object"`                       // chat.completion
+	Created     int64        `json:"created"`                      // seconds since 1970
+	Model       string       `json:"model"`                        // as the call named it
+	Fingerprint string       `json:"system_fingerprint,omitempty"` // the build of the server; left out where it is ""
+	Choices     []ChatChoice `json:"choices"`                      // by λ, then by sample
+	Usage       Usage        `json:"usage"`                        // of the whole call
 
-	PromptTokens   []decode.Token             `json:"prompt_token_ids,omitempty"`
-	PromptLogprobs []map[string]PromptLogprob `json:"prompt_logprobs,omitempty"` // at the first λ; the first token has none
+	PromptTokens   []decode.Token             `json:"prompt_token_ids,omitempty"` // only where the call asks for ids of tokens
+	PromptLogprobs []map[string]PromptLogprob `json:"prompt_logprobs,omitempty"`  // at the first λ; the first token has none
 }
 
-// ChatChoice is one reply.
+// ChatChoice is one reply: a lane that has ended.
 type ChatChoice struct {
-	Index        int            `json:"index"`
-	Message      Message        `json:"message"`
-	Logprobs     *ChatLogprobs  `json:"logprobs"`
-	FinishReason *string        `json:"finish_reason"`
-	Lambda       decode.Vector  `json:"lambda"`
-	TokenIDs     []decode.Token `json:"token_ids,omitempty"`
-	Realign      *Detail        `json:"realign,omitempty"`
+	Index        int            `json:"index"`               // among the choices, from 0
+	Message      Message        `json:"message"`             // what the model says
+	Logprobs     *ChatLogprobs  `json:"logprobs"`            // null where the call asks for none
+	FinishReason *string        `json:"finish_reason"`       // "stop" or "length"
+	Lambda       decode.Vector  `json:"lambda"`              // that the lane was decoded at
+	TokenIDs     []decode.Token `json:"token_ids,omitempty"` // only where the call asks for them
+	Realign      *Detail        `json:"realign,omitempty"`   // only where the call asks for it
 }
 
 // Message is what a model says.
 type Message struct {
-	Role    string  `json:"role"`
+	Role    string  `json:"role"` // assistant
 	Content string  `json:"content"`
 	Refusal *string `json:"refusal"` // always null: refusals are texts here
 }
 
 // ChatLogprobs are log-probabilities under the mixture, before temperature and truncation.
 type ChatLogprobs struct {
-	Content []TokenLogprob `json:"content"`
-	Refusal *string        `json:"refusal"`
+	Content []TokenLogprob `json:"content"` // one for each token that has log-probabilities
+	Refusal *string        `json:"refusal"` // always null
 }
 
-// TokenLogprob is one token with its most probable alternatives.
+// TokenLogprob is one token with its most probable alternatives. Logprob is in nats and never below −9999, Bytes
+// are 0 to 255.
 type TokenLogprob struct {
-	Token   string       `json:"token"`
+	Token   string       `json:"token"` // as tokenName writes it
 	Logprob float64      `json:"logprob"`
 	Bytes   []int        `json:"bytes"`
-	Top     []TopLogprob `json:"top_logprobs"`
+	Top     []TopLogprob `json:"top_logprobs"` // most probable first; empty, never null, where none are asked for
 }
 
-// TopLogprob is an alternative.
+// TopLogprob is an alternative to a chosen token. Its bytes are those of its name, since a trace has no others.
 type TopLogprob struct {
 	Token   string  `json:"token"`
 	Logprob float64 `json:"logprob"`
 	Bytes   []int   `json:"bytes"`
 }
 
-// ChatChunk is one message of a stream.
+// ChatChunk is one message of a stream. The first of each choice has its role, the last the reason of its end; one with the
+// usage and without choices may follow.
 type ChatChunk struct {
-	ID          string        `json:"id"`
-	Object      string        `json:"object"` // chat.completion.chunk
-	Created     int64         `json:"created"`
-	Model       string        `json:"model"`
-	Fingerprint string        `json:"system_fingerprint,omitempty"`
-	Choices     []ChunkChoice `json:"choices"`
-	Usage       *Usage        `json:"usage,omitempty"`
+	ID          string        `json:"id"`                           // the same in all chunks of a reply
+	Object      string        `json:"object"`                       // chat.completion.chunk
+	Created     int64         `json:"created"`                      // seconds since 1970; the same in all chunks of a reply
+	Model       string        `json:"model"`                        // as the call named it
+	Fingerprint string        `json:"system_fingerprint,omitempty"` // the build of the server; left out where it is ""
+	Choices     []ChunkChoice `json:"choices"`                      // one, or none in the chunk with the usage
+	Usage       *Usage        `json:"usage,omitempty"`              // only in the chunk that ChatUsage makes
 }
 
 // ChunkChoice is what a chunk adds to a reply.
 type ChunkChoice struct {
-	Index        int            `json:"index"`
-	Delta        Delta          `json:"delta"`
-	Logprobs     *ChatLogprobs  `json:"logprobs,omitempty"`
-	FinishReason *string        `json:"finish_reason"`
-	Lambda       decode.Vector  `json:"lambda"`
-	TokenIDs     []decode.Token `json:"token_ids,omitempty"`
-	Realign      *Detail        `json:"realign,omitempty"`
+	Index        int            `json:"index"`               // among the choices, from 0
+	Delta        Delta          `json:"delta"`               // text that is new
+	Logprobs     *ChatLogprobs  `json:"logprobs,omitempty"`  // of the tokens this chunk tells of
+	FinishReason *string        `json:"finish_reason"`       // null but in the last chunk of the choice
+	Lambda       decode.Vector  `json:"lambda"`              // that the choice is decoded at
+	TokenIDs     []decode.Token `json:"token_ids,omitempty"` // of the tokens this chunk tells of
+	Realign      *Detail        `json:"realign,omitempty"`   // in the last chunk of the choice only
 }
 
 // Delta is a part of a message.
 type Delta struct {
-	Role    string  `json:"role,omitempty"`
-	Content *string `json:"content,omitempty"`
+	Role    string  `json:"role,omitempty"`    // in the first chunk of a choice only
+	Content *string `json:"content,omitempty"` // nil where the chunk adds no text
 }
 
 // ChatCompletion is the whole answer, once every lane has ended. beta is the β of the only aligned model, if it has one.
@@ -89,7 +91,7 @@ func (r *Reply) ChatCompletion(beta float64) ChatCompletion {
 	for i := range r.choices {
 		c := &r.choices[i]
 		a.Choices = append(a.Choices, ChatChoice{
-			Index: i, Message: Message{Role: "assistant", Content: c.text.String()}, Logprobs: r.chatLogprobs(c, 0),
+			Index: i, Message: Message{Role: "assistant", Content: c.Text()}, Logprobs: r.chatLogprobs(c, 0),
 			FinishReason: c.finishReason(), Lambda: c.Lambda, TokenIDs: r.ids(c), Realign: r.detail(c, beta),
 		})
 	}
@@ -107,6 +109,7 @@ func (r *Reply) ChatStart() []ChatChunk {
 }
 
 // ChatChunk is what a choice has that no chunk told yet; false where that is nothing. The last one has the reason of its end.
+// It marks the choice's tokens as told. With log-probabilities it is always true.
 func (r *Reply) ChatChunk(i int, beta float64) (ChatChunk, bool) {
 	c := &r.choices[i]
 	text, done := r.unsent(c)
@@ -123,7 +126,7 @@ func (r *Reply) ChatChunk(i int, beta float64) (ChatChunk, bool) {
 	if done {
 		choice.Realign = r.detail(c, beta)
 	}
-	c.sent = len(c.tokens)
+	c.sent = len(c.Tokens)
 	return r.chatChunk(choice), true
 }
 
@@ -135,6 +138,7 @@ func (r *Reply) ChatUsage() ChatChunk {
 	return chunk
 }
 
+// chatChunk is a chunk of this reply with the given choices; without any it has an empty list, never null.
 func (r *Reply) chatChunk(choices ...ChunkChoice) ChatChunk {
 	if choices == nil {
 		choices = []ChunkChoice{}
@@ -144,18 +148,19 @@ func (r *Reply) chatChunk(choices ...ChunkChoice) ChatChunk {
 
 // unsent is the text of the tokens that no chunk told of, and whether the choice has ended.
 func (r *Reply) unsent(c *Choice) (text string, done bool) {
-	for _, e := range c.tokens[c.sent:] {
+	for _, e := range c.Tokens[c.sent:] {
 		text += e.Text
 	}
-	return text, c.end != nil
+	return text, c.End != nil
 }
 
+// chatLogprobs are those of a choice's tokens from one on; nil where the call asks for none.
 func (r *Reply) chatLogprobs(c *Choice, from int) *ChatLogprobs {
 	if r.Call.Logprobs < 0 {
 		return nil
 	}
 	l := &ChatLogprobs{Content: []TokenLogprob{}}
-	for _, e := range c.tokens[from:] {
+	for _, e := range c.Tokens[from:] {
 		if e.Logp == nil {
 			continue
 		}
@@ -178,6 +183,8 @@ func tokenName(e decode.Event) string {
 	return name(e.Text, e.Bytes)
 }
 
+// tokenBytes are the bytes of a token, which need not be whole characters; those of its text where the trace has
+// none.
 func tokenBytes(e decode.Event) []byte {
 	if e.Bytes != nil {
 		return e.Bytes

@@ -9,46 +9,47 @@ import (
 
 // Completion answers POST /v1/completions, and is one message of its stream.
 type Completion struct {
-	ID          string             `json:"id"`
-	Object      string             `json:"object"` // text_completion
-	Created     int64              `json:"created"`
-	Model       string             `json:"model"`
-	Fingerprint string             `json:"system_fingerprint,omitempty"`
-	Choices     []CompletionChoice `json:"choices"`
-	Usage       *Usage             `json:"usage,omitempty"`
+	ID          string             `json:"id"`                           // the same in all chunks of a reply
+	Object      string             `json:"object"`                       // text_completion
+	Created     int64              `json:"created"`                      // seconds since 1970
+	Model       string             `json:"model"`                        // as the call named it
+	Fingerprint string             `json:"system_fingerprint,omitempty"` // the build of the server; left out where it is ""
+	Choices     []CompletionChoice `json:"choices"`                      // by prompt, then λ, then sample
+	Usage       *Usage             `json:"usage,omitempty"`              // in the whole answer, and in a stream only in the last chunk
 }
 
 // CompletionChoice is one completion, or what a chunk adds to it.
 type CompletionChoice struct {
-	Index        int                 `json:"index"`
-	Text         string              `json:"text"`
-	Logprobs     *CompletionLogprobs `json:"logprobs"`
-	FinishReason *string             `json:"finish_reason"`
-	Lambda       decode.Vector       `json:"lambda"`
+	Index        int                 `json:"index"`         // among the choices of all prompts
+	Text         string              `json:"text"`          // with the prompt before it where the call asks for echo
+	Logprobs     *CompletionLogprobs `json:"logprobs"`      // null where the call asks for none
+	FinishReason *string             `json:"finish_reason"` // "stop" or "length"; null while the choice goes on
+	Lambda       decode.Vector       `json:"lambda"`        // that the choice is decoded at
 
-	PromptTokens   []decode.Token             `json:"prompt_token_ids,omitempty"`
-	PromptLogprobs []map[string]PromptLogprob `json:"prompt_logprobs,omitempty"`
-	TokenIDs       []decode.Token             `json:"token_ids,omitempty"`
-	Realign        *Detail                    `json:"realign,omitempty"`
+	PromptTokens   []decode.Token             `json:"prompt_token_ids,omitempty"` // only where the call asks for ids of tokens
+	PromptLogprobs []map[string]PromptLogprob `json:"prompt_logprobs,omitempty"`  // at the choice's λ; only where the call asks for them
+	TokenIDs       []decode.Token             `json:"token_ids,omitempty"`        // only where the call asks for them
+	Realign        *Detail                    `json:"realign,omitempty"`          // in the whole answer or the last chunk, where the call asks for it
 }
 
 // CompletionLogprobs are log-probabilities under the mixture, before temperature and truncation. With echo they begin with the
 // prompt's tokens, the first of which has none.
+// All four lists have one entry a token.
 type CompletionLogprobs struct {
 	Tokens  []string             `json:"tokens"`
-	Logprob []*float64           `json:"token_logprobs"`
-	Top     []map[string]float64 `json:"top_logprobs"`
-	Offset  []int                `json:"text_offset"` // characters before the token
+	Logprob []*float64           `json:"token_logprobs"` // nats, never below −9999; null of the prompt's first token
+	Top     []map[string]float64 `json:"top_logprobs"`   // by the alternative's text, the chosen token among them
+	Offset  []int                `json:"text_offset"`    // characters before the token, in this answer or chunk
 }
 
 // PromptLogprob is one token that could have stood in the prompt, in vLLM's shape: by the id of the token.
 type PromptLogprob struct {
-	Logprob float64 `json:"logprob"`
+	Logprob float64 `json:"logprob"`        // nats, never below −9999
 	Rank    int     `json:"rank,omitempty"` // 1 is the most probable; absent where it is not among those listed
 	Token   string  `json:"decoded_token"`
 }
 
-// Completion is the whole answer, once every lane has ended.
+// Completion is the whole answer, once every lane has ended. beta is the β of the only aligned model, 0 if there is none.
 func (r *Reply) Completion(beta float64) Completion {
 	usage := r.Usage()
 	a := r.completion()
@@ -56,13 +57,13 @@ func (r *Reply) Completion(beta float64) Completion {
 	for i := range r.choices {
 		c := &r.choices[i]
 		choice := CompletionChoice{
-			Index: i, Text: c.text.String(), Logprobs: r.completionLogprobs(i, 0), FinishReason: c.finishReason(), Lambda: c.Lambda,
+			Index: i, Text: c.Text(), Logprobs: r.completionLogprobs(i, 0), FinishReason: c.finishReason(), Lambda: c.Lambda,
 			PromptTokens: r.promptIDs(c.Prompt), PromptLogprobs: r.promptLogprobs(i), TokenIDs: r.ids(c), Realign: r.detail(c, beta),
 		}
 		if r.Call.Echo {
 			choice.Text = r.promptText(c.Prompt) + choice.Text
 		}
-		if c.end == nil { // nothing was to be decoded
+		if c.End == nil { // nothing was to be decoded
 			reason := "length"
 			choice.FinishReason = &reason
 		}
@@ -71,7 +72,8 @@ func (r *Reply) Completion(beta float64) Completion {
 	return a
 }
 
-// CompletionChunk is what a choice has that no chunk told yet; false where that is nothing.
+// CompletionChunk is what a choice has that no chunk told yet; false where that is nothing. It marks the choice's tokens as
+// told. With log-probabilities it is always true.
 func (r *Reply) CompletionChunk(i int, beta float64) (Completion, bool) {
 	c := &r.choices[i]
 	text, done := r.unsent(c)
@@ -85,7 +87,7 @@ func (r *Reply) CompletionChunk(i int, beta float64) (Completion, bool) {
 	if done {
 		choice.Realign = r.detail(c, beta)
 	}
-	c.sent = len(c.tokens)
+	c.sent = len(c.Tokens)
 	a := r.completion()
 	a.Choices = append(a.Choices, choice)
 	return a, true
@@ -99,11 +101,12 @@ func (r *Reply) CompletionUsage() Completion {
 	return a
 }
 
+// completion is an answer of this reply without choices.
 func (r *Reply) completion() Completion {
 	return Completion{ID: r.ID, Object: "text_completion", Created: r.Created, Model: r.Call.Name, Fingerprint: r.Build, Choices: []CompletionChoice{}}
 }
 
-// promptText is the prompt that echo repeats.
+// promptText is the prompt that echo repeats: its text, or the pieces of its tokens where it came as token ids.
 func (r *Reply) promptText(prompt int) string {
 	p := r.Call.Prompts[prompt]
 	if p.Tokens == nil {
@@ -147,7 +150,7 @@ func (r *Reply) completionLogprobs(i, from int) *CompletionLogprobs {
 			add(tokenText("", []byte(text)), utf8.RuneCountInString(text), logp, top)
 		}
 	}
-	for _, e := range c.tokens[from:] {
+	for _, e := range c.Tokens[from:] {
 		if e.Logp == nil {
 			continue
 		}
@@ -164,6 +167,7 @@ func (r *Reply) completionLogprobs(i, from int) *CompletionLogprobs {
 // lambdaOf is the place of a choice's λ among the call's.
 func (r *Reply) lambdaOf(i int) int { return i / r.Call.N % len(r.Call.Lambda) }
 
+// tokenText is a token of a prompt as clients show it: its bytes, or shown where it has none, as a control token.
 func tokenText(shown string, piece []byte) string {
 	if len(piece) == 0 {
 		return shown

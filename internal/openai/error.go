@@ -30,18 +30,20 @@ var kinds = map[fault.Kind]struct {
 	fault.Internal:    {"server_error", http.StatusInternalServerError},
 }
 
-// Error is an error with its status. The message names the field, too, since some clients show nothing else.
+// Error is an error with its status. The message names the field, too, since some clients show nothing else, and no folder of the
+// server.
 func Error(err error) (body ErrorBody, status int) {
 	f := fault.Of(err)
 	kind, ok := kinds[f.Kind]
 	if !ok {
 		kind = kinds[fault.Internal]
 	}
-	body.Error.Message, body.Error.Type = f.Message, kind.word
+	message := fault.WithoutPaths(f.Message)
+	body.Error.Message, body.Error.Type = message, kind.word
 	if f.Field != "" {
 		field := f.Field
 		body.Error.Param = &field
-		body.Error.Message = field + ": " + f.Message
+		body.Error.Message = field + ": " + message
 	}
 	code := ""
 	switch {

@@ -6,6 +6,7 @@ import (
 )
 
 // checkMix refuses what is made of two models' logits where λ is in the weights of one.
+// Its errors name the field.
 func (c *Call) checkMix() error {
 	if c.Mix != decode.MixWeights {
 		return nil

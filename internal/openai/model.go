@@ -14,7 +14,7 @@ import (
 // Model is what a model's name says: PAIR, PAIR@λ, PAIR:ALIGNED@λ, or several aligned models as in
 // PAIR:WARM@0.5+SHORT@0.3. No name holds a comma, since some clients cut names there.
 type Model struct {
-	Pair    string
+	Pair    string        // a pair's name
 	Aligned []string      // empty: the pair's default
 	Lambda  decode.Vector // one per aligned model; nil where the name says none
 }
@@ -91,9 +91,10 @@ func (m Model) String() string {
 	return b.String()
 }
 
+// formatLambda is the shortest text that ParseModel reads back as the same λ.
 func formatLambda(l float64) string { return decode.FormatNumber(l) }
 
-// parseLambda reads a number or a fraction such as 1/6.
+// parseLambda reads a number or a fraction such as 1/6, and refuses a λ that decoding would refuse.
 func parseLambda(text string) (float64, error) {
 	l, err := decode.ParseNumber("lambda", text)
 	if err != nil {

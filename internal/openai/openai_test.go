@@ -2,6 +2,7 @@ package openai
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -139,7 +140,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 	many := strings.TrimSuffix(strings.Repeat(`"a",`, 10_000), ",")
 	for _, test := range []struct{ body, field string }{
-		{`{"model":"demo"}`, "prompt"}, {`{"model":"demo","prompt":[]}`, "prompt"}, {`{"model":"demo","prompt":5}`, "prompt"}, {`{"model":"demo","prompt":[1.5]}`, "prompt"}, {`{"model":"demo","prompt":["a",1]}`, "prompt"},
+		{`{"model":"demo"}`, "prompt"}, {`{"model":"demo","prompt":[]}`, "prompt"}, {`{"model":"demo","prompt":5}`, "prompt"}, {`{"model":"demo","prompt":[1.5]}`, "prompt"}, {`{"model":"demo","prompt":["a",1]}`, "prompt"}, {`{"model":"demo","prompt":[null]}`, "prompt"}, {`{"model":"demo","prompt":[[1,null]]}`, "prompt"},
 		{`{"model":"demo","prompt":{}}`, "prompt"}, {`{"model":"demo","prompt":[` + many + `]}`, "prompt"}, {text(`,"suffix":"x"`), "suffix"}, {text(`,"best_of":2`), "best_of"}, {text(`,"logprobs":21`), "logprobs"},
 		{text(`,"echo":true,"stream":true`), "stream"}, {`{"model":"demo:warm+short","prompt":"a"}`, "lambda"}, {`{"model":"demo@1","prompt":""}`, "prompt"},
 	} {
@@ -231,4 +232,15 @@ func FuzzModel(f *testing.F) {
 			t.Errorf("%q names the pair %q", name, m.Pair)
 		}
 	})
+}
+
+// Clients are told what failed, and no folder of the server.
+func TestErrorsTellNoPaths(t *testing.T) {
+	for _, err := range []error{
+		fault.New(fault.Unavailable, "/srv/models/demo/r.gguf: no such file"), errors.New("open /srv/models/r.gguf"), fault.Field("model", "/srv/models/r.gguf is gone"),
+	} {
+		if body, _ := Error(err); strings.Contains(body.Error.Message, "/srv") {
+			t.Errorf("%v: %s", err, body.Error.Message)
+		}
+	}
 }

@@ -11,30 +11,30 @@ import (
 )
 
 // Call is a request for completions, of a conversation or of texts. Every prompt has a choice for each λ and each of N
-// samples, in that order.
+// samples, in that order. ParseChat, ParseCompletion and ParseScore make it; Owner and Client are the caller's.
 type Call struct {
-	Chat    bool
-	Name    string // of the model, as it was asked for
-	Pair    string
-	Aligned []string
-	Prompts []decode.Prompt
-	Lambda  []decode.Vector
-	N       int    // samples at each λ
-	Mix     string // what λ mixes, as in decode.Request
+	Chat    bool            // Prompts is then one conversation
+	Name    string          // of the model, as it was asked for
+	Pair    string          // the pair that Name stands for
+	Aligned []string        // names of its aligned models that are mixed
+	Prompts []decode.Prompt // at least one
+	Lambda  []decode.Vector // the λ of the choices, at least one; each with a number for every aligned model
+	N       int             // samples at each λ
+	Mix     string          // what λ mixes, as in decode.Request
 
 	// Prefix are tokens that the choices start with instead of choosing them: one list for each choice, or none.
 	Prefix [][]decode.Token
 
-	Sampling decode.Sampling
-	Seed     *uint64 // nil: any
-	RawSeed  bool    // the seed itself is decoded with, and not one that the prompt's tokens are mixed into
-	Owner    string  // whose call it is, for the models' cache of prompts
-	Client   string  // where it comes from, for serving clients in turn
+	Sampling decode.Sampling // MaxTokens is 0 where only scores of the prompts are wanted
+	Seed     *uint64         // nil: any
+	RawSeed  bool            // the seed itself is decoded with, and not one that the prompt's tokens are mixed into
+	Owner    string          // whose call it is, for the models' cache of prompts
+	Client   string          // where it comes from, for serving clients in turn
 
 	// Variables are what the chat template is told beside the conversation: chat_template_kwargs, as vLLM and llama.cpp have it.
 	Variables map[string]any
 
-	Stream bool
+	Stream bool // the answer is sent in chunks, as it is decoded
 	Usage  bool // a stream ends with a chunk that has the usage
 	Store  bool // keep the call as a session
 
@@ -51,7 +51,7 @@ type Call struct {
 // Known is what a server knows of the pair that a model's name stands for.
 type Known struct {
 	Aligned  []string        // names of the aligned models: those asked for, or the default
-	Sampling decode.Sampling // that runs of the pair start from
+	Sampling decode.Sampling // that runs of the pair start from, before what the body says
 }
 
 // Resolve finds a pair. Its errors are NotFound with the field "model".
@@ -127,7 +127,8 @@ func ParseCompletion(data []byte, resolve Resolve) (*Call, error) {
 	return c, c.finish(b)
 }
 
-// model reads what both kinds of body share: the model with its λ, sampling, and how to answer.
+// model reads what both kinds of body share: the model with its λ, sampling, and how to answer. tokens is how many a
+// completion has where the body does not say.
 func (c *Call) model(b *body, resolve Resolve, tokens int) error {
 	c.Name = b.text("model")
 	if b.err != nil {
@@ -208,7 +209,8 @@ func (c *Call) model(b *body, resolve Resolve, tokens int) error {
 	return b.err
 }
 
-// finish checks what only the whole call shows.
+// finish checks what only the whole call shows: fields that nobody read, how many choices there are, what does not go
+// together, and each request as decoding checks it.
 func (c *Call) finish(b *body) error {
 	if err := b.finish(); err != nil {
 		return err
@@ -312,6 +314,8 @@ func (b *body) messages() []decode.Message {
 	return messages
 }
 
+// content reads the content of message i: a text, null, or a list of parts, whose texts it joins. A part of another
+// type is an error.
 func (b *body) content(raw json.RawMessage, i int) string {
 	raw = bytes.TrimSpace(raw)
 	var text string
@@ -367,7 +371,7 @@ func (b *body) prompts() []decode.Prompt {
 			p.Special = true
 			err = json.Unmarshal(item, &p.Text)
 		} else {
-			err = json.Unmarshal(item, &p.Tokens)
+			p.Tokens, err = tokenIDs(item)
 		}
 		if err != nil {
 			b.fail("prompt", what)
@@ -375,6 +379,21 @@ func (b *body) prompts() []decode.Prompt {
 		}
 	}
 	return prompts
+}
+
+// tokenIDs reads a list of token ids, in which null is none: encoding/json takes it for 0.
+func tokenIDs(list json.RawMessage) (ids []decode.Token, err error) {
+	var each []*decode.Token
+	if err := json.Unmarshal(list, &each); err != nil {
+		return nil, err
+	}
+	for i, id := range each {
+		if id == nil {
+			return nil, fault.New(fault.Invalid, "item %d is null", i)
+		}
+		ids = append(ids, *id)
+	}
+	return ids, nil
 }
 
 // prefixes reads the field "prefix": token ids that every choice starts with, or a list of them for each choice.

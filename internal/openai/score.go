@@ -8,17 +8,18 @@ import (
 // ScoreAnswer answers POST /v1/score: prompts under a whole grid of λ, for the price of one reading.
 type ScoreAnswer struct {
 	Object string          `json:"object"` // list
-	Model  string          `json:"model"`
-	Lambda []decode.Vector `json:"lambda"`
-	Data   []ScoredPrompt  `json:"data"`
-	Usage  Usage           `json:"usage"`
+	Model  string          `json:"model"`  // as the call named it
+	Lambda []decode.Vector `json:"lambda"` // the grid; its order is that of the lists in Data
+	Data   []ScoredPrompt  `json:"data"`   // by prompt
+	Usage  Usage           `json:"usage"`  // prompts only: nothing is decoded
 }
 
-// ScoredPrompt is one prompt. Log-probabilities are natural, before temperature and truncation.
+// ScoredPrompt is one prompt. Log-probabilities are natural, before temperature and truncation, and no token's is
+// below −9999.
 type ScoredPrompt struct {
-	Object  string         `json:"object"` // score
-	Index   int            `json:"index"`
-	Tokens  []decode.Token `json:"tokens"`
+	Object  string         `json:"object"`         // score
+	Index   int            `json:"index"`          // of the prompt in the call
+	Tokens  []decode.Token `json:"tokens"`         // of the whole prompt, those that do not count included
 	Greedy  []bool         `json:"greedy"`         // for each λ: whether every counted token was the most probable one
 	Logprob []float64      `json:"logprobs"`       // for each λ: sum over the counted tokens
 	ByToken [][]float64    `json:"token_logprobs"` // for each λ: each counted token
@@ -27,11 +28,12 @@ type ScoredPrompt struct {
 // ScoreCall is the body of POST /v1/score.
 type ScoreCall struct {
 	Call *Call
-	From int // the first token that counts; the one before it is the last of the context
+	From int // the first token that counts, from 1; the one before it is the last of the context
 }
 
 // ParseScore reads {"model", "prompt", "lambda", "from"}. Without λ the grid is grid; the first token never counts, as
 // nothing stands before it.
+// Errors are Invalid, with the field, or those of resolve.
 func ParseScore(data []byte, resolve Resolve, grid []float64) (*ScoreCall, error) {
 	b, err := parseBody(data)
 	if err != nil {
@@ -71,6 +73,7 @@ func ParseScore(data []byte, resolve Resolve, grid []float64) (*ScoreCall, error
 	return s, b.finish()
 }
 
+// first is the first of the errors that is not nil; nil where all are.
 func first(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {

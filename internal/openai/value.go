@@ -15,9 +15,9 @@ import (
 
 // body is a JSON object whose fields are read one by one, so that each error names its field and what nobody read is known.
 type body struct {
-	fields map[string]json.RawMessage
-	read   map[string]bool
-	err    error // the first one
+	fields map[string]json.RawMessage // by name: the JSON as it came
+	read   map[string]bool            // names that some method read, or passed over on purpose; finish refuses the others
+	err    error                      // the first one
 }
 
 // parseBody reads an object without two fields of one name and not deeper than OpenAI's are.
@@ -57,6 +57,7 @@ func parseBody(data []byte) (*body, error) {
 	return b, nil
 }
 
+// maxDepth is how deep objects and lists of a body may be nested; those of OpenAI's API are less deep.
 const maxDepth = 16
 
 // depth is how deep a JSON text is nested, whether or not it is valid.
@@ -93,12 +94,15 @@ func (b *body) field(name string, v any, what string) bool {
 	return true
 }
 
+// fail keeps the first error: Invalid, with the field.
 func (b *body) fail(field, format string, args ...any) {
 	if b.err == nil {
 		b.err = fault.Field(field, format, args...)
 	}
 }
 
+// number, flag and text read a field of their type. Where the field is missing, null or of another type, v stays as it is,
+// and flag and text return false and "".
 func (b *body) number(name string, v *float64) bool { return b.field(name, v, "a number") }
 func (b *body) flag(name string) (v bool)           { b.field(name, &v, "true or false"); return v }
 func (b *body) text(name string) (v string)         { b.field(name, &v, "a text"); return v }

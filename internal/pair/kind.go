@@ -15,7 +15,7 @@ import (
 // untunedSuffix makes the role of a proxy's untuned model out of its name.
 const untunedSuffix = "/untuned"
 
-// expand makes the one aligned model of a manifest that is nothing but a contrast.
+// expand makes the one aligned model of a manifest that is nothing but a contrast. It is called before check.
 func (p *Pair) expand() error {
 	if p.Contrast == nil {
 		return nil
@@ -36,7 +36,7 @@ func ContrastName(c decode.Contrast) string {
 	return "context"
 }
 
-// NewContrast is a pair of one model and two prompts.
+// NewContrast is a pair of one model and two prompts. reference is the path of the model's file.
 func NewContrast(name, reference string, c decode.Contrast) *Pair {
 	return &Pair{
 		Name: name, Reference: Reference{Name: RoleReference, File: reference}, Sampling: decode.DefaultSampling(),
@@ -44,7 +44,7 @@ func NewContrast(name, reference string, c decode.Contrast) *Pair {
 	}
 }
 
-// checkKind wants an aligned model to be of one kind.
+// checkKind wants an aligned model to be of one kind. The error is Invalid with the field as a manifest has it.
 func (a *Aligned) checkKind() error {
 	kinds := 0
 	for _, is := range []bool{a.File != "", a.Adapter != "", a.Contrast != nil} {
@@ -79,6 +79,21 @@ func (a *Aligned) Kind() string {
 		return "adapter"
 	}
 	return "model"
+}
+
+// CheckMix returns an Invalid error unless λ can be mixed so in an aligned model ("" is the pair's default).
+func (p *Pair) CheckMix(aligned, mix string) error {
+	if err := decode.CheckMix("mix", mix); err != nil || !decode.InWeights(mix) {
+		return err
+	}
+	a, err := p.Find(aligned)
+	if err != nil {
+		return fault.Field("aligned", "%v (there are: %s)", err, strings.Join(p.Names(), ", "))
+	}
+	if a.Adapter == "" {
+		return fault.Field("mix", "%s needs a LoRA adapter, and %s is a %s: use mix %s", mix, a.Name, a.Kind(), decode.MixLogits)
+	}
+	return nil
 }
 
 // Digest identifies a contrast: the SHA-256 of what it says, in hexadecimal. It is "" for an aligned model with a file.

@@ -16,9 +16,9 @@ import (
 
 // Library finds pairs in a list of folders. Each folder holds one folder per pair, with its manifest.
 // Where two have the same name, the earlier folder's wins. It reads the disk every time, so a pair
-// added while a server runs is seen.
+// added while a server runs is seen. It has no other state: several goroutines may use it at once.
 type Library struct {
-	folders []string
+	folders []string // the first wins; any may be missing
 }
 
 // NewLibrary searches the folders in order; one that does not exist is empty.
@@ -105,6 +105,7 @@ func (l *Library) Register(folder string, p *Pair, copyFiles bool) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
+	// The folder is filled under another name: a pair that can be found is whole.
 	temp, err := os.MkdirTemp(folder, ".new-")
 	if err != nil {
 		return err
@@ -134,7 +135,7 @@ func (l *Library) Register(folder string, p *Pair, copyFiles bool) error {
 	return err
 }
 
-// copyInto copies the pair's files into dir and makes the pair refer to the copies.
+// copyInto copies the pair's files into dir, named after their roles, and makes the pair refer to the copies.
 func (p *Pair) copyInto(dir string) error {
 	for i, f := range p.Files() {
 		parts := gguf.Parts(f.Path)
@@ -163,6 +164,7 @@ func (p *Pair) copyInto(dir string) error {
 	return nil
 }
 
+// copyFile copies a file to a place where there is none.
 func copyFile(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -172,7 +174,7 @@ func copyFile(from, to string) error {
 	return write(to, in)
 }
 
-// write makes a new file and waits until it is on disk.
+// write makes a new file and waits until it is on disk. A file that is there is an error.
 func write(path string, from io.Reader) error {
 	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {

@@ -44,7 +44,7 @@ func Parse(data []byte, dir string) (*Pair, error) {
 	return &p, nil
 }
 
-// Load reads the manifest of a folder.
+// Load reads the manifest of a folder. One that is not there is fs.ErrNotExist.
 func Load(dir string) (*Pair, error) {
 	f, err := os.Open(filepath.Join(dir, ManifestName))
 	if err != nil {
@@ -58,7 +58,8 @@ func Load(dir string) (*Pair, error) {
 	return Parse(data, dir)
 }
 
-// Manifest is the pair as a manifest: Parse of it is the same pair.
+// Manifest is the pair as a manifest: Parse of it is the same pair. Paths are written as they are, absolute or
+// relative to the manifest.
 func (p *Pair) Manifest() ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -70,6 +71,8 @@ func (p *Pair) Manifest() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// check wants what the pair says to be whole and of the right form; it looks at no file. The error is Invalid with
+// the field.
 func (p *Pair) check() error {
 	if err := CheckName("name", p.Name); err != nil {
 		return err
@@ -118,7 +121,8 @@ func (p *Pair) check() error {
 	return nil
 }
 
-// checkFile wants an absolute path, or one that stays inside the manifest's folder.
+// checkFile wants an absolute path, or one that stays inside the manifest's folder, and a SHA-256 in hexadecimal or
+// none.
 func checkFile(field, file, sum string) error {
 	if file == "" {
 		return fault.Field(field, "is missing")
@@ -142,6 +146,7 @@ func checkInstall(command string) error {
 	return nil
 }
 
+// defaultFirst moves the aligned model that is the default to the front; the order of the others stays.
 func (p *Pair) defaultFirst() {
 	for i, a := range p.Aligned {
 		if a.Default {

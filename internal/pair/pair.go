@@ -14,14 +14,15 @@ import (
 	"realign/internal/gpu"
 )
 
-// Pair is a reference model and the models aligned from it, as its manifest describes them.
+// Pair is a reference model and the models aligned from it, as its manifest describes them. Parse or Load makes it; after
+// that it is only read, by any goroutine.
 type Pair struct {
-	Name        string    `json:"name"`
-	Title       string    `json:"title,omitempty"`
-	Description string    `json:"description,omitempty"`
-	Licence     string    `json:"licence,omitempty"`
-	Reference   Reference `json:"reference"`
-	Aligned     []Aligned `json:"aligned"` // the default first
+	Name        string    `json:"name"`                  // unique in a library
+	Title       string    `json:"title,omitempty"`       // as pages show it; Label is it or the name
+	Description string    `json:"description,omitempty"` // for people
+	Licence     string    `json:"licence,omitempty"`     // of the weights
+	Reference   Reference `json:"reference"`             // the model at λ = 0
+	Aligned     []Aligned `json:"aligned"`               // the default first
 
 	// Sampling is what runs start from, as the models' authors recommend. A manifest states what differs from
 	// decode.DefaultSampling.
@@ -40,10 +41,10 @@ type Pair struct {
 
 // Reference is the model at λ = 0.
 type Reference struct {
-	Name   string `json:"name,omitempty"`
-	Title  string `json:"title,omitempty"`
-	File   string `json:"file"`
-	SHA256 string `json:"sha256,omitempty"`
+	Name   string `json:"name,omitempty"`   // not used to find it: its role is RoleReference
+	Title  string `json:"title,omitempty"`  // as pages show it
+	File   string `json:"file"`             // a path, relative to the manifest's folder or absolute
+	SHA256 string `json:"sha256,omitempty"` // of the file, in hexadecimal; "" is not checked
 
 	// Install is the command that puts the file in place, for a pair whose reference is too large to come
 	// with its manifest.
@@ -53,31 +54,31 @@ type Reference struct {
 // Aligned is a model at λ = 1: a LoRA adapter on the reference's weights, weights of its own, the reference with another prompt, or,
 // with an untuned model, the reference and what tuning changed in that one.
 type Aligned struct {
-	Name        string `json:"name"`
-	Title       string `json:"title,omitempty"`
+	Name        string `json:"name"`            // unique in the pair
+	Title       string `json:"title,omitempty"` // as pages show it; Label is it or the name
 	Description string `json:"description,omitempty"`
 
 	// Exactly one of the three is set.
-	Adapter  string           `json:"adapter,omitempty"`
-	File     string           `json:"file,omitempty"`
-	Contrast *decode.Contrast `json:"contrast,omitempty"`
+	Adapter  string           `json:"adapter,omitempty"`  // path of a LoRA adapter for the reference
+	File     string           `json:"file,omitempty"`     // path of a whole model
+	Contrast *decode.Contrast `json:"contrast,omitempty"` // what the reference is told beyond its prompt
 
 	// Untuned makes it a proxy: File is what this model was tuned to, both with the reference's tokenizer.
 	Untuned       string `json:"untuned,omitempty"`
 	UntunedSHA256 string `json:"untuned_sha256,omitempty"`
 
-	SHA256  string  `json:"sha256,omitempty"`
-	Scale   float64 `json:"scale,omitempty"`  // of an adapter: multiplies its strength; 0 is 1
-	Beta    float64 `json:"beta,omitempty"`   // KL strength it was trained with; 0 is unknown
-	Reward  string  `json:"reward,omitempty"` // what it was trained for
-	Default bool    `json:"default,omitempty"`
+	SHA256  string  `json:"sha256,omitempty"`  // of the adapter or the file, in hexadecimal; "" is not checked
+	Scale   float64 `json:"scale,omitempty"`   // of an adapter: multiplies its strength; 0 is 1
+	Beta    float64 `json:"beta,omitempty"`    // KL strength it was trained with; 0 is unknown
+	Reward  string  `json:"reward,omitempty"`  // what it was trained for
+	Default bool    `json:"default,omitempty"` // moved to the front by Parse
 }
 
 // File is one file of a pair.
 type File struct {
-	Role    string // "reference", or the aligned model's name, or that with "/untuned" for the untuned model of a proxy
-	Path    string // where it is
-	Adapter bool
+	Role    string  // "reference", or the aligned model's name, or that with "/untuned" for the untuned model of a proxy
+	Path    string  // absolute, or relative to where the program runs
+	Adapter bool    // it is a LoRA adapter, not a model
 	Scale   float64 // of an adapter's strength; 0 is 1
 	SHA256  string  // as the manifest states it; may be empty
 }
@@ -88,6 +89,7 @@ const RoleReference = "reference"
 // State is what a pair's worker is doing.
 type State string
 
+// The states. A worker goes from Idle or Restarting over Starting and Loading to Ready.
 const (
 	Idle       State = "idle"          // nobody asked for it yet
 	Starting   State = "starting"      // its process was started
@@ -100,8 +102,8 @@ const (
 
 // Status is the state of one pair's worker, as pages show it.
 type Status struct {
-	Name     string  `json:"name"`
-	State    State   `json:"state"`
+	Name     string  `json:"name"`     // of the pair
+	State    State   `json:"state"`    // what the worker is doing
 	Progress float64 `json:"progress"` // of loading, from 0 to 1
 	Message  string  `json:"message"`  // the last error, if any
 	Restarts int     `json:"restarts"` // since the server started
@@ -109,6 +111,7 @@ type Status struct {
 	Placement []gpu.Placement `json:"-"` // where its models are, once it is ready
 }
 
+// name is the form of the names of pairs and aligned models.
 var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // CheckName returns an Invalid error unless s can name a pair or an aligned model.
@@ -162,6 +165,7 @@ func (p *Pair) Names() []string {
 }
 
 // Find is the aligned model of that name; "" is the default.
+// Any other is NotFound.
 func (p *Pair) Find(name string) (Aligned, error) {
 	if name == "" {
 		return p.Aligned[0], nil

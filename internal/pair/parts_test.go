@@ -43,6 +43,9 @@ func TestModelInParts(t *testing.T) {
 	if err := copied.CheckFile(t.Context(), file, OpenSums("")); err != nil {
 		t.Errorf("the copy: %v", err)
 	}
+	if _, files, err := (Resolver{Library: l, Sums: sums}).Models(t.Context(), "mine", nil); err != nil || files[0].SHA256 != before {
+		t.Errorf("runs are of %+v, %v", files, err)
+	}
 	if f := copied.Files()[1]; f.Scale != 0.5 || copied.Aligned[0].Scale != 0.5 {
 		t.Errorf("%+v", f)
 	}

@@ -31,6 +31,7 @@ func (l *Library) Remove(folder, name string) error {
 }
 
 // SetSum states the SHA-256 of one of the pair's files, in hexadecimal.
+// f is one of Files.
 func (p *Pair) SetSum(f File, sum string) {
 	switch a := p.Of(f); {
 	case a == nil:

@@ -11,12 +11,16 @@ import (
 )
 
 // Resolver says which models a pair has, by name, file and β, to what decodes with it: runs, studies and sweeps.
+// Errors about names are
+// Invalid with the field; a pair whose reference is not installed is Unavailable.
 type Resolver struct {
 	Library *Library
 	Sums    *Sums // of the files
 }
 
-// Models resolves aligned models' names and identifies the files by their sums, as they are on disk now.
+// Models resolves aligned models' names, none being the pair's default, and identifies the files by their sums, as
+// they are on disk now:
+// the reference first, then files of aligned models, contrasts by what they say, and the chat template where the manifest has one.
 func (r Resolver) Models(ctx context.Context, name string, aligned []string) ([]string, []run.File, error) {
 	p, err := r.Library.Find(name)
 	if err != nil {
@@ -49,7 +53,7 @@ func (r Resolver) Models(ctx context.Context, name string, aligned []string) ([]
 	}
 	var out []run.File
 	for _, f := range wanted {
-		sum, err := r.Sums.SHA256(ctx, f.Path)
+		sum, err := r.Sums.Model(ctx, f.Path)
 		if err != nil {
 			return nil, nil, fault.Wrap(err, fault.Unavailable, "the file of %s cannot be read", f.Role)
 		}
@@ -81,7 +85,16 @@ func (r Resolver) Trained(name, aligned string) (string, float64, error) {
 	return a.Name, a.Beta, nil
 }
 
-// FileSums are the sums of all of a pair's files by role.
+// CheckMix returns an Invalid error unless λ can be mixed so in an aligned model of a pair.
+func (r Resolver) CheckMix(name, aligned, mix string) error {
+	p, err := r.Library.Find(name)
+	if err != nil {
+		return fault.Field("pair", "%v", err)
+	}
+	return p.CheckMix(aligned, mix)
+}
+
+// FileSums are the sums of what identifies a pair with all of its aligned models, in hexadecimal, by role.
 func (r Resolver) FileSums(ctx context.Context, name string) (map[string]string, error) {
 	p, err := r.Library.Find(name)
 	if err != nil {

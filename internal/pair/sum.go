@@ -13,7 +13,8 @@ import (
 	"realign/internal/gguf"
 )
 
-// Sums computes SHA-256 sums of files and remembers them, since model files are large.
+// Sums computes SHA-256 sums of files and remembers them, since model files are large. A sum is remembered while the file's
+// size and time stay. Any goroutine may use it.
 type Sums struct {
 	known *filecache.Cache[string] // in hexadecimal
 }
@@ -72,6 +73,7 @@ type reader struct {
 	io.Reader
 }
 
+// Read is the inner reader's, or the context's error.
 func (r reader) Read(b []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err

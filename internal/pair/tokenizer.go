@@ -5,12 +5,12 @@ import "realign/internal/gguf"
 // Tokenizer describes a pair's tokenizer as vLLM's /tokenizer_info does. A token that the model does not have is null.
 type Tokenizer struct {
 	Class    string  `json:"tokenizer_class"` // kind of tokenizer, in llama.cpp's words
-	Start    *string `json:"bos_token"`
-	End      *string `json:"eos_token"`
+	Start    *string `json:"bos_token"`       // text of the token that begins a text
+	End      *string `json:"eos_token"`       // text of the token that ends a reply
 	Padding  *string `json:"pad_token"`
 	Unknown  *string `json:"unk_token"`
-	Template *string `json:"chat_template"`
-	AddStart bool    `json:"add_bos_token"`
+	Template *string `json:"chat_template"`    // the model's own, in Jinja
+	AddStart bool    `json:"add_bos_token"`    // whether a text is tokenized with Start before it
 	Context  int64   `json:"model_max_length"` // tokens
 }
 

@@ -21,9 +21,9 @@ const (
 // Value is what one annotator said of one unit. Units are what several annotators judge: an item, an
 // item on a criterion, one answer of a ranking. Of two values of an annotator for a unit the later counts.
 type Value struct {
-	Unit      string
-	Annotator string
-	Value     float64
+	Unit      string  // what was judged
+	Annotator string  // who judged it
+	Value     float64 // what they said: a number also at the nominal level
 }
 
 // Agreement is how far annotators say the same of the same units.
@@ -66,6 +66,7 @@ func Agree(values []Value, level Level, seed uint64) (Agreement, error) {
 	}
 	slices.Sort(distinct)
 	distinct = slices.Compact(distinct)
+	// Coincidences by unit, so that resampling units adds up what is counted already.
 	parts := make([]coincidences, len(units))
 	total := newCoincidences(len(distinct))
 	for k, unit := range units {
@@ -85,6 +86,7 @@ func Agree(values []Value, level Level, seed uint64) (Agreement, error) {
 		}
 		return a, nil
 	}
+	// Units are drawn with replacement, with all of their answers.
 	random := rand.New(rand.NewPCG(seed, 1))
 	var alphas, percents []float64
 	for range Bootstraps {
@@ -120,6 +122,7 @@ func gather(values []Value) ([][]float64, Agreement) {
 		if _, ok := last[k]; !ok {
 			order = append(order, k)
 		}
+		// An annotator's later value of a unit replaces an earlier one.
 		last[k] = v.Value
 	}
 	perUnit := map[string]int{}
@@ -151,13 +154,15 @@ func gather(values []Value) ([][]float64, Agreement) {
 // coincidences are the pairs of values within units: o[c·v+k] counts c beside k, each unit of m answers
 // weighing m in all (Krippendorff 2011, section C).
 type coincidences struct {
-	v             int
-	o             []float64
-	agreed, pairs float64 // unweighted pairs of answers
+	v             int       // distinct values
+	o             []float64 // v × v, row by row
+	agreed, pairs float64   // unweighted ordered pairs of answers about one unit; agreed ones say the same
 }
 
+// newCoincidences counts nothing yet, of v distinct values.
 func newCoincidences(v int) coincidences { return coincidences{v: v, o: make([]float64, v*v)} }
 
+// count adds one unit's values, all of which are among the distinct ones.
 func (c *coincidences) count(unit, distinct []float64) {
 	for i, x := range unit {
 		for j, y := range unit {
@@ -175,6 +180,7 @@ func (c *coincidences) count(unit, distinct []float64) {
 	}
 }
 
+// add adds what another has counted, of the same distinct values.
 func (c *coincidences) add(d coincidences) {
 	for k, x := range d.o {
 		c.o[k] += x
@@ -183,7 +189,8 @@ func (c *coincidences) add(d coincidences) {
 	c.pairs += d.pairs
 }
 
-// alpha is false when all values are the same.
+// alpha is α at a level of measurement, by the difference functions of Krippendorff 2011, section D. It is false
+// when all values are the same: chance then agrees, too.
 func (c *coincidences) alpha(distinct []float64, level Level) (float64, bool) {
 	n := make([]float64, c.v)
 	total := 0.0

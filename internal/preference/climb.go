@@ -56,6 +56,7 @@ func (m *model) climb(lower *mat.TriDense) (quadratic, error) {
 			m.eta += by * eta
 			m.delta += by * delta
 		}
+		// The full step, halved until the value does not fall.
 		share := 1.0
 		move(share)
 		for {

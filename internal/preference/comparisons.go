@@ -7,6 +7,7 @@ import (
 )
 
 // comparisons is what pairwise answers say about each pair of λ, whatever the order they were shown in.
+// It is made by newComparisons and does not change.
 type comparisons struct {
 	lambdas []float64 // distinct, ascending
 	cells   []cell    // of pairs that were compared, by (i, j)
@@ -18,19 +19,19 @@ type comparisons struct {
 
 // cell counts the answers about one pair of λ; i < j are indices into lambdas.
 type cell struct {
-	i, j                int
-	first, second, ties float64 // answers for λᵢ, for λⱼ, for neither
+	i, j                int     // indices into lambdas
+	first, second, ties float64 // sums of weights of the answers for λᵢ, for λⱼ, for neither
 }
 
 // vote is one answer: y is 1 when λᵢ was preferred, −1 when λⱼ was, 0 for neither.
 type vote struct {
-	i, j      int
+	i, j      int // indices into lambdas
 	y         float64
 	first     float64 // 1 when λᵢ was shown first, −1 when λⱼ was
-	weight    float64
-	cluster   int
-	annotator int // number of the annotator
-	prompt    int // and of the prompt, or of the item where no prompt is named
+	weight    float64 // how many answers it stands for
+	cluster   int     // number of the cluster, from 0
+	annotator int     // number of the annotator, from 0
+	prompt    int     // and of the prompt, or of the item where no prompt is named
 }
 
 // newComparisons counts answers that compare two different λ; catch trials are left out. The λ of grid are
@@ -53,6 +54,7 @@ func newComparisons(answers []Pairwise, grid []float64, by Cluster) (*comparison
 			t.lambdas = append(t.lambdas, r.A.Lambda, r.B.Lambda)
 		}
 	}
+	// Places among the λ are known only once all answers were seen.
 	slices.Sort(t.lambdas)
 	t.lambdas = slices.Compact(t.lambdas)
 	cells := map[[2]int]*cell{}
@@ -70,6 +72,7 @@ func newComparisons(answers []Pairwise, grid []float64, by Cluster) (*comparison
 		case PreferB:
 			v.y = -1
 		}
+		// Cells and votes are of i < j: an answer that was shown the other way round is turned.
 		if i > j {
 			v.i, v.j, v.y, v.first = j, i, -v.y, -1
 		}
@@ -108,6 +111,7 @@ func newComparisons(answers []Pairwise, grid []float64, by Cluster) (*comparison
 // numbers are given to names in the order in which they come.
 type numbers map[string]int
 
+// of is a name's number, from 0; a new name gets the next one.
 func (n numbers) of(name string) int {
 	if _, ok := n[name]; !ok {
 		n[name] = len(n)
@@ -115,6 +119,7 @@ func (n numbers) of(name string) int {
 	return n[name]
 }
 
+// counts reports whether an answer says something about two λ.
 func (r Pairwise) counts() bool { return r.Catch == NoCatch && r.A.Lambda != r.B.Lambda }
 
 // clusters is how many clusters the votes are of.
@@ -125,7 +130,7 @@ func (t *comparisons) clusters() (n int) {
 	return n
 }
 
-// decisive and tied are the total weights of answers that prefer one side, and neither.
+// decisive is the total weight of answers that prefer a side.
 func (t *comparisons) decisive() (sum float64) {
 	for _, c := range t.cells {
 		sum += c.first + c.second
@@ -133,6 +138,7 @@ func (t *comparisons) decisive() (sum float64) {
 	return sum
 }
 
+// tied is the total weight of answers that prefer neither side.
 func (t *comparisons) tied() (sum float64) {
 	for _, c := range t.cells {
 		sum += c.ties
@@ -168,6 +174,7 @@ func WinRates(answers []Pairwise) ([]WinRate, error) {
 	return t.winRates(), nil
 }
 
+// winRates are the shares for each pair that was compared, as if answers were independent.
 func (t *comparisons) winRates() []WinRate {
 	rates := make([]WinRate, len(t.cells))
 	for k, c := range t.cells {

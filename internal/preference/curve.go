@@ -22,23 +22,25 @@ type Options struct {
 	Seed    uint64    // of the samples: the same seed and answers give the same curve
 }
 
-// Curve is u(λ): how much answers at λ are preferred, as log-odds against the curve's own mean, with a
-// 95% band, on evenly spaced λ from the lowest to the highest that was rated or is in the grid.
+// Curve is u(λ): how much answers at λ are preferred, as log-odds against the curve's own mean, with a 95% band,
+// on evenly spaced λ from the lowest to the highest that was rated or is in the grid. FitCurve makes it; then it
+// does not change. What is read from JSON has the exported fields only, and cannot be asked for Next, Halving or
+// WinRates.
 type Curve struct {
-	Lambda []float64 `json:"lambda"`
-	Mean   []float64 `json:"mean"`
-	Low    []float64 `json:"low"`  // pointwise: mean − 1.96 posterior standard deviations, or more as of Student's t (see steps),
-	High   []float64 `json:"high"` // and mean + as many
+	Lambda []float64 `json:"lambda"` // curvePoints of them, ascending
+	Mean   []float64 `json:"mean"`   // posterior mean of u, less its mean over the points
+	Low    []float64 `json:"low"`    // pointwise: mean − 1.96 posterior standard deviations, or more as of Student's t (see steps),
+	High   []float64 `json:"high"`   // and mean + as many
 
 	// Preference says whether flatness was rejected; PValue is the test's (see FitCurve). Without it Best
 	// and Beta are nil, and Reason says so: a place of the top is not a finding when there is no top.
 	Preference bool    `json:"preference"`
 	PValue     float64 `json:"p_value"`
-	Reason     string  `json:"reason"`
+	Reason     string  `json:"reason"` // why Preference is what it is, in words
 
 	Best   *stat.Interval `json:"best,omitempty"`    // the most preferred λ: posterior median and 2.5% and 97.5% quantiles of the top
 	AtEdge bool           `json:"at_edge,omitempty"` // the interval reaches an end of the λ that were rated: the best may lie beyond it
-	Beta   *BetaRange     `json:"beta,omitempty"`
+	Beta   *BetaRange     `json:"beta,omitempty"`    // of Best; nil also where nobody says β or the best λ is surely 0 or below
 
 	Scope Scope  `json:"scope"` // whom Preference, Best and the band speak for
 	For   string `json:"for"`   // the same in words
@@ -47,22 +49,22 @@ type Curve struct {
 	Answers      float64 `json:"answers"`       // sum of weights of the answers that count
 	DesignEffect float64 `json:"design_effect"` // each answer counts 1/DesignEffect, because clusters agree with themselves
 
-	tally   *comparisons
-	best    stat.Interval
-	levels  []shape
-	plans   []plan
-	model   *model
-	parts   []component // by weight, the heaviest first
-	factors []*factor   // by shape; nil where no part needs it
-	samples []draw
-	seed    uint64
+	comparisons *comparisons  // the answers
+	best        stat.Interval // as Best, also where there is no preference
+	levels      []shape       // priors that are averaged over
+	plans       []plan        // sizes of deviations that are averaged over
+	model       *model        // as the last fit left it
+	parts       []component   // by weight, the heaviest first
+	factors     []*factor     // by shape; nil where no part needs it
+	samples     []draw        // of the posterior, in the order of parts
+	seed        uint64        // of Options
 }
 
 // BetaRange is the effective β of the most preferred λ, β₀/λ: Low belongs to the upper end of λ.
 type BetaRange struct {
-	Estimate float64 `json:"estimate"`
-	Low      float64 `json:"low"`
-	High     float64 `json:"high"`
+	Estimate float64 `json:"estimate"` // 0 where NoEstimate
+	Low      float64 `json:"low"`      // β₀ over the upper end of λ
+	High     float64 `json:"high"`     // 0 where NoHigh
 	// NoEstimate and NoHigh: the λ in question is 0 or below, where no KL strength corresponds to it.
 	NoEstimate bool `json:"no_estimate,omitempty"`
 	NoHigh     bool `json:"no_high,omitempty"`
@@ -70,10 +72,11 @@ type BetaRange struct {
 
 // draw is one sample of the posterior.
 type draw struct {
-	u   []float64 // at the levels of the tally
+	u   []float64 // at the levels of the comparisons
 	top float64   // λ of the top of the curve
 }
 
+// curvePoints is how many λ a curve is worked out at.
 const curvePoints = 81
 
 // FitCurve fits the preference curve of the public. The prior of u is a mixture of Gaussian processes over λ itself (see
@@ -116,7 +119,7 @@ func FitCurve(answers []Pairwise, o Options) (*Curve, error) {
 	if k < 2 {
 		return nil, fault.New(fault.Conflict, "a preference curve needs answers at two λ or more")
 	}
-	c := &Curve{tally: t, Answers: t.weight, DesignEffect: 1, Scope: t.scope(), For: t.scope().String(), seed: o.Seed}
+	c := &Curve{comparisons: t, Answers: t.weight, DesignEffect: 1, Scope: t.scope(), For: t.scope().String(), seed: o.Seed}
 	low, width := t.lambdas[0], t.lambdas[k-1]-t.lambdas[0]
 	for p := range curvePoints {
 		c.Lambda = append(c.Lambda, low+width*float64(p)/(curvePoints-1))
@@ -127,6 +130,7 @@ func FitCurve(answers []Pairwise, o Options) (*Curve, error) {
 	if c.DesignEffect, err = c.effect(); err != nil {
 		return nil, err
 	}
+	// The effect is measured with answers at full weight, and then the curve is fitted again with less.
 	if c.DesignEffect > 1 {
 		if err := c.fit(); err != nil {
 			return nil, err
@@ -155,6 +159,8 @@ func (o Options) level() float64 {
 	return 0.05
 }
 
+// effectiveBeta is β₀/λ over the interval of the best λ; nil where β₀ is not known, or all of the interval
+// is at 0 or below.
 func effectiveBeta(beta float64, best stat.Interval) *BetaRange {
 	if beta == 0 || best.High <= 0 {
 		return nil
@@ -173,12 +179,14 @@ func effectiveBeta(beta float64, best stat.Interval) *BetaRange {
 // (about the mean of each curve over λ: only differences of u mean anything) and the interval of the top.
 func (c *Curve) sample(count int) error {
 	random := rand.New(rand.NewPCG(c.seed, 3))
-	k, m := len(c.tally.lambdas), curvePoints
+	k, m := len(c.comparisons.lambdas), curvePoints
 	c.factors = make([]*factor, len(c.levels))
 	sum, squares := make([]float64, m), make([]float64, m)
 	c.Mean = make([]float64, m)
 	u := make([]float64, m)
 	c.samples = make([]draw, 0, count)
+	// Systematic sampling: part by part as many curves as the weights so far ask for, from a random start. Parts are sorted
+	// by weight; the last 0.2% are left out.
 	done, due, left := 0, random.Float64(), 1.0
 	for i := range c.parts {
 		part := &c.parts[i]
@@ -188,7 +196,7 @@ func (c *Curve) sample(count int) error {
 		left -= part.weight
 		f := c.factors[part.shape]
 		if f == nil {
-			f = newFactor(c.tally.lambdas, c.Lambda, c.levels[part.shape].of, part.lower)
+			f = newFactor(c.comparisons.lambdas, c.Lambda, c.levels[part.shape].of, part.lower)
 			c.factors[part.shape] = f
 		}
 		center, chol, err := part.posterior()
@@ -203,6 +211,7 @@ func (c *Curve) sample(count int) error {
 			c.Mean[p] += part.weight * (u[p] - mean)
 		}
 		due += part.weight * float64(count)
+		// z is the curve at the rated λ, in the prior's coordinates; rest what the prior leaves open between them.
 		z, rest := mat.NewVecDense(k, nil), make([]float64, f.r)
 		for ; done < int(due) && done < count; done++ {
 			for j := range k {
@@ -219,7 +228,7 @@ func (c *Curve) sample(count int) error {
 			shape.add(u, c.Lambda, 1)
 			level := mat.NewVecDense(k, nil)
 			level.MulVec(part.lower, z)
-			shape.add(level.RawVector().Data, c.tally.lambdas, 1)
+			shape.add(level.RawVector().Data, c.comparisons.lambdas, 1)
 			c.samples = append(c.samples, draw{u: level.RawVector().Data, top: top(c.Lambda, u)})
 			mean := gonumstat.Mean(u, nil)
 			for p := range u {
@@ -228,6 +237,7 @@ func (c *Curve) sample(count int) error {
 			}
 		}
 	}
+	// The band is about the exact mean; only its width is from the samples.
 	n, steps := float64(len(c.samples)), steps(c.Scope, c.plans)
 	for p := range c.Mean {
 		sd := math.Sqrt(max(0, squares[p]/n-sum[p]/n*sum[p]/n))

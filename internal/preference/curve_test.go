@@ -154,7 +154,7 @@ func TestFlatItemsThatAgree(t *testing.T) {
 func TestActiveChoiceSavesRatings(t *testing.T) {
 	worlds := 6
 	if simulations() {
-		worlds = 60
+		worlds = 200
 	}
 	const first, step, ratings = 90, 30, 300
 	everyWorld(t, kinds()[:1], func(t *testing.T, k kind, grid []float64, random bool) {

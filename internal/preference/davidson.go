@@ -25,7 +25,7 @@ func information(d, eta float64) float64 {
 	return (p + q - (p-q)*(p-q)) / 4
 }
 
-// likelihood is the log-likelihood of the tally at utilities u and η, each answer counted temper times.
+// likelihood is the log-likelihood of the comparisons at utilities u and η, each answer counted temper times.
 // It adds the gradient to g and the negative Hessian to h: one row per λ, and one more for η where g
 // is that long. It is an exponential family in (u, η), so it is concave and the observed information
 // is the expected one.
@@ -58,8 +58,8 @@ func (t *comparisons) likelihood(u []float64, eta, temper float64, g []float64, 
 // per λ.
 type Strengths struct {
 	Lambda   []float64       `json:"lambda"`   // ascending
-	Strength []stat.Interval `json:"strength"` // log-odds, about a mean of 0 over the λ
-	Cov      [][]float64     `json:"cov"`      // covariance of the strengths: what intervals of differences need
+	Strength []stat.Interval `json:"strength"` // by λ: log-odds, about a mean of 0 over the λ, with a 95% interval
+	Cov      [][]float64     `json:"cov"`      // [K][K]: covariance of the strengths, which intervals of differences need
 	Nu       float64         `json:"nu"`       // Davidson's ν: between equals a tie is ν times as likely as a win of the first; 0 without ties
 	NuSE     float64         `json:"nu_se"`    // standard error of log ν
 	Answers  float64         `json:"answers"`  // sum of weights
@@ -261,6 +261,7 @@ func newton(x []float64, f func(x, g []float64, h *mat.SymDense) float64) (*mat.
 			return &chol, nil
 		}
 		better := false
+		// Backtracking: the step is halved until the value does not fall.
 		for shrink := 1.0; shrink > 1e-6 && !better; shrink /= 2 {
 			for i := range n {
 				trial[i] = x[i] + shrink*step.AtVec(i)

@@ -71,7 +71,7 @@ func Balanced(candidates []Pair, asked map[Pair]int, n int, seed uint64) []Pair 
 // to the square of their gains, by highest averages as seats are (Sainte-Laguë): next is the pair with the greatest
 // gain²/(a + ½), a being the answers about it so far.
 func (c *Curve) Next(candidates []Pair, n int) []Pair {
-	k := len(c.tally.lambdas)
+	k := len(c.comparisons.lambdas)
 	mean, cov := c.moments()
 	type option struct {
 		pair  Pair
@@ -80,13 +80,13 @@ func (c *Curve) Next(candidates []Pair, n int) []Pair {
 		asked float64 // so far
 	}
 	asked := map[[2]int]float64{}
-	for _, cell := range c.tally.cells {
+	for _, cell := range c.comparisons.cells {
 		asked[[2]int{cell.i, cell.j}] = cell.first + cell.second + cell.ties
 	}
 	var options []option
 	for _, p := range candidates {
-		i, oki := slices.BinarySearch(c.tally.lambdas, p.Low)
-		j, okj := slices.BinarySearch(c.tally.lambdas, p.High)
+		i, oki := slices.BinarySearch(c.comparisons.lambdas, p.Low)
+		j, okj := slices.BinarySearch(c.comparisons.lambdas, p.High)
 		if oki && okj && i != j {
 			// Scaled as the posterior's answers are.
 			options = append(options, option{p, i, j, information(mean[i]-mean[j], math.Log(c.Nu)) / c.DesignEffect, asked[[2]int{i, j}]})
@@ -125,7 +125,7 @@ func (c *Curve) Next(candidates []Pair, n int) []Pair {
 
 // moments are the posterior mean and covariance of u at the levels and, last, of the top.
 func (c *Curve) moments() ([]float64, *mat.SymDense) {
-	k := len(c.tally.lambdas)
+	k := len(c.comparisons.lambdas)
 	mean := make([]float64, k+1)
 	cov := mat.NewSymDense(k+1, nil)
 	row := func(d draw, i int) float64 {
@@ -244,6 +244,7 @@ func (c *Curve) future(part *component, times float64) (float64, error) {
 		}
 		return v
 	}
+	// outer future means, and for each of them inner curves of its posterior, whose tops have a width.
 	u, tops, rest := make([]float64, curvePoints), make([]float64, inner), make([]float64, f.r)
 	width := 0.0
 	next := mat.NewVecDense(k, nil)

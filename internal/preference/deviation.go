@@ -3,10 +3,11 @@ package preference
 import "math"
 
 // Annotators and prompts deviate from the public's curve by curves of their own: random coefficients of the first
-// Legendre polynomials over the range of λ, which are slope and curvature, so that tops differ in place and in sign.
-// deviationShape is the standard deviation of each coefficient where a deviation has size 1.
+// Legendre polynomials over the range of λ, which are slope and curvature, so that tops differ in place and in
+// sign. deviationRank is how many polynomials that are.
 const deviationRank = 2
 
+// deviationShape is the standard deviation of each coefficient where a deviation has size 1.
 func deviationShape() [deviationRank]float64 { return [deviationRank]float64{1, 0.6} }
 
 // size is a standard deviation that deviations may have, in log-odds at the ends of the range, with its prior
@@ -34,14 +35,17 @@ func deviations(levels []float64) []float64 {
 }
 
 // source is where answers come from in groups that are not independent: annotators or prompts.
+// It belongs to one model at a time, which moves at and size.
 type source struct {
-	groups int
-	of     []int // group of each vote
-	size   float64
-	// coefficients of each group, groups × deviationRank: independent standard normal before anything is answered.
+	groups int     // how many there are
+	of     []int   // group of each vote
+	size   float64 // standard deviation of the deviations, in log-odds at the ends of the range; 0 is none
+	// at are the coefficients of each group, groups × deviationRank: independent standard normal before anything
+	// is answered.
 	at []float64
 }
 
+// newSource has no deviations yet. of is a vote's group, from 0.
 func newSource(votes []vote, groups int, of func(*vote) int) *source {
 	s := &source{groups: groups, of: make([]int, len(votes)), at: make([]float64, groups*deviationRank)}
 	for i := range votes {

@@ -27,7 +27,7 @@ const flips = 999
 // score statistic gᵀKg of Liu, Lin & Ghosh 2007 is its limit for small scales; there pairs that are asked about often drown
 // the others, and active choice asks most often about λ that are alike.)
 func (c *Curve) flatness(level float64) error {
-	t := c.tally
+	t := c.comparisons
 	random := rand.New(rand.NewPCG(c.seed, 4))
 	s := newScores(t)
 	c.PValue = 1
@@ -83,15 +83,16 @@ func (c *Curve) flatness(level float64) error {
 	return nil
 }
 
+// These are what votes are grouped by.
 func annotatorOf(v *vote) int { return v.annotator }
 func promptOf(v *vote) int    { return v.prompt }
 func clusterOf(v *vote) int   { return v.cluster }
 
 // scores are the effective scores of the answers where u is flat.
 type scores struct {
-	t    *comparisons
-	each [][]float64   // of each vote, by level
-	info *mat.SymDense // effective information
+	t    *comparisons  // the answers
+	each [][]float64   // [votes][levels]
+	info *mat.SymDense // effective information of u, levels × levels
 }
 
 // newScores estimates the order effect and ν where u is flat, and takes out of each vote's score what they explain.
@@ -186,11 +187,12 @@ func (t *comparisons) flatFit() (eta, delta float64) {
 
 // clustered are scores summed by cluster.
 type clustered struct {
-	k       int
-	scores  [][]float64
-	weights []float64 // of the answers of each
+	k       int         // levels
+	scores  [][]float64 // [clusters][levels]
+	weights []float64   // of the answers of each
 }
 
+// by sums the votes' scores by what of says, of which there are count.
 func (s *scores) by(count int, of func(*vote) int) *clustered {
 	k := len(s.t.lambdas)
 	c := &clustered{k: k, scores: make([][]float64, count), weights: make([]float64, count)}
@@ -242,6 +244,7 @@ func (c *clustered) spread(root *mat.Dense) float64 {
 	return sum
 }
 
+// spread is clustered.spread of single votes.
 func (s *scores) spread(root *mat.Dense) float64 {
 	c := &clustered{k: len(s.t.lambdas), scores: s.each, weights: make([]float64, len(s.each))}
 	for i := range c.weights {

@@ -11,9 +11,9 @@ import (
 // JND is the just-noticeable difference in λ: how far apart two λ must be for annotators to tell their
 // answers apart half of the times that they would not say "no difference" by chance.
 type JND struct {
-	Difference stat.Interval `json:"difference"` // of λ: posterior median, 2.5% and 97.5% quantiles; meaningful when Defined
-	Chance     stat.Interval `json:"chance"`     // share of same-λ trials in which one side was preferred all the same
-	Defined    bool          `json:"defined"`
+	Difference stat.Interval `json:"difference"`       // of λ: posterior median, 2.5% and 97.5% quantiles; meaningful when Defined
+	Chance     stat.Interval `json:"chance"`           // share of same-λ trials in which one side was preferred all the same
+	Defined    bool          `json:"defined"`          // there is a difference
 	Beyond     bool          `json:"beyond,omitempty"` // the upper end lies beyond the widest difference that was asked about: a guess
 	Reason     string        `json:"reason,omitempty"` // why there is none, or how far to trust it
 	Same       int           `json:"same"`             // trials at one λ

@@ -10,12 +10,12 @@ import (
 
 // Mean is the mean score of one λ on one criterion.
 type Mean struct {
-	Criterion   string        `json:"criterion"`
-	Points      int           `json:"points"` // of the scale
-	Lambda      float64       `json:"lambda"`
-	Mean        stat.Interval `json:"mean"` // in points of the scale; both ends equal the estimate without an interval
-	Scores      int           `json:"scores"`
-	Clusters    int           `json:"clusters"` // independent annotators (or items, or prompts) that scored this criterion
+	Criterion   string        `json:"criterion"` // its name
+	Points      int           `json:"points"`    // of the scale
+	Lambda      float64       `json:"lambda"`    // of the answers that were scored
+	Mean        stat.Interval `json:"mean"`      // in points of the scale; both ends equal the estimate without an interval
+	Scores      int           `json:"scores"`    // how many it is the mean of
+	Clusters    int           `json:"clusters"`  // independent annotators (or items, or prompts) that scored this criterion
 	HasInterval bool          `json:"has_interval"`
 	Reason      string        `json:"reason,omitempty"` // why there is no interval
 }

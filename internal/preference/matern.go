@@ -6,15 +6,15 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// matern is the Matérn kernel of smoothness 5/2 and variance 1 (Rasmussen & Williams 2006, eq. 4.17). Its
-// functions have two derivatives, enough for a peak to have a place and a curvature; the squared
-// exponential's endless smoothness gives bands that are too narrow between rated λ.
+// matern is the Matérn covariance of smoothness 5/2 and variance 1 (Rasmussen & Williams 2006, eq. 4.17). Its
+// functions have two derivatives, enough for a peak to have a place and a curvature; the squared exponential's
+// endless smoothness gives bands that are too narrow between rated λ. distance and length are in λ.
 func matern(distance, length float64) float64 {
 	r := math.Sqrt(5) * math.Abs(distance) / length
 	return (1 + r + r*r/3) * math.Exp(-r)
 }
 
-// matern3 is the kernel of smoothness 3/2: its functions have one derivative.
+// matern3 is the Matérn covariance of smoothness 3/2: its functions have one derivative.
 func matern3(distance, length float64) float64 {
 	r := math.Sqrt(3) * math.Abs(distance) / length
 	return (1 + r) * math.Exp(-r)
@@ -22,12 +22,15 @@ func matern3(distance, length float64) float64 {
 
 // factor draws a Gaussian process: with independent standard normal z and e, L·z is the process at the K rated λ and
 // A·z + B·e at the M points of the curve, jointly.
+// It does not change once it is made.
 type factor struct {
-	of      covariance
-	k, m, r int
-	l, a, b []float64 // k×k (lower), m×k, m×r, row by row
+	of      covariance // the process
+	k, m, r int        // rated λ, points of the curve, and columns of b
+	l, a, b []float64  // k×k (lower), m×k, m×r, row by row
 }
 
+// newFactor factors a process at the rated λ and at the points of the curve. lower is the Cholesky factor of its
+// covariance at the rated λ.
 func newFactor(rated, points []float64, of covariance, lower *mat.TriDense) *factor {
 	k, m := len(rated), len(points)
 	f := &factor{of: of, k: k, m: m, l: make([]float64, k*k), a: make([]float64, m*k)}
@@ -64,6 +67,7 @@ func (f *factor) residual(points []float64) {
 		}
 	}
 	var columns [][]float64
+	// The point that is least known is the next pivot.
 	for len(columns) < f.m {
 		top := 0
 		for p := range rest {

@@ -16,21 +16,22 @@ import (
 // The information is a bordered block matrix: answers of one annotator meet those of another only through the public's
 // curve and the prompts. The coefficients of the source with more groups are eliminated group by group, what is left is
 // dense, and its last rows belong to u.
+// It is made for one fit and used by one goroutine; climb moves it to a mode.
 type model struct {
-	votes  []vote
+	votes  []vote    // the answers
 	k      int       // levels
-	basis  []float64 // k × deviationRank
+	basis  []float64 // k × deviationRank, row by row: see deviations
 	temper float64   // each vote counts so many times
 	ties   bool      // whether ν is estimated; else it is 0
 	order  bool      // whether the order effect is estimated; else it is 0
 
 	outer, inner *source // outer is eliminated group by group; either may be nil, or of size 0
 
-	u          []float64
-	eta, delta float64
+	u          []float64 // the public's utilities at the levels, in log-odds: where the model is
+	eta, delta float64   // log ν, and the order effect in log-odds: where it is
 
 	a       []float64 // n × n, the lower triangle: inner coefficients, η and δ, u
-	g       []float64 // n
+	g       []float64 // n: gradient, in the order of a's rows
 	members []member  // of outer
 }
 
@@ -43,24 +44,25 @@ const (
 
 // member is one group of the outer source in the elimination.
 type member struct {
-	votes   []int
+	votes   []int     // of this group, by number
 	columns []int     // of the dense matrix that it meets, ascending
 	place   []int     // of each column of the dense matrix, in columns
-	block   []float64 // r × r
+	block   []float64 // r × r, r being deviationRank
 	border  []float64 // r × len(columns)
-	g       []float64
+	g       []float64 // r: gradient of its coefficients
 }
 
 // quadratic is the logarithm of the likelihood of u, up to what every quadratic of the same answers shares:
 // value + pull·u − u·info·u/2.
 type quadratic struct {
-	value float64
-	pull  []float64
-	info  *mat.SymDense
-	eta   float64
-	delta float64
+	value float64       // at u = 0
+	pull  []float64     // by level
+	info  *mat.SymDense // k × k: information of u once all else is integrated out
+	eta   float64       // log ν at the mode
+	delta float64       // order effect at the mode
 }
 
+// newModel is at u = 0, without sources. Ties and the order effect are estimated.
 func newModel(t *comparisons, temper float64) *model {
 	k := len(t.lambdas)
 	m := &model{votes: t.votes, k: k, basis: deviations(t.lambdas), temper: temper, ties: true, order: true, u: make([]float64, k), eta: etaMean}
@@ -76,6 +78,7 @@ func (m *model) between(annotators, prompts *source) {
 	m.members = nil
 }
 
+// innerSize is the number of coefficients of the inner source; 0 where it has none.
 func (m *model) innerSize() int {
 	if m.inner == nil || m.inner.size == 0 {
 		return 0
@@ -130,6 +133,7 @@ func (m *model) value() float64 {
 	return sum
 }
 
+// logNu is log ν; −∞, the model of Bradley and Terry, where ties are not estimated.
 func (m *model) logNu() float64 {
 	if m.ties {
 		return m.eta
@@ -154,6 +158,7 @@ func (m *model) gather() {
 	}
 	for i := range m.members {
 		p := &m.members[i]
+		// η and δ, then the levels of the group's votes and the deviations of their inner groups.
 		p.columns = append(p.columns, inner, inner+1)
 		for _, v := range p.votes {
 			p.columns = append(p.columns, inner+2+m.votes[v].i, inner+2+m.votes[v].j)
@@ -177,8 +182,8 @@ func (m *model) gather() {
 
 // slot is a column of the dense matrix and the derivative of d by it.
 type slot struct {
-	column int
-	by     float64
+	column int     // its number in the dense matrix
+	by     float64 // ∂d by that parameter
 }
 
 // fill computes gradient and negative Hessian of the value.
@@ -187,6 +192,7 @@ func (m *model) fill() {
 	n := inner + 2 + m.k
 	clear(m.a)
 	clear(m.g)
+	// The priors: inner deviations and outer ones are standard normal, η and δ normal with the constants above.
 	for i := range inner {
 		m.a[i*n+i] = 1
 		m.g[i] = -m.inner.at[i]
@@ -203,6 +209,8 @@ func (m *model) fill() {
 			p.g[r] = -m.outer.at[i*deviationRank+r]
 		}
 	}
+	// Each vote adds the derivatives of its log-likelihood by d, the difference of its two λ, and by η. With p₁ ∝ exp(d/2),
+	// p₂ ∝ exp(−d/2) and a tie ∝ ν the score by d is (y − (p₁ − p₂))/2.
 	eta := m.logNu()
 	var slots [deviationRank + 3]slot
 	var phi [deviationRank]float64
@@ -219,6 +227,7 @@ func (m *model) fill() {
 				ge += w
 			}
 		}
+		// slots are the columns that d depends on, in ascending order, with d's derivative by each.
 		s := 0
 		for r := range deviationRank {
 			phi[r] = m.basis[vote.i*deviationRank+r] - m.basis[vote.j*deviationRank+r]
@@ -249,6 +258,8 @@ func (m *model) fill() {
 				m.a[c.column*n+d.column] += wdd * c.by * d.by
 			}
 		}
+		// The outer deviations of one member meet no other member's: each has a block of its own, and a border to the dense
+		// columns.
 		if m.members == nil {
 			continue
 		}
@@ -383,6 +394,7 @@ func (m *model) step(du []float64) (inner, outer []float64, eta, delta float64) 
 	x := make([]float64, n)
 	copy(x, m.g[:first])
 	copy(x[first:], du)
+	// Back substitution with the Cholesky factor that eliminate left in a, in its lower triangle.
 	for i := first - 1; i >= 0; i-- {
 		for j := i + 1; j < n; j++ {
 			x[i] -= m.a[j*n+i] * x[j]

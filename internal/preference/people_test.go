@@ -52,7 +52,7 @@ func TestFlatPublicOfDifferentPeople(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				curve := &Curve{tally: tally, Scope: tally.scope(), seed: uint64(i)} // the test takes a twentieth of the time of a fit
+				curve := &Curve{comparisons: tally, Scope: tally.scope(), seed: uint64(i)} // the test takes a twentieth of the time of a fit
 				if err := curve.flatness(0.05); err != nil {
 					t.Fatal(err)
 				}

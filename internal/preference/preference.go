@@ -42,47 +42,47 @@ func (c Catch) Spoils() bool { return c == BrokenA || c == BrokenB || c == Broke
 
 // Side is one answer that was shown.
 type Side struct {
-	Lambda float64 `json:"lambda"`
+	Lambda float64 `json:"lambda"`           // that it was decoded at
 	Output string  `json:"output,omitempty"` // which decoded answer: tells samples of one λ apart
 }
 
 // Pairwise is an annotator's answer to "which is better, A or B?". A is what stood first for this
 // annotator, whatever its λ.
 type Pairwise struct {
-	Item      string  `json:"item"`             // the prompt with its two answers, in either order
-	Prompt    string  `json:"prompt,omitempty"` // which prompt, shared by items
-	Annotator string  `json:"annotator"`
-	Category  string  `json:"category,omitempty"`
-	A         Side    `json:"a"`
-	B         Side    `json:"b"`
-	Choice    Choice  `json:"choice"`
-	Catch     Catch   `json:"catch,omitempty"`
-	Weight    float64 `json:"weight,omitempty"` // how many answers this one stands for; 0 is 1
+	Item      string  `json:"item"`               // the prompt with its two answers, in either order
+	Prompt    string  `json:"prompt,omitempty"`   // which prompt, shared by items
+	Annotator string  `json:"annotator"`          // who answered
+	Category  string  `json:"category,omitempty"` // of the prompt
+	A         Side    `json:"a"`                  // what stood first
+	B         Side    `json:"b"`                  // what stood second
+	Choice    Choice  `json:"choice"`             // A, B, a tie, or that both are bad
+	Catch     Catch   `json:"catch,omitempty"`    // NoCatch: not a trial
+	Weight    float64 `json:"weight,omitempty"`   // how many answers this one stands for; 0 is 1
 }
 
 // Likert is a score on one criterion.
 type Likert struct {
-	Item      string `json:"item"` // the prompt with its answer
-	Prompt    string `json:"prompt,omitempty"`
-	Annotator string `json:"annotator"`
-	Category  string `json:"category,omitempty"`
-	Criterion string `json:"criterion"`
-	Side      Side   `json:"side"`
-	Score     int    `json:"score"`  // 1 to Points
-	Points    int    `json:"points"` // 5 or 7
-	Catch     Catch  `json:"catch,omitempty"`
+	Item      string `json:"item"`               // the prompt with its answer
+	Prompt    string `json:"prompt,omitempty"`   // which prompt, shared by items
+	Annotator string `json:"annotator"`          // who answered
+	Category  string `json:"category,omitempty"` // of the prompt
+	Criterion string `json:"criterion"`          // its name
+	Side      Side   `json:"side"`               // what was scored
+	Score     int    `json:"score"`              // 1 to Points
+	Points    int    `json:"points"`             // 5 or 7
+	Catch     Catch  `json:"catch,omitempty"`    // NoCatch: not a trial
 }
 
 // Ranking orders up to MaxRanked answers to one prompt.
 type Ranking struct {
-	Item      string `json:"item"` // the prompt with its answers
-	Prompt    string `json:"prompt,omitempty"`
-	Annotator string `json:"annotator"`
-	Category  string `json:"category,omitempty"`
-	Sides     []Side `json:"sides"` // in the order shown
-	Rank      []int  `json:"rank"`  // of each side, 1 is best; equal ranks were not told apart
-	Catch     Catch  `json:"catch,omitempty"`
-	Spoilt    int    `json:"spoilt,omitempty"` // of a trial with a spoilt side: which one
+	Item      string `json:"item"`               // the prompt with its answers
+	Prompt    string `json:"prompt,omitempty"`   // which prompt, shared by items
+	Annotator string `json:"annotator"`          // who answered
+	Category  string `json:"category,omitempty"` // of the prompt
+	Sides     []Side `json:"sides"`              // in the order shown
+	Rank      []int  `json:"rank"`               // of each side, 1 is best; equal ranks were not told apart
+	Catch     Catch  `json:"catch,omitempty"`    // NoCatch: not a trial
+	Spoilt    int    `json:"spoilt,omitempty"`   // of a trial with a spoilt side: which one
 }
 
 // MaxRanked is how many answers a ranking may have.
@@ -160,6 +160,7 @@ func (r Ranking) Check() error {
 	return r.Catch.check()
 }
 
+// check refuses a λ that is not a finite number, as Invalid about the field.
 func (s Side) check(field string) error {
 	if math.IsNaN(s.Lambda) || math.IsInf(s.Lambda, 0) {
 		return fault.Field(field, "λ must be a finite number, not %g", s.Lambda)
@@ -203,6 +204,7 @@ func (s Side) String() string {
 	return "λ " + lambda + " " + s.Output
 }
 
+// weight is how many answers this one stands for, in likelihoods and counts.
 func (r Pairwise) weight() float64 {
 	if r.Weight == 0 {
 		return 1
@@ -232,6 +234,7 @@ func (c Cluster) key(item, prompt, annotator string) string {
 	return item
 }
 
+// check refuses an unknown cluster, as Invalid.
 func (c Cluster) check() error {
 	switch c {
 	case "", ByItem, ByPrompt, ByAnnotator:

@@ -14,9 +14,9 @@ type covariance func(x, y float64) float64
 
 // shape is one prior of the public's curve: a Gaussian process with its prior probability.
 type shape struct {
-	prior float64
-	of    covariance
-	mean  func(float64) float64 // nil: 0
+	prior float64               // its probability
+	of    covariance            // covariance of u at two λ
+	mean  func(float64) float64 // of u at a λ; nil: 0
 }
 
 // add puts times the mean at some λ into u.
@@ -91,10 +91,12 @@ func places(levels []float64) []place {
 	return list
 }
 
-func process(kernel func(distance, length float64) float64, length, scale float64) covariance {
-	return func(x, y float64) float64 { return scale * scale * kernel(x-y, length) }
+// process is a Gaussian process of a correlation, with a length in λ and a standard deviation, scale, in log-odds.
+func process(correlation func(distance, length float64) float64, length, scale float64) covariance {
+	return func(x, y float64) float64 { return scale * scale * correlation(x-y, length) }
 }
 
+// sum is the covariance of two independent curves added up.
 func sum(a, b covariance) covariance {
 	return func(x, y float64) float64 { return a(x, y) + b(x, y) }
 }
@@ -143,11 +145,11 @@ func triangle(cov *mat.SymDense) (*mat.TriDense, error) {
 
 // component is one shape with one pair of sizes of the deviations, and what the answers say of u then.
 type component struct {
-	shape, plan int
-	weight      float64 // posterior probability
-	lower       *mat.TriDense
-	mean        []float64 // of u at the levels before anything is answered
-	like        *quadratic
+	shape, plan int           // index among the shapes, and index among the plans
+	weight      float64       // posterior probability
+	lower       *mat.TriDense // Cholesky factor of the prior's covariance at the levels
+	mean        []float64     // of u at the levels before anything is answered; nil: 0
+	like        *quadratic    // the likelihood about its mode, shared by the components of a plan
 }
 
 // rest is what the likelihood pulls z by at z = 0, and its logarithm there.

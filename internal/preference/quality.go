@@ -27,7 +27,7 @@ type AnnotatorQuality struct {
 	Agreed   stat.Interval `json:"agreed"`   // share of those pairs that say the same, Wilson with pairs taken as independent
 }
 
-// Qualities are the annotators' records, by name. An answer that Check refuses is fault.Invalid.
+// Qualities are how the annotators did, by name. An answer that Check refuses is fault.Invalid.
 //
 // A spoilt answer is caught in a pair when the sound one is preferred, in a ranking when nothing is ranked below or
 // beside it, and in scores when their mean is below that of all ordinary scores by the annotator. The two
@@ -72,11 +72,13 @@ func Qualities(a Answers) ([]AnnotatorQuality, error) {
 // qualityCounts are those that are being counted, by annotator.
 type qualityCounts map[string]*qualityCount
 
+// qualityCount is one annotator's quality while answers are counted.
 type qualityCount struct {
 	AnnotatorQuality
-	first, agreed int
+	first, agreed int // decisive answers for what stood first, and pairs of answers that say the same
 }
 
+// of is an annotator's count, made at the first answer.
 func (k qualityCounts) of(annotator string) *qualityCount {
 	if k[annotator] == nil {
 		k[annotator] = &qualityCount{AnnotatorQuality: AnnotatorQuality{Annotator: annotator}}
@@ -98,6 +100,7 @@ func (r *qualityCount) trial(catch Catch, well bool) {
 	}
 }
 
+// pairwise counts a pairwise answer. One of a spoilt trial says nothing about sides.
 func (k qualityCounts) pairwise(p Pairwise) {
 	r := k.of(p.Annotator)
 	r.Answers++
@@ -120,6 +123,7 @@ func (k qualityCounts) pairwise(p Pairwise) {
 	}
 }
 
+// ranking counts a ranking.
 func (k qualityCounts) ranking(g Ranking) {
 	r := k.of(g.Annotator)
 	r.Answers++
@@ -148,6 +152,7 @@ func (k qualityCounts) ranking(g Ranking) {
 // average is a mean that is being summed up.
 type average struct{ sum, count float64 }
 
+// with is the average with one more number.
 func (m average) with(x float64) average { return average{m.sum + x, m.count + 1} }
 
 // scores counts the scores of a question, one for each criterion, as one answer.

@@ -10,19 +10,20 @@ import (
 )
 
 // Results are everything that a study's answers say. They can be written as JSON and read back.
+// Compute makes them; nothing changes them then.
 type Results struct {
-	Grid   []float64 `json:"grid"` // λ that could be rated, ascending
-	Beta   float64   `json:"beta"` // β the aligned model was trained with; 0 when nobody says
-	Counts Counts    `json:"counts"`
+	Grid   []float64 `json:"grid"`   // λ that could be rated, ascending
+	Beta   float64   `json:"beta"`   // β the aligned model was trained with; 0 when nobody says
+	Counts Counts    `json:"counts"` // how much was answered
 
-	Overall    Part   `json:"overall"`
+	Overall    Part   `json:"overall"`    // of all answers
 	Categories []Part `json:"categories"` // of prompts, by name; empty unless there are two
 	Annotators []Part `json:"annotators"` // by name
 
-	Agreement []Reliability      `json:"agreement"`
-	Records   []AnnotatorQuality `json:"records"` // of the annotators, by name
-	Sides     Sides              `json:"sides"`   // what standing first did
-	JND       JND                `json:"jnd"`
+	Agreement []Reliability      `json:"agreement"` // by kind of question, and by criterion
+	Records   []AnnotatorQuality `json:"records"`   // of the annotators, by name
+	Sides     Sides              `json:"sides"`     // what standing first did
+	JND       JND                `json:"jnd"`       // of the pairwise answers
 }
 
 // Answers are the ratings of a study sorted by kind, in the order in which they were given.
@@ -34,12 +35,12 @@ type Answers struct {
 
 // Counts say how much was answered.
 type Counts struct {
-	Pairwise   int `json:"pairwise"` // without catch trials
-	Likert     int `json:"likert"`   // scores, without catch trials
-	Rankings   int `json:"rankings"`
-	Catch      int `json:"catch"` // answers to catch trials, of any kind
-	Annotators int `json:"annotators"`
-	Prompts    int `json:"prompts"`
+	Pairwise   int `json:"pairwise"`   // without catch trials
+	Likert     int `json:"likert"`     // scores, without catch trials
+	Rankings   int `json:"rankings"`   // without catch trials
+	Catch      int `json:"catch"`      // answers to catch trials, of any kind
+	Annotators int `json:"annotators"` // who answered anything, catch trials included
+	Prompts    int `json:"prompts"`    // that anything was answered about; an item without a prompt counts as one
 }
 
 // Answers is all of them but catch trials.
@@ -48,20 +49,20 @@ func (c Counts) Answers() int { return c.Pairwise + c.Likert + c.Rankings }
 // Part is what the answers of a study, or some of them, say about λ. Rankings count as the pairs they
 // imply (Ranking.Pairs).
 type Part struct {
-	Name      string     `json:"name,omitempty"` // of the category or annotator
-	Answers   int        `json:"answers"`        // without catch trials
-	Wins      []WinRate  `json:"wins"`
+	Name      string     `json:"name,omitempty"`      // of the category or annotator
+	Answers   int        `json:"answers"`             // without catch trials
+	Wins      []WinRate  `json:"wins"`                // by pair of λ, ascending
 	Strengths *Strengths `json:"strengths,omitempty"` // nil where nothing is compared
 	Curve     *Curve     `json:"curve,omitempty"`     // nil where there are not two λ, and in a study that compares nothing
 	More      *More      `json:"more,omitempty"`      // of the whole only
-	Means     []Mean     `json:"means"`
+	Means     []Mean     `json:"means"`               // by criterion and λ; empty without scores
 }
 
 // Reliability is the agreement on one kind of question at one level of measurement.
 type Reliability struct {
-	Question  string    `json:"question"` // "pairwise", "ranking", or "likert"
-	Criterion string    `json:"criterion,omitempty"`
-	Level     Level     `json:"level"`
+	Question  string    `json:"question"`            // "pairwise", "ranking", or "likert"
+	Criterion string    `json:"criterion,omitempty"` // of scores; "" for other questions
+	Level     Level     `json:"level"`               // at which α was computed
 	Agreement Agreement `json:"agreement"`
 }
 
@@ -118,6 +119,7 @@ func Compute(a Answers, o Options) (*Results, error) {
 	return r, err
 }
 
+// parts are the results of several sets of answers, under their names.
 func parts(named []namedAnswers, o Options, by Cluster) ([]Part, error) {
 	list := make([]Part, 0, len(named))
 	for _, n := range named {
@@ -131,6 +133,7 @@ func parts(named []namedAnswers, o Options, by Cluster) ([]Part, error) {
 	return list, nil
 }
 
+// part works out what some answers say. by is what mean scores' intervals rest on.
 func (a Answers) part(o Options, by Cluster) (Part, error) {
 	p := Part{Answers: a.counts().Answers()}
 	compared := slices.Clone(a.Pairwise)
@@ -162,6 +165,7 @@ func (a Answers) part(o Options, by Cluster) (Part, error) {
 	return p, nil
 }
 
+// reliability is the agreement on each kind of question that there are answers of.
 func (a Answers) reliability(seed uint64) ([]Reliability, error) {
 	list := []Reliability{}
 	add := func(question, criterion string, values []Value, levels ...Level) error {
@@ -192,6 +196,7 @@ func (a Answers) reliability(seed uint64) ([]Reliability, error) {
 	return list, nil
 }
 
+// criteria are the names of the criteria that were scored, sorted.
 func (a Answers) criteria() []string {
 	var names []string
 	for _, r := range a.Scores {
@@ -201,6 +206,7 @@ func (a Answers) criteria() []string {
 	return slices.Compact(names)
 }
 
+// counts says how much was answered.
 func (a Answers) counts() Counts {
 	var c Counts
 	prompts, annotators, trials := map[string]bool{}, map[string]bool{}, map[[2]string]bool{}
@@ -243,6 +249,7 @@ type namedAnswers struct {
 	answers Answers
 }
 
+// category and annotator are what answers are split by.
 func category(_, category string) string   { return category }
 func annotator(annotator, _ string) string { return annotator }
 
@@ -276,12 +283,13 @@ func (a Answers) split(key func(annotator, category string) string) []namedAnswe
 	return list
 }
 
-// names gives names that say nothing, in the order in which they are asked for.
+// Pseudonyms gives names that say nothing, in the order in which they are asked for.
 type Pseudonyms struct {
-	Format string
-	given  map[string]string
+	Format string            // for fmt, with one integer from 1
+	given  map[string]string // nil before the first
 }
 
+// Of is the pseudonym of a name, the same each time; "" stays "".
 func (n *Pseudonyms) Of(name string) string {
 	if name == "" {
 		return ""

@@ -18,6 +18,7 @@ const (
 	LeastPrompts    = 5
 )
 
+// scope is whom the comparisons speak for.
 func (t *comparisons) scope() Scope {
 	return Scope{t.annotators, t.annotators >= LeastAnnotators, t.prompts, t.prompts >= LeastPrompts}
 }
@@ -27,6 +28,7 @@ func (s Scope) String() string {
 	return one(s.People, "people like ", s.Annotators, "annotator") + ", " + one(s.AnyPrompts, "prompts like ", s.Prompts, "prompt")
 }
 
+// one is a part of a Scope in words: of annotators or of prompts.
 func one(general bool, like string, n int, what string) string {
 	these := fmt.Sprintf("these %d %ss", n, what)
 	switch {

@@ -27,8 +27,8 @@ type Sides struct {
 
 // sided is an answer that prefers a side: 1 the first, −1 the second.
 type sided struct {
-	annotator int
-	y         float64
+	annotator int     // number, from 0
+	y         float64 // 1 or −1
 }
 
 // SidesOf counts sides of pairwise answers. Where there are annotators enough to be a sample, their answers change sign
@@ -58,11 +58,11 @@ func SidesOf(answers []Pairwise) (Sides, error) {
 			}
 		}
 	}
-	s.judge(list, len(annotators), low)
+	s.fill(list, len(annotators), low)
 	return s, nil
 }
 
-// sides is SidesOf for the answers of a tally.
+// sides is SidesOf for answers that are counted already.
 func (t *comparisons) sides() Sides {
 	s := Sides{Compared: len(t.votes)}
 	var list []sided
@@ -76,11 +76,13 @@ func (t *comparisons) sides() Sides {
 			low++
 		}
 	}
-	s.judge(list, t.annotators, low)
+	s.fill(list, t.annotators, low)
 	return s
 }
 
-func (s *Sides) judge(list []sided, annotators, low int) {
+// fill works out the shares and the test. list are the answers that prefer a side; low is in how many of s.Compared
+// answers the lower λ stood first.
+func (s *Sides) fill(list []sided, annotators, low int) {
 	s.Decisive = len(list)
 	first, sums := 0.0, make([]float64, annotators)
 	for _, a := range list {
@@ -91,6 +93,7 @@ func (s *Sides) judge(list []sided, annotators, low int) {
 	}
 	n := float64(s.Decisive)
 	clusters := sums
+	// Of fewer annotators every answer is a cluster.
 	if annotators < LeastAnnotators {
 		clusters = make([]float64, len(list))
 		for i, a := range list {
@@ -115,6 +118,7 @@ func (s *Sides) judge(list []sided, annotators, low int) {
 			}
 			spread += x * x
 		}
+		// Where clusters spread more than independent answers would, the interval is that of fewer answers.
 		if own := n * (1 - mean*mean); annotators >= LeastAnnotators && own > 0 && spread > own {
 			s.First = stat.Wilson(first*own/spread, n*own/spread)
 		}

@@ -41,6 +41,7 @@ func (s *Strengths) between(t *comparisons, plans []plan, order bool) error {
 		part := component{lower: prior(RidgeSD), like: &like}
 		logs[i] = part.evidence() + math.Log(plans[i].prior)
 	}
+	// The mixture over plans has the mean of the means, and the spread of the means beside the mean of the covariances.
 	mean, second := make([]float64, k), mat.NewSymDense(k, nil)
 	nu, effect := 0.0, 0.0
 	for i, w := range shares(logs) {
@@ -71,6 +72,7 @@ func (s *Strengths) between(t *comparisons, plans []plan, order bool) error {
 		}
 		nu, effect = nu+w*like.eta, effect+w*like.delta
 	}
+	// Plans below a thousandth were left out: the others share their weight.
 	scale := 0.0
 	for i := range plans {
 		scale += plans[i].weight
@@ -146,7 +148,7 @@ func steps(scope Scope, plans []plan) float64 {
 // the mean number of answers of the cluster that an answer belongs to, and ρ = pqσ²/(1 + pqσ²) the correlation of two
 // of its answers, σ² being the variance of what the source adds to the difference of the two λ.
 func (c *Curve) WinRates() []WinRate {
-	t := c.tally
+	t := c.comparisons
 	basis := deviations(t.lambdas)
 	squares := [2]float64{} // mean squares of the sizes of annotators' and prompts' deviations
 	for i := range c.plans {

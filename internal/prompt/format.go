@@ -23,11 +23,12 @@ const (
 	CSV    Format = "csv"    // a table whose first row names its columns, with commas, semicolons or tabs between them
 )
 
-// readers are what read each form.
+// readers are what read each form. They take data that clean has cleaned.
 var readers = map[Format]func(*collector, []byte) error{
 	Lines: (*collector).lines, Blocks: (*collector).blocks, JSONL: (*collector).jsonLines, JSON: (*collector).json, CSV: (*collector).table,
 }
 
+// formatNames lists the forms, Auto left out, for an error.
 func formatNames() []string {
 	var names []string
 	for _, f := range slices.Sorted(maps.Keys(readers)) {

@@ -158,8 +158,8 @@ var binary = []string{".xlsx", ".xls", ".xlsm", ".ods", ".numbers", ".parquet", 
 // Options say how much is read and how. Zero limits are none.
 type Options struct {
 	Format     Format // Auto finds it by the name, or else by what is read
-	MaxBytes   int64
-	MaxPrompts int
+	MaxBytes   int64  // of the file; more is an error
+	MaxPrompts int    // more is an error
 }
 
 // Set is what was read.
@@ -222,9 +222,9 @@ func bounded(format Format, data []byte, rows int) error {
 	return intake.Prompts("."+string(format), data, rows)
 }
 
-// collector takes the rows of a file one after another.
+// collector takes the rows of a file one after another. It lasts for one Read.
 type collector struct {
-	set  Set
+	set  Set // what Read returns
 	most int // prompts; 0 is no limit
 
 	system    string          // of an exported study, for prompts without one of their own

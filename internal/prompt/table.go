@@ -22,6 +22,7 @@ func isTable(data []byte) bool {
 	return len(head) > 1 && hasPrompt(head)
 }
 
+// hasPrompt reports whether one of the columns can have the prompt.
 func hasPrompt(head []string) bool {
 	return slices.ContainsFunc(head, func(name string) bool { return slices.Contains(askedColumns, fold(name)) })
 }
@@ -51,6 +52,7 @@ func separator(data []byte) (sep rune, rest []byte, head []string) {
 	return sep, data, head
 }
 
+// reader reads a table with that separator; one that cannot separate is taken for a comma.
 func reader(data []byte, sep rune) *csv.Reader {
 	r := csv.NewReader(bytes.NewReader(data))
 	if sep != '"' && sep != '\n' && sep != '\r' && sep != 0 {
@@ -130,7 +132,7 @@ func tableRow(head, cells []string) (row, error) {
 	return r, r.export()
 }
 
-// tableTrouble is an error of encoding/csv in words.
+// tableTrouble is an error of encoding/csv in words. before is the number of lines above what it read.
 func tableTrouble(err error, before int) error {
 	var at *csv.ParseError
 	if !errors.As(err, &at) {

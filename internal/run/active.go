@@ -8,6 +8,7 @@ import (
 )
 
 // activeRun is a run that is being decoded, or whose end is not saved yet. Hub.mu guards it.
+// It is made by Start or activate, and given up by forget.
 type activeRun struct {
 	run    Run         // as it is stored, or is about to be
 	client Client      // who started it: it counts against the client's limit
@@ -16,13 +17,13 @@ type activeRun struct {
 	known  int         // lanes that the stored run has
 
 	requests []*request // unfinished decode requests
-	busy     bool       // lanes are being added
+	busy     bool       // lanes are being added, or requests attached: it is not over yet
 	open     bool       // its stored status is, or is about to be, Running
 	failed   bool       // a lane ended with an error
 	ending   Map        // of a map: why some of its branches were cut off, so far
-	next     int        // number of the last event queued
+	next     int        // number of the last event queued; that of the next one is one more
 	queued   int        // items in the queue or being saved
-	slot     bool       // it counts against the limits
+	slot     bool       // it counts against the limits of runs at once
 
 	unserve func() // ends the answers to other servers; nil without any
 }
@@ -30,8 +31,8 @@ type activeRun struct {
 // laneState is what the hub knows of a lane while its run is active. What is queued and what is saved are counted apart, since
 // a store that fails takes back what was only queued.
 type laneState struct {
-	sample  int
-	request *request // that decodes it
+	sample  int      // Lane.Sample of the request
+	request *request // that decodes it; nil where none does since the run became active
 
 	moves       int  // of λ that were asked for; MaxMoves at most
 	tokens      int  // token events queued so far
@@ -40,37 +41,40 @@ type laneState struct {
 	savedEnd    bool // and saved
 }
 
-// request is one decode request of a run.
+// request is one decode request of a run. It is made before its decoder has taken it (see decodeOne), attached to
+// its run once that has, and finished with its stats or by an error. Hub.mu guards it.
 type request struct {
-	active   *activeRun
-	lanes    []int
+	active   *activeRun     // whose lanes it decodes
+	lanes    []int          // their numbers; of a map, 0
+	asked    []decode.Lane  // the same as they were asked for; none of a map
 	job      Job            // nil until it was taken
 	held     []EncodedEvent // what came before that
-	lost     bool           // some of that was dropped
+	lost     bool           // some of that was dropped, as there was no room: attachOne ends the run
 	finished bool           // what its job still says is ignored
 }
 
 // EncodedEvent is an event with its JSON form, which is stored and sent as it is.
 type EncodedEvent struct {
 	Event decode.Event
-	JSON  json.RawMessage
+	JSON  json.RawMessage // one line, as encoding/json writes it
 }
 
-// logEntry is one thing to save, in the queue to the writer.
+// logEntry is one thing to save, in the queue to the writer: an event, or a change of the run's status.
 type logEntry struct {
-	active *activeRun
-	event  Event  // Seq 0: there is none
-	typ    string // of the event
-	lane   int    // of the event, or for EventLanes how many the run has then
-	change *StatusChange
+	active *activeRun    // whose event or status it is
+	event  Event         // Seq 0: there is none
+	typ    string        // of the event
+	lane   int           // of the event, or for EventLanes how many the run has then
+	change *StatusChange // of the status; nil for an event
 }
 
 // appendEvent queues an event. The caller holds mu, as for all that follows here.
-func (h *Hub) appendEvent(l *activeRun, e decode.Event, encoded json.RawMessage) {
-	l.next++
-	h.enqueue(logEntry{active: l, typ: e.Type, lane: e.Lane, event: Event{Run: l.run.ID, Seq: l.next, Event: encoded}})
+func (h *Hub) appendEvent(a *activeRun, e decode.Event, encoded json.RawMessage) {
+	a.next++
+	h.enqueue(logEntry{active: a, typ: e.Type, lane: e.Lane, event: Event{Run: a.run.ID, Seq: a.next, Event: encoded}})
 }
 
+// enqueue adds to the queue and wakes the writer. It does not wait for room: see sink.
 func (h *Hub) enqueue(it logEntry) {
 	it.active.queued++
 	h.pending = append(h.pending, it)
@@ -78,6 +82,7 @@ func (h *Hub) enqueue(it logEntry) {
 	h.signal()
 }
 
+// signal wakes the writer, unless it is to wake already.
 func (h *Hub) signal() {
 	select {
 	case h.wake <- struct{}{}:
@@ -86,25 +91,25 @@ func (h *Hub) signal() {
 }
 
 // status queues a change of the run's stored status.
-func (h *Hub) status(l *activeRun, status Status) {
-	l.open = status == Running
-	change := &StatusChange{Run: l.run.ID, Status: status, Lanes: len(l.lanes), Instance: l.run.Instance}
-	if !l.open {
+func (h *Hub) status(a *activeRun, status Status) {
+	a.open = status == Running
+	change := &StatusChange{Run: a.run.ID, Status: status, Lanes: len(a.lanes), Instance: a.run.Instance}
+	if !a.open {
 		change.At = h.config.Now()
 	}
-	h.enqueue(logEntry{active: l, change: change})
+	h.enqueue(logEntry{active: a, change: change})
 }
 
-// accept takes one event of a task into the log.
-func (h *Hub) accept(t *request, e EncodedEvent) {
-	l := t.active
+// accept takes one event of a request into the log.
+func (h *Hub) accept(q *request, e EncodedEvent) {
+	a := q.active
 	switch e.Event.Type {
 	case decode.EventToken, decode.EventLambda, decode.EventEnd:
-		if e.Event.Lane < 0 || e.Event.Lane >= len(l.lanes) {
+		if e.Event.Lane < 0 || e.Event.Lane >= len(a.lanes) {
 			return
 		}
-		lane := &l.lanes[e.Event.Lane]
-		if lane.request != t || lane.ended {
+		lane := &a.lanes[e.Event.Lane]
+		if lane.request != q || lane.ended {
 			return
 		}
 		if e.Event.Type == decode.EventToken {
@@ -112,119 +117,112 @@ func (h *Hub) accept(t *request, e EncodedEvent) {
 		}
 		if e.Event.Type == decode.EventEnd {
 			lane.ended = true
-			l.failed = l.failed || e.Event.Reason == decode.EndError
+			a.failed = a.failed || e.Event.Reason == decode.EndError
 		}
 	case decode.EventFork, decode.EventBranch, decode.EventStep:
-		if l.run.Spec.Map == nil || l.lanes[0].ended || e.Event.Fork == nil && e.Event.Branch == nil && e.Event.Span == nil {
+		if a.run.Spec.Map == nil || a.lanes[0].ended || e.Event.Fork == nil && e.Event.Branch == nil && e.Event.Span == nil {
 			return
 		}
 		if e.Event.Branch != nil {
-			l.branch(e.Event)
+			a.branch(e.Event)
 		}
 	case decode.EventStats:
-		if l.run.Spec.Map != nil {
-			h.endMap(l)
+		if a.run.Spec.Map != nil {
+			h.endMap(a)
 		}
-		h.finish(t, fault.New(fault.Internal, "the decoder forgot this lane"), &e)
+		h.finish(q, fault.New(fault.Internal, "the decoder forgot this lane"), &e)
 		return
 	}
-	h.appendEvent(l, e.Event, e.JSON)
+	h.appendEvent(a, e.Event, e.JSON)
 }
 
-// finish ends a task: lanes still open end with cause, then come its stats, if any.
-func (h *Hub) finish(t *request, cause *fault.Error, stats *EncodedEvent) {
-	if t.finished {
+// finish ends a request: lanes still open end with cause, then come its stats, if any.
+func (h *Hub) finish(q *request, cause *fault.Error, stats *EncodedEvent) {
+	if q.finished {
 		return
 	}
-	t.finished = true
-	l := t.active
-	for _, index := range t.lanes {
-		h.endLane(l, index, cause)
+	q.finished = true
+	a := q.active
+	for _, index := range q.lanes {
+		h.endLane(a, index, cause)
 	}
 	if stats != nil {
-		h.appendEvent(l, stats.Event, stats.JSON)
+		h.appendEvent(a, stats.Event, stats.JSON)
 	}
-	for i, other := range l.requests {
-		if other == t {
-			l.requests = append(l.requests[:i:i], l.requests[i+1:]...)
+	for i, other := range a.requests {
+		if other == q {
+			a.requests = append(a.requests[:i:i], a.requests[i+1:]...)
 			break
 		}
 	}
-	h.finalize(l)
+	h.finalize(a)
 }
 
 // endLane puts the end of a lane that has none.
-func (h *Hub) endLane(l *activeRun, index int, cause *fault.Error) {
-	lane := &l.lanes[index]
+func (h *Hub) endLane(a *activeRun, index int, cause *fault.Error) {
+	lane := &a.lanes[index]
 	if lane.ended {
 		return
 	}
-	lane.ended, l.failed = true, true
-	e := encode(endEvent(index, lane.sample, lane.tokens, cause))
-	h.appendEvent(l, e.Event, e.JSON)
+	lane.ended, a.failed = true, true
+	e := encode(decode.EndWithError(decode.Lane{Index: index, Sample: lane.sample}, lane.tokens, cause))
+	h.appendEvent(a, e.Event, e.JSON)
 }
 
 // finalize stores the run's status once nothing decodes for it, and forgets it once all is saved.
-func (h *Hub) finalize(l *activeRun) {
-	if len(l.requests) > 0 || l.busy {
+func (h *Hub) finalize(a *activeRun) {
+	if len(a.requests) > 0 || a.busy {
 		return
 	}
-	if l.open {
+	if a.open {
 		status := Ended
-		if l.failed {
+		if a.failed {
 			status = Failed
 		}
-		h.status(l, status)
+		h.status(a, status)
 	}
-	if l.queued == 0 && h.active[l.run.ID] == l {
-		h.forget(l)
+	if a.queued == 0 && h.active[a.run.ID] == a {
+		h.forget(a)
 	}
 }
 
 // abort ends whatever runs of a run with cause, and returns the jobs for the caller to stop when it has let
 // go of mu.
-func (h *Hub) abort(l *activeRun, cause *fault.Error) (jobs []Job) {
-	for len(l.requests) > 0 {
-		jobs = append(jobs, l.requests[0].job)
-		h.finish(l.requests[0], cause, nil)
+func (h *Hub) abort(a *activeRun, cause *fault.Error) (jobs []Job) {
+	for len(a.requests) > 0 {
+		jobs = append(jobs, a.requests[0].job)
+		h.finish(a.requests[0], cause, nil)
 	}
 	return jobs
 }
 
 // forget forgets a run of which everything is saved.
-func (h *Hub) forget(l *activeRun) {
-	h.releaseSlot(l)
-	delete(h.active, l.run.ID)
-	if l.unserve != nil {
-		l.unserve()
+func (h *Hub) forget(a *activeRun) {
+	h.releaseSlot(a)
+	delete(h.active, a.run.ID)
+	if a.unserve != nil {
+		a.unserve()
 	}
-	l.feed.recent = nil
-	if h.config.Peers != nil && l.feed.refs > 1 { // somebody watches, or is about to: it may go on elsewhere, or others may have saved its end
-		l.feed.looks = lookAgain
-		h.follow(l.feed)
+	a.feed.recent = nil
+	if h.config.Peers != nil && a.feed.refs > 1 { // somebody watches, or is about to: it may go on elsewhere, or others may have saved its end
+		a.feed.looks = lookAgain
+		h.follow(a.feed)
 	}
-	h.leave(l.feed)
+	h.leave(a.feed)
 }
 
 // releaseSlot gives back a run's place among those that run at once.
-func (h *Hub) releaseSlot(l *activeRun) {
-	if !l.slot {
+func (h *Hub) releaseSlot(a *activeRun) {
+	if !a.slot {
 		return
 	}
-	l.slot = false
+	a.slot = false
 	h.slots--
-	if h.owners[l.run.Owner]--; h.owners[l.run.Owner] == 0 {
-		delete(h.owners, l.run.Owner)
+	if h.owners[a.run.Owner]--; h.owners[a.run.Owner] == 0 {
+		delete(h.owners, a.run.Owner)
 	}
-	if h.clients[l.client.name()]--; h.clients[l.client.name()] == 0 {
-		delete(h.clients, l.client.name())
-	}
-}
-
-func endEvent(lane, sample, index int, cause *fault.Error) decode.Event {
-	return decode.Event{
-		Type: decode.EventEnd, Lane: lane, Sample: sample, Index: index, Reason: decode.EndError,
-		Error: &decode.Error{Code: string(cause.Kind), Message: cause.Message},
+	if h.clients[a.client.name()]--; h.clients[a.client.name()] == 0 {
+		delete(h.clients, a.client.name())
 	}
 }
 

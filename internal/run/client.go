@@ -14,6 +14,7 @@ type Client struct {
 	Guest bool   // it comes without an owner that outlives its connection
 }
 
+// clientKey is under which a context has its Client.
 type clientKey struct{}
 
 // WithClient says who starts what is started under the context.
@@ -21,6 +22,7 @@ func WithClient(ctx context.Context, c Client) context.Context {
 	return context.WithValue(ctx, clientKey{}, c)
 }
 
+// clientOf is who starts what is started under the context; nobody in particular where it does not say.
 func clientOf(ctx context.Context) Client {
 	c, _ := ctx.Value(clientKey{}).(Client)
 	return c

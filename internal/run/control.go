@@ -9,9 +9,14 @@ import (
 )
 
 // AddLanes decodes more lanes of a run, under its prompt, sampling parameters and seed, and returns their
-// numbers. The run may have ended. It is a Conflict when the pair's files are no longer those of the run, or while
-// other lanes are being added.
+// numbers. The run may have ended. Additions to one run take turns. It is a Conflict when the pair's files are no longer those
+// of the run, and Busy when its turn does not come in time.
 func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.Lane) ([]int, error) {
+	done, err := h.takeTurn(ctx, addition{owner, runID})
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	run, err := h.config.Store.Run(ctx, owner, runID)
 	if err != nil {
 		return nil, err
@@ -25,7 +30,7 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	if err := h.checkLanes(ctx, &run, lanes); err != nil {
 		return nil, err
 	}
-	l, err := h.revive(ctx, run)
+	a, err := h.activate(ctx, run)
 	if err == errElsewhere && h.config.Peers != nil {
 		return h.ask(ctx, owner, runID, Control{Lanes: lanes})
 	}
@@ -35,43 +40,44 @@ func (h *Hub) AddLanes(ctx context.Context, owner, runID string, lanes []decode.
 	defer h.jobs.Done()
 
 	h.mu.Lock()
-	first := len(l.lanes)
+	first := len(a.lanes)
 	h.mu.Unlock()
 	lanes = NumberLanes(lanes, first)
 	if n := first + len(lanes); n > decode.MaxLanes {
 		err = fault.Field("lanes", "%d lanes, at most %d", n, decode.MaxLanes)
 	}
-	t := &request{active: l}
-	var job Job
+	requests := newRequests(a, lanes)
+	var jobs []Job
 	if err == nil {
-		job, err = h.decode(ctx, t, lanes)
+		jobs, err = h.decode(ctx, requests)
 	}
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l.busy = false
-	if err == nil && (h.active[l.run.ID] != l || h.unsaved[l] != nil) { // its events could not be saved meanwhile
+	a.busy = false
+	if err == nil && (h.active[a.run.ID] != a || h.unsaved[a] != nil) { // its events could not be saved meanwhile
 		err = fault.New(fault.Unavailable, "the run was cut off")
 	}
 	if err != nil {
-		t.finished = true
-		if job != nil {
-			h.stopLater([]Job{job})
+		for _, t := range requests {
+			t.finished = true
 		}
+		h.stopLater(jobs)
 		h.makeRoom()
-		h.finalize(l)
+		h.finalize(a)
 		return nil, err
 	}
-	for _, lane := range lanes {
-		t.lanes = append(t.lanes, lane.Index)
-		l.lanes = append(l.lanes, laneState{sample: lane.Sample, request: t})
-	}
-	h.status(l, Running)
+	a.add(requests)
+	h.status(a, Running)
 	e := encode(decode.Event{Type: decode.EventLanes, Lanes: lanes})
-	e.Event.Lane = len(l.lanes)
-	h.appendEvent(l, e.Event, e.JSON)
-	h.attach(t, job)
-	return slices.Clone(t.lanes), nil
+	e.Event.Lane = len(a.lanes)
+	h.appendEvent(a, e.Event, e.JSON)
+	h.attach(a, requests, jobs)
+	added := make([]int, len(lanes))
+	for i := range lanes {
+		added[i] = lanes[i].Index
+	}
+	return added, nil
 }
 
 // checkLanes checks lanes to be added by themselves.
@@ -88,14 +94,15 @@ func (h *Hub) checkLanes(ctx context.Context, run *Run, lanes []decode.Lane) err
 	return spec.Validate()
 }
 
+// errElsewhere says that a run cannot be decoded here just now; AddLanes asks the other server then.
 var errElsewhere = fault.New(fault.Conflict, "the run is being decoded by another server")
 
-// revive finds a run among the live ones or makes it live again, and reserves it for adding lanes. On
-// success the caller owes h.jobs.Done and must set busy to false.
-func (h *Hub) revive(ctx context.Context, run Run) (*activeRun, error) {
-	l, err := h.claim(run.ID)
-	if l != nil || err != nil {
-		return l, err
+// activate finds a run among the active ones or makes it active again, and reserves it for adding lanes, for a caller whose
+// turn it is. On success the caller owes h.jobs.Done and must set busy to false.
+func (h *Hub) activate(ctx context.Context, run Run) (*activeRun, error) {
+	a, err := h.claim(run.ID)
+	if a != nil || err != nil {
+		return a, err
 	}
 	if run.Status == Running {
 		// It is another server's, or ended between the two reads.
@@ -106,7 +113,7 @@ func (h *Hub) revive(ctx context.Context, run Run) (*activeRun, error) {
 			return nil, errElsewhere
 		}
 	}
-	t, err := ReadTranscript(ctx, h.config.Store, run)
+	t, err := ReadTexts(ctx, h.config.Store, run)
 	if err != nil {
 		return nil, err
 	}
@@ -116,56 +123,47 @@ func (h *Hub) revive(ctx context.Context, run Run) (*activeRun, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	run.Instance = h.instance()
-	l = &activeRun{run: run, client: client, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
-	if other := h.active[run.ID]; other != nil {
-		h.releaseSlot(l)
-		h.jobs.Done()
-		return nil, errAdding
-	}
+	run.Instance = h.config.Server.Name()
+	a = &activeRun{run: run, client: client, slot: true, busy: true, known: len(t.Lanes), next: t.Seq, failed: t.Failed()}
 	for i := range t.Lanes {
 		n := len(t.Lanes[i].Tokens)
-		l.lanes = append(l.lanes, laneState{sample: t.Lanes[i].Sample, tokens: n, savedTokens: n, ended: true, savedEnd: true})
+		a.lanes = append(a.lanes, laneState{sample: t.Lanes[i].Sample, tokens: n, savedTokens: n, ended: true, savedEnd: true})
 	}
-	l.feed = h.join(run.ID, t.Seq)
-	h.active[run.ID] = l
-	h.serveRun(l)
-	return l, nil
+	a.feed = h.join(run.ID, t.Seq)
+	h.active[run.ID] = a
+	h.serveRun(a)
+	return a, nil
 }
 
-var errAdding = fault.New(fault.Conflict, "lanes are being added to this run")
-
-// claim reserves a live run for adding lanes; nil when it is not live.
+// claim reserves an active run for adding lanes; nil when it is not active.
 func (h *Hub) claim(run string) (*activeRun, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l := h.active[run]
+	a := h.active[run]
 	switch {
 	case h.closed:
 		return nil, errClosed
-	case l == nil:
+	case a == nil:
 		return nil, nil
-	case h.unsaved[l] != nil:
+	case h.unsaved[a] != nil:
 		return nil, fault.New(fault.Unavailable, "the end of this run is not saved yet")
-	case l.busy:
-		return nil, errAdding
 	}
-	l.busy = true
+	a.busy = true
 	h.jobs.Add(1)
-	return l, nil
+	return a, nil
 }
 
 // SetLambda moves λ of a lane from its next token on, or the focus of a live λ-map, which is its lane 0. It is a Conflict
 // when the lane has ended.
 func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v decode.Vector) error {
-	job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *activeRun) error {
-		if m := l.run.Spec.Map; m != nil && !m.Live { // of a live one it moves the focus
-			return l.run.Spec.noMap("which holds every λ already")
+	job, elsewhere, err := h.job(ctx, owner, runID, lane, func(a *activeRun) error {
+		if m := a.run.Spec.Map; m != nil && !m.Live { // of a live one it moves the focus
+			return a.run.Spec.noMap("which holds every λ already")
 		}
-		if err := decode.CheckLambda("lambda", v, len(l.run.Spec.Aligned)); err != nil {
+		if err := decode.CheckLambda("lambda", v, a.run.Spec.lambdas()); err != nil {
 			return err
 		}
-		if l.lanes[lane].moves++; l.lanes[lane].moves > MaxMoves {
+		if a.lanes[lane].moves++; a.lanes[lane].moves > MaxMoves {
 			return fault.Field("lambda", "λ of this lane was moved %d times, the most there may be", MaxMoves)
 		}
 		return nil
@@ -186,8 +184,8 @@ func (h *Hub) SetLambda(ctx context.Context, owner, runID string, lane int, v de
 // nothing.
 func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 	if lane >= 0 {
-		job, elsewhere, err := h.job(ctx, owner, runID, lane, func(l *activeRun) error {
-			return l.run.Spec.noMap("which stops as a whole: name no lane")
+		job, elsewhere, err := h.job(ctx, owner, runID, lane, func(a *activeRun) error {
+			return a.run.Spec.noMap("which stops as a whole: name no lane")
 		})
 		if elsewhere {
 			_, err = h.ask(ctx, owner, runID, Control{Lane: lane})
@@ -200,21 +198,21 @@ func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 		}
 		return job.Stop(lane)
 	}
-	l, err := h.find(ctx, owner, runID)
-	if err == nil && l.elsewhere {
+	run, err := h.find(ctx, owner, runID)
+	if err == nil && run.elsewhere {
 		_, err = h.ask(ctx, owner, runID, Control{Lane: -1})
 	}
 	if err == errEnded {
 		return nil
 	}
-	if err != nil || l.elsewhere {
+	if err != nil || run.elsewhere {
 		return err
 	}
 	h.mu.Lock()
 	var jobs []Job
-	if l.live != nil {
-		for _, t := range l.live.requests {
-			jobs = append(jobs, t.job)
+	if run.active != nil {
+		for _, q := range run.active.requests {
+			jobs = append(jobs, q.job)
 		}
 	}
 	h.mu.Unlock()
@@ -229,21 +227,21 @@ func (h *Hub) Stop(ctx context.Context, owner, runID string, lane int) error {
 // StopSession ends all lanes of all runs of a session, as one does when it is deleted.
 func (h *Hub) StopSession(owner, session string) { h.stopEverywhere(owner, session) }
 
-// found is a run that somebody asks for: a live one, or how many lanes it has and whether another server decodes it.
+// found is a run that somebody asks for: an active one, or how many lanes it has and whether another server decodes it.
 type found struct {
-	live      *activeRun
-	lanes     int
-	elsewhere bool
+	active    *activeRun // nil where it is not active here
+	lanes     int        // as stored; only where active is nil
+	elsewhere bool       // another server decodes it
 }
 
-// find finds an owner's run. Of one that is live, all that is needed is in memory: controls come often, and are not to wait
+// find finds an owner's run. Of one that is active, all that is needed is in memory: controls come often, and are not to wait
 // for the store.
 func (h *Hub) find(ctx context.Context, owner, runID string) (found, error) {
 	h.mu.Lock()
-	l := h.active[runID]
+	a := h.active[runID]
 	h.mu.Unlock()
-	if l != nil && l.run.Owner == owner { // neither changes
-		return found{live: l}, nil
+	if a != nil && a.run.Owner == owner { // neither changes
+		return found{active: a}, nil
 	}
 	run, err := h.config.Store.Run(ctx, owner, runID)
 	return found{lanes: run.Lanes, elsewhere: err == nil && h.remote(run)}, err
@@ -257,20 +255,20 @@ func (h *Hub) job(ctx context.Context, owner, runID string, lane int, check func
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l, lanes := found.live, found.lanes
-	if l != nil {
-		lanes = len(l.lanes)
+	a, lanes := found.active, found.lanes
+	if a != nil {
+		lanes = len(a.lanes)
 	}
 	if lane < 0 || lane >= lanes {
 		return nil, false, fault.New(fault.NotFound, "the run has no lane %d", lane)
 	}
-	if l == nil {
+	if a == nil {
 		return nil, found.elsewhere, nil
 	}
-	if err := check(l); err != nil {
+	if err := check(a); err != nil {
 		return nil, false, err
 	}
-	if s := l.lanes[lane]; !s.ended && s.request != nil {
+	if s := a.lanes[lane]; !s.ended && s.request != nil {
 		return s.request.job, false, nil
 	}
 	return nil, false, nil

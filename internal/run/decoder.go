@@ -11,15 +11,16 @@ import (
 type Decoder interface {
 	// Decode hands a request to a pair's worker and returns once it was taken or refused. sink gets the
 	// request's events in order, one call at a time, ending with one `end` per lane and then `stats`,
-	// also when the worker dies: unfinished lanes then end with reason error and code unavailable. A map has an `end`,
-	// of lane 0, only then. sink
-	// returns within Config.Patience. It may be called before Decode returns, and is not called after a
-	// refusal. ctx ends when the hub is closed, when it was waited too long, or when whoever asked for it gave it up.
+	// also when the worker dies: unfinished lanes then end with reason error and code unavailable. A map has an `end`, of
+	// lane 0, only then. sink returns within Config.Patience. It may be called before Decode returns, and is not called
+	// after a refusal. ctx ends when the hub is closed, when it was waited too long, or when whoever asked for it gave it
+	// up.
 	Decode(ctx context.Context, pair string, request decode.Request, sink func(decode.Event)) (Job, error)
 }
 
 // Job is a request that was taken.
 type Job interface {
+	// SetLambda moves λ of a lane from its next token on: see decode.Job.SetLambda for its errors.
 	SetLambda(lane int, v decode.Vector) error
 
 	// Stop ends a lane, or every lane for -1. It does not wait for it.
@@ -49,16 +50,16 @@ type Log interface {
 
 // Batch is what one group commit saves.
 type Batch struct {
-	Events  []Event // of any runs, in order within each
-	Changes []StatusChange
+	Events  []Event        // of any runs, in order within each
+	Changes []StatusChange // made in the same transaction
 }
 
 // StatusChange is a run that begins (again) or is over.
 type StatusChange struct {
-	Run    string
-	Status Status
+	Run    string    // id of the run
+	Status Status    // from now on
 	At     time.Time // of the end, when it is over
-	Lanes  int
+	Lanes  int       // how many the run has by then
 
 	Instance string // the server that decodes it now; "" leaves it as it is
 }
@@ -67,6 +68,7 @@ type StatusChange struct {
 type Runs interface {
 	// CreateRun adds a run to its session. With a title, that session does not exist yet and is created, too.
 	CreateRun(ctx context.Context, run Run, title string) error
+	// Run is an owner's run as it is stored.
 	Run(ctx context.Context, owner, id string) (Run, error)
 
 	// HasSession is NotFound unless the owner has that session.

@@ -16,5 +16,5 @@
 //	Hub.forget     everything is saved: the hub keeps nothing of it
 //
 // If the store refuses events, the run ends with an error at once, and its end is saved later (Hub.retryUnsaved). If the server
-// dies, the next one ends the run when it starts (Hub.recover).
+// dies, it ends the run when it starts again (Hub.Tidy), or another server does once it takes that one for dead (Hub.Inherit).
 package run

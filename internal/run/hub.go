@@ -7,20 +7,20 @@ import (
 	"time"
 
 	"realign/internal/fault"
+	"realign/internal/instance"
 )
 
 // Config is what a Hub is made of. Zero numbers stand for the defaults.
 type Config struct {
-	Store   Store
-	Decoder Decoder
-	Pairs   Pairs
+	Store   Store            // of runs and their events
+	Decoder Decoder          // that decodes requests
+	Pairs   Pairs            // which models there are
 	Now     func() time.Time // time.Now
 	Logger  *slog.Logger     // slog.Default()
 
-	Instance string // name of this server among those that share the store; not used with Member
-	Member   Member // nil: the name does not change
-	Peers    Peers  // nil: no other server shares the store
-	Build    string // recorded with every run
+	Server instance.Server // nil: it has no name
+	Peers  Peers           // nil: no other server shares the store
+	Build  string          // recorded with every run
 
 	MaxRuns      int // runs at once; 256
 	MaxOwnerRuns int // runs at once for one owner; 8
@@ -32,7 +32,7 @@ type Config struct {
 
 	QueueEvents int           // events of one run waiting to be saved; 4096
 	QueueBytes  int           // bytes of events waiting to be saved; 64 MiB
-	Recent      int           // events of a live run kept in memory for its watchers; 256
+	Recent      int           // events of an active run kept in memory for its watchers; 256
 	Interval    time.Duration // least time from one commit to the next; 10 ms, negative is none
 	Patience    time.Duration // how long a decoder's call may wait for a slow store; 2 s
 	Retry       time.Duration // between attempts to save how a run ended; 1 s
@@ -49,49 +49,55 @@ type Config struct {
 // their jobs are stopped, watchers get an Unavailable error after the last saved event, and the `end` events are tried
 // again until they are saved, here or when the server starts next.
 type Hub struct {
-	config Config
+	config Config // with the defaults filled in
 	log    *slog.Logger
 
-	ctx     context.Context // of decoding: ends with Close
-	cancel  context.CancelFunc
-	wake    chan struct{}  // there is something to save; one place
-	stop    chan struct{}  // closed: the writer saves what there is and returns
-	abandon chan struct{}  // closed: jobs are waited for no longer
-	writer  sync.WaitGroup // the writer
-	jobs    sync.WaitGroup // requests being made, and a goroutine per job
-	closing sync.Once
-	unheard func() // ends StopAll of other servers; nil without any
+	ctx           context.Context // of decoding: ends with Close
+	cancel        context.CancelFunc
+	wake          chan struct{}  // there is something to save; one place
+	stop          chan struct{}  // closed: the writer saves what there is and returns
+	abandon       chan struct{}  // closed: jobs are waited for no longer
+	writer        sync.WaitGroup // the writer
+	jobs          sync.WaitGroup // requests being made, and a goroutine per job
+	closing       sync.Once      // Close works once
+	stopListening func()         // to StopAll of other servers; nil without any
 
-	mu       sync.Mutex // guards everything below, and every live, task and feed
-	closed   bool       // nothing new is accepted
-	done     bool       // nothing is saved any more
-	active   map[string]*activeRun
-	starting map[string]bool // runs that are being made in the store
-	slots    int             // runs at once
-	owners   map[string]int  // and of each owner
-	clients  map[string]int  // and of each client
-	feeds    map[string]*feed
-	pending  []logEntry
-	bytes    int           // in pending, and being saved
-	room     chan struct{} // closed and replaced whenever some of it was saved
-	unsaved  map[*activeRun][]logEntry
-	counters Counters
+	mu       sync.Mutex                // guards everything below, and every activeRun, request and feed
+	closed   bool                      // nothing new is accepted
+	done     bool                      // nothing is saved any more
+	active   map[string]*activeRun     // by the run's id
+	starting map[string]bool           // runs that are being made in the store
+	adding   map[addition]*turns       // whose turn it is to add lanes
+	slots    int                       // runs at once
+	owners   map[string]int            // and of each owner
+	clients  map[string]int            // and of each client
+	feeds    map[string]*feed          // by the run's id: of active runs and of those that are watched
+	pending  []logEntry                // to be saved, in order
+	bytes    int                       // of events in pending, in unsaved, and being saved
+	room     chan struct{}             // closed and replaced whenever some of it was saved
+	unsaved  map[*activeRun][]logEntry // how runs are to end whose events could not be saved: ends of lanes, then the status
+	counters Counters                  // since the Hub was made
 }
 
 // Counters are what a Hub has done since it was made, and holds now.
 type Counters struct {
-	Runs, Requests, Lanes, Tokens int64 // taken, taken, taken, saved
-	Events, Commits, Bytes        int64 // saved
-	CommitSeconds                 float64
-	SaveFailures                  int64 // runs cut off because their events could not be saved
-	Refused                       int64 // runs refused as busy
-	Stalls                        int64 // decoders' calls that waited for the store
+	Runs, Requests, Lanes int64   // that were taken
+	Tokens, Events, Bytes int64   // that were saved; bytes of events
+	Commits               int64   // transactions that saved them
+	CommitSeconds         float64 // that those took
+	SaveFailures          int64   // runs cut off because their events could not be saved
+	Refused               int64   // runs refused as busy
+	Stalls                int64   // decoders' calls that waited for the store
 
-	LiveRuns, Queue, QueueBytes, Watchers int // now
+	// Gauges.
+	ActiveRuns int
+	Queue      int // events waiting to be saved
+	QueueBytes int // and theirs
+	Watchers   int
 }
 
-// New makes a hub, after it has closed the log of runs that the server was stopped in the middle of.
-func NewHub(ctx context.Context, config Config) (*Hub, error) {
+// NewHub makes a hub in which nothing is decoded yet. Tidy and Inherit end the runs that servers were stopped in the middle of.
+func NewHub(config Config) *Hub {
 	config = config.withDefaults()
 	h := &Hub{
 		config:  config,
@@ -100,24 +106,23 @@ func NewHub(ctx context.Context, config Config) (*Hub, error) {
 		stop:    make(chan struct{}),
 		abandon: make(chan struct{}),
 		active:  make(map[string]*activeRun), starting: make(map[string]bool),
+		adding:  make(map[addition]*turns),
 		owners:  make(map[string]int),
 		clients: make(map[string]int),
 		feeds:   make(map[string]*feed),
 		room:    make(chan struct{}),
 		unsaved: make(map[*activeRun][]logEntry),
 	}
-	if err := h.recover(ctx); err != nil {
-		return nil, err
-	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.writer.Go(h.write)
 	if config.Peers != nil {
-		h.unheard = config.Peers.OnStopAll(h.stopHere)
+		h.stopListening = config.Peers.OnStopAll(h.stopHere)
 		h.writer.Go(h.look)
 	}
-	return h, nil
+	return h
 }
 
+// withDefaults puts the defaults in place of zeros.
 func (c Config) withDefaults() Config {
 	number := func(p *int, n int) {
 		if *p == 0 {
@@ -142,6 +147,7 @@ func (c Config) withDefaults() Config {
 	duration(&c.Grace, 3*time.Second)
 	duration(&c.Outage, 20*time.Second)
 	duration(&c.StartWait, 25*time.Second)
+	c.Server = instance.Or(c.Server)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -156,7 +162,7 @@ func (h *Hub) Counters() Counters {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.counters
-	c.LiveRuns, c.Queue, c.QueueBytes = len(h.active), len(h.pending), h.bytes
+	c.ActiveRuns, c.Queue, c.QueueBytes = len(h.active), len(h.pending), h.bytes
 	for _, f := range h.feeds {
 		c.Watchers += f.watchers
 	}
@@ -170,8 +176,8 @@ func (h *Hub) Close() error {
 		h.mu.Lock()
 		h.closed = true
 		var jobs []Job
-		for _, l := range h.active {
-			jobs = append(jobs, h.abort(l, fault.New(fault.Unavailable, "%s", Stopped))...)
+		for _, a := range h.active {
+			jobs = append(jobs, h.abort(a, fault.New(fault.Unavailable, "%s", Stopped))...)
 		}
 		h.mu.Unlock()
 		stopAll(jobs)
@@ -181,8 +187,8 @@ func (h *Hub) Close() error {
 		grace.Stop()
 		close(h.stop)
 		h.writer.Wait()
-		if h.unheard != nil {
-			h.unheard()
+		if h.stopListening != nil {
+			h.stopListening()
 		}
 		h.mu.Lock()
 		h.done = true
@@ -198,8 +204,10 @@ func (h *Hub) Close() error {
 // Stopped is the error of a lane or a map that was being decoded when the server stopped.
 const Stopped = "the server stopped while this was being decoded"
 
+// errClosed refuses what comes after Close has begun.
 var errClosed = fault.New(fault.Unavailable, "the server is stopping")
 
+// stopAll stops all lanes of jobs and waits for none. Hub.mu is not held: a job may call its sink.
 func stopAll(jobs []Job) {
 	for _, job := range jobs {
 		_ = job.Stop(-1) // a job that cannot be stopped is over

@@ -10,6 +10,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/instance"
 	"realign/internal/run"
 	"realign/internal/run/runtest"
 	"realign/internal/session"
@@ -45,7 +46,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("session %+v, %v", got, err)
 	}
 	c := h.Counters()
-	if c.Runs != 1 || c.Tokens != 60 || c.LiveRuns != 0 || c.Queue != 0 || c.QueueBytes != 0 {
+	if c.Runs != 1 || c.Tokens != 60 || c.ActiveRuns != 0 || c.Queue != 0 || c.QueueBytes != 0 {
 		t.Errorf("counters %+v", c)
 	}
 	if _, err := h.Start(t.Context(), "ann", r.Session, runtest.Spec(1, 1)); err != nil {
@@ -96,7 +97,7 @@ func TestRefusalsLeaveNothing(t *testing.T) {
 	if page, err := s.Sessions(t.Context(), "ann", session.Query{}); err != nil || page.Total != 0 {
 		t.Errorf("left behind: %+v, %v", page, err)
 	}
-	if c := h.Counters(); c.LiveRuns != 0 || c.Runs != 0 {
+	if c := h.Counters(); c.ActiveRuns != 0 || c.Runs != 0 {
 		t.Errorf("counters %+v", c)
 	}
 }
@@ -325,7 +326,7 @@ func TestStoreFails(t *testing.T) {
 	close(d.Gate)
 	more := runtest.Start(t, h, runtest.Spec(1, 5))
 	runtest.ToEnd(t, runtest.Watching(t, h, more.ID, 0))
-	if c := h.Counters(); c.SaveFailures != 1 || c.QueueBytes != 0 || c.LiveRuns != 0 {
+	if c := h.Counters(); c.SaveFailures != 1 || c.QueueBytes != 0 || c.ActiveRuns != 0 {
 		t.Errorf("counters %+v", c)
 	}
 }
@@ -368,7 +369,7 @@ func TestRecovery(t *testing.T) {
 	if err := s.DeleteSession(ctx, "ann", "s", runtest.Now); err != nil { // even so
 		t.Fatal(err)
 	}
-	runtest.NewHub(t, s, &runtest.Decoder{}, func(c *run.Config) { c.Instance = "another" })
+	runtest.NewHub(t, s, &runtest.Decoder{}, func(c *run.Config) { c.Server = instance.Fixed("another") })
 	runtest.NewHub(t, s, &runtest.Decoder{}, nil)
 	if err := s.RestoreSession(ctx, "ann", "s"); err != nil {
 		t.Fatal(err)

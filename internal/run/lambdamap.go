@@ -15,6 +15,7 @@ const (
 )
 
 // Map is the state of a run that is a λ-map. While it grows, branches are missing between those that have ended.
+// It is part of a Transcript, and of an activeRun, which uses Reason and Error only.
 type Map struct {
 	decode.LambdaMap
 	From, To float64       // λ of the ends of its interval
@@ -50,6 +51,15 @@ func (m *Map) Covered() float64 {
 // whole reports whether a branch is known to its end.
 func whole(b *decode.Branch) bool { return b.Reason == decode.EndStop || b.Reason == decode.EndLength }
 
+// wholeLine gives a map along a line the whole of it where its request names no places.
+func (s *Spec) wholeLine() {
+	if m := s.Map; m != nil && m.Line != nil && m.From == 0 && m.To == 0 {
+		mapped := *m
+		mapped.To = 1
+		s.Map = &mapped
+	}
+}
+
 // checkMap checks what a map asks for beyond what decoding checks.
 func (s *Spec) checkMap() error {
 	if n := s.Map.Branches; n > MaxMapBranches {
@@ -69,6 +79,14 @@ func (s *Spec) streams() int {
 	return len(s.Lanes)
 }
 
+// lambdas is how many numbers a λ frame has: one for each aligned model, or the one place of a map's focus.
+func (s *Spec) lambdas() int {
+	if s.Map != nil {
+		return 1
+	}
+	return len(s.Aligned)
+}
+
 // noMap is a Conflict for what only runs on lanes have.
 func (s *Spec) noMap(what string) error {
 	if s.Map != nil {
@@ -77,35 +95,28 @@ func (s *Spec) noMap(what string) error {
 	return nil
 }
 
-// newMapRequest is the task of a run that is a map.
-func newMapRequest(l *activeRun) *request {
-	t := &request{active: l, lanes: []int{0}}
-	l.lanes = append(l.lanes, laneState{request: t})
-	return t
-}
-
 // branch notes a branch of a map that has ended. The caller holds mu.
-func (l *activeRun) branch(e decode.Event) {
-	l.lanes[0].tokens++
+func (a *activeRun) branch(e decode.Event) {
+	a.lanes[0].tokens++
 	switch reason := e.Branch.Reason; {
-	case reason == decode.EndError && l.ending.Reason != decode.EndError:
-		l.ending.Reason, l.ending.Error = reason, e.Error
-	case reason == decode.EndCancelled && l.ending.Reason == "":
-		l.ending.Reason = reason
+	case reason == decode.EndError && a.ending.Reason != decode.EndError:
+		a.ending.Reason, a.ending.Error = reason, e.Error
+	case reason == decode.EndCancelled && a.ending.Reason == "":
+		a.ending.Reason = reason
 	}
 }
 
 // endMap puts the end of a map of which every branch has ended. The caller holds mu.
-func (h *Hub) endMap(l *activeRun) {
-	lane := &l.lanes[0]
+func (h *Hub) endMap(a *activeRun) {
+	lane := &a.lanes[0]
 	if lane.ended {
 		return
 	}
 	lane.ended = true
 	e := decode.Event{
-		Type: decode.EventEnd, Index: lane.tokens, Reason: cmp.Or(l.ending.Reason, decode.EndStop), Error: l.ending.Error,
+		Type: decode.EventEnd, Index: lane.tokens, Reason: cmp.Or(a.ending.Reason, decode.EndStop), Error: a.ending.Error,
 	}
-	l.failed = l.failed || e.Reason == decode.EndError
+	a.failed = a.failed || e.Reason == decode.EndError
 	encoded := encode(e)
-	h.appendEvent(l, encoded.Event, encoded.JSON)
+	h.appendEvent(a, encoded.Event, encoded.JSON)
 }

@@ -27,36 +27,25 @@ func (h *Hub) outlast(items []logEntry, err error) error {
 	return err
 }
 
-// Inherit ends the runs that a dead server left.
-func (h *Hub) Inherit(ctx context.Context, dead string) error { return h.EndRuns(ctx, dead) }
-
-// Tidy is EndLost.
-func (h *Hub) Tidy(ctx context.Context) error { return h.EndLost(ctx) }
-
-// Lost ends all runs that are decoded here: the other servers took this one for dead.
-func (h *Hub) Lost() {
-	h.Cut("this server did not answer for a while, and the others took it for dead")
-}
-
-// EndRuns ends the runs of a server that is dead. Runs that another server ends at the same moment are left to it.
-func (h *Hub) EndRuns(ctx context.Context, instance string) error {
-	runs, err := h.config.Store.Running(ctx, instance)
+// Inherit ends the runs of a server that is dead. Runs that another server ends at the same moment are left to it.
+func (h *Hub) Inherit(ctx context.Context, dead string) error {
+	runs, err := h.config.Store.Running(ctx, dead)
 	for i := 0; i < len(runs) && err == nil; i++ {
 		err = h.endStored(ctx, runs[i])
 	}
 	return err
 }
 
-// EndLost ends the runs of this server that the store has as running and that nothing here decodes: those whose beginning or
+// Tidy ends the runs of this server that the store has as running and that nothing here decodes: those whose beginning or
 // end could not be told from a failure while the store was out of reach.
-func (h *Hub) EndLost(ctx context.Context) error {
-	runs, err := h.config.Store.Running(ctx, h.instance())
+func (h *Hub) Tidy(ctx context.Context) error {
+	runs, err := h.config.Store.Running(ctx, h.config.Server.Name())
 	for i := 0; i < len(runs) && err == nil; i++ {
 		run := runs[i]
 		if h.holds(run.ID) {
 			continue
 		}
-		// What was live and is not is saved, so what the store says now is of a run that is lost, or was revived just now.
+		// What was active and is not is saved, so what the store says now is of a run that is lost, or became active again just now.
 		states, err := h.config.Store.RunStates(ctx, []string{run.ID})
 		if err != nil {
 			return err
@@ -71,7 +60,7 @@ func (h *Hub) EndLost(ctx context.Context) error {
 	return err
 }
 
-// holds reports whether a run is live here, or being started.
+// holds reports whether a run is active here, or being started.
 func (h *Hub) holds(run string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -94,12 +83,13 @@ func (h *Hub) endStored(ctx context.Context, run Run) error {
 	return nil
 }
 
-// Cut ends all runs that are decoded here with a reason. A server does so that was taken for dead by the others.
-func (h *Hub) Cut(why string) {
+// Lost ends all runs that are decoded here: the other servers took this one for dead.
+func (h *Hub) Lost() {
+	taken := fault.New(fault.Unavailable, "this server did not answer for a while, and the others took it for dead")
 	h.mu.Lock()
 	var jobs []Job
-	for _, l := range h.active {
-		jobs = append(jobs, h.abort(l, fault.New(fault.Unavailable, "%s", why))...)
+	for _, a := range h.active {
+		jobs = append(jobs, h.abort(a, taken)...)
 	}
 	h.mu.Unlock()
 	stopAll(jobs)
@@ -107,10 +97,10 @@ func (h *Hub) Cut(why string) {
 
 // mendFromLog ends a run whose last events were saved though the store had not said so, or whose end another server has saved.
 // It reports whether nothing is left to be done.
-func (h *Hub) mendFromLog(l *activeRun) bool {
+func (h *Hub) mendFromLog(a *activeRun) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), h.config.Outage)
 	defer cancel()
-	run, err := h.config.Store.Run(ctx, l.run.Owner, l.run.ID)
+	run, err := h.config.Store.Run(ctx, a.run.Owner, a.run.ID)
 	switch {
 	case err == nil && run.Status == Running:
 		err = h.endStored(ctx, run)

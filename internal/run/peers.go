@@ -36,33 +36,20 @@ type Peers interface {
 
 // Control is what one server asks of the one that decodes a run.
 type Control struct {
-	Owner  string        `json:"owner"`
+	Owner  string        `json:"owner"` // whose run it is
 	Client Client        `json:"client"`
 	Lane   int           `json:"lane"`             // to be moved or stopped; -1 stops all
 	Lambda decode.Vector `json:"lambda,omitempty"` // where the lane is moved to; without, it is stopped
 	Lanes  []decode.Lane `json:"lanes,omitempty"`  // to be added; then nothing else counts
 }
 
-// Member is this server among those that share the store. Its name changes when others took it for dead.
-type Member interface {
-	Name() string
-}
-
-// instance is the name under which this server's runs are kept.
-func (h *Hub) instance() string {
-	if h.config.Member != nil {
-		return h.config.Member.Name()
-	}
-	return h.config.Instance
-}
-
-// serveRun answers other servers about a run that is live here. The caller holds mu.
-func (h *Hub) serveRun(l *activeRun) {
+// serveRun answers other servers about a run that is active here. The caller holds mu.
+func (h *Hub) serveRun(a *activeRun) {
 	if h.config.Peers == nil {
 		return
 	}
-	id := l.run.ID
-	l.unserve = h.config.Peers.Serve(id, func(ctx context.Context, c Control) ([]int, error) {
+	id := a.run.ID
+	a.unserve = h.config.Peers.Serve(id, func(ctx context.Context, c Control) ([]int, error) {
 		h.mu.Lock()
 		here := h.active[id] != nil
 		h.mu.Unlock()
@@ -138,7 +125,7 @@ func (f *feed) heard(events []Event, keep int) {
 	f.broadcast()
 }
 
-// lookEvery is how often the log is looked at for what was not heard of runs that other servers decode.
+// How often the log is looked at for what was not heard of runs that other servers decode.
 const (
 	lookEvery = time.Second
 	lookAgain = 5  // looks at a run that has ended: it may go on elsewhere before what other servers tell arrives here
@@ -174,11 +161,13 @@ func (h *Hub) look() {
 		}
 		h.mu.Lock()
 		for id, s := range states {
+			// The run may have come here, or its feed gone, while the store was asked.
 			if f := h.feeds[id]; f != nil && h.active[id] == nil {
 				f.looks = max(0, f.looks-1)
 				if s.Status == Running {
 					f.looks = lookAgain
 				}
+				// Events that no message told of: watchers read them from the store.
 				if s.Seq > f.seq {
 					f.seq, f.recent = s.Seq, nil
 					f.broadcast()
@@ -191,18 +180,18 @@ func (h *Hub) look() {
 
 // RunState is how far a run is.
 type RunState struct {
-	Seq    int
-	Status Status
+	Seq    int    // number of its last event that is saved
+	Status Status // as the store has it
 }
 
 // stopHere stops the runs of an owner that are decoded here, or those of one session unless that is "".
 func (h *Hub) stopHere(owner, session string) {
 	h.mu.Lock()
 	var jobs []Job
-	for _, l := range h.active {
-		if l.run.Owner == owner && (session == "" || l.run.Session == session) {
-			for _, t := range l.requests {
-				jobs = append(jobs, t.job)
+	for _, a := range h.active {
+		if a.run.Owner == owner && (session == "" || a.run.Session == session) {
+			for _, q := range a.requests {
+				jobs = append(jobs, q.job)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"context"
 
 	"realign/internal/fault"
@@ -18,8 +19,47 @@ func ReadTranscript(ctx context.Context, log Log, run Run) (*Transcript, error) 
 	return t, nil
 }
 
-// read adds up the stored log of a run from where the transcript is, and shows each event to keep, whose
-// error ends it.
+// ReadTexts is ReadTranscript without the alternatives of tokens, which are most of a log.
+func ReadTexts(ctx context.Context, log Log, run Run) (*Transcript, error) {
+	t := NewTexts(&run.Spec)
+	if err := t.Read(ctx, log, run, func(Event) error { return nil }); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// topMember begins the alternatives in an event as encoding/json writes it.
+var topMember = []byte(`,"top":{`)
+
+// withoutTop leaves the alternatives out of an event as it is encoded here. Other JSON comes back as it was: they are left out
+// for speed only. In valid JSON the bytes sought are the name of a member: within a string its quotes would be escaped.
+func withoutTop(event []byte) []byte {
+	begin := bytes.Index(event, topMember)
+	if begin < 0 {
+		return event
+	}
+	depth := 0
+	for i := begin + len(topMember) - 1; i < len(event); i++ {
+		switch event[i] {
+		case '"':
+			for i++; i < len(event) && event[i] != '"'; i++ {
+				if event[i] == '\\' {
+					i++
+				}
+			}
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				return append(event[:begin:begin], event[i+1:]...)
+			}
+		}
+	}
+	return event
+}
+
+// Read adds up the stored log of a run from where the transcript is, and shows each event to keep, whose error ends
+// it.
 func (t *Transcript) Read(ctx context.Context, log Log, run Run, keep func(Event) error) error {
 	for {
 		events, err := log.Events(ctx, run.Owner, run.ID, t.Seq, readBatch)
@@ -40,17 +80,10 @@ func (t *Transcript) Read(ctx context.Context, log Log, run Run, keep func(Event
 	}
 }
 
-// recover ends the lanes of runs that this server was stopped in the middle of, where its name is the one that it had then.
-func (h *Hub) recover(ctx context.Context) error {
-	if h.config.Member != nil { // it has a new name
-		return nil
-	}
-	return h.EndRuns(ctx, h.config.Instance)
-}
-
 // recoverRun ends the lanes of a run that nobody decodes, from its log.
+// cut is how many lanes had no end. It is a Conflict where another server has ended the run meanwhile.
 func (h *Hub) recoverRun(ctx context.Context, run Run) (cut int, err error) {
-	t, err := ReadTranscript(ctx, h.config.Store, run)
+	t, err := ReadTexts(ctx, h.config.Store, run)
 	if err != nil {
 		return 0, err
 	}

@@ -8,6 +8,7 @@ import (
 )
 
 // Signer signs what this server has decoded, with an Ed25519 key of its own (RFC 8032).
+// It may be used by any goroutine; a nil one is a server that signs nothing.
 type Signer struct{ key ed25519.PrivateKey }
 
 // SignerSeed is how many random bytes a Signer is made of.
@@ -31,7 +32,7 @@ func (s *Signer) Key() string {
 
 // Seal says that a server has decoded a run: the digest of all that a comparison of it shows, signed.
 type Seal struct {
-	Digest    string `json:"digest"`    // SHA-256, hexadecimal, as Snapshot.sealed has it
+	Digest    string `json:"digest"`    // SHA-256, hexadecimal, of what package share signs of a snapshot
 	Key       string `json:"key"`       // the server's public key, base64
 	Signature string `json:"signature"` // of sealWords and the digest, base64
 }
@@ -39,7 +40,7 @@ type Seal struct {
 // sealWords come before the digest in what is signed, so that the signature is of nothing else.
 const sealWords = "realign decoded run v1 "
 
-// seal signs a digest; a nil signer makes no seal.
+// Seal signs a digest; a nil signer makes no seal.
 func (s *Signer) Seal(digest string) *Seal {
 	if s == nil {
 		return nil
@@ -67,7 +68,7 @@ const (
 	Unknown     Origin = "unknown"  // made before servers signed
 )
 
-// origin judges a seal, which may be nil, over a digest.
+// Origin says what a seal, which may be nil, proves over a digest.
 func (s *Signer) Origin(seal *Seal, digest string) Origin {
 	switch {
 	case seal == nil:
@@ -82,6 +83,6 @@ func (s *Signer) Origin(seal *Seal, digest string) Origin {
 
 // Imported is kept of a run that came in a file.
 type Imported struct {
-	Found Origin `json:"found"` // when it was imported
-	Seal  *Seal  `json:"seal,omitempty"`
+	Found Origin `json:"found"`          // when it was imported
+	Seal  *Seal  `json:"seal,omitempty"` // as it came; nil without any
 }

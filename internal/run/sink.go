@@ -9,43 +9,44 @@ import (
 
 // sink takes an event from a decoder. It waits while the queue to the store is full, Patience at most: then
 // the run ends.
-func (h *Hub) sink(t *request, e decode.Event) {
+func (h *Hub) sink(q *request, e decode.Event) {
 	encoded := encode(e)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !t.finished && h.full(t) && !h.waitForRoom(t) {
-		if t.job == nil {
-			t.lost = true // take will end it
+	if !q.finished && h.full(q) && !h.waitForRoom(q) {
+		if q.job == nil {
+			q.lost = true // attachOne ends the run
 			return
 		}
-		h.tooSlow(t.active)
+		h.tooSlow(q.active)
 	}
 	switch {
-	case t.finished:
-	case t.job == nil:
-		t.held = append(t.held, encoded)
+	case q.finished:
+	case q.job == nil:
+		q.held = append(q.held, encoded)
 	default:
-		h.accept(t, encoded)
+		h.accept(q, encoded)
 	}
 }
 
 // tooSlow ends a run that the store cannot keep up with.
-func (h *Hub) tooSlow(l *activeRun) {
+func (h *Hub) tooSlow(a *activeRun) {
 	h.counters.SaveFailures++
-	h.log.Error("the store is too slow for a run", "run", l.run.ID, "queue", len(h.pending))
-	h.stopLater(h.abort(l, fault.New(fault.Unavailable, "cannot save: the store is too slow")))
+	h.log.Error("the store is too slow for a run", "run", a.run.ID, "queue", len(h.pending))
+	h.stopLater(h.abort(a, fault.New(fault.Unavailable, "cannot save: the store is too slow")))
 }
 
-func (h *Hub) full(t *request) bool {
-	return t.active.queued+len(t.held) >= h.config.QueueEvents || h.bytes >= h.config.QueueBytes
+// full reports whether an event of a request has to wait. The caller holds mu, as for all that follows here.
+func (h *Hub) full(q *request) bool {
+	return q.active.queued+len(q.held) >= h.config.QueueEvents || h.bytes >= h.config.QueueBytes
 }
 
-// waitForRoom waits until the queue is no longer full, or the task is over. It lets go of mu meanwhile.
-func (h *Hub) waitForRoom(t *request) bool {
+// waitForRoom waits until the queue is no longer full, or the request is over. It lets go of mu meanwhile.
+func (h *Hub) waitForRoom(q *request) bool {
 	h.counters.Stalls++
 	timer := time.NewTimer(h.config.Patience)
 	defer timer.Stop()
-	for !t.finished && !t.lost && h.full(t) {
+	for !q.finished && !q.lost && h.full(q) {
 		room := h.room
 		h.mu.Unlock()
 		late := false

@@ -16,19 +16,20 @@ const MaxHistory = 256
 // MaxMoves is how often λ of a lane may be moved.
 const MaxMoves = 1 << 16
 
-// Spec is what a run was asked to do: enough to do it again.
+// Spec is what a run was asked to do: enough to do it again. It comes from a page, the API or a file, is completed
+// by Hub.Start, and does not change after that.
 type Spec struct {
-	Pair         string          `json:"pair"`
-	Aligned      []string        `json:"aligned"` // names of aligned models; Start replaces none by the pair's default
-	System       string          `json:"system,omitempty"`
-	Prompt       string          `json:"prompt"`
-	Mode         Mode            `json:"mode"`
-	Parent       *Parent         `json:"parent,omitempty"`
-	Lanes        []decode.Lane   `json:"lanes"`         // numbered by their place; those added later are in the log
-	Map          *decode.Map     `json:"map,omitempty"` // instead of lanes
-	Sampling     decode.Sampling `json:"sampling"`
-	Seed         uint64          `json:"seed,string"`
-	Alternatives int             `json:"alternatives"`
+	Pair         string          `json:"pair"`             // name of the pair
+	Aligned      []string        `json:"aligned"`          // names of aligned models; Start replaces none by the pair's default
+	System       string          `json:"system,omitempty"` // the system prompt; "" is none. A text to complete has none
+	Prompt       string          `json:"prompt"`           // the last message of the user, or the text to complete
+	Mode         Mode            `json:"mode"`             // see Chat and Plain
+	Parent       *Parent         `json:"parent,omitempty"` // nil: the run goes on with no other
+	Lanes        []decode.Lane   `json:"lanes"`            // numbered by their place; those added later are in the log
+	Map          *decode.Map     `json:"map,omitempty"`    // instead of lanes
+	Sampling     decode.Sampling `json:"sampling"`         // of all lanes
+	Seed         uint64          `json:"seed,string"`      // of the noise that all lanes share
+	Alternatives int             `json:"alternatives"`     // most probable tokens that are recorded of each distribution
 
 	Contrast  *decode.Contrast `json:"contrast,omitempty"` // in place of the pair's own
 	Rendering decode.Rendering `json:"rendering,omitzero"` // of conversations; Start fills in the date
@@ -58,15 +59,15 @@ const (
 
 // Parent is the lane whose conversation a run continues.
 type Parent struct {
-	Run  string `json:"run"`
-	Lane int    `json:"lane"`
+	Run  string `json:"run"`  // its id
+	Lane int    `json:"lane"` // by number
 }
 
 // File is one model file of a pair.
 type File struct {
-	Role   string `json:"role"` // "reference", or the aligned model's name
-	Name   string `json:"name"` // base name of the file
-	SHA256 string `json:"sha256"`
+	Role   string `json:"role"`   // "reference", or the aligned model's name
+	Name   string `json:"name"`   // base name of the file
+	SHA256 string `json:"sha256"` // of its bytes, hexadecimal
 }
 
 // Validate returns an Invalid error naming the first field that is wrong and the limit it breaks. Aligned
@@ -110,13 +111,41 @@ func (s *Spec) Validate() error {
 			return fault.Field("lanes", "lane number %d at place %d", lane.Index, i)
 		}
 	}
-	request := s.Request("", s.Lanes)
-	if err := request.Validate(len(s.Aligned)); err != nil || s.Map == nil {
-		return err
+	if n := len(s.Lanes); n > decode.MaxLanes { // each of its requests may have so many
+		return fault.Field("lanes", "%d lanes, at most %d", n, decode.MaxLanes)
+	}
+	for _, lanes := range ByMix(s.Lanes) {
+		request := s.Request("", lanes)
+		if err := request.Validate(len(s.Aligned)); err != nil {
+			return err
+		}
+	}
+	if s.Map == nil {
+		return nil
 	}
 	return s.checkMap()
 }
 
+// ByMix are lanes by what λ mixes in them: a request decodes those of one kind. Without lanes there is one such list.
+func ByMix(lanes []decode.Lane) [][]decode.Lane {
+	var logits, weights []decode.Lane
+	for _, l := range lanes {
+		if decode.InWeights(l.Mix) {
+			weights = append(weights, l)
+		} else {
+			logits = append(logits, l)
+		}
+	}
+	switch {
+	case len(weights) == 0:
+		return [][]decode.Lane{logits}
+	case len(logits) == 0:
+		return [][]decode.Lane{weights}
+	}
+	return [][]decode.Lane{logits, weights}
+}
+
+// validateHistory wants whole turns of user and assistant, within the limits together with the prompt.
 func (s *Spec) validateHistory() error {
 	if n := len(s.History); n > MaxHistory {
 		return fault.Field("history", "%d messages, at most %d", n, MaxHistory)
@@ -140,9 +169,9 @@ func (s *Spec) validateHistory() error {
 	return nil
 }
 
-// Request is the decoding of some lanes of the run.
+// Request is the decoding of some lanes of the run, in all of which λ mixes the same.
 func (s *Spec) Request(run string, lanes []decode.Lane) decode.Request {
-	return decode.Request{
+	r := decode.Request{
 		Run:      run,
 		Aligned:  s.Aligned,
 		Prompt:   s.prompt(),
@@ -155,8 +184,13 @@ func (s *Spec) Request(run string, lanes []decode.Lane) decode.Request {
 
 		Contrast: s.Contrast, Rendering: s.Rendering,
 	}
+	if len(lanes) > 0 && decode.InWeights(lanes[0].Mix) {
+		r.Mix, r.Totals = decode.MixWeights, false // of two models' sums
+	}
+	return r
 }
 
+// prompt is the conversation, or the text to complete, as the decoder gets it.
 func (s *Spec) prompt() decode.Prompt {
 	if s.Mode == Plain {
 		var text strings.Builder

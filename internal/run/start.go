@@ -23,6 +23,7 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 		return Run{}, err
 	}
 	client := clientOf(ctx)
+	// A place among the owner's runs is taken before anything is decoded; it is the run's until its end.
 	if err := h.reserve(owner, client); err != nil {
 		return Run{}, err
 	}
@@ -30,39 +31,44 @@ func (h *Hub) Start(ctx context.Context, owner, sessionID string, spec Spec) (Ru
 
 	now := h.config.Now()
 	run := Run{
-		ID: id.New(), Session: sessionID, Owner: owner, Instance: h.instance(),
+		ID: id.New(), Session: sessionID, Owner: owner, Instance: h.config.Server.Name(),
 		Spec: spec, Status: Running, CreatedAt: now, Lanes: spec.streams(),
 	}
 	name := ""
 	if sessionID == "" {
 		run.Session, name = id.New(), title.Of(spec.Prompt)
 	}
-	l := &activeRun{run: run, client: client, open: true, slot: true, known: spec.streams()}
-	t := h.newRequest(l, spec.Lanes)
-	job, err := h.decode(ctx, t, spec.Lanes)
+	a := &activeRun{run: run, client: client, open: true, slot: true, known: spec.streams()}
+	requests := newRequests(a, spec.Lanes)
+	a.add(requests)
+	jobs, err := h.decode(ctx, requests)
 	if err == nil {
 		h.mu.Lock()
 		h.starting[run.ID] = true
 		h.mu.Unlock()
 		// It is decoded already: whoever asked for it may leave now, and it is kept all the same.
-		if err = h.config.Store.CreateRun(context.WithoutCancel(ctx), run, name); err != nil {
-			_ = job.Stop(-1)
-		}
+		err = h.config.Store.CreateRun(context.WithoutCancel(ctx), run, name)
+	}
+	if err != nil {
+		stopAll(jobs)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.starting, run.ID)
 	if err != nil {
-		t.finished = true
+		for _, t := range requests {
+			t.finished = true
+		}
 		h.makeRoom()
-		h.releaseSlot(l)
+		h.releaseSlot(a)
 		return Run{}, err
 	}
 	h.counters.Runs++
-	l.feed = h.join(run.ID, 0)
-	h.active[run.ID] = l
-	h.serveRun(l)
-	h.attach(t, job)
+	// From here on the run can be watched and steered.
+	a.feed = h.join(run.ID, 0)
+	h.active[run.ID] = a
+	h.serveRun(a)
+	h.attach(a, requests, jobs)
 	return run, nil
 }
 
@@ -82,6 +88,7 @@ func (h *Hub) resolve(ctx context.Context, owner string, spec *Spec) error {
 		mapped.Branches = DefaultMapBranches
 		spec.Map = &mapped
 	}
+	spec.wholeLine()
 	if spec.Parent != nil {
 		if err := h.resolveParent(ctx, owner, spec); err != nil {
 			return err
@@ -93,12 +100,14 @@ func (h *Hub) resolve(ctx context.Context, owner string, spec *Spec) error {
 	return spec.Validate()
 }
 
+// resolveParent reads the parent's log and puts what its lane said before the spec's prompt. The errors are
+// NotFound for the run, Invalid about parent for a lane it does not have, and Conflict for one that has not ended.
 func (h *Hub) resolveParent(ctx context.Context, owner string, spec *Spec) error {
 	parent, err := h.config.Store.Run(ctx, owner, spec.Parent.Run)
 	if err != nil {
 		return err
 	}
-	t, err := ReadTranscript(ctx, h.config.Store, parent)
+	t, err := ReadTexts(ctx, h.config.Store, parent)
 	if err != nil {
 		return err
 	}
@@ -112,8 +121,8 @@ func (h *Hub) resolveParent(ctx context.Context, owner string, spec *Spec) error
 	return spec.continueFrom(&parent.Spec, lane)
 }
 
-// reserve takes a place among the runs at once. On success the caller owes h.jobs.Done, and h.free for the
-// live it makes.
+// reserve takes a place among the runs at once. On success the caller owes h.jobs.Done, and h.releaseSlot for the
+// activeRun it makes.
 func (h *Hub) reserve(owner string, client Client) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -139,55 +148,97 @@ func (h *Hub) reserve(owner string, client Client) error {
 	return nil
 }
 
-// newRequest adds lanes to a run, all to be decoded by one request.
-func (h *Hub) newRequest(l *activeRun, lanes []decode.Lane) *request {
-	if l.run.Spec.Map != nil {
-		return newMapRequest(l)
+// newRequests are the requests that decode lanes of a run, or its map.
+func newRequests(a *activeRun, lanes []decode.Lane) (list []*request) {
+	if a.run.Spec.Map != nil {
+		return []*request{{active: a, lanes: []int{0}}}
 	}
-	t := &request{active: l}
-	for _, lane := range lanes {
-		t.lanes = append(t.lanes, lane.Index)
-		l.lanes = append(l.lanes, laneState{sample: lane.Sample, request: t})
+	for _, asked := range ByMix(lanes) {
+		q := &request{active: a, asked: asked}
+		for _, lane := range asked {
+			q.lanes = append(q.lanes, lane.Index)
+		}
+		list = append(list, q)
 	}
-	return t
+	return list
 }
 
-// decode makes the request of a task. Its events are held until take. It is given up when ctx ends, when the hub is closed, and
-// when no worker has taken it in time.
-func (h *Hub) decode(ctx context.Context, t *request, lanes []decode.Lane) (Job, error) {
+// add takes over the lanes of requests, whose numbers follow those that there are.
+func (a *activeRun) add(requests []*request) {
+	for _, t := range requests {
+		for range t.lanes {
+			a.lanes = append(a.lanes, laneState{})
+		}
+	}
+	for _, t := range requests {
+		for i, index := range t.lanes {
+			a.lanes[index].request = t
+			if t.asked != nil {
+				a.lanes[index].sample = t.asked[i].Sample
+			}
+		}
+	}
+}
+
+// decode makes requests, whose events are held until attach. Where one is refused, those made before it are returned with the
+// error, for the caller to stop.
+func (h *Hub) decode(ctx context.Context, requests []*request) (jobs []Job, err error) {
+	for _, t := range requests {
+		job, err := h.decodeOne(ctx, t)
+		if err != nil {
+			return jobs, err
+		}
+		jobs = append(jobs, job)
+	}
+	return jobs, nil
+}
+
+// decodeOne makes a request. It is given up when ctx ends, when the hub is closed, and when no worker has taken it in time.
+func (h *Hub) decodeOne(ctx context.Context, q *request) (Job, error) {
 	waiting, cancel := context.WithTimeout(h.ctx, h.config.StartWait)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	spec := &t.active.run.Spec
-	request := spec.Request(t.active.run.ID, slices.Clone(lanes))
-	t.active.client.sign(&request, t.active.run.Owner)
-	job, err := h.config.Decoder.Decode(waiting, spec.Pair, request, func(e decode.Event) { h.sink(t, e) })
+	spec := &q.active.run.Spec
+	request := spec.Request(q.active.run.ID, slices.Clone(q.asked))
+	q.active.client.sign(&request, q.active.run.Owner)
+	job, err := h.config.Decoder.Decode(waiting, spec.Pair, request, func(e decode.Event) { h.sink(q, e) })
 	if fault.KindOf(err) == fault.Unavailable && waiting.Err() == context.DeadlineExceeded {
 		err = errLate
 	}
 	return job, err
 }
 
-// attach begins to log the events of a task whose job was taken. The caller holds mu.
-func (h *Hub) attach(t *request, job Job) {
-	l := t.active
-	t.job = job
-	l.requests = append(l.requests, t)
+// attach begins to log the events of requests whose jobs were taken. The caller holds mu.
+func (h *Hub) attach(a *activeRun, requests []*request, jobs []Job) {
+	a.busy = true // one may be over before another is attached
+	for i, t := range requests {
+		h.attachOne(t, jobs[i])
+	}
+	a.busy = false
+	h.finalize(a)
+}
+
+// attachOne logs what was held of a request and then what comes. A goroutine waits for its job, and ends what the
+// decoder left open.
+func (h *Hub) attachOne(q *request, job Job) {
+	a := q.active
+	q.job = job
+	a.requests = append(a.requests, q)
 	h.counters.Requests++
-	h.counters.Lanes += int64(len(t.lanes))
-	held := t.held
-	t.held = nil
+	h.counters.Lanes += int64(len(q.lanes))
+	held := q.held
+	q.held = nil
 	for _, e := range held {
-		if !t.finished {
-			h.accept(t, e)
+		if !q.finished {
+			h.accept(q, e)
 		}
 	}
 	h.makeRoom()
 	switch {
-	case t.lost:
-		h.tooSlow(l)
+	case q.lost:
+		h.tooSlow(a)
 	case h.closed:
-		h.stopLater(h.abort(l, fault.New(fault.Unavailable, "%s", Stopped)))
+		h.stopLater(h.abort(a, fault.New(fault.Unavailable, "%s", Stopped)))
 	}
 	h.jobs.Go(func() {
 		select {
@@ -196,6 +247,6 @@ func (h *Hub) attach(t *request, job Job) {
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.finish(t, fault.New(fault.Unavailable, "the decoder stopped while this was being decoded"), nil)
+		h.finish(q, fault.New(fault.Unavailable, "the decoder stopped while this was being decoded"), nil)
 	})
 }

@@ -7,7 +7,8 @@ import (
 	"realign/internal/fault"
 )
 
-// Transcript is what a run's log adds up to.
+// Transcript is what a run's log adds up to. NewTranscript makes it, events are added in order, and it is used by
+// one goroutine at a time.
 type Transcript struct {
 	Prompt []decode.Token // the prompt as tokens; nil until it was read
 
@@ -17,22 +18,24 @@ type Transcript struct {
 	Map   *Map           // instead of lanes, of a run that is a λ-map
 	Stats []decode.Stats // one per decode request that has ended
 	Seq   int            // number of the last event added
+
+	texts bool // tokens are taken without their alternatives
 }
 
 // Lane is the state of one lane.
 type Lane struct {
 	decode.Lane // as it was asked for; Changes holds the moves of λ that happened, too
 
-	Text        string
-	Tokens      []Token
-	KLReference float64   // Σ KL(π_λ ‖ π_ref) over its tokens, nats
-	KLAligned   []float64 // Σ KL(π_λ ‖ π_al), one per aligned model
-	Reason      string    // why it ended; "" while it runs
-	Error       *decode.Error
+	Text        string        // all that it has said; of a lane that has ended, with what its end event added
+	Tokens      []Token       // those that events have told, the end token included
+	KLReference float64       // Σ KL(π_λ ‖ π_ref) over its tokens, nats
+	KLAligned   []float64     // Σ KL(π_λ ‖ π_al), one per aligned model
+	Reason      string        // why it ended; "" while it runs
+	Error       *decode.Error // with reason error
 	Exact       *decode.Exact // of a lane that was decoded by particles, once it has ended
 }
 
-// Token is one token of a lane with its trace. The fields are those of a token event.
+// Token is one token of a lane with its trace, in nats. The fields are those of a token event: see decode.Event.
 type Token struct {
 	ID          decode.Token  `json:"id"`
 	Text        string        `json:"text"`
@@ -66,6 +69,13 @@ func NewTranscript(spec *Spec) *Transcript {
 	return t
 }
 
+// NewTexts is NewTranscript for one whose tokens are to have no alternatives.
+func NewTexts(spec *Spec) *Transcript {
+	t := NewTranscript(spec)
+	t.texts = true
+	return t
+}
+
 // Lane is a lane by number, or nil.
 func (t *Transcript) Lane(index int) *Lane {
 	if index < 0 || index >= len(t.Lanes) {
@@ -74,7 +84,7 @@ func (t *Transcript) Lane(index int) *Lane {
 	return &t.Lanes[index]
 }
 
-// streams is how many lanes the run has; a map counts as one.
+// Streams is how many lanes the run has; a map counts as one.
 func (t *Transcript) Streams() int {
 	if t.Map != nil {
 		return 1
@@ -82,14 +92,14 @@ func (t *Transcript) Streams() int {
 	return len(t.Lanes)
 }
 
-// missingEnds is the ends, with an error, of what has none.
+// MissingEnds is the ends, with an error, of what has none.
 func (t *Transcript) MissingEnds(cause *fault.Error) (ends []EncodedEvent) {
 	if t.Map != nil && !t.Map.Ended() {
-		ends = append(ends, encode(endEvent(0, 0, len(t.Map.Branches), cause)))
+		ends = append(ends, encode(decode.EndWithError(decode.Lane{}, len(t.Map.Branches), cause)))
 	}
 	for i := range t.Lanes {
 		if lane := &t.Lanes[i]; !lane.Ended() {
-			ends = append(ends, encode(endEvent(i, lane.Sample, len(lane.Tokens), cause)))
+			ends = append(ends, encode(decode.EndWithError(decode.Lane{Index: i, Sample: lane.Sample}, len(lane.Tokens), cause)))
 		}
 	}
 	return ends
@@ -113,6 +123,9 @@ func (t *Transcript) Failed() bool {
 
 // Add takes the next event of the log.
 func (t *Transcript) Add(e Event) error {
+	if t.texts {
+		e.Event = withoutTop(e.Event)
+	}
 	d, err := e.Decode()
 	if err != nil {
 		return err
@@ -160,6 +173,7 @@ func (t *Transcript) Apply(e decode.Event) {
 	}
 }
 
+// token adds a token and its divergences.
 func (l *Lane) token(e decode.Event) {
 	l.Text += e.Text
 	l.Tokens = append(l.Tokens, Token{
@@ -187,6 +201,7 @@ func (l *Lane) at(index int) decode.Vector {
 	return l.Lambda
 }
 
+// add adds lanes under the next numbers.
 func (t *Transcript) add(lanes []decode.Lane) {
 	for _, lane := range lanes {
 		lane.Index = len(t.Lanes)

@@ -9,13 +9,14 @@ import (
 // watchBatch is how many events Next returns at most.
 const watchBatch = 256
 
-// feed is where watchers of a run wait for it. It exists while the run is live or has watchers.
+// feed is where watchers of a run wait for it. It exists while the run is active or has watchers.
+// Hub.mu guards it.
 type feed struct {
-	run      string
-	refs     int // watchers, and one for the live run
-	watchers int
+	run      string        // its id
+	refs     int           // watchers, and one for the active run
+	watchers int           // open watches
 	seq      int           // number of the last saved event
-	recent   []Event       // the last of them, ending with seq; empty when the run is not live
+	recent   []Event       // the last of them, ending with seq; empty when the run is not active
 	changed  chan struct{} // closed and replaced when any of this changes
 	fault    *fault.Error  // why events could not be saved
 	faults   int           // how often that happened
@@ -36,6 +37,7 @@ func (h *Hub) join(run string, seq int) *feed {
 	return f
 }
 
+// leave gives up a reference to a feed, the last of which removes it. The caller holds mu.
 func (h *Hub) leave(f *feed) {
 	if f.refs--; f.refs == 0 {
 		delete(h.feeds, f.run)
@@ -45,6 +47,7 @@ func (h *Hub) leave(f *feed) {
 	}
 }
 
+// broadcast wakes all who wait for the feed. The caller holds mu, as for fail and after.
 func (f *feed) broadcast() {
 	close(f.changed)
 	f.changed = make(chan struct{})
@@ -61,6 +64,7 @@ func (f *feed) publish(e Event, keep int) {
 	f.recent = append(f.recent, e)
 }
 
+// fail tells watchers why events could not be saved, each of them once.
 func (f *feed) fail(cause *fault.Error) {
 	f.fault = cause
 	f.faults++
@@ -80,12 +84,12 @@ func (f *feed) after(seq int) []Event {
 // Watch follows a run. It holds no events, only the number of the last one it gave: one who reads slowly
 // costs nothing and delays nobody. It is used by one goroutine at a time and must be closed.
 type Watch struct {
-	hub    *Hub
-	feed   *feed
-	owner  string
-	cursor int
-	target int
-	faults int
+	hub    *Hub   // whose run it is of
+	feed   *feed  // of the run, shared with its other watches
+	owner  string // of the run, for the store
+	cursor int    // number of the last event given
+	target int    // number of the last event when the watch began
+	faults int    // failures of the feed that were told, as a count
 	closed bool
 }
 
@@ -147,6 +151,7 @@ func (w *Watch) Next(ctx context.Context) ([]Event, error) {
 		if err != nil {
 			return nil, err
 		}
+		// The feed keeps recent events only; older ones are in the store.
 		if w.cursor < seq && len(events) == 0 {
 			events, err = h.config.Store.Events(ctx, w.owner, f.run, w.cursor, watchBatch)
 			if err != nil {

@@ -56,6 +56,7 @@ func (h *Hub) flush() {
 	}
 }
 
+// dequeue takes what one commit saves off the queue, in order. It counts as queued until it is saved.
 func (h *Hub) dequeue() []logEntry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -82,9 +83,9 @@ func (h *Hub) saveApart(items []logEntry) {
 		}
 		runs[it.active] = append(runs[it.active], it)
 	}
-	for _, l := range order {
-		if err := h.save(runs[l]); err != nil {
-			h.fail(l, runs[l], err)
+	for _, a := range order {
+		if err := h.save(runs[a]); err != nil {
+			h.fail(a, runs[a], err)
 		}
 	}
 }
@@ -118,9 +119,9 @@ func (h *Hub) save(items []logEntry) error {
 		h.saved(it)
 		touched[it.active] = true
 	}
-	for l := range touched {
-		l.feed.broadcast()
-		h.finalize(l)
+	for a := range touched {
+		a.feed.broadcast()
+		h.finalize(a)
 	}
 	h.makeRoom()
 	return nil
@@ -128,10 +129,10 @@ func (h *Hub) save(items []logEntry) error {
 
 // saved notes that an item is in the store.
 func (h *Hub) saved(it logEntry) {
-	l := it.active
-	l.queued--
+	a := it.active
+	a.queued--
 	if it.change != nil {
-		l.run.Status, l.run.EndedAt = it.change.Status, it.change.At
+		a.run.Status, a.run.EndedAt = it.change.Status, it.change.At
 		return
 	}
 	h.bytes -= len(it.event.Event)
@@ -140,17 +141,18 @@ func (h *Hub) saved(it logEntry) {
 	switch it.typ {
 	case decode.EventToken:
 		h.counters.Tokens++
-		l.lanes[it.lane].savedTokens++
+		a.lanes[it.lane].savedTokens++
 	case decode.EventBranch:
-		l.lanes[0].savedTokens++
+		a.lanes[0].savedTokens++
 	case decode.EventEnd:
-		l.lanes[it.lane].savedEnd = true
+		a.lanes[it.lane].savedEnd = true
 	case decode.EventLanes:
-		l.known = it.lane
+		a.known = it.lane
 	}
-	l.feed.publish(it.event, h.config.Recent)
+	a.feed.publish(it.event, h.config.Recent)
 }
 
+// makeRoom wakes decoders that wait for room in the queue. The caller holds mu.
 func (h *Hub) makeRoom() {
 	close(h.room)
 	h.room = make(chan struct{})
@@ -158,16 +160,17 @@ func (h *Hub) makeRoom() {
 
 // fail gives up the unsaved events of a run: its jobs are stopped, its watchers told, and the ends of its
 // lanes kept to be saved later.
-func (h *Hub) fail(l *activeRun, items []logEntry, err error) {
+func (h *Hub) fail(a *activeRun, items []logEntry, err error) {
 	cause := fault.Of(err)
 	cause = fault.Wrap(err, fault.Unavailable, "cannot save: %s", cause.Message)
-	h.log.Error("cannot save a run's events", "run", l.run.ID, "err", err)
+	h.log.Error("cannot save a run's events", "run", a.run.ID, "err", err)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.counters.SaveFailures++
+	// Events of the run that wait are dropped, those of others stay.
 	kept := h.pending[:0]
 	for _, it := range h.pending {
-		if it.active == l {
+		if it.active == a {
 			items = append(items, it)
 		} else {
 			kept = append(kept, it)
@@ -179,30 +182,32 @@ func (h *Hub) fail(l *activeRun, items []logEntry, err error) {
 		h.bytes -= len(it.event.Event)
 	}
 	var jobs []Job
-	for _, t := range l.requests {
-		t.finished = true
-		jobs = append(jobs, t.job)
+	for _, q := range a.requests {
+		q.finished = true
+		jobs = append(jobs, q.job)
 	}
-	l.requests, l.queued, l.open, l.next = nil, 0, false, l.feed.seq
-	l.lanes = l.lanes[:l.known]
+	// The log ends with what was saved: each lane gets an end after its last saved token, and the run a status.
+	a.requests, a.queued, a.open, a.next = nil, 0, false, a.feed.seq
+	a.lanes = a.lanes[:a.known]
 	var tail []logEntry
-	for i := range l.lanes {
-		lane := &l.lanes[i]
+	for i := range a.lanes {
+		lane := &a.lanes[i]
 		lane.ended, lane.tokens = true, lane.savedTokens
 		if !lane.savedEnd {
-			l.next++
-			e := encode(endEvent(i, lane.sample, lane.tokens, cause))
-			tail = append(tail, logEntry{active: l, typ: decode.EventEnd, lane: i,
-				event: Event{Run: l.run.ID, Seq: l.next, Event: e.JSON}})
+			a.next++
+			e := encode(decode.EndWithError(decode.Lane{Index: i, Sample: lane.sample}, lane.tokens, cause))
+			tail = append(tail, logEntry{active: a, typ: decode.EventEnd, lane: i,
+				event: Event{Run: a.run.ID, Seq: a.next, Event: e.JSON}})
 			h.bytes += len(e.JSON)
 		}
 	}
-	tail = append(tail, logEntry{active: l, change: &StatusChange{
-		Run: l.run.ID, Status: Failed, At: h.config.Now(), Lanes: l.known}})
-	l.queued = len(tail)
-	h.unsaved[l] = tail
-	h.releaseSlot(l)
-	l.feed.fail(cause)
+	tail = append(tail, logEntry{active: a, change: &StatusChange{
+		Run: a.run.ID, Status: Failed, At: h.config.Now(), Lanes: a.known}})
+	a.queued = len(tail)
+	// That is tried again until it can be saved.
+	h.unsaved[a] = tail
+	h.releaseSlot(a)
+	a.feed.fail(cause)
 	h.makeRoom()
 	h.stopLater(jobs)
 }
@@ -218,28 +223,28 @@ func (h *Hub) stopLater(jobs []Job) {
 func (h *Hub) retryUnsaved() {
 	h.mu.Lock()
 	broken := make([]*activeRun, 0, len(h.unsaved))
-	for l := range h.unsaved {
-		broken = append(broken, l)
+	for a := range h.unsaved {
+		broken = append(broken, a)
 	}
 	h.mu.Unlock()
-	for _, l := range broken {
+	for _, a := range broken {
 		h.mu.Lock()
-		tail := h.unsaved[l]
-		delete(h.unsaved, l)
+		tail := h.unsaved[a]
+		delete(h.unsaved, a)
 		h.mu.Unlock()
 		err := h.save(tail)
 		if err == nil {
 			continue
 		}
-		mended := fault.KindOf(err) == fault.Conflict && h.mendFromLog(l)
+		mended := fault.KindOf(err) == fault.Conflict && h.mendFromLog(a)
 		h.mu.Lock()
 		if fault.KindOf(err) == fault.Unavailable || fault.KindOf(err) == fault.Conflict && !mended {
-			h.unsaved[l] = tail
+			h.unsaved[a] = tail
 		} else { // it was deleted, or the log has its end: there is nothing to save
 			for _, it := range tail {
 				h.bytes -= len(it.event.Event)
 			}
-			h.forget(l)
+			h.forget(a)
 		}
 		h.mu.Unlock()
 	}

@@ -11,14 +11,15 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"realign/internal/fault"
 )
 
-// prefix is how the name begins that such a process is started under.
+// prefix is how the name begins that a sandbox's process is started under; the name of its computation follows.
 const prefix = "realign-sandbox:"
 
-// maxStack is the size of a goroutine's stack in such a process, in bytes: the interpreters' recursion ends there.
+// maxStack is the size of a goroutine's stack in a sandbox's process, in bytes: the interpreters' recursion ends there.
 const maxStack = 64 << 20
 
 // Serve registers a computation. It is called from a function named init of the package that computes, so that every
@@ -52,13 +53,17 @@ func serve(in io.Reader, out io.Writer, answer func([]byte) (any, error)) int {
 		}
 	}()
 	for data := range questions {
-		if err := writeFrame(out, answered(data, answer)); err != nil {
+		stop := limitTime()
+		reply := answered(data, answer)
+		stop()
+		if err := writeFrame(out, reply); err != nil {
 			return 1
 		}
 	}
 	return 0
 }
 
+// answered is the frame that answers a question: what answer returns, or the fault.
 func answered(question []byte, answer func([]byte) (any, error)) []byte {
 	var r reply
 	value, err := guarded(question, answer)
@@ -97,10 +102,11 @@ func guarded(question []byte, answer func([]byte) (any, error)) (value any, err 
 
 // arguments of a process name the computation and its limits.
 func arguments(name string, l Limits) []string {
-	return []string{prefix + name, strconv.FormatInt(l.Memory, 10)}
+	return []string{prefix + name, strconv.FormatInt(l.Memory, 10), l.Time.String()}
 }
 
-// environment is that of a process: nothing of what the program was given, secrets above all.
+// environment is that of a process: nothing of what the program was given, secrets above all, but what finds
+// libraries and folders.
 func environment() []string {
 	env := []string{"GOTRACEBACK=none", "GOMAXPROCS=2", "OMP_NUM_THREADS=1"}
 	for _, key := range []string{"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "SystemRoot", "TZ"} {
@@ -111,7 +117,21 @@ func environment() []string {
 	return env
 }
 
-// limit applies the limits that the process was given.
+// limitTime ends the process when it has computed for longer than it may, until stop is called.
+func limitTime() (stop func()) {
+	if len(os.Args) < 3 {
+		return func() {}
+	}
+	most, err := time.ParseDuration(os.Args[2])
+	if err != nil || most <= 0 {
+		return func() {}
+	}
+	done := make(chan struct{})
+	go watchTime(most, done)
+	return func() { close(done) }
+}
+
+// limit applies the limits that hold for all calls of the process.
 func limit() {
 	debug.SetMaxStack(maxStack)
 	if len(os.Args) < 2 {
@@ -127,14 +147,20 @@ func limit() {
 // dying program writes, since traces follow it, or else the last.
 type crashLine struct {
 	line []byte // unfinished, cut at maxLine
-	why  string
-	last string
+	why  string // the first of those lines; "" without one
+	last string // the last line that is not empty
 }
 
+// maxLine is how many bytes of a line are kept.
 const maxLine = 1 << 10
 
-var dying = []string{"realign: ", "fatal error: ", "panic: ", "runtime: goroutine stack", "runtime: out of memory", "runtime: cannot allocate", "SIG"}
+// outOfTime is what a process says that ends because it has computed for too long.
+const outOfTime = "out of time"
 
+// dying are beginnings of lines that only a dying program writes.
+var dying = []string{outOfTime, "realign: ", "fatal error: ", "panic: ", "runtime: goroutine stack", "runtime: out of memory", "runtime: cannot allocate", "SIG"}
+
+// Write takes what the process writes. It never fails.
 func (l *crashLine) Write(b []byte) (int, error) {
 	for rest := b; len(rest) > 0; {
 		part, after, whole := bytes.Cut(rest, []byte("\n"))
@@ -146,6 +172,7 @@ func (l *crashLine) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// keepIfFatal ends the unfinished line, and keeps it where it is the first of a dying program.
 func (l *crashLine) keepIfFatal() {
 	line := strings.TrimSpace(strings.ToValidUTF8(string(l.line), "?"))
 	l.line = l.line[:0]
@@ -166,6 +193,8 @@ func (l *crashLine) reason(limits Limits) string {
 	line := strings.TrimPrefix(cmp.Or(l.why, l.last), "realign: ")
 	has := func(word string) bool { return strings.Contains(line, word) }
 	switch {
+	case line == outOfTime:
+		return fmt.Sprintf("took longer than %g s", limits.Time.Seconds())
 	case has("stack exceeds"), has("stack overflow"):
 		return "goes too deep: a call that calls itself without an end, or too many levels"
 	case has("out of memory"), has("cannot allocate"), has("failed to create new OS thread"), line == "" && limits.Memory > 0:
@@ -179,11 +208,13 @@ func (l *crashLine) reason(limits Limits) string {
 	return fmt.Sprintf("ended its process: %.300s", strings.Join(strings.Fields(line), " "))
 }
 
+// writeFrame writes the length of data in 4 bytes, little-endian, and data.
 func writeFrame(w io.Writer, data []byte) error {
 	_, err := w.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(data))), data...))
 	return err
 }
 
+// readFrame reads what writeFrame has written. More than maxFrame bytes are an error.
 func readFrame(r io.Reader) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {

@@ -22,6 +22,31 @@ func limitMemory(bytes int64) {
 	go watchMemory(uint64(bytes))
 }
 
+// patience is how many times its limit of processor time a call may take: the machine may be busy.
+const patience = 4
+
+// watchTime ends the process when it has taken so much more processor time, unless done is closed before.
+func watchTime(most time.Duration, done <-chan struct{}) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for most += processorTime(); processorTime() <= most; {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+	}
+	fmt.Fprintln(os.Stderr, outOfTime)
+	os.Exit(2)
+}
+
+// processorTime is what the process has taken so far.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // there is no such process only where it has ended
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // watchMemory ends the process when it holds more.
 func watchMemory(most uint64) {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}

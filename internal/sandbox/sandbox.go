@@ -18,7 +18,7 @@ import (
 
 // Limits bound a computation. A zero is no limit.
 type Limits struct {
-	Time   time.Duration // of one call
+	Time   time.Duration // of the processor, for one call; by the clock it may take patience times as long
 	Memory int64         // bytes of the process
 
 	// Environment gives the process the program's environment, which it has none of otherwise: for code of the program's own
@@ -28,10 +28,11 @@ type Limits struct {
 
 // Death is the error of a call whose process ended by itself. It unwraps to an Invalid error with the same words.
 type Death struct {
-	Code int // exit code, or -1 after a signal
-	why  *fault.Error
+	Code int          // exit code, or -1 after a signal
+	why  *fault.Error // Invalid
 }
 
+// Error is why the process ended, in words.
 func (d *Death) Error() string { return d.why.Error() }
 func (d *Death) Unwrap() error { return d.why }
 
@@ -44,16 +45,16 @@ const idle = 30 * time.Second
 // Process answers calls, one at a time, in a process that is started when it is needed and again after it had to be
 // ended. Its methods may be called from any goroutine.
 type Process struct {
-	name   string
+	name   string // of the computation, as Serve has it
 	about  string // what is computed, as errors call it
 	limits Limits
 
 	turn chan struct{} // holds one value while nobody uses what follows
 
-	mu      sync.Mutex // guards what follows
-	running *running   // nil when there is no process
-	timer   *time.Timer
-	calls   int // so far
+	mu      sync.Mutex  // guards what follows
+	running *running    // nil when there is no process
+	timer   *time.Timer // ends the process after a while in which nothing is asked; nil before the first call
+	calls   int         // so far
 }
 
 // running is a started process.
@@ -61,7 +62,8 @@ type running struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	out   io.ReadCloser
-	words *crashLine
+	words *crashLine    // what it writes to its standard error
+	ended chan struct{} // closed once it has ended and words is whole
 }
 
 // New prepares calls of the computation that is registered by that name (see Serve). about is what errors call it, such
@@ -103,7 +105,7 @@ func (p *Process) Call(ctx context.Context, question, answer any) error {
 		return reply.into(answer, p.about)
 	case <-late:
 		p.end(r)
-		return fault.New(fault.Invalid, "%s took longer than %g s", p.about, p.limits.Time.Seconds())
+		return fault.New(fault.Invalid, "%s took longer than %g s", p.about, (patience * p.limits.Time).Seconds())
 	case <-ctx.Done():
 		p.end(r)
 		return ctx.Err()
@@ -129,7 +131,7 @@ func (p *Process) clock() (late <-chan time.Time, stop func() bool) {
 	if p.limits.Time <= 0 {
 		return nil, func() bool { return true }
 	}
-	timer := time.NewTimer(p.limits.Time)
+	timer := time.NewTimer(patience * p.limits.Time)
 	return timer.C, timer.Stop
 }
 
@@ -159,7 +161,7 @@ func (p *Process) start() (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &running{cmd: exec.Command(program), words: &crashLine{}}
+	r := &running{cmd: exec.Command(program), words: &crashLine{}, ended: make(chan struct{})}
 	r.cmd.Args = arguments(p.name, p.limits)
 	if !p.limits.Environment {
 		r.cmd.Env = environment()
@@ -188,8 +190,11 @@ func (p *Process) rest() {
 	p.timer = time.AfterFunc(idle, func() { p.endIf(r, func() bool { return p.calls == calls }) })
 }
 
-// end kills a process and waits for it.
-func (p *Process) end(r *running) { p.endIf(r, func() bool { return true }) }
+// end kills a process, unless somebody else does, and waits for its end.
+func (p *Process) end(r *running) {
+	p.endIf(r, func() bool { return true })
+	<-r.ended
+}
 
 // endIf ends a process if it is the one that runs and, under the mutex, the condition holds.
 func (p *Process) endIf(r *running, condition func() bool) {
@@ -203,6 +208,7 @@ func (p *Process) endIf(r *running, condition func() bool) {
 	_ = r.cmd.Process.Kill() // fails if it has ended, which is what we want
 	r.in.Close()
 	_ = r.cmd.Wait() // how it ended is known
+	close(r.ended)
 }
 
 // died says why a process ended by itself: a fatal error of the runtime, which a limit of memory or stack leads to.
@@ -227,6 +233,7 @@ type reply struct {
 	Fault  *fault.Error    `json:"fault,omitempty"`
 }
 
+// ask writes a question and waits for the answer. It is called by one goroutine at a time.
 func (r *running) ask(question []byte) (answer result) {
 	if answer.err = writeFrame(r.in, question); answer.err != nil {
 		return answer
@@ -239,6 +246,7 @@ func (r *running) ask(question []byte) (answer result) {
 	return answer
 }
 
+// into reads an answer into answer, or returns the fault that came instead.
 func (r result) into(answer any, about string) error {
 	if r.Fault != nil {
 		return r.Fault

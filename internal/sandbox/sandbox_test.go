@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -32,6 +33,13 @@ func init() {
 			return string(make([]byte, 1<<34)), nil
 		case "stack":
 			return strconv.Itoa(deeper(1)), nil
+		case "nap":
+			time.Sleep(3 * time.Second)
+			return "rested", nil
+		case "work":
+			for began := processorTime(); processorTime()-began < time.Second; {
+			}
+			return "worked", nil
 		case "panic":
 			panic("no")
 		case "field":
@@ -52,11 +60,11 @@ func deeper(n int) int {
 
 func TestCall(t *testing.T) {
 	t.Setenv("REALIGN_TEST_SECRET", "hidden")
-	p := New("test", "the sum", Limits{Time: 4 * time.Second, Memory: 256 << 20})
+	p := New("test", "the sum", Limits{Time: 3 * time.Second, Memory: 256 << 20})
 	defer p.Close()
 	for _, c := range []struct{ ask, answer, fails string }{
 		{ask: "abc", answer: "ABC"}, {ask: "secret"},
-		{ask: "loop", fails: "the sum took longer than 4 s"}, {ask: "sleep", fails: "longer than"}, {ask: "memory", fails: "needs more than 256 MB"},
+		{ask: "loop", fails: "the sum took longer than"}, {ask: "sleep", fails: fmt.Sprintf("longer than %d s", 3*patience)}, {ask: "memory", fails: "needs more than 256 MB"},
 		{ask: "large", fails: "the sum"}, {ask: "stack", fails: "goes too deep"}, {ask: "panic", fails: "no"}, {ask: "field", fails: "here: is wrong"},
 		{ask: "x", answer: "X"},
 	} {
@@ -77,9 +85,51 @@ func TestCall(t *testing.T) {
 	}
 }
 
+// A call is given up for what it computes, not for the time in which a busy machine computes something else.
+func TestTimeIsTheProcessors(t *testing.T) {
+	if patience == 1 {
+		t.Skip("the limit is on the clock here")
+	}
+	p := New("test", "the sum", Limits{Time: 2 * time.Second, Memory: 256 << 20})
+	defer p.Close()
+	var answer string
+	if err := p.Call(t.Context(), "nap", &answer); err != nil || answer != "rested" {
+		t.Errorf("three seconds asleep: %q, %v", answer, err)
+	}
+	for range 3 { // each call has the whole time
+		if err := p.Call(t.Context(), "work", &answer); err != nil || answer != "worked" {
+			t.Errorf("a second of work: %q, %v", answer, err)
+		}
+	}
+}
+
+// A process that is closed while it computes ends the call, which says so.
+func TestCloseDuringCall(t *testing.T) {
+	p := New("test", "the sum", Limits{Time: time.Minute, Memory: 256 << 20})
+	if err := p.Call(t.Context(), "abc", new(string)); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		called := make(chan error)
+		go func() { called <- p.Call(t.Context(), "nap", new(string)) }()
+		for closed := false; !closed; { // the call may not have begun
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-called:
+				if closed = true; fault.KindOf(err) != fault.Invalid {
+					t.Errorf("closed: %v", err)
+				}
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+}
+
 // Calls take turns; one that cannot have its turn in time is told so.
 func TestTurns(t *testing.T) {
-	p := New("test", "the sum", Limits{Time: 3 * time.Second, Memory: 256 << 20})
+	p := New("test", "the sum", Limits{Time: 2 * time.Second, Memory: 256 << 20})
 	defer p.Close()
 	var all sync.WaitGroup
 	for range 20 {

@@ -9,6 +9,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/instance"
 	"realign/internal/run"
 	"realign/internal/run/runtest"
 	"realign/internal/session"
@@ -250,7 +251,7 @@ func archive(t testing.TB, s *store.Store, texts []string) (id string) {
 		runtest.ToEnd(t, runtest.Watching(t, h, run.ID, 0))
 	}
 	gated := &runtest.Decoder{SHA256: "1", Gate: make(chan struct{})}
-	h = runtest.NewHub(t, s, gated, func(c *run.Config) { c.Instance = "second" })
+	h = runtest.NewHub(t, s, gated, func(c *run.Config) { c.Server = instance.Fixed("second") })
 	run, err := h.Start(t.Context(), "ann", first.Session, runtest.Spec(2, 9))
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,8 @@ type Archive interface {
 	Import(ctx context.Context, session Session, fill func(Importing) error) error
 }
 
-// Importing takes the runs of a session, in order, each followed by its events.
+// Importing takes the runs of a session, in order, each followed by its events. It is used within Archive.Import,
+// by one goroutine.
 type Importing interface {
 	Run(run.Run) error
 	Event(run.Event) error
@@ -62,6 +63,7 @@ type Importing interface {
 // Part says which runs of a session are meant, by their places from 1, both ends included; 0 leaves an end open.
 type Part struct{ From, To int }
 
+// has reports whether a run's place is within.
 func (p Part) has(place int) bool { return place >= p.From && (p.To == 0 || place <= p.To) }
 
 // ExportSession writes a session, or a part of it, as a file and returns its title. What was decoded here is sealed by
@@ -105,14 +107,15 @@ func ExportSession(ctx context.Context, a Archive, signer *run.Signer, owner, id
 	return s.Title, out.err
 }
 
-// exporter writes a file and keeps the first error.
+// exporter writes one file and keeps the first error: what is written after it is dropped.
 type exporter struct {
 	w      io.Writer
-	signer *run.Signer
-	size   int64
-	err    error
+	signer *run.Signer // of what was decoded here; nil signs nothing
+	size   int64       // bytes so far
+	err    error       // the first error of w, or that the file is too large
 }
 
+// write writes bytes unless the file would be larger than MaxFileBytes.
 func (o *exporter) write(b []byte) {
 	if o.size += int64(len(b)); o.size > MaxFileBytes && o.err == nil {
 		o.err = fault.Field("file", "the session has more than %d MiB as a file: export it in parts, with from and to", MaxFileBytes>>20)
@@ -122,6 +125,7 @@ func (o *exporter) write(b []byte) {
 	}
 }
 
+// text writes a text as it is.
 func (o *exporter) text(s string) { o.write([]byte(s)) }
 
 // object writes a value that is an object, but for its closing brace.
@@ -134,6 +138,7 @@ func (o *exporter) object(v any) {
 	o.write(bytes.TrimSuffix(b, []byte("}")))
 }
 
+// run writes a run with its events, the ends that are missing, and its seal.
 func (o *exporter) run(ctx context.Context, log run.Log, r run.Run) error {
 	e := exportedRun{Spec: r.Spec, CreatedAt: r.CreatedAt.UTC(), EndedAt: r.EndedAt.UTC()}
 	if r.EndedAt.IsZero() {
@@ -158,12 +163,15 @@ func (o *exporter) run(ctx context.Context, log run.Log, r run.Run) error {
 	if err != nil {
 		return err
 	}
+	// A run that is still decoded gets, in the file only, the ends that are missing.
 	cause := fault.New(fault.Unavailable, "this was still being decoded when the session was exported")
 	for _, end := range t.Transcript.MissingEnds(cause) {
 		put(end.JSON)
 		t.Transcript.Apply(end.Event)
 	}
 	o.text("]")
+	// A run that came in a file keeps the seal that it had there, or none. One that was decoded here is sealed as the file
+	// has it.
 	seal := (*run.Seal)(nil)
 	if r.Imported != nil {
 		seal = r.Imported.Seal

@@ -22,7 +22,7 @@ import (
 
 // Limits on what is imported, beside MaxFileBytes. Only one value of the file is in memory at a time.
 const (
-	MaxImportRuns  = 1000
+	MaxImportRuns  = 1000     // runs of a session
 	maxImportSpec  = 16 << 20 // bytes of a run's spec
 	maxImportValue = 4 << 20  // bytes of an event, or any other value
 	maxImportStats = 1024     // requests of a run: each adds a lane
@@ -55,26 +55,27 @@ func ImportSession(ctx context.Context, a Archive, signer *run.Signer, owner str
 	})
 }
 
-// importer reads the file: without to it checks, with to it hands on what was checked.
+// importer reads the file: without to it checks and fills runs, with to it hands on what was checked. One importer
+// reads the file twice.
 type importer struct {
-	signer    *run.Signer
-	owner, id string
-	head      exportHead
+	signer    *run.Signer   // this server's
+	owner, id string        // of the session that is made, and its new id
+	head      exportHead    // what the file says of the session
 	runs      []importedRun // by place, as they were found
-	to        Importing
-	place     int // runs read
+	to        Importing     // nil while the file is checked
+	place     int           // of the run that is being read, from 1
 
-	decoder *json.Decoder
-	reader  *intake.Allowance
+	decoder *json.Decoder     // of the file, from reader
+	reader  *intake.Allowance // counts what the decoder may read of the next value
 }
 
 // importedRun is what is known of a run once all of it was read.
 type importedRun struct {
-	id       string
-	seq      int
-	lanes    int
-	failed   bool
-	imported run.Imported
+	id       string       // new
+	seq      int          // number of its last event
+	lanes    int          // how many it has, added ones included
+	failed   bool         // a lane, or the map, ended with an error
+	imported run.Imported // its seal, and what that proves
 }
 
 // inside is an error about a part of the file, with where that is before its field.
@@ -92,6 +93,7 @@ func inside(where string, err error) error {
 	return fault.Field(where, "%s", f.Message)
 }
 
+// read reads the whole file once.
 func (in *importer) read(file io.Reader) error {
 	in.reader = &intake.Allowance{R: &sizeLimit{r: file, left: MaxFileBytes}}
 	in.decoder = json.NewDecoder(in.reader)
@@ -125,6 +127,7 @@ func (in *importer) read(file io.Reader) error {
 	return in.checkHead()
 }
 
+// checkHead checks the members beside the runs, and cleans the title.
 func (in *importer) checkHead() (err error) {
 	h := &in.head
 	if h.Format != ExportFormat {
@@ -170,11 +173,13 @@ func (in *importer) list(where string, entry func(i int) error) error {
 	return in.delim(where, ']')
 }
 
+// more reports whether the object or array goes on.
 func (in *importer) more() bool {
 	in.reader.Allow(maxImportValue)
 	return in.decoder.More()
 }
 
+// delim reads a bracket.
 func (in *importer) delim(where string, want json.Delim) error {
 	in.reader.Allow(maxImportValue)
 	if token, err := in.decoder.Token(); err != nil || token != want {
@@ -216,6 +221,7 @@ func (in *importer) bad(where string, err error) error {
 	return fault.Field(where, "is not an exported session: %s", err)
 }
 
+// short is a member's name for an error message, or "file" where it does not belong into one.
 func short(name string) string {
 	if len(name) > 20 || !utf8.ValidString(name) {
 		return "file"
@@ -246,6 +252,7 @@ func (in *importer) run(i int) error {
 			return in.value(&e.EndedAt)
 		case "seal":
 			return in.value(&seal)
+		// Events are checked against the spec as they are read, so they cannot come before it.
 		case "events":
 			if e.Spec.Pair == "" || log != nil {
 				return fault.Field("events", "must come once, after the spec")
@@ -353,9 +360,10 @@ func (in *importer) end(e *exportedRun, log *checkedLog, seal *run.Seal, events 
 // sizeLimit refuses a file that is larger than MaxFileBytes.
 type sizeLimit struct {
 	r    io.Reader
-	left int64
+	left int64 // bytes that may still be read
 }
 
+// Read implements io.Reader. A file of exactly MaxFileBytes ends; a longer one is Invalid.
 func (l *sizeLimit) Read(p []byte) (int, error) {
 	if l.left <= 0 {
 		if n, err := l.r.Read(make([]byte, 1)); n == 0 {
@@ -368,6 +376,7 @@ func (l *sizeLimit) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// checkTime refuses what no clock of a server says.
 func checkTime(field string, t time.Time) error {
 	if y := t.Year(); y < 2000 || y > 9999 {
 		return fault.Field(field, "is not between the years 2000 and 9999")
@@ -376,10 +385,11 @@ func checkTime(field string, t time.Time) error {
 }
 
 // checkedLog checks, event by event, that a log is one that a run can have had.
+// A log of a file's second reading only counts: its other fields are zero.
 type checkedLog struct {
-	spec    *run.Spec
-	sealing *share.LogDigest
-	seq     int // events so far
+	spec    *run.Spec        // of the run
+	sealing *share.LogDigest // the transcript so far, and the digest of its lanes
+	seq     int              // events so far
 
 	mapTokens int // of all branches of a λ-map so far
 }
@@ -401,6 +411,7 @@ func (c *checkedLog) add(where string, raw json.RawMessage) error {
 	return c.sealing.Update()
 }
 
+// check says what is wrong with an event, given those before it; the caller adds where it is.
 func (c *checkedLog) check(e *decode.Event) error {
 	t := c.sealing.Transcript
 	switch e.Type {
@@ -431,6 +442,7 @@ func (c *checkedLog) check(e *decode.Event) error {
 	return fmt.Errorf("type %.20q is not known", e.Type)
 }
 
+// checkLaneEvent checks an event of a lane that has not ended.
 func checkLaneEvent(spec *run.Spec, lane *run.Lane, e *decode.Event) error {
 	switch e.Type {
 	case decode.EventToken:

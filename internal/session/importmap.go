@@ -63,6 +63,7 @@ func (c *checkedLog) checkMapEvent(e *decode.Event) error {
 	return nil
 }
 
+// knownReason reports whether a lane, or a map, can have ended so.
 func knownReason(reason string) bool {
 	switch reason {
 	case decode.EndStop, decode.EndLength, decode.EndCancelled, decode.EndError:

@@ -1,6 +1,6 @@
 package session
 
-// Query asks for a page of an owner's sessions, the one changed last first.
+// Query asks for a page of an owner's sessions, the pinned ones first, then the one changed last.
 type Query struct {
 	Search  string // a part of the title or of a prompt, in any case; "" is all
 	Cursor  string // Page.Next of the page before; "" is the first

@@ -8,6 +8,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/instance"
 	"realign/internal/run"
 	"realign/internal/run/runtest"
 	"realign/internal/store"
@@ -49,7 +50,7 @@ func TestACommitInDoubtLosesNothing(t *testing.T) {
 	if stored.Status != run.Ended || !tr.Done() || tr.Failed() || len(tr.Lanes[1].Tokens) != 300 {
 		t.Errorf("%+v, %d tokens", stored, len(tr.Lanes[1].Tokens))
 	}
-	if c := h.Counters(); c.SaveFailures != 0 || c.LiveRuns != 0 {
+	if c := h.Counters(); c.SaveFailures != 0 || c.ActiveRuns != 0 {
 		t.Errorf("counters %+v", c)
 	}
 }
@@ -94,7 +95,7 @@ func awaitStatus(t *testing.T, s run.Store, started string, want run.Status) {
 // left alone.
 func TestTidyEndsWhatNobodyDecodes(t *testing.T) {
 	s, d := &doubtful{Store: runtest.OpenStore(t)}, &runtest.Decoder{Gate: make(chan struct{})}
-	h := runtest.NewHub(t, s, d, func(c *run.Config) { c.Instance = "here" })
+	h := runtest.NewHub(t, s, d, func(c *run.Config) { c.Server = instance.Fixed("here") })
 	going := runtest.Start(t, h, runtest.Spec(1, 1000))
 	s.creates.Store(1)
 	_, err := h.Start(t.Context(), "ann", going.Session, runtest.Spec(1, 10))

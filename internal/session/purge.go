@@ -16,22 +16,24 @@ const purgeEvery = time.Hour
 // Purged counts what was removed for good.
 type Purged struct {
 	Sessions int // deleted ones, with their runs
+	Runs     int // deleted by themselves
 	Links    int // revoked ones, with their snapshots
 }
 
 // PurgeConfig is what a Purger is made of.
 type PurgeConfig struct {
-	Store interface {
+	Store interface { // what is purged
 		// Purge removes, for good, what was deleted or revoked before a time. Studies and sweeps are not among it: they are
 		// gone as soon as they are deleted.
 		Purge(ctx context.Context, before time.Time) (Purged, error)
 	}
 	Now    func() time.Time // the clock
 	Tick   <-chan time.Time // when to look; nil is every hour
-	Logger *slog.Logger
+	Logger *slog.Logger     // for what was purged, and what failed
 }
 
 // Purger removes what was deleted more than KeepDeleted ago: at its start, and every hour.
+// Its one goroutine runs from NewPurger to Close.
 type Purger struct {
 	config PurgeConfig
 	cancel context.CancelFunc
@@ -46,6 +48,7 @@ func NewPurger(c PurgeConfig) *Purger {
 	return p
 }
 
+// run purges at every tick until Close.
 func (p *Purger) run(ctx context.Context) {
 	tick := p.config.Tick
 	if tick == nil {
@@ -72,7 +75,7 @@ func (p *Purger) purge(ctx context.Context) {
 	case err != nil:
 		p.config.Logger.Error("what was deleted cannot be purged", "error", err)
 	case n != Purged{}:
-		p.config.Logger.Info("purged what was deleted", "before", before.UTC().Format(time.RFC3339), "sessions", n.Sessions, "links", n.Links)
+		p.config.Logger.Info("purged what was deleted", "before", before.UTC().Format(time.RFC3339), "sessions", n.Sessions, "runs", n.Runs, "links", n.Links)
 	}
 }
 

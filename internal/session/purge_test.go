@@ -39,7 +39,7 @@ func TestPurger(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if text := out.String(); strings.Count(text, "sessions=2 links=1") < 1 || !strings.Contains(text, "before=2030-01-30T00:00:00Z") {
+	if text := out.String(); strings.Count(text, "sessions=2 runs=0 links=1") < 1 || !strings.Contains(text, "before=2030-01-30T00:00:00Z") {
 		t.Errorf("log: %s", text)
 	}
 }

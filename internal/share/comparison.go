@@ -14,8 +14,9 @@ import (
 // promptShown is how many characters of a prompt a list of links keeps.
 const promptShown = 200
 
-// Share freezes a run and returns the token of a new link to it (Keep). An empty title is made from the
-// prompt.
+// Share freezes a run and returns a new link to it with the link's token (Create). An empty title is made from the
+// prompt. It is a
+// Conflict while the run is being decoded and when it has no token (NewSnapshot).
 func (s *Service) Share(ctx context.Context, owner, runID, name string, expires time.Time) (Link, string, error) {
 	r, err := s.Store.Run(ctx, owner, runID)
 	if err != nil {
@@ -50,7 +51,7 @@ func (s *Service) Open(ctx context.Context, token string) (Link, *Snapshot, erro
 	return read(l, form)
 }
 
-// Get reads a comparison for its owner, whatever its state.
+// Get reads a comparison for its owner, whatever its state. What is no comparison is NotFound.
 func (s *Service) Get(ctx context.Context, owner, linkID string) (Link, *Snapshot, error) {
 	l, form, err := s.Store.Link(ctx, owner, linkID)
 	if err == nil && l.Kind != ComparisonLink {
@@ -71,6 +72,7 @@ func (s *Service) Verified(ctx context.Context, l Link) error {
 	return s.Store.UpdateLink(ctx, l)
 }
 
+// read is a link with its snapshot, whose digest the caller has compared.
 func read(l Link, form []byte) (Link, *Snapshot, error) {
 	var snapshot Snapshot
 	if err := json.Unmarshal(form, &snapshot); err != nil {

@@ -12,10 +12,10 @@ import (
 // SnapshotMap is a λ-map as it ended.
 type SnapshotMap struct {
 	decode.Map
-	Reason   string          `json:"reason"`
-	Error    *decode.Error   `json:"error,omitempty"`
-	Continue []decode.Branch `json:"continuations"` // in the order of λ
-	Forks    []decode.Fork   `json:"forks"`         // in the order of λ
+	Reason   string          `json:"reason"`          // why the map ended: one of decode.End…
+	Error    *decode.Error   `json:"error,omitempty"` // nil unless it ended with an error
+	Continue []decode.Branch `json:"continuations"`   // in the order of λ
+	Forks    []decode.Fork   `json:"forks"`           // in the order of λ
 }
 
 // State is the map as a run's log would add up to it.
@@ -58,9 +58,11 @@ func compareMaps(stored, again *run.Map) Verdict {
 	return v
 }
 
+// near reports whether two λ stand for the same one.
 func near(a, b float64) bool { return math.Abs(a-b) <= sameLambda }
 
-// compareBranch compares a branch with the one at its middle.
+// compareBranch compares a branch with the one at its middle, and reports whether they are the same. One that is missing
+// there counts as a branch without tokens. The first difference goes into v.
 func compareBranch(v *Verdict, want *decode.Branch, again *run.Map) bool {
 	got := again.At((want.From + want.To) / 2)
 	if got == nil {
@@ -93,6 +95,7 @@ func compareBranch(v *Verdict, want *decode.Branch, again *run.Map) bool {
 	return !c.text(DiffEnd, want.Reason, got.Reason)
 }
 
+// piece is the n-th token of a branch as it is shown, "" behind its end.
 func piece(b *decode.Branch, n int) string {
 	switch {
 	case n >= len(b.Tokens):
@@ -103,7 +106,7 @@ func piece(b *decode.Branch, n int) string {
 	return fmt.Sprintf("token %d", b.Tokens[n])
 }
 
-// fork compares a fork with the one at its λ.
+// fork compares a fork with the one at its λ and index, and reports whether they differ.
 func (c *comparison) fork(want *decode.Fork, forks []decode.Fork) bool {
 	i := slices.IndexFunc(forks, func(f decode.Fork) bool { return near(f.Lambda, want.Lambda) && f.Index == want.Index })
 	if i < 0 {

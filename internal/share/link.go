@@ -13,21 +13,23 @@ import (
 // LinkKind says what a link opens.
 type LinkKind string
 
-// What can be shared: a run as a comparison, and the results of a study.
+// What can be shared: a run as a comparison, the results of a study, and a sweep with its ticket.
 const (
 	ComparisonLink LinkKind = "comparison"
 	ResultsLink    LinkKind = "results"
+	SweepLink      LinkKind = "sweep"
 )
 
-// Link shares a snapshot of something. The snapshot never changes; the link can expire and be revoked.
+// Link shares a snapshot of something. The snapshot never changes; the link can expire and be revoked. Its token is no part
+// of it: the store keeps a hash of it.
 type Link struct {
 	ID        string
-	Owner     string
+	Owner     string // who made it; nobody else can list, change or revoke it
 	Kind      LinkKind
-	Subject   string // id of the run or study that the snapshot was taken of; it may be gone
-	Title     string
+	Subject   string // id of the run, study or sweep that the snapshot was taken of; it may be gone
+	Title     string // shown above the snapshot and in the owner's list
 	Prompt    string // its beginning, on one line; "" of a study
-	Digest    string // of the snapshot
+	Digest    string // of the snapshot: the hexadecimal SHA-256 of its bytes as stored
 	CreatedAt time.Time
 	ExpiresAt time.Time // zero is never
 	RevokedAt time.Time // zero unless revoked
@@ -55,6 +57,7 @@ type Links interface {
 	// LinkByToken finds a link whatever its state; the caller asks Open.
 	LinkByToken(ctx context.Context, tokenHash string) (Link, []byte, error)
 
+	// Link finds an owner's link with its snapshot, whatever its state.
 	Link(ctx context.Context, owner, id string) (Link, []byte, error)
 
 	// Links lists an owner's, newest first, those that no longer open included.
@@ -64,15 +67,15 @@ type Links interface {
 	UpdateLink(ctx context.Context, l Link) error
 }
 
-// Service shares snapshots.
+// Service shares snapshots. It has no state of its own: several goroutines may use it at once.
 type Service struct {
 	Store interface {
 		Links
 		run.Log
 		run.Runs
 	}
-	Now    func() time.Time
-	Signer *run.Signer // this server's; nil leaves what it decodes unsigned
+	Now    func() time.Time // the time; must be set
+	Signer *run.Signer      // this server's; nil leaves what it decodes unsigned
 }
 
 // Create freezes a snapshot, in its CanonicalJSON form, behind a new link and returns its token: 128 random bits, shown
@@ -95,6 +98,7 @@ func (s *Service) Create(ctx context.Context, l Link, snapshot []byte) (Link, st
 	return l, token, nil
 }
 
+// now is the time as the store keeps it: UTC, in microseconds.
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
 
 // Find reads what a token opens, if it is of a kind. A wrong, an expired and a revoked token get the same error.
@@ -113,9 +117,13 @@ func (s *Service) Find(ctx context.Context, kind LinkKind, token string) (Link, 
 	return l, snapshot, err
 }
 
+// missing says, for an error, that what a link opens is not there.
 func (k LinkKind) missing() string {
-	if k == ResultsLink {
+	switch k {
+	case ResultsLink:
 		return "are no results"
+	case SweepLink:
+		return "is no sweep"
 	}
 	return "is no comparison"
 }
@@ -125,7 +133,8 @@ func (s *Service) List(ctx context.Context, owner string) ([]Listed, error) {
 	return s.Store.Links(ctx, owner)
 }
 
-// Revoke closes a link for good. Doing it twice changes nothing.
+// Revoke closes a link for good. Doing it twice changes nothing. A link that does not exist or is somebody else's
+// is NotFound.
 func (s *Service) Revoke(ctx context.Context, owner, id string) error {
 	l, _, err := s.Store.Link(ctx, owner, id)
 	if err != nil || !l.RevokedAt.IsZero() {
@@ -135,7 +144,8 @@ func (s *Service) Revoke(ctx context.Context, owner, id string) error {
 	return s.Store.UpdateLink(ctx, l)
 }
 
-// Expire sets when a link stops to open; zero is never. It is a Conflict when it was revoked.
+// Expire sets when a link stops to open; zero is never, a time that has passed is Invalid. It is a Conflict when
+// the link was revoked.
 func (s *Service) Expire(ctx context.Context, owner, id string, at time.Time) error {
 	l, _, err := s.Store.Link(ctx, owner, id)
 	if err != nil {
@@ -151,6 +161,7 @@ func (s *Service) Expire(ctx context.Context, owner, id string, at time.Time) er
 	return s.Store.UpdateLink(ctx, l)
 }
 
+// checkExpiry refuses a time that is not after now; zero, which is never, passes.
 func checkExpiry(at, now time.Time) error {
 	if !at.IsZero() && !at.After(now) {
 		return fault.Field("expires_at", "%s is in the past", at.UTC().Format(time.RFC3339))

@@ -33,12 +33,12 @@ func (s *Snapshot) Origin(signer *run.Signer) (run.Origin, error) {
 type sealedLane struct {
 	decode.Lane
 	Text        string        `json:"text"`
-	Reason      string        `json:"reason"`
+	Reason      string        `json:"reason"` // one of decode.End…
 	Error       *decode.Error `json:"error,omitempty"`
-	KLReference float64       `json:"kl_reference"`
+	KLReference float64       `json:"kl_reference"` // nats, as in SnapshotLane
 	KLAligned   []float64     `json:"kl_aligned,omitempty"`
 	Exact       *decode.Exact `json:"exact,omitempty"`
-	Tokens      string        `json:"tokens"`
+	Tokens      string        `json:"tokens"` // what laneDigest.String returns
 }
 
 // sealed is the digest that is signed: the hexadecimal SHA-256 of the snapshot's CanonicalJSON form without when it was made
@@ -74,6 +74,7 @@ func orEmpty[T any](list []T) []T {
 // laneDigest digests the tokens of a lane, one after the other. The zero value is of none.
 type laneDigest struct{ sum hash.Hash }
 
+// add digests one more token: its CanonicalJSON form and a line feed.
 func (d *laneDigest) add(t *run.Token) error {
 	if d.sum == nil {
 		d.sum = sha256.New()
@@ -85,6 +86,7 @@ func (d *laneDigest) add(t *run.Token) error {
 	return err
 }
 
+// String is the hexadecimal SHA-256 of the tokens so far.
 func (d *laneDigest) String() string {
 	if d.sum == nil {
 		return id.Digest(nil)
@@ -107,7 +109,8 @@ func (s *Snapshot) laneDigests() []string {
 	return list
 }
 
-// CanonicalJSON is a value as JSON without HTML escapes.
+// CanonicalJSON is a value as JSON without HTML escapes, white space and a line feed at the end. The error is
+// Internal.
 func CanonicalJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -118,20 +121,22 @@ func CanonicalJSON(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// sealing adds up a log for its seal. Tokens are digested as they come and then let go but for their number, so that a
-// long run takes little memory.
+// LogDigest adds up a run's log to the digest that its seal signs. Tokens are digested as they come and then let go but for
+// their number, so that a long run takes little memory. It is used by one goroutine, which applies events to Transcript and
+// calls Update from time to time.
 type LogDigest struct {
 	Transcript *run.Transcript
-	lanes      []laneDigest
-	done       []int // tokens digested, by lane
-	spec       *run.Spec
+	lanes      []laneDigest // by the lane's place in the transcript
+	done       []int        // by lane: how many of its tokens are digested and cleared
+	spec       *run.Spec    // of the run; only read
 }
 
+// NewLogDigest is the digest of a run of which nothing is decoded yet. The spec must not change while it is used.
 func NewLogDigest(spec *run.Spec) *LogDigest {
 	return &LogDigest{Transcript: run.NewTranscript(spec), spec: spec}
 }
 
-// digest digests the tokens that the transcript has got since.
+// Update digests the tokens that the transcript has got since the last call, and clears them.
 func (s *LogDigest) Update() error {
 	for len(s.lanes) < len(s.Transcript.Lanes) {
 		s.lanes, s.done = append(s.lanes, laneDigest{}), append(s.done, 0)
@@ -149,7 +154,7 @@ func (s *LogDigest) Update() error {
 	return nil
 }
 
-// sealed is the digest of the run as it is now.
+// Sum is the digest of the run as it is now: what Snapshot.sealed is of the same run. More may be added after it.
 func (s *LogDigest) Sum() (string, error) {
 	if err := s.Update(); err != nil {
 		return "", err

@@ -14,27 +14,27 @@ import (
 const SnapshotVersion = 1
 
 // Snapshot is a run frozen for showing: everything a reader sees and everything needed to decode it again.
-// Its CanonicalJSON form is its JSON as Canonical writes it: members in the order of the fields here, no space,
-// no HTML escapes; its digest is the SHA-256 of those bytes.
+// Its CanonicalJSON form has its members in the order of the fields here, no space and no HTML escapes; the link's digest is the
+// SHA-256 of those bytes. A member must not change its name or place: stored digests and seals would no longer match.
 type Snapshot struct {
-	Version        int              `json:"version"`
+	Version        int              `json:"version"`    // SnapshotVersion, of what is made now
 	CreatedAt      time.Time        `json:"created_at"` // UTC
-	Build          string           `json:"build"`
-	Pair           string           `json:"pair"`
-	Aligned        []string         `json:"aligned"`
-	Files          []run.File       `json:"files"`
-	Mode           run.Mode         `json:"mode"`
+	Build          string           `json:"build"`      // of the server that decoded it
+	Pair           string           `json:"pair"`       // its name
+	Aligned        []string         `json:"aligned"`    // names of the aligned models, in the order of a λ's numbers
+	Files          []run.File       `json:"files"`      // of the reference and each aligned model, with their SHA-256
+	Mode           run.Mode         `json:"mode"`       // chat, or a text to complete
 	System         string           `json:"system,omitempty"`
 	History        []decode.Message `json:"history,omitempty"`
 	Prompt         string           `json:"prompt"`
 	Special        bool             `json:"special,omitempty"`
-	PromptTokens   []decode.Token   `json:"prompt_tokens"`
+	PromptTokens   []decode.Token   `json:"prompt_tokens"` // what the models made of the texts
 	Contrast       *decode.Contrast `json:"contrast,omitempty"`
 	Rendering      decode.Rendering `json:"rendering,omitzero"`
 	AlignedPrompts [][]decode.Token `json:"aligned_prompts,omitempty"` // where an aligned model has another prompt; null is the reference's
 	Sampling       decode.Sampling  `json:"sampling"`
-	Seed           uint64           `json:"seed,string"`
-	Alternatives   int              `json:"alternatives"`
+	Seed           uint64           `json:"seed,string"`  // of the noise
+	Alternatives   int              `json:"alternatives"` // how many most probable tokens the trace has for each token
 	Lanes          []SnapshotLane   `json:"lanes"`
 	Map            *SnapshotMap     `json:"map,omitempty"`      // instead of lanes
 	Imported       bool             `json:"imported,omitempty"` // the run came in a file
@@ -45,12 +45,12 @@ type Snapshot struct {
 type SnapshotLane struct {
 	decode.Lane               // Changes holds every move of λ
 	Text        string        `json:"text"`
-	Reason      string        `json:"reason"`
-	Error       *decode.Error `json:"error,omitempty"`
-	KLReference float64       `json:"kl_reference"` // Σ over its tokens, nats
-	KLAligned   []float64     `json:"kl_aligned,omitempty"`
-	Exact       *decode.Exact `json:"exact,omitempty"`
-	Tokens      []run.Token   `json:"tokens"`
+	Reason      string        `json:"reason"`               // why it ended: one of decode.End…
+	Error       *decode.Error `json:"error,omitempty"`      // nil unless it ended with an error
+	KLReference float64       `json:"kl_reference"`         // KL of the mixture to the reference, Σ over its tokens, nats
+	KLAligned   []float64     `json:"kl_aligned,omitempty"` // the same to each aligned model
+	Exact       *decode.Exact `json:"exact,omitempty"`      // of a lane that was decoded by particles
+	Tokens      []run.Token   `json:"tokens"`               // with their trace
 }
 
 // NewSnapshot freezes a run, with the seal of the server that decoded it; signer is this server's. It is a Conflict while a
@@ -80,7 +80,8 @@ func NewSnapshot(r run.Run, t *run.Transcript, signer *run.Signer, now time.Time
 	return s, nil
 }
 
-// freeze is what a run shows.
+// freeze is the snapshot of a run without when it was made and where it is from. It shares its lists with the spec
+// and the transcript.
 func freeze(spec *run.Spec, t *run.Transcript) *Snapshot {
 	s := &Snapshot{
 		Version: SnapshotVersion, Build: spec.Build,
@@ -110,6 +111,7 @@ func (s *Snapshot) Canonical() (form []byte, digest string, err error) {
 }
 
 // Fork is the spec that decodes the snapshot's run anew, to be changed at will.
+// Build, seal and files are not in it.
 func (s *Snapshot) Fork() run.Spec {
 	spec := run.Spec{
 		Pair: s.Pair, Aligned: slices.Clone(s.Aligned), System: s.System, Prompt: s.Prompt, Mode: s.Mode,

@@ -25,6 +25,7 @@ type Verdict struct {
 	Branches  int  `json:"branches,omitempty"` // of a map, compared
 
 	// Deviation is the most by which a number of a token was off, in nats, of those compared.
+	// 0 where all numbers were equal.
 	Deviation float64 `json:"deviation"`
 
 	// The first difference: what differs, where, and both sides as they are shown.
@@ -32,7 +33,7 @@ type Verdict struct {
 	Lane    int    `json:"lane"`           // or the branch of a map; -1 for what belongs to none
 	Index   int    `json:"index"`          // of the token, -1 for what belongs to none
 	Stored  string `json:"stored,omitempty"`
-	Decoded string `json:"decoded,omitempty"`
+	Decoded string `json:"decoded,omitempty"` // "" on a side that has nothing there
 }
 
 // What can differ.
@@ -81,6 +82,7 @@ func Verify(ctx context.Context, d run.Decoder, pairs run.Pairs, s *Snapshot) (V
 			}
 		}
 	}
+	// only is the place of the lane that ended the decoding because it differs; −1: all lanes were decoded.
 	for _, request := range s.requests(&spec) {
 		stop := s.differsAt(request.lanes)
 		again, only, err := decodeAgain(ctx, d, &request.spec, stop)
@@ -115,17 +117,21 @@ func checkFork(spec run.Spec) error {
 	return spec.Validate()
 }
 
-// partly is lanes that are decoded by one request: those that ended by themselves, or those that were cut off after as
-// many tokens.
+// partly is lanes that are decoded by one request: in which λ mixes the same, and that ended by themselves or were cut off
+// after as many tokens.
 type partly struct {
-	spec  run.Spec
-	lanes []int // their places in the snapshot
+	spec  run.Spec // the run's, with these lanes, numbered from 0, and their limit of tokens
+	lanes []int    // their places in the snapshot
 }
 
 // requests are what decodes the snapshot's lanes. A lane that was cut off is decoded to the same number of tokens, so
 // that it can be compared to its last character. Those without a token are left out.
 func (s *Snapshot) requests(spec *run.Spec) (list []partly) {
-	limits := map[int]int{} // places in list
+	type kind struct {
+		limit   int // of tokens
+		weights bool
+	}
+	kinds := map[kind]int{} // places in list
 	for i := range s.Lanes {
 		lane := &s.Lanes[i]
 		limit := s.Sampling.MaxTokens
@@ -137,10 +143,11 @@ func (s *Snapshot) requests(spec *run.Spec) (list []partly) {
 		if limit == 0 {
 			continue
 		}
-		at, ok := limits[limit]
+		of := kind{limit, decode.InWeights(lane.Mix)}
+		at, ok := kinds[of]
 		if !ok {
 			at = len(list)
-			limits[limit] = at
+			kinds[of] = at
 			p := partly{spec: *spec}
 			p.spec.Lanes, p.spec.Sampling.MaxTokens = nil, limit
 			list = append(list, p)
@@ -210,6 +217,7 @@ func decodeAgain(ctx context.Context, d run.Decoder, spec *run.Spec, enough func
 	}
 	select {
 	case <-job.Done():
+	// What comes after the first difference does not count.
 	case <-overDone:
 		_ = job.Stop(-1)
 		<-job.Done()
@@ -254,7 +262,8 @@ func checkFiles(ctx context.Context, pairs run.Pairs, s *Snapshot) (Verdict, err
 	return Verdict{}, nil
 }
 
-// comparePrompt compares the tokens that the models make of the prompt.
+// comparePrompt compares the tokens that the models make of the prompt, the reference's first. The zero Verdict is
+// no difference.
 func (s *Snapshot) comparePrompt(again *run.Transcript) Verdict {
 	v := comparePrompts(s.PromptTokens, again.Prompt)
 	for i := 0; v.What == "" && i < max(len(s.AlignedPrompts), len(again.AlignedPrompts)); i++ {
@@ -266,6 +275,7 @@ func (s *Snapshot) comparePrompt(again *run.Transcript) Verdict {
 	return v
 }
 
+// comparePrompts compares the tokens of one prompt. The zero Verdict is no difference.
 func comparePrompts(stored, again []decode.Token) Verdict {
 	if slices.Equal(stored, again) {
 		return Verdict{}
@@ -284,12 +294,13 @@ func comparePrompts(stored, again []decode.Token) Verdict {
 	return v
 }
 
-// comparison notes the first difference.
+// comparison notes the first difference. Its methods report whether there is one.
 type comparison struct {
-	v     *Verdict
-	index int
+	v     *Verdict // where the difference is noted
+	index int      // of the token being compared; -1 for what belongs to none
 }
 
+// differ notes a difference at the index and is always true.
 func (c *comparison) differ(what string, stored, decoded any) bool {
 	c.v.What, c.v.Index, c.v.Stored, c.v.Decoded = what, c.index, fmt.Sprint(stored), fmt.Sprint(decoded)
 	return true
@@ -311,6 +322,7 @@ func (c *comparison) number(name string, stored, decoded, tolerance float64) boo
 	return c.differ(DiffNumber, fmt.Sprintf("%s %.4f", name, stored), fmt.Sprintf("%s %.4f", name, decoded))
 }
 
+// numbers compares lists with one number for each aligned model.
 func (c *comparison) numbers(name string, stored, decoded []float64, tolerance float64) bool {
 	if len(stored) != len(decoded) {
 		return c.differ(DiffNumber, fmt.Sprintf("%s of %d models", name, len(stored)), fmt.Sprintf("%s of %d models", name, len(decoded)))
@@ -331,6 +343,7 @@ func (c *comparison) optional(name string, stored, decoded *float64) bool {
 	return c.number(name, *stored, *decoded, Tolerance)
 }
 
+// missing is what follows the name of a number on the side that lacks it.
 func missing(is bool) string {
 	if is {
 		return " missing"
@@ -398,6 +411,8 @@ func (c *comparison) token(stored, again *run.Token) bool {
 	return true
 }
 
+// logp compares a token's log-probabilities under the reference, each aligned model and the mixture. Either may be
+// missing.
 func (c *comparison) logp(stored, again *decode.Logp) bool {
 	if stored == nil || again == nil {
 		return (stored == nil) != (again == nil) && c.differ(DiffNumber, "log p"+missing(stored == nil), "log p"+missing(again == nil))
@@ -407,6 +422,8 @@ func (c *comparison) logp(stored, again *decode.Logp) bool {
 		c.number("log p in the mixture", stored.Mixture, again.Mixture, Tolerance)
 }
 
+// top compares a token's most probable alternatives under each aligned model, the reference and the mixture. Either
+// may be missing.
 func (c *comparison) top(stored, again *decode.Top) bool {
 	if stored == nil || again == nil {
 		return (stored == nil) != (again == nil) && c.differ(DiffAlternatives, "alternatives"+missing(stored == nil), "alternatives"+missing(again == nil))

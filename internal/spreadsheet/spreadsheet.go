@@ -12,12 +12,12 @@ import (
 	"unicode/utf8"
 )
 
-// Writer writes one table. Its first row names the columns.
+// Writer writes one table. Its first row names the columns. It is used by one goroutine; Close must be called.
 type Writer struct {
 	w     io.Writer
 	csv   *csv.Writer
-	begun bool
-	row   []string
+	begun bool     // the byte order mark is written
+	row   []string // cells of the row being written, kept to be used again
 }
 
 // NewWriter makes a writer to w.

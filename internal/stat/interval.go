@@ -10,9 +10,9 @@ import (
 // Interval is an estimate with the ends of its 95% interval. An end that nothing is known of is infinite: one prompt has
 // estimates and no interval. In JSON such an end is null.
 type Interval struct {
-	Estimate float64
-	Low      float64
-	High     float64
+	Estimate float64 // the value itself
+	Low      float64 // −∞ where it is not known
+	High     float64 // +∞ where it is not known
 }
 
 // intervalJSON is how an Interval is written.

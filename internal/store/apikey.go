@@ -10,6 +10,8 @@ import (
 	"realign/internal/fault"
 )
 
+// keyRow is an API key. Of its secret the hash is kept. Times are microseconds since 1970; nil is never. A limit of
+// 0 is none.
 type keyRow struct {
 	bun.BaseModel `bun:"table:api_keys,alias:k"`
 
@@ -21,11 +23,12 @@ type keyRow struct {
 	ExpiresAt *int64 `bun:"expires_at"`
 	RevokedAt *int64 `bun:"revoked_at"`
 	UsedAt    *int64 `bun:"used_at"`
-	Requests  int    `bun:"requests"`
-	Tokens    int    `bun:"tokens"`
-	Lanes     int    `bun:"lanes"`
+	Requests  int    `bun:"requests"` // a minute
+	Tokens    int    `bun:"tokens"`   // a minute
+	Lanes     int    `bun:"lanes"`    // at the same time
 }
 
+// key is the row as the domain has it.
 func (r *keyRow) key() apikey.Key {
 	return apikey.Key{
 		ID: r.ID, Name: r.Name, Owner: r.Owner, CreatedAt: fromMicros(&r.CreatedAt), ExpiresAt: fromMicros(r.ExpiresAt),
@@ -65,6 +68,7 @@ func (s *Store) KeysOf(ctx context.Context, owner string) ([]apikey.Key, error) 
 	return s.keys(ctx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("k.owner = ?", owner) })
 }
 
+// keys are the keys that a condition leaves, newest first.
 func (s *Store) keys(ctx context.Context, which func(*bun.SelectQuery) *bun.SelectQuery) ([]apikey.Key, error) {
 	var rows []keyRow
 	if err := s.read.NewSelect().Model(&rows).Apply(which).OrderExpr("k.created_at DESC, k.id").Scan(ctx); err != nil {

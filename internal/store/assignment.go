@@ -12,6 +12,7 @@ import (
 	"realign/internal/study"
 )
 
+// assignmentRow is a study.Assignment. Shown and Answer are JSON; times are microseconds since 1970.
 type assignmentRow struct {
 	bun.BaseModel `bun:"table:study_assignments,alias:a"`
 
@@ -28,6 +29,7 @@ type assignmentRow struct {
 	Answer      string `bun:"answer"`
 }
 
+// newAssignmentRow is an assignment as it is stored.
 func newAssignmentRow(a *study.Assignment) (*assignmentRow, error) {
 	shown, err := toJSON(a.Shown)
 	if err != nil {
@@ -43,6 +45,7 @@ func newAssignmentRow(a *study.Assignment) (*assignmentRow, error) {
 	}, nil
 }
 
+// assignment is the row as the domain has it. The error is Internal for JSON that cannot be read.
 func (r *assignmentRow) assignment() (study.Assignment, error) {
 	a := study.Assignment{
 		ID: r.ID, Study: r.StudyID, Item: r.ItemID, Annotator: r.AnnotatorID, Place: r.Place, State: study.State(r.State),
@@ -152,6 +155,7 @@ func (s *Store) Reserve(ctx context.Context, a study.Assignment, overlap int) (s
 	return a, wrap(err, "reserve item %s", a.Item)
 }
 
+// reserve is Reserve within a transaction. It sets the assignment's place.
 func (s *Store) reserve(ctx context.Context, tx bun.Tx, a *study.Assignment, overlap int) error {
 	if err := s.mustBeOpen(ctx, tx, a.Study); err != nil {
 		return err
@@ -261,6 +265,7 @@ func settled(now, next *assignmentRow) (bool, error) {
 	return false, fault.New(fault.Conflict, "this question was given back; here is another")
 }
 
+// lockAssignment reads an annotator's assignment so that nobody else changes it before the transaction ends.
 func (s *Store) lockAssignment(ctx context.Context, tx bun.Tx, annotator, id string) (*assignmentRow, error) {
 	var row assignmentRow
 	q := tx.NewSelect().Model(&row).Where("a.id = ? AND a.annotator_id = ?", id, annotator)
@@ -286,6 +291,7 @@ func (s *Store) Undo(ctx context.Context, annotator, asked string, again study.A
 		if err != nil {
 			return err
 		}
+		// Others may have answered a skipped question as often as it needs: asking it again would be one answer too many.
 		if last.State == string(study.Skipped) && item.Catch == "" && item.Taken >= overlap+study.Slack {
 			return fault.New(fault.Conflict, "others have answered the question that you skipped: it cannot be asked again")
 		}
@@ -296,6 +302,7 @@ func (s *Store) Undo(ctx context.Context, annotator, asked string, again study.A
 		if n, err := result.RowsAffected(); err != nil || n == 0 { // the same click, twice at once
 			return cmp.Or(err, error(fault.New(fault.Conflict, "only the last answer can be taken back")))
 		}
+		// A skip was never counted among the answers.
 		if last.State == string(study.Answered) {
 			_, err := tx.NewUpdate().Model((*itemRow)(nil)).Set("answers = answers - 1").Where("id = ?", last.ItemID).Exec(ctx)
 			if err != nil {
@@ -320,10 +327,12 @@ func (s *Store) Undo(ctx context.Context, annotator, asked string, again study.A
 	return again, wrap(err, "take back an answer")
 }
 
-// lastAnswer is an annotator's last answer or skip, before the question asked, which it gives back.
+// lastAnswer is an annotator's last answer or skip that stands, before the question asked, which it gives back: what was taken
+// back before is passed over, so that answers can be taken back one after another.
 func (s *Store) lastAnswer(ctx context.Context, tx bun.Tx, annotator, asked string) (*assignmentRow, error) {
 	var rows []assignmentRow
-	err := tx.NewSelect().Model(&rows).Where("a.annotator_id = ?", annotator).OrderExpr("a.place DESC").Limit(2).Scan(ctx)
+	stands := []string{string(study.Asked), string(study.Answered), string(study.Skipped)}
+	err := tx.NewSelect().Model(&rows).Where("a.annotator_id = ? AND a.state IN (?)", annotator, bun.List(stands)).OrderExpr("a.place DESC").Limit(2).Scan(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -339,7 +348,7 @@ func (s *Store) lastAnswer(ctx context.Context, tx bun.Tx, annotator, asked stri
 	} else if asked != "" {
 		return nil, fault.New(fault.Conflict, "only the last answer can be taken back")
 	}
-	if len(rows) == 0 || rows[0].State != string(study.Answered) && rows[0].State != string(study.Skipped) {
+	if len(rows) == 0 || rows[0].State == string(study.Asked) {
 		return nil, fault.New(fault.Conflict, "there is no answer to take back")
 	}
 	return &rows[0], nil

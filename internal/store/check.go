@@ -47,6 +47,7 @@ func damage(ctx context.Context, db *bun.DB) (problems []string, err error) {
 	return problems, nil
 }
 
+// damaged is the error of a database with problems; nil without any.
 func damaged(problems []string) error {
 	if len(problems) == 0 {
 		return nil

@@ -77,7 +77,9 @@ func TestCrash(t *testing.T) {
 	}
 	t.Logf("%d events received of %d runs, all there", len(seen), len(logs))
 
-	newHub(t, s, &runtest.Decoder{})
+	if err := newHub(t, s, &runtest.Decoder{}).Tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	page, err := s.Sessions(t.Context(), "ann", session.Query{Limit: session.MaxPage})
 	if err != nil || page.Total != crashRuns {
 		t.Fatalf("%d sessions, %v", page.Total, err)

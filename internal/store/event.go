@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -50,11 +50,16 @@ func (s *Store) placeholders(query string) string {
 // Append saves a batch in one transaction. It is a Conflict when the events of a run do not follow the
 // last one saved, and NotFound when a run does not exist. The same batch may be appended again, by one who does not know
 // whether it was saved: events that are there as they are to be are saved.
+//
+// A batch that changes the state of a run, as its end does, is on the disk when Append returns, with all that was saved before. One
+// of events alone outlives the program, but a SQLite database may lose it with the machine: nobody waits for the disk between two
+// tokens, and the run of which the last ones are lost is one that the machine interrupted.
 func (s *Store) Append(ctx context.Context, batch run.Batch) error {
-	tx, err := s.write.DB.BeginTx(ctx, nil)
+	tx, release, err := s.beginAppend(ctx, len(batch.Changes) > 0)
 	if err != nil {
 		return wrap(err, "begin to append events")
 	}
+	defer release()
 	defer tx.Rollback() //nolint:errcheck // does nothing after a commit
 	if err := s.appendEvents(ctx, tx, batch.Events); err != nil {
 		return wrap(err, "append events")
@@ -69,11 +74,38 @@ func (s *Store) Append(ctx context.Context, batch run.Batch) error {
 	return wrap(tx.Commit(), "commit events")
 }
 
+// beginAppend begins a transaction on the connection that writes. Where its commit need not wait for the disk, release makes the
+// next one wait again.
+func (s *Store) beginAppend(ctx context.Context, onDisk bool) (tx *sql.Tx, release func(), err error) {
+	if onDisk || !s.sqlite {
+		tx, err = s.write.DB.BeginTx(ctx, nil)
+		return tx, func() {}, err
+	}
+	conn, err := s.write.DB.Conn(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	release = func() {
+		if _, err := conn.ExecContext(context.WithoutCancel(ctx), "PRAGMA synchronous = FULL"); err != nil {
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // a new one waits
+		}
+		_ = conn.Close()
+	}
+	if _, err = conn.ExecContext(ctx, "PRAGMA synchronous = NORMAL"); err == nil {
+		tx, err = conn.BeginTx(ctx, nil)
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return tx, release, nil
+}
+
 // chunk is consecutive events of one run.
 type chunk struct {
-	run         string
-	first, last int
-	payload     bytes.Buffer
+	run         string       // id of the run
+	first, last int          // numbers of the first and the last event
+	payload     bytes.Buffer // JSON list of the events; its bracket is closed when it is written
 }
 
 // chunks groups events by run, keeping their order within each.
@@ -99,6 +131,7 @@ func chunks(events []run.Event) ([]*chunk, error) {
 	return list, nil
 }
 
+// appendEvents saves events by chunk. A chunk that is in the log already, byte by byte, is passed over.
 func (s *Store) appendEvents(ctx context.Context, tx *sql.Tx, events []run.Event) error {
 	list, err := chunks(events)
 	if err != nil {
@@ -150,6 +183,7 @@ func (s *Store) whyNot(ctx context.Context, tx *sql.Tx, c *chunk) error {
 	return fault.New(fault.Conflict, "event %d of run %s follows event %d", c.first, c.run, seq)
 }
 
+// eventRow is a chunk. Payload is a JSON list of the events with the numbers First to Last.
 type eventRow struct {
 	bun.BaseModel `bun:"table:events,alias:e"`
 
@@ -176,9 +210,9 @@ func (s *Store) Events(ctx context.Context, owner, runID string, after, limit in
 		if err := rows.Scan(&last, &first, &payload); err != nil {
 			return nil, wrap(err, "read the events of run %s", runID)
 		}
-		var list []json.RawMessage
-		if err := json.Unmarshal(payload, &list); err != nil || len(list) != last-first+1 {
-			return nil, fault.Wrap(err, fault.Internal, "events %d to %d of run %s cannot be read", first, last, runID)
+		list := objects(payload)
+		if len(list) != last-first+1 {
+			return nil, fault.New(fault.Internal, "events %d to %d of run %s cannot be read", first, last, runID)
 		}
 		for i, raw := range list {
 			if seq := first + i; seq > after && len(events) < limit {
@@ -206,12 +240,12 @@ func (s *Store) Import(ctx context.Context, in session.Session, fill func(sessio
 
 // importing takes what is imported in a transaction. Events are kept until they make a chunk.
 type importing struct {
-	ctx    context.Context
-	tx     bun.Tx
-	insert *sql.Stmt
-	runs   int
-	events []run.Event
-	bytes  int
+	ctx    context.Context // of the import
+	tx     bun.Tx          // in which everything is written
+	insert *sql.Stmt       // of a chunk
+	runs   int             // so far: the place of the last one
+	events []run.Event     // not written yet, of one run
+	bytes  int             // of those events
 }
 
 // importBytes is how many bytes of events are kept, unless one alone has more.
@@ -240,6 +274,7 @@ func (i *importing) Event(e run.Event) error {
 	return nil
 }
 
+// flush writes the events that are kept.
 func (i *importing) flush() error {
 	list, err := chunks(i.events)
 	if err != nil {

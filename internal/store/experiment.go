@@ -11,6 +11,7 @@ import (
 	"realign/internal/sweep"
 )
 
+// experimentRow is an experiment without its prompts.
 type experimentRow struct {
 	bun.BaseModel `bun:"table:experiments,alias:e"`
 
@@ -18,7 +19,7 @@ type experimentRow struct {
 	Owner     string `bun:"owner"`
 	Setup     string `bun:"setup"` // without prompts
 	CreatedAt int64  `bun:"created_at"`
-	Secret    bool   `bun:"secret,scanonly"`
+	Secret    bool   `bun:"secret,scanonly"` // see experiment.Experiment.Secret; read from the study
 }
 
 // experimentPromptRow is one prompt of an experiment. They have rows of their own so that many can come one by one.
@@ -88,6 +89,7 @@ func (s *Store) ExperimentHead(ctx context.Context, owner, id string) (experimen
 	return e, fromJSON(row.Setup, &e.Setup)
 }
 
+// experimentPrompts are an experiment's prompts in the order of their indexes.
 func (s *Store) experimentPrompts(ctx context.Context, id string) ([]experiment.Prompt, error) {
 	var rows []experimentPromptRow
 	if err := s.read.NewSelect().Model(&rows).Column("body").Where("ep.experiment_id = ?", id).OrderExpr("ep.prompt").Scan(ctx); err != nil {
@@ -110,6 +112,8 @@ func dropUnused(ctx context.Context, tx bun.Tx, id string) error {
 	return err
 }
 
+// outputRow is an output of an experiment: what was decoded of one cell. Its numbers are those of
+// experiment.Output.
 type outputRow struct {
 	bun.BaseModel `bun:"table:experiment_outputs,alias:c"`
 
@@ -126,10 +130,11 @@ type outputRow struct {
 	LogZ          float64 `bun:"log_z"`
 	LogpReference float64 `bun:"logp_reference"`
 	LogpAligned   float64 `bun:"logp_aligned"`
-	LogQ          string  `bun:"log_q"`
+	LogQ          string  `bun:"log_q"` // JSON
 	Exact         string  `bun:"exact"` // JSON; empty where there were no particles
 }
 
+// newOutputRow is an output as it is stored, of the experiment of an id.
 func newOutputRow(id string, o *experiment.Output) (outputRow, error) {
 	text, err := toJSON(o.Text)
 	if err != nil {
@@ -147,6 +152,7 @@ func newOutputRow(id string, o *experiment.Output) (outputRow, error) {
 	}, err
 }
 
+// output is the row as the domain has it; without a text where none was read.
 func (r *outputRow) output() (experiment.Output, error) {
 	o := experiment.Output{
 		Cell:   experiment.Cell{Prompt: r.Prompt, Lambda: r.Lambda, Sample: r.Sample},
@@ -221,7 +227,7 @@ func (s *Store) StudiesOver(ctx context.Context, owner, id string) ([]study.Stud
 	return toStudies(rows)
 }
 
-// SweepsOver are an owner's sweeps about the outputs of an experiment, the oldest first.
+// SweepsOver are an owner's sweeps about the outputs of an experiment, the oldest first. Their configurations have no prompts.
 func (s *Store) SweepsOver(ctx context.Context, owner, id string) ([]sweep.Sweep, error) {
 	var rows []sweepRow
 	err := s.read.NewSelect().Model(&rows).Where("w.owner = ? AND w.experiment_id = ?", owner, id).OrderExpr("w.created_at, w.id").Scan(ctx)

@@ -34,6 +34,7 @@ func splitPrompts(ctx context.Context, tx *sql.Tx) error {
 	})
 }
 
+// joinPrompts puts the prompts back into the setups, and drops their table.
 func joinPrompts(ctx context.Context, tx *sql.Tx) error {
 	err := eachExperiment(ctx, tx, func(id string, setup *experiment.Setup) error {
 		bodies, err := texts(ctx, tx, "SELECT body FROM experiment_prompts WHERE experiment_id = $1 ORDER BY prompt", id)

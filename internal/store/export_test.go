@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"realign/internal/share"
 )
@@ -83,4 +84,18 @@ func (s *Store) DownTo(ctx context.Context, version int64) error {
 	}
 	_, err = steps.DownTo(ctx, version)
 	return err
+}
+
+// Synchronous is SQLite's level (1 NORMAL, 2 FULL) in a transaction that appends events, and after it.
+func (s *Store) Synchronous(ctx context.Context, onDisk bool) (inside, after int, err error) {
+	tx, release, err := s.beginAppend(ctx, onDisk)
+	if err != nil {
+		return 0, 0, err
+	}
+	err = tx.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&inside)
+	if err := errors.Join(err, tx.Commit()); err != nil {
+		return 0, 0, err
+	}
+	release()
+	return inside, after, s.write.DB.QueryRowContext(ctx, "PRAGMA synchronous").Scan(&after)
 }

@@ -63,10 +63,12 @@ func lost(err error) bool {
 	return false
 }
 
+// unreachable is an error that run.ErrUnreachable knows: what was asked for may be tried again.
 func unreachable(err error) error {
 	return fault.Wrap(fmt.Errorf("%w: %w", run.ErrUnreachable, err), fault.Unavailable, "the database does not answer")
 }
 
+// wrapSQLite gives an error its kind by SQLite's primary result code.
 func wrapSQLite(err error, code int) error {
 	switch code {
 	case sqlite3.SQLITE_FULL:
@@ -135,6 +137,7 @@ func micros(t time.Time) *int64 {
 	return &n
 }
 
+// fromMicros is a stored time; the zero time for nil.
 func fromMicros(n *int64) time.Time {
 	if n == nil {
 		return time.Time{}

@@ -70,6 +70,7 @@ func eachOpen(dir string, f func(path string, mode fs.FileMode) error) error {
 	return look(dir, info, err)
 }
 
+// ours reports whether the program made what has this name in its data folder.
 func ours(name string) bool {
 	for _, beginning := range kept {
 		if strings.HasPrefix(name, beginning) {

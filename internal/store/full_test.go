@@ -15,12 +15,9 @@ import (
 
 func newHub(t testing.TB, s *store.Store, d *runtest.Decoder) *run.Hub {
 	t.Helper()
-	h, err := run.NewHub(t.Context(), run.Config{
+	h := run.NewHub(run.Config{
 		Store: s, Decoder: d, Pairs: d, Logger: slog.New(slog.DiscardHandler), Interval: -1, Retry: time.Millisecond, MaxOwnerRuns: 1000,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { _ = h.Close() })
 	return h
 }
@@ -119,6 +116,21 @@ func drain(t testing.TB, h *run.Hub, run string) (n int) {
 		n += len(events)
 		if strings.Contains(string(events[len(events)-1].Event), `"type":"stats"`) {
 			return n
+		}
+	}
+}
+
+// Only what changes the state of a run waits for the disk, and whatever comes after waits again.
+func TestEventsAloneDoNotWaitForTheDisk(t *testing.T) {
+	ctx := t.Context()
+	s := open(t, store.Config{Data: t.TempDir()})
+	for _, onDisk := range []bool{false, true, false} {
+		want := 1
+		if onDisk {
+			want = 2
+		}
+		if inside, after, err := s.Synchronous(ctx, onDisk); err != nil || inside != want || after != 2 {
+			t.Errorf("on disk %v: level %d and then %d, %v", onDisk, inside, after, err)
 		}
 	}
 }

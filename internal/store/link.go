@@ -8,6 +8,7 @@ import (
 	"realign/internal/share"
 )
 
+// linkRow is a share.Link with its snapshot. Of its token the hash is kept; times are microseconds since 1970.
 type linkRow struct {
 	bun.BaseModel `bun:"table:links,alias:l"`
 
@@ -19,14 +20,15 @@ type linkRow struct {
 	Title     string `bun:"title"`
 	Prompt    string `bun:"prompt"`
 	Digest    string `bun:"digest"`
-	Snapshot  string `bun:"snapshot"`
+	Snapshot  string `bun:"snapshot"` // as it is shown: bytes whose digest is Digest
 	CreatedAt int64  `bun:"created_at"`
 	ExpiresAt *int64 `bun:"expires_at"`
 	RevokedAt *int64 `bun:"revoked_at"`
 	Verified  *int64 `bun:"verified_at"`
-	SessionID string `bun:"session_id,scanonly"`
+	SessionID string `bun:"session_id,scanonly"` // of the run that is linked; read by Links only
 }
 
+// link is the row as the domain has it, without the snapshot.
 func (r *linkRow) link() share.Link {
 	return share.Link{
 		ID: r.ID, Owner: r.Owner, Kind: share.LinkKind(r.Kind), Subject: r.Subject, Title: r.Title, Prompt: r.Prompt, Digest: r.Digest,
@@ -54,6 +56,7 @@ func (s *Store) Link(ctx context.Context, owner, id string) (share.Link, []byte,
 	return s.link(ctx, s.read.NewSelect().Model((*linkRow)(nil)).Where("l.owner = ? AND l.id = ?", owner, id))
 }
 
+// link is the link that a query finds, with its snapshot.
 func (s *Store) link(ctx context.Context, q *bun.SelectQuery) (share.Link, []byte, error) {
 	var row linkRow
 	if err := q.Scan(ctx, &row); err != nil {

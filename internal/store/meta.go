@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 )
 
+// metaRow is a value of the server's own.
 type metaRow struct {
 	bun.BaseModel `bun:"table:meta,alias:m"`
 

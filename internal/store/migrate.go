@@ -12,6 +12,8 @@ import (
 	"realign/internal/fault"
 )
 
+// migrations are the steps in SQL, a folder for each database.
+//
 //go:embed migrations
 var migrations embed.FS
 
@@ -43,6 +45,7 @@ func newer(current, known int64) error {
 	return fault.New(fault.Conflict, "the database is of version %d and this program knows versions up to %d: run the newer realign that made it, or restore a backup from before", current, known)
 }
 
+// steps are all steps of the migrations, in the dialect of the database, embedded or in Go.
 func (s *Store) steps() (*goose.Provider, error) {
 	dialect, folder := goose.DialectPostgres, "migrations/postgres"
 	options := []goose.ProviderOption{

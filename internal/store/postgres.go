@@ -11,6 +11,7 @@ import (
 	"realign/internal/fault"
 )
 
+// openPostgres makes a pool of connections; none is made before the first query.
 func openPostgres(dsn string) (*Store, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"realign/internal/study"
 )
 
+// itemRow is a study.Item with how many answers it has. Outputs is a JSON list of their ids.
 type itemRow struct {
 	bun.BaseModel `bun:"table:study_items,alias:si"`
 
@@ -26,6 +27,7 @@ type itemRow struct {
 	Taken   int     `bun:"taken,scanonly"` // by lockItem
 }
 
+// itemRows are items of a study as they are stored, without answers.
 func itemRows(id string, items []study.Item) ([]itemRow, error) {
 	rows := make([]itemRow, len(items))
 	for i, it := range items {
@@ -38,11 +40,13 @@ func itemRows(id string, items []study.Item) ([]itemRow, error) {
 	return rows, nil
 }
 
+// item is the row as the domain has it.
 func (r *itemRow) item() (study.Item, error) {
 	it := study.Item{ID: r.ID, Kind: study.Kind(r.Kind), Prompt: r.Prompt, Low: r.Low, High: r.High, Catch: preference.Catch(r.Catch)}
 	return it, fromJSON(r.Outputs, &it.Outputs)
 }
 
+// annotatorRow is a study.Annotator. NameFold is unique in a study; of the secret the hash is kept.
 type annotatorRow struct {
 	bun.BaseModel `bun:"table:study_annotators,alias:sa"`
 
@@ -54,10 +58,12 @@ type annotatorRow struct {
 	JoinedAt   int64  `bun:"joined_at"`
 }
 
+// newAnnotatorRow is an annotator as they are stored.
 func newAnnotatorRow(a study.Annotator, secretHash string) annotatorRow {
 	return annotatorRow{ID: a.ID, StudyID: a.Study, Name: a.Name, NameFold: study.FoldName(a.Name), SecretHash: secretHash, JoinedAt: a.JoinedAt.UnixMicro()}
 }
 
+// annotator is the row as the domain has it.
 func (r *annotatorRow) annotator() study.Annotator {
 	return study.Annotator{ID: r.ID, Study: r.StudyID, Name: r.Name, JoinedAt: fromMicros(&r.JoinedAt)}
 }
@@ -232,7 +238,7 @@ func (s *Store) Ratings(ctx context.Context, id string) ([]study.Rating, error) 
 	return ratings, nil
 }
 
-// StudyTallies count what there is of each of some studies.
+// StudyTallies count what there is of each of some studies, by id. A study of which there is nothing is left out.
 func (s *Store) StudyTallies(ctx context.Context, ids []string) (map[string]study.Summary, error) {
 	tallies := make(map[string]study.Summary, len(ids))
 	if len(ids) == 0 {

@@ -11,6 +11,8 @@ import (
 	"realign/internal/session"
 )
 
+// runRow is a run.Run with its place in its session, from 1. Spec is JSON; PromptFold is searched; times are
+// microseconds since 1970.
 type runRow struct {
 	bun.BaseModel `bun:"table:runs,alias:r"`
 
@@ -30,6 +32,7 @@ type runRow struct {
 	Imported *string `bun:"imported"` // JSON; nil of what was decoded here
 }
 
+// newRunRow is a run as it is stored, at a place of its session.
 func newRunRow(r run.Run, place int) (*runRow, error) {
 	spec, err := json.Marshal(r.Spec)
 	if err != nil {
@@ -50,6 +53,7 @@ func newRunRow(r run.Run, place int) (*runRow, error) {
 	return row, nil
 }
 
+// run is the row as the domain has it.
 func (r *runRow) run() (run.Run, error) {
 	rn := run.Run{
 		ID: r.ID, Session: r.SessionID, Owner: r.Owner, Instance: r.Instance, Status: run.Status(r.Status),
@@ -65,6 +69,7 @@ func (r *runRow) run() (run.Run, error) {
 	return rn, nil
 }
 
+// toRuns are rows as the domain has them.
 func toRuns(rows []runRow) ([]run.Run, error) {
 	runs := make([]run.Run, len(rows))
 	for i := range rows {
@@ -110,10 +115,10 @@ func (s *Store) CreateRun(ctx context.Context, run run.Run, title string) error 
 	return wrap(err, "create run %s", run.ID)
 }
 
-// visible is the owner's runs in sessions that are not deleted.
+// visible is the owner's runs that are not deleted, in sessions that are not.
 func (s *Store) visible(owner string) *bun.SelectQuery {
 	return s.read.NewSelect().Model((*runRow)(nil)).Where("r.owner = ?", owner).
-		Where("EXISTS (SELECT 1 FROM sessions AS s WHERE s.id = r.session_id AND s.deleted_at IS NULL)")
+		Where("r.deleted_at IS NULL").Where("EXISTS (SELECT 1 FROM sessions AS s WHERE s.id = r.session_id AND s.deleted_at IS NULL)")
 }
 
 // Run is a run of a session that is not deleted.
@@ -147,7 +152,7 @@ func (s *Store) Running(ctx context.Context, instance string) ([]run.Run, error)
 
 // Counts is how much an owner has, or everybody for "".
 type Counts struct {
-	Sessions, Runs, Links int
+	Sessions, Runs, Links int // not deleted, as are the runs
 }
 
 // Counts counts sessions and runs that are not deleted, and links.
@@ -157,7 +162,7 @@ func (s *Store) Counts(ctx context.Context, owner string) (c Counts, err error) 
 		query *bun.SelectQuery
 	}{
 		{&c.Sessions, s.read.NewSelect().Model((*sessionRow)(nil)).Where("s.deleted_at IS NULL")},
-		{&c.Runs, s.read.NewSelect().Model((*runRow)(nil)).Join("JOIN sessions AS s ON s.id = r.session_id AND s.deleted_at IS NULL")},
+		{&c.Runs, s.read.NewSelect().Model((*runRow)(nil)).Join("JOIN sessions AS s ON s.id = r.session_id AND s.deleted_at IS NULL").Where("r.deleted_at IS NULL")},
 		{&c.Links, s.read.NewSelect().Model((*linkRow)(nil))},
 	} {
 		if owner != "" {

@@ -117,6 +117,7 @@ func (s *Store) ClaimStudy(ctx context.Context, id string, status study.Status, 
 	return claimed(result, err, "study")
 }
 
+// claimed is Conflict unless a statement changed a row.
 func claimed(result interface{ RowsAffected() (int64, error) }, err error, what string) error {
 	if err != nil {
 		return wrap(err, "claim a %s", what)

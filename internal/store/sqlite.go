@@ -33,6 +33,7 @@ func sqlitePath(config Config) (string, error) {
 	return path, nil
 }
 
+// openFile opens a SQLite file, with more pragmas than every connection has. Nothing is read or written yet.
 func openFile(path string, more ...string) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", dsn(path, more...))
 	if err != nil {
@@ -41,6 +42,8 @@ func openFile(path string, more ...string) (*sql.DB, error) {
 	return db, nil
 }
 
+// openSQLite opens the database with one connection that writes and several that only read. The errors are Invalid
+// for a folder or file that cannot be used, and Conflict where another server has it.
 func openSQLite(ctx context.Context, config Config) (*Store, error) {
 	path, err := sqlitePath(config)
 	if err != nil {
@@ -104,7 +107,8 @@ func firstAnswer(ctx context.Context, db *sql.DB) error {
 const busyTimeout = 5 * time.Second
 
 // dsn names the file and how every connection to it behaves. Waiting for locks comes first, since setting
-// the others may need one. With synchronous=FULL a commit is on the disk when it returns.
+// the others may need one. With synchronous=FULL a commit is on the disk when it returns; for events of runs
+// see Append.
 func dsn(path string, more ...string) string {
 	pragmas := append([]string{
 		fmt.Sprintf("_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()),

@@ -34,11 +34,11 @@ type Config struct {
 // package fault: NotFound for what does not exist or belongs to somebody else, Conflict, and Unavailable when
 // the database cannot be reached or written.
 type Store struct {
-	write  *bun.DB // one connection for SQLite
-	read   *bun.DB // many; the same as write for PostgreSQL
-	lock   io.Closer
-	append statements
-	sqlite bool
+	write  *bun.DB    // one connection for SQLite
+	read   *bun.DB    // many; the same as write for PostgreSQL
+	lock   io.Closer  // held while the database is open; nil unless it is Exclusive and SQLite
+	append statements // of events: see Append
+	sqlite bool       // rather than PostgreSQL
 
 	// setups of sweeps that were read lately: they never change, and one with thousands of prompts takes longer to parse than
 	// the page that shows some of it takes to make. Who gets one must not change it.
@@ -50,7 +50,7 @@ const mostSetups = 8
 
 // statements are prepared on the writing connection.
 type statements struct {
-	advance, insert, change *sql.Stmt
+	advance, insert, change *sql.Stmt // of the last event's number, of a chunk, and of a run's status
 }
 
 // Open opens the database and brings its tables up to date. It is Invalid when the folder cannot be
@@ -87,6 +87,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	return s, nil
 }
 
+// postgresDSN reports whether a DSN is PostgreSQL's.
 func postgresDSN(dsn string) bool {
 	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
 }

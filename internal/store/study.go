@@ -12,6 +12,8 @@ import (
 	"realign/internal/study"
 )
 
+// studyRow is a study.Study. Setup, without the secret, and Files are JSON; of the invite link's token the hash is
+// kept; times are microseconds since 1970.
 type studyRow struct {
 	bun.BaseModel `bun:"table:studies,alias:st"`
 
@@ -31,6 +33,7 @@ type studyRow struct {
 	Experiment *string `bun:"experiment_id"`
 }
 
+// newStudyRow is a study as it is stored, without an invite link.
 func newStudyRow(s *study.Study) (*studyRow, error) {
 	setup, err := toJSON(s.Setup)
 	if err != nil {
@@ -55,6 +58,7 @@ func optional(s string) *string {
 	return &s
 }
 
+// study is the row as the domain has it.
 func (r *studyRow) study() (study.Study, error) {
 	s := study.Study{
 		ID: r.ID, Owner: r.Owner, Instance: r.Instance, Status: study.Status(r.Status), Beta: r.Beta, Build: r.Build,
@@ -71,6 +75,7 @@ func (r *studyRow) study() (study.Study, error) {
 	return s, fromJSON(r.Files, &s.Files)
 }
 
+// studyPromptRow is a study.Prompt. Body is JSON, but for the problem.
 type studyPromptRow struct {
 	bun.BaseModel `bun:"table:study_prompts,alias:sp"`
 
@@ -169,6 +174,7 @@ func (s *Store) StudyByInvite(ctx context.Context, hash string) (study.Study, er
 	return s.oneStudy(ctx, "st.invite_hash = ?", hash)
 }
 
+// oneStudy is the study that a condition finds.
 func (s *Store) oneStudy(ctx context.Context, where string, args ...any) (study.Study, error) {
 	var row studyRow
 	if err := s.read.NewSelect().Model(&row).Where(where, args...).Scan(ctx); err != nil {
@@ -197,6 +203,7 @@ func (s *Store) StudiesDecoding(ctx context.Context, instance string) ([]study.S
 	return toStudies(rows)
 }
 
+// toStudies are rows as the domain has them.
 func toStudies(rows []studyRow) ([]study.Study, error) {
 	list := make([]study.Study, len(rows))
 	for i := range rows {
@@ -214,6 +221,7 @@ func (s *Store) SetStudyStatus(ctx context.Context, owner, id string, status stu
 	return wrap(err, "set the status of study %s", id)
 }
 
+// setStatus moves a study on within a transaction: Conflict where Status.Become does not allow it.
 func (s *Store) setStatus(ctx context.Context, tx bun.Tx, owner, id string, status study.Status, at time.Time) error {
 	row, err := s.lockStudy(ctx, tx, owner, id)
 	if err != nil {
@@ -281,6 +289,7 @@ func toJSON(v any) (string, error) {
 	return string(b), nil
 }
 
+// fromJSON reads what toJSON wrote. The error is Internal.
 func fromJSON(text string, v any) error {
 	if err := json.Unmarshal([]byte(text), v); err != nil {
 		return fault.Wrap(err, fault.Internal, "what is stored cannot be read")

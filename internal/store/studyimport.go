@@ -36,21 +36,21 @@ func (s *Store) ImportStudy(ctx context.Context, fill func(study.Importing) erro
 
 // studyImport keeps rows until there are enough of them for a statement.
 type studyImport struct {
-	ctx context.Context
-	tx  bun.Tx
-	id  string
+	ctx context.Context // of the import
+	tx  bun.Tx          // in which everything is written
+	id  string          // of the study
 
-	setup  study.Setup
+	setup  study.Setup    // of the study
 	failed []study.Prompt // those that were left out: place and problem alone
 
-	before      int // prompts that were written
-	prompts     []study.Prompt
+	before      int            // prompts that were written
+	prompts     []study.Prompt // this and what follows: rows that wait to be written
 	outputs     []study.Output
 	items       []study.Item
 	annotators  []annotatorRow
 	assignments []assignmentRow
-	kept, bytes int
-	answers     map[string]int // by item
+	kept, bytes int            // rows, and bytes of texts, that are not written yet
+	answers     map[string]int // by item: answers, skips left out
 }
 
 // Rows, and bytes of texts, that are kept.
@@ -83,6 +83,7 @@ func (i *studyImport) Study(s study.Study) error {
 	return err
 }
 
+// Prompt keeps a prompt; where it was left out, fail adds outputs for it.
 func (i *studyImport) Prompt(p study.Prompt) error {
 	if p.Problem != "" {
 		i.failed = append(i.failed, study.Prompt{Place: p.Place, Problem: p.Problem})
@@ -91,23 +92,27 @@ func (i *studyImport) Prompt(p study.Prompt) error {
 	return i.more(len(p.Text) + len(p.System))
 }
 
+// Output keeps an output of the study and of its experiment.
 func (i *studyImport) Output(o study.Output) error {
 	o.Source = o.Prompt - 1 // the experiment is the study's own
 	i.outputs = append(i.outputs, o)
 	return i.more(len(o.Text))
 }
 
+// Item keeps an item.
 func (i *studyImport) Item(it study.Item) error {
 	i.items = append(i.items, it)
 	return i.more(0)
 }
 
+// Annotator keeps an annotator. The hash of their secret is one that no secret has.
 func (i *studyImport) Annotator(a study.Annotator) error {
 	a.Study = i.id
 	i.annotators = append(i.annotators, newAnnotatorRow(a, "imported "+a.ID))
 	return i.more(0)
 }
 
+// Assignment keeps an assignment, and counts it if it was answered.
 func (i *studyImport) Assignment(a study.Assignment) error {
 	a.Study = i.id
 	row, err := newAssignmentRow(&a)

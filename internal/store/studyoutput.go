@@ -13,6 +13,7 @@ import (
 	"realign/internal/study"
 )
 
+// studyOutputRow is a study.Output. Seed is decimal: a column of integers holds 63 bits without a sign.
 type studyOutputRow struct {
 	bun.BaseModel `bun:"table:study_outputs,alias:so"`
 
@@ -36,9 +37,10 @@ type studyOutputRow struct {
 type outputBody struct {
 	Text   string `json:"text"`
 	Tokens int    `json:"tokens"`
-	Reason string `json:"reason"`
+	Reason string `json:"reason"` // why it ended
 }
 
+// newStudyOutputRow is an output as it is stored: a text is stored of a spoilt one only.
 func newStudyOutputRow(id string, o *study.Output) (*studyOutputRow, error) {
 	row := &studyOutputRow{
 		ID: o.ID, StudyID: id, Prompt: o.Prompt, Source: o.Source, Lambda: o.Lambda, Sample: o.Sample,
@@ -54,6 +56,7 @@ func newStudyOutputRow(id string, o *study.Output) (*studyOutputRow, error) {
 	return row, nil
 }
 
+// output is the row as the domain has it. It is Done where it is spoilt or the experiment has it.
 func (r *studyOutputRow) output() (study.Output, error) {
 	o := study.Output{ID: r.ID, Prompt: r.Prompt, Source: r.Source, Lambda: r.Lambda, Sample: r.Sample, Broken: r.Broken}
 	var err error
@@ -114,6 +117,7 @@ func (s *Store) BeginStudy(ctx context.Context, st study.Study, own *experiment.
 	return wrap(err, "begin study %s", st.ID)
 }
 
+// studyOutputRows are outputs of a study as they are stored.
 func studyOutputRows(id string, outputs []study.Output) ([]studyOutputRow, error) {
 	rows := make([]studyOutputRow, len(outputs))
 	for i := range outputs {

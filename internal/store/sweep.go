@@ -13,6 +13,8 @@ import (
 	"realign/internal/sweep"
 )
 
+// sweepRow is a sweep.Sweep. Setup, Added and Report are JSON; times are microseconds since 1970; EndedAt is nil
+// unless it has ended, and EndedAs the state that a sweep which is judged again goes back to.
 type sweepRow struct {
 	bun.BaseModel `bun:"table:sweeps,alias:w"`
 
@@ -66,6 +68,7 @@ func (r *sweepRow) sweep(known sweep.Setup) (sweep.Sweep, error) {
 	return s, nil
 }
 
+// sweepPromptRow is what the table of a sweep shows and searches of a prompt.
 type sweepPromptRow struct {
 	bun.BaseModel `bun:"table:sweep_prompts,alias:p"`
 
@@ -81,6 +84,7 @@ type sweepPromptRow struct {
 // beginningLength is how many characters of a prompt a table shows.
 const beginningLength = 300
 
+// valueRow is what a reward said of a cell. Value is nil where it said nothing, and Missing then says why.
 type valueRow struct {
 	bun.BaseModel `bun:"table:sweep_values,alias:v"`
 
@@ -91,9 +95,10 @@ type valueRow struct {
 	Sample  int      `bun:"sample,pk"`
 	Value   *float64 `bun:"value"`
 	Missing string   `bun:"missing"`
-	Cost    float64  `bun:"cost"`
+	Cost    float64  `bun:"cost"` // as in sweep.Value
 }
 
+// value is the row as the domain has it.
 func (v *valueRow) value() sweep.Value {
 	value := sweep.Value{Missing: v.Missing, Cost: v.Cost}
 	if v.Value != nil {
@@ -280,9 +285,11 @@ func (s *Store) AddRewards(ctx context.Context, owner, id string, added []sweep.
 func (s *Store) DeleteSweep(ctx context.Context, owner, id string) error {
 	err := s.tx(ctx, func(tx bun.Tx) error {
 		var row sweepRow
-		query := tx.NewSelect().Model(&row).Column("experiment_id").Where("w.owner = ? AND w.id = ? AND w.ended_at IS NOT NULL", owner, id)
-		if err := query.Scan(ctx); err != nil {
-			return notFound(err, "ended sweep")
+		if err := tx.NewSelect().Model(&row).Column("experiment_id", "ended_at").Where("w.owner = ? AND w.id = ?", owner, id).Scan(ctx); err != nil {
+			return notFound(err, "sweep")
+		}
+		if row.EndedAt == nil {
+			return fault.New(fault.Conflict, "the sweep goes on: cancel it first")
 		}
 		if _, err := tx.NewDelete().Model((*sweepRow)(nil)).Where("id = ?", id).Exec(ctx); err != nil {
 			return err

@@ -10,7 +10,8 @@ import (
 	"realign/internal/sweep"
 )
 
-// column is where the values of a table's column are: the table, and what of it is meant.
+// column is where the values of a table's column are: the table, what of it is meant, and the expression of a
+// value, which is NULL where there is none.
 func (s *Store) column(name string, w *sweep.Sweep) (table string, where func(q *bun.SelectQuery) *bun.SelectQuery, value string) {
 	id := w.ID
 	// An output that failed has neither.
@@ -95,6 +96,7 @@ func (s *Store) SweepTable(ctx context.Context, id string, q sweep.Query) (sweep
 	if len(prompts) == 0 {
 		return page, nil
 	}
+	// Means are read for the prompts of the page alone.
 	var means []struct {
 		Prompt int      `bun:"prompt"`
 		Lambda float64  `bun:"lambda"`

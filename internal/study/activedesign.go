@@ -10,8 +10,8 @@ import (
 	"realign/internal/preference"
 )
 
-// Between two fits of the curve, active choice rests for restFactor times as long as the last one took: annotators' pages
-// come first.
+// Between two fits of the curve, active choice rests for restFactor times as long as the last one took: annotators'
+// pages come first.
 const (
 	restFactor   = 19
 	refitTimeout = time.Minute // for reading the ratings and fitting the curve
@@ -19,35 +19,38 @@ const (
 
 // activeDesign knows which pairs of λ active choice wants next. Fitting a curve takes a while, so it happens in the
 // background, one study at a time, and annotators get what was found last.
+// A Service makes one and closes it.
 type activeDesign struct {
 	store interface {
 		Ratings(ctx context.Context, id string) ([]Rating, error)
 	}
-	log    *slog.Logger
-	ctx    context.Context
+	log    *slog.Logger    // for fits that failed
+	ctx    context.Context // of fits
 	cancel context.CancelFunc
-	busy   sync.WaitGroup
+	busy   sync.WaitGroup // the fit that is being made
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
-	working bool
-	rest    time.Time            // nothing is thought about before
+	working bool                 // a fit is being made
+	rest    time.Time            // no fit is begun before
 	plans   lru.Cache[*pairPlan] // by study
 }
 
-// pairPlan is for one study.
+// pairPlan is which pairs one study wants next. It is empty before the first fit. activeDesign.mu guards it.
 type pairPlan struct {
-	answers int // it rests on
-	pairs   []preference.Pair
-	turn    int // how many questions have taken one
+	answers int               // pairwise answers that it rests on, or that a fit failed with
+	pairs   []preference.Pair // the most wanted first
+	turn    int               // how many questions have taken one
 }
 
+// newActiveDesign knows nothing of any study yet. Of the store it reads ratings only.
 func newActiveDesign(store Store, log *slog.Logger) *activeDesign {
 	a := &activeDesign{store: store, log: log, plans: lru.Cache[*pairPlan]{Most: 1000}}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	return a
 }
 
+// close stops the fit that is being made and waits for it. It is safe to call twice.
 func (a *activeDesign) close() {
 	a.mu.Lock()
 	a.closed = true
@@ -83,6 +86,7 @@ func (a *activeDesign) wanted(s *Study, counts map[preference.Pair]int) []prefer
 	return append(append([]preference.Pair(nil), now.pairs[from:]...), now.pairs[:from]...)
 }
 
+// refit makes a study's plan anew, on a goroutine of its own. Where that fails, the former plan stays.
 func (a *activeDesign) refit(s *Study, answers int) {
 	ctx, cancel := context.WithTimeout(a.ctx, refitTimeout)
 	defer cancel()
@@ -102,6 +106,7 @@ func (a *activeDesign) refit(s *Study, answers int) {
 	}
 }
 
+// plan reads the study's ratings, fits the curve to them, and says which pairs of λ are wanted.
 func (a *activeDesign) plan(ctx context.Context, s *Study) ([]preference.Pair, error) {
 	ratings, err := a.store.Ratings(ctx, s.ID)
 	if err != nil {

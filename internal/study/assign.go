@@ -10,9 +10,9 @@ import (
 // Progress counts what an annotator has been asked so far.
 type Progress struct {
 	Answered int // catch trials among them
-	Skipped  int
-	Same     int // catch trials that were asked
-	Broken   int
+	Skipped  int // catch trials among them
+	Same     int // catch trials of the same λ that were asked
+	Broken   int // catch trials with a spoilt text that were asked
 }
 
 // kindRun is how many questions of one kind an annotator gets in a row, as far as there are; catch trials are among
@@ -125,6 +125,7 @@ func (s *Setup) pair(list []*ItemProgress, asked map[preference.Pair]int, wanted
 	return preference.Balanced(pairs, counts, 1, mix(mix(s.secretSeed("order"), streamPair), uint64(total)))[0]
 }
 
+// ofPair are the items about a pair of λ, in a list of their own.
 func ofPair(list []*ItemProgress, p preference.Pair) []*ItemProgress {
 	return slices.DeleteFunc(slices.Clone(list), func(c *ItemProgress) bool { return c.Low != p.Low || c.High != p.High })
 }

@@ -76,6 +76,7 @@ func Export(w io.Writer, s *Study, secretSeeds bool, prompts []Prompt, outputs [
 			return err
 		}
 	}
+	// Outputs and items have numbers in the file: ids are the store's.
 	places := map[string]string{}
 	for _, o := range outputs {
 		if !o.Done {
@@ -109,9 +110,10 @@ func Export(w io.Writer, s *Study, secretSeeds bool, prompts []Prompt, outputs [
 // limited refuses to write more than Import reads.
 type limited struct {
 	w    io.Writer
-	left int
+	left int // bytes that may still be written
 }
 
+// Write implements io.Writer; it is Invalid once there would be too much.
 func (l *limited) Write(p []byte) (int, error) {
 	if l.left -= len(p); l.left < 0 {
 		return 0, fault.Field("file", "the study has more than %d MiB as a file, the most that can be imported: take its ratings as CSV", MaxImportBytes>>20)

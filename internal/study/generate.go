@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 
+	"realign/internal/decode"
 	"realign/internal/experiment"
 	"realign/internal/fault"
 )
@@ -12,12 +13,12 @@ import (
 func (s *Setup) Experiment(prompts []Prompt) experiment.Setup {
 	e := experiment.Setup{
 		Pair: s.Pair, Aligned: s.Aligned, Sampling: s.Sampling, Prompts: make([]experiment.Prompt, len(prompts)),
-		Seed: s.experimentSeed(),
+		Seed: s.experimentSeed(), Mix: s.Mix,
 	}
 	for i := range prompts {
 		e.Prompts[i] = s.decoded(&prompts[i])
 	}
-	if len(s.Grid) > 1 && experiment.Reweights(&s.Sampling) {
+	if len(s.Grid) > 1 && experiment.Reweights(&s.Sampling) && !decode.InWeights(s.Mix) {
 		e.Evaluate = experiment.EvaluationGrid(s.Grid)
 	}
 	return e
@@ -32,7 +33,8 @@ func (s *Setup) decoded(p *Prompt) experiment.Prompt {
 // OutputsOf are Outputs for a study of an experiment that exists, which may have more prompts: those of the study are found
 // among them. The error is Invalid and names what does not agree with the experiment.
 func (s *Setup) OutputsOf(e *experiment.Setup, prompts []Prompt) ([]Output, error) {
-	for field, same := range map[string]bool{"pair": s.Pair == e.Pair && s.Aligned == e.Aligned, "sampling": reflect.DeepEqual(s.Sampling, e.Sampling)} {
+	for field, same := range map[string]bool{"pair": s.Pair == e.Pair && s.Aligned == e.Aligned, "sampling": reflect.DeepEqual(s.Sampling, e.Sampling),
+		"mix": decode.InWeights(s.Mix) == decode.InWeights(e.Mix)} {
 		if !same {
 			return nil, fault.Field(field, "is not that of the experiment, whose outputs are to be rated")
 		}
@@ -70,7 +72,7 @@ func (o *Output) Cell() experiment.Cell {
 // job does.
 type experimentClient struct {
 	service *Service
-	study   Study
+	study   Study             // as it was when its decoding began
 	wanted  []experiment.Cell // sorted
 }
 

@@ -27,8 +27,8 @@ const MaxImportBytes = 128 << 20
 
 // Limits on what is imported, beside that.
 const (
-	maxImportLine = 4 << 20
-	maxOutputText = 1 << 20
+	maxImportLine = 4 << 20 // bytes of a line
+	maxOutputText = 1 << 20 // bytes
 
 	maxImportItems = 2 * MaxItems // catch trials among them
 )
@@ -59,30 +59,32 @@ func Import(file io.ReadSeeker, owner string, now time.Time, keep func(fill func
 
 // parser takes a study apart, line by line. Names of the file lead to places in the lists. It keeps what later lines are
 // checked by: no texts.
+// It belongs to one call of Import.
 type parser struct {
 	to         Importing // nil: only checks
-	study      Study
-	prompts    int
-	outputs    []Output // without texts
-	items      []Item
-	annotators []rater
+	study      Study     // as the first line has it, with what Import gives it
+	prompts    int       // so far, as are all that follow
+	outputs    []Output  // without texts
+	items      []Item    // each once, in the order of their first ratings
+	annotators []rater   // each once, in the order of their first ratings
 	ratings    int
 	last       time.Time // when the last rating was made
 
-	outputOf    map[string]int
+	outputOf    map[string]int      // place in outputs, by the name in the file
 	decoded     map[[4]float64]bool // prompt, λ, sample, broken
-	itemOf      map[string]int
-	annotatorOf map[string]int // by folded name
-	rated       map[[2]int]bool
-	prefix      string // of the ids of ratings, which go on in order
+	itemOf      map[string]int      // place in items
+	annotatorOf map[string]int      // place in annotators, by folded name
+	rated       map[[2]int]bool     // by item and annotator
+	prefix      string              // of the ids of ratings, which go on in order
 }
 
 // rater is an annotator with how many ratings there were.
 type rater struct {
 	Annotator
-	places int
+	places int // ratings so far: the place of the last assignment
 }
 
+// newParser is ready for the first line. to is nil where the file is only checked.
 func newParser(owner string, now time.Time, to Importing) *parser {
 	return &parser{
 		to: to, study: Study{Owner: owner, Status: Closed, UpdatedAt: now, ClosedAt: now}, prefix: id.New()[:8],
@@ -165,6 +167,7 @@ func (p *parser) line(b []byte) error {
 	return fault.Field("type", "%.20q is none of prompt, output, rating", kind.Type)
 }
 
+// take decodes a line and hands it to what checks that kind of line.
 func take[T any](b []byte, then func(*T) error) error {
 	var v T
 	if err := json.Unmarshal(b, &v); err != nil {
@@ -173,6 +176,7 @@ func take[T any](b []byte, then func(*T) error) error {
 	return then(&v)
 }
 
+// head takes the first line: the study itself.
 func (p *parser) head(h *exportedHead) error {
 	if h.Format != ExportFormat {
 		return fault.Field("format", "%.40q, where %q is expected", h.Format, ExportFormat)
@@ -198,6 +202,7 @@ func (p *parser) head(h *exportedHead) error {
 	return put(p, Importing.Study, *s)
 }
 
+// checkTime refuses what no clock of a server says.
 func checkTime(field string, t time.Time) error {
 	if y := t.Year(); y < 2000 || y > 9999 {
 		return fault.Field(field, "is not between the years 2000 and 9999")
@@ -205,6 +210,7 @@ func checkTime(field string, t time.Time) error {
 	return nil
 }
 
+// prompt takes a prompt, whose place must be the next.
 func (p *parser) prompt(line *exportedPrompt) error {
 	q := line.Prompt
 	if len(p.outputs)+p.ratings > 0 {
@@ -232,6 +238,7 @@ func (p *parser) prompt(line *exportedPrompt) error {
 	return put(p, Importing.Prompt, q)
 }
 
+// output takes an output of a prompt and λ that there are. Its text is handed on and not kept.
 func (p *parser) output(line *exportedOutput) error {
 	o := line.Output
 	if p.ratings > 0 {
@@ -274,6 +281,8 @@ func (p *parser) output(line *exportedOutput) error {
 	return put(p, Importing.Output, o)
 }
 
+// rating takes a rating, with its item and annotator where they are new. Ratings come in the order in which they
+// were made.
 func (p *parser) rating(r *exportedRating) error {
 	item, shown, err := p.item(r)
 	if err != nil {
@@ -370,6 +379,7 @@ func (it *Item) fill(shown []*Output, s *Setup) error {
 	if n := len(shown); n < least || n > most {
 		return fault.Field("shown", "%d outputs in a question of kind %s", n, it.Kind)
 	}
+	// Which trial it is follows from the outputs; the file must say the same.
 	want, err := s.caught(it.Kind, shown)
 	if err != nil {
 		return err
@@ -380,6 +390,7 @@ func (it *Item) fill(shown []*Output, s *Setup) error {
 	if it.Catch == preference.BrokenA {
 		it.Catch = preference.BrokenB // of an item: the spoilt one is last, wherever it was shown
 	}
+	// Items list their outputs by λ, whatever order they were shown in.
 	ordered := slices.Clone(shown)
 	slices.SortFunc(ordered, func(a, b *Output) int {
 		switch {

@@ -10,11 +10,13 @@ import (
 const cachedStudies = 16
 
 // itemCache keeps the items of the studies that are rated: they never change once a study is ready.
+// A Service has one. It may be used by many goroutines.
 type itemCache struct {
 	store Plans
 	kept  lru.Cache[[]Item] // by study
 }
 
+// newItemCache is empty; items are read when a study is first asked about.
 func newItemCache(store Plans) *itemCache {
 	return &itemCache{store: store, kept: lru.Cache[[]Item]{Most: cachedStudies}}
 }

@@ -12,15 +12,16 @@ import (
 	"realign/internal/preference"
 )
 
-// Streams of random numbers that a study draws from its seed.
+// Streams of random numbers that a study draws from its seed. Their numbers are part of every order that was drawn:
+// they do not change.
 const (
-	streamSame = iota + 1
-	streamBroken
-	streamWindows
-	streamShown
-	streamKind
-	streamTurn
-	streamPair
+	streamSame    = iota + 1 // λ of same-λ trials
+	streamBroken             // λ of spoilt trials, and how their texts are shuffled
+	streamWindows            // which λ are ranked together
+	streamShown              // the order of a question's outputs
+	streamKind               // kinds of questions
+	streamTurn               // catch trials' turns, and which item is next
+	streamPair               // which pair of λ is next, of those asked equally often
 )
 
 // random is a generator that depends on the study's seed and secret, a stream and names.
@@ -51,6 +52,7 @@ func (s *Setup) Outputs(prompts []Prompt) []Output {
 	return outputs
 }
 
+// output is an output that is still to be decoded. place counts prompts from 1.
 func (s *Setup) output(place int, lambda float64, sample int) Output {
 	return Output{ID: id.New(), Prompt: place, Source: place - 1, Lambda: lambda, Sample: sample, Seed: s.PromptSeed(place)}
 }
@@ -92,6 +94,7 @@ func (s *Setup) Items(prompts []Prompt, outputs []Output) (items []Item, broken 
 				items = appendItem(items, AskRanking, preference.NoCatch, different(window, at)...)
 			}
 		}
+		// Both kinds of trial are of the prompt's first sample.
 		at := func(lambda float64) *Output { return found[decodedAt{p.Place, 0, lambda}] }
 		if lambda := s.turn(streamSame, p.Place); s.SameEvery > 0 {
 			items = s.trials(items, preference.SameLambda, preference.SameLambda, p.Place, at, at(lambda), found[decodedAt{p.Place, s.Samples, lambda}])
@@ -116,7 +119,7 @@ type decodedAt struct {
 // trials appends the catch trials of a prompt that hold the odd output against a sound one: two in a pair, the odd
 // one by itself in a score, both among others in a ranking.
 func (s *Setup) trials(items []Item, ofTwo, ofOther preference.Catch, place int, at func(float64) *Output, sound, odd *Output) []Item {
-	if sound == nil || odd == nil || sound.Text == odd.Text {
+	if sound == nil || odd == nil || sound.Said() == odd.Said() {
 		return items
 	}
 	if s.Pairwise {
@@ -128,7 +131,7 @@ func (s *Setup) trials(items []Item, ofTwo, ofOther preference.Catch, place int,
 	if s.Ranked > 0 {
 		ranked := []*Output{sound, odd}
 		for _, o := range different(s.windows(place, 0)[0], at) {
-			if o.ID != sound.ID && o.Text != sound.Text && o.Text != odd.Text && len(ranked) < s.Ranked {
+			if o.ID != sound.ID && o.Said() != sound.Said() && o.Said() != odd.Said() && len(ranked) < s.Ranked {
 				ranked = append(ranked, o)
 			}
 		}
@@ -141,7 +144,7 @@ func (s *Setup) trials(items []Item, ofTwo, ofOther preference.Catch, place int,
 
 // appendItem appends a question about outputs of one prompt, unless one is missing or there is nothing to compare.
 func appendItem(items []Item, kind Kind, catch preference.Catch, outputs ...*Output) []Item {
-	if slices.Contains(outputs, nil) || len(outputs) == 0 || kind != AskLikert && (len(outputs) < 2 || outputs[0].Text == outputs[1].Text) {
+	if slices.Contains(outputs, nil) || len(outputs) == 0 || kind != AskLikert && (len(outputs) < 2 || outputs[0].Said() == outputs[1].Said()) {
 		return items
 	}
 	it := Item{ID: id.New(), Kind: kind, Prompt: outputs[0].Prompt, Low: outputs[0].Lambda, High: outputs[0].Lambda, Catch: catch}
@@ -175,7 +178,7 @@ func (s *Setup) windows(place, sample int) [][]float64 {
 func different(window []float64, at func(float64) *Output) (outputs []*Output) {
 	for _, lambda := range window {
 		o := at(lambda)
-		if o != nil && !slices.ContainsFunc(outputs, func(p *Output) bool { return p.Text == o.Text }) {
+		if o != nil && !slices.ContainsFunc(outputs, func(p *Output) bool { return p.Said() == o.Said() }) {
 			outputs = append(outputs, o)
 		}
 	}
@@ -188,9 +191,9 @@ func (s *Setup) spoil(o *Output) (Output, bool) {
 	if o == nil {
 		return Output{}, false
 	}
-	parts, space := strings.Fields(o.Text), " "
+	parts, space := strings.Fields(o.Said()), " "
 	if len(parts) < 4 {
-		parts, space = strings.Split(strings.TrimSpace(o.Text), ""), ""
+		parts, space = strings.Split(strings.TrimSpace(o.Said()), ""), ""
 	}
 	if len(parts) < 4 || space == "" && len(parts) < 12 {
 		return Output{}, false
@@ -216,6 +219,7 @@ func (s *Setup) Shown(annotator string, it *Item) []string {
 	return shown
 }
 
+// decimal is a number as a name for random.
 func decimal(n int) string { return strconv.Itoa(n) }
 
 // mix hashes two numbers.

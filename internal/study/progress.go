@@ -28,7 +28,7 @@ func (s Status) Rateable() error {
 
 // Count is how far an item is.
 type Count struct {
-	Answers int
+	Answers int // ratings that count towards the overlap: skips do not
 	Taken   int // answers and reservations that have not run out; 0 where nobody asked
 }
 
@@ -41,8 +41,8 @@ type ItemProgress struct {
 // AnnotatorProgress is an annotator with what they have done.
 type AnnotatorProgress struct {
 	Annotator
-	Answered int
-	Skipped  int
+	Answered int       // questions, catch trials among them
+	Skipped  int       // questions, catch trials among them
 	LastAt   time.Time // zero: nothing yet
 }
 
@@ -51,12 +51,13 @@ type Summary struct {
 	Prompts, Problems int // prompts, and those that are left out
 	Outputs, Decoded  int // spoilt ones apart
 	Items, Catches    int // questions, and catch trials apart from them
-	Annotators        int
-	Answers, Skips    int
+	Annotators        int // who have joined
+	Answers, Skips    int // ratings, and skips apart from them
 }
 
 // Importing takes a whole study: the study itself, its prompts, its outputs, then items, annotators and assignments, each
 // after what it refers to. Assignments are answered or skipped.
+// It is used by one goroutine, within the store's transaction.
 type Importing interface {
 	Study(Study) error
 	Prompt(Prompt) error

@@ -16,12 +16,13 @@ func (d *Service) Invite(ctx context.Context, owner, studyID string) (string, er
 	return token, d.Store.SetStudyInvite(ctx, owner, studyID, id.Digest([]byte(token)))
 }
 
-// Revoke closes the link: it opens nothing any more, for those who have joined neither. A new link lets them in
-// again.
+// Revoke closes the link: nobody can join by it any more, and it opens nothing for those who have joined. A new
+// link lets them in again.
 func (d *Service) Revoke(ctx context.Context, owner, id string) error {
 	return d.Store.SetStudyInvite(ctx, owner, id, "")
 }
 
+// errNoInvite is the one answer to a wrong token and to a revoked one.
 var errNoInvite = fault.New(fault.NotFound, "there is no study at this address; the invitation may have been withdrawn")
 
 // Enter is the study that an invite's token opens. A wrong token and a revoked one get the same error.
@@ -57,14 +58,14 @@ func (d *Service) Known(ctx context.Context, s *Study, secret string) (Annotator
 
 // Question is what an annotator has before them. Nothing of it but the texts and the assignment's id may reach them.
 type Question struct {
-	Assignment Assignment
-	Kind       Kind
-	Prompt     Prompt
-	Outputs    []Output // in the order shown
-	Progress   Progress
-	Number     int  // of this question, from 1: those answered and skipped come before it
-	Most       int  // at most so many there will be, as far as others leave them; see bound
-	Undo       bool // there is an answer to take back
+	Assignment Assignment // what was asked; empty where there is nothing to ask
+	Kind       Kind       // which question it is
+	Prompt     Prompt     // that the outputs answer
+	Outputs    []Output   // in the order shown
+	Progress   Progress   // of the annotator
+	Number     int        // of this question, from 1: those answered and skipped come before it
+	Most       int        // at most so many there will be, as far as others leave them; see bound
+	Undo       bool       // there is an answer to take back
 }
 
 // Finished is a Question without an assignment: there is nothing to ask.
@@ -208,6 +209,7 @@ func (d *Service) stillOpen(ctx context.Context, s *Study) error {
 	return now.Status.Rateable()
 }
 
+// fill reads the texts of a question about an item.
 func (d *Service) fill(ctx context.Context, s *Study, q *Question, it *Item) (err error) {
 	q.Kind = it.Kind
 	q.Prompt, q.Outputs, err = d.Store.StudyTexts(ctx, s.ID, it.Prompt, q.Assignment.Shown)

@@ -31,9 +31,10 @@ const (
 )
 
 // Item is one question about outputs of one prompt. Its outputs have no order of their own.
+// Items are made when decoding ends, or imported, and never change.
 type Item struct {
-	ID      string
-	Kind    Kind
+	ID      string   // random
+	Kind    Kind     // which question it is
 	Prompt  int      // its place
 	Outputs []string // ids: 2 for pairwise (of ascending λ, a spoilt one last), 1 for Likert
 	Low     float64  // the least and the greatest λ
@@ -41,11 +42,12 @@ type Item struct {
 	Catch   preference.Catch // NoCatch, SameLambda, BrokenB where the second of a pair is spoilt, or Broken
 }
 
-// Annotator is somebody who joined by the invite link. Names are told apart by Fold.
+// Annotator is somebody who joined by the invite link. Names are told apart by FoldName. Whoever has the secret
+// that Join returns is this annotator.
 type Annotator struct {
-	ID       string
-	Study    string
-	Name     string
+	ID       string // random
+	Study    string // its id
+	Name     string // as CleanName has it; unique in the study
 	JoinedAt time.Time
 }
 
@@ -97,26 +99,26 @@ const (
 // rating once it is answered. Its id is random and says nothing; it is all of the question's identity
 // that a browser sees, and the key under which an answer is saved exactly once.
 type Assignment struct {
-	ID        string
-	Study     string
-	Item      string
-	Annotator string
-	Place     int      // among the annotator's assignments, from 1
-	Shown     []string // ids of the outputs in the order shown
-	State     State
-	AskedAt   time.Time
+	ID        string    // random
+	Study     string    // its id
+	Item      string    // its id
+	Annotator string    // their id
+	Place     int       // among the annotator's assignments, from 1
+	Shown     []string  // ids of the outputs in the order shown
+	State     State     // see Asked and those after it
+	AskedAt   time.Time // when its place was reserved
 	Expires   time.Time // of the reservation
 	At        time.Time // when it was answered or skipped
-	Answer    Answer
+	Answer    Answer    // empty until then
 }
 
 // Answer is what an annotator said. Which fields are set depends on the item's kind.
 type Answer struct {
-	Choice  preference.Choice `json:"choice,omitempty"`
-	Scores  map[string]int    `json:"scores,omitempty"` // by criterion
-	Rank    []int             `json:"rank,omitempty"`   // of each output as shown: 1 the best, the number of outputs the worst, 2 between
-	Comment string            `json:"comment,omitempty"`
-	Skip    string            `json:"skip,omitempty"` // why it was skipped, instead of all the others
+	Choice  preference.Choice `json:"choice,omitempty"`  // of a pair; "" for other kinds
+	Scores  map[string]int    `json:"scores,omitempty"`  // by criterion
+	Rank    []int             `json:"rank,omitempty"`    // of each output as shown: 1 the best, the number of outputs the worst, 2 between
+	Comment string            `json:"comment,omitempty"` // where the study takes comments
+	Skip    string            `json:"skip,omitempty"`    // why it was skipped, instead of all the others
 }
 
 // BestWorst is the ranking of n answers of which only the best and the worst are told apart, by their
@@ -175,12 +177,12 @@ func (a *Answer) Check(s *Setup, item *Item) error {
 // Rating is an answered or skipped assignment with all that it is about.
 type Rating struct {
 	Assignment
-	Name    string // of the annotator
-	Kind    Kind
+	Name    string           // of the annotator
+	Kind    Kind             // which question it was
 	Catch   preference.Catch // as shown: BrokenA when the spoilt answer stood first
-	Prompt  Prompt
-	Outputs []Output // in the order shown
-	Points  int      // of the Likert scale
+	Prompt  Prompt           // that the outputs answer
+	Outputs []Output         // in the order shown
+	Points  int              // of the Likert scale
 }
 
 // Pairwise is the rating as the statistics take it; false unless it is an answer of that kind.

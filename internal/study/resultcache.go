@@ -15,8 +15,11 @@ import (
 // ResultCache computes results, and keeps those it computed last, so that many who look at a study cost one
 // computation. It is safe for use by many goroutines.
 type ResultCache struct {
+	// Store is where answers are read.
 	Store interface {
+		// Ratings are all answers and skips of a study, in the order in which they were given.
 		Ratings(ctx context.Context, id string) ([]Rating, error)
+		// StudyAnnotators are those who joined, with what each has done.
 		StudyAnnotators(ctx context.Context, id string) ([]AnnotatorProgress, error)
 	}
 
@@ -25,9 +28,9 @@ type ResultCache struct {
 
 // cachedResults is the results of one study.
 type cachedResults struct {
-	mu      sync.Mutex // guards what follows; held while it is computed
-	version string
-	results *preference.Results
+	mu      sync.Mutex          // guards what follows; held while it is computed
+	version string              // of the answers that results are of; "" before the first
+	results *preference.Results // nil before the first; not to be written to
 }
 
 // Version names the state of a study's answers: it changes with each that is given or taken back.
@@ -70,6 +73,7 @@ func (a *ResultCache) Results(ctx context.Context, s *Study) (*preference.Result
 	return results, version, nil
 }
 
+// options are what the statistics need to know of the study.
 func (s *Study) options() preference.Options {
 	return preference.Options{Grid: s.Setup.Grid, Beta: s.Beta, Active: s.Setup.Scheme == ActiveScheme, Seed: s.Setup.Seed}
 }
@@ -81,13 +85,14 @@ const (
 )
 
 // Publication is results as a link shows them to anybody: no prompts, no outputs, no names.
+// It is stored as JSON and shown as it is, whatever becomes of the study.
 type Publication struct {
 	Format  string              `json:"format"`
 	Version int                 `json:"version"`
-	Title   string              `json:"title"`
+	Title   string              `json:"title"` // of the study
 	Pair    string              `json:"pair"`
-	Aligned string              `json:"aligned"`
-	At      time.Time           `json:"at"`
+	Aligned string              `json:"aligned"` // the aligned model whose λ was studied
+	At      time.Time           `json:"at"`      // when it was published
 	Results *preference.Results `json:"results"`
 }
 

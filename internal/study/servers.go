@@ -6,35 +6,20 @@ import (
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/instance"
 )
 
 // Several servers may share the store: a study is decoded by the one that it names, and another one takes it over when that one
 // has died, or goes on with it after a halt.
 
-// Member is this server among those that share the store.
-type Member interface{ Name() string }
-
-// instance is the name under which this server decodes studies.
-func (d *Service) instance() string {
-	if d.Member != nil {
-		return d.Member.Name()
-	}
-	return d.Instance
-}
-
 // claim makes a study this server's, in the status that it has.
 func (d *Service) claim(ctx context.Context, s *Study) error {
-	me := d.instance()
-	if s.Instance == me {
-		return nil
-	}
-	if err := d.Store.ClaimStudy(ctx, s.ID, s.Status, s.Instance, me); err != nil {
-		return err
-	}
-	s.Instance = me
-	return nil
+	return instance.Claim(d.Server, &s.Instance, func(from, to string) error {
+		return d.Store.ClaimStudy(ctx, s.ID, s.Status, from, to)
+	})
 }
 
+// decodes reports whether a client of the generator is a study.
 func decodes(c experiment.Client) bool { _, ok := c.(*experimentClient); return ok }
 
 // Inherit goes on with the studies that a dead server was decoding.
@@ -58,7 +43,7 @@ func (d *Service) Inherit(ctx context.Context, dead string) error {
 // Tidy stops the decoding of studies that is not this server's any more, and goes on with those of its own that rest.
 func (d *Service) Tidy(ctx context.Context) error {
 	active := d.Generator.Active(decodes)
-	mine, err := d.Store.StudiesDecoding(ctx, d.instance())
+	mine, err := d.Store.StudiesDecoding(ctx, d.Server.Name())
 	if err != nil {
 		return err
 	}
@@ -84,7 +69,5 @@ func (d *Service) goOn(ctx context.Context, s *Study) {
 
 // Lost stops all decoding here: another server goes on with it.
 func (d *Service) Lost() {
-	for _, id := range d.Generator.Active(decodes) {
-		d.Generator.Stop(id)
-	}
+	d.Generator.StopAll(decodes)
 }

@@ -10,6 +10,7 @@ import (
 	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/id"
+	"realign/internal/instance"
 	"realign/internal/preference"
 	"realign/internal/run"
 )
@@ -19,33 +20,51 @@ const MaxAnnotators = 1000
 
 // Plans keeps studies, their prompts, outputs and items. What does not exist or is somebody else's is NotFound.
 type Plans interface {
+	// CreateStudy keeps a new study with its prompts, numbered by their place.
 	CreateStudy(ctx context.Context, s Study, prompts []Prompt) error
+	// ReviseStudy saves the setup and prompts of a draft: Conflict when it is none any more.
 	ReviseStudy(ctx context.Context, s Study, prompts []Prompt) error
+	// Study is one of an owner's studies.
 	Study(ctx context.Context, owner, id string) (Study, error)
+	// StudyPrompts are in the order of their places; they have no problem before decoding has ended.
 	StudyPrompts(ctx context.Context, id string) ([]Prompt, error)
+	// StudyItems are a study's items with how many answers each has; Taken is 0.
 	StudyItems(ctx context.Context, id string) ([]ItemProgress, error)
+	// StudyTexts are the prompt at a place and outputs with their texts, in the order of ids. One that is not there
+	// is Internal.
 	StudyTexts(ctx context.Context, id string, place int, outputs []string) (Prompt, []Output, error)
+	// SetStudyStatus moves a study on: Conflict where Status.Become does not allow it.
 	SetStudyStatus(ctx context.Context, owner, id string, status Status, at time.Time) error
 
 	// BeginStudy fixes the outputs of a draft, and makes the study's experiment unless own is nil: then it was there.
 	BeginStudy(ctx context.Context, s Study, own *experiment.Setup, outputs []Output) error
+	// StudiesDecoding are the studies, of any owner, that an instance of the server is decoding.
 	StudiesDecoding(ctx context.Context, instance string) ([]Study, error)
 
 	// ClaimStudy makes a study, in a status, another instance's; it is a Conflict where it is not in that status, or not from's.
 	ClaimStudy(ctx context.Context, id string, status Status, from, to string) error
+	// StudyOutputs are a study's outputs by prompt, sample and λ, spoilt ones last.
 	StudyOutputs(ctx context.Context, id string) ([]Output, error)
 
 	// FinishStudy adds spoilt outputs and questions, and notes why prompts are left out, by their places.
 	FinishStudy(ctx context.Context, owner, id string, problems map[int]string, broken []Output, items []Item, at time.Time) error
+	// Experiment is one of an owner's experiments.
 	Experiment(ctx context.Context, owner, id string) (experiment.Experiment, error)
+	// DeleteStudy removes a study with all that belongs to it; its experiment, too, unless something else is about
+	// it.
 	DeleteStudy(ctx context.Context, owner, id string) error
 }
 
 // Invites keeps the links that annotators join by.
 type Invites interface {
+	// SetStudyInvite makes the token with this hash the study's link instead of any other; "" revokes it.
 	SetStudyInvite(ctx context.Context, owner, id, tokenHash string) error
+	// StudyByInvite is the study, of any owner, whose link has the token with this hash.
 	StudyByInvite(ctx context.Context, tokenHash string) (Study, error)
+	// AddAnnotator keeps an annotator under the hash of their secret: Conflict when the name is taken, or when most
+	// have joined already.
 	AddAnnotator(ctx context.Context, a Annotator, secretHash string, most int) error
+	// AnnotatorBySecret finds an annotator of a study by the hash of their secret.
 	AnnotatorBySecret(ctx context.Context, id, secretHash string) (Annotator, error)
 }
 
@@ -57,10 +76,19 @@ type Assignments interface {
 	// ItemCounts are, of the items that have any, the answers and the places that are taken.
 	ItemCounts(ctx context.Context, id string, now time.Time) (map[string]Count, error)
 
+	// AssignedItem is the item of an annotator's assignment.
 	AssignedItem(ctx context.Context, annotator, assignment string) (Item, error)
+	// Reserve gives an item to an annotator; the assignment gets its place. Conflict when the study is not open,
+	// the item's places are taken, or the annotator has a question, or had this one.
 	Reserve(ctx context.Context, a Assignment, overlap int) (Assignment, error)
+	// Settle saves what an annotator said of an assignment, whose state is Answered or Skipped. Saying the same
+	// again changes nothing; something else is a Conflict, as is an assignment that was taken back, and one that
+	// ran out when others have taken its place.
 	Settle(ctx context.Context, a Assignment, overlap int) error
+	// Undo takes back an annotator's last answer, the assignment before asked, which is given back, and asks it
+	// again as again. Conflict when there is none, no answer, or it was taken back already.
 	Undo(ctx context.Context, annotator, asked string, again Assignment, overlap int) (Assignment, error)
+	// Ratings are all answers and skips of a study in the order in which they were given.
 	Ratings(ctx context.Context, id string) ([]Rating, error)
 }
 
@@ -73,41 +101,28 @@ type Store interface {
 
 // ServiceConfig is what a Service is made of.
 type ServiceConfig struct {
-	Store     Store
-	Pairs     run.Pairs
+	Store     Store                 // of studies and what belongs to them
+	Pairs     run.Pairs             // which models there are
 	Generator *experiment.Generator // decodes the outputs, which are kept in the same store
-	Now       func() time.Time
-	Logger    *slog.Logger
-	Instance  string // name of this server among those that share the store; not used with Member
-	Member    Member // nil: the name does not change
-	Build     string
+	Now       func() time.Time      // the clock; must be set
+	Logger    *slog.Logger          // for what goes on in the background; must be set
+	Server    instance.Server       // nil: it has no name
+	Build     string                // recorded with studies that it decodes
 }
 
 // Service is where owners run their studies and annotators are handed questions. All methods may be called by any
 // goroutine. Errors are of the kinds of package fault.
+// One server has one; other servers may have theirs over the same store.
 type Service struct {
 	ServiceConfig
-	active *activeDesign
-	items  *itemCache
+	active *activeDesign // which pairs of λ are asked next
+	items  *itemCache    // of studies that are rated
 }
 
 // NewService makes a service. Close ends what it does in the background.
 func NewService(c ServiceConfig) *Service {
+	c.Server = instance.Or(c.Server)
 	return &Service{ServiceConfig: c, active: newActiveDesign(c.Store, c.Logger), items: newItemCache(c.Store)}
-}
-
-// Start goes on with the studies that were being decoded when the server was stopped.
-func (d *Service) Start(ctx context.Context) error {
-	studies, err := d.Store.StudiesDecoding(ctx, d.instance())
-	if err != nil {
-		return err
-	}
-	for i := range studies {
-		if err := d.generate(ctx, &studies[i]); err != nil {
-			d.Logger.Error("the outputs of a study cannot be decoded", "study", studies[i].ID, "error", err)
-		}
-	}
-	return nil
 }
 
 // generate has decoded what a study lacks. It goes on in the background.
@@ -135,6 +150,9 @@ func (d *Service) Progress(id string) (experiment.Progress, bool) {
 	p, _, runs := d.Generator.Watch(id)
 	return p, runs
 }
+
+// Pace is how many tokens a second answers of a pair were decoded at last; 0 is unknown.
+func (d *Service) Pace(pair string) float64 { return d.Generator.Pace(pair) }
 
 // Close waits for what is going on in the background. It is safe to call twice.
 func (d *Service) Close() error {
@@ -171,6 +189,7 @@ func (d *Service) Revise(ctx context.Context, owner, id string, setup Setup, pro
 	return d.Store.ReviseStudy(ctx, s, prompts)
 }
 
+// check completes and checks a study before it is saved: names of models, files and build are filled in.
 func (d *Service) check(ctx context.Context, s *Study, prompts []Prompt) error {
 	if err := s.Setup.Validate(); err != nil {
 		return err
@@ -233,7 +252,7 @@ func (d *Service) Begin(ctx context.Context, owner, id string) error {
 
 // begin fixes what a draft has decoded.
 func (d *Service) begin(ctx context.Context, s *Study, prompts []Prompt) error {
-	s.Instance, s.UpdatedAt, s.Setup.Secret = d.instance(), d.now(), NewSecret()
+	s.Instance, s.UpdatedAt, s.Setup.Secret = d.Server.Name(), d.now(), NewSecret()
 	if s.Experiment != "" {
 		outputs, err := d.outputs(ctx, s, prompts)
 		if err != nil {
@@ -299,6 +318,7 @@ func (d *Service) Delete(ctx context.Context, owner, id string) error {
 	return d.Generator.Cancel(ctx, id)
 }
 
+// now is the time as stores keep it, in microseconds.
 func (d *Service) now() time.Time { return d.Now().UTC().Truncate(time.Microsecond) }
 
 // gone reports whether an error says that the study or its row is not there any more.

@@ -410,3 +410,29 @@ func TestAnswersFitTheirQuestion(t *testing.T) {
 		t.Errorf("%v", rank)
 	}
 }
+
+// What a model thought is not rated: answers that say the same are not compared, and only what is said is spoilt.
+func TestThoughtsAreNotRated(t *testing.T) {
+	s := newSetup()
+	s.Likert, s.Ranked, s.SameEvery, s.BrokenEvery = &Scale{Points: 5, Criteria: []string{"a"}}, 3, 0, 0
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	prompts := newPrompts(2)
+	outputs := decoded(s.Outputs(prompts))
+	for i := range outputs {
+		outputs[i].Text = "<think>" + outputs[i].Text + "</think>\n\nYes."
+	}
+	items, _ := s.Items(prompts, outputs)
+	for _, it := range items {
+		if it.Kind != AskLikert {
+			t.Errorf("%s of answers that say the same: %+v", it.Kind, it)
+		}
+	}
+	spoilt, ok := s.spoil(&Output{Text: "<think>one two three four five six</think>\na b c d e f g h"})
+	words := strings.Fields(spoilt.Text)
+	slices.Sort(words)
+	if !ok || strings.Join(words, " ") != "a b c d e f g h" {
+		t.Errorf("%v, %q", ok, spoilt.Text)
+	}
+}

@@ -19,37 +19,38 @@ type Preference struct {
 	Prompt         any    `json:"prompt"`
 	Chosen         any    `json:"chosen"`
 	Rejected       any    `json:"rejected"`
-	ChosenLambda   float  `json:"chosen_lambda"`
+	ChosenLambda   float  `json:"chosen_lambda"` // that the output was decoded at
 	RejectedLambda float  `json:"rejected_lambda"`
-	ChosenSample   int    `json:"chosen_sample"`
+	ChosenSample   int    `json:"chosen_sample"` // its sample: see Output.Sample
 	RejectedSample int    `json:"rejected_sample"`
-	Seed           string `json:"seed"` // of the prompt's outputs: 64 bits, decimal
-	Rater          string `json:"rater"`
+	Seed           string `json:"seed"`     // of the prompt's outputs: 64 bits, decimal
+	Rater          string `json:"rater"`    // display name of the annotator
 	Order          string `json:"order"`    // what stood first: "chosen_first" or "rejected_first"
 	Question       string `json:"question"` // pairwise or ranking
 	Item           string `json:"item"`     // the same for all raters of a question
-	Category       string `json:"category"`
+	Category       string `json:"category"` // of the prompt
 }
 
 // Label is a row of an unpaired preference data set (TRL: "unpaired preference").
 type Label struct {
-	Prompt     any    `json:"prompt"`
-	Completion any    `json:"completion"`
-	Label      bool   `json:"label"`
-	Lambda     float  `json:"lambda"`
-	Sample     int    `json:"sample"`
-	Seed       string `json:"seed"`
-	Rater      string `json:"rater"`
-	Question   string `json:"question"`  // pairwise, likert or ranking
-	Criterion  string `json:"criterion"` // of a score, else ""
-	Item       string `json:"item"`
-	Category   string `json:"category"`
+	Prompt     any    `json:"prompt"`     // as in Preference
+	Completion any    `json:"completion"` // one output
+	Label      bool   `json:"label"`      // it is a good one
+	Lambda     float  `json:"lambda"`     // that the output was decoded at
+	Sample     int    `json:"sample"`     // its sample: see Output.Sample
+	Seed       string `json:"seed"`       // of the prompt's outputs: 64 bits, decimal
+	Rater      string `json:"rater"`      // display name of the annotator
+	Question   string `json:"question"`   // pairwise, likert or ranking
+	Criterion  string `json:"criterion"`  // of a score, else ""
+	Item       string `json:"item"`       // the same for all raters of a question
+	Category   string `json:"category"`   // of the prompt
 }
 
 // float is a number that is written with a point, so that a reader of the rows takes the column for one of
 // floats though some of them are whole.
 type float float64
 
+// MarshalJSON writes 1 as 1.0.
 func (d float) MarshalJSON() ([]byte, error) {
 	s := strconv.FormatFloat(float64(d), 'g', -1, 64)
 	if !strings.ContainsAny(s, ".e") {

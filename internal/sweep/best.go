@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"fmt"
+	"math"
 
 	"realign/internal/decode"
 	"realign/internal/experiment"
@@ -10,8 +11,8 @@ import (
 
 // Best is where a reward is best in the range of λ that was decoded. It is there only where λ surely moves the reward.
 type Best struct {
-	Lambda    stat.Interval  `json:"lambda"`
-	Value     stat.Interval  `json:"value"`           // there
+	Lambda    stat.Interval  `json:"lambda"`          // where the reward is best
+	Value     stat.Interval  `json:"value"`           // the reward there, in its own direction
 	Gain      *stat.Interval `json:"gain,omitempty"`  // over λ = 1; above 0 is better, whatever the reward's direction
 	End       End            `json:"end,omitempty"`   // the estimate is at this end of what is known
 	AtLow     bool           `json:"at_low"`          // the interval reaches the lowest λ that was decoded: the best may lie below
@@ -19,8 +20,8 @@ type Best struct {
 	BlindLow  bool           `json:"blind_low"`       // the interval reaches the lowest λ with values, below which some were decoded
 	BlindHigh bool           `json:"blind_high"`      // the highest, above which some were
 	Wider     *Span          `json:"wider,omitempty"` // the range to look at next, if it does
-	KL        float64        `json:"kl"`
-	LogZ      float64        `json:"log_z"` // mean |log Z| per token
+	KL        float64        `json:"kl"`              // to the reference at the best λ, nats per answer, between decoded λ by linear interpolation
+	LogZ      float64        `json:"log_z"`           // mean |log Z| per token there, nats
 }
 
 // End is an end of a range.
@@ -93,8 +94,8 @@ func (b *Best) widen(low, high float64) {
 	}
 }
 
-// report is the best λ of a curve over what was decoded, without what strengths know of it. Nil where nothing is known.
-// What it says of the best point holds wherever the best might have been chosen.
+// report is the best λ of a curve over what was decoded, without KL and log Z. Nil where nothing is known. What it
+// says of the best point holds wherever the best might have been chosen.
 func (c *curve) report(decoded []float64) *Best {
 	lambda, ok := c.best()
 	j := c.together
@@ -111,6 +112,51 @@ func (c *curve) report(decoded []float64) *Best {
 	return b
 }
 
+// excess is, for each point, by how much what speaks against its being the best exceeds what chance allows, in standard
+// errors: above 0 it is not.
+func (j *simultaneous) excess() []float64 {
+	excess := make([]float64, len(j.lambdas))
+	for a := range excess {
+		most := 0.0
+		for b := range j.lambdas {
+			if d := j.value[b] - j.value[a]; d > 0 {
+				most = max(most, d/j.error(a, b))
+			}
+		}
+		excess[a] = most - limit(len(j.above), func(d int) float64 { return j.above[d][a] })
+	}
+	return excess
+}
+
+// best is the interval of the best λ around an estimate: from the lowest to the highest that may be best. A λ is out where
+// another is better by more than chance allows, which inverts a test for every λ, so that on a plateau all of it is in.
+// Between two points the end is where the excess crosses zero, and at least half-way from the top itself, and where the points
+// are farther apart than spacing, so that nothing is known between them but what a parabola makes of it.
+func (j *simultaneous) best(estimate, spacing float64) stat.Interval {
+	excess := j.excess()
+	first, last := -1, -1
+	for k, e := range excess {
+		if e <= 0 {
+			if last = k; first < 0 {
+				first = k
+			}
+		}
+	}
+	top := j.place(estimate)
+	end := func(in, out int) float64 {
+		if out < 0 || out >= len(j.lambdas) {
+			return j.lambdas[in]
+		}
+		part := -excess[in] / (excess[out] - excess[in])
+		gap := j.lambdas[out] - j.lambdas[in]
+		if math.Abs(gap) > 1.5*spacing || in == top {
+			part = max(part, 0.5)
+		}
+		return j.lambdas[in] + part*gap
+	}
+	return stat.Interval{Estimate: estimate, Low: min(estimate, end(first, first-1)), High: max(estimate, end(last, last+1))}
+}
+
 // turned is an interval of better and worse in the reward's own direction.
 func (c *curve) turned(i stat.Interval) stat.Interval {
 	if c.sign < 0 {
@@ -123,7 +169,7 @@ func (c *curve) turned(i stat.Interval) stat.Interval {
 // Hilton 2023).
 type Peak struct {
 	Lambda stat.Interval `json:"lambda"`
-	KL     float64       `json:"kl"`
+	KL     float64       `json:"kl"`   // to the reference at that λ, nats per answer
 	Loss   stat.Interval `json:"loss"` // from there to the highest λ; above 0 is worse, whatever the direction
 	Sure   bool          `json:"sure"` // Loss is clear of 0
 }

@@ -22,9 +22,9 @@ func resamples(n int) int { return min(max(4_000_000/n, 400), 1000) }
 // the Bootstrap, 1993, ch. 6 and 13). Every estimate of a sweep is a function of such totals, and its interval
 // comes from the same function of the resampled ones. All sums of one sweep see the same resamples.
 type sums struct {
-	prompts int // rows that were added up
-	total   []float64
-	draws   [][]float64
+	prompts int         // rows that were added up
+	total   []float64   // by column: over the prompts themselves
+	draws   [][]float64 // [resamples][columns]: over resampled prompts
 }
 
 // block is how many rows are added to all resamples before the next ones: they stay in the cache meanwhile.
@@ -90,6 +90,7 @@ type reach struct{ low, high float64 }
 // nowhere is a reach before anything was seen.
 func nowhere() reach { return reach{math.Inf(1), math.Inf(-1)} }
 
+// add widens the reach to a value.
 func (r *reach) add(x float64) { r.low, r.high = min(r.low, x), max(r.high, x) }
 
 // interval is an estimate with its interval, over all prompts. See intervalOf.

@@ -171,6 +171,88 @@ func TestShapesCover(t *testing.T) {
 	}
 }
 
+// largestT is the largest t-statistic of the first columns, in size. With signs, each row is multiplied by its sign.
+func largestT(rows byPrompt, columns int, signs []float64) float64 {
+	n, largest := float64(len(rows)), 0.0
+	for d := range columns {
+		sum, squares := 0.0, 0.0
+		for p, row := range rows {
+			sum += signs[p] * row[d]
+			squares += row[d] * row[d]
+		}
+		largest = max(largest, math.Abs(sum)/math.Sqrt(n*squares-sum*sum)*math.Sqrt(n-1))
+	}
+	return largest
+}
+
+// TestMovementFinds: tops that 12 prompts of two samples can just show are found more often by the statistic that is used than
+// by others of the same size: the largest polynomial of degree 1 or 2, and the largest difference of two λ.
+func TestMovementFinds(t *testing.T) {
+	n := simulations(t, 100)
+	const prompts, draws = 12, 400
+	for name, f := range map[string]func(lambda float64) float64{
+		"broad":  func(l float64) float64 { return -0.4 * (l - 1.25) * (l - 1.25) },
+		"narrow": func(l float64) float64 { return 0.6 * math.Exp(-(l-0.5)*(l-0.5)/0.18) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var found [3]float64 // by each statistic at a size of 5%
+			sized := 0.0         // by the one that is used, at its own size
+			for seed := range n {
+				s, outputs := smooth(uint64(seed), prompts, f)
+				table := newTable(s, outputs)
+				contrasts, differences := table.contrasts(rewarded("x")), make(byPrompt, prompts)
+				for p, cells := range table.cells {
+					for i := range cells {
+						for j := range i {
+							a, _ := rewarded("x").mean(cells[i])
+							b, _ := rewarded("x").mean(cells[j])
+							differences[p] = append(differences[p], a-b)
+						}
+					}
+				}
+				values := byFlips(seed, prompts, draws, func(signs []float64) [3]float64 {
+					return [...]float64{movementOf(contrasts, signs), largestT(contrasts, 2, signs), largestT(differences, len(differences[0]), signs)}
+				})
+				for k, p := range values {
+					if p <= 0.05 {
+						found[k]++
+					}
+				}
+				if values[0] <= movementSize {
+					sized++
+				}
+			}
+			percent := 100 / float64(n)
+			t.Logf("of %d sweeps λ is found to move the reward in %.0f%%, by the largest polynomial in %.0f%%, by the largest difference in %.0f%%; at the size of %g%% in %.0f%%",
+				n, percent*found[0], percent*found[1], percent*found[2], 100*movementSize, percent*sized)
+			if found[0] < max(found[1], found[2]) {
+				t.Errorf("another statistic finds more: %v", found)
+			}
+		})
+	}
+}
+
+// byFlips are the p-values of statistics, by signs of the rows turned at random.
+func byFlips(seed, rows, draws int, statistics func(signs []float64) [3]float64) [3]float64 {
+	random := rand.New(rand.NewPCG(uint64(seed), 78))
+	signs := slices.Repeat([]float64{1}, rows)
+	observed, same := statistics(signs), [3]float64{1, 1, 1}
+	for range draws {
+		for p := range signs {
+			signs[p] = float64(2*random.IntN(2) - 1)
+		}
+		for k, x := range statistics(signs) {
+			if x >= observed[k]*(1-1e-12) {
+				same[k]++
+			}
+		}
+	}
+	for k := range same {
+		same[k] /= float64(draws + 1)
+	}
+	return same
+}
+
 // TestWholeReplies: what whole replies would say is what enumerating all of them says, in as many sweeps as intervals promise,
 // and without weights it would not be.
 func TestWholeReplies(t *testing.T) {
@@ -224,4 +306,48 @@ func boolean(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// TestNoiseDiffersNowhere: of a reward that is noise, and values that are missing whatever λ is, a sweep says in at most 5% of cases
+// that whole replies differ from token by token, and that λ moves what is missing; and two such sweeps differ surely as seldom.
+func TestNoiseDiffersNowhere(t *testing.T) {
+	n := simulations(t, 12)
+	for _, name := range slices.Sorted(maps.Keys(noises)) {
+		for _, prompts := range []int{5, 12, 24, 100} {
+			t.Run(fmt.Sprintf("%s%d", name, prompts), func(t *testing.T) {
+				w := newWorld(9, 12, nil)
+				whole, gaps, apart := 0.0, 0.0, 0.0
+				var last *Side
+				for seed := range n {
+					w.judge = noise(uint64(seed), noises[name])
+					s := w.setup(uint64(seed), prompts, nine(), 2, 0)
+					outputs, _ := w.run(s)
+					random := rand.New(rand.NewPCG(uint64(seed), 3))
+					for _, o := range outputs {
+						if random.Float64() < 0.1 {
+							o.Rewards["toy"] = Missing("the judge did not answer")
+						}
+					}
+					r := Analyse(s, outputs)
+					reward := r.Rewards[0]
+					if reward.Whole == nil {
+						t.Fatal("whole replies are not estimated")
+					}
+					whole += boolean(reward.Whole.Differs)
+					gaps += boolean(reward.Gaps != nil && reward.Gaps.Sure)
+					side := &Side{s, r, outputs}
+					if last != nil {
+						apart += boolean(slices.ContainsFunc(Compare(*last, *side).Rewards[0].Points, func(p Both) bool { return p.Sure }))
+					}
+					last = side
+				}
+				for what, times := range map[string]float64{"whole replies differ": whole, "λ moves what is missing": gaps, "two sweeps differ": apart} {
+					t.Logf("%s in %.1f%% of %d sweeps", what, 100*times/float64(n), n)
+					if times/float64(n) > few(0.05, n) {
+						t.Errorf("%s in %.0f of %d sweeps of noise", what, times, n)
+					}
+				}
+			})
+		}
+	}
 }

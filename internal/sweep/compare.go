@@ -5,37 +5,39 @@ import (
 	"math"
 
 	gonumstat "gonum.org/v1/gonum/stat"
+	"gonum.org/v1/gonum/stat/distuv"
 
 	"realign/internal/stat"
 )
 
 // Side is one of two sweeps that are compared.
 type Side struct {
-	Setup   *Setup
-	Report  *Report
-	Outputs []Output
+	Setup   *Setup   // of the sweep
+	Report  *Report  // of all of its outputs
+	Outputs []Output // with their texts where Comparison.Texts is wanted
 }
 
 // Comparison is two sweeps side by side.
 type Comparison struct {
-	Paired  int            `json:"paired"`  // prompts that both have, by which they are compared; 0: as independent
-	Lambda  *stat.Interval `json:"lambda"`  // best λ of the second less that of the first; nil where either has none
-	Rewards []Comparable   `json:"rewards"` // by the names that both have, in the order of the first
-	Warning []string       `json:"warning,omitempty"`
+	Paired  int            `json:"paired"`            // prompts that both have, by which they are compared; 0: as independent
+	Lambda  *stat.Interval `json:"lambda"`            // best λ of the second less that of the first; nil where either has none
+	Rewards []Comparable   `json:"rewards"`           // by the names that both have, in the order of the first
+	Texts   []Parting      `json:"texts,omitempty"`   // by λ, of sweeps that differ in what λ mixes
+	Warning []string       `json:"warning,omitempty"` // for people: in what the sweeps differ, so that they can hardly be compared
 }
 
 // Comparable is one reward in both sweeps.
 type Comparable struct {
-	Name   string         `json:"name"`
-	Best   *stat.Interval `json:"best"` // value at its best λ, the second minus the first
-	Points []Both         `json:"points"`
+	Name   string         `json:"name"`   // of the reward
+	Best   *stat.Interval `json:"best"`   // value at its best λ, the second minus the first
+	Points []Both         `json:"points"` // by λ, ascending
 }
 
 // Both is a λ that either sweep decoded.
 type Both struct {
 	Lambda     float64        `json:"lambda"`
-	First      *stat.Interval `json:"first"`
-	Second     *stat.Interval `json:"second"`
+	First      *stat.Interval `json:"first"`      // mean in the first sweep; nil where it has none
+	Second     *stat.Interval `json:"second"`     // mean in the second; nil where it has none
 	Difference *stat.Interval `json:"difference"` // the second minus the first; nil where either is missing
 	Sure       bool           `json:"sure"`       // the two differ surely: Difference is clear of 0, wherever that was looked for
 }
@@ -56,6 +58,7 @@ func Compare(first, second Side) Comparison {
 	a, b := first.Report, second.Report
 	p := pairUp(first, second)
 	c.Paired = len(p.first)
+	c.Texts = p.partings()
 	if a.Best != nil && b.Best != nil {
 		d := difference(b.Best.Lambda, a.Best.Lambda, p.correlation(a.Objective, b.Objective, func(c *curve, total []float64) float64 {
 			lambda, _ := c.top(total)
@@ -83,7 +86,12 @@ func Compare(first, second Side) Comparison {
 			}))
 			both.Best = &d
 		}
-		p.differences(x.Name, both.Points)
+		// Where the two have no prompts in common, the intervals of each are all there is.
+		if p.a == nil {
+			sureApart(both.Points, p.prompts)
+		} else {
+			p.differences(x.Name, both.Points)
+		}
 		c.Rewards = append(c.Rewards, both)
 	}
 	return c
@@ -110,11 +118,33 @@ func merge(first, second []Point) (points []Both) {
 		}
 		if point.First != nil && point.Second != nil {
 			d := difference(*point.Second, *point.First, 0)
-			point.Difference, point.Sure = &d, d.Clear()
+			point.Difference = &d
 		}
 		points = append(points, point)
 	}
 	return points
+}
+
+// sureApart says where two independent sweeps of so many prompts at least surely differ: where the interval of a difference would
+// be clear of 0 at the level that Bonferroni's inequality asks of each of all λ that are looked at.
+func sureApart(points []Both, prompts int) {
+	all := 0.0
+	for _, p := range points {
+		if p.Difference != nil {
+			all++
+		}
+	}
+	if prompts < 2 {
+		return
+	}
+	student := distuv.StudentsT{Sigma: 1, Nu: float64(prompts - 1)}
+	wider := student.Quantile(1-0.025/all) / student.Quantile(0.975)
+	for i := range points {
+		if d := points[i].Difference; d != nil {
+			e := d.Estimate
+			points[i].Sure = stat.Interval{Estimate: e, Low: e - wider*(e-d.Low), High: e + wider*(d.High-e)}.Clear()
+		}
+	}
 }
 
 // pairUp finds the prompts that two sweeps share. One that is there several times is as often in the pairing as in both.
@@ -125,7 +155,7 @@ func pairUp(first, second Side) *pairedSides {
 		key := sameQuestion(second.Setup.Config.Prompts.Rows[prompt])
 		where[key] = append(where[key], at)
 	}
-	p := &pairedSides{}
+	p := &pairedSides{prompts: min(len(t.prompts), len(u.prompts))}
 	for at, prompt := range t.prompts {
 		key := sameQuestion(first.Setup.Config.Prompts.Rows[prompt])
 		if list := where[key]; len(list) > 0 {
@@ -134,7 +164,7 @@ func pairUp(first, second Side) *pairedSides {
 		}
 	}
 	if n := len(p.first); n < leastPaired || float64(n) < leastPairedShare*float64(max(len(t.prompts), len(u.prompts))) {
-		return &pairedSides{}
+		return &pairedSides{prompts: p.prompts}
 	}
 	p.a = &table{setup: first.Setup, lambdas: t.lambdas, prompts: make([]int, len(p.first)), cells: p.first, resampled: t.resampled}
 	p.b = &table{setup: second.Setup, lambdas: u.lambdas, prompts: make([]int, len(p.first)), cells: p.second, resampled: t.resampled}
@@ -153,6 +183,7 @@ func sameQuestion(r Row) string {
 // pairedSides are two sweeps by the prompts that both have, in one order, so that their resamples are the same prompts. Both
 // tables are nil where there are too few.
 type pairedSides struct {
+	prompts       int // of the smaller sweep
 	a, b          *table
 	first, second [][][]*Output // by prompt and place of λ
 }
@@ -184,12 +215,9 @@ func (p *pairedSides) correlation(first, second string, of func(c *curve, total 
 // differences puts paired differences in the place of those of independent sweeps. Sure are those whose interval is clear of
 // 0 when all λ are looked at at once.
 func (p *pairedSides) differences(name string, points []Both) {
-	if p.a == nil {
-		return
-	}
 	m := rewarded(name)
 	var at []int // points that both have
-	rows, psi := make([][]float64, len(p.first)), make(influences, len(p.first))
+	rows, psi := make([][]float64, len(p.first)), make(byPrompt, len(p.first))
 	for i := range points {
 		if points[i].Difference != nil {
 			at = append(at, i)
@@ -197,6 +225,7 @@ func (p *pairedSides) differences(name string, points []Both) {
 	}
 	r, counts := nowhere(), make([]int, len(at))
 	for q := range rows {
+		// A row has, for each point, the prompt's difference and whether it counts there.
 		rows[q], psi[q] = make([]float64, 2*len(at)), make([]float64, len(at))
 		for k, i := range at {
 			l := points[i].Lambda
@@ -219,14 +248,16 @@ func (p *pairedSides) differences(name string, points []Both) {
 		points[i].Difference, points[i].Sure = &d, false
 		lambdas[k], value[k] = points[i].Lambda, d.Estimate
 		for q := range psi {
+			// How much a prompt moves the mean difference at the point.
 			psi[q][k] = float64(len(rows)) / float64(counts[k]) * (rows[q][2*k] - d.Estimate*rows[q][2*k+1])
 		}
 	}
-	j := newJoint(p.a.setup.Config.Seed, lambdas, value, psi, len(sums.draws), func(draw int, x []float64) {
+	j := newSimultaneous(p.a.setup.Config.Seed, lambdas, value, psi, len(sums.draws), func(draw int, x []float64) {
 		for k := range at {
 			x[k] = sums.draws[draw][2*k]/sums.draws[draw][2*k+1] - value[k]
 		}
 	})
+	// Values and influences of the points that have an interval.
 	for k, i := range at {
 		points[i].Sure = j != nil && j.at(k).Clear() && points[i].Difference.Clear()
 	}

@@ -15,32 +15,34 @@ import (
 
 // Limits of a sweep.
 const (
-	MaxPrompts = 100_000
-	MaxSamples = 64
-	MaxRewards = 16
-	MaxRounds  = 20
+	MaxPrompts = 100_000 // of a sweep
+	MaxSamples = 64      // per prompt and λ
+	MaxRewards = 16      // of a sweep
+	MaxRounds  = 20      // of refinement
 	MaxBudget  = 1 << 40 // tokens
 	MaxName    = 80      // characters of the name of a sweep or of a reward
 )
 
-// Config is everything that a sweep is asked to do: the file of `realign sweep --config`, as JSON.
+// Config is everything that a sweep is asked to do: the file of `realign sweep --config`, as JSON. Parse or
+// Complete fill in what is left open; it is kept with the sweep and does not change then, but for added rewards.
 type Config struct {
-	Name       string          `json:"name,omitempty"`
-	Pair       string          `json:"pair"`
-	Aligned    string          `json:"aligned,omitempty"` // name of the aligned model; empty is the pair's default
-	Mode       string          `json:"mode,omitempty"`    // "chat" (or empty) through the chat template, "plain" as a text to complete
-	System     string          `json:"system,omitempty"`  // for prompts that have none of their own
-	Template   string          `json:"template,omitempty"`
-	Prompts    Prompts         `json:"prompts"`
-	Lambda     Grid            `json:"lambda"`
-	Rewards    []Reward        `json:"rewards"`
+	Name       string          `json:"name,omitempty"`       // for people; may be empty
+	Pair       string          `json:"pair"`                 // name of the pair
+	Aligned    string          `json:"aligned,omitempty"`    // name of the aligned model; empty is the pair's default
+	Mode       string          `json:"mode,omitempty"`       // "chat" (or empty) through the chat template, "plain" as a text to complete
+	System     string          `json:"system,omitempty"`     // for prompts that have none of their own
+	Template   string          `json:"template,omitempty"`   // what is decoded for a row, with {prompt} and {context} in it; empty is the prompt alone
+	Prompts    Prompts         `json:"prompts"`              // of the validation set
+	Lambda     Grid            `json:"lambda"`               // the grid
+	Rewards    []Reward        `json:"rewards"`              // one at least
 	Objective  string          `json:"objective,omitempty"`  // name of the reward whose best λ is sought; empty is the first
 	Evaluation string          `json:"evaluation,omitempty"` // name of a reward that stands beside the objective and is not optimised
 	Samples    int             `json:"samples"`              // per prompt and λ, and once more in every round of refinement
-	Sampling   decode.Sampling `json:"sampling"`
-	Seed       uint64          `json:"seed"`
-	Budget     int             `json:"budget,omitempty"` // decoded tokens, never exceeded; 0 is no limit
-	Refine     Refine          `json:"refine"`
+	Sampling   decode.Sampling `json:"sampling"`             // of all outputs
+	Mix        string          `json:"mix,omitempty"`        // what λ mixes: decode.MixLogits (or empty), or decode.MixWeights
+	Seed       uint64          `json:"seed"`                 // of outputs and of the statistics' resamples
+	Budget     int             `json:"budget,omitempty"`     // decoded tokens, never exceeded; 0 is no limit
+	Refine     Refine          `json:"refine"`               // after the grid
 }
 
 // Refine says how the grid is refined around the best λ: see Next.
@@ -51,9 +53,9 @@ type Refine struct {
 
 // Reward names a reward of the registry and its parameters.
 type Reward struct {
-	Reward     string          `json:"reward"`         // its name in the registry
-	Name       string          `json:"name,omitempty"` // what it is called in this sweep; empty is the registry's name
-	Parameters json.RawMessage `json:"parameters,omitempty"`
+	Reward     string          `json:"reward"`               // its name in the registry
+	Name       string          `json:"name,omitempty"`       // what it is called in this sweep; empty is the registry's name
+	Parameters json.RawMessage `json:"parameters,omitempty"` // as the reward has them; nil is its defaults
 }
 
 // UnmarshalJSON reads an object, or a text that is the registry's name alone.
@@ -76,7 +78,27 @@ func Default() Config {
 	}
 }
 
-// Parse reads a configuration in JSON and completes it by the defaults. Prompts that are in a file are not
+// Bounds is the one table of the ranges of a configuration's numbers, those of its sampling among them, by the last part of their
+// names in JSON: configurations are checked by it, and forms take it from here.
+func Bounds() []decode.Bound {
+	return append(decode.Bounds(),
+		decode.Bound{Field: "samples", Low: 1, High: MaxSamples, Whole: true}, decode.Bound{Field: "points", Low: 2, High: MaxGrid, Whole: true},
+		decode.Bound{Field: "rounds", High: MaxRounds, Whole: true}, decode.Bound{Field: "budget", High: MaxBudget, Whole: true},
+	)
+}
+
+// checkBound checks a number by the table, and names it in full.
+func checkBound(field string, n int) error {
+	last := field[strings.LastIndex(field, ".")+1:]
+	for _, b := range Bounds() {
+		if b.Field == last && !b.Holds(float64(n)) {
+			return fault.Field(field, "%d is not from %.0f to %.0f", n, b.Low, b.High)
+		}
+	}
+	return nil
+}
+
+// Parse reads a configuration in JSON over the defaults and completes it. Prompts that are in a file are not
 // read: Config.Prompts.Path says where they are. The error is Invalid and names the field, for an unknown
 // field with the valid name nearest to it.
 func Parse(data []byte) (*Config, error) {
@@ -84,6 +106,15 @@ func Parse(data []byte) (*Config, error) {
 	if err := Strict("", data, &c); err != nil {
 		return nil, err
 	}
+	if err := c.Complete(); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// Complete gives rewards without a name that of the registry, makes the first one the objective where none is named, and checks all but
+// the prompts. The error is Invalid and names the field.
+func (c *Config) Complete() error {
 	for i := range c.Rewards {
 		if r := &c.Rewards[i]; r.Name == "" {
 			r.Name = r.Reward
@@ -92,10 +123,7 @@ func Parse(data []byte) (*Config, error) {
 	if c.Objective == "" && len(c.Rewards) > 0 {
 		c.Objective = c.Rewards[0].Name
 	}
-	if err := c.check(); err != nil {
-		return nil, err
-	}
-	return &c, nil
+	return c.check()
 }
 
 // Validate checks a configuration whose prompts have been read. The error is Invalid and names the field and
@@ -157,18 +185,24 @@ func (c *Config) check() error {
 	if err := c.checkRewards(); err != nil {
 		return err
 	}
-	if c.Samples < 1 || c.Samples > MaxSamples {
-		return fault.Field("samples", "%d is not from 1 to %d", c.Samples, MaxSamples)
+	if err := checkBound("samples", c.Samples); err != nil {
+		return err
 	}
 	if err := c.Sampling.Validate(); err != nil {
 		f := fault.Of(err)
 		return fault.Field("sampling."+f.Field, "%s", f.Message)
 	}
-	if c.Budget < 0 || c.Budget > MaxBudget {
+	if err := decode.CheckMix("mix", c.Mix); err != nil {
+		return err
+	}
+	if decode.InWeights(c.Mix) && c.Sampling.Exact > 0 {
+		return fault.Field("mix", "%s does not go with sampling.exact (%d), whose particles need both models: leave one of them out", c.Mix, c.Sampling.Exact)
+	}
+	if checkBound("budget", c.Budget) != nil {
 		return fault.Field("budget", "%d is not from 0 (no limit) to %d decoded tokens", c.Budget, MaxBudget)
 	}
-	if c.Refine.Rounds < 0 || c.Refine.Rounds > MaxRounds {
-		return fault.Field("refine.rounds", "%d is not from 0 to %d", c.Refine.Rounds, MaxRounds)
+	if err := checkBound("refine.rounds", c.Refine.Rounds); err != nil {
+		return err
 	}
 	if !(c.Refine.Width >= 0) || math.IsInf(c.Refine.Width, 0) {
 		return fault.Field("refine.width", "%g is not a finite number from 0", c.Refine.Width)
@@ -176,6 +210,7 @@ func (c *Config) check() error {
 	return nil
 }
 
+// checkRewards wants distinct names, and an objective and an evaluation among them.
 func (c *Config) checkRewards() error {
 	if len(c.Rewards) == 0 {
 		return fault.Field("rewards", "choose at least one")
@@ -211,7 +246,9 @@ func (c *Config) checkRewards() error {
 }
 
 // Reweights reports whether samples at one λ say something about another: see experiment.Reweights.
-func (c *Config) Reweights() bool { return experiment.Reweights(&c.Sampling) }
+func (c *Config) Reweights() bool {
+	return !decode.InWeights(c.Mix) && experiment.Reweights(&c.Sampling)
+}
 
 // Evaluate is the fixed fine grid of λ on which curves are drawn, and from which refinement chooses: see
 // experiment.EvaluationGrid. It depends on the grid alone. Output.LogQ is in its order.

@@ -3,8 +3,11 @@ package sweep
 import (
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
+
+	gonumstat "gonum.org/v1/gonum/stat"
 
 	"realign/internal/racetest"
 	"realign/internal/stat"
@@ -167,19 +170,21 @@ func (g Grid) at(l float64) bool {
 
 // TestRefinementIsCheaper: to reach an interval of a given width, refinement must take at most 0.6 of the decoded tokens
 // that a uniform grid takes, which only ever gets more samples. Both start from the same two samples, and stop when the interval
-// was narrow enough twice in a row.
+// was narrow enough twice in a row. What an interval costs that holds plateaus, too, is said beside it: the grid's tokens over
+// those until the percentiles of where resamples have their top are that narrow.
 func TestRefinementIsCheaper(t *testing.T) {
-	n := min(16, simulations(t, 16)) // the smallest number whose mean is steady enough for a flat top
-	for name, test := range map[string]struct {
+	n := simulations(t, 16) // the smallest number whose mean is steady enough for a flat top
+	for _, test := range []struct {
+		name   string
 		reward func(count, length int) float64
 		width  float64
 	}{
-		"square": {square, 0.4},
-		"band":   {band, 0.35}, // its top is flat
+		{"square", square, 0.4},
+		{"band", band, 0.35}, // its top is flat
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(9, 12, test.reward)
-			var uniform, refined float64
+			var uniform, refined, percentiles float64
 			for seed := range n {
 				s := w.setup(uint64(2000+seed), 150, nine(), 2, MaxRounds)
 				s.Config.Refine.Width = test.width
@@ -188,29 +193,49 @@ func TestRefinementIsCheaper(t *testing.T) {
 
 				s = w.setup(uint64(2000+seed), 150, nine(), 2, 0)
 				var outputs []Output
-				tokens, narrow := 0, 0
-				for samples := 0; samples < 80; samples += 2 {
+				tokens := 0
+				interval, tops := narrowing{width: test.width}, narrowing{width: test.width}
+				for samples := 0; samples < 80 && !(interval.done() && tops.done()); samples += 2 {
 					for prompt := range s.Config.Prompts.Rows {
-						outputs = append(outputs, w.decode(&s.Config, Item{Prompt: prompt, Lambdas: s.Config.Lambda.Values, Samples: []int{samples, samples + 1}})...)
-					}
-					tokens = 0
-					for i := range outputs {
-						tokens += outputs[i].Tokens
+						for _, o := range w.decode(&s.Config, Item{Prompt: prompt, Lambdas: s.Config.Lambda.Values, Samples: []int{samples, samples + 1}}) {
+							outputs = append(outputs, o)
+							tokens += o.Tokens
+						}
 					}
 					s.Config.Samples = samples + 2
-					if narrow++; bestOf(s, outputs).Width() > test.width {
-						narrow = 0
-					}
-					if narrow == confirmations {
-						break
-					}
+					c := newCurve(newTable(s, outputs), rewarded("toy"), 1)
+					best, _ := c.best()
+					interval.add(best.Width(), tokens)
+					where := slices.Sorted(slices.Values(c.tops()))
+					tops.add(gonumstat.Quantile(0.975, gonumstat.Empirical, where, nil)-gonumstat.Quantile(0.025, gonumstat.Empirical, where, nil), tokens)
 				}
-				uniform += float64(tokens) / float64(n)
+				uniform += float64(interval.tokens) / float64(n)
+				percentiles += float64(tops.tokens) / float64(n)
 			}
-			t.Logf("width %.2f: %.0f tokens refined, %.0f uniform, ratio %.2f, means of %d sweeps", test.width, refined, uniform, refined/uniform, n)
+			t.Logf("width %.2f: %.0f tokens refined, %.0f uniform, ratio %.2f; by percentiles %.0f uniform, ratio %.2f; means of %d sweeps",
+				test.width, refined, uniform, refined/uniform, percentiles, uniform/percentiles, n)
 			if refined > 0.6*uniform {
 				t.Errorf("refinement took %.2f of the tokens of a uniform grid, want at most 0.6", refined/uniform)
 			}
 		})
 	}
+}
+
+// narrowing is how many tokens it took until an interval was narrow enough as often in a row as refinement asks for.
+type narrowing struct {
+	width  float64
+	times  int // in a row
+	tokens int // until then
+}
+
+func (n *narrowing) done() bool { return n.times >= confirmations }
+
+func (n *narrowing) add(width float64, tokens int) {
+	if n.done() {
+		return
+	}
+	if n.times++; width > n.width {
+		n.times = 0
+	}
+	n.tokens = tokens
 }

@@ -27,17 +27,17 @@ import (
 //
 // Refinement chooses λ by outcomes of earlier stages, which leaves a bias that falls with the size of those.
 type curve struct {
-	lambdas  []float64
-	ok       []bool      // enough is known to read it there
-	ess      []float64   // effective number of outputs, (Σ w)² / Σ w² (Kong 1992); without reweighting, their number
-	rows     [][]float64 // by prompt, what sums adds up
-	sums     sums
-	together *joint // of the points that can be read; nil with one prompt
-	reach    reach  // of the values
-	mis      bool
-	overall  float64   // with reweighting: the mean of all outputs, which f and m are taken from, for the sake of rounding
-	b        []float64 // and the coefficients of the control variate
-	sign     float64   // −1 turns a curve whose lowest point is its best upside down, for top only
+	lambdas  []float64     // of the points, ascending
+	ok       []bool        // enough is known to read it there
+	ess      []float64     // effective number of outputs, (Σ w)² / Σ w² (Kong 1992); without reweighting, their number
+	rows     [][]float64   // [prompts with a value][columns]: what sums adds up. With reweighting Σ w, Σ w·f and V of each point, else the mean and 1
+	sums     sums          // of the rows
+	together *simultaneous // of the points that can be read; nil with one prompt
+	reach    reach         // least and most of the values
+	mis      bool          // reweighted: multiple importance sampling
+	overall  float64       // with reweighting: the mean of all outputs, which f and m are taken from, for the sake of rounding
+	b        []float64     // and the coefficients of the control variate
+	sign     float64       // −1 turns a curve whose lowest point is its best upside down, for top only
 }
 
 // leastESS is the share of the outputs at one decoded λ that reweighting must be worth for a curve to be drawn, and the
@@ -80,6 +80,7 @@ func newPlain(t *table, m measure, sign float64) *curve {
 	return c
 }
 
+// newReweighted is a curve on the fine grid, from the outputs of all λ.
 func newReweighted(t *table, m measure, sign float64) *curve {
 	config := &t.setup.Config
 	c := &curve{lambdas: config.Evaluate(), mis: true, sign: sign}
@@ -109,6 +110,7 @@ func newReweighted(t *table, m measure, sign float64) *curve {
 	if len(rows) == 0 {
 		return c
 	}
+	// b is the least-squares coefficient of the control V at each point, over prompts.
 	c.b = make([]float64, e)
 	for i := range c.b {
 		ratio := c.sums.total[3*i+1] / c.sums.total[3*i]
@@ -121,6 +123,7 @@ func newReweighted(t *table, m measure, sign float64) *curve {
 			c.b[i] = both / square
 		}
 	}
+	// A point may be read where the outputs weigh as much as some share of those of one decoded λ do.
 	typical := float64(n) / float64(len(t.lambdas))
 	for i := range c.lambdas {
 		weight := c.sums.total[3*i]
@@ -170,7 +173,7 @@ func (c *curve) influence(p, i int) float64 {
 }
 
 // study looks at all points together.
-func (c *curve) study(seed uint64) *joint {
+func (c *curve) study(seed uint64) *simultaneous {
 	var at []int
 	var lambdas, value []float64
 	for i, ok := range c.ok {
@@ -178,14 +181,14 @@ func (c *curve) study(seed uint64) *joint {
 			at, lambdas, value = append(at, i), append(lambdas, c.lambdas[i]), append(value, c.sign*c.at(c.sums.total, i))
 		}
 	}
-	psi := make(influences, len(c.rows))
+	psi := make(byPrompt, len(c.rows))
 	for p := range psi {
 		psi[p] = make([]float64, len(at))
 		for k, i := range at {
 			psi[p][k] = c.sign * c.influence(p, i)
 		}
 	}
-	return newJoint(seed, lambdas, value, psi, len(c.sums.draws), func(d int, x []float64) {
+	return newSimultaneous(seed, lambdas, value, psi, len(c.sums.draws), func(d int, x []float64) {
 		for k, i := range at {
 			x[k] = c.sign*c.at(c.sums.draws[d], i) - value[k]
 		}
@@ -199,7 +202,7 @@ type draw struct {
 	reference float64   // log π_ref
 	aligned   float64   // log π_al
 	f         float64   // its value
-	sample    int
+	sample    int       // its index; those from Config.Samples on are of refinement
 }
 
 // sequence is the log-probability of the output under whole-reply realignment, up to a constant of its prompt.
@@ -229,6 +232,7 @@ func gather(cells [][]*Output, places []int, m measure, e int) (outputs gathered
 			mixed = append(mixed, part{i, math.Log(float64(times))})
 		}
 	}
+	// The denominator of w, log Σ n_k·q_{λ_k}(y), with the largest term taken out before exp.
 	for i := range outputs {
 		y := &outputs[i]
 		most, mixture := math.Inf(-1), 0.0
@@ -249,6 +253,7 @@ func reweigh(outputs gathered, overall float64, first int, squares []float64) []
 		return nil
 	}
 	e := len(squares)
+	// level is Σ of values by sample, over the λ: outputs of one sample have the same noise.
 	level := make([]float64, first)
 	levels := make([]int, first)
 	for _, y := range outputs {
@@ -267,6 +272,7 @@ func reweigh(outputs gathered, overall float64, first int, squares []float64) []
 	}
 	row := make([]float64, 3*e)
 	for _, y := range outputs {
+		// m of this output: the mean over the other samples. An output of refinement is of none of them.
 		control := 0.0
 		if filled > 1 {
 			if y.sample < first {

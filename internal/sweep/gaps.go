@@ -17,7 +17,7 @@ type Gaps struct {
 // Share is a share of the answers at a λ.
 type Share struct {
 	Lambda float64 `json:"lambda"`
-	Share  float64 `json:"share"`
+	Share  float64 `json:"share"` // 0 to 1
 }
 
 // gaps looks for values of a reward that are missing in dependence on λ; nil where there are none.
@@ -44,6 +44,7 @@ func (t *table) gaps(name string) *Gaps {
 	if total == 0 {
 		return nil
 	}
+	// Shares outside of 0 to 1 are replaced by the first that is there.
 	g := &Gaps{Least: Share{Share: 2}, Most: Share{Share: -1}}
 	for k, l := range t.lambdas {
 		if all[k] == 0 {
@@ -60,6 +61,7 @@ func (t *table) gaps(name string) *Gaps {
 			g.Unjudged = append(g.Unjudged, l)
 		}
 	}
+	// The same test as of a reward: whether λ moves the share of what is missing.
 	if g.Sure = t.movement(missing).Moves; !g.Sure && len(g.Unjudged) == 0 {
 		return nil
 	}

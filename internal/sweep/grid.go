@@ -18,12 +18,11 @@ type Grid struct {
 	Values []float64
 }
 
-// span is a grid as a range.
-type span struct {
-	From   *float64 `json:"from"`
-	To     *float64 `json:"to"`
-	Step   float64  `json:"step,omitempty"`
-	Points int      `json:"points,omitempty"`
+// Range is a grid by its ends, with the number of its λ or the distance between them; 9 λ when neither is given.
+type Range struct {
+	From, To float64 // the ends
+	Step     float64 // distance; 0 where Points says it
+	Points   int     // ends included
 }
 
 // numbers reads a list whose numbers may be texts, such as "1/6", or a text with all of them.
@@ -73,55 +72,65 @@ func (g *Grid) UnmarshalJSON(b []byte) error {
 		}
 		return nil
 	}
-	var s span
-	if err := Strict("lambda", b, &s); err != nil {
+	var r struct {
+		From   *float64 `json:"from"`
+		To     *float64 `json:"to"`
+		Step   float64  `json:"step,omitempty"`
+		Points int      `json:"points,omitempty"`
+	}
+	if err := Strict("lambda", b, &r); err != nil {
 		return err
 	}
-	return g.fill(s)
-}
-
-func (g *Grid) fill(s span) error {
-	if s.From == nil || s.To == nil {
+	if r.From == nil || r.To == nil {
 		return fault.Field("lambda", "a range needs from and to")
 	}
-	from, to := *s.From, *s.To
+	var err error
+	*g, err = Range{From: *r.From, To: *r.To, Step: r.Step, Points: r.Points}.Grid()
+	return err
+}
+
+// Grid makes the λ of a range. The error is Invalid.
+func (r Range) Grid() (g Grid, err error) {
+	from, to := r.From, r.To
 	switch {
 	case from > to:
-		return fault.Field("lambda", "the range is reversed: from %g is above to %g", from, to)
+		return g, fault.Field("lambda", "the range is reversed: from %g is above to %g", from, to)
 	case from == to:
-		return fault.Field("lambda", "the range is empty: from and to are both %g", from)
-	case s.Step != 0 && s.Points != 0:
-		return fault.Field("lambda", "has both step and points: one says it all")
-	case s.Step < 0:
-		return fault.Field("lambda.step", "%g is not above 0", s.Step)
-	case s.Points != 0 && (s.Points < 2 || s.Points > MaxGrid):
-		return fault.Field("lambda.points", "%d is not from 2 to %d", s.Points, MaxGrid)
+		return g, fault.Field("lambda", "the range is empty: from and to are both %g", from)
+	case r.Step != 0 && r.Points != 0:
+		return g, fault.Field("lambda", "has both step and points: one says it all")
+	case r.Step < 0:
+		return g, fault.Field("lambda.step", "%g is not above 0", r.Step)
 	}
-	if s.Step == 0 {
-		if s.Points == 0 {
-			s.Points = 9
+	if r.Step == 0 {
+		if r.Points == 0 {
+			r.Points = 9
 		}
-		for i := range s.Points {
-			g.Values = append(g.Values, experiment.Tidy(from+(to-from)*float64(i)/float64(s.Points-1)))
+		if err := checkBound("lambda.points", r.Points); err != nil {
+			return g, err
 		}
-		return nil
+		for i := range r.Points {
+			g.Values = append(g.Values, experiment.Tidy(from+(to-from)*float64(i)/float64(r.Points-1)))
+		}
+		return g, nil
 	}
-	steps := math.Floor((to-from)/s.Step + 1e-9)
+	steps := math.Floor((to-from)/r.Step + 1e-9)
 	if steps < 1 {
-		return fault.Field("lambda.step", "%g is wider than the range from %g to %g", s.Step, from, to)
+		return g, fault.Field("lambda.step", "%g is wider than the range from %g to %g", r.Step, from, to)
 	}
 	if steps >= MaxGrid {
-		return fault.Field("lambda.step", "%g makes %.0f λ, at most %d", s.Step, steps+1, MaxGrid)
+		return g, fault.Field("lambda.step", "%g makes %.0f λ, at most %d", r.Step, steps+1, MaxGrid)
 	}
 	for i := range int(steps) + 1 {
-		g.Values = append(g.Values, experiment.Tidy(from+float64(i)*s.Step))
+		g.Values = append(g.Values, experiment.Tidy(from+float64(i)*r.Step))
 	}
-	return nil
+	return g, nil
 }
 
 // MarshalJSON writes the list.
 func (g Grid) MarshalJSON() ([]byte, error) { return json.Marshal(g.Values) }
 
+// check wants two λ or more, ascending, within the limits.
 func (g *Grid) check() error {
 	if len(g.Values) < 2 {
 		return fault.Field("lambda", "a sweep needs two λ or more, as a list or a range")

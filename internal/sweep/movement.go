@@ -24,12 +24,12 @@ type Movement struct {
 // The test is by sums over polynomials in λ, a quarter as heavy with every two degrees: what a smooth curve can be, with less
 // weight on what bends more often. Its size is below 5%, so that rewards that are not symmetric stay within that, too.
 const (
-	movementDegree = 4
-	movementHalf   = 0.5
-	movementSize   = 0.03
-	movementDraws  = 2000
-	leastFlipped   = 6   // prompts, from which on their signs can be so unusual as the size asks for
-	telling        = 3.0 // standard errors that a contrast must be for four tests in five to find it
+	movementDegree = 4    // of the highest polynomial
+	movementHalf   = 0.5  // weight of a degree over that of the one before
+	movementSize   = 0.03 // p-values up to this are a finding
+	movementDraws  = 2000 // of signs, or of data
+	leastFlipped   = 6    // prompts, from which on their signs can be so unusual as the size asks for
+	telling        = 3.0  // standard errors that a contrast must be for four tests in five to find it
 	mostNeeded     = 1_000_000
 )
 
@@ -58,14 +58,15 @@ func (t *table) movement(m measure) Movement {
 		return v
 	}
 	random := rand.New(rand.NewPCG(t.setup.Config.Seed, 3))
+	// The observed data counts as one draw, so that P is never 0.
 	observed, same := movementOf(rows, nil), 1
 	if observed == 0 {
 		v.Reason = "the reward differs between answers and not between λ"
 		return v
 	}
-	signs, drawn := make([]float64, n), influences(nil)
+	signs, drawn := make([]float64, n), byPrompt(nil)
 	if n < leastFlipped {
-		drawn = make(influences, n)
+		drawn = make(byPrompt, n)
 		for p := range drawn {
 			drawn[p] = make([]float64, len(rows[0]))
 		}
@@ -81,6 +82,7 @@ func (t *table) movement(m measure) Movement {
 			}
 			s = movementOf(rows, signs)
 		}
+		// Equal up to rounding counts against a finding.
 		if s >= observed*(1-1e-12) {
 			same++
 		}
@@ -101,10 +103,10 @@ func (t *table) movement(m measure) Movement {
 }
 
 // contrasts are, by prompt with values at two λ of the grid or more, the values of polynomials in λ.
-func (t *table) contrasts(m measure) influences {
+func (t *table) contrasts(m measure) byPrompt {
 	grid := t.setup.Config.Lambda.Values
 	basis := polynomials(grid, movementDegree)
-	var rows influences
+	var rows byPrompt
 	first := func(o *Output) (float64, bool) {
 		if o.Sample >= t.setup.Config.Samples { // of refinement
 			return 0, false
@@ -192,7 +194,7 @@ func polynomials(points []float64, degree int) [][]float64 {
 }
 
 // movementOf is S. With signs, each prompt's row is multiplied by its sign.
-func movementOf(rows influences, signs []float64) float64 {
+func movementOf(rows byPrompt, signs []float64) float64 {
 	n, statistic, weight := float64(len(rows)), 0.0, 1.0
 	for d := range rows[0] {
 		sum, squares := 0.0, 0.0
@@ -214,7 +216,7 @@ func movementOf(rows influences, signs []float64) float64 {
 }
 
 // normal fills in normal data with the covariance of the rows.
-func normal(to, rows influences, random *rand.Rand) {
+func normal(to, rows byPrompt, random *rand.Rand) {
 	mean := make([]float64, len(rows[0]))
 	for _, row := range rows {
 		for d, x := range row {
@@ -233,7 +235,7 @@ func normal(to, rows influences, random *rand.Rand) {
 }
 
 // promptsNeeded is how many prompts would tell, by the contrast that is found with the fewest.
-func promptsNeeded(rows influences) int {
+func promptsNeeded(rows byPrompt) int {
 	most := 0.0
 	x := make([]float64, len(rows))
 	for d := range rows[0] {

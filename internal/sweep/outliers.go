@@ -42,6 +42,7 @@ func (t *table) outliers(m measure, sign float64) *Outliers {
 	slices.Sort(values)
 	quantile := func(p float64) float64 { return gonumstat.Quantile(p, gonumstat.Empirical, values, nil) }
 	o := &Outliers{Least: values[0], Most: values[len(values)-1], Median: quantile(0.5)}
+	// How far most values are off: the wider of the two halves of the central 80%.
 	usual := max(quantile(0.9)-o.Median, o.Median-quantile(0.1))
 	if usual == 0 { // most are equal: what the others are usually off
 		var off []float64
@@ -64,6 +65,7 @@ func (t *table) outliers(m measure, sign float64) *Outliers {
 	if o.Values == 0 {
 		return nil
 	}
+	// Mid-ranks, which no outlier moves.
 	ranks := func(y *Output) (float64, bool) {
 		x, ok := m(y)
 		return float64(sort.SearchFloat64s(values, x)+sort.Search(len(values), func(i int) bool { return values[i] > x })) / 2, ok
@@ -103,6 +105,7 @@ func (t *table) bestByMedian(m measure, sign float64) *stat.Interval {
 		}
 		return low, high
 	}
+	// Several λ may have the same median: the estimate is the middle of them.
 	low, high := top(func(int) int { return 1 })
 	i := stat.Unbounded((low + high) / 2)
 	if n < 2 || math.IsNaN(low) {
@@ -116,6 +119,7 @@ func (t *table) bestByMedian(m measure, sign float64) *stat.Interval {
 	}
 	low, _ = stat.Central(lows)
 	_, high = stat.Central(highs)
+	// Widened for few prompts as stat.Percentile does: by √(n/(n−1)), and from the normal's quantile to Student's.
 	k := math.Sqrt(float64(n)/float64(n-1)) * stat.StudentQuantile(n-1) / distuv.UnitNormal.Quantile(0.975)
 	first, last := t.lambdas[0], t.lambdas[len(t.lambdas)-1]
 	low, high = i.Estimate-k*(i.Estimate-low), i.Estimate+k*(high-i.Estimate)

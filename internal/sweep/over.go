@@ -16,7 +16,7 @@ import (
 func Over(e *experiment.Setup, grid []float64, samples int) (Config, error) {
 	c := Default()
 	c.Pair, c.Aligned, c.Sampling, c.Samples = e.Pair, e.Aligned, e.Sampling, samples
-	c.Lambda.Values, c.Refine = slices.Clone(grid), Refine{}
+	c.Lambda.Values, c.Refine, c.Mix = slices.Clone(grid), Refine{}, e.Mix
 	c.Prompts.Rows = make([]Row, len(e.Prompts))
 	for i := range e.Prompts {
 		row, mode, ok := rowOf(&e.Prompts[i])
@@ -53,6 +53,7 @@ func (c *Config) Fits(e *experiment.Setup, outputs []experiment.Output) (unweigh
 		equal bool
 	}{
 		{"pair", c.Pair == e.Pair}, {"aligned", c.Aligned == e.Aligned}, {"sampling", reflect.DeepEqual(c.Sampling, e.Sampling)},
+		{"mix", decode.InWeights(c.Mix) == decode.InWeights(e.Mix)},
 		{"prompts", slices.EqualFunc(own.Prompts, e.Prompts, func(a, b experiment.Prompt) bool { return a.Same(&b) })},
 	} {
 		if err := same(check.field, check.equal); err != nil {

@@ -14,11 +14,11 @@ import (
 
 // Plan is what a sweep has to decode next.
 type Plan struct {
-	Stage    int    `json:"stage"`
+	Stage    int    `json:"stage"`    // number, from 0
 	Round    int    `json:"round"`    // 0 is the grid, from 1 on refinement
 	Items    []Item `json:"items"`    // of the stage, those with a cell that has no output yet
 	Unjudged []Cell `json:"unjudged"` // of the stage, those with an output that lacks a reward
-	Done     bool   `json:"done"`
+	Done     bool   `json:"done"`     // nothing is left to decode or to judge
 	Reason   string `json:"reason"`   // why it is done, or what the stage is for
 	Tokens   int    `json:"tokens"`   // decoded so far
 	Expected int    `json:"expected"` // decoded when all is done: a guess from what there is, for time left
@@ -54,6 +54,7 @@ const smallest = 0.02
 // Within the budget: a stage has as many prompts, in their order, as could be paid for if every lane used all of
 // max_tokens, and what they leave over pays for the next. The grid gets half of the budget when rounds follow, and
 // each round its equal share of the rest. The budget is never exceeded.
+// The error is Invalid where there are no prompts.
 func Next(s *Setup, outputs []Output) (Plan, error) {
 	if len(s.Config.Prompts.Rows) == 0 {
 		return Plan{}, fault.Field("prompts", "give at least one")
@@ -69,19 +70,21 @@ func Next(s *Setup, outputs []Output) (Plan, error) {
 
 // planner walks through the stages of a sweep.
 type planner struct {
-	setup   *Setup
-	c       *Config
-	outputs map[Cell]*Output
-	prompts int // that rounds are about
+	setup   *Setup           // of the sweep
+	c       *Config          // of the setup
+	outputs map[Cell]*Output // by cell, the first of each
+	prompts int              // that rounds are about
 
-	stage, tokens int
+	stage, tokens int      // number of the stage that is looked at, and tokens decoded in those before it
 	past          []Output // of the stages that are complete
 }
 
+// next walks through the rounds to the first stage that is not complete.
 func (p *planner) next() Plan {
 	c := p.c
 	limit := math.MaxInt
 	if c.Budget > 0 {
+		// Half of a budget is left for refinement, but the grid gets what it needs at least.
 		if limit = c.Budget; c.Refine.Rounds > 0 {
 			limit = max(c.Budget/2, c.MinBudget())
 		}
@@ -94,6 +97,7 @@ func (p *planner) next() Plan {
 	narrow := 0
 	for round := 1; round <= c.Refine.Rounds; round++ {
 		lambdas, best, reason := p.look()
+		// The interval must be narrow several rounds in a row: one could be chance.
 		if narrow++; c.Refine.Width == 0 || best.Width() > c.Refine.Width {
 			narrow = 0
 		}
@@ -103,6 +107,7 @@ func (p *planner) next() Plan {
 		case narrow == confirmations:
 			return p.done(fmt.Sprintf("the interval of the best λ, %.3g to %.3g, is no wider than %g", best.Low, best.High, c.Refine.Width))
 		}
+		// What is left of the budget is shared out evenly over the rounds that are left.
 		limit := math.MaxInt
 		if c.Budget > 0 {
 			limit = p.tokens + (c.Budget-p.tokens)/(c.Refine.Rounds-round+1)
@@ -124,6 +129,7 @@ func (p *planner) next() Plan {
 	return p.done(fmt.Sprintf("the grid is decoded and refined %d times", c.Refine.Rounds))
 }
 
+// done is the plan of a sweep at its end.
 func (p *planner) done(reason string) Plan {
 	return Plan{Stage: p.stage, Done: true, Reason: reason, Tokens: p.tokens, Expected: p.tokens}
 }
@@ -152,6 +158,7 @@ func (p *planner) walk(round int, lambdas []float64, first, last int) *Plan {
 	complete := 0
 	var done []Output
 	for prompt := first; prompt < last; prompt++ {
+		// Every round has samples of its own.
 		for _, item := range experiment.Items(prompt, lambdas, round*p.c.Samples, (round+1)*p.c.Samples, p.stage) {
 			missing := false
 			for _, cell := range item.Cells() {

@@ -52,8 +52,8 @@ func unfit(i int, r *Row, err error) error {
 
 // Prompts are rows, or the file that has them.
 type Prompts struct {
-	Path string
-	Rows []Row
+	Path string // of a file; "" where Rows are given
+	Rows []Row  // nil until the file is read
 }
 
 // UnmarshalJSON reads a path, or a list of rows in any form that package prompt reads.

@@ -17,17 +17,18 @@ type Report struct {
 	Name       string         `json:"name,omitempty"`
 	Pair       string         `json:"pair"`
 	Aligned    string         `json:"aligned"`
-	Beta       float64        `json:"beta,omitempty"` // β₀
-	Objective  string         `json:"objective"`
-	Evaluation string         `json:"evaluation,omitempty"`
-	Prompts    int            `json:"prompts"` // with an output
-	Outputs    int            `json:"outputs"`
-	Failed     int            `json:"failed"` // of them, not decoded
-	Tokens     int            `json:"tokens"` // decoded
-	Cost       float64        `json:"cost,omitempty"`
-	Reweighted bool           `json:"reweighted"` // curves between the λ that were decoded come from reweighting
-	Lambdas    []LambdaStats  `json:"lambdas"`
-	Rewards    []RewardReport `json:"rewards"` // in the order of the configuration
+	Beta       float64        `json:"beta,omitempty"`       // β₀
+	Mix        string         `json:"mix,omitempty"`        // what λ mixes; empty is the logits
+	Objective  string         `json:"objective"`            // name of the reward by which the best λ is sought
+	Evaluation string         `json:"evaluation,omitempty"` // name of the reward that checks it; "" without any
+	Prompts    int            `json:"prompts"`              // with an output
+	Outputs    int            `json:"outputs"`              // failed ones included
+	Failed     int            `json:"failed"`               // of them, not decoded
+	Tokens     int            `json:"tokens"`               // decoded
+	Cost       float64        `json:"cost,omitempty"`       // of the rewards, in the unit of their endpoints' prices
+	Reweighted bool           `json:"reweighted"`           // curves between the λ that were decoded come from reweighting
+	Lambdas    []LambdaStats  `json:"lambdas"`              // by decoded λ, ascending
+	Rewards    []RewardReport `json:"rewards"`              // in the order of the configuration
 
 	Notes          []string        `json:"notes,omitempty"`   // what is to be known of the objective's numbers before they are believed
 	Best           *Best           `json:"best,omitempty"`    // λ by the objective; nil unless λ surely moves it
@@ -38,37 +39,37 @@ type Report struct {
 // LambdaStats is what one decoded λ costs, whatever the rewards say.
 type LambdaStats struct {
 	Lambda  float64        `json:"lambda"`
-	Outputs int            `json:"outputs"`
-	Failed  int            `json:"failed"`
-	KL      *stat.Interval `json:"kl"`     // to the reference, nats per answer
-	Length  *stat.Interval `json:"length"` // tokens per answer
-	LogZ    *stat.Interval `json:"log_z"`  // mean |log Z| per token, nats
-	Trust   *Trust         `json:"trust,omitempty"`
+	Outputs int            `json:"outputs"`         // at this λ, failed ones included
+	Failed  int            `json:"failed"`          // of the outputs, that could not be decoded
+	KL      *stat.Interval `json:"kl"`              // to the reference, nats per answer
+	Length  *stat.Interval `json:"length"`          // tokens per answer
+	LogZ    *stat.Interval `json:"log_z"`           // mean |log Z| per token, nats
+	Trust   *Trust         `json:"trust,omitempty"` // how far token-wise decoding is from whole replies; nil where that is not known
 }
 
 // RewardReport is what one reward says.
 type RewardReport struct {
 	RewardInfo
-	Points   []Point      `json:"points"` // one per decoded λ
-	Curve    []CurvePoint `json:"curve"`
-	Movement Movement     `json:"movement"`        // whether λ moves it at all
-	Best     *Best        `json:"best,omitempty"`  // nil unless it surely does
-	Peak     *Peak        `json:"turn,omitempty"`  // where more λ stops paying
-	Whole    *Whole       `json:"whole,omitempty"` // what whole replies would say; nil unless the temperature is 1 without truncation
-	Gaps     *Gaps        `json:"gaps,omitempty"`  // values that are missing at some λ more than at others
-	Outliers *Outliers    `json:"outliers,omitempty"`
-	Missing  []Reason     `json:"missing,omitempty"`
+	Points   []Point      `json:"points"`             // one per decoded λ, ascending
+	Curve    []CurvePoint `json:"curve"`              // at the λ of the fine grid, or at the decoded ones without reweighting
+	Movement Movement     `json:"movement"`           // whether λ moves it at all
+	Best     *Best        `json:"best,omitempty"`     // nil unless it surely does
+	Peak     *Peak        `json:"turn,omitempty"`     // where more λ stops paying
+	Whole    *Whole       `json:"whole,omitempty"`    // what whole replies would say; nil unless the temperature is 1 without truncation
+	Gaps     *Gaps        `json:"gaps,omitempty"`     // values that are missing at some λ more than at others
+	Outliers *Outliers    `json:"outliers,omitempty"` // values that are far from all others; nil without any
+	Missing  []Reason     `json:"missing,omitempty"`  // why values are missing, the most frequent reason first
 	Coupling []Coupling   `json:"coupling,omitempty"` // of neighbouring λ
 }
 
 // Point is a reward at a decoded λ.
 type Point struct {
 	Lambda     float64        `json:"lambda"`
-	Mean       *stat.Interval `json:"mean"`
+	Mean       *stat.Interval `json:"mean"`                 // over prompts of the mean over samples; nil without values
 	Difference *stat.Interval `json:"difference,omitempty"` // to λ = 1, paired by prompt and, where both have it, by sample
-	Values     int            `json:"values"`
-	Missing    int            `json:"missing"`
-	Efficient  bool           `json:"efficient"` // no λ with as little KL has a better mean: on the Pareto front, by the estimates
+	Values     int            `json:"values"`               // outputs that have one
+	Missing    int            `json:"missing"`              // outputs that have none, failed ones included
+	Efficient  bool           `json:"efficient"`            // no λ with as little KL has a better mean: on the Pareto front, by the estimates
 }
 
 // CurvePoint is a reward between the decoded λ. Value is nil where too little is known: the curve has a gap.
@@ -88,9 +89,9 @@ type Reason struct {
 // Coupling says what common random numbers are worth between two λ: the variance within prompts of the difference
 // between samples that share their noise, over that of samples that do not.
 type Coupling struct {
-	Low   float64 `json:"low"`
-	High  float64 `json:"high"`
-	Ratio float64 `json:"ratio"`
+	Low   float64 `json:"low"`   // the lower λ
+	High  float64 `json:"high"`  // the higher λ
+	Ratio float64 `json:"ratio"` // below 1: common random numbers make the difference more exact
 }
 
 // Analyse reports what outputs say, whether or not the sweep is at its end.
@@ -98,7 +99,7 @@ func Analyse(s *Setup, outputs []Output) *Report {
 	c := &s.Config
 	t := newTable(s, outputs)
 	r := &Report{
-		Name: c.Name, Pair: c.Pair, Aligned: s.Aligned, Beta: s.Beta, Objective: c.Objective, Evaluation: c.Evaluation,
+		Name: c.Name, Pair: c.Pair, Aligned: s.Aligned, Beta: s.Beta, Mix: c.Mix, Objective: c.Objective, Evaluation: c.Evaluation,
 		Prompts: len(t.prompts), Reweighted: s.Reweights(), Lambdas: []LambdaStats{}, Rewards: []RewardReport{},
 	}
 	t.each(func(_ int, o *Output) {
@@ -111,12 +112,12 @@ func Analyse(s *Setup, outputs []Output) *Report {
 			r.Cost += v.Cost
 		}
 	})
-	r.Lambdas = t.strengths()
+	r.Lambdas = t.lambdaStats()
 	curves := map[string]*curve{}
-	for _, judge := range s.RewardInfos {
-		curve := newCurve(t, rewarded(judge.Name), judge.sign())
-		curves[judge.Name] = curve
-		r.Rewards = append(r.Rewards, t.rewarded(judge, curve, r.Lambdas))
+	for _, info := range s.RewardInfos {
+		curve := newCurve(t, rewarded(info.Name), info.sign())
+		curves[info.Name] = curve
+		r.Rewards = append(r.Rewards, t.rewarded(info, curve, r.Lambdas))
 	}
 	if one := r.Reward(c.Objective); one != nil {
 		r.Best = one.Best
@@ -180,7 +181,8 @@ func (t *table) each(f func(k int, o *Output)) {
 	}
 }
 
-func (t *table) strengths() []LambdaStats {
+// lambdaStats is what each decoded λ costs.
+func (t *table) lambdaStats() []LambdaStats {
 	list := make([]LambdaStats, len(t.lambdas))
 	for k, l := range t.lambdas {
 		list[k].Lambda = l
@@ -282,16 +284,17 @@ func (t *table) quotients(rows [][]float64, r reach, zero func(lambda float64) b
 }
 
 // rewarded is the report on a reward.
-func (t *table) rewarded(judge RewardInfo, c *curve, strengths []LambdaStats) RewardReport {
-	m := rewarded(judge.Name)
-	r := RewardReport{RewardInfo: judge, Points: make([]Point, len(t.lambdas)), Curve: make([]CurvePoint, len(c.lambdas))}
+func (t *table) rewarded(info RewardInfo, c *curve, stats []LambdaStats) RewardReport {
+	m := rewarded(info.Name)
+	r := RewardReport{RewardInfo: info, Points: make([]Point, len(t.lambdas)), Curve: make([]CurvePoint, len(c.lambdas))}
 	means, differences := t.means(m, never), t.differences(m)
 	for k, l := range t.lambdas {
 		r.Points[k] = Point{Lambda: l, Mean: means[k], Difference: differences[k]}
 	}
+	// An output without a value counts by the reason for it; one that was not asked about yet counts nowhere.
 	reasons := map[string]int{}
 	t.each(func(k int, o *Output) {
-		v, judged := o.Rewards[judge.Name]
+		v, judged := o.Rewards[info.Name]
 		switch {
 		case o.Failed():
 			reasons["not decoded: "+o.Error]++
@@ -309,9 +312,9 @@ func (t *table) rewarded(judge RewardInfo, c *curve, strengths []LambdaStats) Re
 		r.Missing = append(r.Missing, Reason{reason, reasons[reason]})
 	}
 	slices.SortStableFunc(r.Missing, func(a, b Reason) int { return cmp.Compare(b.Cells, a.Cells) })
-	efficient(r.Points, strengths, judge.sign())
+	efficient(r.Points, stats, info.sign())
 	kl := func(l float64) float64 {
-		return between(strengths, l, func(s LambdaStats) *stat.Interval { return s.KL })
+		return between(stats, l, func(s LambdaStats) *stat.Interval { return s.KL })
 	}
 	for i, l := range c.lambdas {
 		r.Curve[i] = CurvePoint{Lambda: l, ESS: c.ess[i], KL: kl(l), Value: c.value(i)}
@@ -319,6 +322,7 @@ func (t *table) rewarded(judge RewardInfo, c *curve, strengths []LambdaStats) Re
 			r.Curve[i].ESS = 0
 		}
 	}
+	// Without a sign that λ does anything no λ is called best.
 	if r.Movement = t.movement(m); r.Movement.Moves {
 		r.Best = c.report(t.lambdas)
 	}
@@ -327,11 +331,11 @@ func (t *table) rewarded(judge RewardInfo, c *curve, strengths []LambdaStats) Re
 	}
 	if r.Best != nil {
 		r.Best.KL = kl(r.Best.Lambda.Estimate)
-		r.Best.LogZ = between(strengths, r.Best.Lambda.Estimate, func(s LambdaStats) *stat.Interval { return s.LogZ })
+		r.Best.LogZ = between(stats, r.Best.Lambda.Estimate, func(s LambdaStats) *stat.Interval { return s.LogZ })
 		r.Peak = c.peak(r.Best)
 	}
 	r.Whole = t.whole(c, m, r.Movement.Moves)
-	r.Gaps, r.Outliers = t.gaps(judge.Name), t.outliers(m, judge.sign())
+	r.Gaps, r.Outliers = t.gaps(info.Name), t.outliers(m, info.sign())
 	for k := 1; k < len(t.lambdas); k++ {
 		if ratio, ok := t.coupling(m, k-1, k); ok {
 			r.Coupling = append(r.Coupling, Coupling{t.lambdas[k-1], t.lambdas[k], ratio})
@@ -341,17 +345,17 @@ func (t *table) rewarded(judge RewardInfo, c *curve, strengths []LambdaStats) Re
 }
 
 // efficient marks the points of the Pareto front of reward and KL.
-func efficient(points []Point, strengths []LambdaStats, sign float64) {
+func efficient(points []Point, stats []LambdaStats, sign float64) {
 	for i := range points {
-		points[i].Efficient = points[i].Mean != nil && strengths[i].KL != nil
+		points[i].Efficient = points[i].Mean != nil && stats[i].KL != nil
 		for j := range points {
 			if !points[i].Efficient {
 				break
 			}
-			if j == i || points[j].Mean == nil || strengths[j].KL == nil {
+			if j == i || points[j].Mean == nil || stats[j].KL == nil {
 				continue
 			}
-			less := strengths[j].KL.Estimate - strengths[i].KL.Estimate
+			less := stats[j].KL.Estimate - stats[i].KL.Estimate
 			more := sign * (points[j].Mean.Estimate - points[i].Mean.Estimate)
 			if less <= 0 && more >= 0 && (less < 0 || more > 0) {
 				points[i].Efficient = false
@@ -361,10 +365,10 @@ func efficient(points []Point, strengths []LambdaStats, sign float64) {
 }
 
 // between interpolates what is known at decoded λ; beyond the outer ones it stays as it is there.
-func between(strengths []LambdaStats, l float64, of func(LambdaStats) *stat.Interval) float64 {
+func between(stats []LambdaStats, l float64, of func(LambdaStats) *stat.Interval) float64 {
 	var before, after *LambdaStats
-	for i := range strengths {
-		s := &strengths[i]
+	for i := range stats {
+		s := &stats[i]
 		if of(*s) == nil {
 			continue
 		}
@@ -403,6 +407,7 @@ func (t *table) coupling(m measure, low, high int) (float64, bool) {
 	var apart, paired float64
 	for _, row := range t.cells {
 		var x, y []float64
+		// Both cells are in the order of samples; those that only one has are passed over.
 		for i, j := 0, 0; i < len(row[low]) && j < len(row[high]); {
 			a, b := row[low][i], row[high][j]
 			switch cmp.Compare(a.Sample, b.Sample) {

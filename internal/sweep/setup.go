@@ -8,8 +8,9 @@ import (
 	"realign/internal/experiment"
 )
 
-// Setup is a sweep as it was started: the configuration with what had to be looked up for it. Plan and report
-// are functions of it and of the outputs, so it is kept with the sweep and never changes.
+// Setup is a sweep as it was started: the configuration with what had to be looked up for it. Plan and report are
+// functions of it and of the outputs, so it is kept with the sweep and does not change, but for rewards that are
+// added at the end.
 type Setup struct {
 	Config      Config       `json:"config"`
 	Aligned     string       `json:"aligned"` // name of the aligned model, the pair's default resolved
@@ -35,7 +36,7 @@ func (s *Setup) Reweights() bool { return !s.Unweighted && s.Config.Reweights() 
 // Experiment is what the sweep has decoded, where it makes an experiment of its own.
 func (s *Setup) Experiment() experiment.Setup {
 	c := &s.Config
-	e := experiment.Setup{Pair: c.Pair, Aligned: s.Aligned, Sampling: c.Sampling, Seed: c.Seed, Rendering: s.Rendering, Prompts: make([]experiment.Prompt, len(c.Prompts.Rows))}
+	e := experiment.Setup{Pair: c.Pair, Aligned: s.Aligned, Sampling: c.Sampling, Seed: c.Seed, Rendering: s.Rendering, Mix: c.Mix, Prompts: make([]experiment.Prompt, len(c.Prompts.Rows))}
 	for i := range c.Prompts.Rows {
 		e.Prompts[i] = experiment.Prompt{Prompt: c.Prompt(i), Category: c.Prompts.Rows[i].Category}
 	}
@@ -57,13 +58,13 @@ func (s *Setup) Asks(o *Output) bool {
 
 // RewardInfo is what estimates need to know of a reward.
 type RewardInfo struct {
-	Name      string    `json:"name"` // as the configuration calls it
-	Title     string    `json:"title"`
-	Unit      string    `json:"unit,omitempty"`
-	Direction Direction `json:"direction"`
+	Name      string    `json:"name"`           // as the configuration calls it
+	Title     string    `json:"title"`          // for people
+	Unit      string    `json:"unit,omitempty"` // of its values; "" for a bare number
+	Direction Direction `json:"direction"`      // which values are better
 }
 
-// RewardInfo is the judge of a name; the zero Judge for none.
+// RewardInfo is what is known of the reward of a name; the zero RewardInfo for none.
 func (s *Setup) RewardInfo(name string) RewardInfo {
 	for _, j := range s.RewardInfos {
 		if j.Name == name {
@@ -83,8 +84,8 @@ func (j RewardInfo) sign() float64 {
 
 // Added is a reward that was added to a sweep after its start.
 type Added struct {
-	Reward Reward     `json:"reward"`
-	Info   RewardInfo `json:"judge"`
+	Reward Reward     `json:"reward"` // as the configuration has it from then on
+	Info   RewardInfo `json:"judge"`  // what estimates need to know of it
 }
 
 // Add adds rewards to what the sweep is judged by. Others may hold the setup: its lists are replaced.

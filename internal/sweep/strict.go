@@ -40,6 +40,7 @@ func Strict(field string, data []byte, into any) error {
 	return nil
 }
 
+// unmarshaler is json.Unmarshaler, whose types Strict leaves alone.
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
 // known walks a decoded value beside the type it is meant for.
@@ -83,6 +84,7 @@ func known(path string, raw any, t reflect.Type) error {
 	return nil
 }
 
+// unknown is the error about a field that there is not, among those that there are.
 func unknown(path, key string, names []string) error {
 	if near := Nearest(key, names); near != "" {
 		return fault.Field(join(path, key), "there is no such field; the nearest is %q", near)
@@ -124,6 +126,7 @@ func changes(a, b string) int {
 	return row[len(y)]
 }
 
+// join is a path with a name behind it; either may be empty.
 func join(path, name string) string {
 	if path == "" || name == "" {
 		return path + name
@@ -131,6 +134,7 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
+// needed is a type in words, for people who write JSON.
 func needed(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:

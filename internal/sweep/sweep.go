@@ -27,14 +27,14 @@ type (
 type Output struct {
 	Cell
 	Text   string `json:"text"`
-	Tokens int    `json:"tokens"` // decoded, end token included: what the budget counts
-	Finish string `json:"finish"` // decode.EndStop and its like; decode.EndError when Error says why there is no text
-	Error  string `json:"error,omitempty"`
+	Tokens int    `json:"tokens"`          // decoded, end token included: what the budget counts
+	Finish string `json:"finish"`          // decode.EndStop and its like; decode.EndError when Error says why there is no text
+	Error  string `json:"error,omitempty"` // why it could not be decoded; "" where it was
 
 	KL            float64 `json:"kl"`             // Σ KL(π_λ ‖ π_ref), exact at every prefix
 	LogZ          float64 `json:"log_z"`          // Σ log Z(λ), the local normalisers
-	LogpReference float64 `json:"logp_reference"` // before temperature and truncation
-	LogpAligned   float64 `json:"logp_aligned"`   // the same
+	LogpReference float64 `json:"logp_reference"` // under the reference, before temperature and truncation
+	LogpAligned   float64 `json:"logp_aligned"`   // the same, under the aligned model
 
 	// Untraced says that of the log-probabilities nothing was kept: KL to LogQ mean nothing then.
 	Untraced bool `json:"untraced,omitempty"`
@@ -85,6 +85,7 @@ func Of(x float64) Value {
 // OK reports whether the value is there.
 func (v Value) OK() bool { return v.Missing == "" }
 
+// valueJSON is a Value that a number alone does not say.
 type valueJSON struct {
 	Value   *float64 `json:"value,omitempty"`
 	Missing string   `json:"missing,omitempty"`
@@ -127,23 +128,23 @@ func (v *Value) UnmarshalJSON(b []byte) error {
 type Direction string
 
 const (
-	Higher Direction = "higher"
-	Lower  Direction = "lower"
+	Higher Direction = "higher" // the greater the better
+	Lower  Direction = "lower"  // the smaller the better
 )
 
 // State is how far a sweep is.
 type State string
 
-// Paused and cancelled sweeps keep what they have; failed is a sweep that could not be started. A sweep that has ended
-// may be judged again, or by more rewards, without anything being decoded.
+// Paused and cancelled sweeps keep what they have; failed is a sweep that could not be started or could not go on.
+// A sweep that has ended may be judged again, or by more rewards, without anything being decoded.
 const (
 	Pending   State = "pending"
-	Running   State = "running"
-	Paused    State = "paused"
-	Judging   State = "judging" // again, after its end, to which it goes back
-	Done      State = "done"
-	Cancelled State = "cancelled"
-	Failed    State = "failed"
+	Running   State = "running"   // being decoded and judged
+	Paused    State = "paused"    // nothing new is begun until it is resumed
+	Judging   State = "judging"   // again, after its end, to which it goes back
+	Done      State = "done"      // all that was asked for is decoded and judged
+	Cancelled State = "cancelled" // ended by its owner
+	Failed    State = "failed"    // see Sweep.Reason
 )
 
 // Ended reports whether nothing more will happen.

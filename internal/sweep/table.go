@@ -3,13 +3,14 @@ package sweep
 import "slices"
 
 // table is the outputs of a sweep by prompt and λ.
+// It belongs to one computation.
 type table struct {
-	setup   *Setup
+	setup   *Setup        // of the sweep
 	lambdas []float64     // that something was decoded at, ascending
 	prompts []int         // that something was decoded for, ascending
 	cells   [][][]*Output // by place of the prompt and of λ, in the order of samples
 
-	resampled map[int][][]uint16 // how often each of so many prompts is in each resample
+	resampled map[int][][]uint16 // [resamples][prompts], by the number of prompts: how often each is in each resample; made when first asked for
 }
 
 // newTable sorts outputs into a table. Of several outputs of one cell the first counts.

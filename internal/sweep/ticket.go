@@ -3,46 +3,48 @@ package sweep
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
+	"realign/internal/decode"
 	"realign/internal/stat"
 )
 
 // Recommendation is what a sweep recommends: the β to train with next, the evidence for it, and what was assumed. Where λ does not
 // surely move the reward it recommends nothing, and NoBest says why.
 type Recommendation struct {
-	Sweep     string         `json:"sweep,omitempty"`
+	Sweep     string         `json:"sweep,omitempty"` // its name
 	Pair      string         `json:"pair"`
 	Aligned   string         `json:"aligned"`
-	Reward    RewardInfo     `json:"reward"`
+	Reward    RewardInfo     `json:"reward"`            // the objective
 	NoBest    string         `json:"no_best,omitempty"` // why no best λ was found
 	Lambda    *stat.Interval `json:"lambda,omitempty"`  // the best one
 	Beta0     float64        `json:"beta0,omitempty"`   // that the aligned model was trained with
 	Beta      *Beta          `json:"beta,omitempty"`    // the effective one: nil where β₀ is unknown or λ is 0 or below
 	Reference bool           `json:"reference"`         // the best λ is 0 or below: the reference is best, and no β stands for that
 
-	Movement    Movement      `json:"movement"`
-	Best        *Best         `json:"best,omitempty"`
-	Holdout     *Holdout      `json:"checked,omitempty"`
-	Evaluation  string        `json:"evaluation,omitempty"`
-	Prompts     int           `json:"prompts"`
-	Outputs     int           `json:"outputs"`
-	Tokens      int           `json:"tokens"`
-	Points      []Point       `json:"points"`
-	LambdaStats []LambdaStats `json:"strengths"`
-	Whole       *Whole        `json:"whole,omitempty"` // what whole replies would say
+	Movement    Movement      `json:"movement"`             // whether λ surely moves the reward
+	Best        *Best         `json:"best,omitempty"`       // by the objective
+	Holdout     *Holdout      `json:"checked,omitempty"`    // what the evaluation reward says of that λ
+	Evaluation  string        `json:"evaluation,omitempty"` // name of that reward
+	Prompts     int           `json:"prompts"`              // that have an output
+	Outputs     int           `json:"outputs"`              // failed ones included
+	Tokens      int           `json:"tokens"`               // decoded
+	Points      []Point       `json:"points"`               // of the objective's curve
+	LambdaStats []LambdaStats `json:"strengths"`            // what each λ costs
+	Whole       *Whole        `json:"whole,omitempty"`      // what whole replies would say
 
-	Notes       []string `json:"notes,omitempty"`
-	Evidence    []string `json:"evidence"`
-	Assumptions []string `json:"assumptions"`
-	TRL         string   `json:"trl,omitempty"` // Python: the parameter of the next training
+	Notes       []string `json:"notes,omitempty"` // sentences: what is to be known before the numbers are believed
+	Evidence    []string `json:"evidence"`        // what speaks for it
+	Assumptions []string `json:"assumptions"`     // what was taken for granted
+	TRL         string   `json:"trl,omitempty"`   // Python: the parameter of the next training
 }
 
 // Beta is an effective β, β₀/λ: Low belongs to the upper end of λ.
 type Beta struct {
-	Estimate float64 `json:"estimate"`
-	Low      float64 `json:"low"`
-	High     float64 `json:"high"`
+	Estimate float64 `json:"estimate"`        // β₀ over the best λ
+	Low      float64 `json:"low"`             // β₀ over the upper end of λ
+	High     float64 `json:"high"`            // β₀ over the lower end of λ
 	NoLow    bool    `json:"no_low"`          // the interval of λ reaches the end of what is known above: Low means nothing
 	NoHigh   bool    `json:"no_high"`         // it reaches the end below, or 0, where no β corresponds to λ: High means nothing
 	Bound    string  `json:"bound,omitempty"` // "or less" or "or more": the best λ is at an end of what is known, and the estimate is a bound
@@ -88,6 +90,7 @@ func (b *Beta) String() string {
 	return fmt.Sprintf("%s [%s, %s]", text, b.low(), b.high())
 }
 
+// low is the lower end of the interval, for people.
 func (b *Beta) low() string {
 	if b.NoLow {
 		return "no lower end"
@@ -95,6 +98,7 @@ func (b *Beta) low() string {
 	return stat.Format(b.Low)
 }
 
+// high is the upper end of the interval, for people.
 func (b *Beta) high() string {
 	if b.NoHigh {
 		return "no upper end"
@@ -169,11 +173,12 @@ func rests(r *Report) []string {
 	return list
 }
 
+// evidence is what speaks for the best λ, in sentences. r.Best is not nil.
 func evidence(r *Report, objective *RewardReport) []string {
 	best := r.Best
 	list := append(rests(r),
 		fmt.Sprintf("λ moves %s: differences as large come by chance in fewer than %s of 100 sweeps in which λ does nothing.", objective.Name, stat.Format(math.Ceil(1000*objective.Movement.P)/10)),
-		fmt.Sprintf("%s at the best λ: %v; KL to the reference %s nats per answer.", objective.Name, best.Value, stat.Format(best.KL)),
+		fmt.Sprintf("%s at the best λ: %v%s.", objective.Name, best.Value, r.klWords()),
 	)
 	if g := best.Gain; g != nil {
 		text := fmt.Sprintf("Against λ = 1 it is better by %v.", *g)
@@ -197,12 +202,30 @@ func evidence(r *Report, objective *RewardReport) []string {
 	return append(list, objective.unjudged()...)
 }
 
+// KnowsKL reports whether KL to the reference was recorded at any λ.
+func (r *Report) KnowsKL() bool {
+	return slices.ContainsFunc(r.Lambdas, func(l LambdaStats) bool { return l.KL != nil })
+}
+
+// klWords says how far the reference is at the best λ, where that was recorded.
+func (r *Report) klWords() string {
+	if !r.KnowsKL() {
+		return ""
+	}
+	return fmt.Sprintf("; KL to the reference %s nats per answer", stat.Format(r.Best.KL))
+}
+
+// assumptions is what was taken for granted, in sentences. r.Best is not nil.
 func assumptions(s *Setup, r *Report) []string {
 	best := r.Best
 	list := []string{fmt.Sprintf("Decoding mixes the models token by token, which leaves out how the rest of the answer would be "+
 		"normalised. Its gauge, mean |log Z|, is %s nats per token at the best λ; at 0 nothing would be left out.", stat.Format(best.LogZ))}
 	if s.Config.Sampling.Exact > 0 {
 		list[0] = fmt.Sprintf("Replies were decoded with exact λ: each is one of %d particles, distributed as whole replies as their number grows.", s.Config.Sampling.Exact)
+	}
+	if decode.InWeights(s.Config.Mix) {
+		list[0] = "λ is in the weights, θ_ref + λΔ, in place of mixing what two models say: the replies are of one model each, for which β₀/λ is an analogy and no theorem. " +
+			"The same sweep with λ in the logits says how far the two part."
 	}
 	if t := r.trustAt(best.Lambda.Estimate); t != nil {
 		list = append(list, t.Words()+" at the decoded λ nearest to the best.")
@@ -301,6 +324,7 @@ func (t *Recommendation) Markdown() string {
 	return b.String()
 }
 
+// show is an interval for people; a dash where there is none.
 func show(i *stat.Interval) string {
 	if i == nil {
 		return "–"

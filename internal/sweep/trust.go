@@ -13,8 +13,8 @@ import (
 // be others. It is estimated from the variance, within prompts, of the replies' log weights Σ log Z, and, where the replies were decoded
 // with particles, from the share of them that changed. Over prompts of different distances it errs to the far side.
 type Trust struct {
-	Distance  stat.Interval `json:"distance"`
-	Level     gauge.Level   `json:"level"`
+	Distance  stat.Interval `json:"distance"`            // share of replies, 0 to 1
+	Level     gauge.Level   `json:"level"`               // what the distance means, in three levels
 	Corrected bool          `json:"corrected,omitempty"` // the replies were decoded with particles: this is what would be off without
 }
 
@@ -26,6 +26,7 @@ func (t *table) trust() []*Trust {
 	if !exact && !c.WholeReplies() {
 		return list
 	}
+	// A row has, for each λ, the prompt's value and whether it has one.
 	rows, r := make([][]float64, len(t.cells)), nowhere()
 	for p, row := range t.cells {
 		rows[p] = make([]float64, 2*len(row))

@@ -43,7 +43,7 @@ func (t *table) whole(c *curve, m measure, moves bool) *Whole {
 	}
 	e, n := len(c.lambdas), float64(len(c.rows))
 	places := t.places(c.lambdas)
-	difference := make(influences, 0, len(c.rows))
+	difference := make(byPrompt, 0, len(c.rows))
 	ess, plain := make([]float64, e), make([]float64, e)
 	for _, cells := range t.cells {
 		if outputs := gather(cells, places, m, e); len(outputs) > 0 {
@@ -79,11 +79,12 @@ func (t *table) whole(c *curve, m measure, moves bool) *Whole {
 }
 
 // compare fills in the differences to token by token, which hold for all λ at once.
-func (w *Whole) compare(c *curve, difference influences, at []int, seed uint64, sums sums) {
+func (w *Whole) compare(c *curve, difference byPrompt, at []int, seed uint64, sums sums) {
 	e, n := len(c.lambdas), float64(len(difference))
 	var apart []int
 	for _, i := range at {
 		if l := c.lambdas[i]; l == 0 || l == 1 {
+			// One model decodes here: both ways are the same.
 			w.Points[i].Difference = &stat.Interval{}
 			continue
 		}
@@ -94,7 +95,7 @@ func (w *Whole) compare(c *curve, difference influences, at []int, seed uint64, 
 	for k, i := range apart {
 		value[k], lambdas[k] = sums.total[3*e+i]/n, c.lambdas[i]
 	}
-	j := newJoint(seed, lambdas, value, psi, len(sums.draws), func(d int, x []float64) {
+	j := newSimultaneous(seed, lambdas, value, psi, len(sums.draws), func(d int, x []float64) {
 		for k, i := range apart {
 			x[k] = sums.draws[d][3*e+i]/n - value[k]
 		}
@@ -115,7 +116,7 @@ func (w *Whole) compare(c *curve, difference influences, at []int, seed uint64, 
 }
 
 // best fills in the best λ by whole replies.
-func (w *Whole) best(c *curve, difference influences, at []int, seed uint64, sums sums) {
+func (w *Whole) best(c *curve, difference byPrompt, at []int, seed uint64, sums sums) {
 	e, n := len(c.lambdas), float64(len(difference))
 	value, lambdas := make([]float64, len(at)), make([]float64, len(at))
 	read := func(total []float64, i int) float64 { return c.sign * (c.at(total, i) + total[3*e+i]/n) }
@@ -130,7 +131,7 @@ func (w *Whole) best(c *curve, difference influences, at []int, seed uint64, sum
 			psi[p][k] = c.sign * (psi[p][k] + c.influence(p, i))
 		}
 	}
-	j := newJoint(seed, lambdas, value, psi, len(sums.draws), func(d int, x []float64) {
+	j := newSimultaneous(seed, lambdas, value, psi, len(sums.draws), func(d int, x []float64) {
 		for k, i := range at {
 			x[k] = read(sums.draws[d], i) - value[k]
 		}
@@ -142,8 +143,8 @@ func (w *Whole) best(c *curve, difference influences, at []int, seed uint64, sum
 }
 
 // pick are some columns.
-func (psi influences) pick(columns []int) influences {
-	some := make(influences, len(psi))
+func (psi byPrompt) pick(columns []int) byPrompt {
+	some := make(byPrompt, len(psi))
 	for p, row := range psi {
 		some[p] = make([]float64, len(columns))
 		for k, i := range columns {

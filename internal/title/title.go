@@ -27,7 +27,7 @@ func Clean(title string) (string, error) {
 // Of is the title a session gets from its first prompt.
 func Of(prompt string) string { return Shorten(prompt, 80) }
 
-// beginning is a text on one line, of n characters at most, cut between words where it can be.
+// Shorten is a text on one line, of n characters at most, cut between words where it can be.
 func Shorten(text string, n int) string {
 	text = oneLine(text)
 	if utf8.RuneCountInString(text) <= n {

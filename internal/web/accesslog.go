@@ -12,8 +12,10 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
+// requestKey is where a request has its id: in its context, and in the log.
 const requestKey = "request_id"
 
+// requestID is the id that record gave a request; "" before that.
 func requestID(c echo.Context) string {
 	id, _ := c.Get(requestKey).(string)
 	return id

@@ -1,8 +1,8 @@
 package web
 
 import (
+	"bytes"
 	"context"
-	"encoding/csv"
 	"fmt"
 	"math"
 	"net/http"
@@ -12,7 +12,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/agreement"
-	"realign/internal/decode"
 	"realign/internal/experiment"
 	"realign/internal/fault"
 	"realign/internal/stat"
@@ -167,6 +166,7 @@ func verdict(p *agreement.Part) string {
 	return "not told"
 }
 
+// agreementFacts are what is compared, in numbers: those of People.
 func agreementFacts(r *agreement.Report) []templates.Fact {
 	p := &r.People
 	facts := []templates.Fact{
@@ -184,6 +184,7 @@ func agreementFacts(r *agreement.Report) []templates.Fact {
 // fewPeople is how many annotators a statement about people in general needs.
 const fewPeople = 6
 
+// agreementNotes say whom the intervals are about, and why there is no correlation.
 func agreementNotes(r *agreement.Report) (notes []string) {
 	switch n := r.People.Annotators; {
 	case r.People.Pairs == 0:
@@ -258,30 +259,12 @@ func (s *Server) agreementCSV(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var text strings.Builder
-	w := csv.NewWriter(&text)
-	_ = w.Write([]string{ // to memory
-		"sweep", "reward", "category", "pairs", "weight", "reward_ties", "unjudged", "prompts", "annotators", "share", "low", "high", "correlation",
-	})
-	for i := range report.Rewards {
-		r := &report.Rewards[i]
-		for k, p := range append([]agreement.Part{r.Overall}, r.Parts...) {
-			row := []string{r.Sweep, r.Name, p.Category, strconv.Itoa(p.Pairs), decode.FormatNumber(p.Weight), strconv.Itoa(p.RewardTies), strconv.Itoa(p.Unjudged),
-				strconv.Itoa(p.Prompts), strconv.Itoa(p.Annotators), "", "", "", ""}
-			if p.Share != nil {
-				row[9], row[10], row[11] = decode.FormatNumber(p.Share.Estimate), decode.FormatNumber(p.Share.Low), decode.FormatNumber(p.Share.High)
-			}
-			if k == 0 && r.Correlation != nil {
-				row[12] = decode.FormatNumber(*r.Correlation)
-			}
-			_ = w.Write(row)
-		}
-	}
-	if w.Flush(); w.Error() != nil {
-		return fault.Wrap(w.Error(), fault.Internal, "the table could not be written")
+	var table bytes.Buffer
+	if err := report.WriteTable(&table); err != nil {
+		return fault.Wrap(err, fault.Internal, "the table could not be written")
 	}
 	h := c.Response().Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Disposition", attachment(st.Setup.Title, "-agreement.csv"))
-	return c.Blob(http.StatusOK, "text/csv; charset=utf-8", []byte(text.String()))
+	return c.Blob(http.StatusOK, "text/csv; charset=utf-8", table.Bytes())
 }

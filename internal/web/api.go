@@ -16,6 +16,7 @@ import (
 	"realign/internal/apikey"
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/intake"
 	"realign/internal/openai"
 	"realign/internal/run"
 )
@@ -23,6 +24,7 @@ import (
 // Bounds of the API.
 const (
 	maxAPIBody    = 8 << 20          // bytes of a request
+	maxTokenList  = 1 << 18          // entries of a list of tokens: more than any model's context or vocabulary
 	apiAtOnce     = 8                // prompts of one call that are decoded at the same time
 	maxAPICalls   = 256              // of all clients, at the same time
 	apiEventRoom  = 8192             // events that wait for a client that reads slowly; one that lags more is dropped
@@ -33,7 +35,7 @@ const (
 
 // apiRoutes are OpenAI's API, and vLLM's three addresses about the tokenizer.
 func (s *Server) apiRoutes(e *echo.Echo) {
-	group := []echo.MiddlewareFunc{s.apiTimes, s.apiErrors, s.requireKey}
+	group := []echo.MiddlewareFunc{s.apiTimes, s.apiErrors, s.requireKey, s.apiBodies}
 	e.GET("/v1/models", s.listModels, group...)
 	e.GET("/v1/models/:model", s.showModel, group...)
 	e.POST("/v1/chat/completions", s.chatCompletions, group...)
@@ -88,10 +90,11 @@ func (s *Server) apiJSON(c echo.Context, status int, v any) error {
 // client is who makes a call of the API.
 type client struct {
 	owner string      // under whom its prompts are cached
-	place string      // where it comes from: its network, or its key
+	place string      // where it comes from: its network, or "key:" and its key's id
 	key   *apikey.Key // nil where none is asked for
 }
 
+// clientKey is where a call has its client.
 const clientKey = "api_client"
 
 // requireKey lets in whoever holds a key; where nobody has to log in, everybody who reaches the server.
@@ -139,25 +142,58 @@ func hasKeyForm(secret string) bool {
 	return len(secret) > len(apikey.Prefix) && secret[:len(apikey.Prefix)] == apikey.Prefix
 }
 
+// apiClient is who makes a call, behind requireKey.
 func apiClient(c echo.Context) *client { return c.Get(clientKey).(*client) }
 
-// apiBody reads a request's body within the limits of size and time. From then on a read means that the client is gone, and
-// has no deadline.
-func (s *Server) apiBody(c echo.Context) ([]byte, error) {
-	data, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, maxAPIBody))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return nil, fault.Field("body", "is larger than the %d bytes the server accepts", maxAPIBody)
+// bodyKey is where a call has its body.
+const bodyKey = "api_body"
+
+// apiShape is what a body may unfold to: texts are bounded by its bytes.
+var apiShape = intake.Shape{Depth: 24, Entries: 1024, Named: map[string]int{
+	"prompt": maxTokenList, "prefix": maxTokenList, "tokens": maxTokenList, "logit_bias": maxTokenList,
+}}
+
+// apiCost is what a body of so many bytes and what it is read into may take in memory, measured by the tests of memory.
+func apiCost(size int64) int64 { return 6 * size }
+
+// apiBodies receives a request's body within the limits of size and time, and takes the memory that it may need until the call
+// is answered. From then on a read means that the client is gone, and has no deadline.
+func (s *Server) apiBodies(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		b, err := s.receive(http.MaxBytesReader(c.Response(), r.Body, maxAPIBody), func() {})
+		var tooLarge *http.MaxBytesError
+		switch {
+		case errors.As(err, &tooLarge):
+			return fault.Field("body", "is larger than the %d bytes the server accepts", maxAPIBody)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fault.Field("body", "did not arrive within %v", s.bodyWait)
+		case err != nil:
+			return err
+		}
+		defer b.Close()
+		if b.size > smallBody {
+			release, err := s.budgets.uploads.Take(r.Context(), apiCost(b.size), uploadWait)
+			if err != nil {
+				return err
+			}
+			defer release()
+		}
+		data := make([]byte, b.size)
+		if _, err := io.ReadFull(b, data); err != nil {
+			return fault.Wrap(err, fault.Unavailable, "the body cannot be read again")
+		}
+		if err := apiShape.Check(data); err != nil {
+			return err
+		}
+		_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Time{})
+		c.Set(bodyKey, data)
+		return next(c)
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, fault.Field("body", "did not arrive within %v", s.bodyWait)
-	}
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the body cannot be read")
-	}
-	_ = http.NewResponseController(c.Response()).SetReadDeadline(time.Time{})
-	return data, nil
 }
+
+// apiBody is a request's body.
+func apiBody(c echo.Context) []byte { return c.Get(bodyKey).([]byte) }
 
 // resolveModel finds the pair that a model's name stands for.
 func (s *Server) resolveModel(m openai.Model) (openai.Known, error) {
@@ -196,6 +232,7 @@ func (s *Server) beta(call *openai.Call) float64 {
 	return a.Beta
 }
 
+// chatCompletions answers POST /v1/chat/completions, and completions POST /v1/completions.
 func (s *Server) chatCompletions(c echo.Context) error {
 	return s.complete(c, openai.ParseChat, "chatcmpl-")
 }
@@ -205,11 +242,7 @@ func (s *Server) completions(c echo.Context) error {
 
 // complete answers a call for completions, at once or as a stream.
 func (s *Server) complete(c echo.Context, parse func([]byte, openai.Resolve) (*openai.Call, error), prefix string) error {
-	data, err := s.apiBody(c)
-	if err != nil {
-		return err
-	}
-	call, err := parse(data, s.resolveModel)
+	call, err := parse(apiBody(c), s.resolveModel)
 	if err != nil {
 		return err
 	}
@@ -244,27 +277,33 @@ func (s *Server) complete(c echo.Context, parse func([]byte, openai.Resolve) (*o
 
 // admitCall takes a client's places for a call. The caller says at its end what it cost in tokens.
 func (s *Server) admitCall(who *client, call *openai.Call) (done func(tokens int), err error) {
-	lanes := len(call.Prompts) * len(call.Lambda) * call.N
-	if k := who.key; k != nil {
+	return s.enterCall(who, min(len(call.Prompts), apiAtOnce)*len(call.Lambda)*call.N)
+}
+
+// enterCall takes a client's places for a call of so many lanes at the same time.
+func (s *Server) enterCall(who *client, lanes int) (done func(tokens int), err error) {
+	k := who.key
+	if k != nil {
 		if k.Tokens > 0 && !s.keyTokens.take(k.ID, k.Tokens, 0) {
 			return nil, fault.New(fault.Busy, "the API key %s may use %d tokens a minute: wait a little and try again", k.Name, k.Tokens)
 		}
-		if k.Lanes > 0 && min(len(call.Prompts), apiAtOnce)*len(call.Lambda)*call.N > k.Lanes {
+		if k.Lanes > 0 && lanes > k.Lanes {
 			return nil, fault.Field("n", "%d lanes, where the API key %s may have %d at the same time", lanes, k.Name, k.Lanes)
 		}
 	}
-	if !s.calls.enter(who) {
-		return nil, fault.New(fault.Busy, "too many calls at the same time: wait a little and try again")
+	if err := s.calls.enter(who, lanes); err != nil {
+		return nil, err
 	}
 	return func(tokens int) {
-		s.calls.leave(who)
-		if k := who.key; k != nil && k.Tokens > 0 {
+		s.calls.leave(who, lanes)
+		if k != nil && k.Tokens > 0 {
 			s.keyTokens.take(k.ID, k.Tokens, tokens)
 		}
 	}, nil
 }
 
-// gather decodes a call to its end.
+// gather decodes a call to its end: it scores the prompts where that is asked for, and decodes unless the scores say what
+// comes next. The error of a lane is the error of the call.
 func (s *Server) gather(ctx context.Context, reply *openai.Reply, runs callRuns) error {
 	call := reply.Call
 	if err := s.scoreCall(ctx, reply); err != nil {
@@ -313,7 +352,8 @@ func (s *Server) eachPrompt(ctx context.Context, n int, f func(ctx context.Conte
 	return context.Cause(ctx)
 }
 
-// decodeAll decodes a request and returns when it has ended. When ctx ends, its lanes do, at their next token.
+// decodeAll decodes a request and returns when it has ended. When ctx ends, its lanes do, at their next token. sink is
+// called by another goroutine, one event after another.
 func (s *Server) decodeAll(ctx context.Context, pair string, r decode.Request, sink func(decode.Event)) error {
 	r.Rendering = r.Rendering.At(s.now()) // whichever worker takes it
 	job, err := s.decoder.Decode(ctx, pair, r, sink)

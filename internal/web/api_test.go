@@ -185,6 +185,10 @@ func TestAPIStreams(t *testing.T) {
 		}
 		text += c.Choices[0].Text
 	}
+	_, comments := w.stream(`{"model":"table@1","prompt":"`+strings.Repeat("abc", 500)+`","stream":true,"max_tokens":1}`, "/v1/completions")
+	if len(comments) == 0 || !strings.HasPrefix(comments[0], "reading the prompt: ") {
+		t.Errorf("while a long prompt is read: %q", comments)
+	}
 	var once openai.Completion
 	w.call("/v1/completions", `{"model":"table@1","prompt":"abc","max_tokens":5,"seed":1}`, 200, &once)
 	if text != once.Choices[0].Text || text == "" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -99,4 +100,28 @@ func TestAPIEqualsDecode(t *testing.T) {
 		events = append(events, e)
 	}
 	equal("realign decode", events)
+}
+
+// TestTokenizerInfo: harnesses learn the special tokens and the chat template of a real pair's file. It needs the program, as TestCrash does.
+func TestTokenizerInfo(t *testing.T) {
+	d := newDaemon(t)
+	d.start()
+	defer d.kill()
+	answer, err := http.Get("http://" + d.addr + "/tokenizer_info?model=demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fitsSchema(t, "TokenizerInfo", data)
+	var info struct {
+		EOS      string `json:"eos_token"`
+		Template string `json:"chat_template"`
+	}
+	if err := json.Unmarshal(data, &info); err != nil || answer.StatusCode != http.StatusOK || info.EOS == "" || info.Template == "" {
+		t.Errorf("%d: %s, %v", answer.StatusCode, data, err)
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"realign/internal/fault"
 )
 
 // budget is a token bucket a minute for each key, filled to its whole at first. A cost that is known only afterwards may
@@ -12,10 +14,11 @@ import (
 type budget struct {
 	now func() time.Time
 
-	mu      sync.Mutex // guards buckets
-	buckets map[string]*rate.Limiter
+	mu      sync.Mutex               // guards buckets
+	buckets map[string]*rate.Limiter // by key
 }
 
+// newBudget is a budget of which nothing is taken.
 func newBudget(now func() time.Time) *budget {
 	return &budget{now: now, buckets: map[string]*rate.Limiter{}}
 }
@@ -41,33 +44,52 @@ func (b *budget) take(key string, perMinute, n int) bool {
 	return true
 }
 
-// places are calls at the same time: of all clients, and half of them at most of one.
+// places are calls at the same time: of all clients, and half of them at most of one, from one network or with one key. A key may
+// have a limit of lanes, in all of its calls together.
 type places struct {
-	most int
+	most int // calls of all clients
 
-	mu  sync.Mutex // guards what follows
-	all int
-	by  map[string]int
+	mu  sync.Mutex        // guards what follows
+	all int               // calls at work
+	by  map[string]*taken // by client.place: those with a call at work
 }
 
-func newPlaces(most int) *places { return &places{most: most, by: map[string]int{}} }
+// taken is what one client has at work.
+type taken struct{ calls, lanes int }
 
-func (p *places) enter(who *client) bool {
+// newPlaces is so many places, all of them free.
+func newPlaces(most int) *places { return &places{most: most, by: map[string]*taken{}} }
+
+// enter takes a place for a call of so many lanes, or says which are taken.
+func (p *places) enter(who *client, lanes int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.all >= p.most || p.by[who.owner] >= max(1, p.most/2) {
-		return false
+	its := p.by[who.place]
+	if its == nil {
+		its = &taken{}
+	}
+	if p.all >= p.most || its.calls >= max(1, p.most/2) {
+		return fault.New(fault.Busy, "too many calls at the same time: wait a little and try again")
+	}
+	if k := who.key; k != nil && k.Lanes > 0 && its.lanes+lanes > k.Lanes {
+		return fault.New(fault.Busy, "the API key %s has %d lanes at work, and may have %d at the same time: wait until a call is answered", k.Name, its.lanes, k.Lanes)
 	}
 	p.all++
-	p.by[who.owner]++
-	return true
+	its.calls++
+	its.lanes += lanes
+	p.by[who.place] = its
+	return nil
 }
 
-func (p *places) leave(who *client) {
+// leave gives back what enter took.
+func (p *places) leave(who *client, lanes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.all--
-	if p.by[who.owner]--; p.by[who.owner] == 0 {
-		delete(p.by, who.owner)
+	its := p.by[who.place]
+	its.calls--
+	its.lanes -= lanes
+	if its.calls == 0 {
+		delete(p.by, who.place)
 	}
 }

@@ -20,7 +20,8 @@ import (
 // prompts pays for the models once.
 var scoreGrid = []float64{0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2}
 
-const maxScoreCache = 64 << 20 // bytes
+// maxScoreCache is the room for scores, in bytes.
+const maxScoreCache = 64 << 20
 
 // scoreCache keeps scores of prompts, by owner, models and prompt: see scoreKeyOf.
 type scoreCache struct{ lru.Cache[*scoreEntry] }
@@ -28,11 +29,12 @@ type scoreCache struct{ lru.Cache[*scoreEntry] }
 // scoreEntry is a scored prompt.
 type scoreEntry struct {
 	tokens []decode.Token
-	scores []decode.Scored
-	lambda []decode.Vector
-	top    int // alternatives in each
+	scores []decode.Scored // by token, as decode.Scored says; Mixture and Top are by λ
+	lambda []decode.Vector // the λ of the scores
+	top    int             // alternatives in each
 }
 
+// newScoreCache is an empty cache of at most maxScoreCache bytes.
 func newScoreCache() *scoreCache {
 	return &scoreCache{lru.Cache[*scoreEntry]{Most: maxScoreCache, Size: (*scoreEntry).size}}
 }
@@ -42,7 +44,8 @@ func (e *scoreEntry) size() int {
 	return len(e.scores) * (120 + len(e.lambda)*(32+e.top*48))
 }
 
-// get is a prompt's scores at some λ with so many alternatives, if they are there.
+// get is a prompt's scores at some λ with at least so many alternatives, and where those λ are among the entry's;
+// nil if one is missing.
 func (c *scoreCache) get(key string, lambda []decode.Vector, top int) (*scoreEntry, []int) {
 	e, ok := c.Get(key)
 	if !ok || e.top < top {
@@ -64,6 +67,7 @@ func (c *scoreCache) get(key string, lambda []decode.Vector, top int) (*scoreEnt
 	return e, places
 }
 
+// put keeps the scores of a prompt, unless they take more than a quarter of the room.
 func (c *scoreCache) put(key string, e *scoreEntry) {
 	if e.size() <= maxScoreCache/4 {
 		c.Put(key, e)
@@ -137,7 +141,7 @@ func (s *Server) scoreCall(ctx context.Context, reply *openai.Reply) error {
 	})
 }
 
-// at is an entry's scores at some of its λ.
+// at is an entry's scores at some of its λ, by their places. The entry stays as it is.
 func (e *scoreEntry) at(places []int) []decode.Scored {
 	list := make([]decode.Scored, len(e.scores))
 	for i, s := range e.scores {
@@ -181,11 +185,7 @@ func (s *Server) scorePrompt(ctx context.Context, pair string, r decode.Request)
 
 // scorePrompts answers POST /v1/score.
 func (s *Server) scorePrompts(c echo.Context) error {
-	data, err := s.apiBody(c)
-	if err != nil {
-		return err
-	}
-	asked, err := openai.ParseScore(data, s.resolveModel, scoreGrid)
+	asked, err := openai.ParseScore(apiBody(c), s.resolveModel, scoreGrid)
 	if err != nil {
 		return err
 	}

@@ -55,9 +55,10 @@ func (s *Server) keysPage() string {
 type passingRuns struct {
 	server   *Server
 	pair     string
-	requests []decode.Request
+	requests []decode.Request // by prompt
 }
 
+// len, tell and decode implement callRuns.
 func (r *passingRuns) len() int          { return len(r.requests) }
 func (r *passingRuns) tell(echo.Context) {}
 func (r *passingRuns) decode(ctx context.Context, i int, sink func(decode.Event)) error {
@@ -72,12 +73,13 @@ type keptRuns struct {
 	server *Server
 	owner  string
 	call   *openai.Call
-	places chan struct{}
+	places chan struct{} // holds a value for each run that is being decoded
 
 	mu      sync.Mutex // guards session; held while a run is started
 	session string     // "" until the first run has begun
 }
 
+// len, tell and decode implement callRuns. A run goes on in the session's history when the call is answered.
 func (r *keptRuns) len() int { return len(r.call.Prompts) }
 
 func (r *keptRuns) tell(c echo.Context) {
@@ -86,6 +88,7 @@ func (r *keptRuns) tell(c echo.Context) {
 	c.Response().Header().Set(sessionHeader, r.session)
 }
 
+// decode makes a run of the prompt and follows it as a watcher does. The seed of the start event is the run's own.
 func (r *keptRuns) decode(ctx context.Context, i int, sink func(decode.Event)) error {
 	r.places <- struct{}{}
 	defer func() { <-r.places }()
@@ -108,6 +111,7 @@ func (r *keptRuns) decode(ctx context.Context, i int, sink func(decode.Event)) e
 	})
 }
 
+// start starts a run in the call's session; the first makes that session.
 func (r *keptRuns) start(ctx context.Context, spec run.Spec) (run.Run, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -191,6 +195,7 @@ func (s *Server) followRun(ctx context.Context, run run.Run, sink func(decode.Ev
 	return err
 }
 
+// watchRun passes on a run's events until its first request has ended.
 func (s *Server) watchRun(ctx context.Context, run run.Run, sink func(decode.Event)) error {
 	watch, err := s.hub.Watch(ctx, run.Owner, run.ID, 0)
 	if err != nil {

@@ -131,6 +131,8 @@ type eventStream struct {
 	err      error         // the first one; nothing is written behind it
 }
 
+// newEventStream begins the answer: from here on an error can only be said in the stream. patience is for one
+// write.
 func newEventStream(c echo.Context, patience time.Duration) *eventStream {
 	h := c.Response().Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -140,6 +142,7 @@ func newEventStream(c echo.Context, patience time.Duration) *eventStream {
 	return &eventStream{c: c, control: http.NewResponseController(c.Response()), patience: patience}
 }
 
+// send writes a value as one event. Like all writes it does nothing behind the first error.
 func (o *eventStream) send(v any) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -149,8 +152,10 @@ func (o *eventStream) send(v any) {
 	o.line("data: " + string(data) + "\n\n")
 }
 
+// comment writes what clients pass over.
 func (o *eventStream) comment(text string) { o.line(": " + text + "\n\n") }
 
+// line writes a text as it is.
 func (o *eventStream) line(text string) {
 	if o.err != nil {
 		return

@@ -19,14 +19,15 @@ var listedLambdas = []float64{0, 0.5, 1, 2}
 // apiModel is a model in OpenAI's shape.
 type apiModel struct {
 	ID      string `json:"id"`
-	Object  string `json:"object"` // model
-	Created int64  `json:"created"`
-	OwnedBy string `json:"owned_by"`
+	Object  string `json:"object"`   // model
+	Created int64  `json:"created"`  // seconds since 1970; always 0, as nobody knows it
+	OwnedBy string `json:"owned_by"` // realign
 
-	Lambda decode.Vector `json:"lambda,omitempty"`
-	Beta   float64       `json:"effective_beta,omitempty"`
+	Lambda decode.Vector `json:"lambda,omitempty"`         // that the id says; none in an id without λ
+	Beta   float64       `json:"effective_beta,omitempty"` // β/λ; 0 and left out where β is unknown or λ is not above 0
 }
 
+// listModels answers GET /v1/models: each aligned model of each installed pair at listedLambdas.
 func (s *Server) listModels(c echo.Context) error {
 	pairs, err := s.library.List()
 	if err != nil {
@@ -50,6 +51,7 @@ func (s *Server) listModels(c echo.Context) error {
 	return s.apiJSON(c, http.StatusOK, map[string]any{"object": "list", "data": list})
 }
 
+// showModel answers GET /v1/models/{model}, at any λ.
 func (s *Server) showModel(c echo.Context) error {
 	m, err := openai.ParseModel(c.Param("model"))
 	if err != nil {
@@ -78,6 +80,33 @@ func (s *Server) encodePrompt(ctx context.Context, pair string, aligned []string
 	return started, nil
 }
 
+// pieceCost is what a token of an answer about a tokenizer takes in memory, with its text, measured by the tests of memory.
+const pieceCost = 128
+
+// encodeCall turns a client's prompt into tokens, which takes a place among the calls and memory, and costs the tokens.
+func (s *Server) encodeCall(c echo.Context, pair string, aligned []string, p decode.Prompt) (*decode.PromptProgress, error) {
+	done, err := s.enterCall(apiClient(c), 0)
+	if err != nil {
+		return nil, err
+	}
+	tokens := 0
+	defer func() { done(tokens) }()
+	most := int64(max(len(p.Tokens), len(p.Text)/3))
+	for _, m := range p.Messages {
+		most += int64(len(m.Content) / 3)
+	}
+	release, err := s.budgets.uploads.Take(c.Request().Context(), min(uploadSpace, most*pieceCost), uploadWait)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	started, err := s.encodePrompt(c.Request().Context(), pair, aligned, p, decode.Rendering{})
+	if err == nil {
+		tokens = len(started.Tokens)
+	}
+	return started, err
+}
+
 // tokenizerOf is the pair that a request about a tokenizer is for: the default where it names none.
 func (s *Server) tokenizerOf(name string) (string, []string, error) {
 	if name == "" {
@@ -93,10 +122,6 @@ func (s *Server) tokenizerOf(name string) (string, []string, error) {
 
 // tokenize answers POST /tokenize in vLLM's shape.
 func (s *Server) tokenize(c echo.Context) error {
-	data, err := s.apiBody(c)
-	if err != nil {
-		return err
-	}
 	asked := struct {
 		Model    string           `json:"model"`
 		Prompt   *string          `json:"prompt"`
@@ -104,7 +129,7 @@ func (s *Server) tokenize(c echo.Context) error {
 		Special  *bool            `json:"add_special_tokens"`
 		Strings  bool             `json:"return_token_strs"`
 	}{}
-	if err := json.Unmarshal(data, &asked); err != nil {
+	if err := json.Unmarshal(apiBody(c), &asked); err != nil {
 		return fault.Field("body", "is not the JSON that was expected: %v", err)
 	}
 	pair, aligned, err := s.tokenizerOf(asked.Model)
@@ -123,7 +148,7 @@ func (s *Server) tokenize(c echo.Context) error {
 			return s.apiJSON(c, http.StatusOK, answer)
 		}
 	}
-	started, err := s.encodePrompt(c.Request().Context(), pair, aligned, p, decode.Rendering{})
+	started, err := s.encodeCall(c, pair, aligned, p)
 	if err != nil {
 		return err
 	}
@@ -138,15 +163,11 @@ func (s *Server) tokenize(c echo.Context) error {
 
 // detokenize answers POST /detokenize in vLLM's shape.
 func (s *Server) detokenize(c echo.Context) error {
-	data, err := s.apiBody(c)
-	if err != nil {
-		return err
-	}
 	var asked struct {
 		Model  string         `json:"model"`
 		Tokens []decode.Token `json:"tokens"`
 	}
-	if err := json.Unmarshal(data, &asked); err != nil {
+	if err := json.Unmarshal(apiBody(c), &asked); err != nil {
 		return fault.Field("tokens", "is not a list of token ids: %v", err)
 	}
 	pair, aligned, err := s.tokenizerOf(asked.Model)
@@ -155,7 +176,7 @@ func (s *Server) detokenize(c echo.Context) error {
 	}
 	var text []byte
 	if len(asked.Tokens) > 0 {
-		started, err := s.encodePrompt(c.Request().Context(), pair, aligned, decode.Prompt{Tokens: asked.Tokens}, decode.Rendering{})
+		started, err := s.encodeCall(c, pair, aligned, decode.Prompt{Tokens: asked.Tokens})
 		if err != nil {
 			return err
 		}

@@ -23,11 +23,13 @@ import (
 // AuthMode says who may use the server.
 type AuthMode string
 
+// Who may use the server.
 const (
 	AuthNone     AuthMode = "none"     // whoever reaches it: loopback only
 	AuthPassword AuthMode = "password" // who knows the password
 )
 
+// Cookies of who has logged in, and what a password must have.
 const (
 	loginCookie  = "realign_login"
 	deviceCookie = "realign_device"
@@ -50,18 +52,20 @@ type Logins interface {
 // auth decides who has logged in. A login is a random cookie; what is kept of it is its keyed hash, and the password is part
 // of the key, so a new password ends every login. Logging out removes the login and ends its sockets, whoever holds the cookie.
 type auth struct {
-	mode     AuthMode
-	password [sha256.Size]byte
-	key      []byte
-	logins   Logins
+	mode     AuthMode          // what visitors need
+	password [sha256.Size]byte // digest of the password
+	key      []byte            // of the hashes that are kept of logins
+	logins   Logins            // nil without passwords
 	now      func() time.Time
-	tries    *tries
+	tries    *tries // wrong passwords lately, by device and by network
 
-	mu   sync.Mutex                         // guards open
-	open map[string]map[int]func(err error) // ends the sockets of each login
-	last int
+	mu   sync.Mutex                         // guards what follows
+	open map[string]map[int]func(err error) // what ends the sockets of a login: by the login's hash and the socket's number
+	last int                                // number that a socket got last
 }
 
+// newAuth makes it of a configuration. The error is Invalid. Without a secret of its own, one is made that lasts as long as
+// the process, and with it every login.
 func newAuth(c *Config) (*auth, error) {
 	a := &auth{mode: c.Auth, logins: c.Logins, now: c.Now, tries: newTries(c.Now), open: map[string]map[int]func(error){}}
 	switch c.Auth {
@@ -89,6 +93,7 @@ func newAuth(c *Config) (*auth, error) {
 	return a, nil
 }
 
+// matches compares a password in a time that tells nothing of it.
 func (a *auth) matches(password string) bool {
 	sum := sha256.Sum256([]byte(password))
 	return subtle.ConstantTimeCompare(sum[:], a.password[:]) == 1
@@ -173,6 +178,7 @@ func (a *auth) device() string {
 	return name + "." + a.id("device", name)
 }
 
+// knownDevice is the name in a device's cookie, and whether device made it.
 func (a *auth) knownDevice(value string) (name string, ok bool) {
 	name, sum, _ := strings.Cut(value, ".")
 	return name, a.mode == AuthPassword && hmac.Equal([]byte(sum), []byte(a.id("device", name)))
@@ -222,10 +228,12 @@ func (s *Server) requireLogin(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+// showLogin is GET /login: "next", where to go on.
 func (s *Server) showLogin(c echo.Context) error {
 	return s.page(c, http.StatusOK, s.loginView(c, localPath(c.QueryParam("next")), ""))
 }
 
+// login is POST /login: "password" and "next". A browser that logs in becomes a known device.
 func (s *Server) login(c echo.Context) error {
 	next := localPath(c.FormValue("next"))
 	ok, err := s.try(c, c.FormValue("password"))
@@ -275,6 +283,7 @@ func localPath(text string) string {
 	return text
 }
 
+// loginView is the login page; message says what was wrong.
 func (s *Server) loginView(c echo.Context, next, message string) view {
 	v := templates.Login{Layout: s.layout(c, "Log in", ""), Next: next, Message: message}
 	v.NoIndex = true

@@ -44,7 +44,7 @@ func (b basePath) at(address string) string {
 	return string(b) + address
 }
 
-// outside are the addresses that probes on the machine ask, below the path or not.
+// probed are the addresses that probes on the machine ask, below the path or not.
 var probed = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
 
 // serve takes the path off the addresses of requests. What is not below it is not ours.

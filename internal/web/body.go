@@ -45,9 +45,10 @@ const (
 type budgets struct {
 	uploads *intake.Budget // memory of bodies
 	frames  *intake.Budget // memory of sockets' frames
-	spool   *intake.Budget // disk
+	spool   *intake.Budget // disk of files that bodies are received into
 }
 
+// newBudgets are budgets of which nothing is taken.
 func newBudgets() budgets {
 	return budgets{
 		uploads: intake.NewBudget("memory for uploads", uploadSpace),
@@ -105,8 +106,8 @@ func (s *Server) body(most int64, cost func(int64) int64) echo.MiddlewareFunc {
 // received is a body that is here: in memory, or in a file that has no name any more.
 type received struct {
 	io.ReadSeeker
-	size  int64
-	close []func()
+	size  int64    // bytes
+	close []func() // closes the file and gives back disk, in this order
 }
 
 // Close implements io.Closer.
@@ -120,6 +121,7 @@ func (b *received) Close() error {
 
 // receive reads a body to its end. What is larger than smallBody goes to disk as it comes; more is called
 // before each step, whose time it sets.
+// The caller closes what it returns.
 func (s *Server) receive(r io.Reader, more func()) (*received, error) {
 	var small bytes.Buffer
 	n, err := io.CopyN(&small, r, smallBody+1)

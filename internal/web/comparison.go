@@ -42,6 +42,7 @@ func (s *Server) showComparison(c echo.Context) error {
 	return s.page(c, http.StatusOK, v)
 }
 
+// comparisonView is the page of a comparison, with what other sites show of a link to it.
 func (s *Server) comparisonView(c echo.Context, token string, found share.Link, snapshot *share.Snapshot) (templates.Comparison, error) {
 	run, err := s.snapshotView(snapshot)
 	if err != nil {
@@ -112,6 +113,7 @@ func (s *Server) snapshotView(snapshot *share.Snapshot) (templates.Run, error) {
 	return s.runView(r, &t)
 }
 
+// lambdas are those of a snapshot's lanes, as pages show them.
 func lambdas(snapshot *share.Snapshot) []string {
 	var texts []string
 	for _, l := range snapshot.Lanes {
@@ -139,6 +141,8 @@ func (s *Server) showPicture(c echo.Context) error {
 	return c.Blob(http.StatusOK, "image/png", picture)
 }
 
+// cardOf is the picture of a snapshot: its lanes, or the texts of its map, shaded from the least to the most
+// aligned.
 func cardOf(snapshot *share.Snapshot) ogImage {
 	c := ogImage{Prompt: snapshot.Prompt, Pair: snapshot.Pair}
 	var low, high float64
@@ -169,6 +173,7 @@ func cardOf(snapshot *share.Snapshot) ogImage {
 	return c
 }
 
+// sum is Σ of a vector: how far a mixture of several aligned models goes.
 func sum(v []float64) (total float64) {
 	for _, x := range v {
 		total += x

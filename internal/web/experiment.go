@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
@@ -18,21 +17,23 @@ import (
 	"realign/internal/run"
 	"realign/internal/study"
 	"realign/internal/sweep"
-	"realign/internal/sweep/config"
 	"realign/web/templates"
 )
 
 // Experiments is where studies and sweeps that are about the same outputs find each other. What does not exist, or is
 // somebody else's, is NotFound.
 type Experiments interface {
+	// Experiment is one of an owner's experiments.
 	Experiment(ctx context.Context, owner, id string) (experiment.Experiment, error)
 	ExperimentHead(ctx context.Context, owner, id string) (experiment.Experiment, error) // without its prompts
+	// ExperimentOutputs are the outputs of an experiment, or of one of its prompts, with their texts or without.
 	ExperimentOutputs(ctx context.Context, id string, prompt *int, texts bool) ([]experiment.Output, error)
+	// StudiesOver are an owner's studies of the outputs of an experiment, the newest first; SweepsOver the sweeps, the oldest first.
 	StudiesOver(ctx context.Context, owner, experiment string) ([]study.Study, error)
 	SweepsOver(ctx context.Context, owner, experiment string) ([]sweep.Sweep, error)
 }
 
-// What the form of a study of a sweep's outputs begins with.
+// What the form of a study of a sweep's outputs begins with: at most so many of the sweep's prompts and of its λ.
 const (
 	ratedPrompts = 20
 	ratedLambdas = 5
@@ -140,6 +141,7 @@ func fixedByExperiment(v *templates.StudyForm, e *experiment.Experiment) {
 	if len(u.Prompts) > 0 && u.Prompts[0].Text != "" {
 		v.Values.Set("mode", string(run.Plain))
 	}
+	v.Values.Set("mix", u.Mix)
 	fillForm(v.Values, samplingFields(&u.Sampling))
 	if u.Sampling.Temperature == 0 {
 		v.Values.Set("same_every", "0")
@@ -227,36 +229,16 @@ func decodedGrid(prompts int, grid []float64, samples int, outputs []experiment.
 	return slices.DeleteFunc(slices.Clone(grid), func(l float64) bool { return count[l] < prompts*samples })
 }
 
-// withRewards is a configuration with the rewards that a form asks for, and with the defaults of one that is read.
+// withRewards is a configuration with the rewards that a form asks for, under a name that is shortened if need be.
 func withRewards(c sweep.Config, form url.Values, name string) (*sweep.Config, error) {
-	text, err := json.Marshal(c)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the configuration cannot be written")
-	}
-	all := map[string]json.RawMessage{} // numbers stay as they are written
-	if err := json.Unmarshal(text, &all); err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the configuration cannot be read")
-	}
-	rewards, err := formRewards(form)
-	if err != nil {
-		return nil, err
-	}
 	if r := []rune(name); len(r) > sweep.MaxName {
 		name = string(r[:sweep.MaxName])
 	}
-	for field, value := range map[string]any{"rewards": rewards, "name": name, "objective": form.Get("objective"), "evaluation": form.Get("evaluation")} {
-		if all[field], err = json.Marshal(value); err != nil {
-			return nil, fault.Wrap(err, fault.Invalid, "the rewards cannot be written")
-		}
-	}
-	if text, err = json.Marshal(all); err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the configuration cannot be written")
-	}
-	asked, err := config.Parse(text)
-	if err != nil {
+	c.Name, c.Rewards, c.Objective, c.Evaluation = name, formRewards(form), form.Get("objective"), form.Get("evaluation")
+	if err := c.Complete(); err != nil {
 		return nil, err
 	}
-	return asked, asked.Validate()
+	return &c, c.Validate()
 }
 
 // showMoreRewards is GET /sweeps/{id}/rewards: the form that adds rewards to a sweep.
@@ -292,24 +274,13 @@ func (s *Server) addRewards(c echo.Context) error {
 		return err
 	}
 	v := s.sweepForm(c)
-	v.Adds, v.About, v.Values, v.Error, v.Field = w.ID, w.Title(), form, f.Message, f.Field
+	v.Adds, v.About, v.Values, v.Errors = w.ID, w.Title(), form, formErrors(err)
 	return s.page(c, statuses[f.Kind], v)
 }
 
 // moreRewards are the rewards that a form adds to a sweep, under names that it has not.
 func moreRewards(w *sweep.Sweep, form url.Values) ([]sweep.Reward, error) {
-	asked, err := formRewards(form)
-	if err != nil {
-		return nil, err
-	}
-	text, err := json.Marshal(asked)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the rewards cannot be written")
-	}
-	var more []sweep.Reward
-	if err := json.Unmarshal(text, &more); err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the rewards cannot be read")
-	}
+	more := formRewards(form)
 	if len(more) == 0 {
 		return nil, fault.Field("rewards", "tick one or more")
 	}

@@ -16,6 +16,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/experiment"
+	"realign/internal/instance"
 	"realign/internal/preference"
 	"realign/internal/stat"
 	"realign/internal/study"
@@ -27,12 +28,9 @@ import (
 // sweeping has the sweeps of a world decoded, too.
 func (w *world) sweeping() {
 	w.t.Helper()
-	run, err := runner.New(w.t.Context(), runner.Config{
-		Store: w.store, Generator: w.made, Pairs: w.models, Instance: "sweeping", Rewards: reward.Environment{Headless: true},
+	run := runner.New(runner.Config{
+		Store: w.store, Generator: w.made, Pairs: w.models, Server: instance.Fixed("sweeping"), Rewards: reward.Environment{Headless: true},
 	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	w.t.Cleanup(func() { _ = run.Close() })
 	w.Server.sweeper = run
 }
@@ -80,7 +78,7 @@ func fields(page string) map[string]string {
 			values[name] = attribute(tag, "value")
 		}
 	}
-	for _, m := range regexp.MustCompile(`(?s)<select name="([^"]+)".*?</select>`).FindAllStringSubmatch(page, -1) {
+	for _, m := range regexp.MustCompile(`(?s)<select[^>]*\bname="([^"]+)"[^>]*>.*?</select>`).FindAllStringSubmatch(page, -1) {
 		for _, option := range regexp.MustCompile(`<option value="([^"]*)"([^>]*)>`).FindAllStringSubmatch(m[0], -1) {
 			if strings.Contains(option[2], "selected") {
 				values[m[1]] = html.UnescapeString(option[1])

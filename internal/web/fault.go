@@ -11,10 +11,11 @@ import (
 	"realign/internal/fault"
 )
 
-// retryAfter is how many seconds a client that was answered busy or unavailable should wait.
+// retryAfter is how many seconds a client should wait: a header says it to who was answered busy or unavailable, a body to who was
+// answered busy only.
 const retryAfter = 2
 
-// statuses is the one table from kinds of error to HTTP statuses.
+// statuses are the HTTP statuses of kinds of error, for pages and the socket. The API has its own (openai/error.go).
 var statuses = map[fault.Kind]int{
 	fault.Invalid:     http.StatusBadRequest,
 	fault.NotFound:    http.StatusNotFound,
@@ -26,7 +27,7 @@ var statuses = map[fault.Kind]int{
 }
 
 // handleError turns the error of a handler into an answer: JSON for programs, a page for people, with
-// the same code and words. It is the only place that does.
+// the same code and words. The API answers its own errors (apiErrors), and so do some forms, which show what was sent again.
 func (s *Server) handleError(err error, c echo.Context) {
 	f, status := outside(err)
 	if status >= http.StatusInternalServerError && f.Kind == fault.Internal {
@@ -66,7 +67,7 @@ func outside(err error) (*fault.Error, int) {
 	return &told, status
 }
 
-// classify is an error of a known kind, with its status.
+// classify finds the kind and the status of any error.
 func classify(err error) (*fault.Error, int) {
 	var known *fault.Error
 	var he *echo.HTTPError
@@ -102,11 +103,12 @@ func classify(err error) (*fault.Error, int) {
 // wireError is an error in JSON: the body of an answer, and part of the socket's error frame.
 type wireError struct {
 	Code       fault.Kind `json:"code"`
-	Field      string     `json:"field,omitempty"`
+	Field      string     `json:"field,omitempty"` // the input at fault, for an invalid one
 	Message    string     `json:"message"`
-	RetryAfter int        `json:"retry_after,omitempty"`
+	RetryAfter int        `json:"retry_after,omitempty"` // seconds; of a busy server only
 }
 
+// errorBody is an error as JSON says it, without paths of the server.
 func errorBody(f *fault.Error) wireError {
 	e := wireError{Code: f.Kind, Field: f.Field, Message: fault.WithoutPaths(f.Message)}
 	if f.Kind == fault.Busy {

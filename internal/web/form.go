@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/url"
 	"strconv"
@@ -8,31 +9,32 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/web/templates"
 )
 
 // field is a field of a form and where its value belongs. One table of them reads a form and fills it in; how large a number
 // may be stands in the table of bounds of the package that checks it.
 type field struct {
-	name string
-	to   any // *string, *int, *float64, *[]float64 (a list), *[]string (lines), *uint64 (a seed; empty is a random one), *bool (ticked)
+	name string // in the form, and in errors about it
+	to   any    // *string, *int, *float64, *[]float64 (a list), *[]string (lines), *uint64 (a seed; empty is a random one), *bool (ticked)
 
 	optional bool // an empty number leaves what is there
 }
 
-// bindForm takes the values of fields from a form. The error is Invalid and names the first field that is wrong.
+// bindForm takes the values of fields from a form. The error is Invalid and has every field that is wrong.
 func bindForm(form url.Values, fields []field) error {
+	var wrong []error
 	for _, f := range fields {
 		text := form.Get(f.name)
 		if f.optional && strings.TrimSpace(text) == "" {
 			continue
 		}
-		if err := f.read(text); err != nil {
-			return err
-		}
+		wrong = append(wrong, f.read(text))
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
+// read takes the value of the field from a form's text. The error is Invalid and names the field.
 func (f *field) read(text string) (err error) {
 	switch to := f.to.(type) {
 	case *string:
@@ -70,6 +72,7 @@ func fillForm(form url.Values, fields []field) {
 	}
 }
 
+// text is the field's value as the form shows it: read gives the same value for it.
 func (f *field) text() string {
 	switch to := f.to.(type) {
 	case *string:
@@ -98,4 +101,16 @@ func samplingFields(s *decode.Sampling) []field {
 		{name: "max_tokens", to: &s.MaxTokens}, {name: "temperature", to: &s.Temperature}, {name: "top_k", to: &s.TopK},
 		{name: "top_p", to: &s.TopP}, {name: "min_p", to: &s.MinP}, {name: "exact", to: &s.Exact, optional: true},
 	}
+}
+
+// formErrors is all that is wrong with a form, as it tells it. Fields of a configuration have no prefix there.
+func formErrors(err error) (all []templates.FormError) {
+	for _, f := range fault.Every(err) {
+		name := f.Field
+		for _, prefix := range []string{"lambda.", "sampling.", "refine."} {
+			name = strings.TrimPrefix(name, prefix)
+		}
+		all = append(all, templates.FormError{Field: name, Message: f.Message})
+	}
+	return all
 }

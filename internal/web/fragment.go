@@ -10,13 +10,14 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"realign/internal/fault"
+	"realign/web/templates"
 )
 
 // fragment sends a part of a page, which the page's script puts in place of an older one. Its version is its ETag, "" stands
 // for one made of what it says: whoever has that version gets 304 and nothing more.
 func (s *Server) fragment(c echo.Context, version string, part templ.Component) error {
 	var buf bytes.Buffer
-	if err := part.Render(c.Request().Context(), &buf); err != nil {
+	if err := part.Render(templates.WithWords(c.Request().Context()), &buf); err != nil {
 		return fault.Wrap(err, fault.Internal, "this part of the page could not be made")
 	}
 	if version == "" {

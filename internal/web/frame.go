@@ -25,15 +25,15 @@ const (
 
 // clientFrame is any frame of a client. Which fields count depends on the type.
 type clientFrame struct {
-	Type    string        `json:"type"`
-	Ref     string        `json:"ref"`
-	Session string        `json:"session"`
-	Run     string        `json:"run"`
-	After   int           `json:"after"`
-	Spec    *run.Spec     `json:"spec"`
-	Lanes   []decode.Lane `json:"lanes"`
-	Lane    *int          `json:"lane"`
-	Lambda  decode.Vector `json:"lambda"`
+	Type    string        `json:"type"`    // start, watch, unwatch, lanes, lambda or stop
+	Ref     string        `json:"ref"`     // chosen by the client; the answer has it, too
+	Session string        `json:"session"` // start: id of the session that the run goes into; "" is a new one
+	Run     string        `json:"run"`     // id of the run that the frame is about; all but start
+	After   int           `json:"after"`   // watch: number of the last event that the client has
+	Spec    *run.Spec     `json:"spec"`    // start
+	Lanes   []decode.Lane `json:"lanes"`   // lanes: those to add
+	Lane    *int          `json:"lane"`    // lambda and stop: which one; nil stops all
+	Lambda  decode.Vector `json:"lambda"`  // lambda: its new λ
 
 	release func() // gives back what the frame takes of the sockets' budget; nil once it was given or kept
 }
@@ -50,6 +50,7 @@ func (f *clientFrame) keep() func() {
 	return release
 }
 
+// maxRefBytes is how long a ref may be.
 const maxRefBytes = 128
 
 // parseFrame reads one frame. What it returns with an error still has the ref, where that could be read.
@@ -81,6 +82,7 @@ func parseFrame(data []byte) (clientFrame, error) {
 	return f, nil
 }
 
+// trimmed is the frame without a ref that is too long to be sent back.
 func (f clientFrame) trimmed() clientFrame {
 	if len(f.Ref) > maxRefBytes {
 		f.Ref = ""
@@ -108,55 +110,62 @@ func badJSON(err error) error {
 	return fault.Wrap(err, fault.Invalid, "not the JSON that belongs here")
 }
 
-// Frames of the server.
+// Frames of the server: see docs/protocol.md.
 
+// helloFrame is the first one of every socket.
 type helloFrame struct {
-	Type    string `json:"type"`
-	Version int    `json:"version"`
+	Type    string `json:"type"`    // hello
+	Version int    `json:"version"` // protocolVersion
 	Build   string `json:"build"`
 	Limits  limits `json:"limits"`
 }
 
+// limits are what the page needs to check a run before it asks for it.
 type limits struct {
-	Lanes       int     `json:"lanes"`
-	PromptBytes int     `json:"prompt_bytes"`
-	MaxTokens   int     `json:"max_tokens"`
-	LambdaMin   float64 `json:"lambda_min"`
-	LambdaMax   float64 `json:"lambda_max"`
-	Queue       int     `json:"queue"`
+	Lanes       int     `json:"lanes"`        // of a run, at most
+	PromptBytes int     `json:"prompt_bytes"` // of a prompt with all before it
+	MaxTokens   int     `json:"max_tokens"`   // of a lane
+	LambdaMin   float64 `json:"lambda_min"`   // smallest λ of a lane
+	LambdaMax   float64 `json:"lambda_max"`   // largest λ of a lane
+	Queue       int     `json:"queue"`        // runs that may wait; 0 says nothing
 
 	Fields []templates.Bound `json:"fields"` // of a spec's sampling, and alternatives
 }
 
+// pairsFrame is the state of all pairs, sent whenever one changes.
 type pairsFrame struct {
-	Type  string        `json:"type"`
+	Type  string        `json:"type"` // pairs
 	Pairs []pair.Status `json:"pairs"`
 }
 
+// startedFrame answers a start.
 type startedFrame struct {
-	Type    string `json:"type"`
-	Ref     string `json:"ref,omitempty"`
-	Session string `json:"session"`
+	Type    string `json:"type"`          // started
+	Ref     string `json:"ref,omitempty"` // of the client's frame
+	Session string `json:"session"`       // id: the one asked for, or the new one
 	Run     string `json:"run"`
 }
 
+// lanesAddedFrame answers lanes, with the numbers that they got.
 type lanesAddedFrame struct {
-	Type  string `json:"type"`
-	Ref   string `json:"ref,omitempty"`
+	Type  string `json:"type"`          // lanes_added
+	Ref   string `json:"ref,omitempty"` // of the client's frame
 	Run   string `json:"run"`
 	Lanes []int  `json:"lanes"`
 }
 
+// caughtUpFrame comes once to a watcher, behind all events that were stored when it began to watch; Seq is the number of the last.
 type caughtUpFrame struct {
-	Type string `json:"type"`
+	Type string `json:"type"` // caught_up
 	Run  string `json:"run"`
 	Seq  int    `json:"seq"`
 }
 
+// errorFrame answers what was refused, or tells a watcher that its run cannot go on.
 type errorFrame struct {
-	Type string `json:"type"`
+	Type string `json:"type"` // error
 	Ref  string `json:"ref,omitempty"`
-	Run  string `json:"run,omitempty"`
+	Run  string `json:"run,omitempty"` // of the client's frame, or the run that cannot go on; "" for none
 	wireError
 }
 

@@ -13,10 +13,12 @@ type gauges struct {
 	pairs Pairs
 }
 
+// describe is a metric with its labels.
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 
+// The metrics of the hub and the workers.
 var (
 	runsTotal     = describe("realign_runs_total", "Runs started.")
 	refusedTotal  = describe("realign_runs_refused_total", "Runs refused as busy.")
@@ -40,6 +42,7 @@ var (
 	pairRestarts  = describe("realign_worker_restarts_total", "Times a pair's worker was started again.", "pair")
 )
 
+// Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{runsTotal, refusedTotal, runsLive, eventsTotal, bytesTotal, commitsTotal,
 		commitSeconds, failuresTotal, stallsTotal, queueEvents, queueBytes, watchers, pairReady, pairRestarts,
@@ -48,6 +51,7 @@ func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
+// Collect implements prometheus.Collector: it asks the hub and the workers for their counters.
 func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	count := func(d *prometheus.Desc, x float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, x, labels...)
@@ -64,7 +68,7 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	count(commitSeconds, c.CommitSeconds)
 	count(failuresTotal, float64(c.SaveFailures))
 	count(stallsTotal, float64(c.Stalls))
-	now(runsLive, float64(c.LiveRuns))
+	now(runsLive, float64(c.ActiveRuns))
 	now(queueEvents, float64(c.Queue))
 	now(queueBytes, float64(c.QueueBytes))
 	now(watchers, float64(c.Watchers))

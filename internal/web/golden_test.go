@@ -42,11 +42,11 @@ func TestGoldenStudy(t *testing.T) {
 	}
 	// Without a secret, which is random: as studies began before there were any.
 	own := made.Setup.Experiment(prompts)
-	made.Instance, made.Experiment = w.studyService.Instance, made.ID
+	made.Instance, made.Experiment = w.studyService.Server.Name(), made.ID
 	if err := w.store.BeginStudy(t.Context(), made, &own, made.Setup.Outputs(prompts)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.studyService.Start(t.Context()); err != nil {
+	if err := w.studyService.Tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(time.Minute); made.Status != study.Ready; time.Sleep(5 * time.Millisecond) {

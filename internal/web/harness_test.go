@@ -27,6 +27,7 @@ import (
 	"realign/internal/experiment"
 	"realign/internal/experiment/experimenttest"
 	"realign/internal/fault"
+	"realign/internal/instance"
 	"realign/internal/pair"
 	"realign/internal/pair/manage"
 	"realign/internal/run"
@@ -58,8 +59,10 @@ type setup struct {
 	auth    AuthMode
 	public  string
 	proxies []netip.Prefix
+	origins []string
 	tune    func(*run.Config)
 	manager *manage.Manager
+	finder  *pair.Finder
 }
 
 func newWorld(t testing.TB, s setup) *world {
@@ -73,27 +76,22 @@ func newWorld(t testing.TB, s setup) *world {
 	}
 	w.models = newTables(decodetest.Options{Delay: s.delay, EndLogit: -30, Sequences: 256, Cells: 1 << 17, Context: 2048})
 	config := run.Config{
-		Store: w.store, Decoder: w.models, Pairs: w.models, Logger: log, Instance: "test", Build: "test",
+		Store: w.store, Decoder: w.models, Pairs: w.models, Logger: log, Server: instance.Fixed("test"), Build: "test",
 		MaxRuns: 500, MaxOwnerRuns: 300, Now: w.clock.now,
 	}
 	if s.tune != nil {
 		s.tune(&config)
 	}
-	if w.hub, err = run.NewHub(ctx, config); err != nil {
-		t.Fatal(err)
-	}
+	w.hub = run.NewHub(config)
 	w.idle = experiment.NewGenerator(experiment.Config{Store: w.store, Queue: idle{}, Log: log})
-	w.sweeps, err = runner.New(ctx, runner.Config{Store: w.store, Generator: w.idle, Pairs: w.models, Log: log, Instance: "test", MaxOpen: 5})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.sweeps = runner.New(runner.Config{Store: w.store, Generator: w.idle, Pairs: w.models, Log: log, Server: instance.Fixed("test"), MaxOpen: 5})
 	w.queue = experimenttest.New(w.models.start)
 	serving, stop := context.WithCancel(ctx)
 	t.Cleanup(stop)
 	go w.queue.Serve(serving)
 	w.made = experiment.NewGenerator(experiment.Config{Store: w.store, Queue: w.queue, Log: log, Retry: 50 * time.Millisecond})
 	w.studyService = study.NewService(study.ServiceConfig{
-		Store: w.store, Pairs: w.models, Generator: w.made, Now: w.clock.now, Logger: log, Instance: "test", Build: "test",
+		Store: w.store, Pairs: w.models, Generator: w.made, Now: w.clock.now, Logger: log, Server: instance.Fixed("test"), Build: "test",
 	})
 	signer, err := run.NewSigner(make([]byte, run.SignerSeed))
 	if err != nil {
@@ -104,8 +102,8 @@ func newWorld(t testing.TB, s setup) *world {
 		public, _ = url.Parse(s.public)
 	}
 	w.Server, err = New(Config{
-		Manager: s.manager,
-		Hub:     w.hub, Sessions: w.store, Shares: &share.Service{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, StudyService: w.studyService, Experiments: w.store,
+		Manager: s.manager, Finder: s.finder, Origins: s.origins,
+		Hub: w.hub, Sessions: w.store, Shares: &share.Service{Store: w.store, Now: w.clock.now, Signer: signer}, Studies: w.store, StudyService: w.studyService, Experiments: w.store,
 		Decoder: w.models, Models: w.models, Pairs: w.models, Library: w.models.library(t),
 		DefaultPair: "table", Build: "test", Log: log, Auth: s.auth, Password: "correct horse", Logins: w.store, Database: w.store, Proxies: s.proxies,
 		PublicURL: public, Now: w.clock.now, Sweeper: w.sweeps, Sweeps: w.store, Keys: w.store,
@@ -129,14 +127,25 @@ func (w *world) close() {
 
 // clock is the real one, moved on.
 type clock struct {
-	mu    sync.Mutex
-	ahead time.Duration
+	mu      sync.Mutex
+	ahead   time.Duration
+	stopped time.Time // zero while the clock goes
 }
 
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.stopped.IsZero() {
+		return c.stopped.Add(c.ahead)
+	}
 	return time.Now().Add(c.ahead)
+}
+
+// stop is for tests of rates, which must not depend on how long their requests take.
+func (c *clock) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped = time.Now()
 }
 
 func (c *clock) advance(d time.Duration) {

@@ -46,6 +46,7 @@ func (s *Server) readyz(c echo.Context) error {
 	return c.String(http.StatusServiceUnavailable, "the default pair is not loaded\n")
 }
 
+// showMetrics is GET /metrics, for Prometheus.
 func (s *Server) showMetrics() echo.HandlerFunc {
 	return echo.WrapHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{Registry: s.metrics.registry}))
 }

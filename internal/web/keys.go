@@ -59,6 +59,7 @@ func (s *Server) revokeKey(c echo.Context) error {
 	return s.done(c, "The key is revoked: programs that send it are refused.", "", "/keys")
 }
 
+// keyList is the page of keys, with the one that was just made.
 func (s *Server) keyList(c echo.Context, status int, made *templates.NewKey) error {
 	keys, err := s.keys.KeysOf(c.Request().Context(), owner(c))
 	if err != nil {
@@ -72,6 +73,7 @@ func (s *Server) keyList(c echo.Context, status int, made *templates.NewKey) err
 	return s.page(c, status, v)
 }
 
+// keyItem is a key as the page lists it.
 func keyItem(k apikey.Key, now time.Time) templates.Key {
 	return templates.Key{
 		ID: k.ID, Name: k.Name, State: k.State(now), Created: k.CreatedAt, Expires: k.ExpiresAt, Revoked: k.RevokedAt, Used: k.UsedAt,

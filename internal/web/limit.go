@@ -12,15 +12,16 @@ import (
 // limiter is a token bucket per client. It remembers a bounded number of clients: when it is full, the
 // ones whose bucket has filled up again are forgotten, which changes nothing for them.
 type limiter struct {
-	every time.Duration
-	burst int
-	most  int
+	every time.Duration // how long until a bucket has one token more
+	burst int           // tokens of a full bucket
+	most  int           // clients that are remembered
 	now   func() time.Time
 
 	mu      sync.Mutex // guards buckets
 	buckets map[string]*rate.Limiter
 }
 
+// newLimiter is a limiter of which all buckets are full.
 func newLimiter(every time.Duration, burst, most int, now func() time.Time) *limiter {
 	return &limiter{every: every, burst: burst, most: most, now: now, buckets: map[string]*rate.Limiter{}}
 }
@@ -55,6 +56,7 @@ func (l *limiter) peek(client string) bool {
 	return !ok || b.TokensAt(l.now()) >= 1
 }
 
+// forget drops the clients whose bucket is full. The caller holds mu.
 func (l *limiter) forget(now time.Time) {
 	for client, b := range l.buckets {
 		if b.TokensAt(now) >= float64(l.burst) {

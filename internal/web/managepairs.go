@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
+	"realign/internal/pair"
 	"realign/internal/pair/catalogue"
 	"realign/internal/pair/manage"
 	"realign/internal/pair/modelstore"
@@ -35,7 +37,15 @@ func (s *Server) manageView(ctx context.Context) (*templates.PairManage, error) 
 		return nil, err
 	}
 	v := &templates.PairManage{Models: foundModels(listing.Models)}
+	folders := map[string]bool{}
+	for _, m := range listing.Models {
+		folders[m.Name] = m.Format != modelstore.GGUF
+	}
 	for _, p := range proposals {
+		if folders[p.Reference] || folders[p.Aligned] {
+			v.Proposals = append(v.Proposals, templates.FoundPair{Reference: p.Reference, Aligned: p.Aligned, Reason: p.Reason, Command: p.Command})
+			continue
+		}
 		query := url.Values{"name": {p.Name}, "reference": {p.Reference}, "aligned": {p.Aligned}, "check": {"1"}}
 		if p.Beta > 0 {
 			query.Set("beta", decode.FormatNumber(p.Beta))
@@ -53,6 +63,7 @@ func (s *Server) manageView(ctx context.Context) (*templates.PairManage, error) 
 	return v, nil
 }
 
+// foundModels are models as the page lists them. Folders that are not GGUF cannot be used there.
 func foundModels(models []modelstore.Model) (found []templates.FoundModel) {
 	for _, m := range models {
 		found = append(found, templates.FoundModel{
@@ -67,11 +78,10 @@ func foundModels(models []modelstore.Model) (found []templates.FoundModel) {
 func knownPairs() (known []templates.KnownPair) {
 	for _, p := range catalogue.Pairs() {
 		k := templates.KnownPair{Name: p.Name, Title: p.Title, Licence: p.Licence}
+		k.Commands = []string{"realign pairs pull " + p.Name}
 		add := func(m catalogue.Model) {
-			k.Commands = append(k.Commands, "realign pairs pull hf:"+m.Repository)
 			if m.GGUF != "" {
 				k.Fetch = append(k.Fetch, "hf:"+m.GGUF+":Q8_0")
-				k.Commands[len(k.Commands)-1] = "realign pairs pull hf:" + m.GGUF + ":Q8_0"
 			}
 		}
 		add(p.Reference)
@@ -79,6 +89,10 @@ func knownPairs() (known []templates.KnownPair) {
 		for _, a := range p.Aligned {
 			add(a.Model)
 			k.Facts = append(k.Facts, templates.Fact{Name: a.Name, Value: a.Repository + ": " + a.Explain()})
+		}
+		k.Facts = append(k.Facts, templates.Fact{Name: "size of a model", Value: p.Sizes()}, templates.Fact{Name: "chat template", Value: p.Template})
+		for _, preset := range p.Presets {
+			k.Facts = append(k.Facts, templates.Fact{Name: preset.Name, Value: "λ " + strings.Join(preset.Lambda, ", ") + ": " + preset.Prompt})
 		}
 		if len(p.Unverified) > 0 {
 			k.Facts = append(k.Facts, templates.Fact{Name: "not verified", Value: strings.Join(p.Unverified, ", ")})
@@ -89,7 +103,7 @@ func knownPairs() (known []templates.KnownPair) {
 }
 
 // pairFields are those of the form that adds a pair.
-var pairFields = []string{"name", "title", "reference", "aligned", "aligned_name", "beta", "untuned", "system", "context"}
+var pairFields = []string{"name", "title", "reference", "aligned", "aligned_name", "beta", "scale", "untuned", "system", "context"}
 
 // draftPair reads the form that adds a pair.
 func draftPair(c echo.Context) (d manage.Draft, fields map[string]string, err error) {
@@ -106,6 +120,11 @@ func draftPair(c echo.Context) (d manage.Draft, fields map[string]string, err er
 			err = fault.Field("beta", "%.40q is not a positive number", fields["beta"])
 		}
 	}
+	if fields["scale"] != "" && err == nil {
+		if d.Scale, err = decode.ParseNumber("scale", fields["scale"]); err == nil && d.Scale == 0 {
+			err = fault.Field("scale", "is 0, which would leave the adapter out")
+		}
+	}
 	return d, fields, err
 }
 
@@ -115,18 +134,18 @@ func (s *Server) showPairForm(c echo.Context) error {
 	if c.FormValue("check") == "" {
 		return s.pairForm(c, http.StatusOK, fields, nil, nil)
 	}
-	var findings []manage.Finding
+	var findings []pair.Found
 	if err == nil {
 		findings, err = s.manager.Findings(c.Request().Context(), &d)
 	}
 	if err == nil && findings == nil {
-		findings = []manage.Finding{}
+		findings = []pair.Found{}
 	}
 	return s.pairForm(c, http.StatusOK, fields, findings, err)
 }
 
 // pairForm is the page with the form; findings nil means that nothing was looked at.
-func (s *Server) pairForm(c echo.Context, status int, fields map[string]string, findings []manage.Finding, wrong error) error {
+func (s *Server) pairForm(c echo.Context, status int, fields map[string]string, findings []pair.Found, wrong error) error {
 	listing, _, err := s.manager.Found(c.Request().Context())
 	if err != nil {
 		return err
@@ -139,14 +158,12 @@ func (s *Server) pairForm(c echo.Context, status int, fields map[string]string, 
 		}
 		v.Error, v.Field, status = f.Error(), f.Field, code
 	}
-	for _, f := range findings {
-		v.Findings = append(v.Findings, templates.Fact{Name: f.Role, Value: string(f.Level) + ": " + f.Text})
-		v.Faulty = v.Faulty || f.Faulty()
-	}
+	v.Findings = findingFacts(findings)
+	v.Faulty = slices.ContainsFunc(findings, pair.Found.Faulty)
 	return s.page(c, status, v)
 }
 
-// addPair is POST /pairs/add.
+// addPair is POST /pairs/add. What is wrong is told on the form.
 func (s *Server) addPair(c echo.Context) error {
 	if c.FormValue("check") != "" {
 		return s.showPairForm(c)
@@ -164,7 +181,7 @@ func (s *Server) addPair(c echo.Context) error {
 	return s.done(c, "The pair "+d.Name+" is added.", "", "/pairs/"+url.PathEscape(d.Name))
 }
 
-// removePair is POST /pairs/{name}/remove.
+// removePair is POST /pairs/{name}/remove. The default pair stays.
 func (s *Server) removePair(c echo.Context) error {
 	name := c.Param("name")
 	if name == s.defaultPair {
@@ -176,7 +193,8 @@ func (s *Server) removePair(c echo.Context) error {
 	return s.done(c, "The pair "+name+" is removed. The files of its models are where they were.", "", "/pairs")
 }
 
-// checkPair is POST /pairs/{name}/check: the pair's page with what loading its models found.
+// checkPair is POST /pairs/{name}/check: the pair's page with what loading its models found. One pair is checked at
+// a time.
 func (s *Server) checkPair(c echo.Context) error {
 	select {
 	case s.checking <- struct{}{}:
@@ -191,7 +209,7 @@ func (s *Server) checkPair(c echo.Context) error {
 	return s.pairPage(c, lines)
 }
 
-// pullModel is POST /pairs/pull.
+// pullModel is POST /pairs/pull: "model".
 func (s *Server) pullModel(c echo.Context) error {
 	name := strings.TrimSpace(c.FormValue("model"))
 	if err := s.manager.Pull(name); err != nil {
@@ -200,7 +218,7 @@ func (s *Server) pullModel(c echo.Context) error {
 	return s.done(c, name+" is being fetched.", "", "/pairs#fetch-title")
 }
 
-// stopPull is POST /pairs/pull/stop.
+// stopPull is POST /pairs/pull/stop: "model".
 func (s *Server) stopPull(c echo.Context) error {
 	if err := s.manager.StopPull(c.FormValue("model")); err != nil {
 		return err

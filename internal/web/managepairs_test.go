@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"realign/internal/filecache"
+	"realign/internal/gguf"
 	"realign/internal/gguf/gguftest"
 	"realign/internal/pair"
 	"realign/internal/pair/manage"
@@ -25,25 +27,42 @@ func TestManagePairs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(models, "tiny.lora.gguf"), gguftest.Adapter(3).Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for folder, name := range map[string]string{"big-1b": "BigForCausalLM", "big-1b-instruct": "BigForCausalLM"} {
+		for file, text := range map[string]string{
+			"config.json": `{"architectures":["` + name + `"]}`, "model.safetensors": "weights", "tokenizer.json": `{"model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}`,
+		} {
+			at := filepath.Join(models, folder, file)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.WriteFile(at, []byte(text), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var removed []string
+	finder := &pair.Finder{CheckVocabularies: func(context.Context, *pair.Pair) (map[string][]gguf.Finding, error) {
+		return map[string][]gguf.Finding{pair.RoleTemplate: {{Level: gguf.Note, Text: "writes a marker"}}}, nil
+	}}
 	library := pair.NewLibrary(filepath.Join(data, "pairs"))
 	m := manage.New(manage.Config{
-		Library: library, Folder: filepath.Join(data, "pairs"), Sums: pair.OpenSums(""), Heads: filecache.Open[modelstore.Remembered](""),
+		Finder: finder, Removed: func(name string) { removed = append(removed, name) }, Library: library, Folder: filepath.Join(data, "pairs"), Sums: pair.OpenSums(""), Heads: filecache.Open[modelstore.Remembered](""),
 		Stores: func() []modelstore.Store { return []modelstore.Store{{Kind: modelstore.Folder, Root: models}} },
 		Check:  func(context.Context, string) (string, error) { return "load reference: ok\n", nil },
 	})
 	defer m.Close()
-	w := newWorld(t, setup{manager: m})
+	w := newWorld(t, setup{manager: m, finder: finder})
 	w.Server.library = library
 	p := w.person()
 	page := p.get("/pairs", http.StatusOK)
-	for _, want := range []string{"Found on this machine", "tiny-base.gguf", "/pairs/add?", "Known pairs", "zephyr"} {
+	for _, want := range []string{"Found on this machine", "tiny-base.gguf", "/pairs/add?", "Known pairs", "zephyr", "realign pairs add big-1b-instruct --reference "} {
 		if !strings.Contains(page, want) {
 			t.Errorf("/pairs lacks %q", want)
 		}
 	}
 	reference, aligned := filepath.Join(models, "tiny-base.gguf"), filepath.Join(models, "tiny-dpo.gguf")
 	link := "/pairs/add?" + url.Values{"name": {"tiny"}, "reference": {reference}, "aligned": {aligned}, "check": {"1"}}.Encode()
-	if page := p.get(link, http.StatusOK); !strings.Contains(page, "Nothing to note") || !strings.Contains(page, `value="tiny"`) {
+	if page := p.get(link, http.StatusOK); !strings.Contains(page, "note: writes a marker") || !strings.Contains(page, `value="tiny"`) {
 		t.Errorf("looking: %.3000s", page)
 	}
 	fields := []string{"name", "tiny", "reference", reference, "aligned", aligned, "beta", "0.1"}
@@ -55,6 +74,7 @@ func TestManagePairs(t *testing.T) {
 	}
 	for want, change := range map[string][]string{
 		"none of the models": {"aligned", "/etc/passwd"}, "is not a positive number": {"beta", "-1"}, "is not a name": {"name", "../x"},
+		"is a whole model": {"scale", "0.5"}, "leave the adapter out": {"scale", "0"}, "is a folder of safetensors": {"aligned", filepath.Join(models, "big-1b")},
 	} {
 		if _, body := p.post("/pairs/add", http.StatusBadRequest, append(append([]string(nil), fields...), change...)...); !strings.Contains(body, want) {
 			t.Errorf("no %q: %.2000s", want, body)
@@ -67,9 +87,19 @@ func TestManagePairs(t *testing.T) {
 	if _, body := p.post("/pairs/tiny/check", http.StatusOK); !strings.Contains(body, "load reference: ok") {
 		t.Error("the check is not shown")
 	}
+	if page := p.get("/pairs/tiny", http.StatusOK); !strings.Contains(page, "chat template") || !strings.Contains(page, "note: writes a marker") {
+		t.Error("what the vocabularies tell is not shown")
+	}
+	p.post("/pairs/add", http.StatusSeeOther, "name", "adapted", "reference", reference, "aligned", filepath.Join(models, "tiny.lora.gguf"), "scale", "0.5")
+	if adapted, err := library.Find("adapted"); err != nil || adapted.Aligned[0].Scale != 0.5 {
+		t.Errorf("%+v, %v", adapted, err)
+	}
 	p.post("/pairs/pull", http.StatusBadRequest, "model", "/etc/passwd")
 	p.post("/pairs/tiny/remove", http.StatusSeeOther)
 	p.get("/pairs/tiny", http.StatusNotFound)
+	if len(removed) != 1 || removed[0] != "tiny" {
+		t.Errorf("unloaded: %v", removed)
+	}
 	if answer, _ := p.do("POST", "/pairs/add", strings.NewReader("name=x"), "Content-Type", "application/x-www-form-urlencoded"); answer.StatusCode != http.StatusForbidden {
 		t.Errorf("a form without its token: %d", answer.StatusCode)
 	}

@@ -20,12 +20,15 @@ func mapView(m *run.Map, spec *run.Spec) *templates.Map {
 		From: m.From, To: m.To, Growing: !m.Ended(), Reason: m.Reason, Covered: m.Covered(), Most: spec.Map.Branches,
 		Sampling: samplingView(spec.Sampling),
 	}
+	if l := spec.Map.Line; l != nil {
+		v.Line = &templates.MapLine{From: l.From, To: l.To}
+	}
 	if m.Error != nil {
 		v.Error = m.Error.Message
 	}
 	for _, f := range m.Forks {
 		v.Forks = append(v.Forks, templates.MapFork{
-			Lambda: f.Lambda, Index: f.Index, Below: candidateView(f.Below), Above: candidateView(f.Above),
+			Lambda: f.Lambda, Index: f.Index, Line: v.Line != nil, Below: candidateView(f.Below), Above: candidateView(f.Above),
 		})
 	}
 	// Between two neighbouring edges lies one text: a branch that has ended, or one that is not known.
@@ -56,6 +59,7 @@ func mapView(m *run.Map, spec *run.Spec) *templates.Map {
 	return v
 }
 
+// candidateView is one side of a fork.
 func candidateView(c decode.Candidate) templates.MapCandidate {
 	return templates.MapCandidate{Name: c.Name, Reference: c.Logp.Reference, Aligned: c.Logp.Aligned, Noise: c.Noise}
 }
@@ -70,7 +74,7 @@ func (s *Server) showMap(c echo.Context) error {
 	if r.Spec.Map == nil {
 		return fault.New(fault.NotFound, "this run is not a λ-map")
 	}
-	t, err := run.ReadTranscript(ctx, s.sessions, r)
+	t, err := run.ReadTexts(ctx, s.sessions, r)
 	if err != nil {
 		return err
 	}
@@ -81,7 +85,7 @@ func (s *Server) showMap(c echo.Context) error {
 	return s.fragment(c, "", v.Map.Section())
 }
 
-// lanesOf reads λ to open as lanes, "0.5,0.79", as "?lanes=" has them.
+// lanesOf reads λ to open as lanes, "0.5,0.79", or for two aligned models "0.5:0,1:0.2", as "?lanes=" has them.
 func lanesOf(text string, sample int) ([]templates.DraftLane, error) {
 	parts := strings.Split(text, ",")
 	if len(parts) > decode.MaxLanes {
@@ -89,11 +93,15 @@ func lanesOf(text string, sample int) ([]templates.DraftLane, error) {
 	}
 	var lanes []templates.DraftLane
 	for _, part := range parts {
-		x, err := strconv.ParseFloat(part, 64)
-		if err != nil || math.IsNaN(x) || x < decode.MinLambda || x > decode.MaxLambda {
-			return nil, fault.Field("lanes", "%.40q is not a λ from %v to %v", part, decode.MinLambda, decode.MaxLambda)
+		lane := templates.DraftLane{Sample: sample}
+		for one := range strings.SplitSeq(part, ":") {
+			x, err := strconv.ParseFloat(one, 64)
+			if err != nil || math.IsNaN(x) || x < decode.MinLambda || x > decode.MaxLambda || len(lane.Lambda) == decode.MaxAligned {
+				return nil, fault.Field("lanes", "%.40q is not a λ from %v to %v, or up to %d of them with colons between", part, decode.MinLambda, decode.MaxLambda, decode.MaxAligned)
+			}
+			lane.Lambda = append(lane.Lambda, x)
 		}
-		lanes = append(lanes, templates.DraftLane{Lambda: []float64{x}, Sample: sample})
+		lanes = append(lanes, lane)
 	}
 	return lanes, nil
 }

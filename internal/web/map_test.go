@@ -56,6 +56,9 @@ func TestMapFromTheSocketToAStranger(t *testing.T) {
 	if strings.Contains(section, "<html") {
 		t.Error("the section is a whole page")
 	}
+	if !strings.Contains(page, `data-map-part="stops"`) {
+		t.Error("no stops")
+	}
 	w.person().get("/runs/"+started.Run+"/map", 404)
 	p.get("/runs/nothing/map", 404)
 	other := k.start(spec(3, 0))
@@ -65,6 +68,9 @@ func TestMapFromTheSocketToAStranger(t *testing.T) {
 	// One of its texts as a lane: the same text, with the same seed.
 	lambda := (m.Branches[1].From + m.Branches[1].To) / 2
 	bench := p.get(fmt.Sprintf("/s/%s?run=%s&lanes=%v", started.Session, started.Run, lambda), 200)
+	if strings.Contains(page, "data-begin") || !strings.Contains(bench, "data-begin") {
+		t.Error("the lane is not decoded as its bench opens, or a run is decoded again")
+	}
 	if !strings.Contains(bench, fmt.Sprintf(`data-lambda="%v"`, lambda)) || !strings.Contains(bench, `name="seed" value="7"`) || strings.Contains(bench, `id="fork-1"`) {
 		t.Error("the bench has no lane at that λ")
 	}
@@ -95,7 +101,10 @@ func TestMapFromTheSocketToAStranger(t *testing.T) {
 	if !strings.Contains(fork, `data-lambda="0.5"`) || !strings.Contains(fork, `name="from" value="-0.5"`) {
 		t.Error("the fork has not the lane, or not the interval")
 	}
-	if plain := stranger.get("/?from="+url.QueryEscape("c:"+path[3:]), 200); strings.Count(plain, "data-lane-template") != 1 || !strings.Contains(plain, `data-lambda="1.5"`) {
+	if !strings.Contains(fork, "data-begin") {
+		t.Error("the fork's lane is not decoded as it opens")
+	}
+	if plain := stranger.get("/?from="+url.QueryEscape("c:"+path[3:]), 200); strings.Contains(plain, "data-begin") || strings.Count(plain, "data-lane-template") != 1 || !strings.Contains(plain, `data-lambda="1.5"`) {
 		t.Error("a fork without lanes does not start from the usual ones")
 	}
 
@@ -155,5 +164,51 @@ func TestMapViewLeavesNoGap(t *testing.T) {
 	}
 	if v := mapView(&run.Map{From: 0, To: 2, Reason: "error"}, &s); len(v.Branches) != 1 || v.Growing {
 		t.Errorf("%+v", v)
+	}
+}
+
+// A map along a line between two mixtures: its page names places and λ of both models, and the text at a place is that of a lane at
+// the λ of that place.
+func TestMapAlongALineOnItsPage(t *testing.T) {
+	w := newWorld(t, setup{})
+	p := w.person()
+	k := p.dial()
+	s := spec(12)
+	delete(s, "lanes")
+	s["aligned"] = []any{"warm", "terse"}
+	s["map"] = map[string]any{"branches": 32, "line": map[string]any{"from": []any{-0.5, 0.5}, "to": []any{1.5, 0}}, "live": true}
+	started := k.start(s)
+	m := k.followMap(started.Run)
+	if len(m.Branches) < 3 || m.Branches[0].From != 0 || m.Branches[len(m.Branches)-1].To != 1 {
+		t.Fatalf("branches %+v", m.Branches)
+	}
+	section := p.get("/runs/"+started.Run+"/map", 200)
+	for _, want := range []string{"place from 0 to 1 on the line from λ (−0.5, 0.5) to (1.5, 0)", "sum 1.5", `&#34;line&#34;:{&#34;from&#34;:[-0.5,0.5],&#34;to&#34;:[1.5,0]}`, "&amp;lanes=1.5:0"} {
+		if !strings.Contains(section, want) {
+			t.Errorf("the section lacks %s", want)
+		}
+	}
+	line := decode.Line{From: decode.Vector{-0.5, 0.5}, To: decode.Vector{1.5, 0}}
+	lanes := spec(12)
+	lanes["aligned"] = []any{"warm", "terse"}
+	list := []any{}
+	for _, b := range m.Branches {
+		v := line.At((b.From + b.To) / 2)
+		list = append(list, map[string]any{"lambda": []any{v[0], v[1]}, "sample": 0})
+	}
+	lanes["lanes"] = list
+	beside := k.start(lanes)
+	tr := newTrack(beside.Run)
+	k.follow(tr, len(list))
+	said := make([]string, len(list))
+	for _, e := range tr.decoded(t) {
+		if e.Type == decode.EventToken || e.Type == decode.EventEnd {
+			said[e.Lane] += e.Text
+		}
+	}
+	for i, b := range m.Branches {
+		if text := strings.Join(b.Pieces, ""); text != said[i] {
+			t.Errorf("text %d is %q, a lane says %q", i, text, said[i])
+		}
 	}
 }

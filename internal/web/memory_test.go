@@ -2,13 +2,14 @@ package web
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
-	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -108,6 +109,33 @@ func TestMemoryWhateverComesIn(t *testing.T) {
 			}
 			wait.Wait()
 		}},
+		{"messages of nothing", func(t *testing.T, d *daemon, b *browser) {
+			b.post(t, "/v1/chat/completions", "application/json", repeated(`{"model":"demo","messages":[{}`, ",{}", 8<<20-64, "]}"))
+		}},
+		{"calls of all kinds, a hundred at once", func(t *testing.T, d *daemon, b *browser) {
+			bodies := []struct{ path, body string }{
+				{"/v1/chat/completions", repeated(`{"model":"demo","messages":[{"role":"user","content":[{}`, `,{"type":"text","text":"a"}`, 8<<20-64, "]}]}")},
+				{"/v1/completions", repeated(`{"model":"demo","max_tokens":1,"prompt":[[1`, ",1],[1", 8<<20-64, "]]}")},
+				{"/v1/completions", repeated(`{"model":"demo","max_tokens":1,"prompt":[1`, ",1", 8<<20-64, "]}")},
+				{"/v1/completions", repeated(`{"model":"demo","max_tokens":1,"prompt":"`, "words ", 8<<20-64, `"}`)},
+				{"/v1/score", repeated(`{"model":"demo","prompt":["`, `a","`, 200<<10, `"]}`)},
+				{"/tokenize", repeated(`{"prompt":"`, "words ", 8<<20-64, `"}`)},
+				{"/detokenize", repeated(`{"tokens":[1`, ",1", 500<<10, "]}")},
+			}
+			var wait sync.WaitGroup
+			for i := range 100 {
+				wait.Go(func() {
+					c := bodies[i%len(bodies)]
+					answer, err := http.Post(b.base+c.path, "application/json", strings.NewReader(c.body))
+					if err != nil { // it was refused before all was sent
+						return
+					}
+					_, _ = io.Copy(io.Discard, answer.Body)
+					answer.Body.Close()
+				})
+			}
+			wait.Wait()
+		}},
 		{"a hundred sockets", func(t *testing.T, d *daemon, b *browser) { flood(t, d) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -199,8 +227,8 @@ func (d *daemon) peak() int64 {
 
 var formToken = regexp.MustCompile(`name="_csrf" value="([^"]+)"`)
 
-// upload sends a form with a file, if it has a name. Any answer will do.
-func (b *browser) upload(t *testing.T, path, name, content string, fields map[string]string) {
+// upload sends a form with a file, if it has a name. Any answer will do: its beginning is returned.
+func (b *browser) upload(t *testing.T, path, name, content string, fields map[string]string) []byte {
 	t.Helper()
 	r, w := io.Pipe()
 	form := multipart.NewWriter(w)
@@ -214,7 +242,7 @@ func (b *browser) upload(t *testing.T, path, name, content string, fields map[st
 		}
 		_ = w.CloseWithError(form.Close())
 	}()
-	b.request(t, path, form.FormDataContentType(), r)
+	return b.request(t, path, form.FormDataContentType(), r)
 }
 
 func (b *browser) post(t *testing.T, path, kind, content string) {
@@ -222,20 +250,20 @@ func (b *browser) post(t *testing.T, path, kind, content string) {
 	b.request(t, path, kind, strings.NewReader(content))
 }
 
-func (b *browser) request(t *testing.T, path, kind string, body io.Reader) {
+func (b *browser) request(t *testing.T, path, kind string, body io.Reader) []byte {
 	t.Helper()
 	client := &http.Client{Jar: b.jar}
 	page, err := client.Get(b.base + "/studies/new")
 	if err != nil {
 		t.Error(err)
-		return
+		return nil
 	}
 	text, _ := io.ReadAll(page.Body)
 	page.Body.Close()
 	token := formToken.FindSubmatch(text)
 	if token == nil {
 		t.Error("the page has no form")
-		return
+		return nil
 	}
 	r, _ := http.NewRequest(http.MethodPost, b.base+path, body)
 	r.Header.Set("Content-Type", kind)
@@ -244,11 +272,12 @@ func (b *browser) request(t *testing.T, path, kind string, body io.Reader) {
 	answer, err := client.Do(r)
 	if err != nil { // it was refused before all was sent
 		t.Logf("%s: %v", path, err)
-		return
+		return nil
 	}
 	said, _ := io.ReadAll(io.LimitReader(answer.Body, 300))
 	answer.Body.Close()
 	t.Logf("%s: %d %s", path, answer.StatusCode, said)
+	return said
 }
 
 // flood has a hundred sockets send frames of a MiB that unfold to as much as they can.
@@ -256,17 +285,18 @@ func flood(t *testing.T, d *daemon) {
 	lanes := repeated(`{"type":"start","spec":{"lanes":[{}`, `,{}`, 1<<20-64, `]}}`)
 	prompt := `{"type":"start","spec":{"pair":"demo","mode":"chat","prompt":"` + strings.Repeat("x", 200<<10) +
 		`","history":[{"role":"user","content":"` + strings.Repeat("y", 700<<10) + `"}],"lanes":[{"lambda":1}],"sampling":{"max_tokens":4,"top_p":1}}}`
-	u, _ := url.Parse("http://" + d.addr)
 	var wait sync.WaitGroup
 	for i := range 100 {
+		b := newBrowser(d) // an owner of its own: guests of one network get fewer sockets
+		b.open(t)
+		conn := b.conn
 		wait.Go(func() {
-			conn, _, err := (&websocket.Dialer{}).Dial("ws://"+u.Host+"/ws", nil)
-			if err != nil {
-				t.Error(err)
-				return
-			}
 			defer conn.Close()
+			read := make(chan struct{}) // closed when the server has read all, or has given up
+			all := sync.OnceFunc(func() { close(read) })
+			conn.SetPongHandler(func(string) error { all(); return nil })
 			go func() {
+				defer all()
 				for {
 					if _, r, err := conn.NextReader(); err != nil {
 						return
@@ -284,9 +314,67 @@ func flood(t *testing.T, d *daemon) {
 					return
 				}
 			}
-			_ = conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second))
-			time.Sleep(2 * time.Second) // for what was sent to be read
+			if conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second)) == nil {
+				<-read
+			}
 		})
 	}
 	wait.Wait()
+}
+
+// TestMemoryOfALargeSession: what the server exports it imports, however large, and neither takes much memory. It needs the program,
+// as TestCrash does.
+func TestMemoryOfALargeSession(t *testing.T) {
+	d := newDaemon(t)
+	d.start()
+	defer d.kill()
+	b := newBrowser(d)
+	b.open(t)
+	defer b.conn.Close()
+	k := &wire{t: t, conn: b.conn}
+	lanes := make([]any, 8)
+	for i := range lanes {
+		lanes[i] = map[string]any{"lambda": float64(i) / 4}
+	}
+	made := k.start(map[string]any{"pair": "demo", "prompt": "Hello?", "mode": "chat", "seed": "1", "alternatives": 10, "lanes": lanes,
+		"sampling": map[string]any{"max_tokens": 200, "temperature": 1, "top_p": 1, "ignore_end": true}})
+	k.await(`"type":"stats"`)
+	client := &http.Client{Jar: b.jar}
+	export := func(id string) []byte {
+		t.Helper()
+		answer, err := client.Get(b.base + "/sessions/" + id + "/export")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		data, err := io.ReadAll(answer.Body)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatalf("the export: %d, %v, %.300s", answer.StatusCode, err, data)
+		}
+		return data
+	}
+	var small map[string]json.RawMessage
+	var runs []json.RawMessage
+	if err := json.Unmarshal(export(made.Session), &small); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(small["runs"], &runs); err != nil || len(runs) != 1 {
+		t.Fatalf("%d runs, %v", len(runs), err)
+	}
+	copies := slices.Repeat(runs, 90<<20/len(runs[0]))
+	small["runs"], _ = json.Marshal(copies)
+	file, _ := json.Marshal(small)
+	for _, what := range []string{"a copy", "the export of the copy"} {
+		var imported struct{ Session string }
+		said := b.upload(t, "/sessions/import", "s.json", string(file), nil)
+		if err := json.Unmarshal(said, &imported); err != nil || imported.Session == "" {
+			t.Fatalf("%s of %d MiB is not imported: %s", what, len(file)>>20, said)
+		}
+		if file = export(imported.Session); len(file) < 78<<20 {
+			t.Errorf("%s has %d MiB left", what, len(file)>>20)
+		}
+	}
+	if peak := d.peak(); peak > maxMemory {
+		t.Errorf("the server took %d MiB", peak>>20)
+	}
 }

@@ -8,14 +8,15 @@ import (
 // metrics are the server's own counters, in a registry of their own so that tests can run side by side.
 type metrics struct {
 	registry *prometheus.Registry
-	requests *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
-	sockets  prometheus.Gauge
-	watches  prometheus.Gauge
-	frames   *prometheus.CounterVec
-	slow     prometheus.Counter
+	requests *prometheus.CounterVec   // by method, route and status
+	seconds  *prometheus.HistogramVec // by route, sockets left out
+	sockets  prometheus.Gauge         // that are open
+	watches  prometheus.Gauge         // runs that are watched, counted once for each socket
+	frames   *prometheus.CounterVec   // by direction: in or out
+	slow     prometheus.Counter       // sockets that were closed because the client did not read
 }
 
+// newMetrics are counters at zero, with those of the process.
 func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),

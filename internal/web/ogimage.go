@@ -28,6 +28,7 @@ const (
 	pictureLanes  = 5 // as many as stay readable
 )
 
+// Colours of the picture.
 var (
 	paper = color.RGBA{0xfb, 0xfa, 0xf7, 0xff}
 	ink   = color.RGBA{0x1d, 0x1d, 0x24, 0xff}
@@ -46,26 +47,29 @@ type ogImage struct {
 	Lanes  []cardLane
 }
 
+// cardLane is one lane of such a picture.
 type cardLane struct {
 	Label  string  // λ as shown
 	Shade  float64 // 0 the least aligned lane, 1 the most
 	Text   string
-	Failed bool
+	Failed bool // the lane ended with an error
 }
 
 // ogImages draws cards. Its font faces are not safe for use by several goroutines, so it draws one at a
 // time, and keeps the last few pictures.
 type ogImages struct {
 	mu    sync.Mutex // guards everything below
-	title font.Face
+	title font.Face  // and the next three: faces for the prompt, for λ, for texts, and for the last line
 	label font.Face
 	body  font.Face
 	small font.Face
 	kept  lru.Cache[[]byte] // PNG by comparison
 }
 
+// keptPictures is how many pictures are kept.
 const keptPictures = 64
 
+// newOGImages reads the fonts.
 func newOGImages() (*ogImages, error) {
 	p := &ogImages{kept: lru.Cache[[]byte]{Most: keptPictures}}
 	for _, f := range []struct {
@@ -99,6 +103,7 @@ func (p *ogImages) draw(key string, c ogImage) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
+// paint draws a card. The caller holds mu.
 func (p *ogImages) paint(c ogImage) image.Image {
 	img := image.NewRGBA(image.Rect(0, 0, pictureWidth, pictureHeight))
 	fill(img, img.Bounds(), paper)
@@ -150,10 +155,12 @@ func (p *ogImages) paint(c ogImage) image.Image {
 	return img
 }
 
+// fill gives a rectangle one colour.
 func fill(img draw.Image, r image.Rectangle, c color.Color) {
 	draw.Draw(img, r, image.NewUniform(c), image.Point{}, draw.Src)
 }
 
+// write draws a text from a place on its base line.
 func write(img draw.Image, face font.Face, c color.Color, x, y int, text string) {
 	d := font.Drawer{Dst: img, Src: image.NewUniform(c), Face: face, Dot: fixed.P(x, y)}
 	d.DrawString(text)

@@ -158,3 +158,20 @@ func TestMetricsOfThePage(t *testing.T) {
 		}
 	}
 }
+
+// TestUnitOfThePage: the systemd unit of docs/operate.md is one that systemd takes, without a warning.
+func TestUnitOfThePage(t *testing.T) {
+	verify, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("there is no systemd-analyze here")
+	}
+	unit := filepath.Join(t.TempDir(), "realign.service")
+	text := strings.ReplaceAll(block(t, "ini"), "/opt/realign/realign", os.Args[0]) // a program that is there
+	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(verify, "verify", "--man=no", "--recursive-errors=no", unit).CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -58,7 +58,7 @@ func TestSomebodyElsesThings(t *testing.T) {
 		}
 		path = strings.NewReplacer(":file", "ratings.csv", ":n", "0").Replace(path)
 		for who, p := range map[string]*person{"another": other, "nobody": nobody} {
-			form := url.Values{csrfField: {p.csrf}, "title": {"taken"}, "status": {"closed"}, "expires_at": {"2999-01-01"}}
+			form := url.Values{csrfField: {p.csrf}, "title": {"taken"}, "status": {"closed"}, "pinned": {"1"}, "expires_at": {"2999-01-01"}}
 			for name, value := range studyFields() {
 				form.Set(name, value)
 			}

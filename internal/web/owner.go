@@ -13,6 +13,7 @@ import (
 	"realign/internal/fault"
 )
 
+// The owner's cookie, and what a form carries.
 const (
 	ownerCookie = "realign_owner"
 	ownerBytes  = 32 // 256 random bits
@@ -66,6 +67,7 @@ func owner(c echo.Context) string {
 	return ownerID(secret)
 }
 
+// ownerID is the id of who holds a secret; "" for none.
 func ownerID(secret string) string {
 	if secret == "" {
 		return ""

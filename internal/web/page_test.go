@@ -701,6 +701,7 @@ func TestPasswordIsAskedFor(t *testing.T) {
 	if answer, _ := p.do("GET", "/", nil); answer.StatusCode != http.StatusSeeOther {
 		t.Errorf("after logging out: %d", answer.StatusCode)
 	}
+	w.clock.stop()
 	limited := false
 	for range 8 {
 		limited = limited || basic("wrong horse") == http.StatusTooManyRequests

@@ -13,7 +13,7 @@ import (
 	"realign/web/templates"
 )
 
-// showPairs is GET /pairs.
+// showPairs is GET /pairs: the pairs, the catalogue, and, for whoever administers them, what is on the machine.
 func (s *Server) showPairs(c echo.Context) error {
 	pairs, err := s.library.List()
 	if err != nil {
@@ -62,12 +62,13 @@ func (s *Server) pairPage(c echo.Context, checked string) error {
 			size = info.Size()
 		}
 		v.Files = append(v.Files, templates.File{Role: f.Role, Name: filepath.Base(f.Path), SHA256: f.SHA256, Bytes: size})
-		if p.Installed() != nil {
-			continue
+	}
+	if p.Installed() == nil {
+		found, err := s.finder.Find(c.Request().Context(), p)
+		if err != nil {
+			s.log.Warn("the vocabularies of a pair cannot be loaded", "pair", p.Name, "error", err) // what the heads say is shown
 		}
-		for _, finding := range p.Findings(f) {
-			v.Findings = append(v.Findings, templates.Fact{Name: f.Role, Value: string(finding.Level) + ": " + finding.Text})
-		}
+		v.Findings = findingFacts(found)
 	}
 	for _, at := range s.states()[p.Name].Placement {
 		fact := templates.Fact{Name: at.Model, Value: at.Where()}
@@ -77,6 +78,14 @@ func (s *Server) pairPage(c echo.Context, checked string) error {
 		v.Placement = append(v.Placement, fact)
 	}
 	return s.page(c, http.StatusOK, v)
+}
+
+// findingFacts are findings as pages list them.
+func findingFacts(found []pair.Found) (facts []templates.Fact) {
+	for _, f := range found {
+		facts = append(facts, templates.Fact{Name: f.Role, Value: string(f.Level) + ": " + f.Text})
+	}
+	return facts
 }
 
 // states is the workers' states by pair.
@@ -89,6 +98,7 @@ func (s *Server) states() map[string]pair.Status {
 	return states
 }
 
+// pairItem is a pair as a list shows it.
 func (s *Server) pairItem(p *pair.Pair, st pair.Status) templates.PairItem {
 	if st.State == "" {
 		st.State = pair.Idle
@@ -127,7 +137,7 @@ func (s *Server) pairOptions() []templates.PairOption {
 		if state == "" {
 			state = pair.Idle
 		}
-		o := templates.PairOption{Name: p.Name, Title: p.Title, State: string(state), Aligned: alignedModels(p), Sampling: samplingView(p.Sampling)}
+		o := templates.PairOption{Name: p.Name, Title: p.Title, State: string(state), About: templates.FirstSentence(p.Description), Aligned: alignedModels(p), Sampling: samplingView(p.Sampling)}
 		if p.Name == s.defaultPair {
 			options = append([]templates.PairOption{o}, options...)
 		} else {
@@ -137,11 +147,12 @@ func (s *Server) pairOptions() []templates.PairOption {
 	return options
 }
 
+// alignedModels are a pair's aligned models, the default first.
 func alignedModels(p *pair.Pair) []templates.AlignedModel {
 	models := make([]templates.AlignedModel, len(p.Aligned))
 	for i, a := range p.Aligned {
 		models[i] = templates.AlignedModel{
-			Name: a.Name, Title: a.Title, Description: a.Description, Reward: a.Reward, Beta: a.Beta, Default: i == 0, Kind: a.Kind(),
+			Name: a.Name, Title: a.Title, Description: a.Description, About: templates.FirstSentence(a.Description), Reward: a.Reward, Beta: a.Beta, Default: i == 0, Kind: a.Kind(),
 		}
 		if a.Contrast != nil {
 			models[i].Contrast = a.Contrast.System + a.Contrast.Context

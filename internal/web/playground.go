@@ -34,6 +34,10 @@ func (s *Server) showPlayground(c echo.Context) error {
 		return s.bench(c, id, "")
 	}
 	v := s.playground(c, "Playground")
+	var err error
+	if v.History, err = s.history(ctx, owner(c), "", nil, ""); err != nil {
+		return err
+	}
 	if from := c.QueryParam("from"); from != "" {
 		if cell, ok := strings.CutPrefix(from, cellPrefix); ok && s.sweeper != nil {
 			return s.openCell(c, v, cell)
@@ -52,7 +56,15 @@ func (s *Server) showPlayground(c echo.Context) error {
 			return err
 		}
 		v.Fork = &templates.Fork{Title: found.Title, URL: "/c/" + token}
-		v.Lanes = snapshot.Map == nil || c.QueryParam("lanes") != ""
+		v.Begin = c.QueryParam("lanes") != ""
+		v.Lanes = snapshot.Map == nil || v.Begin
+		return s.page(c, http.StatusOK, v)
+	}
+	if lanes := c.QueryParam("lanes"); lanes != "" {
+		v.Lanes = true
+		if err := s.openLanes(&v.Draft, &run.Spec{}, lanes); err != nil {
+			return err
+		}
 		return s.page(c, http.StatusOK, v)
 	}
 	example, err := s.example()
@@ -84,9 +96,11 @@ func (s *Server) bench(c echo.Context, id, runID string) error {
 	item := sessionItem(found)
 	v.Session = &item
 	var shown *run.Run
+	if v.History, err = s.history(ctx, owner(c), id, runs, ""); err != nil {
+		return err
+	}
 	for i := range runs {
 		run := &runs[len(runs)-1-i] // the newest first
-		v.History = append(v.History, runItem(run))
 		if shown == nil && (runID == "" || run.ID == runID) {
 			shown = run
 		}
@@ -95,7 +109,7 @@ func (s *Server) bench(c echo.Context, id, runID string) error {
 		return fault.New(fault.NotFound, "there is no such run in this session")
 	}
 	if shown != nil {
-		t, err := run.ReadTranscript(ctx, s.sessions, *shown)
+		t, err := run.ReadTexts(ctx, s.sessions, *shown)
 		if err != nil {
 			return err
 		}
@@ -110,7 +124,7 @@ func (s *Server) bench(c echo.Context, id, runID string) error {
 		}
 		v.Lanes = shown.Spec.Map == nil || lanes != ""
 		if lanes != "" { // of this run, which is not shown itself
-			v.Run = nil
+			v.Run, v.Begin = nil, true
 		}
 	}
 	return s.page(c, http.StatusOK, v)
@@ -153,6 +167,9 @@ func draftOf(spec run.Spec) templates.Draft {
 	}
 	if m := spec.Map; m != nil {
 		d.Map = &templates.DraftMap{From: m.From, To: m.To, Branches: m.Branches}
+		if l := m.Line; l != nil {
+			d.Map.Line = &templates.MapLine{From: l.From, To: l.To}
+		}
 	}
 	if p := spec.Parent; p != nil {
 		d.Parent = &templates.Parent{Run: p.Run, Lane: p.Lane}
@@ -161,7 +178,7 @@ func draftOf(spec run.Spec) templates.Draft {
 		d.History = append(d.History, templates.Message{Role: m.Role, Content: m.Content})
 	}
 	for _, l := range spec.Lanes {
-		lane := templates.DraftLane{Lambda: l.Lambda, Sample: l.Sample}
+		lane := templates.DraftLane{Lambda: l.Lambda, Sample: l.Sample, Mix: laneMix(l)}
 		for _, id := range l.Prefix {
 			lane.Prefix = append(lane.Prefix, int32(id))
 		}
@@ -170,19 +187,25 @@ func draftOf(spec run.Spec) templates.Draft {
 	return d
 }
 
+// runItem is a run as a list shows it.
 func runItem(r *run.Run) templates.RunItem {
 	item := templates.RunItem{
-		ID: r.ID, Prompt: r.Spec.Prompt, Seed: seedText(r.Spec.Seed), Status: string(r.Status), At: r.CreatedAt,
+		ID: r.ID, Pair: r.Spec.Pair, Prompt: r.Spec.Prompt, Seed: seedText(r.Spec.Seed), Status: string(r.Status), At: r.CreatedAt,
 	}
 	if m := r.Spec.Map; m != nil {
-		item.Map = lambdaText(decode.Vector{m.From}) + " to " + lambdaText(decode.Vector{m.To})
+		item.Map = lambdaText(m.At(m.From)) + " to " + lambdaText(m.At(m.To))
 	}
 	for _, l := range r.Spec.Lanes {
-		item.Lambdas = append(item.Lambdas, lambdaText(l.Lambda))
+		text := lambdaText(l.Lambda)
+		if laneMix(l) != "" {
+			text += " in the weights"
+		}
+		item.Lambdas = append(item.Lambdas, text)
 	}
 	return item
 }
 
+// seedText is a seed in decimal: JavaScript has no number for all of them.
 func seedText(seed uint64) string { return strconv.FormatUint(seed, 10) }
 
 // lambdaText is λ as pages show it.

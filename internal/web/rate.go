@@ -51,8 +51,10 @@ func (s *Server) rater(c echo.Context, st *study.Study) (study.Annotator, bool, 
 	return who, err == nil, err
 }
 
+// rateJoin is the page on which an annotator says their name. trouble is what was wrong with it; where the study takes no
+// answers, that is said instead.
 func (s *Server) rateJoin(c echo.Context, status int, st *study.Study, name, trouble string) error {
-	if st.Status == study.Closed {
+	if st.Status == study.Closed || st.Status == study.Paused {
 		return s.rateNotice(c, st, st.Status.Rateable(), false)
 	}
 	text, err := guidelines(st.Setup.Guidelines)
@@ -94,6 +96,7 @@ func (s *Server) joinStudy(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, ratePath(c))
 }
 
+// ratePath is the address of the annotator's page.
 func ratePath(c echo.Context) string { return "/rate/" + c.Param("token") }
 
 // answerQuestion is POST /rate/{token}/answer: "question", the id it was asked under, and the answer. Sent again it
@@ -244,6 +247,7 @@ func (s *Server) ratePage(c echo.Context, v interface {
 	return c.HTMLBlob(http.StatusOK, s.base.page(buf.Bytes()))
 }
 
+// rateShell is what all pages of annotators have around them.
 func (s *Server) rateShell(c echo.Context, st *study.Study) templates.RateShell {
 	l := s.layout(c, "", "")
 	return templates.RateShell{Study: st.Setup.Title, Theme: l.Theme, Toast: l.Toast}
@@ -273,6 +277,7 @@ func (s *Server) rateView(c echo.Context, st *study.Study, path string, q *study
 	for _, o := range q.Outputs {
 		thought, said := decode.CutThought(o.Text)
 		v.Question.Answers, v.Question.Thoughts = append(v.Question.Answers, said), append(v.Question.Thoughts, thought)
+		v.Question.Cut = append(v.Question.Cut, o.Reason == decode.EndLength)
 	}
 	return v, nil
 }

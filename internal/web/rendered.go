@@ -13,10 +13,11 @@ import (
 
 // renderedPrompt is a prompt as one model gets it.
 type renderedPrompt struct {
-	Who    string          `json:"who"` // "reference", or the name of an aligned model whose prompt is another
-	Tokens []renderedToken `json:"tokens"`
+	Who    string          `json:"who"`    // "reference", or the name of an aligned model whose prompt is another
+	Tokens []renderedToken `json:"tokens"` // the whole prompt
 }
 
+// renderedToken is a token of such a prompt.
 type renderedToken struct {
 	ID   decode.Token `json:"id"`
 	Text string       `json:"text"` // as shown: a special token by its name

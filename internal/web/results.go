@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -20,11 +21,13 @@ import (
 // Ratings is where the answers of studies are kept, as their results are made of them.
 type Ratings interface {
 	Ratings(ctx context.Context, id string) ([]study.Rating, error)
+	// StudyOutputs are all outputs of a study, with their texts.
 	StudyOutputs(ctx context.Context, id string) ([]study.Output, error)
+	// ImportStudy keeps a study of which fill gives the parts: all of it or nothing.
 	ImportStudy(ctx context.Context, fill func(study.Importing) error) error
 }
 
-// showResults is GET /studies/{id}/results.
+// showResults is GET /studies/{id}/results: what the answers say so far, and the links to results that were frozen.
 func (s *Server) showResults(c echo.Context) error {
 	v, err := s.ownResults(c)
 	if err != nil {
@@ -114,6 +117,7 @@ func (s *Server) showReport(c echo.Context) error {
 	return s.report(c, v)
 }
 
+// report sends results as one page, or with ?download as a file that needs nothing else.
 func (s *Server) report(c echo.Context, v templates.StudyResults) error {
 	r := templates.StudyReport{StudyResults: v, Alone: c.QueryParam("download") != ""}
 	if r.Alone {
@@ -122,7 +126,8 @@ func (s *Server) report(c echo.Context, v templates.StudyResults) error {
 	return s.page(c, http.StatusOK, r)
 }
 
-// exportStudy is GET /studies/{id}/export/{file}.
+// exportStudy is GET /studies/{id}/export/{file}: all answers, or rows for training. While the seeds are a secret
+// none is told.
 func (s *Server) exportStudy(c echo.Context) error {
 	ctx := c.Request().Context()
 	st, err := s.studies.Study(ctx, owner(c), c.Param("id"))
@@ -174,6 +179,7 @@ func (s *Server) secretSeeds(ctx context.Context, st *study.Study) (bool, error)
 	return e.Secret, err
 }
 
+// exportRatings writes a study as a file that Import reads.
 func (s *Server) exportRatings(ctx context.Context, buf *bytes.Buffer, st *study.Study, secret bool, ratings []study.Rating) error {
 	prompts, err := s.studies.StudyPrompts(ctx, st.ID)
 	if err != nil {
@@ -193,14 +199,14 @@ func (s *Server) importStudy(c echo.Context) error {
 	}
 	in, err := upload(c, "an exported study")
 	if err != nil {
-		return err
+		return s.refuseImport(c, err, s.studyList)
 	}
 	defer in.Close()
 	made, ratings, err := study.Import(in, owner(c), s.now(), func(fill func(study.Importing) error) error {
 		return s.studies.ImportStudy(c.Request().Context(), fill)
 	})
 	if err != nil {
-		return err
+		return s.refuseImport(c, err, s.studyList)
 	}
 	next := "/studies/" + made.ID + "/results"
 	if wantsJSON(c.Request()) {
@@ -229,21 +235,9 @@ func (s *Server) shareResults(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	title := c.FormValue("title")
-	if title == "" {
-		title = st.Setup.Title
-	}
-	made, token, err := s.shares.Create(ctx, share.Link{
-		Owner: owner(c), Kind: share.ResultsLink, Subject: st.ID, Title: title, ExpiresAt: expires,
-	}, form)
-	if err != nil {
-		return err
-	}
-	if wantsJSON(c.Request()) {
-		return c.JSON(http.StatusCreated, map[string]string{"id": made.ID, "url": s.absolute(c, linkPath(share.ResultsLink)+token)})
-	}
-	s.leaveToast(c, toast{Text: "The link is made.", Token: token, Share: made.ID})
-	return c.Redirect(http.StatusSeeOther, "/studies/"+st.ID+"/results")
+	return s.publish(c, share.Link{
+		Owner: owner(c), Kind: share.ResultsLink, Subject: st.ID, Title: cmp.Or(c.FormValue("title"), st.Setup.Title), ExpiresAt: expires,
+	}, form, "/studies/"+st.ID+"/results", "")
 }
 
 // showPublished is GET /r/{token}, and /r/{token}.json: frozen results for anybody with the link. It sets no cookie.
@@ -266,7 +260,7 @@ func (s *Server) showPublished(c echo.Context) error {
 	return s.page(c, http.StatusOK, v)
 }
 
-// publishedReport is GET /r/{token}/report.
+// publishedReport is GET /r/{token}/report: frozen results as one page for paper.
 func (s *Server) publishedReport(c echo.Context) error {
 	found, form, err := s.shares.Find(c.Request().Context(), share.ResultsLink, c.Param("token"))
 	if err != nil {
@@ -279,6 +273,7 @@ func (s *Server) publishedReport(c echo.Context) error {
 	return s.report(c, v)
 }
 
+// published is the page of frozen results; form is what was frozen.
 func (s *Server) published(c echo.Context, token string, found share.Link, form []byte) (templates.StudyResults, error) {
 	p, err := study.ReadPublication(form)
 	if err != nil {

@@ -104,6 +104,7 @@ func rated(grid []float64, strengths map[float64]stat.Interval) []float64 {
 	return slices.Compact(list)
 }
 
+// pairRates are win rates of each pair of λ.
 func pairRates(wins []preference.WinRate) (list []templates.PairRate) {
 	for _, w := range wins {
 		list = append(list, templates.PairRate{
@@ -128,6 +129,7 @@ func scales(means []preference.Mean) (list []templates.Scale) {
 	return list
 }
 
+// partView is what one category, or one annotator, says.
 func partView(p preference.Part) templates.PartResult {
 	v := templates.PartResult{Name: p.Name, Answers: p.Answers, PValue: math.NaN(), Scales: scales(p.Means)}
 	if c := p.Curve; c != nil {
@@ -136,6 +138,7 @@ func partView(p preference.Part) templates.PartResult {
 	return v
 }
 
+// agreementView is how far annotators agree about one kind of question.
 func agreementView(row preference.Reliability) templates.AgreementRow {
 	a := &row.Agreement
 	v := templates.AgreementRow{
@@ -150,10 +153,12 @@ func agreementView(row preference.Reliability) templates.AgreementRow {
 	return v
 }
 
+// known is an interval as pages have it.
 func known(i stat.Interval) *templates.Estimate {
 	return &templates.Estimate{Value: i.Estimate, Low: i.Low, High: i.High}
 }
 
+// maybe is an interval as pages have it; nil for none.
 func maybe(i *stat.Interval) *templates.Estimate {
 	if i == nil {
 		return nil
@@ -161,6 +166,7 @@ func maybe(i *stat.Interval) *templates.Estimate {
 	return known(*i)
 }
 
+// shareView is a share of n; of nothing it is open.
 func shareView(i stat.Interval, n int) templates.Estimate {
 	e := *known(i)
 	e.Open = n == 0
@@ -182,6 +188,7 @@ func betaWords(b *preference.BetaRange) string {
 	return digits(b.Estimate) + " (" + digits(b.Low) + " to " + digits(b.High) + ")"
 }
 
+// moreWords say how many ratings more would tell the best λ, or why that is not known.
 func moreWords(m preference.More) string {
 	switch {
 	case m.Answers == 0:

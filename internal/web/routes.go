@@ -11,12 +11,13 @@ import (
 )
 
 // routes is the whole HTTP surface.
+// Middleware runs in the order in which it is listed.
 func (s *Server) routes() (http.Handler, error) {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = s.handleError
 	e.IPExtractor = s.proxies.extractor()
-	e.Use(s.base.redirects, s.record, s.rescue, s.headers, s.noteProxy, s.checkHost, s.checkCrossOrigin, textAddress, s.identify)
+	e.Use(s.base.redirects, s.record, s.rescue, s.headers, s.noteProxy, s.checkHost, s.apiOrigins(), s.checkCrossOrigin, textAddress, s.identify)
 	files, err := s.staticFiles()
 	if err != nil {
 		return nil, err
@@ -33,6 +34,8 @@ func (s *Server) routes() (http.Handler, error) {
 	e.GET("/static/*", files)
 	e.HEAD("/static/*", files)
 	e.GET("/key", s.showKey)
+	e.GET("/help", s.showHelp)
+	e.GET("/help/:name", s.showHelp)
 	e.GET("/login", s.showLogin)
 	e.POST("/login", s.login, form)
 	e.POST("/logout", s.logout, form)
@@ -45,6 +48,8 @@ func (s *Server) routes() (http.Handler, error) {
 	e.GET("/r/:token", s.showPublished, public...)
 	e.HEAD("/r/:token", s.showPublished, public...)
 	e.GET("/r/:token/report", s.publishedReport, public...)
+	e.GET("/w/:token", s.showSharedSweep, public...)
+	e.HEAD("/w/:token", s.showSharedSweep, public...)
 	e.GET("/rate/:token", s.showRate, public...)
 	e.POST("/rate/:token/join", s.joinStudy, noReferrer, form)
 	e.POST("/rate/:token/answer", s.answerQuestion, noReferrer, form)
@@ -59,6 +64,7 @@ func (s *Server) routes() (http.Handler, error) {
 	page := []echo.MiddlewareFunc{in, s.ensureOwner}
 	e.GET("/", s.showPlayground, page...)
 	e.GET("/sessions", s.showSessions, page...)
+	e.GET("/history", s.showHistory, page...)
 	e.GET("/s/:id", s.showSession, page...)
 	e.GET("/runs/:id/map", s.showMap, page...)
 	e.GET("/runs/:id/trust", s.showTrust, page...)
@@ -73,6 +79,7 @@ func (s *Server) routes() (http.Handler, error) {
 	e.GET("/studies/:id/edit", s.editStudy, page...)
 	e.GET("/studies/:id/preview", s.previewStudy, page...)
 	e.GET("/studies/:id/results", s.showResults, page...)
+	e.GET("/studies/:id/votes", s.showVotes, page...)
 	e.GET("/studies/:id/results.json", s.resultsJSON, page...)
 	e.GET("/studies/:id/agreement", s.showAgreement, page...)
 	e.GET("/studies/:id/agreement.json", s.agreementJSON, page...)
@@ -99,6 +106,12 @@ func (s *Server) routes() (http.Handler, error) {
 	e.POST("/sessions/:id/rename", s.renameSession, change...)
 	e.POST("/sessions/:id/delete", s.deleteSession, change...)
 	e.POST("/sessions/:id/restore", s.restoreSession, change...)
+	e.POST("/sessions/:id/pin", s.pinSession, change...)
+	e.POST("/runs/:id/rename", s.nameRun, change...)
+	e.POST("/runs/:id/pin", s.pinRun, change...)
+	e.POST("/runs/:id/delete", s.deleteRun, change...)
+	e.POST("/history/delete", s.deleteChosen, change...)
+	e.POST("/history/restore", s.restoreChosen, change...)
 	e.POST("/sessions/import", s.importSession, in, s.body(maxSessionBytes, fileCost), checkForm)
 	e.POST("/runs/:id/share", s.share, change...)
 	e.POST("/shares/:id/revoke", s.revokeShare, change...)
@@ -138,6 +151,7 @@ type panicError struct {
 	stack []byte
 }
 
+// Error is the panic, for the log.
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // noReferrer keeps share tokens out of other sites' logs.

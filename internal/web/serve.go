@@ -25,6 +25,7 @@ const (
 // Certificate names the files of a certificate and its private key, both PEM. The zero value is no TLS.
 type Certificate struct{ CertFile, KeyFile string }
 
+// config reads the files; nil without. The error is Invalid.
 func (c Certificate) config() (*tls.Config, error) {
 	if c == (Certificate{}) {
 		return nil, nil
@@ -61,6 +62,7 @@ func Listen(addr string, certificate Certificate) (net.Listener, error) {
 // Serve answers requests on a listener, which it closes, until ctx is done; then it lets answers under way
 // finish for a few seconds. Sockets stay open: they are Close's.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	go holdMemory(s.ctx)
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerWait, ReadTimeout: requestWait, WriteTimeout: answerWait, IdleTimeout: idleWait,

@@ -32,27 +32,30 @@ type Pairs interface {
 	Counters() map[string]decode.Counters
 }
 
-// Library is the pairs there are; *pair.Library is one.
+// Library is the pairs there are; *pair.Library is one. Find's error is NotFound; List's tells of manifests that
+// could not be read.
 type Library interface {
+	// List is every pair, by name. Those that come with an error are good.
 	List() ([]*pair.Pair, error)
+	// Find is the pair of a name.
 	Find(name string) (*pair.Pair, error)
 }
 
 // Config is what a server needs. Every field must be set, unless its comment says what zero means.
 type Config struct {
-	Hub          *run.Hub
-	Sessions     Sessions
-	Shares       *share.Service
-	Studies      Studies
-	StudyService *study.Service
+	Hub          *run.Hub       // decodes and records runs
+	Sessions     Sessions       // where sessions and their runs are kept
+	Shares       *share.Service // makes and shows shared comparisons
+	Studies      Studies        // where studies are kept, as their owner looks at them
+	StudyService *study.Service // what changes studies, and what annotators use
 
 	// Experiments is the store of studies and sweeps, asked about what they have in common.
 	Experiments Experiments
-	Decoder     run.Decoder // verifies comparisons
-	Models      run.Pairs
+	Decoder     run.Decoder // verifies comparisons, answers the API
+	Models      run.Pairs   // of pairs, by name and file
 	Pairs       Pairs
 	Library     Library
-	Keys        apikey.Store // of the API; nil: it asks for none
+	Keys        apikey.Store // of the API; nil: it asks for none, and there is no page of keys
 	Sweeper     Sweeper      // nil: there are no sweeps
 	Sweeps      Sweeps
 
@@ -64,6 +67,9 @@ type Config struct {
 
 	// Manager adds, checks, removes and fetches pairs; nil: nobody may, by a page.
 	Manager *manage.Manager
+
+	// Finder finds what the pages of pairs say of how models fit; nil reads heads only.
+	Finder *pair.Finder
 
 	DefaultPair string // the pair that /readyz waits for
 	Build       string // version of the program
@@ -84,6 +90,9 @@ type Config struct {
 	// Proxies are the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; none by default.
 	Proxies []netip.Prefix
 
+	// Origins are those of pages of other sites that may use the API; see ParseOrigins. None by default.
+	Origins []string
+
 	Queue int              // runs that may wait, for the socket's hello; 0 says nothing
 	Now   func() time.Time // the clock; nil is time.Now
 }
@@ -96,36 +105,39 @@ type Server struct {
 	studies      Studies        // stored studies
 	studyService *study.Service // runs studies and hands out questions
 
-	experiments Experiments
-	resultCache *study.ResultCache
-	decoder     run.Decoder
-	models      run.Pairs
-	pairs       Pairs
-	library     Library
-	manager     *manage.Manager
-	checking    chan struct{} // a place for the check of a pair
-	sweeper     Sweeper
-	sweeps      Sweeps
+	documents   *documents         // of the project, as pages
+	experiments Experiments        // studies and sweeps by what they have in common
+	resultCache *study.ResultCache // results of studies, computed once for each state of the answers
+	decoder     run.Decoder        // verifies comparisons, scores and renders prompts: what is decoded and not recorded
+	models      run.Pairs          // the models that a run of a pair would use
+	pairs       Pairs              // what workers do
+	library     Library            // the pairs that are installed
+	manager     *manage.Manager    // adds and removes pairs; nil: nobody may, by a page
+	finder      *pair.Finder       // how the models of a pair fit
+	checking    chan struct{}      // a place for the check of a pair
+	sweeper     Sweeper            // runs sweeps; nil: there are none
+	sweeps      Sweeps             // stored sweeps
 
-	database      interface{ Ping(context.Context) error }
-	messages      interface{ Ping(context.Context) error }
-	defaultPair   string
-	build         string
+	database      interface{ Ping(context.Context) error } // what /readyz asks; nil is not asked
+	messages      interface{ Ping(context.Context) error } // the same of NATS
+	defaultPair   string                                   // its name
+	build         string                                   // version of the program
 	log           *slog.Logger
 	auth          *auth
-	public        *url.URL
-	crossOrigin   *http.CrossOriginProtection
-	base          basePath
-	proxies       proxies
-	unnamed       sync.Once // a proxy that is not among them was told of
-	queue         int
+	public        *url.URL                    // the address that people use; nil: the request's own host
+	crossOrigin   *http.CrossOriginProtection // refuses what pages of other sites send
+	base          basePath                    // that the server is below
+	proxies       proxies                     // that are believed
+	origins       []string                    // of pages that may use the API
+	unnamed       sync.Once                   // a proxy that is not among proxies was told of
+	queue         int                         // runs that may wait; 0 says nothing
 	now           func() time.Time
 	metrics       *metrics
-	ogImages      *ogImages
-	startLimiter  *limiter // runs per owner
-	createLimiter *limiter // share links, imports and studies per owner
-	joinLimiter   *limiter // annotators who join, per client
-	verifyLimiter *limiter // verifications per client
+	ogImages      *ogImages // pictures of comparisons
+	startLimiter  *limiter  // runs per owner
+	createLimiter *limiter  // share links, imports and studies per owner
+	joinLimiter   *limiter  // annotators who join, per client
+	verifyLimiter *limiter  // verifications per client
 
 	keys        apikey.Store // of the API; nil: it asks for none
 	keyTries    *limiter     // wrong keys, per client
@@ -150,7 +162,7 @@ type Server struct {
 
 	mu      sync.Mutex // guards closing and sockets
 	closing bool
-	sockets map[string]*seats // with open ones
+	sockets map[string]*seats // by seat: those with open ones
 }
 
 // New makes a server. The error is Invalid and names the setting that is wrong.
@@ -187,9 +199,9 @@ func New(c Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
-		hub: c.Hub, sessions: c.Sessions, shares: c.Shares, studies: c.Studies, studyService: c.StudyService, experiments: c.Experiments, resultCache: &study.ResultCache{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library, manager: c.Manager, checking: make(chan struct{}, 1),
-		sweeper: c.Sweeper, sweeps: c.Sweeps,
-		database: c.Database, messages: c.Messages, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, base: base, crossOrigin: crossOrigin, proxies: c.Proxies,
+		hub: c.Hub, sessions: c.Sessions, shares: c.Shares, studies: c.Studies, studyService: c.StudyService, experiments: c.Experiments, resultCache: &study.ResultCache{Store: c.Studies}, decoder: c.Decoder, models: c.Models, pairs: c.Pairs, library: c.Library, manager: c.Manager, finder: c.Finder, checking: make(chan struct{}, 1),
+		documents: newDocuments(), sweeper: c.Sweeper, sweeps: c.Sweeps,
+		database: c.Database, messages: c.Messages, defaultPair: c.DefaultPair, build: c.Build, log: c.Log, auth: a, public: c.PublicURL, base: base, crossOrigin: crossOrigin, proxies: c.Proxies, origins: c.Origins,
 		queue: c.Queue, now: c.Now, metrics: newMetrics(), ogImages: p,
 		startLimiter:  newLimiter(time.Second/2, 120, 10_000, c.Now),
 		createLimiter: newLimiter(2*time.Second, 30, 10_000, c.Now),
@@ -231,6 +243,7 @@ func (s *Server) Close() error {
 // mayStart limits how fast one owner starts runs.
 func (s *Server) mayStart(owner string) error { return s.startLimiter.allow(owner, "runs started") }
 
+// limits are those of runs, as the socket says them.
 func (s *Server) limits() limits {
 	return limits{
 		Lanes: decode.MaxLanes, PromptBytes: decode.MaxPromptBytes, MaxTokens: decode.MaxTokensLimit,

@@ -58,12 +58,15 @@ func (x *serversTest) grows(experiment string, n int) {
 	}
 }
 
-// rests checks that an experiment gets no outputs any more, but those that workers had begun.
+// rests checks that an experiment that was stopped gets no outputs any more, not even those that workers had begun: a sweep that is
+// asked for after it is decoded behind all that is queued, and takes longer than what was begun.
 func (x *serversTest) rests(experiment string) {
 	x.t.Helper()
-	time.Sleep(1500 * time.Millisecond)
 	before := x.outputsOf(experiment)
-	time.Sleep(time.Second)
+	after := &sweepClient{d: x.servers[1]}
+	path := after.start("pair: demo\naligned: length-b0.1\nprompts: [How was the meal?, Was the trip good?]\nlambda: {from: 0, to: 2, points: 5}\nsamples: 3\n" +
+		"sampling: {max_tokens: 80, temperature: 1}\nrewards: [distinct]\nseed: 5\nrefine: {rounds: 0}\n")
+	after.await(path, "done", func(page string) bool { return strings.Contains(page, `data-sweep-state="done"`) })
 	if now := x.outputsOf(experiment); now != before {
 		x.t.Errorf("experiment %s went on from %d to %d outputs after it was stopped on another server", experiment, before, now)
 	}

@@ -26,6 +26,7 @@ import (
 // else's is NotFound.
 type Sessions interface {
 	session.Archive
+	// Run is one of an owner's runs.
 	Run(ctx context.Context, owner, id string) (run.Run, error)
 	Index
 }
@@ -34,32 +35,54 @@ type Sessions interface {
 type Index interface {
 	// Sessions is a page of those that match a query, the last changed first.
 	Sessions(ctx context.Context, owner string, q session.Query) (session.Page, error)
+	// RenameSession gives a session another title.
 	RenameSession(ctx context.Context, owner, id, title string) error
 
 	// DeleteSession hides a session until RestoreSession.
 	DeleteSession(ctx context.Context, owner, id string, at time.Time) error
+	// RestoreSession undoes DeleteSession. It is NotFound for a session that is not deleted, or gone for good.
 	RestoreSession(ctx context.Context, owner, id string) error
+
+	// What the owner says of runs and sessions in the history; the zero time takes a pin away.
+	Marks(ctx context.Context, owner, id string) (map[string]session.Mark, error)
+	// LatestRuns is the newest run of each of some sessions, by the session's id.
+	LatestRuns(ctx context.Context, owner string, sessions []string) (map[string]run.Run, error)
+	// NameRun gives a run a title; "" takes it away.
+	NameRun(ctx context.Context, owner, id, name string) error
+	// PinRun keeps a run at the top of its session's list, PinSession a session at the top of the list of sessions.
+	PinRun(ctx context.Context, owner, id string, at time.Time) error
+	PinSession(ctx context.Context, owner, id string, at time.Time) error
+
+	// DeleteChosen hides sessions and runs until RestoreChosen with the same time.
+	DeleteChosen(ctx context.Context, owner string, chosen session.Choice, at time.Time) error
+	// RestoreChosen undoes the DeleteChosen of that time. It is NotFound if nothing was deleted then.
+	RestoreChosen(ctx context.Context, owner string, at time.Time) error
 }
 
+// sessionsOnPage is how many sessions a page of them has.
 const sessionsOnPage = 50
 
-// showSessions is GET /sessions.
-func (s *Server) showSessions(c echo.Context) error {
+// showSessions is GET /sessions: "q", a search, and "after", where the page before ended.
+func (s *Server) showSessions(c echo.Context) error { return s.sessionList(c, http.StatusOK, "") }
+
+// sessionList is the page of sessions, with why a file could not be imported.
+func (s *Server) sessionList(c echo.Context, status int, trouble string) error {
 	query := strings.TrimSpace(c.QueryParam("q"))
 	found, err := s.sessions.Sessions(c.Request().Context(), owner(c),
 		session.Query{Search: query, Cursor: c.QueryParam("after"), Limit: sessionsOnPage})
 	if err != nil {
 		return err
 	}
-	v := templates.SessionList{Layout: s.layout(c, "Sessions", "sessions"), Query: query, Next: found.Next}
-	for _, one := range found.Sessions {
-		v.Sessions = append(v.Sessions, sessionItem(one))
+	v := templates.SessionList{Layout: s.layout(c, "Sessions", "sessions"), Query: query, Next: found.Next, ImportError: trouble}
+	if v.Sessions, err = s.sessionItems(c.Request().Context(), owner(c), found.Sessions); err != nil {
+		return err
 	}
-	return s.page(c, http.StatusOK, v)
+	return s.page(c, status, v)
 }
 
+// sessionItem is a session as lists show it.
 func sessionItem(one session.Session) templates.SessionItem {
-	return templates.SessionItem{ID: one.ID, Title: one.Title, Runs: one.Runs, Created: one.CreatedAt, Updated: one.UpdatedAt}
+	return templates.SessionItem{ID: one.ID, Title: one.Title, Pinned: !one.PinnedAt.IsZero(), Runs: one.Runs, Created: one.CreatedAt, Updated: one.UpdatedAt}
 }
 
 // renameSession is POST /sessions/{id}/rename: "title", and "next", the path to go on to.
@@ -88,10 +111,16 @@ func (s *Server) deleteSession(c echo.Context) error {
 		return err
 	}
 	s.hub.StopSession(owner(c), id)
-	return s.done(c, "The session is deleted.", "/sessions/"+id+"/restore", "/sessions")
+	next := "/sessions"
+	if from := c.FormValue("next"); from != "" {
+		if next = localPath(from); c.FormValue("where") == id {
+			next = "/"
+		}
+	}
+	return s.done(c, "The session is deleted.", "/sessions/"+id+"/restore", next)
 }
 
-// restoreSession is POST /sessions/{id}/restore.
+// restoreSession is POST /sessions/{id}/restore: what was deleted is back.
 func (s *Server) restoreSession(c echo.Context) error {
 	if err := s.sessions.RestoreSession(c.Request().Context(), owner(c), c.Param("id")); err != nil {
 		return err
@@ -176,18 +205,31 @@ func (s *Server) importSession(c echo.Context) error {
 	}
 	in, err := upload(c, "an exported session")
 	if err != nil {
-		return err
+		return s.refuseImport(c, err, s.sessionList)
 	}
 	defer in.Close()
 	made, err := session.ImportSession(c.Request().Context(), s.sessions, s.shares.Signer, owner(c), in, s.now())
 	if err != nil {
-		return err
+		return s.refuseImport(c, err, s.sessionList)
 	}
 	if wantsJSON(c.Request()) {
 		return c.JSON(http.StatusCreated, map[string]any{"session": made.Session.ID, "url": s.base.at("/s/" + made.Session.ID), "found": made.Found})
 	}
 	s.leaveToast(c, toast{Text: importWords(&made)})
 	return c.Redirect(http.StatusSeeOther, "/s/"+made.Session.ID)
+}
+
+// refuseImport tells a person beside the field for the file what is wrong with it.
+func (s *Server) refuseImport(c echo.Context, err error, list func(c echo.Context, status int, trouble string) error) error {
+	f, status := outside(err)
+	if f.Kind != fault.Invalid || wantsJSON(c.Request()) {
+		return err
+	}
+	words := f.Message
+	if f.Field != "" {
+		words = f.Field + ": " + words
+	}
+	return list(c, status, templates.Capital(words)+".")
 }
 
 // importWords say what an import has found.
@@ -209,6 +251,7 @@ func importWords(made *session.Import) string {
 	return strings.Join(words, " ")
 }
 
+// runs is a number of runs, in words.
 func runs(n int) string {
 	if n == 1 {
 		return "1 run"
@@ -216,7 +259,8 @@ func runs(n int) string {
 	return strconv.Itoa(n) + " runs"
 }
 
-// upload is the file of a request, and what it is asked for.
+// upload is the file of a request: its JSON body, or the form field "file". what is asked for where there is none.
+// The caller closes it.
 func upload(c echo.Context, what string) (io.ReadSeekCloser, error) {
 	if b, ok := c.Request().Body.(*received); ok && strings.HasPrefix(c.Request().Header.Get("Content-Type"), echo.MIMEApplicationJSON) {
 		return b, nil

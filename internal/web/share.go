@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"time"
@@ -78,6 +79,7 @@ func (s *Server) showShares(c echo.Context) error {
 	return s.page(c, http.StatusOK, v)
 }
 
+// shareItem is a link as the page lists it; its address is not known any more.
 func (s *Server) shareItem(made *share.Listed) templates.Share {
 	item := templates.Share{
 		ID: made.ID, Title: made.Title, Prompt: made.Prompt, Session: made.Session,
@@ -89,16 +91,35 @@ func (s *Server) shareItem(made *share.Listed) templates.Share {
 		item.Run = made.Subject
 	case share.ResultsLink:
 		item.Study = made.Subject
+	case share.SweepLink:
+		item.Sweep = made.Subject
 	}
 	return item
 }
 
 // linkPath is where links of a kind open.
 func linkPath(kind share.LinkKind) string {
-	if kind == share.ResultsLink {
+	switch kind {
+	case share.ResultsLink:
 		return "/r/"
+	case share.SweepLink:
+		return "/w/"
 	}
 	return "/c/"
+}
+
+// publish makes a link to a form that is frozen now, and tells where it leads: a program in JSON, a person on the page at back, where
+// shownAt is what readToast finds it by ("" is the link's own id).
+func (s *Server) publish(c echo.Context, link share.Link, form []byte, back, shownAt string) error {
+	made, token, err := s.shares.Create(c.Request().Context(), link, form)
+	if err != nil {
+		return err
+	}
+	if wantsJSON(c.Request()) {
+		return c.JSON(http.StatusCreated, map[string]string{"id": made.ID, "url": s.absolute(c, linkPath(link.Kind)+token)})
+	}
+	s.leaveToast(c, toast{Text: "The link is made.", Token: token, Share: cmp.Or(shownAt, made.ID)})
+	return c.Redirect(http.StatusSeeOther, back)
 }
 
 // revokeShare is POST /shares/{id}/revoke.

@@ -274,6 +274,8 @@ func TestSoakTerminate(t *testing.T) {
 			"a study":                          decodingStudy,
 			"a sweep whose endpoint is silent": silentEndpoint,
 			"a λ-map":                          decodingMap,
+			"a schema that never ends":         triedSchema,
+			"a template that hangs":            hangingTemplate,
 			"a worker just killed": func(d *daemon) func() {
 				d.start()
 				for _, pid := range children(t, d.cmd.Process.Pid) {

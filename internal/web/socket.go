@@ -39,33 +39,34 @@ const (
 // events, never a queue. What may have to wait for a pair to load (start, lanes) has a goroutine of its own
 // meanwhile.
 type socket struct {
-	server *Server
+	server *Server // whose it is
 	conn   *websocket.Conn
-	owner  string
-	login  string // of auth; "" where nobody has to log in, and for programs that sent the password
-	client run.Client
-	seat   string // what its place among the sockets, and its starts, count for: the owner, or the guests of an address
+	owner  string     // under whom its runs are kept; of a guest it is the socket's own
+	login  string     // of auth; "" where nobody has to log in, and for programs that sent the password
+	client run.Client // whom the hub counts its runs for
+	seat   string     // what its place among the sockets, and its starts, count for: the owner, or the guests of an address
 	log    *slog.Logger
 	pace   *rate.Limiter // of frames that start or watch something
 	moves  *rate.Limiter // of λ
 	reads  *rate.Limiter // of all frames; the guests of an address share one
 
-	steering steering
+	steering steering // λ that runs have not taken yet
 
-	ctx     context.Context // ends with the socket
-	cancel  context.CancelCauseFunc
-	answers chan any    // from the reader
-	frames  chan []byte // from the feeders, encoded
+	ctx     context.Context         // ends with the socket
+	cancel  context.CancelCauseFunc // ends ctx, with why
+	answers chan any                // from the reader
+	frames  chan []byte             // from the feeders, encoded
 
 	turn chan struct{} // held by the feeder that has read events
 
-	tasks sync.WaitGroup // feeders and starters
+	tasks sync.WaitGroup // feeders, starters and movers of λ
 	slots chan struct{}  // places for starters
 
-	mu      sync.Mutex // held while a watch begins or ends; guards watches
-	watches map[string]*watch
+	mu      sync.Mutex        // held while a watch begins or ends; guards watches
+	watches map[string]*watch // by run: those that it follows, or followed until they ended
 }
 
+// Why a socket ends.
 var (
 	errShutdown = errors.New("the server is stopping")
 	errGone     = errors.New("the client has gone")
@@ -74,7 +75,7 @@ var (
 	errLoggedOut = errors.New("the login has ended")
 )
 
-// serveSocket is GET /ws.
+// serveSocket is GET /ws. It returns when the socket has ended.
 func (s *Server) serveSocket(c echo.Context) error {
 	r := c.Request()
 	if !websocket.IsWebSocketUpgrade(r) {
@@ -198,6 +199,7 @@ func (k *socket) sendPairs() (<-chan struct{}, error) {
 	return changed, k.send(pairsFrame{"pairs", status})
 }
 
+// send writes a frame. Only the writer calls it.
 func (k *socket) send(frame any) error {
 	data, err := marshal(frame)
 	if err != nil {
@@ -206,6 +208,7 @@ func (k *socket) send(frame any) error {
 	return k.sendText(data)
 }
 
+// sendText writes an encoded frame within the client's time.
 func (k *socket) sendText(data []byte) error {
 	k.server.metrics.frames.WithLabelValues("out").Inc()
 	if err := k.conn.SetWriteDeadline(time.Now().Add(k.server.writeTimeout)); err != nil {
@@ -214,6 +217,7 @@ func (k *socket) sendText(data []byte) error {
 	return k.conn.WriteMessage(websocket.TextMessage, data)
 }
 
+// sayGoodbye tells the client why the socket ends, unless the client has gone.
 func (k *socket) sayGoodbye() {
 	switch cause := context.Cause(k.ctx); {
 	case errors.Is(cause, errShutdown):
@@ -238,6 +242,7 @@ func (k *socket) answer(frame any) {
 	}
 }
 
+// refuse answers a frame with an error. What only the log may know is logged.
 func (k *socket) refuse(f clientFrame, err error) {
 	out := fault.Of(err)
 	if out.Kind == fault.Internal {
@@ -248,7 +253,7 @@ func (k *socket) refuse(f clientFrame, err error) {
 
 // seats are the open sockets of an owner, or of the guests of an address.
 type seats struct {
-	taken int
+	taken int           // open sockets
 	reads *rate.Limiter // of what guests send, together
 }
 
@@ -275,6 +280,7 @@ func (s *Server) enter(seat string, guest bool) (*rate.Limiter, error) {
 	return rate.NewLimiter(readsPerSecond, readsPerSecond), nil
 }
 
+// leave counts a socket out.
 func (s *Server) leave(seat string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

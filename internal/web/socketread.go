@@ -149,6 +149,7 @@ func (k *socket) starting() context.Context {
 	return run.WithClient(ctx, k.client)
 }
 
+// start starts a run and watches it.
 func (k *socket) start(f clientFrame) error {
 	if f.Spec == nil {
 		return fault.Field("spec", "is missing")
@@ -165,6 +166,7 @@ func (k *socket) start(f clientFrame) error {
 	return k.watch(run.ID, 0)
 }
 
+// addLanes adds lanes to a run that is being decoded.
 func (k *socket) addLanes(f clientFrame) error {
 	if err := k.server.mayStart(k.seat); err != nil {
 		return err

@@ -16,7 +16,7 @@ type laneKey struct {
 // steering is the λ that a client has asked for and that runs have not taken yet: of each lane the last one, so that a dragged
 // slider costs a run no more moves than it can take, and holds up nothing else on the socket.
 type steering struct {
-	mu     sync.Mutex
+	mu     sync.Mutex               // guards wanted
 	wanted map[laneKey]*clientFrame // of lanes that are being moved: what comes next, or nil
 }
 

@@ -9,8 +9,8 @@ import (
 
 // watch is a run that a socket follows.
 type watch struct {
-	cancel context.CancelFunc
-	done   chan struct{} // closed when its feeder has gone
+	cancel context.CancelFunc // ends its feeder
+	done   chan struct{}      // closed when its feeder has gone
 }
 
 // maxFailures is how often in a row a watch may fail before it ends. The client may watch again.
@@ -60,6 +60,7 @@ func (k *socket) room() error {
 	return nil
 }
 
+// unwatch ends a watch, if there is one.
 func (k *socket) unwatch(run string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -133,6 +134,7 @@ func (k *socket) tell(ctx context.Context, run string, err error) bool {
 	return ok && f.Kind == fault.Unavailable
 }
 
+// offerFrame encodes a frame and offers it.
 func (k *socket) offerFrame(ctx context.Context, frame any) bool {
 	data, err := marshal(frame)
 	if err != nil {

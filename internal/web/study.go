@@ -22,21 +22,32 @@ import (
 	"realign/web/templates"
 )
 
-// Studies is where studies are kept, as their owner looks at them.
+// Studies is where studies are kept, as their owner looks at them. What does not exist, or is somebody else's, is NotFound;
+// the methods without an owner are for studies that were found with one.
 type Studies interface {
+	// Study is one of an owner's studies.
 	Study(ctx context.Context, owner, id string) (study.Study, error)
+	// Studies lists an owner's studies.
 	Studies(ctx context.Context, owner string) ([]study.Study, error)
+	// StudyTallies counts what studies have, by id.
 	StudyTallies(ctx context.Context, ids []string) (map[string]study.Summary, error)
+	// StudyPrompts are a study's prompts, in order.
 	StudyPrompts(ctx context.Context, id string) ([]study.Prompt, error)
+	// StudyItems are a study's questions, with how often each was answered.
 	StudyItems(ctx context.Context, id string) ([]study.ItemProgress, error)
+	// StudyAnnotators are those who joined, by when they did, with what each has done.
 	StudyAnnotators(ctx context.Context, id string) ([]study.AnnotatorProgress, error)
 	Ratings
 }
 
 // markdown renders what owners write for annotators. Raw HTML is left out, and links lead nowhere but to
 // web pages: goldmark's default.
-var markdown = goldmark.New(goldmark.WithExtensions(extension.Table, extension.Strikethrough, extension.Linkify))
+var markdown = goldmark.New(goldmark.WithExtensions(alignedTables, extension.Strikethrough, extension.Linkify))
 
+// alignedTables say how cells are aligned by an attribute: the pages' policy allows no inline style.
+var alignedTables = extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignAttribute))
+
+// guidelines is what an owner wrote for annotators, as HTML.
 func guidelines(text string) (string, error) {
 	var buf bytes.Buffer
 	if err := markdown.Convert([]byte(text), &buf); err != nil {
@@ -45,8 +56,11 @@ func guidelines(text string) (string, error) {
 	return buf.String(), nil
 }
 
-// showStudies is GET /studies.
-func (s *Server) showStudies(c echo.Context) error {
+// showStudies is GET /studies: the viewer's studies.
+func (s *Server) showStudies(c echo.Context) error { return s.studyList(c, http.StatusOK, "") }
+
+// studyList is the page of studies, with why a file could not be imported.
+func (s *Server) studyList(c echo.Context, status int, trouble string) error {
 	ctx := c.Request().Context()
 	list, err := s.studies.Studies(ctx, owner(c))
 	if err != nil {
@@ -60,7 +74,7 @@ func (s *Server) showStudies(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	v := templates.StudyList{Layout: s.layout(c, "Studies", "studies")}
+	v := templates.StudyList{Layout: s.layout(c, "Studies", "studies"), ImportError: trouble}
 	for _, one := range list {
 		t := tallies[one.ID]
 		v.Studies = append(v.Studies, templates.StudyItem{
@@ -68,10 +82,10 @@ func (s *Server) showStudies(c echo.Context) error {
 			Outputs: t.Outputs, Decoded: t.Decoded, Annotators: t.Annotators, Answers: t.Answers, Created: one.CreatedAt,
 		})
 	}
-	return s.page(c, http.StatusOK, v)
+	return s.page(c, status, v)
 }
 
-// showStudy is GET /studies/{id}.
+// showStudy is GET /studies/{id}; for the page's controller only the part that changes.
 func (s *Server) showStudy(c echo.Context) error {
 	v, err := s.studyView(c)
 	if err != nil {
@@ -83,8 +97,10 @@ func (s *Server) showStudy(c echo.Context) error {
 	return s.page(c, http.StatusOK, v)
 }
 
+// itemsOnPage is how many items a page of a study has.
 const itemsOnPage = 50
 
+// studyView is the page of a study.
 func (s *Server) studyView(c echo.Context) (templates.StudyPage, error) {
 	ctx := c.Request().Context()
 	st, err := s.studies.Study(ctx, owner(c), c.Param("id"))
@@ -114,6 +130,9 @@ func (s *Server) studyView(c echo.Context) (templates.StudyPage, error) {
 	t := tallies[st.ID]
 	v.Prompts, v.Problems, v.Outputs, v.Decoded, v.Items, v.CatchItems = t.Prompts, t.Problems, t.Outputs, t.Decoded, t.Items, t.Catches
 	v.Answers, v.Skips, v.Needed = t.Answers, t.Skips, t.Items*u.Overlap
+	if st.Status == study.Draft {
+		v.Cost = costWords(t.Prompts*len(u.Grid)*u.Samples*u.Sampling.MaxTokens, s.studyService.Pace(u.Pair))
+	}
 	if st.Status == study.Decoding {
 		s.studyProgress(&v, st.ID, t.Outputs-t.Decoded)
 	}
@@ -141,6 +160,15 @@ func (s *Server) studyView(c echo.Context) (templates.StudyPage, error) {
 		v.Annotators = append(v.Annotators, templates.AnnotatorRow{Name: w.Name, Answered: w.Answered, Skipped: w.Skipped, Joined: w.JoinedAt, Last: w.LastAt})
 	}
 	return v, nil
+}
+
+// costWords say what decoding so many tokens takes at most, at a pace in tokens a second that is 0 where none is known.
+func costWords(tokens int, pace float64) string {
+	words := fmt.Sprintf("At most %d tokens to decode", tokens)
+	if pace <= 0 {
+		return words + ": how long that takes is shown once it begins."
+	}
+	return words + fmt.Sprintf(": about %s at %.0f tokens/s, as this pair was decoded last.", wait(float64(tokens)/pace), pace)
 }
 
 // studyProgress says how the decoding of a study goes, of which so many outputs are missing.
@@ -220,6 +248,7 @@ func asksWords(it *study.Item) string {
 	return fmt.Sprintf("best and worst of %d λ", n)
 }
 
+// beginning is a text on one line, of at most 80 characters.
 func beginning(text string) string {
 	const most = 80
 	r := []rune(strings.Join(strings.Fields(text), " "))
@@ -229,6 +258,7 @@ func beginning(text string) string {
 	return string(r)
 }
 
+// questionWords say what annotators are asked.
 func questionWords(u *study.Setup) (words []string) {
 	if u.Pairwise {
 		words = append(words, "Pairwise: which of two answers is better?")
@@ -245,6 +275,7 @@ func questionWords(u *study.Setup) (words []string) {
 	return words
 }
 
+// catchWords say which catch trials there are.
 func catchWords(u *study.Setup) string {
 	var words []string
 	if u.SameEvery > 0 {
@@ -286,7 +317,7 @@ func (s *Server) inviteAnnotators(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, "/studies/"+id)
 }
 
-// revokeInvite is POST /studies/{id}/revoke.
+// revokeInvite is POST /studies/{id}/revoke: the link for annotators opens nothing any more.
 func (s *Server) revokeInvite(c echo.Context) error {
 	id := c.Param("id")
 	if err := s.studyService.Revoke(c.Request().Context(), owner(c), id); err != nil {

@@ -312,12 +312,16 @@ func TestStudyFromSetupToAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secrets := []string{"λ", "lambda", "seed", "temperature", "warm.gguf", "table.gguf", id + "/", "1.5"}
+	secrets := []string{"λ", "warm.gguf", "table.gguf", id + "/", "1.5"}
 	for _, o := range outputs {
 		secrets = append(secrets, o.ID, fmt.Sprint(o.Seed))
 	}
+	words := regexp.MustCompile(`(?i)\b(lambdas?|seeds?|temperature)\b`) // whole ones: an id may hold the letters of one
 	for _, a := range all {
 		seen := strings.ReplaceAll(a.seen.String(), ">warm<", "") // a criterion of the owner's
+		if word := words.FindString(seen); word != "" {
+			t.Errorf("an annotator's browser received the word %q", word)
+		}
 		for _, secret := range secrets {
 			if i := strings.Index(strings.ToLower(seen), strings.ToLower(secret)); i >= 0 {
 				t.Errorf("an annotator's browser received %q: …%s…", secret, seen[max(0, i-80):min(len(seen), i+80)])
@@ -380,6 +384,8 @@ func TestStudyFormsThatAreWrong(t *testing.T) {
 		"overlap in words": {studyFields("overlap", "two"), "", "", "overlap: “two” is not a whole number"},
 		"temperature":      {studyFields("temperature", "hot"), "", "", "temperature: “hot” is not a number"},
 		"tokens":           {studyFields("max_tokens", "0"), "", "", "max_tokens: "},
+		"a mix":            {studyFields("mix", "both"), "", "", "mix: “both” is neither logits nor weights"},
+		"no adapter":       {studyFields("mix", "weights"), "", "", "mix: weights needs a LoRA adapter, and warm is a model"},
 		"criteria":         {studyFields("likert", "on", "criteria", " "), "", "", "criteria: 0 criteria, where 1 to 8 are needed"},
 		"ranking":          {studyFields("ranking", "on", "ranked", "9"), "", "", "ranked: 9 is outside 3 to 5"},
 	} {
@@ -465,7 +471,7 @@ func TestStudyDecodingGoesOn(t *testing.T) {
 	next := experiment.NewGenerator(experiment.Config{Store: w.store, Queue: w.queue, Log: w.log})
 	defer next.Close()
 	w.studyService.Generator = next
-	if err := w.studyService.Start(t.Context()); err != nil {
+	if err := w.studyService.Tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitStudy(owner, id, study.Ready)

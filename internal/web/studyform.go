@@ -14,6 +14,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/preference"
 	"realign/internal/prompt"
@@ -34,6 +35,7 @@ func setupFields(u *study.Setup) []field {
 	if u.Likert != nil {
 		fields = append(fields, field{name: "criteria", to: &u.Likert.Criteria}, field{name: "points", to: &u.Likert.Points})
 	}
+	fields = append(fields, field{name: "mix", to: &u.Mix})
 	return append(fields, samplingFields(&u.Sampling)...)
 }
 
@@ -63,12 +65,17 @@ func filled(u study.Setup) url.Values {
 	return values
 }
 
-// showStudyForm is GET /studies/new.
+// showStudyForm is GET /studies/new: an empty form, or one about a run ("?run=") or a sweep ("?sweep=").
 func (s *Server) showStudyForm(c echo.Context) error {
 	v := templates.StudyForm{Values: filled(s.newSetup())}
 	v.Values.Set("format", string(prompt.Lines))
 	for _, open := range []string{"seed", "pair"} {
 		v.Values.Del(open)
+	}
+	if id := c.QueryParam("run"); id != "" {
+		if err := s.rateRun(c, &v, id); err != nil {
+			return err
+		}
 	}
 	if id := c.QueryParam("sweep"); id != "" {
 		if err := s.studyOfSweep(c, &v, id); err != nil {
@@ -116,6 +123,7 @@ func promptText(prompts []study.Prompt) (format, text string) {
 	return string(prompt.Lines), strings.Join(lines, "\n")
 }
 
+// promptJSONL is prompts as JSON, a row on each line.
 func promptJSONL(prompts []study.Prompt) string {
 	var buf bytes.Buffer
 	encoder := json.NewEncoder(&buf)
@@ -126,6 +134,7 @@ func promptJSONL(prompts []study.Prompt) string {
 	return strings.TrimRight(buf.String(), "\n")
 }
 
+// studyForm is the page with the form. Without a pair among the values the default pair is chosen.
 func (s *Server) studyForm(c echo.Context, status int, v templates.StudyForm) error {
 	v.Layout = s.layout(c, "New study", "studies")
 	v.MaxPrompts, v.MaxGrid, v.MaxRanked, v.Fields = study.MaxPrompts, study.MaxGrid, preference.MaxRanked, boundsView(study.Bounds())
@@ -164,7 +173,7 @@ func (s *Server) createStudy(c echo.Context) error {
 	})
 }
 
-// reviseStudy is POST /studies/{id}/edit.
+// reviseStudy is POST /studies/{id}/edit: a draft with another setup.
 func (s *Server) reviseStudy(c echo.Context) error {
 	id := c.Param("id")
 	return s.saveStudy(c, id, "The draft is changed.", func(ctx context.Context, setup study.Setup, prompts []study.Prompt, beta float64) (string, error) {
@@ -187,12 +196,16 @@ func (s *Server) saveStudy(c echo.Context, id, done string, save func(context.Co
 	if over != nil {
 		setup.Sampling = over.Setup.Sampling
 	}
-	if err == nil {
+	if err == nil && decode.InWeights(setup.Mix) {
+		err = s.checkMix(setup.Pair, setup.Aligned, setup.Mix)
+	}
+	if err != nil {
+		err = errors.Join(err, setup.Validate()) // all that is wrong is told at once
+	} else {
 		id, err = save(c.Request().Context(), setup, prompts, s.betaOf(setup.Pair, setup.Aligned))
 	}
-	var wrong *fault.Error
-	if errors.As(err, &wrong) && wrong.Kind == fault.Invalid && !wantsJSON(c.Request()) {
-		v.Error, v.ErrorField = wrong.Message, wrong.Field
+	if err != nil && fault.KindOf(err) == fault.Invalid && !wantsJSON(c.Request()) {
+		v.Errors = formErrors(err)
 		return s.studyForm(c, http.StatusBadRequest, v)
 	}
 	if err != nil {
@@ -203,6 +216,15 @@ func (s *Server) saveStudy(c echo.Context, id, done string, save func(context.Co
 	}
 	s.leaveToast(c, toast{Text: strings.Join(append([]string{done}, sentences(v.Notes)...), " ")})
 	return c.Redirect(http.StatusSeeOther, "/studies/"+id)
+}
+
+// checkMix checks that λ can be mixed so in an aligned model.
+func (s *Server) checkMix(name, aligned, mix string) error {
+	p, err := s.library.Find(name)
+	if err != nil {
+		return fault.Field("pair", "%v", err)
+	}
+	return p.CheckMix(aligned, mix)
 }
 
 // sentences are notes as people read them.
@@ -218,16 +240,12 @@ func sentences(notes []string) []string {
 // from then on, since a browser does not send a file again.
 func readStudy(c echo.Context, v *templates.StudyForm) (setup study.Setup, prompts []study.Prompt, err error) {
 	form := v.Values
-	if prompts, err = readPrompts(c, v); err != nil {
-		return setup, nil, err
-	}
+	prompts, wrong := readPrompts(c, v)
 	setup.Pair, setup.Aligned, _ = strings.Cut(form.Get("pair"), "/")
 	if form.Get("likert") != "" {
 		setup.Likert = &study.Scale{}
 	}
-	if err := bindForm(form, setupFields(&setup)); err != nil {
-		return setup, nil, err
-	}
+	wrong = errors.Join(wrong, bindForm(form, setupFields(&setup)))
 	if !setup.Pairwise {
 		setup.Scheme = study.BalancedScheme // there are no pairs to choose
 	}
@@ -237,9 +255,10 @@ func readStudy(c echo.Context, v *templates.StudyForm) (setup study.Setup, promp
 			err = fault.Field("ranked", "a best–worst ranking has 3 to %d answers, not 0", preference.MaxRanked)
 		}
 	}
-	return setup, prompts, err
+	return setup, prompts, errors.Join(wrong, err)
 }
 
+// readPrompts reads the prompts of a form: the uploaded file, or what was typed. It leaves notes about them in v.
 func readPrompts(c echo.Context, v *templates.StudyForm) ([]study.Prompt, error) {
 	part, err := c.FormFile("file")
 	if err != nil || part.Size == 0 {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"mime/multipart"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/experiment"
+	"realign/internal/pair"
 	"realign/internal/racetest"
 	"realign/internal/session"
 	"realign/internal/store/storetest"
@@ -41,6 +43,12 @@ func (d *tables) Trained(name, aligned string) (string, float64, error) {
 		return "", 0, err
 	}
 	return names[0], 0.1, nil
+}
+
+// CheckMix knows that tables are no adapters.
+func (d *tables) CheckMix(_, aligned, mix string) error {
+	p := pair.Pair{Aligned: []pair.Aligned{{Name: "warm", File: "warm.gguf"}, {Name: "terse", File: "terse.gguf"}}}
+	return p.CheckMix(aligned, mix)
 }
 
 // swept keeps a sweep of a person's with outputs, in a state.
@@ -145,6 +153,12 @@ func TestSweepForm(t *testing.T) {
 			t.Errorf("the form lacks %s", want)
 		}
 	}
+	// Numbers have the ranges that they are checked by, and the defaults of a configuration.
+	for _, want := range []string{`max="64" min="1" step="1" type="number" id="field-samples" name="samples" value="4"`, `type="text" id="field-from" name="from" value="0"`} {
+		if body := p.get("/sweeps/new", 200); !strings.Contains(body, want) {
+			t.Errorf("the form lacks %s", want)
+		}
+	}
 	if body := p.get("/sweeps/new", 200); strings.Contains(body, "Shell command") {
 		t.Error("the form offers what only the command line may do")
 	}
@@ -204,13 +218,17 @@ func TestSweepFormRefuses(t *testing.T) {
 		fields []string
 		say    string
 	}{
-		"no prompts":        {nil, "", goodForm, "<code>prompts</code>: give at least one"},
-		"an empty file":     {[]byte("\n"), "p.txt", goodForm, "<code>prompts</code>: give at least one"},
+		"no prompts":        {nil, "", goodForm, "<strong>prompts</strong></a>: give at least one"},
+		"an empty file":     {[]byte("\n"), "p.txt", goodForm, "<strong>prompts</strong></a>: give at least one"},
 		"a bad file":        {[]byte("{\"promt\": \"x\"}\n"), "p.jsonl", goodForm, "prompt"},
 		"a reversed range":  {prompts, "p.txt", with("from", "3"), "reversed"},
 		"not a number":      {prompts, "p.txt", with("from", "some"), "is not a number"},
-		"a small budget":    {prompts, "p.txt", with("budget", "5"), "<code>budget</code>"},
-		"no such pair":      {prompts, "p.txt", with("pair", "nobody:x"), "<code>pair</code>"},
+		"a small budget":    {prompts, "p.txt", with("budget", "5"), "<strong>budget</strong>"},
+		"too many samples":  {prompts, "p.txt", with("samples", "65"), "<strong>samples</strong></a>: 65 is not from 1 to 64"},
+		"one λ":             {prompts, "p.txt", with("points", "1"), "<strong>points</strong></a>: 1 is not from 2 to 33"},
+		"half a round":      {prompts, "p.txt", with("rounds", "0.5"), "is not a whole number"},
+		"below nothing":     {prompts, "p.txt", with("temperature", "-1"), "<strong>temperature</strong>"},
+		"no such pair":      {prompts, "p.txt", with("pair", "nobody:x"), "<strong>pair</strong>"},
 		"no such aligned":   {prompts, "p.txt", with("pair", "table:nobody"), "aligned"},
 		"a missing column":  {prompts, "p.txt", append(with(), "reward", "rouge-l"), "needs the column"},
 		"a wrong parameter": {prompts, "p.txt", with("param.length.low", "many"), "low"},
@@ -218,11 +236,13 @@ func TestSweepFormRefuses(t *testing.T) {
 		"headless only":     {prompts, "p.txt", append(with(), "reward", "command", "param.command.command", "true"), "command line"},
 		"an unknown field":  {nil, "", []string{"config", "pair: table\nprompt: [a]\nlambda: [0,1]\nrewards: [length]\n"}, "prompts"},
 		"a file elsewhere":  {nil, "", []string{"config", "pair: table\nprompts: a/b.jsonl\nlambda: [0,1]\nrewards: [length]\n"}, "choose it in the form"},
+		"an unknown mix":    {prompts, "p.txt", with("mix", "both"), "<strong>mix</strong>"},
+		"weights of none":   {prompts, "p.txt", with("mix", "weights"), "weights needs a LoRA adapter, and warm is a model"},
 		"not YAML":          {nil, "", []string{"config", "a: [\n"}, "YAML"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, body := p.ask(400, c.file, c.name, c.fields...)
-			alert := textBetween(body, `role="alert"`, "</p>")
+			alert := textBetween(body, `role="alert"`, "</ul>")
 			if !strings.Contains(alert, c.say) {
 				t.Errorf("the form says %q, want %q in it", alert, c.say)
 			}
@@ -238,6 +258,11 @@ func TestSweepFormRefuses(t *testing.T) {
 	p.get("/sweeps/compare?id=a", 400)
 }
 
+var termLinks = regexp.MustCompile(`<a class="term"[^>]*>(.*?)</a>`)
+
+// withoutTerms is a page without the links from words to what they mean.
+func withoutTerms(page string) string { return termLinks.ReplaceAllString(page, "$1") }
+
 // TestSweepPages: the pages of a sweep that is done say what its report does, and its files hold its outputs.
 func TestSweepPages(t *testing.T) {
 	w := newWorld(t, setup{})
@@ -247,7 +272,7 @@ func TestSweepPages(t *testing.T) {
 		s.Setup.Config.Prompts.Rows[3].Text = `<script>alert(1)</script>`
 	})
 	p.swept("other", 30, 2, sweep.Done, func(s *sweep.Sweep) { s.Setup.Config.Prompts.Rows[0].Text = "different" })
-	page := p.get("/sweeps/done", 200)
+	page := withoutTerms(p.get("/sweeps/done", 200))
 	for _, want := range []string{"Best λ for length: 1.2", "effective β 0.08", "Length over λ", "Length against KL", `data-sweep-state="done"`, "plot-band"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
@@ -275,6 +300,25 @@ func TestSweepPages(t *testing.T) {
 	if both := p.get("/sweeps/compare?id=done&id=other", 200); !strings.Contains(both, "second − first") {
 		t.Error("the comparison compares nothing")
 	}
+	// Another that differs in what λ mixes alone is compared text by text.
+	if page := p.get("/sweeps/compare?id=done&id=other", 200); strings.Contains(page, "data-texts") {
+		t.Error("sweeps that mix the same are compared text by text")
+	}
+	p.swept("weights", 30, 2, sweep.Done, func(s *sweep.Sweep) { s.Setup.Config.Mix = decode.MixWeights })
+	if both := p.get("/sweeps/compare?id=done&id=weights", 200); !strings.Contains(both, "data-texts") || !strings.Contains(both, "share that is equal") {
+		t.Error("the comparison does not say how far the texts part")
+	}
+	if page := p.get("/sweeps/weights", 200); !strings.Contains(page, `data-mix="weights"`) || !strings.Contains(page, "from=weights&amp;mix=logits") {
+		t.Error("the page does not say that λ is in the weights, or does not offer the logits")
+	}
+	if page := p.get("/sweeps/done", 200); strings.Contains(page, "data-other-mix") {
+		t.Error("the weights of a model that is no adapter are offered")
+	}
+	if form := p.get("/sweeps/new?from=weights&mix=logits", 200); !strings.Contains(form, "&#34;mix&#34;: &#34;logits&#34;") || !strings.Contains(form, "λ in the logits") {
+		t.Error("the form is not that of the other mix")
+	}
+	p.get("/sweeps/new?from=weights&mix=both", 400)
+	p.post("/sweeps/weights/delete", 303)
 	if body := p.get("/sweeps/done/prompts/3", 200); strings.Contains(body, "<script>alert") || !strings.Contains(body, "&lt;script&gt;alert") {
 		t.Error("a prompt is markup")
 	}

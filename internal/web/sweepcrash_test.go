@@ -41,8 +41,8 @@ func (c *sweepClient) browse() {
 	c.http = &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// start starts a sweep and returns its path.
-func (c *sweepClient) start(config string) string {
+// form are the fields of a new sweep of a configuration.
+func (c *sweepClient) form(config string) url.Values {
 	c.d.t.Helper()
 	c.browse()
 	_, page := c.get("/sweeps/new")
@@ -50,7 +50,13 @@ func (c *sweepClient) start(config string) string {
 	if token == nil {
 		c.d.t.Fatalf("no form: %.300s", page)
 	}
-	answer, err := c.http.PostForm("http://"+c.d.addr+"/sweeps", url.Values{csrfField: {token[1]}, "config": {config}})
+	return url.Values{csrfField: {token[1]}, "config": {config}}
+}
+
+// start starts a sweep and returns its path.
+func (c *sweepClient) start(config string) string {
+	c.d.t.Helper()
+	answer, err := c.http.PostForm("http://"+c.d.addr+"/sweeps", c.form(config))
 	if err != nil {
 		c.d.t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 	"realign/web/templates"
 )
 
-// showSweep is GET /sweeps/{id}.
+// showSweep is GET /sweeps/{id}: the report as it is now.
 func (s *Server) showSweep(c echo.Context) error {
 	w, err := s.found(c)
 	if err != nil {
@@ -45,8 +45,43 @@ func (s *Server) showSweepLive(c echo.Context) error {
 	return s.fragment(c, "", v.Section())
 }
 
+// charts are the drawings of a report, and its numbers.
+func charts(report *sweep.Report) (v templates.SweepCharts) {
+	objective := report.Reward(report.Objective)
+	if objective == nil || report.Outputs == 0 {
+		return v
+	}
+	curve, pareto := withWhole(curvePlot(report, objective), objective), paretoPlot(report, objective)
+	v.Curve, v.Pareto = &curve, &pareto
+	if len(report.Rewards) > 1 {
+		for i := range report.Rewards {
+			for _, p := range []templates.Plot{curvePlot(report, &report.Rewards[i]), paretoPlot(report, &report.Rewards[i])} {
+				p.Small = true
+				v.Others = append(v.Others, p)
+			}
+		}
+	}
+	v.Table = numbersView(report)
+	return v
+}
+
+// ticketSections are what a ticket says beside its answer.
+func ticketSections(r *sweep.Report) []templates.TicketSection {
+	t := r.Recommendation
+	if t == nil {
+		return nil
+	}
+	all := []templates.TicketSection{{Title: "Evidence", Items: t.Evidence}, {Title: "Assumed", Items: t.Assumptions}}
+	if t.TRL != "" {
+		all = append(all, templates.TicketSection{Title: "Next training", Code: t.TRL})
+	}
+	return all
+}
+
+// liveView is the part of a sweep's page that changes while it runs.
 func (s *Server) liveView(c echo.Context, w *sweep.Sweep) (templates.SweepLive, error) {
 	v := templates.SweepLive{Sweep: sweepItem(w), CSRF: csrfToken(c)}
+	v.Sweep.Other = s.otherMix(w)
 	report, err := s.sweeper.Report(c.Request().Context(), w)
 	if err != nil {
 		return v, err
@@ -58,19 +93,7 @@ func (s *Server) liveView(c echo.Context, w *sweep.Sweep) (templates.SweepLive, 
 	v.Again = again(w, report)
 	s.progressView(&v, w, report)
 	v.Answer, v.Facts, v.Warnings = answer(report), answerFacts(report), warnings(report)
-	if objective := report.Reward(report.Objective); objective != nil && report.Outputs > 0 {
-		curve, pareto := withWhole(curvePlot(report, objective), objective), paretoPlot(report, objective)
-		v.Curve, v.Pareto = &curve, &pareto
-		if len(report.Rewards) > 1 {
-			for i := range report.Rewards {
-				for _, p := range []templates.Plot{curvePlot(report, &report.Rewards[i]), paretoPlot(report, &report.Rewards[i])} {
-					p.Small = true
-					v.Others = append(v.Others, p)
-				}
-			}
-		}
-		v.Table = numbersView(report)
-	}
+	v.SweepCharts = charts(report)
 	for _, r := range report.Rewards {
 		for _, m := range r.Missing {
 			v.Missing = append(v.Missing, templates.SweepGap{What: judgeTitle(r.RewardInfo), Reason: m.Reason, Count: m.Cells})
@@ -191,6 +214,7 @@ func answer(r *sweep.Report) string {
 	return text
 }
 
+// answerFacts are the numbers behind the answer.
 func answerFacts(r *sweep.Report) (all []templates.Fact) {
 	add := func(name, value string) { all = append(all, templates.Fact{Name: name, Value: value}) }
 	if r.Best == nil {
@@ -207,7 +231,9 @@ func answerFacts(r *sweep.Report) (all []templates.Fact) {
 	if r.Best.Gain != nil {
 		add("Better than λ = 1 by", interval(r.Best.Gain))
 	}
-	add("KL to the reference at the best λ", significant(r.Best.KL)+" nats")
+	if r.KnowsKL() {
+		add("KL to the reference at the best λ", significant(r.Best.KL)+" nats")
+	}
 	add("Mean |log Z| per token", significant(r.Best.LogZ)+" nats")
 	if r.Beta > 0 {
 		add("β₀ of the aligned model", significant(r.Beta))
@@ -305,7 +331,7 @@ func wholeCells(w *sweep.Whole, l float64) []string {
 	return []string{"–", "–", "–"}
 }
 
-// ticket is the ticket of a request's sweep, nil while there is none.
+// ticket is the sweep of a request's address with its report; Recommendation is nil while there is no ticket.
 func (s *Server) ticket(c echo.Context) (*sweep.Sweep, *sweep.Report, error) {
 	w, err := s.found(c)
 	if err != nil {
@@ -315,25 +341,21 @@ func (s *Server) ticket(c echo.Context) (*sweep.Sweep, *sweep.Report, error) {
 	return &w, report, err
 }
 
-// showTicket is GET /sweeps/{id}/ticket.
+// showTicket is GET /sweeps/{id}/ticket: what the sweep recommends, on one page.
 func (s *Server) showTicket(c echo.Context) error {
 	w, r, err := s.ticket(c)
 	if err != nil {
 		return err
 	}
-	v := templates.SweepTicket{Layout: s.layout(c, w.Title()+": ticket", "sweeps"), Sweep: sweepItem(w), Answer: answer(r), Facts: answerFacts(r), Warnings: warnings(r)}
-	if t := r.Recommendation; t != nil {
-		v.Sections = []templates.TicketSection{{Title: "Evidence", Items: t.Evidence}, {Title: "Assumed", Items: t.Assumptions}}
-		if t.TRL != "" {
-			v.Sections = append(v.Sections, templates.TicketSection{Title: "Next training", Code: t.TRL})
-		}
-	}
+	v := templates.SweepTicket{Layout: s.layout(c, w.Title()+": ticket", "sweeps"), Sweep: sweepItem(w), Answer: answer(r), Facts: answerFacts(r), Warnings: warnings(r), Sections: ticketSections(r)}
+	v.CanShare, v.ShareURL = r.Outputs > 0, s.newSweepLink(c, w.ID)
 	return s.page(c, http.StatusOK, v)
 }
 
+// errNoTicket answers who asks for a ticket as a file before there is one.
 var errNoTicket = fault.New(fault.NotFound, "the sweep has no ticket yet: the objective has no value")
 
-// ticketMarkdown is GET /sweeps/{id}/ticket.md.
+// ticketMarkdown is GET /sweeps/{id}/ticket.md, and ticketJSON /sweeps/{id}/ticket.json.
 func (s *Server) ticketMarkdown(c echo.Context) error {
 	w, r, err := s.ticket(c)
 	if err == nil && r.Recommendation == nil {
@@ -363,7 +385,7 @@ func (s *Server) ticketJSON(c echo.Context) error {
 	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, append(text, '\n'))
 }
 
-// compareSweeps is GET /sweeps/compare?id=…&id=….
+// compareSweeps is GET /sweeps/compare?id=…&id=…: two sweeps side by side, the second less the first.
 func (s *Server) compareSweeps(c echo.Context) error {
 	ids := c.QueryParams()["id"]
 	if len(ids) != 2 || ids[0] == ids[1] {
@@ -381,17 +403,23 @@ func (s *Server) compareSweeps(c echo.Context) error {
 		if err != nil {
 			return err
 		}
-		outputs, err := s.sweeps.Outputs(c.Request().Context(), id, nil, false)
-		if err != nil {
+		reports, sides[i] = append(reports, r), sweep.Side{Setup: &w.Setup, Report: r}
+		v.Sides = append(v.Sides, templates.SweepSide{Sweep: sweepItem(&w), Answer: answer(r)})
+	}
+	texts := sweep.PartsByMix(sides[0].Setup, sides[1].Setup)
+	for i, id := range ids {
+		var err error
+		if sides[i].Outputs, err = s.sweeps.Outputs(c.Request().Context(), id, nil, texts); err != nil {
 			return err
 		}
-		reports, sides[i] = append(reports, r), sweep.Side{Setup: &w.Setup, Report: r, Outputs: outputs}
-		v.Sides = append(v.Sides, templates.SweepSide{Sweep: sweepItem(&w), Answer: answer(r)})
 	}
 	compared := sweep.Compare(sides[0], sides[1])
 	v.Warnings = compared.Warning
 	if compared.Paired > 0 {
 		v.Facts = append(v.Facts, templates.Fact{Name: "Compared in pairs", Value: fmt.Sprintf("%d prompts that both have", compared.Paired)})
+	}
+	for _, p := range compared.Texts {
+		v.Texts = append(v.Texts, templates.TextsRow{Lambda: p.Lambda, Texts: p.Texts, Equal: interval(p.Equal), Common: interval(p.Common)})
 	}
 	v.Facts = append(v.Facts, templates.Fact{Name: "Best λ, second − first", Value: interval(compared.Lambda)})
 	for _, both := range compared.Rewards {

@@ -24,6 +24,7 @@ func checkText(field, text string) error {
 	return nil
 }
 
+// checkTexts is an Invalid error for the first name or value that is no text.
 func checkTexts(values url.Values) error {
 	for field, all := range values {
 		if checkText("", field) != nil {

@@ -13,6 +13,7 @@ import (
 // toastCookie carries what a form has done to the page that the browser is sent to next.
 const toastCookie = "realign_toast"
 
+// toast is a message that the next page shows once, with what it offers.
 type toast struct {
 	Text  string `json:"text"`
 	Undo  string `json:"undo,omitempty"`  // path
@@ -20,6 +21,7 @@ type toast struct {
 	Token string `json:"token,omitempty"` // and its token
 }
 
+// leaveToast has the next page show a message.
 func (s *Server) leaveToast(c echo.Context, t toast) {
 	b, err := json.Marshal(t)
 	if err != nil {
@@ -38,6 +40,8 @@ func (s *Server) takeToast(c echo.Context) *templates.Toast {
 	return &templates.Toast{Text: t.Text, Undo: t.Undo}
 }
 
+// readToast is the message that was left, which no later request finds; ok is false for none. Asked again in one
+// request it answers the same.
 func (s *Server) readToast(c echo.Context) (toast, bool) {
 	if t, ok := c.Get(toastCookie).(toast); ok {
 		return t, true

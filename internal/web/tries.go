@@ -13,14 +13,15 @@ import (
 // up, whatever it shares its address with (device cookies: OWASP, Slow Down Online Guessing Attacks with Device Cookies).
 type tries struct {
 	now      func() time.Time
-	devices  *limiter
-	networks *limiter
-	account  *limiter
+	devices  *limiter // wrong passwords of browsers that have logged in
+	networks *limiter // wrong passwords of networks, for other browsers
+	account  *limiter // wrong passwords of all networks that are not known
 
 	mu    sync.Mutex           // guards known
 	known map[string]time.Time // networks from which the password was right, and when; the account's count is not theirs
 }
 
+// How fast passwords may be wrong.
 const (
 	wrongEvery    = 12 * time.Second // of a browser or network, over time
 	wrongAtOnce   = 5
@@ -30,6 +31,7 @@ const (
 	knownFor      = 30 * 24 * time.Hour
 )
 
+// newTries is tries of which none was made.
 func newTries(now func() time.Time) *tries {
 	return &tries{
 		now:     now,
@@ -61,6 +63,7 @@ func (t *tries) try(device, network string, right bool) (bool, error) {
 	return false, err
 }
 
+// isKnown reports whether the password was right from a network lately.
 func (t *tries) isKnown(network string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -68,6 +71,7 @@ func (t *tries) isKnown(network string) bool {
 	return ok && t.now().Sub(at) < knownFor
 }
 
+// know notes that the password was right from a network.
 func (t *tries) know(network string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

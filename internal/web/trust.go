@@ -83,7 +83,7 @@ func (s *Server) showTrust(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := run.ReadTranscript(ctx, s.sessions, started)
+	t, err := run.ReadTexts(ctx, s.sessions, started)
 	if err != nil {
 		return err
 	}

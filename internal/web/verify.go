@@ -55,6 +55,7 @@ func (s *Server) verify(c echo.Context) error {
 	return s.page(c, status, v)
 }
 
+// verification decodes a comparison again and says what came of it. It is Busy while as many as may run do.
 func (s *Server) verification(c echo.Context, snapshot *share.Snapshot) (templates.Verification, error) {
 	ctx, stop := context.WithTimeout(c.Request().Context(), verifyTime)
 	defer stop()

@@ -23,7 +23,7 @@ type view interface {
 // page renders a whole page before it sends anything, so that a template that fails leaves no half page.
 func (s *Server) page(c echo.Context, status int, v view) error {
 	var buf bytes.Buffer
-	if err := v.Page().Render(c.Request().Context(), &buf); err != nil {
+	if err := v.Page().Render(templates.WithWords(c.Request().Context()), &buf); err != nil {
 		return fault.Wrap(err, fault.Internal, "the page could not be made")
 	}
 	if c.Response().Header().Get("Cache-Control") == "" {
@@ -44,6 +44,7 @@ func (s *Server) layout(c echo.Context, title, nav string) templates.Layout {
 	return l
 }
 
+// errorView is the page of an error.
 func (s *Server) errorView(c echo.Context, status int, f *fault.Error) view {
 	e := templates.Error{
 		Layout: s.layout(c, http.StatusText(status), ""),
@@ -56,6 +57,7 @@ func (s *Server) errorView(c echo.Context, status int, f *fault.Error) view {
 	return e
 }
 
+// limitsView are the limits of runs that the playground checks.
 func limitsView() templates.Limits {
 	return templates.Limits{
 		Lanes: decode.MaxLanes, PromptBytes: decode.MaxPromptBytes, MaxTokens: decode.MaxTokensLimit,
@@ -63,6 +65,7 @@ func limitsView() templates.Limits {
 	}
 }
 
+// boundsView are bounds of fields as pages have them.
 func boundsView(table []decode.Bound) (fields []templates.Bound) {
 	for _, b := range table {
 		fields = append(fields, templates.Bound(b))
@@ -70,6 +73,7 @@ func boundsView(table []decode.Bound) (fields []templates.Bound) {
 	return fields
 }
 
+// samplingView is sampling as pages show it.
 func samplingView(s decode.Sampling) templates.Sampling {
 	return templates.Sampling{
 		MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, MinP: s.MinP,
@@ -134,9 +138,10 @@ func (s *Server) runView(r run.Run, t *run.Transcript) (templates.Run, error) {
 	return v, nil
 }
 
+// laneView is a lane with its tokens as far as it has come.
 func laneView(l *run.Lane) templates.Lane {
 	v := templates.Lane{
-		Index: l.Index, Lambda: l.Lambda, Sample: l.Sample, Prefix: len(l.Prefix), Reason: l.Reason,
+		Index: l.Index, Lambda: l.Lambda, Sample: l.Sample, Mix: laneMix(l.Lane), Prefix: len(l.Prefix), Reason: l.Reason,
 		Tokens: make([]templates.Token, 0, len(l.Tokens)),
 	}
 	if l.Error != nil {
@@ -151,6 +156,16 @@ func laneView(l *run.Lane) templates.Lane {
 	return v
 }
 
+// laneMix is what pages say that λ mixes in a lane: "" is the logits.
+func laneMix(l decode.Lane) string {
+	if decode.InWeights(l.Mix) {
+		return decode.MixWeights
+	}
+	return ""
+}
+
+// tokenView is a token; its numbers are there where it was traced. With several aligned models the first one's are
+// shown.
 func tokenView(t run.Token) templates.Token {
 	v := templates.Token{ID: int32(t.ID), Text: t.Text, Name: t.Name, Lambda: t.Lambda}
 	if t.Logp != nil && len(t.Logp.Aligned) > 0 && t.KLReference != nil {

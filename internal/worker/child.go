@@ -14,6 +14,7 @@ import (
 	"realign/internal/pair"
 )
 
+// How long children may take, and how often they may fail.
 const (
 	stopTimeout = 3 * time.Second  // a child may take to end by itself
 	healthy     = 30 * time.Second // a child that was ready for this long had nothing wrong with it
@@ -23,35 +24,45 @@ const (
 
 // child is the process of one pair, over all its restarts. Its goroutine is supervise; the fields after id
 // are guarded by the pool's mutex.
+// Pool.Start makes it; it ends with the pool or when the pair is unloaded.
 type child struct {
 	pool  *Pool
-	pair  string
+	pair  string // its name
 	log   *slog.Logger
+	ctx   context.Context // ends with the pool, or when the pair is unloaded
+	stop  context.CancelFunc
 	retry chan struct{} // has room for one: somebody wants a pair that failed
 
-	id       string   // of the worker now
-	past     []string // IDs of the last few dead ones
-	cmd      *exec.Cmd
-	killed   string // why we killed it
+	id       string    // of the worker now
+	past     []string  // IDs of the last eight dead ones: late heartbeats of them are ignored
+	cmd      *exec.Cmd // nil while none runs
+	killed   string    // why we killed it
 	state    pair.State
-	progress float64
-	message  string
-	restarts int
+	progress float64   // of loading, from 0 to 1
+	message  string    // why it is in this state, for people
+	restarts int       // of the process so far
 	readyAt  time.Time // zero until ready
 	refused  string    // why the models cannot be loaded, in the worker's words
 }
 
-// supervise starts the process again whenever it ends, until the pool is closed.
+// supervise starts the process again whenever it ends, until the pool is closed or the pair is unloaded.
 func (c *child) supervise() {
+	defer c.stop()
 	deaths, failures := 0, 0
 	for {
 		started := time.Now()
 		why := c.live(failures >= 2)
-		if c.pool.ctx.Err() != nil {
+		p := c.pool
+		if p.ctx.Err() != nil {
 			return
 		}
-		p := c.pool
 		p.mu.Lock()
+		if c.ctx.Err() != nil {
+			p.lose(c.id, "its pair was removed")
+			p.change()
+			p.mu.Unlock()
+			return
+		}
 		loaded, refused := !c.readyAt.IsZero(), c.refused
 		if loaded && time.Since(c.readyAt) > healthy {
 			deaths = 0
@@ -89,10 +100,10 @@ func (c *child) supervise() {
 		select {
 		case <-timer.C:
 		case <-c.retry:
-		case <-p.ctx.Done():
+		case <-c.ctx.Done():
 		}
 		timer.Stop()
-		if p.ctx.Err() != nil {
+		if c.ctx.Err() != nil {
 			return
 		}
 		p.mu.Lock()
@@ -151,13 +162,13 @@ func (c *child) live(cautious bool) string {
 	return c.why(err, last)
 }
 
-// end asks the process to end when the pool is closed, by closing its standard input, and kills it if it
+// end asks the process to end when the pool is closed or the pair is unloaded, by closing its standard input, and kills it if it
 // does not.
 func (c *child) end(parent io.Closer, ended <-chan struct{}) {
 	select {
 	case <-ended:
 		return
-	case <-c.pool.ctx.Done():
+	case <-c.ctx.Done():
 	}
 	parent.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)

@@ -4,4 +4,5 @@ package worker
 
 import "os/exec"
 
+// detach does nothing where there are no process groups.
 func detach(*exec.Cmd) {}

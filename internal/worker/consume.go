@@ -42,6 +42,7 @@ func (s *service) consume(ctx context.Context) {
 	}
 }
 
+// workRetry is how soon a worker asks again after an answer that came at once, or none.
 const workRetry = time.Second
 
 // work decodes one piece of work and sends its answer, or gives it back.

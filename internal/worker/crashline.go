@@ -10,19 +10,22 @@ import (
 // crashLine passes on what a child writes to its standard error and keeps the line that tells best why it
 // died: the first that only a dying program writes, since backtraces of any length follow it.
 type crashLine struct {
-	to io.Writer
+	to io.Writer // everything is passed on to it
 
 	mu   sync.Mutex // guards what follows
 	line []byte     // unfinished, cut at maxLine
-	why  string
+	why  string     // the line that was kept; "" before
 }
 
+// maxLine is how many bytes of a line are kept.
 const maxLine = 1 << 10
 
+// dying are words of lines that only a program writes that ends itself, or is ended by an error.
 var dying = []string{
 	"llama.cpp ended the process", "GGML_ASSERT", "GGML_ABORT", "ggml_abort", "CUDA error", "terminate called", "panic:", "fatal error:", "SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT",
 }
 
+// Write implements io.Writer. The error is that of passing on.
 func (l *crashLine) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	for rest := b; len(rest) > 0; {

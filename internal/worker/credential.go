@@ -58,6 +58,7 @@ func fingerprint(der []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// errPin is the error of a connection to a server with another certificate: see reach.
 var errPin = errors.New("the certificate is not the one whose fingerprint is in the token")
 
 // pinned is a configuration for clients that takes the certificates of these fingerprints and no others.

@@ -18,6 +18,7 @@ import (
 	"realign/internal/fault"
 )
 
+// Credentials of the embedded server.
 const (
 	ownUser  = "realign" // of our children, with a password made up at each start, and permissions like other workers
 	minToken = 16        // bytes
@@ -25,10 +26,10 @@ const (
 
 // embedded is a NATS server in this process.
 type embedded struct {
-	server *server.Server
-	own    string // URL of our pool, which may do everything
-	child  string // URL of our children, with the fingerprint of the certificate if there is one
-	pin    string // fingerprint of a certificate that it has signed itself; "" for another's, or none
+	server *server.Server // runs from embed until the pool shuts it down
+	own    string         // URL of our pool, which may do everything
+	child  string         // URL of our children, with the fingerprint of the certificate if there is one
+	pin    string         // fingerprint of a certificate that it has signed itself; "" for another's, or none
 }
 
 // embed starts a NATS server: on a port of the loopback interface, for our own children, or, over TLS, at the address that
@@ -44,6 +45,8 @@ func embed(c *Config) (*embedded, error) {
 		NoSigs: true, NoLog: true, MaxPayload: maxPayload, MaxPending: 256 << 20,
 	}
 	e, childPassword := &embedded{}, known.child
+	// A server that others can reach speaks TLS with all. A certificate of its own making is known by its pin, one that was
+	// given by whoever signed it.
 	if c.Listen != "" {
 		shown, err := c.certificate()
 		if err != nil {
@@ -74,6 +77,7 @@ func embed(c *Config) (*embedded, error) {
 		return nil, fault.New(fault.Unavailable, "the embedded NATS server does not start (its data is in %s)", options.StoreDir)
 	}
 	at := e.server.Addr().(*net.TCPAddr)
+	// Our own processes come by loopback, whatever address is listened at.
 	if at.IP.IsUnspecified() {
 		at.IP = net.IPv4(127, 0, 0, 1)
 	}

@@ -29,21 +29,22 @@ import (
 
 const (
 	nextPrefix   = prefix + "next."
-	nextGroup    = "pools"         // of several servers one is asked
-	nextWait     = 5 * time.Second // that a pool waits for work before it answers that there is none
-	firstHold    = 2 * time.Second // a worker takes to say that it has the work
-	handTimeout  = nextWait + 5*time.Second
-	settleWait   = 30 * time.Second // for keeping an answer
-	pieceSubject = ".work."
+	nextGroup    = "pools"                  // of several servers one is asked
+	nextWait     = 5 * time.Second          // that a pool waits for work before it answers that there is none
+	firstHold    = 2 * time.Second          // a worker takes to say that it has the work
+	handTimeout  = nextWait + 5*time.Second // that a worker waits for the answer
+	settleWait   = 30 * time.Second         // for keeping an answer
+	pieceSubject = ".work."                 // between a pool's inbox and the id of a piece
 )
 
+// nextOf is where a worker of a pair asks for work.
 func nextOf(pair, worker string) string { return nextPrefix + escape(pair) + "." + worker }
 
 // progress is a message of a worker about a piece of work; exactly one field is set.
 type progress struct {
-	Hold   bool       `json:"hold,omitempty"`
-	Back   bool       `json:"back,omitempty"`
-	Answer *answerMsg `json:"answer,omitempty"`
+	Hold   bool       `json:"hold,omitempty"`   // the worker is at it
+	Back   bool       `json:"back,omitempty"`   // somebody else should do it
+	Answer *answerMsg `json:"answer,omitempty"` // it is done
 }
 
 func (p *progress) check() error {
@@ -58,11 +59,12 @@ func (p *progress) check() error {
 
 // piece is a piece of work that a worker has. It lives from when it is handed out until it is answered, given back, or
 // no message about it has come for workTimeout.
+// Queue.mu guards the map of pieces; a piece itself does not change.
 type piece struct {
-	worker  string
-	task    task
-	message jetstream.Msg
-	silence *time.Timer // gives it back
+	worker  string        // its ID
+	task    task          // what it was given
+	message jetstream.Msg // of the stream, which is to be acknowledged
+	silence *time.Timer   // gives it back
 }
 
 // hands begins to hand out work to workers that ask for it.
@@ -139,6 +141,8 @@ func (q *Queue) give(consumer jetstream.Consumer, worker string, m *nats.Msg) er
 	return errors.Join(err, m.Respond(nil))
 }
 
+// hand sends a message's task to a worker and remembers the piece. Without a first word within firstHold the work
+// goes to another.
 func (q *Queue) hand(message jetstream.Msg, worker string, m *nats.Msg) error {
 	w := &piece{worker: worker, message: message}
 	if err := read(message.Data(), &w.task); err != nil {
@@ -224,6 +228,7 @@ func (q *Queue) settle(m *nats.Msg, id string, a *answerMsg) {
 	}
 }
 
+// keep stores an answer in the stream of answers, and acknowledges the work only then.
 func (q *Queue) keep(w *piece, id string, a decode.Answer) error {
 	ctx, cancel := context.WithTimeout(q.pool.ctx, settleWait)
 	defer cancel()

@@ -20,30 +20,30 @@ import (
 // Joining. A worker that is nobody's child sends a joinRequest before it loads anything, and again when it gets a heartbeat of a server
 // that it does not know: a server of another protocol, or with other files under the pair's name, refuses it.
 const (
-	greetings   = "realign.hello" // without a version: this is where versions are compared
-	protocol    = 2               // of all messages below prefix
-	maxWelcome  = 2 * time.Minute // a server may have to read large files first
-	moreWelcome = time.Second     // on a cluster with servers of several versions another one may be ours
-	forgotten   = time.Minute     // since a server's last heartbeat
-	joinRetry   = time.Second
-	firstWait   = 30 * time.Second
+	greetings   = "realign.hello"  // without a version: this is where versions are compared
+	protocol    = 3                // of all messages below prefix
+	maxWelcome  = 2 * time.Minute  // a server may have to read large files first
+	moreWelcome = time.Second      // on a cluster with servers of several versions another one may be ours
+	forgotten   = time.Minute      // since a server's last heartbeat
+	joinRetry   = time.Second      // between attempts to connect
+	firstWait   = 30 * time.Second // ServeConfig.Wait by default
 )
 
 // joinRequest is a worker that wants to join. It must be readable by programs of any age.
 type joinRequest struct {
-	Protocol int               `json:"protocol"`
-	Build    string            `json:"build"`
-	Worker   string            `json:"worker"`
-	Host     string            `json:"host"`
-	Pair     string            `json:"pair"`
-	Files    map[string]string `json:"files"` // SHA-256 by role
+	Protocol int               `json:"protocol"` // the worker's
+	Build    string            `json:"build"`    // of the worker's program
+	Worker   string            `json:"worker"`   // its ID
+	Host     string            `json:"host"`     // name of its machine
+	Pair     string            `json:"pair"`     // that it serves
+	Files    map[string]string `json:"files"`    // SHA-256 by role
 }
 
 // joinReply is a server's answer to it, which must be readable, too.
 type joinReply struct {
-	Pool     string       `json:"pool"`
-	Protocol int          `json:"protocol"`
-	Build    string       `json:"build"`
+	Pool     string       `json:"pool"`            // ID of the server's pool
+	Protocol int          `json:"protocol"`        // the server's
+	Build    string       `json:"build"`           // of the server's program
 	Fault    *fault.Error `json:"fault,omitempty"` // why the worker may not join
 }
 
@@ -196,6 +196,7 @@ func (s *service) join(ctx context.Context, pool string) error {
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the NATS server cannot be asked")
 	}
+	// Every pool answers. The first with our protocol is joined; one with another is an error only if none follows soon.
 	waiting, cancel := context.WithTimeout(ctx, maxWelcome)
 	defer cancel()
 	var other *fault.Error
@@ -261,6 +262,7 @@ func (s *service) rejoin(pool string) {
 	})
 }
 
+// otherProtocol is the error of a worker and a server whose messages differ.
 func otherProtocol(worker int, workerBuild string, server int, serverBuild string) *fault.Error {
 	return fault.New(fault.Conflict, "the worker is realign %s (protocol %d) and the server realign %s (protocol %d): run the same version", workerBuild, worker, serverBuild, server)
 }

@@ -193,7 +193,7 @@ func TestJoinOtherVersion(t *testing.T) {
 		}
 		log, ended := joined(t, cluster, "", "bb")
 		if alone {
-			refused(t, "another version", log, ended, fault.Conflict, "the worker is realign b1 (protocol 2) and the server realign b9 (protocol 9)")
+			refused(t, "another version", log, ended, fault.Conflict, "the worker is realign b1 (protocol 3) and the server realign b9 (protocol 9)")
 		} else {
 			awaitWorkers(t, central, 1)
 		}

@@ -28,6 +28,7 @@ const (
 // inbox begins the subjects of the answers that a connection waits for. Pools' begin otherwise than workers'.
 func inbox(kind, id string) string { return "_INBOX_" + kind + "." + id }
 
+// Kinds of inboxes.
 const (
 	poolInbox   = "POOL"
 	workerInbox = "WORKER"
@@ -36,6 +37,7 @@ const (
 // nameOf is the client name of a worker, and claim reads one.
 func nameOf(pair, id string) string { return clientName + " " + escape(pair) + " " + id }
 
+// claim reads a name that nameOf made: the pair (escaped) and the ID. It is false for another.
 func claim(name string) (pair, id string, ok bool) {
 	words := strings.Split(strings.TrimPrefix(name, clientName+" "), " ")
 	if !strings.HasPrefix(name, clientName+" ") || len(words) != 2 || !token(words[0]) || !token(words[1]) {
@@ -65,12 +67,13 @@ func greeterPermissions() *server.Permissions {
 	}
 }
 
+// oldInbox begins the inboxes of protocol 1; nothing of ours is sent there but the answer to a joinRequest.
 const oldInbox = "_INBOX." // of protocol 1; nothing of ours is sent there but the answer to a joinRequest
 
 // authenticator lets in our own pool, our children and, with a token, others' workers. Without a token there are no others.
 type authenticator struct {
-	server, child string // passwords
-	token         string
+	server, child string // passwords of our pool and of our children, made up at each start
+	token         string // that others show; "" lets in no others
 	log           *slog.Logger
 }
 

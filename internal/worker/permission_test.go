@@ -282,22 +282,27 @@ func TestChildIsNoMore(t *testing.T) {
 	h.refused("hearing all")
 }
 
-// TestOlderProgramIsTold: a worker of protocol 1 connects, and hears that it is too old.
+// TestOlderProgramIsTold: workers of earlier protocols connect, as those connected, and hear that they are too old.
 func TestOlderProgramIsTold(t *testing.T) {
-	p := newPool(t, Config{Listen: "127.0.0.1:0", Token: rightToken, Build: "b2"})
+	p := newPool(t, Config{Listen: "127.0.0.1:0", Token: rightToken, Build: "b3"})
 	at, _ := address(p.own.server.Addr().String(), p.JoinToken())
-	conn, err := nats.Connect(at.full, append(at.options(), nats.Name("realign worker demo"))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	m, err := conn.Request(greetings, encoded(joinRequest{Protocol: 1, Build: "b1", Worker: "old", Pair: "demo"}), 10*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var w joinReply
-	if err := read(m.Data, &w); err != nil || w.Fault == nil || !strings.Contains(w.Fault.Message, "run the same version") {
-		t.Errorf("%+v %v", w, err)
+	for old, options := range map[int][]nats.Option{
+		1: {nats.Name("realign worker demo")},
+		2: {nats.Name(nameOf("demo", "old")), nats.CustomInboxPrefix(inbox(workerInbox, "old"))},
+	} {
+		conn, err := nats.Connect(at.full, append(at.options(), options...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		m, err := conn.Request(greetings, encoded(joinRequest{Protocol: old, Build: "b", Worker: "old", Pair: "demo"}), 10*time.Second)
+		if err != nil {
+			t.Fatalf("protocol %d: %v", old, err)
+		}
+		var w joinReply
+		if err := read(m.Data, &w); err != nil || w.Fault == nil || !strings.Contains(w.Fault.Message, "run the same version") {
+			t.Errorf("protocol %d: %+v %v", old, w, err)
+		}
 	}
 }
 

@@ -23,8 +23,9 @@ import (
 
 // Config is what a pool needs.
 type Config struct {
-	// Pairs are those that may be decoded on.
+	// Pairs are those that may be decoded on. Find is NotFound for another name.
 	Pairs interface {
+		// List is every pair, by name. Those that come with an error are good.
 		List() ([]*pair.Pair, error)
 		Find(name string) (*pair.Pair, error)
 	}
@@ -49,8 +50,10 @@ type Config struct {
 	// Files are the SHA-256 sums of a pair's files by role, for comparing with those of workers that join. Nil compares none.
 	Files func(ctx context.Context, pair string) (map[string]string, error)
 
+	// Stderr gets what children write to their standard error. Nil is the server's own.
 	Stderr io.Writer
-	Log    *slog.Logger
+	// Log is for what happens to workers. Nil logs nothing.
+	Log *slog.Logger
 
 	// Wait is how long Decode waits in all for the answer to a start: for a pair that is being loaded, and for a worker to
 	// admit the request. Default 30 s.
@@ -60,31 +63,32 @@ type Config struct {
 // Pool is all the workers of a server: children it started and watches over, and workers on other
 // machines that joined. Its methods may be called from any goroutine.
 type Pool struct {
-	config Config
+	config Config // with the defaults filled in
 	log    *slog.Logger
-	id     string
-	url    string    // of children
-	own    *embedded // nil with an external cluster
-	conn   *nats.Conn
-	ctx    context.Context
+	id     string          // random: other pools on the cluster have others
+	url    string          // of children; it holds a password
+	own    *embedded       // nil with an external cluster
+	conn   *nats.Conn      // to the NATS server, until Close
+	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wait   sync.WaitGroup // children and loops
 	active sync.WaitGroup // runs
 
-	mu       sync.Mutex // guards what follows, and the fields of children and peers
-	closed   bool
-	children map[string]*child     // by pair
-	peers    map[string]*peer      // by worker
-	runs     map[string]*remoteRun // by id
-	retired  map[string]decode.Counters
-	changed  chan struct{} // closed at the next change of a status
+	mu       sync.Mutex                 // guards what follows, and the fields of children and peers
+	closed   bool                       // nothing new is started
+	children map[string]*child          // by pair
+	peers    map[string]*peer           // by worker
+	runs     map[string]*remoteRun      // by id
+	retired  map[string]decode.Counters // by pair: counters of the workers that are gone
+	changed  chan struct{}              // closed at the next change of a status
 }
 
 // peer is a worker that has sent a heartbeat.
+// Pool.mu guards it, but for why once gone is closed.
 type peer struct {
-	beat workerBeat
-	seen time.Time
-	own  bool
+	beat workerBeat    // the last heartbeat
+	seen time.Time     // when that came
+	own  bool          // a child of this pool
 	gone chan struct{} // closed when it is known to be gone
 	why  string        // set before gone is closed
 }
@@ -133,6 +137,7 @@ func NewPool(c Config) (*Pool, error) {
 		p.shutdown()
 		return nil, reach(err, at.plain)
 	}
+	// Subscriptions come before the flush, so that no beat that follows is missed.
 	for subject, handle := range map[string]nats.MsgHandler{workerBeats: p.onHeartbeat, greetings: p.onJoin, events(p.id, "*", "*"): p.dispatch} {
 		sub, err := p.conn.Subscribe(subject, handle)
 		if err == nil {
@@ -151,6 +156,7 @@ func NewPool(c Config) (*Pool, error) {
 	return p, nil
 }
 
+// maxPending is how many bytes of messages may have arrived and not be handed on yet.
 const maxPending = 256 << 20 // bytes of messages that arrived and were not handed on yet
 
 // Close ends every run as unavailable, stops the children and waits for all of it. It is safe to call twice.
@@ -169,6 +175,7 @@ func (p *Pool) Close() error {
 	return nil
 }
 
+// shutdown closes the connection, and ends the server that is in this process.
 func (p *Pool) shutdown() {
 	p.cancel()
 	if p.conn != nil {
@@ -178,6 +185,20 @@ func (p *Pool) shutdown() {
 		p.own.server.Shutdown()
 		p.own.server.WaitForShutdown()
 	}
+}
+
+// Conn is the pool's connection, for others that speak over it. It is closed with the pool.
+func (p *Pool) Conn() *nats.Conn { return p.conn }
+
+// External reports whether the NATS server is not in this process, so that other servers may be on it.
+func (p *Pool) External() bool { return p.own == nil }
+
+// Ping reports whether the NATS server answers.
+func (p *Pool) Ping(ctx context.Context) error {
+	if err := p.conn.FlushWithContext(ctx); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the NATS server does not answer")
+	}
+	return nil
 }
 
 // URL is where children meet the pool. It holds a password.
@@ -212,6 +233,7 @@ func (p *Pool) Start(name string) error {
 	c := p.children[name]
 	if c == nil {
 		c = &child{pool: p, pair: name, log: p.log.With("pair", name), state: pair.Starting, retry: make(chan struct{}, 1)}
+		c.ctx, c.stop = context.WithCancel(p.ctx)
 		p.children[name] = c
 		p.wait.Go(c.supervise)
 		p.change()
@@ -222,6 +244,18 @@ func (p *Pool) Start(name string) error {
 		}
 	}
 	return nil
+}
+
+// Unload ends the worker that this server has started for a pair, with what it decodes, and does not wait for it. Without one it does
+// nothing.
+func (p *Pool) Unload(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.children[name]; c != nil {
+		delete(p.children, name)
+		c.stop()
+		p.change()
+	}
 }
 
 // Status is the state of every pair, by name, and a channel that is closed at the next change.
@@ -316,12 +350,12 @@ func (p *Pool) Ready(ctx context.Context, name string) error {
 // Worker is one worker as an administrator sees it.
 type Worker struct {
 	ID       string          `json:"id"`
-	Pair     string          `json:"pair"`
-	Host     string          `json:"host"`
-	PID      int             `json:"pid"`
-	Own      bool            `json:"own"` // started by this server
-	State    pair.State      `json:"state"`
-	Counters decode.Counters `json:"counters"`
+	Pair     string          `json:"pair"`     // that it serves
+	Host     string          `json:"host"`     // name of its machine
+	PID      int             `json:"pid"`      // on that machine
+	Own      bool            `json:"own"`      // started by this server
+	State    pair.State      `json:"state"`    // as its last heartbeat has it
+	Counters decode.Counters `json:"counters"` // of its engine, since it was loaded
 }
 
 // Workers lists the workers that are alive, by pair and ID.
@@ -379,6 +413,7 @@ func (p *Pool) onHeartbeat(m *nats.Msg) {
 		p.log.Warn("bad beat", "error", err)
 		return
 	}
+	// A beat on a subject that is not its worker's own is of someone who speaks for it.
 	if m.Subject != beatOf(escape(b.Pair), b.Worker) {
 		p.log.Warn("a worker speaks for another", "subject", m.Subject, "worker", b.Worker)
 		return

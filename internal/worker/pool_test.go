@@ -19,6 +19,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
+	"realign/internal/decode/speculate"
 	"realign/internal/fault"
 	"realign/internal/gpu"
 	"realign/internal/pair"
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // drafting drafts wherever it is possible: what measured drafts cost, and so the stats, differs from run to run.
-var drafting = decode.Config{Speculation: decode.Alternating}
+var drafting = decode.Config{Speculation: speculate.Alternating}
 
 func childMain(name string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -666,5 +667,38 @@ func TestClose(t *testing.T) {
 	p.Close()
 	if _, err := p.Decode(context.Background(), "demo", request(1, 5), l.sink); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// A pair that was removed is unloaded: its process ends, and so do its runs. One of that name that is added again is loaded anew.
+func TestUnload(t *testing.T) {
+	p := newPool(t, Config{Command: process})
+	p.Unload("demo") // which is not loaded
+	l := newLog()
+	r, err := p.Decode(context.Background(), "demo", request(2, 4000), l.sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := waitPID(t, p)
+	l.until(t, "token", kind(decode.EventToken))
+	p.Unload("demo")
+	within(t, "the run", r.Done())
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the worker is still there")
+		}
+	}
+	again := newLog()
+	if r, err = p.Decode(context.Background(), "demo", request(1, 5), again.sink); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the run after it", r.Done())
+	for lane, e := range again.ends(t, 1) {
+		if e.Error != nil {
+			t.Errorf("lane %d: %+v", lane, e)
+		}
 	}
 }

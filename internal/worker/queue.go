@@ -17,13 +17,13 @@ import (
 // Queue is the pool's side of the work that nobody waits for. Its methods may be called from any goroutine; they are
 // Unavailable where NATS has no JetStream or does not answer.
 type Queue struct {
-	pool   *Pool
+	pool   *Pool // whose workers it hands work to
 	stream jetstream.JetStream
 	served sync.Map // jetstream.Consumer by pair (escaped)
 	asking sync.Map // workers that wait for work
 
-	mu     sync.Mutex // guards pieces
-	pieces map[string]*piece
+	mu     sync.Mutex        // guards pieces
+	pieces map[string]*piece // handed out and not settled, by their random ids
 }
 
 // Queue opens the work queues, which outlive the server.
@@ -70,6 +70,7 @@ func (q *Queue) serve(ctx context.Context, pair string) error {
 	return nil
 }
 
+// openTimeout is how long opening the streams may take.
 const openTimeout = time.Minute
 
 // Start begins to load a pair, as Pool.Start.
@@ -208,6 +209,7 @@ func pull(ctx context.Context, consumer jetstream.Consumer, handle func(jetstrea
 	}
 }
 
+// pullWait is how long one question for a message waits.
 const pullWait = 30 * time.Second
 
 // holding runs f and calls hold, at once and every now and then until f returns.

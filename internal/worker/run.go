@@ -19,49 +19,51 @@ import (
 	"realign/internal/run"
 )
 
+// Limits of a run in a worker.
 const (
 	maxBacklog     = 64 << 20               // bytes of a run that its sink has not taken yet
 	quiet          = 100 * time.Millisecond // once no message has come for this long, all messages of a dead worker have arrived
-	receiptTimeout = 10 * time.Second
-	controlTimeout = 5 * time.Second
-	tries          = 3 // workers asked before a run is refused as busy
+	receiptTimeout = 10 * time.Second       // for a worker to take an order
+	controlTimeout = 5 * time.Second        // for a worker to answer a control
+	tries          = 3                      // workers asked before a run is refused as busy
 )
 
-// remoteRun is a run that a worker decodes, as the pool sees it.
+// remoteRun is a run that a worker decodes, as the pool sees it. It lives from Decode to its last event, which the worker has sent, or
+// the pool has made in its place because the worker is gone, silent, or has lost something.
 type remoteRun struct {
 	pool    *Pool
 	log     *slog.Logger
-	id      string // of this request, unguessable; a run of the user may be several
-	request decode.Request
-	sink    func(decode.Event)
-	began   time.Time
-	worker  string // its ID
-	peer    *peer
+	id      string             // of this request, unguessable; a run of the user may be several
+	request decode.Request     // as it was ordered
+	sink    func(decode.Event) // takes the events in order, from one goroutine
+	began   time.Time          // when it was ordered
+	worker  string             // its ID
+	peer    *peer              // what is known of the worker
 
 	admitted chan struct{} // closed when refusal is known
 	refusal  error         // nil once admitted
-	done     chan struct{}
+	done     chan struct{} // closed behind the last event
 
-	wake chan struct{} // has room for one
+	wake chan struct{} // has room for one: there is a message, or a failure
 
-	mu      sync.Mutex // guards what follows
-	backlog []parcel
-	size    int
+	mu      sync.Mutex   // guards what follows
+	backlog []parcel     // that came and were not delivered yet
+	size    int          // of the backlog in bytes
 	failure *fault.Error // ends the run; the first one counts
 
 	// The rest belongs to the goroutine that delivers.
-	finished bool
-	next     int          // number of the next event
-	ended    map[int]bool // lanes
-	tokens   map[int]int  // decoded, by lane
-	lambda   map[int]decode.Vector
-	prompt   int
+	finished bool                  // the last event went to the sink
+	next     int                   // number of the next event
+	ended    map[int]bool          // lanes
+	tokens   map[int]int           // decoded, by lane
+	lambda   map[int]decode.Vector // of the last token, by lane
+	prompt   int                   // its tokens
 }
 
 // parcel is a message of events and the worker under whose ID it was sent.
 type parcel struct {
 	worker string
-	data   []byte
+	data   []byte // a batch
 }
 
 var _ run.Decoder = (*Pool)(nil)
@@ -200,6 +202,7 @@ func (r *remoteRun) set(f *fault.Error) {
 	}
 }
 
+// nudge wakes the goroutine that delivers.
 func (r *remoteRun) nudge() {
 	select {
 	case r.wake <- struct{}{}:
@@ -207,7 +210,8 @@ func (r *remoteRun) nudge() {
 	}
 }
 
-// deliver hands events to the sink until the last one, or until something fails.
+// deliver hands events to the sink until the last one, or until something fails. When the worker is gone (Pool.lose) it waits a little
+// for late events, and then ends the run with the reason.
 func (r *remoteRun) deliver() {
 	defer r.forget()
 	defer close(r.done)
@@ -298,23 +302,17 @@ func (r *remoteRun) breakOff(f *fault.Error) {
 	}
 	total := 0
 	if r.request.Map != nil || r.request.Score != nil && !r.ended[0] { // what has not ended of a map is known to nobody here: it ends as a whole
-		r.sink(decode.Event{
-			Type: decode.EventEnd, Reason: decode.EndError, Error: &decode.Error{Code: string(f.Kind), Message: f.Message},
-		})
+		r.sink(decode.EndWithError(decode.Lane{}, 0, f))
 	}
 	for _, l := range r.request.Lanes {
 		total += r.tokens[l.Index]
 		if r.ended[l.Index] {
 			continue
 		}
-		lambda := l.Lambda
 		if moved := r.lambda[l.Index]; moved != nil {
-			lambda = moved
+			l.Lambda = moved
 		}
-		r.sink(decode.Event{
-			Type: decode.EventEnd, Lane: l.Index, Sample: l.Sample, Lambda: lambda, Index: r.tokens[l.Index],
-			Reason: decode.EndError, Error: &decode.Error{Code: string(f.Kind), Message: f.Message},
-		})
+		r.sink(decode.EndWithError(l, r.tokens[l.Index], f))
 	}
 	r.sink(decode.Event{Type: decode.EventStats, Stats: &decode.Stats{
 		PromptTokens: r.prompt, Tokens: total, Rows: map[string]int64{}, Passes: map[string]int64{},
@@ -335,6 +333,8 @@ func (r *remoteRun) admit(refusal *fault.Error) {
 	close(r.admitted)
 }
 
+// forget takes the run off the pool's list. It is called once, at the end of Decode where no worker took the run,
+// or of deliver.
 func (r *remoteRun) forget() {
 	r.pool.mu.Lock()
 	delete(r.pool.runs, r.id)

@@ -25,14 +25,15 @@ type ServeConfig struct {
 	URL   string // of the NATS server, with credentials
 	Token string // instead of credentials in the URL
 	ID    string // given by the pool that started it; "" makes one up
-	Pair  string
+	Pair  string // name of the pair to serve
 	Build string // of the program, for comparing with the server's
 
 	// Files are the SHA-256 sums of the pair's files by role, for comparing with the server's. Nil compares none.
 	Files func(ctx context.Context, pair string) (map[string]string, error)
 
 	// Open loads the models and reports a fraction as it goes.
-	Open   func(ctx context.Context, progress func(float64)) (decode.Pair, error)
+	Open func(ctx context.Context, progress func(float64)) (decode.Pair, error)
+	// Engine are the limits of the worker's engine.
 	Engine decode.Config
 
 	// Parent is the standard input of a child: the worker ends when it does, or when its connection
@@ -42,6 +43,7 @@ type ServeConfig struct {
 	// Wait is how long a worker of its own waits for a NATS server that is not there at first. Default 30 s.
 	Wait time.Duration
 
+	// Log is for the worker's own doings. Nil logs nothing.
 	Log *slog.Logger
 }
 
@@ -120,26 +122,27 @@ func Serve(ctx context.Context, c ServeConfig) error {
 	return err
 }
 
-// service is one worker at work.
+// service is one worker at work. It joins the servers, loads its pair, and then decodes what they ask for until it is told to leave, or
+// no server has been heard of for too long.
 type service struct {
-	config ServeConfig
+	config ServeConfig // with the defaults filled in
 	log    *slog.Logger
-	conn   *nats.Conn
+	conn   *nats.Conn // set by connect, before anything else runs
 
-	mu     sync.Mutex     // guards engine, beat, runs and told
-	engine *decode.Engine // nil until loaded
-	placed placed         // of the engine's models; nil where they do not tell
-	beat   workerBeat
-	runs   map[string]*job
-	told   told
+	mu     sync.Mutex      // guards engine, placed, beat, runs, told and servers
+	engine *decode.Engine  // nil until loaded
+	placed placed          // of the engine's models; nil where they do not tell
+	beat   workerBeat      // the next heartbeat
+	runs   map[string]*job // being decoded, by the id of their request
+	told   told            // runs whose events it sends, or has sent lately
 
-	changed chan struct{} // has room for one: the heartbeat has changed
-	quit    chan struct{} // closed when the worker leaves
-	wait    sync.WaitGroup
+	changed chan struct{}  // has room for one: the heartbeat has changed
+	quit    chan struct{}  // closed when the worker leaves
+	wait    sync.WaitGroup // goroutines of the service
 
-	leaving context.Context // done when the worker should leave
-	leave   context.CancelCauseFunc
-	servers map[string]time.Time // when the last heartbeat of each came; guarded by mu
+	leaving context.Context         // done when the worker should leave
+	leave   context.CancelCauseFunc // ends leaving, with the reason
+	servers map[string]time.Time    // when the last heartbeat of each came; guarded by mu
 }
 
 // placed is models that tell where they are.
@@ -156,12 +159,14 @@ func (s *service) placement() []gpu.Placement {
 }
 
 // job is one run of a worker.
+// service.mu guards it. It is made when the order is taken, and dropped when all of its events are sent.
 type job struct {
 	job   *decode.Job // nil until the engine has admitted it
 	seen  time.Time   // when a pool last said that it wants the run
-	steer steering
+	steer steering    // what is asked of it and not done yet
 }
 
+// serve loads the pair, decodes until ctx is done, and then says that it leaves. The error is that of loading.
 func (s *service) serve(ctx context.Context) error {
 	beating, stopBeats := context.WithCancel(context.WithoutCancel(ctx))
 	var beats sync.WaitGroup
@@ -191,8 +196,8 @@ func (s *service) serve(ctx context.Context) error {
 	at := s.placement()
 	s.update(func(b *workerBeat) { b.State, b.Progress, b.Placement = pair.Ready, 1, at })
 	s.log.Info("ready")
-	var labour sync.WaitGroup
-	labour.Go(func() { s.consume(ctx) })
+	var consuming sync.WaitGroup
+	consuming.Go(func() { s.consume(ctx) })
 
 	<-ctx.Done()
 	for _, sub := range subscriptions {
@@ -202,7 +207,7 @@ func (s *service) serve(ctx context.Context) error {
 	close(s.quit)
 	s.stop(func(*job) bool { return true })
 	s.wait.Wait()
-	labour.Wait()
+	consuming.Wait()
 	s.sendHeartbeat()
 	_ = s.conn.FlushTimeout(time.Second) // best effort: nobody may be there
 	return nil
@@ -229,6 +234,7 @@ func (s *service) open(ctx context.Context) (decode.Pair, error) {
 	}
 }
 
+// subscribe listens for orders, controls and the heartbeats of pools.
 func (s *service) subscribe() ([]*nats.Subscription, error) {
 	var all []*nats.Subscription
 	for _, start := range []func() (*nats.Subscription, error){
@@ -405,6 +411,7 @@ func (s *service) update(f func(*workerBeat)) {
 	}
 }
 
+// sendHeartbeat sends the heartbeat as it is now. One that cannot be sent is followed by another.
 func (s *service) sendHeartbeat() {
 	s.mu.Lock()
 	data := encoded(s.beat)

@@ -15,16 +15,16 @@ import (
 type steering struct {
 	stopped bool // all lanes, perhaps before the engine had admitted the run
 
-	moves  map[int]*move // by lane
-	moving bool          // a goroutine does them
-	stops  map[int][]*nats.Msg
-	ending bool // a goroutine does them
+	moves  map[int]*move       // by lane
+	moving bool                // a goroutine does them
+	stops  map[int][]*nats.Msg // by lane, −1 for all: who asked
+	ending bool                // a goroutine does them
 }
 
 // move is where λ of a lane is to go: the last of those asked for meanwhile, which all get its answer.
 type move struct {
-	to    decode.Vector
-	asked []*nats.Msg
+	to    decode.Vector // λ
+	asked []*nats.Msg   // who waits for the answer
 }
 
 // onControl takes a control and leaves it to a goroutine of its run.
@@ -59,6 +59,7 @@ func (s *service) onControl(m *nats.Msg) {
 	}
 }
 
+// move notes where a lane's λ is to go; service.mu is held, as for stop.
 func (x *steering) move(c control, m *nats.Msg) {
 	if x.moves == nil {
 		x.moves = map[int]*move{}
@@ -70,6 +71,7 @@ func (x *steering) move(c control, m *nats.Msg) {
 	x.moves[c.Lane].asked = append(x.moves[c.Lane].asked, m)
 }
 
+// stop notes that a lane is to end.
 func (x *steering) stop(lane int, m *nats.Msg) {
 	if x.stops == nil {
 		x.stops = map[int][]*nats.Msg{}

@@ -17,20 +17,21 @@ import (
 // Subjects. The version, which is protocol, changes when a message does, so that programs of different age do not
 // misunderstand each other on one NATS cluster.
 const (
-	prefix       = "realign.v2."
+	prefix       = "realign.v3."
 	workerBeats  = prefix + "beat.worker.*.*" // by pair and worker
 	poolBeats    = prefix + "beat.pool"
-	orderPrefix  = prefix + "decode."
-	queueGroup   = "workers"
-	maxBatch     = 512 << 10 // bytes of one message of events
-	maxOrder     = 7 << 20   // bytes of one request to our own server
-	maxPayload   = 8 << 20   // of our own server
+	orderPrefix  = prefix + "decode." // then the pair: orders to decode
+	queueGroup   = "workers"          // of the workers of a pair: one of them gets an order
+	maxBatch     = 512 << 10          // bytes of one message of events
+	maxOrder     = 7 << 20            // bytes of one request to our own server
+	maxPayload   = 8 << 20            // of our own server
 	beatInterval = 500 * time.Millisecond
 	beatTimeout  = 3 * time.Second  // a remote worker, or a pool, silent for this long is gone
 	runTimeout   = 5 * time.Second  // a run that no pool names for this long is stopped
 	hangTimeout  = 20 * time.Second // our own child is killed: its exit would be seen at once, so silence means it hangs
 )
 
+// orders is where requests for a pair go, and controls where those for one worker's runs do.
 func orders(pair string) string     { return orderPrefix + escape(pair) }
 func controls(worker string) string { return prefix + "control." + worker }
 
@@ -52,56 +53,60 @@ func escape(name string) string { return strings.ReplaceAll(name, ".", "%2E") }
 
 // order asks a worker to decode.
 type order struct {
-	Run     string         `json:"run"`
-	Pool    string         `json:"pool"`
+	Run     string         `json:"run"`  // id of the request, random
+	Pool    string         `json:"pool"` // ID of the pool that gets the events
 	Request decode.Request `json:"request"`
 }
 
 // receipt answers an order at once: who took it. Whether the engine admits it comes with the first batch.
 type receipt struct {
-	Worker string `json:"worker"`
+	Worker string `json:"worker"` // its ID
 }
 
 // batch is a message of a run: its admission or refusal, then events. First is the number of the first
 // event; they are counted from 1.
 type batch struct {
-	Fault  *fault.Error   `json:"fault,omitempty"`
+	Fault  *fault.Error   `json:"fault,omitempty"` // why the run was not admitted, or is broken off; then there is nothing else
 	First  int            `json:"first"`
-	Events []decode.Event `json:"events"`
+	Events []decode.Event `json:"events"` // none in the first message, which says that the run was admitted
 }
 
 // control steers a run. Lane is -1 for all lanes.
 type control struct {
-	Run    string        `json:"run"`
-	Lane   int           `json:"lane"`
+	Run    string        `json:"run"`              // id of the request
+	Lane   int           `json:"lane"`             // −1 for all lanes
 	Lambda decode.Vector `json:"lambda,omitempty"` // absent: stop
 }
 
 // reply answers a control.
 type reply struct {
-	Fault *fault.Error `json:"fault,omitempty"`
+	Fault *fault.Error `json:"fault,omitempty"` // nil where it was done
 }
 
 // workerBeat is the heartbeat of a worker.
 type workerBeat struct {
-	Worker   string          `json:"worker"`
-	Pair     string          `json:"pair"`
-	Host     string          `json:"host"`
-	PID      int             `json:"pid"`
-	State    pair.State      `json:"state"` // loading, ready or failed
-	Leaving  bool            `json:"leaving,omitempty"`
-	Progress float64         `json:"progress"`
-	Message  string          `json:"message,omitempty"`
-	Counters decode.Counters `json:"counters"`
+	Worker   string          `json:"worker"`            // its ID
+	Pair     string          `json:"pair"`              // name of the pair that it has
+	Host     string          `json:"host"`              // name of its machine
+	PID      int             `json:"pid"`               // on that machine
+	State    pair.State      `json:"state"`             // loading, ready or failed
+	Leaving  bool            `json:"leaving,omitempty"` // it takes nothing new
+	Progress float64         `json:"progress"`          // of loading, from 0 to 1
+	Message  string          `json:"message,omitempty"` // why it has failed
+	Counters decode.Counters `json:"counters"`          // of its engine
 
+	// Placement is where its models are, or will be; none where they do not tell.
 	Placement []gpu.Placement `json:"placement,omitempty"`
 }
 
 // poolBeat is the heartbeat of a pool, with the runs that it still wants.
 type poolBeat struct {
-	Pool string   `json:"pool"`
+	Pool string   `json:"pool"` // its ID
 	Runs []string `json:"runs"` // their marks
 }
+
+// The check of each message says what is wrong with its fields. read calls it, since whoever may use the NATS server can
+// send anything.
 
 func (o *order) check() error {
 	if !token(o.Run) || !token(o.Pool) {

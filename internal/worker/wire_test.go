@@ -2,14 +2,18 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"realign/internal/decode"
 	"realign/internal/fault"
@@ -215,6 +219,37 @@ func TestFeedSplits(t *testing.T) {
 	}
 }
 
+// The lanes of one pass travel in one message, though their events come one by one.
+func TestFeedGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var counts []int
+		f := newFeed(func(data []byte) error {
+			var b batch
+			if err := read(data, &b); err != nil {
+				t.Error(err)
+			}
+			counts = append(counts, len(b.Events))
+			return nil
+		}, nil)
+		go func() {
+			for pass := range 3 {
+				time.Sleep(2 * gathering) // a pass
+				for lane := range 8 {
+					time.Sleep(gathering / 100)
+					f.emit(decode.Event{Type: decode.EventToken, Lane: lane, Index: pass})
+				}
+			}
+			f.emit(decode.Event{Type: decode.EventStats})
+		}()
+		if err := f.run(); err != nil {
+			t.Fatal(err)
+		}
+		if want := []int{0, 8, 8, 9}; !slices.Equal(counts, want) { // the first message says that the run was admitted
+			t.Errorf("messages of %v events, want %v", counts, want)
+		}
+	})
+}
+
 func TestLastWords(t *testing.T) {
 	l := &crashLine{to: io.Discard}
 	fmt.Fprint(l, strings.Repeat("loading\n", 1000), strings.Repeat("x", 5000), "\nx.cpp:7: GGML_AS")
@@ -256,4 +291,37 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("next is %d after %d events", r.next, n)
 		}
 	})
+}
+
+// TestVersionIsInEveryName: programs of different protocols share neither subjects nor queues, and the queues of all earlier
+// protocols are removed.
+func TestVersionIsInEveryName(t *testing.T) {
+	if want := fmt.Sprintf("realign.v%d.", protocol); prefix != want {
+		t.Errorf("subjects begin with %s, want %s", prefix, want)
+	}
+	if work, answers := fmt.Sprintf("REALIGN_WORK_V%d", protocol), fmt.Sprintf("REALIGN_ANSWERS_V%d", protocol); workStream != work || answerStream != answers {
+		t.Errorf("the queues are %s and %s", workStream, answerStream)
+	}
+	p := newPool(t, Config{Data: t.TempDir()})
+	stream, err := jetstream.New(p.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var old []string
+	for version := 1; version < protocol; version++ {
+		old = append(old, fmt.Sprintf("REALIGN_WORK_V%d", version), fmt.Sprintf("REALIGN_ANSWERS_V%d", version))
+	}
+	for _, name := range old {
+		if _, err := stream.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{"old." + name}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Queue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range old {
+		if _, err := stream.Stream(t.Context(), name); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Errorf("%s is still there: %v", name, err)
+		}
+	}
 }

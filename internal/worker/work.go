@@ -16,26 +16,26 @@ import (
 // are stored. Whoever dies in between leaves a message that is delivered again. A subject holds one message, so what is
 // offered or answered twice is there once.
 const (
-	workStream    = "REALIGN_WORK_V2"
-	answerStream  = "REALIGN_ANSWERS_V2"
-	workPrefix    = prefix + "work."
-	answerPrefix  = prefix + "answer."
-	workTimeout   = 12 * time.Second // silence of a worker after which its work is given to another
-	workBeat      = workTimeout / 4
-	answerTimeout = 30 * time.Second
-	maxAnswer     = 7 << 20 // bytes
-	maxDeliveries = 25      // of one piece of work; then it is given up
-	maxWait       = 30 * 24 * time.Hour
+	workStream    = "REALIGN_WORK_V3"
+	answerStream  = "REALIGN_ANSWERS_V3"
+	workPrefix    = prefix + "work."    // then pair, batch and key
+	answerPrefix  = prefix + "answer."  // then batch and key
+	workTimeout   = 12 * time.Second    // silence of a worker after which its work is given to another
+	workBeat      = workTimeout / 4     // how often a worker says that it has its work
+	answerTimeout = 30 * time.Second    // silence of a server after which an answer is given again
+	maxAnswer     = 7 << 20             // bytes
+	maxDeliveries = 25                  // of one piece of work; then it is given up
+	maxWait       = 30 * 24 * time.Hour // for which work and answers are kept
 )
 
 // oldStreams are the names of earlier protocols.
-var oldStreams = [...]string{"REALIGN_WORK_V1", "REALIGN_ANSWERS_V1"}
+var oldStreams = [...]string{"REALIGN_WORK_V1", "REALIGN_ANSWERS_V1", "REALIGN_WORK_V2", "REALIGN_ANSWERS_V2"}
 
 // task is Work on the wire.
 type task struct {
-	Batch   string         `json:"batch"`
-	ID      string         `json:"id"`
-	Request decode.Request `json:"request"`
+	Batch   string         `json:"batch"`   // what it belongs to
+	ID      string         `json:"id"`      // within the batch
+	Request decode.Request `json:"request"` // to be decoded in the background
 
 	Delivered int `json:"delivered,omitempty"` // how often it was given to a worker, this time included
 }
@@ -59,12 +59,12 @@ func (a *answerMsg) check() error {
 	return nil
 }
 
-// workSubject is where one piece of work waits: realign.v2.work.PAIR.BATCH.KEY.
+// workSubject is where one piece of work waits: realign.v3.work.PAIR.BATCH.KEY.
 func workSubject(pair, batch, id string) string {
 	return workPrefix + escape(pair) + "." + batch + "." + key(id)
 }
 
-// answerSubject is where its answer waits: realign.v2.answer.BATCH.KEY.
+// answerSubject is where its answer waits: realign.v3.answer.BATCH.KEY.
 func answerSubject(batch, id string) string { return answerPrefix + batch + "." + key(id) }
 
 // key is an ID as one token of a subject.

@@ -1,14 +1,12 @@
 // Starts the controllers that a page has hooks for.
 
+import { at } from "./base/base";
 import { comparison } from "./comparison/comparison";
-import { connect } from "./connection/connection";
+import { copies } from "./copy/copy";
 import { help } from "./help/help";
 import { menus } from "./menu/menu";
-import { followPulls, showPairs } from "./pairs/pairs";
+import { pictures } from "./picture/picture";
 import { Playground } from "./playground/playground";
-import { LiveResults } from "./results/results";
-import { sweep } from "./sweep/sweep";
-import { study } from "./study/study";
 import { theme } from "./theme/theme";
 import { times } from "./time/time";
 import { toasts } from "./toast/toast";
@@ -16,6 +14,8 @@ import { toasts } from "./toast/toast";
 theme();
 help();
 menus();
+copies();
+pictures();
 toasts();
 times();
 
@@ -25,18 +25,5 @@ if (bench) new Playground(bench);
 const frozen = document.querySelector<HTMLElement>("[data-comparison]");
 if (frozen) void comparison(frozen);
 
-const swept = document.querySelector<HTMLElement>("[data-sweep-page]");
-if (swept) sweep(swept);
-
-const answers = document.querySelector<HTMLElement>("[data-results]");
-if (answers) new LiveResults(answers);
-
-const running = document.querySelector<HTMLElement>("[data-study]");
-if (running) study(running);
-
-const pulls = document.querySelector<HTMLElement>("[data-pulls]");
-if (pulls) void followPulls(pulls);
-
-if (document.querySelector("[data-pair-list]")) {
-  connect((frame) => frame.type === "pairs" && showPairs(frame.pairs), () => {});
-}
+// What the first page does not need is fetched where it is needed.
+if (document.querySelector("[data-sweep-page], [data-paces], [data-results], [data-study], [data-pulls], [data-pair-list], [data-verify]")) void import(at("/static/pages.js"));

@@ -18,7 +18,7 @@ if (process.argv.includes("--tests")) {
 } else {
   await mkdir(join(here, "dist"), { recursive: true });
   await build({
-    entryPoints: ["app.ts", "app.css", "rate.ts", "rate.css"].map((name) => join(here, name)),
+    entryPoints: ["app.ts", "app.css", "extras.ts", "markdown.ts", "pages.ts", "pages.css", "rate.ts", "rate.css"].map((name) => join(here, name)),
     outdir: join(here, "dist"),
     bundle: true, minify: true, format: "esm", target: ["es2022", "chrome111", "firefox121", "safari16.4"],
     charset: "utf8", legalComments: "none", logLevel: "warning",

@@ -39,6 +39,7 @@ func Text(name string) (string, error) {
 	return string(b), err
 }
 
+// hash is a hash of each built file, by its name.
 func hash() map[string]string {
 	m := make(map[string]string)
 	entries, _ := fs.ReadDir(FS(), ".")

@@ -52,7 +52,7 @@ func plainList(v []float64) string {
 	return strings.Join(parts, " ")
 }
 
-// total is the weight that has moved away from the reference.
+// total is Σ of λ: the weight that has moved away from the reference.
 func total(v []float64) (sum float64) {
 	for _, x := range v {
 		sum += x
@@ -86,8 +86,11 @@ func effectiveBeta(v []float64, models []AlignedModel) string {
 	return formatSignificant(models[0].Beta/v[0], 3)
 }
 
+// formatFixed writes a number with so many decimals.
 func formatFixed(x float64, decimals int) string { return strconv.FormatFloat(x, 'f', decimals, 64) }
 
+// formatSignificant writes a number with so many significant digits, without an exponent where it is neither tiny
+// nor huge.
 func formatSignificant(x float64, digits int) string {
 	s := strconv.FormatFloat(x, 'g', digits, 64)
 	if f, err := strconv.ParseFloat(s, 64); err == nil && f >= 1e-4 && f < 1e6 {
@@ -129,13 +132,17 @@ func ratioStep(x float64) int {
 	return step
 }
 
-// reason says why a lane ended.
-func reason(l Lane) string {
-	switch l.Reason {
+// reason says why a text of so many tokens ended, whose run has at most so many (0 is unknown). Fewer than that: the context had
+// no room for more. The controllers say the same (web/static/lanes/foot.ts).
+func reason(why string, tokens, most int) string {
+	switch why {
 	case "stop":
 		return "ended by itself"
 	case "length":
-		return "token limit"
+		if most > 0 && tokens < most {
+			return "cut off: the context is full"
+		}
+		return "cut off at the token limit"
 	case "cancelled":
 		return "stopped"
 	case "error":
@@ -145,6 +152,7 @@ func reason(l Lane) string {
 	}
 }
 
+// klSum is Σ KL to the reference over the lane's tokens, in nats; traced is false where none was recorded.
 func (l Lane) klSum() (sum float64, traced bool) {
 	for _, t := range l.Tokens {
 		sum += t.KL
@@ -153,6 +161,7 @@ func (l Lane) klSum() (sum float64, traced bool) {
 	return sum, traced
 }
 
+// ids are the lane's tokens for a data attribute.
 func (l Lane) ids() string {
 	parts := make([]string, len(l.Tokens))
 	for i, t := range l.Tokens {
@@ -172,6 +181,7 @@ func partedAt(a, b Lane) int {
 	return -1
 }
 
+// ints writes token ids for a data attribute.
 func ints(ids []int32) string {
 	parts := make([]string, len(ids))
 	for i, id := range ids {
@@ -216,6 +226,7 @@ func Capital(s string) string {
 	return string(unicode.ToUpper(r)) + s[n:]
 }
 
+// or is a text, or instead where it is empty.
 func or(s, instead string) string {
 	if s == "" {
 		return instead
@@ -223,12 +234,16 @@ func or(s, instead string) string {
 	return s
 }
 
+// stamp is a time for a data attribute.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
+// when is a time as people read it, in UTC.
 func when(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") }
 
+// percent is a share from 0 to 1, in whole percent.
 func percent(x float64) string { return strconv.Itoa(int(math.Round(100*x))) + "%" }
 
+// joinSpaces, joinDots and lines join parts with what their names say.
 func joinSpaces(parts []string) string { return strings.Join(parts, " ") }
 
 func joinDots(parts []string) string { return strings.Join(parts, " · ") }

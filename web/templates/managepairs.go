@@ -2,27 +2,28 @@ package templates
 
 // PairManage is what whoever administers the server finds on the page of pairs beside those that are installed.
 type PairManage struct {
-	Models    []FoundModel
-	Proposals []FoundPair
-	Broken    []Fact // path and reason
-	Pulls     []PullItem
+	Models    []FoundModel // on this machine
+	Proposals []FoundPair  // of those models
+	Broken    []Fact       // path and reason
+	Pulls     []PullItem   // that go on, or ended
 }
 
 // FoundModel is a model on the machine.
 type FoundModel struct {
-	Name         string
+	Name         string // by which it is chosen
 	Architecture string
 	Quantisation string
 	Tokenizer    string // fingerprint
-	Bytes        int64
-	Adapter      bool
-	Usable       bool // it is GGUF
+	Bytes        int64  // of all its files
+	Adapter      bool   // it is a LoRA adapter
+	Usable       bool   // it is GGUF
 }
 
 // FoundPair is a pair that two models could be.
 type FoundPair struct {
-	Reference, Aligned, Reason string
-	Address                    string // of the form that adds it
+	Reference, Aligned, Reason string // names of the models, and why they could be a pair
+	Address                    string // of the form that adds it; "" for folders, which are to be converted
+	Command                    string // that adds it
 }
 
 // KnownPair is a pair of the catalogue.
@@ -35,8 +36,8 @@ type KnownPair struct {
 
 // PullItem is a model that is being fetched, or was.
 type PullItem struct {
-	Name, State, Error, Got string
-	Done, Total             int64
+	Name, State, Error, Got string // State: running, done, failed or stopped; Error: why; Got: the name it is found under
+	Done, Total             int64  // bytes
 }
 
 // words say how far a fetch is.
@@ -54,6 +55,7 @@ func (p PullItem) words() string {
 	return "stopped; what has come is kept"
 }
 
+// share is how much has come, from 0 to 1.
 func (p PullItem) share() float64 {
 	if p.Total <= 0 {
 		return 0
@@ -61,7 +63,7 @@ func (p PullItem) share() float64 {
 	return float64(p.Done) / float64(p.Total)
 }
 
-// PairForm adds a pair.
+// PairForm is "/pairs/add": it adds a pair.
 type PairForm struct {
 	Layout
 	Models   []FoundModel

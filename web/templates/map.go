@@ -13,45 +13,49 @@ import (
 
 // Map is a λ-map: what is said on every part of an interval of λ.
 type Map struct {
-	From, To  float64
-	Growing   bool
-	Reason    string  // why it ended, with Growing false: stop, cancelled, error
-	Error     string  // message, with reason error
-	Covered   float64 // share of the interval whose text is known to its end, 0 to 1
-	Most      int     // most continuations that are followed
-	Rows      int64   // decoded by both models together; 0 is unknown
-	Seconds   float64 // it took
-	LanesURL  string  // a λ after it is the address of the bench with a lane at that λ; "" is none
-	Branches  []MapBranch
-	Forks     []MapFork
+	From, To  float64     // ends of the interval
+	Line      *MapLine    // From, To, and all that is of a fork or a branch are then places on it
+	Growing   bool        // it is being decoded
+	Reason    string      // why it ended, with Growing false: stop, cancelled, error
+	Error     string      // message, with reason error
+	Covered   float64     // share of the interval whose text is known to its end, 0 to 1
+	Most      int         // most continuations that are followed
+	Rows      int64       // decoded by both models together; 0 is unknown
+	Seconds   float64     // it took
+	LanesURL  string      // a λ after it is the address of the bench with a lane at that λ; "" is none
+	Branches  []MapBranch // in the order of λ, without gaps
+	Forks     []MapFork   // in the order of λ
 	Sampling  Sampling
-	Aligned   []AlignedModel
-	Fragments string // address of the map's section as it is now, while it grows
+	Aligned   []AlignedModel // the models that λ is of
+	Fragments string         // address of the map's section as it is now, while it grows
 }
 
 // MapBranch is a part of the interval with one text. Branches are in the order of λ, without gaps.
 type MapBranch struct {
-	From, To float64
-	IDs      []int32
+	From, To float64  // λ of its ends, or places on a line
+	IDs      []int32  // its tokens
 	Pieces   []string // the text that each token added
 	Reason   string   // stop, length, budget, cancelled, error; "" is not known (yet)
 }
 
 // MapFork is where the texts on both sides of one λ part.
 type MapFork struct {
-	Lambda       float64
-	Index        int // of the first token that differs
-	Below, Above MapCandidate
+	Lambda       float64      // or a place on the line
+	Index        int          // of the first token that differs
+	Line         bool         // Lambda is a place on a line
+	Below, Above MapCandidate // chosen just below Lambda, and from it on
 }
 
 // MapCandidate is a token at a fork.
 type MapCandidate struct {
-	Name                      string
-	Reference, Aligned, Noise float64
+	Name                      string  // as shown
+	Reference, Aligned, Noise float64 // log-probabilities under both models, nats, and its noise
 }
 
+// known reports whether the text is known to its end.
 func (b MapBranch) known() bool { return b.Reason == "stop" || b.Reason == "length" }
 
+// ids are the branch's tokens for a data attribute.
 func (b MapBranch) ids() string { return ints(b.IDs) }
 
 // ending says how the text of a branch ends.
@@ -60,9 +64,9 @@ func (b MapBranch) ending() string {
 	case "":
 		return "not decoded"
 	case "budget":
-		return "more texts than were asked for"
+		return "not followed further"
 	default:
-		return reason(Lane{Reason: b.Reason})
+		return reason(b.Reason, 0, 0)
 	}
 }
 
@@ -76,6 +80,7 @@ func (b MapBranch) between() float64 {
 	return (b.From + b.To) / 2
 }
 
+// round rounds to so many decimals.
 func round(x float64, digits int) float64 {
 	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(x, 'f', digits, 64), 64)
 	return rounded
@@ -209,10 +214,12 @@ func (m Map) data() string {
 		From     float64   `json:"from"`
 		To       float64   `json:"to"`
 		Betas    []float64 `json:"betas"`
+		Names    []string  `json:"names"`
+		Line     *MapLine  `json:"line,omitempty"`
 		Branches []branch  `json:"branches"`
-	}{From: m.From, To: m.To, Betas: []float64{}, Branches: []branch{}}
-	for _, a := range m.Aligned {
-		v.Betas = append(v.Betas, a.Beta)
+	}{From: m.From, To: m.To, Betas: []float64{}, Names: []string{}, Line: m.Line, Branches: []branch{}}
+	for i, a := range m.Aligned {
+		v.Betas, v.Names = append(v.Betas, a.Beta), append(v.Names, m.model(i))
 	}
 	paths, parts := m.path(), m.partings()
 	for i, b := range m.Branches {
@@ -225,18 +232,21 @@ func (m Map) data() string {
 func (m Map) headline() string {
 	n, open := 0, 0
 	for _, b := range m.Branches {
-		if b.Reason != "" {
+		if b.known() {
 			n++
 		} else {
 			open++
 		}
 	}
-	over := "λ from " + lambda(m.From) + " to " + lambda(m.To)
+	over := m.over()
 	if m.Growing {
 		return count(len(m.Forks), "fork") + " so far for " + over + ": " + strconv.Itoa(n) + " of at least " + count(n+open, "text") + " known"
 	}
-	if n == 1 && m.Covered == 1 {
+	switch {
+	case n == 1 && m.Covered == 1:
 		return "One text for every " + over + ": it never forks"
+	case open > 0:
+		return count(n, "whole text") + " for " + over + ", and " + count(open, "part") + " left open"
 	}
 	return count(n, "text") + " for " + over
 }
@@ -257,11 +267,12 @@ func (m Map) missing() string {
 	case m.Reason == "cancelled":
 		return share + "the map was stopped."
 	case budget:
-		return share + "there are more than " + count(m.Most, "text") + ", and the widest parts of λ were followed."
+		return share + "the settings let " + count(m.Most, "text") + " be followed at most. They are shared out by width, and for narrow parts of λ none was left."
 	}
 	return share + "a text broke off."
 }
 
+// sentence is a message with a capital letter and a full stop.
 func sentence(s string) string {
 	if s == "" || strings.HasSuffix(s, ".") {
 		return s
@@ -276,6 +287,8 @@ type reasonWhy struct {
 	Rest                      string  // what decides besides, in words; ""
 }
 
+// why is a fork in numbers. The two models' preferences and the noise are equal at the fork but for what Rest
+// names.
 func (m Map) why(f MapFork) reasonWhy {
 	s := m.Sampling
 	w := reasonWhy{
@@ -297,12 +310,24 @@ func (m Map) why(f MapFork) reasonWhy {
 // nats is a size of preference.
 func nats(x float64) string { return formatNumber(math.Abs(x), 2) }
 
+// likelier is a size of preference in plain words: so many nats are so many times as likely.
+func likelier(x float64) string {
+	switch ratio := math.Exp(math.Abs(x)); {
+	case ratio < 1.05:
+		return "about as likely"
+	case ratio > 1e6:
+		return "over a million times as likely"
+	default:
+		return formatSignificant(ratio, 2) + " times as likely"
+	}
+}
+
 // quoted is a token for a label.
 func quoted(name string) string { return "“" + name + "”" }
 
-// markLabel names a fork.
+// label names a fork to those who do not see it.
 func (f MapFork) label() string {
-	return "Fork at λ " + lambda(f.Lambda) + ", token " + strconv.Itoa(f.Index+1) + ": below it " + quoted(f.Below.Name) + ", above it " + quoted(f.Above.Name)
+	return "Fork at " + f.where() + " " + lambda(f.Lambda) + ", token " + strconv.Itoa(f.Index+1) + ": below it " + quoted(f.Below.Name) + ", above it " + quoted(f.Above.Name)
 }
 
 // words writes the text of a branch. It is written by hand because every character of white space counts here; the
@@ -328,28 +353,39 @@ func (m Map) words(i int) templ.Component {
 // sentence writes why a text forks.
 func (f MapFork) sentence(w reasonWhy, noisy bool) templ.Component {
 	q := func(name string) string { return "<q>" + templ.EscapeString(name) + "</q>" }
-	n := func(x float64) string { return `<span class="num">` + nats(x) + `</span>` }
+	n := func(x float64) string {
+		unit := "nats"
+		if nats(x) == "1" {
+			unit = "nat"
+		}
+		return `<span class="num">` + nats(x) + `</span> ` + unit + ` (` + likelier(x) + `)`
+	}
 	below, above := q(f.Below.Name), q(f.Above.Name)
-	s := `At λ = <span class="num">` + lambda(f.Lambda) + `</span> ` + above + ` overtakes ` + below + `: `
+	reference, aligned := f.sides()
+	s := `At ` + f.where() + ` = <span class="num">` + lambda(f.Lambda) + `</span> ` + above + ` overtakes ` + below + `: `
 	switch { // the aligned model always prefers the one above more than the reference does
 	case w.Aligned >= 0 && w.Reference < 0:
-		s += "the aligned model prefers it by " + n(w.Aligned) + " nats, the reference prefers " + below + " by " + n(w.Reference)
+		s += aligned + " prefers it by " + n(w.Aligned) + ", " + reference + " prefers " + below + " by " + n(w.Reference)
 	case w.Aligned >= 0:
-		s += "both models prefer it, the aligned one by " + n(w.Aligned) + " nats, the reference by only " + n(w.Reference)
+		s += "both prefer it, " + aligned + " by " + n(w.Aligned) + ", " + reference + " by only " + n(w.Reference)
 	default:
-		s += "both models prefer " + below + ", but the reference by " + n(w.Reference) + " nats, the aligned one by only " + n(w.Aligned)
+		s += "both prefer " + below + ", but " + reference + " by " + n(w.Reference) + ", " + aligned + " by only " + n(w.Aligned)
 	}
 	if noisy {
 		favoured := above
 		if w.Noise < 0 {
 			favoured = below
 		}
-		s += "; the noise favours " + favoured + " by " + n(w.Noise)
+		s += "; the noise, the luck of this seed, favours " + favoured + " by " + n(w.Noise)
 	}
 	if w.Rest != "" {
 		s += "; " + w.Rest
 	}
-	return markup(s + ".")
+	s += ". At"
+	if w.Rest == "" {
+		s += " this " + f.where() + " the sides balance: at"
+	}
+	return markup(s + " a smaller one " + below + " is written, at a greater one " + above + ".")
 }
 
 // markup is a component of finished markup.

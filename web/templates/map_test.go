@@ -46,8 +46,8 @@ func aMapRun() *Run {
 
 func aMapPage() Playground {
 	v := aPlayground()
-	v.Run, v.Draft.Map = aMapRun(), &DraftMap{0, 2, 3}
-	v.History[0].Lambdas, v.History[0].Map = nil, "0 to 2"
+	v.Run, v.Draft.Map = aMapRun(), &DraftMap{From: 0, To: 2, Branches: 3}
+	v.History.Runs[0].Lambdas, v.History.Runs[0].Map = nil, "0 to 2"
 	return v
 }
 
@@ -117,7 +117,7 @@ func TestMapSaysWhatIsMissing(t *testing.T) {
 		reason, words string
 		covered       float64
 	}{
-		{"stop", "10% of λ, hatched, is not known to its end: there are more than 3 texts", 0.9},
+		{"stop", "10% of λ, hatched, is not known to its end: the settings let 3 texts be followed at most.", 0.9},
 		{"cancelled", "40% of λ, hatched, is not known to its end: the map was stopped.", 0.6},
 		{"error", "The worker died.", 0.6},
 		{"stop", "", 1},
@@ -163,23 +163,37 @@ func TestWhyAForkIsThere(t *testing.T) {
 		return strings.NewReplacer("<q>", "“", "</q>", "”", `<span class="num">`, "", "</span>", "").Replace(html)
 	}
 	greedy := MapFork{Lambda: 0.25, Below: MapCandidate{" a", -1, -2, 0}, Above: MapCandidate{" b", -2, 1, 0}}
-	if got := text(greedy, Sampling{}); got != "At λ = 0.25 “ b” overtakes “ a”: the aligned model prefers it by 3 nats, the reference prefers “ a” by 1." {
+	if got := text(greedy, Sampling{}); got != "At λ = 0.25 “ b” overtakes “ a”: the aligned model prefers it by 3 nats (20 times as likely), the reference prefers “ a” by 1 nat (2.7 times as likely). "+
+		"At this λ the sides balance: at a smaller one “ a” is written, at a greater one “ b”." {
 		t.Error(got)
 	}
 	both := MapFork{Lambda: 0.5, Below: MapCandidate{"x", -3, -3, 4}, Above: MapCandidate{"<y>", -2, -1, 1}}
-	if got := text(both, Sampling{Temperature: 0.5}); got != "At λ = 0.5 “&lt;y&gt;” overtakes “x”: both models prefer it, the aligned one by 2 nats, the reference by only 1; the noise favours “x” by 1.5." {
+	if got := text(both, Sampling{Temperature: 0.5}); got != "At λ = 0.5 “&lt;y&gt;” overtakes “x”: both prefer it, the aligned model by 2 nats (7.4 times as likely), the reference by only 1 nat (2.7 times as likely); "+
+		"the noise, the luck of this seed, favours “x” by 1.5 nats (4.5 times as likely). At this λ the sides balance: at a smaller one “x” is written, at a greater one “&lt;y&gt;”." {
 		t.Error(got)
 	}
 	against := MapFork{Lambda: 0.5, Below: MapCandidate{"x", -1, -1, 0}, Above: MapCandidate{"y", -3, -2, 1}}
-	if got := text(against, Sampling{Temperature: 1.5}); got != "At λ = 0.5 “y” overtakes “x”: both models prefer “x”, but the reference by 2 nats, the aligned one by only 1; the noise favours “y” by 1.5." {
+	if got := text(against, Sampling{Temperature: 1.5}); got != "At λ = 0.5 “y” overtakes “x”: both prefer “x”, but the reference by 2 nats (7.4 times as likely), the aligned model by only 1 nat (2.7 times as likely); "+
+		"the noise, the luck of this seed, favours “y” by 1.5 nats (4.5 times as likely). At this λ the sides balance: at a smaller one “x” is written, at a greater one “y”." {
 		t.Error(got)
 	}
 	against.Above.Noise = 7
-	if got := text(against, Sampling{Temperature: 1.5, PresencePenalty: 1}); !strings.HasSuffix(got, "penalties on tokens already used make up the rest.") {
+	if got := text(against, Sampling{Temperature: 1.5, PresencePenalty: 1}); !strings.Contains(got, "penalties on tokens already used make up the rest. At a smaller one “x” is written") {
 		t.Error(got)
 	}
 	if got := text(against, Sampling{Temperature: 1.5, MinP: 0.1}); !strings.Contains(got, "min-p decides here") {
 		t.Error(got)
+	}
+}
+
+// A number of nats is said in plain words, whatever its size.
+func TestNatsInPlainWords(t *testing.T) {
+	for x, want := range map[float64]string{
+		0: "about as likely", 0.04: "about as likely", 0.69: "2 times as likely", -1.2: "3.3 times as likely", 4: "55 times as likely", 9: "8100 times as likely", 30: "over a million times as likely",
+	} {
+		if got := likelier(x); got != want {
+			t.Errorf("%v nats: %q, want %q", x, got, want)
+		}
 	}
 }
 
@@ -194,9 +208,9 @@ func TestLambdaWithinABranchIsShort(t *testing.T) {
 func TestMapPageHoldsEverythingWithoutScripts(t *testing.T) {
 	html := render(t, aMapPage().Page())
 	for _, want := range []string{
-		`<section class="stage" aria-labelledby="lanes-title" data-stage hidden>`, "4 texts for λ from 0 to 2",
+		`<section class="stage" aria-labelledby="lanes-title" data-stage hidden>`, "3 whole texts for λ from 0 to 2, and 1 part left open",
 		`href="#fork-2"`, `id="fork-2"`, "slider, λ 0 to 2", `<mark class="map-last"> day</mark><span data-kind="new">!</span>`,
-		`href="/s/session1?run=run1&amp;lanes=0.2"`, "there are more than 3 texts", `value="3" data-map-branches`,
+		`href="/s/session1?run=run1&amp;lanes=0.2"`, "the settings let 3 texts be followed at most", `value="3" data-map-branches`,
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page lacks %s", want)

@@ -21,7 +21,7 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 func render(t *testing.T, page templ.Component) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := page.Render(context.Background(), &b); err != nil {
+	if err := page.Render(WithWords(context.Background()), &b); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -60,7 +60,7 @@ func aPlayground() Playground {
 	return Playground{
 		Layout:  Layout{Title: "Hello", Nav: "playground", CSRF: "token", Build: "test"},
 		Session: &SessionItem{ID: "session1", Title: "Hello", Runs: 1, Created: noon, Updated: noon},
-		History: []RunItem{{ID: "run1", Prompt: "Say <b>hello</b>.", Lambdas: []string{"0", "0.5"}, Seed: "7", Status: "ended", At: noon}},
+		History: History{Runs: []RunItem{{ID: "run1", Number: 1, Pair: "demo", Prompt: "Say <b>hello</b>.", Lambdas: []string{"0", "0.5"}, Seed: "7", Status: "ended", At: noon}}, Sessions: []SessionItem{{ID: "session1", Title: "A <i>title</i>", Pinned: true, Pair: "demo", Lambdas: "0 · 0.5", Runs: 1, Updated: noon}}},
 		Run:     aRun(),
 		Draft: Draft{
 			Pair: "demo", Aligned: []string{"warm"}, Prompt: "Say <b>hello</b>.", Mode: "chat", Seed: "7", Alternatives: 5,
@@ -76,7 +76,7 @@ func aPlayground() Playground {
 
 func pages() map[string]templ.Component {
 	draft := aPlayground()
-	draft.Session, draft.Run, draft.History = nil, nil, nil
+	draft.Session, draft.Run, draft.History = nil, nil, History{}
 	layout := Layout{CSRF: "token"}
 	return map[string]templ.Component{
 		"playground": draft.Page(),
@@ -92,7 +92,7 @@ func pages() map[string]templ.Component {
 		"pair":   PairPage{Layout: layout, Pair: PairItem{Name: "demo", State: "failed", Message: "no file"}, Card: "# Card"}.Page(),
 		"sweeps": SweepList{Layout: layout, Sweeps: []SweepItem{aSweep(), {ID: "v", Title: "Other", State: "running"}}, Next: "x y"}.Page(),
 		"sweep-new": SweepNew{
-			Layout: layout, Pairs: aPlayground().Pairs, Error: "is <b>hello</b>", Field: "pair", Config: "<script>alert(1)</script>",
+			Layout: layout, Pairs: aPlayground().Pairs, Errors: []FormError{{Field: "pair", Message: "is <b>hello</b>"}}, Config: "<script>alert(1)</script>",
 			Rewards: []RewardOption{{Name: "length", Title: "Length", About: "In a band.", Direction: "higher", Parameters: []RewardParameter{{Name: "low", Default: "24"}}}},
 		}.Page(),
 		"sweep": SweepPage{Layout: layout, Live: aSweepLive()}.Page(),
@@ -106,10 +106,13 @@ func pages() map[string]templ.Component {
 		}.Page(),
 		"sweep-ticket":  SweepTicket{Layout: layout, Sweep: aSweep(), Answer: "Best λ", Sections: []TicketSection{{Title: "Assumed", Items: []string{"<b>hello</b>"}, Code: "a = 1"}}}.Page(),
 		"sweep-compare": SweepCompare{Layout: layout, Sides: []SweepSide{{Sweep: aSweep()}, {Sweep: aSweep()}}, Plots: []Plot{aPlot()}, Tables: []CompareTable{{Name: "length", Rows: []CompareRow{{Lambda: 1, Clear: true}}}}}.Page(),
-		"error":         Error{Layout: layout, Status: 404, Code: "not_found", Message: "There is no such page."}.Page(),
-		"login":         Login{Layout: layout, Next: "/"}.Page(),
-		"results-live":  aStudyResult().Page(),
-		"report":        StudyReport{StudyResults: aStudyResult()}.Page(),
+		"votes": StudyVotes{Layout: layout, Study: "s", Name: "Study", Lambdas: []float64{0, 1}, Total: 21, Number: 1, Pages: 2, Prompts: []VotedPrompt{
+			{Place: 1, Text: "<b>hello</b>", Comments: []VotedComment{{By: "Ann", Text: "<script>alert(1)</script>"}}, Cells: [][]VotedText{{{Text: "<i>title</i>", Compared: 2, Preferred: 1}}, nil}},
+		}}.Page(),
+		"error":        Error{Layout: layout, Status: 404, Code: "not_found", Message: "There is no such page."}.Page(),
+		"login":        Login{Layout: layout, Next: "/"}.Page(),
+		"results-live": aStudyResult().Page(),
+		"report":       StudyReport{StudyResults: aStudyResult()}.Page(),
 	}
 }
 
@@ -120,6 +123,20 @@ func TestNothingInline(t *testing.T) {
 		if found := inline.FindString(render(t, page)); found != "" {
 			t.Errorf("%s holds %q", name, found)
 		}
+	}
+}
+
+// No study and no sweep is of a mixture of several aligned models: the page says so where they are offered.
+func TestMixturesGoOnToNoStudy(t *testing.T) {
+	v := aPlayground()
+	offered := regexp.MustCompile(`data-carry-to="[^"]*">`)
+	if n := len(offered.FindAllString(render(t, v.Page()), -1)); n != 2 {
+		t.Errorf("a run with one aligned model goes on to %d pages, want 2", n)
+	}
+	v.Run.Aligned = append(v.Run.Aligned, AlignedModel{Name: "short"})
+	page := render(t, v.Page())
+	if offered.MatchString(page) || !strings.Contains(page, `data-carry-many>Studies and sweeps are of one aligned model`) {
+		t.Error("a mixture goes on to a study, or it is not said why not")
 	}
 }
 
@@ -152,11 +169,50 @@ func TestLanesOfARun(t *testing.T) {
 		`<span class="turn" data-hue="9">λ 0.9</span><span class="t" data-i="1" data-r="3" data-part="left">` +
 			`&lt;script&gt;alert(1)&lt;/script&gt;</span>!</div>`,
 		`Parts from λ <span data-parting-from>0</span> at token <span data-parting-at>2</span>`,
-		`token limit`,
+		`cut off: the context is full`,
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page lacks %s", want)
 		}
+	}
+}
+
+// A shared run has its KL as a drawing without scripts, and names at the ends of many lines stay within it.
+func TestKLWithoutScripts(t *testing.T) {
+	page := render(t, Comparison{Path: "/c/x", Run: *aRun()}.Page())
+	card := page[strings.Index(page, "data-chart-plot"):]
+	card = card[:strings.Index(card, "</section>")]
+	if strings.Count(card, "<polyline") != 2 || !strings.Contains(card, ">λ 0.9</text>") {
+		t.Errorf("%.600s", card)
+	}
+	var cs []column
+	for i := range 23 {
+		l := Lane{Index: i, Lambda: []float64{float64(i) / 10}}
+		for range 5 {
+			l.Tokens = append(l.Tokens, Token{Traced: true, KL: 0.2 + float64(i)/1000})
+		}
+		cs = append(cs, column{Lane: l})
+	}
+	d := drawKL(cs)
+	for i, l := range d.Lines {
+		if l.NameY < klTop || l.NameY > d.Height {
+			t.Errorf("the name of line %d is at %v of %v", i, l.NameY, d.Height)
+		}
+	}
+}
+
+// A λ that is dragged leaves one mark, where it came to rest.
+func TestMovesOfLambda(t *testing.T) {
+	l := Lane{Lambda: []float64{0.5}}
+	for i := range 30 {
+		x := 0.5
+		if i >= 10 {
+			x = min(1, 0.5+float64(i-9)/20)
+		}
+		l.Tokens = append(l.Tokens, Token{Lambda: []float64{x}})
+	}
+	if got := l.moves(); len(got) != 1 || got[0] != 19 {
+		t.Errorf("%v", got)
 	}
 }
 

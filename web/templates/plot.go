@@ -25,23 +25,23 @@ type Plot struct {
 
 // PlotBand is the area between two curves over the same X.
 type PlotBand struct {
-	X, Low, High []float64
+	X, Low, High []float64 // ascending; Low and High: the curves at X
 }
 
 // PlotLine joins points. A line that stops is several.
 type PlotLine struct {
-	X, Y []float64
-	Kind string // "", "faint", "second"
+	X, Y []float64 // of the points, in the order in which they are joined
+	Kind string    // "", "faint", "second"
 }
 
 // PlotPoint is one measured point with the ends of its intervals; those that are equal are not drawn.
 type PlotPoint struct {
 	X, Y                     float64
-	LowX, HighX, LowY, HighY float64
-	Lambda                   float64
-	Label                    string // beside it
-	Tip                      string // all of it in words
-	Kind                     string // "", "best", "second"
+	LowX, HighX, LowY, HighY float64 // ends of the intervals
+	Lambda                   float64 // that it was measured at
+	Label                    string  // beside it
+	Tip                      string  // all of it in words
+	Kind                     string  // "", "best", "second"
 }
 
 // PlotMark is a place on the X axis, or an interval of it.
@@ -54,15 +54,15 @@ type PlotMark struct {
 // PlotLevel is a part of the X axis with a level of its own: a band along the axis.
 type PlotLevel struct {
 	From, To float64
-	Level    string // "close", "off", "far"
-	Tip      string
+	Level    string // "close", "off", "far" or "corrected"
+	Tip      string // in words
 }
 
 // plotFrame is a plot laid out.
 type plotFrame struct {
 	Plot
-	left, right, bottom, top float64
-	XTicks, YTicks           []tick
+	left, right, bottom, top float64 // ends of both axes, in the plot's numbers
+	XTicks, YTicks           []tick  // in percent of the plot
 }
 
 // frame lays a plot out.
@@ -139,6 +139,7 @@ func ticksOf(low, high float64, most int) (all []float64) {
 	return nil
 }
 
+// atX and atY are places in percent from the left and from the top.
 func (f plotFrame) atX(v float64) float64 { return 100 * (v - f.left) / (f.right - f.left) }
 
 func (f plotFrame) atY(v float64) float64 { return 100 * (f.top - v) / (f.top - f.bottom) }
@@ -148,6 +149,7 @@ func (f plotFrame) x(v float64) string { return share(f.atX(v)) + "%" }
 
 func (f plotFrame) y(v float64) string { return share(f.atY(v)) + "%" }
 
+// share is a place in percent as an attribute, never far outside of the plot.
 func share(x float64) string { return strconv.FormatFloat(math.Max(-50, math.Min(150, x)), 'f', 2, 64) }
 
 // width of an interval on the X axis, within the plot.
@@ -156,11 +158,13 @@ func (f plotFrame) width(from, to float64) string {
 	return share(math.Max(0, f.atX(to)-f.atX(from))) + "%"
 }
 
+// within is a number on the X axis, moved to its nearer end where it is outside.
 func (f plotFrame) within(v float64) float64 { return math.Max(f.left, math.Min(f.right, v)) }
 
 // line is a polyline's points, and band a polygon's, in a box of 100 × 100.
 func (f plotFrame) line(l PlotLine) string { return f.path(l.X, l.Y) }
 
+// band is a polygon's points: along the upper curve, and back along the lower one.
 func (f plotFrame) band(b PlotBand) string {
 	back := make([]float64, len(b.X))
 	low := make([]float64, len(b.X))
@@ -170,6 +174,7 @@ func (f plotFrame) band(b PlotBand) string {
 	return f.path(b.X, b.High) + " " + f.path(back, low)
 }
 
+// path is points of a polyline.
 func (f plotFrame) path(x, y []float64) string {
 	var b strings.Builder
 	for i := range x {
@@ -189,9 +194,24 @@ func (f plotFrame) side(d PlotPoint) string {
 	return "start"
 }
 
+// shift is how far a label stands from its point, in pixels.
 func (f plotFrame) shift(d PlotPoint) string {
 	if f.side(d) == "end" {
 		return "-8"
 	}
 	return "8"
+}
+
+// slug is a title as part of a file's name.
+func slug(title string) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
+			return r
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		default:
+			return '-'
+		}
+	}, title), "-")
 }

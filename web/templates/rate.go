@@ -13,7 +13,7 @@ import (
 // models.
 type RateShell struct {
 	Study string // the study's title
-	Theme string
+	Theme string // as Layout has it
 	Toast *Toast
 }
 
@@ -23,7 +23,7 @@ type RateJoin struct {
 	Path       string // "/rate/{token}"
 	Guidelines string // HTML, sanitised
 	Name       string // as it was tried
-	Error      string
+	Error      string // what was wrong with the name, or ""
 }
 
 // RateNotice is all there is to say: the study is paused, closed, or done.
@@ -47,24 +47,26 @@ type Rate struct {
 
 // Question is what an annotator is asked.
 type Question struct {
-	ID       string // of the assignment: random
-	Kind     string // "pairwise", "likert" or "ranking"
-	System   string
-	Prompt   string
+	ID       string    // of the assignment: random
+	Kind     string    // "pairwise", "likert" or "ranking"
+	System   string    // system prompt; "" for none
+	Prompt   string    // what the answers answer
 	History  []Message // the conversation before the prompt
 	Answers  []string  // texts in the order shown
 	Thoughts []string  // what the models thought before each; "" for nothing
-	Criteria []string
-	Points   int
-	Comments bool
-	Number   int // of this question, from 1
-	Most     int // how many there may be at most
-	Undo     bool
+	Cut      []bool    // whether each was cut off at its limit
+	Criteria []string  // of a score
+	Points   int       // of a score: 1 to Points
+	Comments bool      // whether a comment may be left
+	Number   int       // of this question, from 1
+	Most     int       // how many there may be at most
+	Undo     bool      // whether the last answer can be taken back
 }
 
 // answerName names an answer by its place on the page.
 func answerName(i int) string { return string(rune('A' + i)) }
 
+// asks is the question in words.
 func (q Question) asks() string {
 	switch q.Kind {
 	case "likert":
@@ -75,8 +77,10 @@ func (q Question) asks() string {
 	return "Which answer is better?"
 }
 
+// preview reports whether this is an owner's preview, in which nothing is saved.
 func (v Rate) preview() bool { return v.Back != "" }
 
+// method is how forms of the question are sent: in a preview they change nothing.
 func (v Rate) method() string {
 	if v.preview() {
 		return "get"
@@ -92,8 +96,10 @@ func (v Rate) action(name string) string {
 	return v.Path + "/" + name
 }
 
+// turn is the number of another question of a preview.
 func (v Rate) turn(by int) string { return strconv.Itoa(v.Turn + by) }
 
+// progress says how far the annotator is.
 func (q Question) progress() string {
 	return fmt.Sprintf("Question %d of at most %d", q.Number, q.Most)
 }

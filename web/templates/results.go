@@ -18,8 +18,8 @@ import (
 // StudyResults is what a study's answers say: for its owner, and for readers of a link.
 type StudyResults struct {
 	Layout
-	Name   string
-	Result Result
+	Name   string    // title of the study, or of the link
+	Result Result    // what the answers say
 	Path   string    // of this page, for its fragment, its JSON and its report
 	Study  string    // id, for the owner; "" for readers of a link
 	Live   bool      // answers may still come: the page looks for them
@@ -31,25 +31,25 @@ type StudyResults struct {
 
 // Result is the results themselves. Missing numbers come with a reason in words.
 type Result struct {
-	Version string // changes with every answer that counts
-	Facts   []Fact // the pair, and how much was answered
-	Answers int    // without catch trials
-	Curve   *PreferenceCurve
-	Reason  string // why there is no most preferred λ, or how sure it is that there is one
-	Best    *Estimate
-	AtEdge  bool   // the best may lie beyond the λ that were rated
-	Beta    string // the effective β of the best, in words; "" when unknown
-	For     *ResultScope
-	Sides   *Sides // nil where no answer prefers a side
-	More    string // how many more ratings would halve the interval, in words
+	Version string           // changes with every answer that counts
+	Facts   []Fact           // the pair, and how much was answered
+	Answers int              // without catch trials
+	Curve   *PreferenceCurve // nil where nothing was compared
+	Reason  string           // why there is no most preferred λ, or how sure it is that there is one
+	Best    *Estimate        // nil: no preference found
+	AtEdge  bool             // the best may lie beyond the λ that were rated
+	Beta    string           // the effective β of the best, in words; "" when unknown
+	For     *ResultScope     // whom the results speak for; nil where that is not known
+	Sides   *Sides           // nil where no answer prefers a side
+	More    string           // how many more ratings would halve the interval, in words
 
-	Pairs      []PairRate
-	Strengths  []Strength
-	Note       string // on the strengths: why they are held by a prior
-	Scales     []Scale
-	Categories []PartResult
-	Annotators []PartResult
-	Agreement  []AgreementRow
+	Pairs      []PairRate     // of λ that were compared
+	Strengths  []Strength     // by λ, ascending
+	Note       string         // on the strengths: why they are held by a prior
+	Scales     []Scale        // by criterion
+	Categories []PartResult   // of prompts
+	Annotators []PartResult   // each by itself
+	Agreement  []AgreementRow // by question, then by level
 	Noticeable Noticeable
 }
 
@@ -66,10 +66,10 @@ type Sides struct {
 	Decisive   int      // answers that prefer a side
 	First      Estimate // share of those for what stood first
 	PValue     float64  // of the test that annotators favour neither side
-	Compared   int
+	Compared   int      // comparisons of two λ
 	LowFirst   Estimate // share of comparisons in which the lower λ stood first
-	Unbalanced bool
-	Note       string // a warning, or ""
+	Unbalanced bool     // which λ stood first was not random
+	Note       string   // a warning, or ""
 }
 
 // Estimate is a number with the ends of its 95% interval, if it has one.
@@ -86,14 +86,14 @@ type PreferenceCurve struct {
 // Strength is one λ: the curve there and what comparisons of it say by themselves.
 type Strength struct {
 	Lambda   float64
-	Curve    *Estimate // log-odds against the mean of the curve
-	Strength *Estimate // log-odds against the mean of the λ
+	Curve    *Estimate // log-odds against the mean of the curve; nil outside of it
+	Strength *Estimate // log-odds against the mean of the λ; nil where it was not compared
 }
 
 // PairRate is how two λ compared.
 type PairRate struct {
-	Low, High               float64
-	LowWins, HighWins, Ties float64
+	Low, High               float64  // the two λ
+	LowWins, HighWins, Ties float64  // answers, by their weight
 	Rate                    Estimate // share of the higher among the answers that prefer one
 	Undecided               bool     // none does
 }
@@ -101,25 +101,25 @@ type PairRate struct {
 // Scale is the mean scores on one criterion.
 type Scale struct {
 	Criterion string
-	Points    int
-	Means     []ScaleMean
+	Points    int         // 1 to Points
+	Means     []ScaleMean // by λ
 }
 
 // ScaleMean is the mean score of a λ.
 type ScaleMean struct {
 	Lambda float64
 	Mean   Estimate
-	Scores int
+	Scores int    // how many
 	Reason string // why it has no interval
 }
 
 // PartResult is a category or an annotator.
 type PartResult struct {
-	Name    string
+	Name    string // of the category or the annotator
 	Answers int
 	Best    *Estimate // nil: no preference found
 	PValue  float64   // of the test that no λ is preferred; NaN where nothing is compared
-	Scales  []Scale
+	Scales  []Scale   // mean scores of its answers
 
 	Record *AnnotatorRecord // of annotators
 }
@@ -130,26 +130,26 @@ type AnnotatorRecord struct {
 	Broken, Passed int      // trials with a spoilt answer, and those seen through
 	First          Estimate // share for what stood first; Open without answers
 	Agreed         Estimate // with others on the same question; Open without any
-	Compared       int
+	Compared       int      // answers about what others answered too, paired with each of theirs
 }
 
 // AgreementRow is agreement on one kind of question at one level of measurement.
 type AgreementRow struct {
-	Question string // in words
-	Level    string // nominal, ordinal, interval
-	Alpha    *Estimate
-	Percent  Estimate
-	Units    int
-	Values   int
-	Raters   int
-	Reason   string // why α or the interval is missing
+	Question string    // in words
+	Level    string    // nominal, ordinal, interval
+	Alpha    *Estimate // Krippendorff's α; nil where it is not defined
+	Percent  Estimate  // share of agreeing pairs of answers
+	Units    int       // what two annotators or more answered
+	Values   int       // answers to them
+	Raters   int       // annotators who gave them
+	Reason   string    // why α or the interval is missing
 }
 
 // Noticeable is the just-noticeable difference in λ.
 type Noticeable struct {
-	Difference *Estimate
-	Chance     Estimate // share of same-λ trials in which one side was preferred
-	Same       int
+	Difference *Estimate // in λ; nil where Reason says why
+	Chance     Estimate  // share of same-λ trials in which one side was preferred
+	Same       int       // trials with the same λ twice
 	Reason     string
 }
 
@@ -162,6 +162,7 @@ func fixed2(x float64) string {
 	return strings.Replace(s, "-", "−", 1)
 }
 
+// signed2 is fixed2 with a sign, but for 0.
 func signed2(x float64) string {
 	s := strconv.FormatFloat(math.Abs(x), 'f', 2, 64)
 	switch {
@@ -241,6 +242,7 @@ func (r Result) detail() string {
 // axis maps numbers to percent of a width.
 type axis struct{ from, to float64 }
 
+// at is a number in percent of the axis, which does not go beyond its ends.
 func (a axis) at(x float64) float64 {
 	if !(a.to > a.from) {
 		return 50
@@ -262,21 +264,22 @@ const plotHeight = 260.0
 
 // curvePlot is the preference curve as it is drawn: x in percent of the width, y in pixels.
 type curvePlot struct {
-	Band, Line string // points of a 1000 × plotHeight box that is stretched to the width
-	X, Y       []tick
-	Zero       float64
+	Band, Line string  // points of a 1000 × plotHeight box that is stretched to the width
+	X, Y       []tick  // ticks of λ, in percent; Y: of log-odds, in pixels
+	Zero       float64 // where log-odds are 0, in pixels
 	Levels     []level
-	Best       *bestMark
-	Width      axis
+	Best       *bestMark // nil without a most preferred λ
+	Width      axis      // the λ of the plot's ends
 }
 
 // level is one rated λ: its strength, moved to where the curve's zero is.
 type level struct {
 	Lambda       float64
-	X, Y, Lo, Hi float64
-	Clipped      bool // the interval goes on outside the plot
+	X, Y, Lo, Hi float64 // X in percent; Y and the ends of its interval in pixels
+	Clipped      bool    // the interval goes on outside the plot
 }
 
+// bestMark is the most preferred λ with its interval, in percent of the width.
 type bestMark struct{ X, From, Width float64 }
 
 // plot lays the curve out. Strengths are about the mean of the λ, the curve about its mean over the range: they
@@ -337,6 +340,7 @@ func (r Result) plot() curvePlot {
 	return p
 }
 
+// clipped reports whether an interval goes on outside of the plot.
 func (p curvePlot) clipped() bool {
 	return slices.ContainsFunc(p.Levels, func(l level) bool { return l.Clipped })
 }
@@ -413,6 +417,7 @@ func (r Result) customary() Result {
 	return r
 }
 
+// recorded reports whether there is anything to say of how annotators did.
 func (r Result) recorded() bool {
 	return slices.ContainsFunc(r.Annotators, func(p PartResult) bool {
 		a := p.Record
@@ -432,9 +437,10 @@ func (p PartResult) bestScored(criterion string) string {
 	return "–"
 }
 
-// exported is a file in the menu of exports.
+// exported is a file in the menu of exports: its address is Value.
 type exported struct{ Name, Value, Help string }
 
+// files are the menu of exports.
 func (v StudyResults) files() []exported {
 	at := "/studies/" + v.Study + "/export/"
 	return []exported{
@@ -452,14 +458,18 @@ type StudyReport struct {
 	Alone bool // a file that needs no other: its styles are in it
 }
 
-// inlineStyle is the page's style sheet in the page. It is our own file, so it holds no end of a style element.
+// inlineStyle is the page's style sheets in the page. They are our own files, so they hold no end of a style element.
 func inlineStyle() templ.Component {
 	return templ.ComponentFunc(func(_ context.Context, w io.Writer) error {
-		text, err := static.Text("app.css")
-		if err != nil {
-			return err
+		for _, name := range []string{"app.css", "pages.css"} {
+			text, err := static.Text(name)
+			if err != nil {
+				return err
+			}
+			if _, err := io.WriteString(w, "<style>"+text+"</style>"); err != nil {
+				return err
+			}
 		}
-		_, err = io.WriteString(w, "<style>"+text+"</style>")
-		return err
+		return nil
 	})
 }

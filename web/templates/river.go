@@ -11,27 +11,29 @@ import (
 // river is a map as it is drawn: λ from left to right, in percent of the width, tokens from top to bottom, in pixels.
 // Drawn so, it fits every width without a script.
 type river struct {
-	Height  float64
-	Bands   []band
-	Marks   []mark
-	Rows    []tick // numbers of tokens
-	Ticks   []tick // λ
-	Flagged []tick // λ of forks, where there is room
+	Height  float64 // pixels
+	Bands   []band  // from top to bottom along each way through the map
+	Marks   []mark  // forks
+	Rows    []tick  // numbers of tokens
+	Ticks   []tick  // λ
+	Flagged []tick  // λ of forks, where there is room
 }
 
 // band is tokens that a part of the interval shares: from a fork to the next, or to the end.
 type band struct {
-	From, To   float64
-	X, W, Y, H float64
-	Text       string
-	Kind       string // "end": known to its end, "through": it forks, "open": not known (yet)
+	From, To   float64 // λ of its ends
+	X, W, Y, H float64 // place and size: X and W in percent, Y and H in pixels
+	Text       string  // of its tokens
+	Kind       string  // "end": known to its end, "through": it forks, "open": not known (yet)
 }
 
+// mark is a fork in the drawing.
 type mark struct {
-	Fork int // its place
-	X, Y float64
+	Fork int     // its place
+	X, Y float64 // in percent; Y: in pixels
 }
 
+// tick is a number on an axis, in percent or in pixels.
 type tick struct {
 	At      float64
 	Text    string
@@ -49,10 +51,11 @@ const (
 	textLeast  = 0.035 // of the width: narrower bands have no text
 )
 
+// node is tokens that several branches begin with, or the rest of one branch (leaf).
 type node struct {
-	from, to   int // branches
-	start, end int // tokens
-	leaf       bool
+	from, to   int  // first and behind the last
+	start, end int  // first and behind the last
+	leaf       bool // it is the rest of one branch
 }
 
 // river lays a map out.
@@ -70,6 +73,7 @@ func (m Map) river() river {
 			return
 		}
 		at := slices.Min(parts[from+1 : to])
+		// The branches share what comes before the first token at which two neighbours differ.
 		nodes = append(nodes, node{from, to, start, max(at, start), false})
 		for begin, i := from, from+1; i <= to; i++ {
 			if i == to || parts[i] <= at {
@@ -209,8 +213,6 @@ func (m Map) flagged(x func(float64) float64) []tick {
 	}
 	return list
 }
-
-func (b band) hue() string { return hue([]float64{(b.From + b.To) / 2}) }
 
 // narrow reports that no text fits.
 func (b band) narrow() bool { return b.W < 100*textLeast || b.H < 12 }

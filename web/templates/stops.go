@@ -20,6 +20,9 @@ func (s stop) anchor() string {
 
 // named is where the reference and the aligned model are on the scale, and what lies beyond.
 func (m Map) named() []stop {
+	if m.Line != nil {
+		return m.lineEnds()
+	}
 	x := func(lambda float64) float64 { return 100 * (lambda - m.From) / (m.To - m.From) }
 	var list []stop
 	for _, s := range []struct {

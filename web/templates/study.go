@@ -2,13 +2,15 @@ package templates
 
 import (
 	"net/url"
+	"slices"
 	"time"
 )
 
 // StudyList is "/studies".
 type StudyList struct {
 	Layout
-	Studies []StudyItem
+	Studies     []StudyItem
+	ImportError string // what is wrong with a file that was to be imported
 }
 
 // StudyItem is a study in a list.
@@ -16,9 +18,9 @@ type StudyItem struct {
 	ID, Title, Status string
 	Pair              string
 	Prompts, Lambdas  int
-	Outputs, Decoded  int
+	Outputs, Decoded  int // Outputs: to be decoded; Decoded: of them
 	Annotators        int
-	Answers           int
+	Answers           int // of all annotators
 	Created           time.Time
 }
 
@@ -30,55 +32,55 @@ type StudyForm struct {
 	// Experiment is whose outputs are rated, "" for an own one, and About the name of the sweep that they were decoded for.
 	Experiment, About string
 
-	Pairs []PairChoice
+	Pairs []PairChoice // to choose from
 
 	Values url.Values // what the form holds, by the names of its fields
 	Notes  []string   // of the reading of the prompts
 	Fields []Bound    // ranges of its numbers
 
-	Error                          string // what is wrong, or ""
-	ErrorField                     string // the name of the input at fault
-	MaxPrompts, MaxGrid, MaxRanked int
+	Errors                         []FormError // all that is wrong
+	MaxPrompts, MaxGrid, MaxRanked int         // limits of the setup
 }
 
 // PairChoice is an aligned model of a pair that can be studied.
 type PairChoice struct {
-	Value, Name string
+	Value, Name string // of the form's field; Name: as shown
 }
 
 // StudyPage is "/studies/{id}".
 type StudyPage struct {
 	Layout
-	ID, Name, Status string
+	ID, Name, Status string // Name: its title; Status: as study.Status has it
+	Cost             string // what decoding a draft's answers takes
 	Guidelines       string // HTML, sanitised
 	Pair, Aligned    string
-	Beta             float64
-	Grid             []float64
-	Samples          int
+	Beta             float64   // of the aligned model's training; 0 is unknown
+	Grid             []float64 // λ, ascending
+	Samples          int       // of each prompt at each λ
 	Sampling         Sampling
-	Seed             string
+	Seed             string // in decimal
 	Mode, System     string
 	Questions        []string // in words
-	Overlap, Cap     int
-	Catches          string // in words
-	Scheme           string // in words
+	Overlap, Cap     int      // answers wanted for each item; Cap: of one annotator at most, 0 is no limit
+	Catches          string   // in words
+	Scheme           string   // in words
 	Created, Closed  time.Time
 
-	Prompts, Problems      int
-	Outputs, Decoded       int
-	Items, CatchItems      int
-	Same                   int // pairs left out because both texts are the same
-	Answers, Skips, Needed int // Needed: answers that complete every item
-	Waits                  string
+	Prompts, Problems      int    // Problems: prompts that were left out
+	Outputs, Decoded       int    // Decoded: how many are there
+	Items, CatchItems      int    // CatchItems: catch trials
+	Same                   int    // pairs left out because both texts are the same
+	Answers, Skips, Needed int    // Needed: answers that complete every item
+	Waits                  string // why decoding does not go on, or ""
 	Pace                   string // how fast it is decoded, how long it will take, and which workers do it
 	ProblemList            []PromptProblem
 	Related                []Related // studies and sweeps about the same answers
 	Judgeable              bool      // the answers are there: rewards may judge them
-	Invited                bool
-	InviteURL              string // just made; it is not kept
+	Invited                bool      // there is a link by which annotators join
+	InviteURL              string    // just made; it is not kept
 	Annotators             []AnnotatorRow
-	Rows                   []ItemRow
-	Sheet, Sheets          int // of the rows, from 1
+	Rows                   []ItemRow // items on this page of them
+	Sheet, Sheets          int       // of the rows, from 1
 }
 
 // Related is another study or sweep about the same outputs.
@@ -89,7 +91,7 @@ type Related struct {
 
 // PromptProblem is a prompt that was left out.
 type PromptProblem struct {
-	Line   int
+	Line   int // in what was read, from 1; Prompt: its beginning; Words: why
 	Prompt string
 	Words  string
 }
@@ -98,15 +100,16 @@ type PromptProblem struct {
 type AnnotatorRow struct {
 	Name              string
 	Answered, Skipped int
-	Joined, Last      time.Time
+	Joined, Last      time.Time // Last: of their last answer; zero: none
 }
 
 // ItemRow is an item's progress.
 type ItemRow struct {
-	Prompt, Category, Asks string
-	Answers, Needed        int // Needed is 0 for catch trials
+	Prompt, Category, Asks string // its beginning; Asks: what it is about
+	Answers, Needed        int    // Needed is 0 for catch trials
 }
 
+// statusWords is a study's status as people read it.
 func statusWords(status string) string {
 	switch status {
 	case "draft":
@@ -127,6 +130,7 @@ func statusWords(status string) string {
 	return status
 }
 
+// is reports whether the study has one of some statuses.
 func (v StudyPage) is(statuses ...string) bool {
 	for _, s := range statuses {
 		if v.Status == s {
@@ -136,6 +140,7 @@ func (v StudyPage) is(statuses ...string) bool {
 	return false
 }
 
+// path is an address below the study's page.
 func (v StudyPage) path(rest string) string { return "/studies/" + v.ID + rest }
 
 // grid is the λ of the study, as they are read.
@@ -147,6 +152,7 @@ func (v StudyPage) grid() string {
 	return joinDots(words)
 }
 
+// action is where the form goes to.
 func (v StudyForm) action() string {
 	if v.ID == "" {
 		return "/studies"
@@ -154,4 +160,5 @@ func (v StudyForm) action() string {
 	return "/studies/" + v.ID + "/edit"
 }
 
-func (v StudyForm) wrong(field string) bool { return v.Error != "" && v.ErrorField == field }
+// hasAligned reports whether the aligned model itself is among the λ.
+func (v StudyPage) hasAligned() bool { return slices.Contains(v.Grid, 1) }

@@ -3,22 +3,29 @@ package templates
 import (
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/a-h/templ"
 )
 
 // SweepItem is a sweep in a list, and the head of its pages.
 type SweepItem struct {
 	ID, Title, Pair, Aligned string
+	Mix                      string // "weights", or "" for the logits
+	Other                    string // what λ could mix instead: "weights", "logits", or "" where there is no other
 	State                    string // pending, running, paused, judging, done, cancelled, failed
-	Reason                   string
+	Reason                   string // why it failed or was paused, or ""
 	Prompts, Outputs         int
-	Created, Ended           time.Time
+	Created, Ended           time.Time // Ended: zero while it has not
 }
 
+// open reports whether the sweep has not ended.
 func (s SweepItem) open() bool {
 	return s.State == "running" || s.State == "paused" || s.State == "pending" || s.State == "judging"
 }
 
+// path is an address below the sweep's page.
 func (s SweepItem) path(rest string) string { return "/sweeps/" + s.ID + rest }
 
 // SweepList is "/sweeps".
@@ -34,15 +41,16 @@ type SweepNew struct {
 	Pairs   []PairOption
 	Rewards []RewardOption
 	Values  url.Values // what the form holds
+	Fields  []Bound    // ranges of its numbers
 	Config  string     // what the field for a whole configuration holds
-	Error   string     // what is wrong, or ""
-	Field   string     // with what
+	Errors  []FormError
 
 	// Of a form that asks for rewards only: the study whose outputs they shall judge, or the sweep that they are added to;
 	// and what that is called.
 	Study, Adds, About string
 }
 
+// action is where the form goes to.
 func (v SweepNew) action() string {
 	if v.Adds != "" {
 		return "/sweeps/" + v.Adds + "/rewards"
@@ -50,11 +58,31 @@ func (v SweepNew) action() string {
 	return "/sweeps"
 }
 
+// modelName is an aligned model among those of all pairs, so that two can be told apart.
+func modelName(p PairOption, a AlignedModel) string {
+	name := or(p.Title, p.Name) + " · " + or(a.Title, a.Name)
+	if a.Beta > 0 && !strings.Contains(a.Title, "β") {
+		name += " (β " + plain(a.Beta) + ")"
+	}
+	return name
+}
+
+// paces are how fast the pairs were decoded last, as JSON for the controller.
+func (v SweepNew) paces() string {
+	known := map[string]float64{}
+	for _, p := range v.Pairs {
+		if p.Pace > 0 {
+			known[p.Name] = p.Pace
+		}
+	}
+	return jsonText(known)
+}
+
 // RewardOption is a reward that can be chosen.
 type RewardOption struct {
 	Name, Title, About, Unit, Direction string
-	Needs                               []string // columns
-	Remote                              bool
+	Needs                               []string // columns that prompts must have
+	Remote                              bool     // it asks an endpoint
 	Parameters                          []RewardParameter
 }
 
@@ -63,13 +91,27 @@ type RewardParameter struct {
 	Name, About, Default string
 }
 
+// value is what a field holds; instead stands in one that the form says nothing of.
 func (v SweepNew) value(name, instead string) string {
-	if v.Values == nil {
+	if !v.Values.Has(name) {
 		return instead
 	}
 	return v.Values.Get(name)
 }
 
+// numeric are the attributes of a field for a number: its range, or, where it has none, that it may be typed as 1/6 is.
+func (v SweepNew) numeric(name string) templ.Attributes {
+	for _, b := range v.Fields {
+		if b.Field == name {
+			a := bounds(v.Fields, name)
+			a["type"] = "number"
+			return a
+		}
+	}
+	return templ.Attributes{"type": "text", "inputmode": "decimal"}
+}
+
+// chosen reports whether a box of the form is ticked.
 func (v SweepNew) chosen(name, value string) bool {
 	for _, x := range v.Values[name] {
 		if x == value {
@@ -84,15 +126,25 @@ type SweepTable struct {
 	Layout
 	Sweep      SweepItem
 	Columns    []SweepColumn // what may be shown
-	Column     SweepColumn   // is shown
+	Column     SweepColumn   // the one that is shown
 	Lambdas    []float64
 	Rows       []SweepRow
-	Total      int
+	Total      int // prompts that match the query
 	First      int // number of the first row, from 1
 	Categories []string
 	Query      url.Values // column, sort, reverse, q, category, gaps, page
 	Number     int        // of the page, from 1
 	Pages      int
+	Texts      bool    // cells have the text of their first sample, and a colour by their mean
+	Low, High  float64 // least and greatest mean on the page
+}
+
+// shade is the step of the colour of a cell, 0 to 8, from the least mean on the page to the greatest.
+func (v SweepTable) shade(m SweepMean) int {
+	if v.High <= v.Low {
+		return 4
+	}
+	return int(8*(m.Mean-v.Low)/(v.High-v.Low) + 0.5)
 }
 
 // SweepColumn is a reward or another number of cells.
@@ -102,7 +154,7 @@ type SweepColumn struct {
 
 // SweepRow is a prompt.
 type SweepRow struct {
-	Prompt   int
+	Prompt   int // its number, from 0
 	Text     string
 	Category string
 	Cells    []SweepMean // by the table's λ
@@ -110,8 +162,9 @@ type SweepRow struct {
 
 // SweepMean is the mean of a prompt's samples at one λ.
 type SweepMean struct {
-	Mean         float64
-	Count, Cells int
+	Mean         float64 // over the samples that have a value
+	Count, Cells int     // samples with a value; Cells: all that were decoded
+	Text         string  // of the first sample, where texts are shown
 }
 
 // at is the table with one thing of its query changed, on its first page.
@@ -128,6 +181,7 @@ func (v SweepTable) at(name, value string) string {
 	return v.Sweep.path("/table?" + q.Encode())
 }
 
+// page is the address of another page of the table.
 func (v SweepTable) page(n int) string {
 	return v.at("page", strconv.Itoa(n))
 }
@@ -162,11 +216,12 @@ type SweepPrompt struct {
 	Layout
 	Sweep                                        SweepItem
 	Number                                       int // from 0
-	Of                                           int
+	Of                                           int // how many prompts there are
+	Most                                         int // tokens that a sample may have
 	Prompt, System, Context, Reference, Category string
 	History                                      []Message // the conversation before the prompt
 	Rewards                                      []SweepColumn
-	Cells                                        []SweepCell
+	Cells                                        []SweepCell // by λ, then by sample
 }
 
 // SweepCell is one decoded sample.
@@ -175,10 +230,10 @@ type SweepCell struct {
 	Sample     int
 	Text       string
 	Tokens     int
-	KL, LogZ   float64
-	Untraced   bool // KL and LogZ are not known
-	Finish     string
-	Error      string
+	KL, LogZ   float64      // KL to the reference and Σ log Z over its tokens, nats
+	Untraced   bool         // KL and LogZ are not known
+	Finish     string       // why it ended: one of decode.End…
+	Error      string       // why it was not decoded, or ""
 	Values     []SweepValue // by the prompt's rewards
 	Playground string       // address that opens it as a run; "" while its noise is secret
 }
@@ -208,13 +263,10 @@ type SweepLive struct {
 	Answer   string   // the best λ in a sentence, or why there is none yet
 	Facts    []Fact   // beside it
 	Warnings []string // what to mind in reading it
-	Curve    *Plot    // objective over λ
-	Pareto   *Plot    // objective over KL
-	Others   []Plot   // the same for the other rewards, small
-	Table    *SweepNumbers
-	Missing  []SweepGap
-	Again    int       // values that endpoints failed to give and may be asked for again
-	Related  []Related // studies and sweeps about the same outputs
+	SweepCharts
+	Missing []SweepGap
+	Again   int       // values that endpoints failed to give and may be asked for again
+	Related []Related // studies and sweeps about the same outputs
 }
 
 // SweepWorker is a worker and how many items it has decoded.
@@ -226,25 +278,27 @@ type SweepWorker struct {
 // SweepNumbers are the numbers of the plots, by λ.
 type SweepNumbers struct {
 	Columns []string
-	Rows    []SweepNumbersRow
+	Rows    []SweepNumbersRow // by λ, ascending; cells are in the order of Columns
 }
 
 // SweepNumbersRow is a λ.
 type SweepNumbersRow struct {
 	Lambda float64
-	Best   bool
+	Best   bool // the decoded λ nearest to the best one
 	Cells  []string
 }
 
 // SweepGap says why values are missing.
 type SweepGap struct {
 	What, Reason string
-	Count        int
+	Count        int // samples
 }
 
 // SweepTicket is "/sweeps/{id}/ticket".
 type SweepTicket struct {
 	Layout
+	CanShare bool   // whether there is anything to share yet
+	ShareURL string // of a link that was made just now
 	Sweep    SweepItem
 	Answer   string
 	Facts    []Fact
@@ -252,11 +306,32 @@ type SweepTicket struct {
 	Sections []TicketSection
 }
 
+// SweepCharts are the drawings of a sweep's report, and its numbers.
+type SweepCharts struct {
+	Curve  *Plot  // objective over λ
+	Pareto *Plot  // objective over KL
+	Others []Plot // the same for the other rewards, small
+	Table  *SweepNumbers
+}
+
+// SharedSweep is "/w/{token}": a sweep and its ticket, for anybody with the link.
+type SharedSweep struct {
+	Layout
+	Name     string
+	At       time.Time // when it was frozen
+	Sweep    SweepItem
+	Answer   string
+	Facts    []Fact
+	Warnings []string
+	Sections []TicketSection
+	Charts   SweepCharts
+}
+
 // TicketSection is a part of a ticket: paragraphs, points, or lines of a file.
 type TicketSection struct {
 	Title string
 	Items []string
-	Code  string
+	Code  string // a part of a file instead of Items
 }
 
 // SweepCompare is "/sweeps/compare": two sweeps side by side.
@@ -265,14 +340,22 @@ type SweepCompare struct {
 	Sides    []SweepSide // the first, the second
 	Facts    []Fact
 	Warnings []string
-	Plots    []Plot // both in one
-	Tables   []CompareTable
+	Texts    []TextsRow     // where they differ in what λ mixes
+	Plots    []Plot         // both in one
+	Tables   []CompareTable // by reward
+}
+
+// TextsRow is how far the texts of two sweeps part at a λ.
+type TextsRow struct {
+	Lambda        float64
+	Texts         int    // pairs that were compared
+	Equal, Common string // Equal: share of equal texts; Common: of words before the first that differs; with their intervals
 }
 
 // SweepSide is one of the two.
 type SweepSide struct {
 	Sweep  SweepItem
-	Answer string
+	Answer string // the best λ in a sentence
 }
 
 // CompareTable is one reward in both.
@@ -284,6 +367,6 @@ type CompareTable struct {
 // CompareRow is what both say at one λ.
 type CompareRow struct {
 	Lambda                    float64
-	First, Second, Difference string
-	Clear                     bool // the difference is clear of 0
+	First, Second, Difference string // with their intervals
+	Clear                     bool   // the difference is clear of 0
 }

@@ -21,8 +21,11 @@ func aSweepLive() SweepLive {
 	plot := aPlot()
 	live := SweepLive{
 		Sweep: aSweep(), CSRF: "token", Part: 0.5, Words: "The grid", Trouble: "no worker", Workers: []SweepWorker{{Name: "one", Items: 3}},
-		Answer: "Best λ for length: 1", Facts: []Fact{{Name: "KL", Value: "2"}}, Warnings: []string{"<b>hello</b>"}, Curve: &plot, Pareto: &plot, Others: []Plot{plot},
-		Table:   &SweepNumbers{Columns: []string{"length"}, Rows: []SweepNumbersRow{{Lambda: 1, Best: true, Cells: []string{"1"}}}},
+		Answer: "Best λ for length: 1", Facts: []Fact{{Name: "KL", Value: "2"}}, Warnings: []string{"<b>hello</b>"},
+		SweepCharts: SweepCharts{
+			Curve: &plot, Pareto: &plot, Others: []Plot{plot},
+			Table: &SweepNumbers{Columns: []string{"length"}, Rows: []SweepNumbersRow{{Lambda: 1, Best: true, Cells: []string{"1"}}}},
+		},
 		Missing: []SweepGap{{What: "length", Reason: "<script>alert(1)</script>", Count: 2}},
 	}
 	live.Sweep.State = "running"
@@ -57,5 +60,24 @@ func TestTicks(t *testing.T) {
 				t.Errorf("%v has a tick at %v", c, x)
 			}
 		}
+	}
+}
+
+// Eight models of a pair, of which some have one title, can be told apart in the form of a sweep.
+func TestModelsOfASweepHaveNamesOfTheirOwn(t *testing.T) {
+	var aligned []AlignedModel
+	for _, title := range []string{"Warmth", "Length"} {
+		for _, beta := range []float64{0.05, 0.1, 0.2, 0.4} {
+			aligned = append(aligned, AlignedModel{Name: strings.ToLower(title) + "-b" + plain(beta), Title: title, Beta: beta})
+		}
+	}
+	seen := map[string]bool{}
+	for _, p := range []PairOption{{Name: "demo", Title: "Demo", Aligned: aligned}, {Name: "other", Aligned: aligned}} {
+		for _, a := range p.Aligned {
+			seen[modelName(p, a)] = true
+		}
+	}
+	if len(seen) != 2*len(aligned) {
+		t.Errorf("%d names of %d models: %v", len(seen), 2*len(aligned), seen)
 	}
 }

@@ -16,11 +16,11 @@ func (c column) tokens() templ.Component {
 	return templ.ComponentFunc(func(_ context.Context, w io.Writer) error {
 		var b strings.Builder
 		l := c.Lane
-		current := l.Lambda
+		moves := l.moves()
 		for i, t := range l.Tokens {
-			if len(t.Lambda) > 0 && !equal(t.Lambda, current) {
-				current = t.Lambda
-				b.WriteString(`<span class="turn" data-hue="` + hue(current) + `">λ ` + FormatLambda(current) + `</span>`)
+			if len(moves) > 0 && moves[0] == i {
+				moves = moves[1:]
+				b.WriteString(`<span class="turn" data-hue="` + hue(t.Lambda) + `">λ ` + FormatLambda(t.Lambda) + `</span>`)
 			}
 			b.WriteString(`<span class="t" data-i="` + strconv.Itoa(i) + `"`)
 			if t.Traced {
@@ -45,6 +45,25 @@ func (c column) tokens() templ.Component {
 	})
 }
 
+// briefly is how many tokens λ stays where it is, at least: fewer are on the way to another, while λ is dragged.
+const briefly = 8
+
+// moves are the tokens before which λ was moved, and stayed so.
+func (l Lane) moves() (at []int) {
+	current := l.Lambda
+	for i, t := range l.Tokens {
+		if len(t.Lambda) == 0 || equal(t.Lambda, current) {
+			continue
+		}
+		current = t.Lambda
+		if n := len(at); n > 0 && i-at[n-1] < briefly {
+			at = at[:n-1]
+		}
+		at = append(at, i)
+	}
+	return at
+}
+
 // now is λ at the lane's end, where it may have been moved to.
 func (l Lane) now() []float64 {
 	if n := len(l.Tokens); n > 0 && len(l.Tokens[n-1].Lambda) > 0 {
@@ -61,6 +80,7 @@ func (l Lane) path() string {
 	return FormatLambda(l.Lambda) + " → " + FormatLambda(l.now())
 }
 
+// equal reports whether two λ are the same.
 func equal(a, b []float64) bool {
 	if len(a) != len(b) {
 		return false
@@ -76,20 +96,22 @@ func equal(a, b []float64) bool {
 // column is a lane as it is shown.
 type column struct {
 	Lane    Lane
-	Aligned []AlignedModel
-	Live    bool    // it belongs to a run
-	Bench   bool    // it can be changed and run
-	Given   []int32 // tokens it will start with, where it has not run
+	Aligned []AlignedModel // the run's models
+	Live    bool           // it belongs to a run
+	Bench   bool           // it can be changed and run
+	Given   []int32        // tokens it will start with, where it has not run
+	Most    int            // tokens that its run may have a lane
 
 	PartsLeft, PartsRight int    // first token at which it differs from its neighbours, or -1
 	Left                  string // λ of the lane on its left
 }
 
 // columns lays out the lanes of a run.
-func columns(lanes []Lane, aligned []AlignedModel, bench bool) []column {
+func (r *Run) columns(bench bool) []column {
+	lanes := r.Lanes
 	cs := make([]column, len(lanes))
 	for i, l := range lanes {
-		cs[i] = column{Lane: l, Aligned: aligned, Live: true, Bench: bench, PartsLeft: -1, PartsRight: -1}
+		cs[i] = column{Lane: l, Aligned: r.Aligned, Live: true, Bench: bench, Most: r.Sampling.MaxTokens, PartsLeft: -1, PartsRight: -1}
 		if i > 0 {
 			cs[i].Left = FormatLambda(lanes[i-1].now())
 			cs[i].PartsLeft = partedAt(lanes[i-1], l)
@@ -104,7 +126,7 @@ func (v Playground) draftColumns() []column {
 	cs := make([]column, len(v.Draft.Lanes))
 	for i, l := range v.Draft.Lanes {
 		cs[i] = column{
-			Lane: Lane{Index: -1, Lambda: l.Lambda, Sample: l.Sample}, Aligned: v.chosen(), Bench: true, Given: l.Prefix,
+			Lane: Lane{Index: -1, Lambda: l.Lambda, Sample: l.Sample, Mix: l.Mix}, Aligned: v.chosen(), Bench: true, Given: l.Prefix,
 			PartsLeft: -1, PartsRight: -1,
 		}
 	}

@@ -40,7 +40,7 @@ type Toast struct {
 type Playground struct {
 	Layout
 	Session *SessionItem // nil on "/": a session begins with the first run
-	History []RunItem    // the session's runs, newest first
+	History History      // runs of the session, and sessions
 	Run     *Run         // the run shown; nil: only the draft
 	Draft   Draft        // what the form starts with; the run's own parameters where there is a run
 	Pairs   []PairOption // pairs to choose from; empty: there are none, and the page says how to add one
@@ -49,13 +49,14 @@ type Playground struct {
 
 	Example *Example // a finished map to begin with, where there is nothing of one's own; or nil
 	Lanes   bool     // lanes side by side are shown, not the slider
+	Begin   bool     // what the draft asks for is decoded as the page opens
 }
 
 // Example is a map that was decoded before, for somebody who has none yet.
 type Example struct {
 	Pair   string
-	Prompt string
-	Seed   string
+	Prompt string // that it was decoded for
+	Seed   string // in decimal
 	Map    *Map
 }
 
@@ -66,10 +67,10 @@ type Fork struct {
 
 // Limits are the largest values the server accepts.
 type Limits struct {
-	Lanes       int     `json:"lanes"`
-	PromptBytes int     `json:"prompt_bytes"`
-	MaxTokens   int     `json:"max_tokens"`
-	LambdaMin   float64 `json:"lambda_min"`
+	Lanes       int     `json:"lanes"`        // of a run
+	PromptBytes int     `json:"prompt_bytes"` // of a prompt with all before it
+	MaxTokens   int     `json:"max_tokens"`   // of a lane
+	LambdaMin   float64 `json:"lambda_min"`   // smallest λ of a lane
 	LambdaMax   float64 `json:"lambda_max"`
 	Fields      []Bound `json:"fields"`
 }
@@ -79,9 +80,10 @@ type Bound struct {
 	Field string  `json:"field"`
 	Low   float64 `json:"low"`
 	High  float64 `json:"high"`
-	Whole bool    `json:"whole,omitempty"`
+	Whole bool    `json:"whole,omitempty"` // only whole numbers
 }
 
+// bounds are the attributes of a number field of the playground.
 func (l *Limits) bounds(field string) templ.Attributes { return bounds(l.Fields, field) }
 
 // bounds are the attributes of a number field that hold its range.
@@ -104,36 +106,39 @@ type PairOption struct {
 	Name     string         `json:"name"`
 	Title    string         `json:"title"` // shown; the name if ""
 	State    string         `json:"state"` // idle, starting, loading, ready, restarting, failed; those not installed are left out
+	About    string         `json:"about"` // the first sentence of its description
 	Aligned  []AlignedModel `json:"aligned"`
 	Sampling Sampling       `json:"sampling"` // what it recommends
+	Pace     float64        `json:"-"`        // tokens a second that it was decoded at in the background last; 0 is unknown
 }
 
 // AlignedModel is one aligned model of a pair.
 type AlignedModel struct {
 	Name        string  `json:"name"`
-	Title       string  `json:"title"`       // shown; the name if ""
-	Description string  `json:"description"` // a sentence
-	Reward      string  `json:"reward"`      // what it was trained for, in words
-	Beta        float64 `json:"beta"`        // KL strength of its training; 0 is unknown
-	Default     bool    `json:"default"`     // used when a request names none
-	Kind        string  `json:"kind"`        // model, adapter, proxy, system prompt or context
-	Contrast    string  `json:"contrast"`    // what its prompt has beyond the reference's; "" for a model of its own
+	Title       string  `json:"title"`    // shown; the name if ""
+	Description string  `json:"-"`        // a sentence or two
+	About       string  `json:"about"`    // the first of them
+	Reward      string  `json:"-"`        // what it was trained for, in words
+	Beta        float64 `json:"beta"`     // KL strength of its training; 0 is unknown
+	Default     bool    `json:"default"`  // used when a request names none
+	Kind        string  `json:"kind"`     // model, adapter, proxy, system prompt or context
+	Contrast    string  `json:"contrast"` // what its prompt has beyond the reference's; "" for a model of its own
 }
 
 // Draft is a run that has not been started.
 type Draft struct {
 	Pair         string
-	Aligned      []string
+	Aligned      []string // names; empty: the pair's default
 	System       string
 	Prompt       string
-	Mode         string // "chat" or "plain"
-	Parent       *Parent
+	Mode         string    // "chat" or "plain"
+	Parent       *Parent   // the lane that the conversation goes on from, or nil
 	History      []Message // conversation before the prompt, where it comes from a comparison: sent as spec.history
 	Lanes        []DraftLane
 	Map          *DraftMap // interval of the map it was taken from, or nil
 	Sampling     Sampling
-	Seed         string // decimal; "" lets the page roll one
-	Alternatives int
+	Seed         string   // decimal; "" lets the page roll one
+	Alternatives int      // most probable tokens that the trace has
 	Contrast     string   // in place of the pair's; "" is the pair's
 	Special      bool     // spellings of special tokens in a text count as such
 	Variables    []string // of the chat template, NAME=VALUE each
@@ -142,13 +147,15 @@ type Draft struct {
 // DraftMap is the interval of λ that the form offers to map.
 type DraftMap struct {
 	From, To float64
-	Branches int
+	Line     *MapLine // From and To are then places on it
+	Branches int      // most texts that are followed
 }
 
 // DraftLane is a column before it runs.
 type DraftLane struct {
 	Lambda []float64 // one per aligned model
 	Sample int
+	Mix    string  // as Lane has it
 	Prefix []int32 // tokens it starts with, sent as lane.prefix
 }
 
@@ -158,7 +165,7 @@ type Parent struct {
 	Lane int
 }
 
-// Sampling mirrors the parameters of a run.
+// Sampling mirrors decode.Sampling: its fields mean the same.
 type Sampling struct {
 	MaxTokens        int      `json:"max_tokens"`
 	Temperature      float64  `json:"temperature"`
@@ -174,14 +181,30 @@ type Sampling struct {
 	IgnoreEnd        bool     `json:"ignore_end"`
 }
 
+// History is the list beside the bench.
+type History struct {
+	CSRF     string
+	Session  string // shown; "" is none
+	Run      string // shown
+	Path     string // of the page that it is on
+	Query    string // what was searched; "" is all
+	Runs     []RunItem
+	Sessions []SessionItem
+	More     bool // there are older sessions
+}
+
 // RunItem is a run in the list beside the bench.
 type RunItem struct {
 	ID      string
+	Number  int    // in its session, from 1
+	Title   string // that its owner gave; "" is none
+	Pinned  bool
+	Pair    string
 	Prompt  string   // whole; shortened where it is shown
 	Lambdas []string // formatted by FormatLambda
 	Map     string   // its interval, of a map; "" else
-	Seed    string
-	Status  string // running, ended, failed
+	Seed    string   // in decimal
+	Status  string   // running, ended, failed
 	At      time.Time
 }
 
@@ -193,21 +216,21 @@ type Run struct {
 	SpecJSON string // run.Spec as JSON, for the controllers
 	Pair     string
 	Aligned  []AlignedModel // with β, for the effective β of a lane
-	Mode     string
-	System   string
-	History  []Message // conversation before the prompt
+	Mode     string         // "chat" or "plain"
+	System   string         // system prompt
+	History  []Message      // conversation before the prompt
 	Prompt   string
-	Lanes    []Lane
-	Map      *Map // instead of lanes
+	Lanes    []Lane // by number
+	Map      *Map   // instead of lanes
 	Sampling Sampling
 	Seed     string
-	Files    []File
-	Build    string
+	Files    []File // of the models that decoded it
+	Build    string // of the server that decoded it
 	At       time.Time
 
 	PromptTokens []int32 // empty until known
 
-	Origin Origin
+	Origin Origin // where it was decoded
 }
 
 // Message is one turn of a conversation.
@@ -229,7 +252,8 @@ type Lane struct {
 	Index  int
 	Lambda []float64 // as it was started
 	Sample int
-	Prefix int // how many of its first tokens were given, not chosen
+	Mix    string // "weights": λ is in the weights of the model; "": in the logits
+	Prefix int    // how many of its first tokens were given, not chosen
 	Tokens []Token
 	Tail   string // text that only its end released; belongs to no token
 	Reason string // stop, length, cancelled, error; "" while it runs
@@ -240,9 +264,9 @@ type Lane struct {
 // Token is one token of a lane. Numbers that were not recorded are left zero with Traced false.
 type Token struct {
 	ID     int32
-	Text   string // characters it completed; may be ""
-	Name   string // as shown where Text is not it
-	Lambda []float64
+	Text   string    // characters it completed; may be ""
+	Name   string    // as shown where Text is not it
+	Lambda []float64 // that it was chosen at
 	Traced bool
 
 	Reference, Aligned, Mixture float64 // log-probabilities of it; Aligned of the first aligned model
@@ -260,7 +284,10 @@ type File struct {
 // SessionItem is a session in the list and in the heading of its page.
 type SessionItem struct {
 	ID, Title string
-	Runs      int
+	Pinned    bool
+	Pair      string // of its newest run
+	Lambdas   string // of its newest run, in words
+	Runs      int    // how many
 	Created   time.Time
 	Updated   time.Time
 }
@@ -268,9 +295,10 @@ type SessionItem struct {
 // SessionList is "/sessions".
 type SessionList struct {
 	Layout
-	Query    string
-	Sessions []SessionItem
-	Next     string // cursor of the next page ("after"), "" at the end
+	ImportError string // what is wrong with a file that was to be imported
+	Query       string
+	Sessions    []SessionItem
+	Next        string // cursor of the next page ("after"), "" at the end
 }
 
 // Comparison is "/c/{token}": a frozen run for anybody with the link.
@@ -329,10 +357,11 @@ type Share struct {
 	Session string // id of the session it was taken from, "" if that is gone
 	Run     string // "" of a study's results
 	Study   string // whose results it shows, or ""
+	Sweep   string // that it shows, or ""
 	Created time.Time
 	Expires time.Time // zero: never
 	Revoked time.Time // zero: it is not
-	Expired bool
+	Expired bool      // its time is over
 }
 
 // KeyList is "/keys".
@@ -367,7 +396,7 @@ type Key struct {
 type PairList struct {
 	Layout
 	Pairs  []PairItem
-	Known  []KnownPair
+	Known  []KnownPair // the catalogue
 	Manage *PairManage // nil for those who may only look
 }
 
@@ -375,10 +404,10 @@ type PairList struct {
 type PairItem struct {
 	Name     string
 	Title    string
-	State    string
+	State    string  // of its worker, as PairOption has it, and "not installed"
 	Progress float64 // from 0 to 1 while loading
-	Message  string
-	Restarts int
+	Message  string  // the worker's last error, or ""
+	Restarts int     // since the server started
 	Default  bool
 	Aligned  []AlignedModel
 	Licence  string // SPDX expression or words; "" is unknown
@@ -410,10 +439,10 @@ type Fact struct {
 // Error is the page for a failed request.
 type Error struct {
 	Layout
-	Status     int
+	Status     int    // of HTTP
 	Code       string // a fault kind
 	Message    string
-	Field      string
+	Field      string // the input at fault, or ""
 	RetryAfter int    // seconds, 0 if it says nothing
 	Request    string // id to quote
 }

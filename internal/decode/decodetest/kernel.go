@@ -52,6 +52,7 @@ func TestKernel(t *testing.T, k decode.Kernel) {
 	}
 }
 
+// testKernel checks one mixture: rows [K][n] with a weight each, of which a weight of 0 comes without its row.
 func testKernel(t *testing.T, k decode.Kernel, w []float64, rows [][]float32) {
 	n := len(rows[0])
 	used := slices.Clone(rows)

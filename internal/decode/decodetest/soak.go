@@ -61,7 +61,8 @@ func Soak(t *testing.T, e *decode.Engine, base decode.Request, prompts []decode.
 	}
 }
 
-// disturb sends one request and interferes with it.
+// disturb sends one request and interferes with it: it moves λ, stops lanes or the whole job, and waits for the
+// end. Every lane must end once.
 func disturb(t *testing.T, e *decode.Engine, req decode.Request, prompt decode.Prompt, random *rand.Rand) {
 	req.Prompt, req.Seed, req.Owner = prompt, random.Uint64(), fmt.Sprint(random.IntN(3))
 	req.Sampling.MaxTokens = 1 + random.IntN(40)
@@ -116,7 +117,7 @@ func disturb(t *testing.T, e *decode.Engine, req decode.Request, prompt decode.P
 	}
 }
 
-// Running is a number of goroutines.
+// Running is a number of goroutines, as Goroutines counted them.
 type Running int
 
 // Goroutines counts those that run now.

@@ -29,12 +29,12 @@ const (
 
 // Options change a table pair; the zero value is usable.
 type Options struct {
-	Seed      uint64
+	Seed      uint64        // of the tables: the same seed gives the same pair
 	Letters   int           // letters in the vocabulary, 2 to 26; default 7
 	Aligned   []string      // names of aligned models; default "warm" and "terse"
-	Cells     int           // default 4096
-	Context   int           // default 512
-	Batch     int           // default 256
+	Cells     int           // tokens of all sequences that a model holds; default 4096
+	Context   int           // tokens of one sequence; default 512
+	Batch     int           // rows of a pass; default 256
 	Sequences int           // default 64
 	Spread    float64       // standard deviation of the logits; default 1.5
 	EndLogit  float64       // added to the end token's logit; negative makes texts long
@@ -43,6 +43,7 @@ type Options struct {
 	Deep      bool          // logits depend on all tokens before, not on the last two
 	Forbidden float64       // share of tokens, never the first two letters or the end, that a model gives −∞ after two others; default 0
 
+	Sources   int                        // makes the models encoder–decoder ones that hold so many sources
 	Contrasts map[string]decode.Contrast // aligned models that are the reference with another prompt
 	Untuned   map[string]string          // names of the untuned models of aligned ones that are proxies
 	Sizes     map[string]int             // tokens of models that have fewer than the pair's vocabulary; "reference" is one
@@ -52,8 +53,8 @@ type Options struct {
 type Pair struct {
 	options   Options
 	reference *Model
-	aligned   map[string]*Model
-	mu        sync.Mutex // guards aligned
+	aligned   map[string]*Model // those that were opened, by name
+	mu        sync.Mutex        // guards aligned
 }
 
 // New makes a pair.
@@ -79,11 +80,15 @@ func New(o Options) *Pair {
 	return p
 }
 
+// model makes the model of a table, of n tokens. Index 0 is the reference's.
 func (p *Pair) model(index uint64, n int) *Model {
 	o := p.options
 	m := &Model{
-		limits: decode.Limits{Vocab: n, Train: o.Context, Cells: o.Cells, Batch: o.Batch, Sequences: o.Sequences, Forgets: true},
-		delay:  o.Delay, deep: o.Deep, table: make([][]float32, n*n), seqs: make([][]cell, o.Sequences),
+		limits: decode.Limits{
+			Vocab: n, Train: o.Context, Cells: o.Cells, Batch: o.Batch, Sequences: o.Sequences, Forgets: true,
+			Sources: o.Sources, SourceTokens: o.Context, Start: Start,
+		},
+		encoder: newEncoder(o), delay: o.Delay, deep: o.Deep || o.Sources > 0, table: make([][]float32, n*n), seqs: make([][]cell, o.Sequences),
 	}
 	random := rand.New(rand.NewPCG(o.Seed, index))
 	for i := range m.table {
@@ -171,9 +176,12 @@ func (p *Pair) EncodeChat(messages []decode.Message) ([]decode.Token, error) {
 	return append(tokens, Turn), nil
 }
 
-// EncodePlain puts Start before the text.
+// EncodePlain puts Start before the text, or End behind it for encoder–decoder models.
 func (p *Pair) EncodePlain(text string) ([]decode.Token, error) {
 	t, err := p.Encode(text, false)
+	if p.options.Sources > 0 {
+		return p.EndPrompt(t), err
+	}
 	return append([]decode.Token{Start}, t...), err
 }
 
@@ -213,23 +221,25 @@ func (p *Pair) Name(t decode.Token) string {
 // End reports whether t ends a generation.
 func (p *Pair) End(t decode.Token) bool { return t == End }
 
-// Model is one table with a cache that only checks its use.
+// Model is one table with a cache that only checks its use. It is used by one goroutine at a time, as decode.Model says,
+// and panics where two passes are made at once.
 type Model struct {
-	limits decode.Limits
-	table  [][]float32
-	deep   bool
-	delay  time.Duration
-	seqs   [][]cell
-	next   int // id of the next new cell
-	rows   []decode.Row
-	busy   atomic.Bool
+	limits  decode.Limits
+	table   [][]float32 // rows of logits [n·n][n], by the last two tokens; with deep by a hash of all
+	deep    bool
+	delay   time.Duration
+	seqs    [][]cell     // by sequence: what it holds
+	encoder *encoder     // nil for a model without one
+	next    int          // id of the next new cell
+	rows    []decode.Row // of the last pass
+	busy    atomic.Bool  // while a pass is made
 
 	// FailAt makes the pass of that number (from 1) return an error; NaNAt makes it produce NaN.
 	FailAt, NaNAt int
-	passes        int
+	passes        int // so far, those that failed included
 }
 
-// cell is one cached token; copies of a sequence share cells.
+// cell is one cached token; copies of a sequence hold the same cells.
 type cell struct {
 	id    int
 	token decode.Token
@@ -264,6 +274,9 @@ func (m *Model) Forward(rows []decode.Row) error {
 		if r.Pos >= m.limits.Train {
 			return fmt.Errorf("position %d is outside the context of %d", r.Pos, m.limits.Train)
 		}
+		if err := m.attend(r); err != nil {
+			return err
+		}
 		m.seqs[r.Seq] = append(m.seqs[r.Seq], cell{m.next, r.Token})
 		m.next++
 	}
@@ -292,7 +305,7 @@ func (m *Model) Logits(i int) []float32 {
 	for i := range history {
 		history[i] = seq[i].token
 	}
-	row := m.After(history)
+	row := m.After(slices.Concat(m.source(r.Seq), history))
 	if m.passes == m.NaNAt {
 		row = slices.Clone(row)
 		row[len(row)-1] = float32(math.NaN())
@@ -308,6 +321,9 @@ func (m *Model) Next(before, last decode.Token) []float32 {
 // Copy shares the first n cells of src with dst.
 func (m *Model) Copy(dst, src decode.Seq, n int) int {
 	m.seqs[dst] = append(m.seqs[dst][:0:0], m.seqs[src][:n]...)
+	if m.encoder != nil {
+		m.encoder.of[dst] = m.encoder.of[src]
+	}
 	return n
 }
 

@@ -6,6 +6,7 @@ import (
 )
 
 // blend is the reference's weights with adapters over them whose strengths differ from sequence to sequence: a decode.Blend.
+// The pair makes one at its first use, closes it, and opens no other.
 type blend struct {
 	*view
 	numbers map[string]int // of adapters, by name; guarded by the context's mutex
@@ -34,6 +35,9 @@ func (p *Pair) Blend(names []string) (decode.Blend, error) {
 	if err != nil {
 		return nil, err
 	}
+	if base.source > 0 {
+		return nil, fault.Field("mix", "weights: is for pairs without an encoder: use mix logits")
+	}
 	if p.blend == nil {
 		if p.blend, err = newBlend(base, p.spec.Options); err != nil {
 			return nil, err
@@ -51,6 +55,8 @@ func (p *Pair) Blend(names []string) (decode.Blend, error) {
 	return p.blend, nil
 }
 
+// newBlend makes the context; no adapter lies over the weights yet. The error is Invalid and about "mix" for a
+// recurrent model.
 func newBlend(w *weights, o Options) (*blend, error) {
 	s, err := newShared(w, o)
 	if err != nil {

@@ -140,8 +140,9 @@ void realign_give_back(void) {
 realign_context *realign_open(struct llama_model *model, realign_options options) {
 	struct llama_context_params params = llama_context_default_params();
 	params.n_ctx = options.cells;
-	params.n_batch = options.batch;
-	params.n_ubatch = options.batch; // one pass a batch: all of its rows enter the cache or none
+	uint32_t n = options.batch > options.source ? options.batch : options.source; // an encoder reads its source in one pass
+	params.n_batch = n;
+	params.n_ubatch = n; // one pass a batch: all of its rows enter the cache or none
 	params.n_seq_max = options.sequences;
 	params.n_threads = options.threads;
 	params.n_threads_batch = options.threads;
@@ -161,7 +162,6 @@ realign_context *realign_open(struct llama_model *model, realign_options options
 	if (c == NULL) {
 		return NULL;
 	}
-	uint32_t n = options.batch;
 	realign_enter();
 	c->context = llama_init_from_model(model, params);
 	realign_leave();
@@ -176,11 +176,28 @@ realign_context *realign_open(struct llama_model *model, realign_options options
 		realign_close(c);
 		return NULL;
 	}
+	if (options.source > 0) {
+		c->all = calloc(options.sequences, sizeof *c->all);
+		c->of_all = calloc(n, sizeof *c->of_all);
+		c->how_many = calloc(n, sizeof *c->how_many);
+		if (!c->all || !c->of_all || !c->how_many) {
+			realign_close(c);
+			return NULL;
+		}
+		for (uint32_t i = 0; i < options.sequences; i++) {
+			c->all[i] = (llama_seq_id) i;
+		}
+		for (uint32_t i = 0; i < n; i++) {
+			c->of_all[i] = c->all;
+			c->how_many[i] = (int32_t) options.sequences;
+		}
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		c->ones[i] = 1;
 		c->sequences[i] = &c->sequence[i];
 	}
 	c->cells = llama_n_ctx(c->context);
+	c->scale = options.scale;
 	c->forgets = !llama_model_is_recurrent(model) && !llama_model_is_hybrid(model);
 	return c;
 }
@@ -198,6 +215,9 @@ void realign_close(realign_context *c) {
 	free(c->logits);
 	free(c->ones);
 	free(c->sequences);
+	free(c->all);
+	free(c->of_all);
+	free(c->how_many);
 	free(c);
 }
 
@@ -230,7 +250,34 @@ int32_t realign_forward(realign_context *c, int32_t n) {
 	for (int32_t i = 0; i < n; i++) {
 		c->logits[i] = c->want[i] ? llama_get_logits_ith(c->context, i) : NULL;
 	}
+	if (c->scale != 1) {
+		int32_t size = llama_vocab_n_tokens(llama_model_get_vocab(llama_get_model(c->context)));
+		for (int32_t i = 0; i < n; i++) {
+			for (int32_t v = 0; c->logits[i] != NULL && v < size; v++) {
+				c->logits[i][v] *= c->scale;
+			}
+		}
+	}
 	return 0;
+}
+
+int32_t realign_encode(realign_context *c, int32_t n) {
+	for (int32_t i = 0; i < n; i++) {
+		c->position[i] = i;
+		c->want[i] = 1;
+	}
+	struct llama_batch batch = {
+		.n_tokens = n,
+		.token = c->token,
+		.pos = c->position,
+		.n_seq_id = c->how_many,
+		.seq_id = c->of_all,
+		.logits = c->want,
+	};
+	realign_enter();
+	int32_t result = llama_encode(c->context, batch);
+	realign_leave();
+	return result;
 }
 
 bool realign_trim(realign_context *c, llama_seq_id sequence, int32_t n) {

@@ -22,6 +22,8 @@ typedef struct {
 	int32_t threads;
 	bool float32_cache;
 	bool flash;
+	uint32_t source; // tokens of the longest source of an encoder–decoder model; 0 for other models
+	float scale;     // of logits: see weights.scale
 	realign_strengths *strengths; // or NULL: an adapter has one strength for all rows
 } realign_options;
 
@@ -45,6 +47,7 @@ typedef struct {
 	struct llama_context *context;
 	uint32_t cells; // as built: llama.cpp rounds the number up
 	bool forgets;   // whether a suffix of a sequence can be dropped
+	float scale;    // of logits
 
 	llama_token *token;
 	llama_pos *position;
@@ -54,6 +57,11 @@ typedef struct {
 
 	int32_t *ones;            // the number of sequences of each row
 	llama_seq_id **sequences; // pointers into sequence
+
+	// Of an encoder–decoder model: every token of a source belongs to all sequences, so that each may attend to it.
+	llama_seq_id *all;     // 0, 1, …
+	llama_seq_id **of_all; // pointers to all
+	int32_t *how_many;     // the number of sequences, for each token
 } realign_context;
 
 // REALIGN_ABORTED is the exit code of a process that llama.cpp ended.
@@ -108,6 +116,10 @@ void realign_threads(realign_context *c, int32_t n);
 
 // Runs the first n rows of the batch. Returns what llama_decode does.
 int32_t realign_forward(realign_context *c, int32_t n);
+
+// Reads the first n of the batch's tokens with the encoder. What the decoder's sequences attend to is from then on this. Returns what
+// llama_encode does.
+int32_t realign_encode(realign_context *c, int32_t n);
 
 // Keeps the first n positions of a sequence.
 bool realign_trim(realign_context *c, llama_seq_id sequence, int32_t n);

@@ -20,9 +20,10 @@ var callers struct {
 	idle []*caller // the one that was used last at the end
 }
 
+// caller is one of those threads. It ends when work is closed.
 type caller struct {
-	work chan func()
-	team int // threads of its pass, itself included
+	work chan func() // unbuffered: what is sent runs at once
+	team int         // threads of its pass, itself included
 }
 
 // call makes a pass on so many threads on a caller.
@@ -79,6 +80,7 @@ func members() (n int) {
 	return n
 }
 
+// loop runs on one operating system thread of its own.
 func (c *caller) loop() {
 	runtime.LockOSThread() // which ends with this goroutine
 	for f := range c.work {

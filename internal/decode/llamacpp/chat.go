@@ -20,6 +20,9 @@ func (v *vocabulary) EncodeChat(messages []decode.Message) ([]decode.Token, erro
 
 // EncodeRendered is EncodeChat with a date and variables for the template.
 func (v *vocabulary) EncodeRendered(messages []decode.Message, with decode.Rendering) ([]decode.Token, error) {
+	if v.chat == nil && v.closing >= 0 {
+		return v.encodeMessage(messages)
+	}
 	if v.chat == nil {
 		return nil, fault.New(fault.Invalid, "the model has no chat template: use a plain text to complete")
 	}
@@ -31,6 +34,7 @@ func (v *vocabulary) EncodeRendered(messages []decode.Message, with decode.Rende
 			return nil, fault.Field("messages", "message %d has role %q, not system, user or assistant", i+1, m.Role)
 		}
 	}
+	// A variable is the caller's, and no caller may write special tokens.
 	for name, value := range with.Variables {
 		text, _ := value.(string)
 		if i := slices.IndexFunc(v.special, func(s special) bool { return s.text != "" && strings.Contains(text, s.text) }); i >= 0 {
@@ -42,13 +46,15 @@ func (v *vocabulary) EncodeRendered(messages []decode.Message, with decode.Rende
 	if err != nil {
 		return nil, err
 	}
+	// Nothing in the messages looks like a special token: the text is tokenized as a whole.
 	if !disguise.needed() {
 		tokens, err := v.Encode(text, true)
 		if err != nil {
 			return nil, err
 		}
-		return v.started(tokens), nil
+		return v.EndPrompt(v.started(tokens)), nil
 	}
+	// Only special tokens that the template wrote are tokens; those in messages were disguised, and become text again.
 	var tokens []decode.Token
 	for _, part := range split(text, v.special) {
 		if part.token >= 0 {
@@ -61,16 +67,26 @@ func (v *vocabulary) EncodeRendered(messages []decode.Message, with decode.Rende
 		}
 		tokens = append(tokens, plain...)
 	}
-	return v.started(tokens), nil
+	return v.EndPrompt(v.started(tokens)), nil
+}
+
+// encodeMessage is how an encoder–decoder model without a template takes a conversation: one message is its text. Such models were not
+// taught what a longer one looks like.
+func (v *vocabulary) encodeMessage(messages []decode.Message) ([]decode.Token, error) {
+	if len(messages) != 1 {
+		return nil, fault.Field("messages", "the model reads a text with an encoder and has no chat template: give one message, which is taken as the text, not %d", len(messages))
+	}
+	return v.EncodePlain(messages[0].Content)
 }
 
 // disguise hides the spellings of special tokens: spelling i starts with character first+i instead of its
 // own.
 type disguise struct {
-	hidden []string
-	first  rune
+	hidden []string // spellings that occur in the messages, longest first
+	first  rune     // a character for private use
 }
 
+// newDisguise finds the spellings that messages contain, and characters that they do not.
 func newDisguise(all []special, messages []decode.Message) *disguise {
 	d := &disguise{}
 	for _, s := range all {
@@ -85,11 +101,13 @@ func newDisguise(all []special, messages []decode.Message) *disguise {
 	return d
 }
 
+// clashes reports whether a message contains one of the characters.
 func (d *disguise) clashes(messages []decode.Message) bool {
 	used := func(r rune) bool { return r >= d.first && r < d.first+rune(len(d.hidden)) }
 	return slices.ContainsFunc(messages, func(m decode.Message) bool { return strings.ContainsFunc(m.Content, used) })
 }
 
+// needed reports whether any spelling has to be hidden.
 func (d *disguise) needed() bool { return len(d.hidden) > 0 }
 
 // mask is what stands for hidden spelling i.
@@ -98,6 +116,7 @@ func (d *disguise) mask(i int) string {
 	return string(d.first+rune(i)) + rest
 }
 
+// wear is the messages with the spellings hidden. The messages themselves are not changed.
 func (d *disguise) wear(messages []decode.Message) []decode.Message {
 	if !d.needed() {
 		return messages
@@ -114,6 +133,7 @@ func (d *disguise) wear(messages []decode.Message) []decode.Message {
 	return masked
 }
 
+// remove puts the hidden spellings' own first characters back.
 func (d *disguise) remove(text string) string {
 	pairs := make([]string, 0, 2*len(d.hidden))
 	for i, hidden := range d.hidden {
@@ -161,6 +181,7 @@ func split(text string, all []special) []special {
 	return parts
 }
 
+// longestFirst sorts special tokens by the length of their spellings, equal lengths in the order of tokens.
 func longestFirst(all []special) {
 	slices.SortStableFunc(all, func(a, b special) int { return cmp.Compare(len(b.text), len(a.text)) })
 }

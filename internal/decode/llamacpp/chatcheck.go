@@ -24,6 +24,9 @@ var marker = regexp.MustCompile(`<\|[A-Za-z0-9_]+\|>|</?[a-z][a-z_]*>|\[/?[A-Z_]
 // CheckChat renders conversations with the model's chat template. The error says why it cannot be used; notes are what
 // people should know of it. There are none for a model without a template.
 func (v *vocabulary) CheckChat() (notes []string, err error) {
+	if v.chat == nil && v.closing >= 0 {
+		return []string{"there is no chat template: a prompt is one text, which the encoder reads"}, nil
+	}
 	if v.chat == nil {
 		return []string{"there is no chat template: prompts are texts to be completed"}, nil
 	}

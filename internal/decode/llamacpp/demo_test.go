@@ -15,6 +15,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
+	"realign/internal/decode/speculate"
 	"realign/internal/gpu"
 	"realign/internal/pair"
 )
@@ -434,11 +435,11 @@ func TestSpeculationEqualsPlain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("alternating", func(t *testing.T) { testSpeculation(t, decode.Alternating, seeds) })
-	t.Run("drafting", func(t *testing.T) { testSpeculation(t, decode.Drafting, seeds) })
+	t.Run("alternating", func(t *testing.T) { testSpeculation(t, speculate.Alternating, seeds) })
+	t.Run("drafting", func(t *testing.T) { testSpeculation(t, speculate.Drafting, seeds) })
 }
 
-func testSpeculation(t *testing.T, scheme decode.Speculation, seeds int) {
+func testSpeculation(t *testing.T, scheme func() decode.Speculator, seeds int) {
 	p := openDemo(t)
 	move := shapeMove(t, p)
 	e := decode.NewEngine(p, decode.Config{Kernel: llamacpp.Kernel{}, Speculation: scheme})

@@ -97,6 +97,8 @@ func openLibraries(folder string) (err error) {
 	return err
 }
 
+// openLibrary opens a library and, before it, those that it needs and that lie in one of the folders. seen are the
+// names of those that were tried. It returns why the library cannot be opened, or "".
 func openLibrary(path string, folders []string, seen map[string]bool) string {
 	seen[filepath.Base(path)] = true
 	if file, err := elf.Open(path); err == nil {
@@ -115,6 +117,7 @@ func openLibrary(path string, folders []string, seen map[string]bool) string {
 	return C.GoString(C.realign_open_library(c))
 }
 
+// exists reports whether there is a file that can be asked about.
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

@@ -13,6 +13,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
+	"realign/internal/decode/speculate"
 	"realign/internal/gpu"
 )
 
@@ -219,7 +220,7 @@ func TestGPU(t *testing.T) {
 		t.Error("logits are the CPU's to the last bit: was the device used?")
 	}
 	t.Run("forks and trims", r.forksAndTrims)
-	r.on, r.off = engine(t, r.gpu, decode.Config{Speculation: decode.Alternating}), engine(t, r.cpu, decode.Config{})
+	r.on, r.off = engine(t, r.gpu, decode.Config{Speculation: speculate.Alternating}), engine(t, r.cpu, decode.Config{})
 	t.Run("greedy tokens", r.greedy)
 	t.Run("lanes and guesses", r.lanes)
 	t.Run("map", r.lambdaMap)

@@ -24,7 +24,11 @@ static inline doubles load(const double *z, int64_t n, double rest) {
 static inline doubles widen(const float *row, int64_t n, float rest) {
 	floats x = {rest, rest, rest, rest};
 	memcpy(&x, row, n * sizeof(float));
+#if defined(__AVX__) || defined(__clang__)
 	return __builtin_convertvector(x, doubles);
+#else // GCC 12 fails at the conversion to a vector of twice a register's width
+	return (doubles){x[0], x[1], x[2], x[3]};
+#endif
 }
 
 // Runs a statement for every vector: `from` is its first entry, `count` how many of its entries there are.

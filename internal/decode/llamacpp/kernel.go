@@ -64,4 +64,5 @@ func (Kernel) Candidates(dst []decode.Token, z []float64, cutoff, top, inverse, 
 	return dst[:len(dst)+int(n)]
 }
 
+// first is where the numbers lie, for C. The slice is kept alive by its caller.
 func first(z []float64) *C.double { return (*C.double)(unsafe.SliceData(z)) }

@@ -52,8 +52,12 @@ var start = sync.OnceValue(func() (err error) {
 var loading sync.Mutex
 
 // weights is a model's weights in memory. Any number of contexts may use them at once.
+// They belong to one pair, which closes them after all contexts on them.
 type weights struct {
 	model *llama.Model
+
+	source int     // tokens of the longest source that an encoder–decoder model's encoder reads; 0 for other models
+	scale  float32 // that the logits of a graph are multiplied by: see logitScale
 }
 
 // loadWeights loads a model with its last layers on devices, if any.
@@ -84,10 +88,16 @@ func loadWeights(path string, on gpu.Model, progress func(float32)) (*weights, e
 	}
 	model := new(llama.Model)
 	*(*unsafe.Pointer)(unsafe.Pointer(modelField(model).UnsafeAddr())) = unsafe.Pointer(pointer)
-	w := &weights{model: model}
-	if !bool(C.llama_model_has_decoder(w.pointer())) || bool(C.llama_model_has_encoder(w.pointer())) || bool(C.llama_model_is_diffusion(w.pointer())) {
+	w := &weights{model: model, scale: 1}
+	if !bool(C.llama_model_has_decoder(w.pointer())) || bool(C.llama_model_is_diffusion(w.pointer())) {
 		w.Close()
 		return nil, fault.New(fault.Invalid, "%s: this kind of model does not continue a text token by token", path)
+	}
+	if bool(C.llama_model_has_encoder(w.pointer())) {
+		if err := w.findEncoder(path); err != nil {
+			w.Close()
+			return nil, err
+		}
 	}
 	return w, nil
 }
@@ -100,11 +110,15 @@ func (w *weights) pointer() *C.struct_llama_model {
 // modelField is where the llama package keeps the pointer to a model: in a field of its own.
 func modelField(m *llama.Model) reflect.Value { return reflect.ValueOf(m).Elem().FieldByName("c") }
 
+// realignProgress is called by llama.cpp while it loads a model. handle is of the function that loadWeights was
+// given.
+//
 //export realignProgress
 func realignProgress(fraction C.float, handle C.uintptr_t) {
 	cgo.Handle(handle).Value().(func(float32))(float32(fraction))
 }
 
+// vocabulary is the model's vocabulary as the C functions know it. It ends with the weights.
 func (w *weights) vocabulary() *C.struct_llama_vocab {
 	return C.llama_model_get_vocab(w.pointer())
 }
@@ -129,11 +143,13 @@ func (w *weights) Close() {
 }
 
 // adapter is a LoRA adapter in memory, for contexts on one model's weights.
+// One aligned model owns it and closes it, after the contexts that use it and before the weights.
 type adapter struct {
-	pointer *C.struct_llama_adapter_lora
-	scale   float64 // multiplies its strength
+	pointer *C.struct_llama_adapter_lora // nil once closed
+	scale   float64                      // multiplies its strength
 }
 
+// loadAdapter loads an adapter's file for weights that it was trained on. The error is Invalid and names the file.
 func loadAdapter(base *weights, path string) (*adapter, error) {
 	loading.Lock()
 	defer loading.Unlock()

@@ -20,20 +20,24 @@ const (
 // whole process.
 var log logger
 
+// logger puts the pieces that llama.cpp reports together to lines, and remembers errors for whoever called it.
 type logger struct {
-	mu     sync.Mutex // guards the rest
-	line   strings.Builder
-	level  int
-	errors []string // what was reported as an error since forget
+	mu     sync.Mutex      // guards the rest
+	line   strings.Builder // pieces of a line that is not complete
+	level  int             // of that line
+	errors []string        // what was reported as an error since forget
 
 	watching func(line string) // is given each line; or nil
 }
 
+// realignLog is called by llama.cpp, on any thread, with a line or a piece of one.
+//
 //export realignLog
 func realignLog(level C.int, text *C.char) {
 	log.write(int(level), C.GoString(text))
 }
 
+// write adds a piece of a line, and reports the line when it is complete.
 func (l *logger) write(level int, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,6 +61,7 @@ func (l *logger) write(level int, text string) {
 	}
 }
 
+// levelName is a level in slog's words; what is neither a warning nor an error is information.
 func levelName(level int) string {
 	switch level {
 	case levelWarn:
@@ -74,6 +79,7 @@ func (l *logger) watch(to func(line string)) {
 	l.watching = to
 }
 
+// forget drops the errors reported so far. A caller does so before what it will ask the reason of.
 func (l *logger) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,10 +14,11 @@ import (
 	"realign/internal/fault"
 )
 
-// Model is a context on some weights, perhaps with a LoRA adapter: a decode.Model.
+// Model is a context on some weights, perhaps with a LoRA adapter: a decode.Model. It has a cache of its own and
+// belongs to one goroutine at a time.
 type Model struct {
 	limits decode.Limits
-	c      *C.realign_context // nil once closed
+	c      *C.realign_context // the C side of it; nil once closed
 	length []int              // positions held by each sequence
 
 	// The rows of the next pass and the logits of the last: memory of c.
@@ -26,15 +27,17 @@ type Model struct {
 	sequence []C.llama_seq_id
 	want     []C.int8_t
 	logits   []*C.float
-	rows     int // in the last pass
-	threads  int // as opened
-	active   int // of the next pass
+	rows     int // in the last pass; 0 if that failed
+	threads  int // of passes, as opened
+	active   int // threads of the next pass
 
-	scaled *strengths // of the rows, or nil
+	scaled  *strengths // strengths of adapters by row, where they have some; or nil
+	encoded bool       // of an encoder–decoder model: it holds a source
 }
 
 var _ decode.Model = (*Model)(nil)
 
+// newModel makes a context; a is nil for the weights as they are.
 func newModel(w *weights, a *adapter, o Options) (*Model, error) { return newContext(w, a, nil, o) }
 
 // newContext makes a context in which an adapter, if any, has one strength, or each row has strengths of its own.
@@ -50,6 +53,8 @@ func newContext(w *weights, a *adapter, s *strengths, o Options) (*Model, error)
 		float32_cache: C.bool(o.Float32Cache),
 		flash:         C.bool(!o.NoFlash && !o.Float32Cache), // llama.cpp's fused kernels round keys and values to half precision
 		strengths:     s.c(),
+		source:        C.uint32_t(w.source),
+		scale:         C.float(w.scale),
 	})
 	if c == nil {
 		return nil, fault.New(fault.Unavailable, "a context of %d cells cannot be made%s", o.Cells, log.reason())
@@ -72,7 +77,7 @@ func newContext(w *weights, a *adapter, s *strengths, o Options) (*Model, error)
 		c:        c,
 		scaled:   s,
 		length:   make([]int, o.Sequences),
-		token:    unsafe.Slice(c.token, o.Batch),
+		token:    unsafe.Slice(c.token, max(o.Batch, w.source)),
 		position: unsafe.Slice(c.position, o.Batch),
 		sequence: unsafe.Slice(c.sequence, o.Batch),
 		want:     unsafe.Slice(c.want, o.Batch),
@@ -96,6 +101,7 @@ func (m *Model) Forward(rows []decode.Row) error {
 	if len(rows) > m.limits.Batch {
 		return fault.New(fault.Internal, "%d rows in one pass, the limit is %d", len(rows), m.limits.Batch)
 	}
+	// The arrays are C's: bridge.c hands them to llama_decode.
 	for i, row := range rows {
 		if err := m.check(row); err != nil {
 			m.unwind(rows[:i])
@@ -115,6 +121,7 @@ func (m *Model) Forward(rows []decode.Row) error {
 	if m.scaled != nil {
 		pass = func() { result = m.scaled.forward(m.c, len(rows)) }
 	}
+	// Several threads: on a caller of their own, see call.
 	if m.active > 1 {
 		call(m.active, pass)
 	} else {
@@ -126,6 +133,7 @@ func (m *Model) Forward(rows []decode.Row) error {
 		return nil
 	case unscaled:
 		return fault.New(fault.Internal, "an adapter has products whose columns are not the rows of a pass: this model cannot be decoded in one pass with its adapters; use --one-pass off")
+	// llama_decode found no cells; what was noted of the rows is taken back.
 	case 1:
 		m.unwind(rows)
 		return fault.New(fault.Busy, "the cache of %d tokens has no room for %d more", m.limits.Cells, len(rows))
@@ -209,6 +217,7 @@ func (m *Model) SetThreads(n int) {
 	}
 }
 
+// has reports whether the context has such a sequence.
 func (m *Model) has(seq decode.Seq) bool { return seq >= 0 && int(seq) < m.limits.Sequences }
 
 // Close frees the context.

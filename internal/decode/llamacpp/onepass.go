@@ -21,7 +21,7 @@ type OnePass int
 const (
 	OnePassAuto OnePass = iota // what is measured to be faster when the pair is opened
 	OnePassOn                  // wherever adapters use the reference's weights
-	OnePassOff
+	OnePassOff                 // nowhere
 )
 
 // ParseOnePass reads auto, on or off.
@@ -57,12 +57,8 @@ func (p *Pair) openReference() error {
 		return err
 	}
 	if !one {
-		m, err := newModel(p.weights, nil, p.spec.Options)
-		if err != nil {
-			return err
-		}
-		p.reference = m
-		return nil
+		p.reference, err = newOwn(p.weights, nil, p.spec.Options)
+		return err
 	}
 	if p.joint, err = newJoint(p.weights, p.spec.Options, p.joined()); err != nil {
 		return err
@@ -78,18 +74,14 @@ func (p *Pair) openAdapted(base *weights, a *adapter) (decode.Model, error) {
 			return v, nil
 		}
 	}
-	m, err := newModel(base, a, p.spec.Options)
-	if err != nil {
-		return nil, err
-	}
-	return m, nil
+	return newOwn(base, a, p.spec.Options)
 }
 
 // decideOnePass decides how the pair is decoded.
 func (p *Pair) decideOnePass() (bool, error) {
 	mode := p.spec.Options.OnePass
 	shares := len(p.plan.Models) < 2 || p.plan.Models[1].Model == adapters && p.shares(p.plan.Models[1])
-	if mode == OnePassOff || p.joined() == 0 || !shares {
+	if mode == OnePassOff || p.joined() == 0 || !shares || p.weights.source > 0 { // a source's columns are no rows of a pass
 		return false, nil
 	}
 	if mode == OnePassOn {
@@ -105,6 +97,7 @@ func (p *Pair) decideOnePass() (bool, error) {
 	return one, nil
 }
 
+// rounded is a ratio as the log has it.
 func rounded(x float64) string { return fmt.Sprintf("%.2f", x) }
 
 // canForget is an error for a model whose sequences cannot share cells.
@@ -126,6 +119,7 @@ func smallOptions(o Options) Options {
 // measuredRows are the rows of each model in the passes that are measured: those of a single lane, and of eight.
 var measuredRows = []int{1, 8}
 
+// How long measureOnePass may take. The first round does not count.
 const (
 	measureRounds = 8
 	measureFor    = 150 * time.Millisecond // for each of measuredRows; after it no other round begins
@@ -174,6 +168,7 @@ func (p *Pair) measureOnePass() (ratios []float64, err error) {
 			return nil, err
 		}
 		ratios[i] = r
+		// More rows are not tried: their ratios stay infinite, which is never worth it.
 		if r > onePassWorth {
 			break
 		}
@@ -210,6 +205,7 @@ func atOnce(models [2]decode.Model, threads int, rows []decode.Row) error {
 
 // ratioOf is the shortest time of one, of both models' passes, over that of the other, where n sequences have a row in each
 // pass. What was read is forgotten.
+// own is the number of threads that models are opened with.
 func ratioOf(n, own int, one, other func(threads int, rows []decode.Row) error, models []decode.Model) (float64, error) {
 	processors := runtime.GOMAXPROCS(0)
 	ways := []struct {

@@ -10,6 +10,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
+	"realign/internal/decode/speculate"
 	"realign/internal/pair"
 )
 
@@ -193,7 +194,7 @@ func TestOnePassEqualsTwoContexts(t *testing.T) {
 
 // Guesses change no token in one pass, either.
 func TestOnePassSpeculates(t *testing.T) {
-	for _, scheme := range []decode.Speculation{decode.Alternating, decode.Drafting} {
+	for _, scheme := range []func() decode.Speculator{speculate.Alternating, speculate.Drafting} {
 		one := openDemoWith(t, llamacpp.Options{OnePass: llamacpp.OnePassOn})
 		move := shapeMove(t, one)
 		e := decode.NewEngine(one, decode.Config{Kernel: llamacpp.Kernel{}, Speculation: scheme})

@@ -16,8 +16,8 @@ import (
 
 // Template is a chat template by its source, or one of llama.cpp's by its name. The zero value is none.
 type Template struct {
-	Source string
-	Name   string
+	Source string // a Jinja program
+	Name   string // as knownTemplates lists them; not used where Source is set
 }
 
 // override puts a template in the place of the model's.

@@ -82,3 +82,38 @@ func firstDifference(reference, aligned *vocabulary, texts []string, special boo
 	}
 	return text, r, a, n
 }
+
+// CheckVocabularies loads the vocabularies of a pair, without weights, and tells what CheckTokens and CheckChat find: by the name of the aligned
+// model, and for the chat template under "". The error is Invalid for files that cannot be loaded together.
+func CheckVocabularies(spec Spec) (found map[string][]gguf.Finding, err error) {
+	p, template, err := prepare(spec)
+	if err != nil {
+		return nil, err
+	}
+	if p.weights, err = loadVocabulary(spec.Reference); err != nil {
+		return nil, err
+	}
+	defer p.weights.Close()
+	if p.vocabulary, err = p.newVocabulary(template); err != nil {
+		return nil, err
+	}
+	defer p.vocabulary.chat.Close()
+	found = map[string][]gguf.Finding{}
+	for name := range p.aligned {
+		list, err := p.CheckTokens(name)
+		if err != nil {
+			return nil, err
+		}
+		if len(list) > 0 {
+			found[name] = list
+		}
+	}
+	notes, err := p.vocabulary.CheckChat()
+	for _, note := range notes {
+		found[""] = append(found[""], gguf.Finding{Level: gguf.Note, Text: note})
+	}
+	if err != nil {
+		found[""] = append(found[""], gguf.Finding{Level: gguf.Fault, Text: err.Error()})
+	}
+	return found, nil
+}

@@ -10,16 +10,17 @@ import (
 
 // shared is one context on the reference's weights in which every sequence has strengths of its own for the adapters joined
 // to it: 0 for all is the reference, 1 for one of them an aligned model.
+// Every number of an adapter is its place in scaled.adapters.
 type shared struct {
-	mu      sync.Mutex // guards what follows: adapters join while others decode
-	context *Model
-	scaled  *strengths
+	mu      sync.Mutex  // guards what follows: adapters join while others decode
+	context *Model      // that all of it is in
+	scaled  *strengths  // strengths by row of the next pass, from of
 	of      [][]float32 // strengths of each sequence, by the adapter's number; those that are missing are 0
 	bare    int         // nodes of a graph without adapters
 
 	// Of the last pass. Where adapters are more than one graph holds, it was several, and their logits were copied.
-	copied [][]float32
-	parts  int
+	copied [][]float32 // by row, where parts are several
+	parts  int         // passes that the rows were divided among
 }
 
 // newShared makes a context for all of its options' cells, rows and sequences.
@@ -62,7 +63,7 @@ func (s *shared) fits(needed []bool) bool {
 // part is rows that are read in one pass, by their place among all, and the adapters that they need.
 type part struct {
 	rows   []int
-	needed []bool
+	needed []bool // by adapter's number
 }
 
 // divide puts rows in as few parts as adapters fit in graphs: one, in nearly all cases. The rows of a sequence stay in order,
@@ -163,6 +164,7 @@ func (s *shared) pass(rows []decode.Row, p part) error {
 }
 
 // logits is what was said after a row of the last pass, in memory of the context.
+// The mutex is not taken: the goroutine that made the pass asks.
 func (s *shared) logits(i int) []float32 {
 	if s.parts > 1 {
 		return s.copied[i]

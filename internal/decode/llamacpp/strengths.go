@@ -17,18 +17,22 @@ const unscaled = C.REALIGN_UNSCALED
 const keepUnused = 64
 
 // strengths are those of a context's rows, for each adapter that was added to it.
+// It is C memory beside the Go slices, made before its context and freed after it; whoever owns the context guards
+// it.
 type strengths struct {
 	pointer  *C.realign_strengths
-	adapters []*adapter // by number
-	rows     [][]C.float
-	use      []C.bool // which of them passes compute
-	idle     int      // passes since all of those were needed
+	adapters []*adapter  // by number
+	rows     [][]C.float // by adapter's number and row of the next pass: C memory
+	use      []C.bool    // which of them passes compute
+	idle     int         // passes since all of those were needed
 }
 
+// newStrengths is for passes of at most so many rows. No adapter is added yet.
 func newStrengths(batch int) *strengths {
 	return &strengths{pointer: C.realign_strengths_new(C.uint32_t(batch))}
 }
 
+// c is what the C functions take, nil for none.
 func (s *strengths) c() *C.realign_strengths {
 	if s == nil {
 		return nil

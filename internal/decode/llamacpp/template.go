@@ -22,15 +22,16 @@ import (
 // it, llama.cpp's list of well-known templates is asked, which knows their layout but not what they add
 // (such as a default system message).
 type chat struct {
-	source   string
-	renderer *template.Renderer
-	now      func() time.Time
+	source   string             // a Jinja program, or a name where known is set
+	renderer *template.Renderer // runs it in a process of its own
+	now      func() time.Time   // the clock of requests that give no date
 
 	known     bool           // source is the name of one of llama.cpp's templates
 	variables map[string]any // of the pair
 }
 
-// newChat is nil when there is no template.
+// newChat is nil when there is no template. start and end are the spellings of the tokens that begin and end a
+// text.
 func newChat(source, start, end string) *chat {
 	if source == "" {
 		return nil

@@ -16,27 +16,31 @@ const maxJoined = 3
 const maxSequences = 256
 
 // view is one model of a shared context: a decode.Joint. Its sequences are a range of the context's.
+// It is used by one goroutine at a time, but others make passes of the same context, so the context's mutex is
+// taken for every call that touches it.
 type view struct {
-	in      *shared
-	limits  decode.Limits
-	first   decode.Seq
-	adapter int // its number in the context; -1: the reference
-	threads int // of its next pass
+	in      *shared       // the context
+	limits  decode.Limits // its part of the context's
+	first   decode.Seq    // where its range of the context's sequences begins
+	adapter int           // its number in the context; -1: the reference
+	threads int           // of its next pass
 
 	at, rows int         // where its rows are in the context's last pass, and how many
-	own      [][]float32 // copies of their logits, where others may have made a pass since
+	own      [][]float32 // copies of their logits, where others may have made a pass since; nil after a joint pass
 	closed   bool
 }
 
 var _ decode.Joint = (*view)(nil)
 
 // joint is a shared context that is divided between views.
+// The pair makes it when it is opened, and closes it; views are made while Pair.loading is held, or before others
+// know the pair.
 type joint struct {
 	*shared
 	each    decode.Limits // of every view
-	threads int
-	views   []*view
-	most    int
+	threads int           // of a pass, as opened
+	views   []*view       // made so far, the reference's first
+	most    int           // views that there is room for
 }
 
 // jointOptions are the sizes of a context that holds the reference and n adapters: the caches of all of them, and passes no larger
@@ -80,6 +84,7 @@ func (j *joint) view(a *adapter) (*view, bool) {
 	return v, true
 }
 
+// Limits are the view's part of what the context was built for.
 func (v *view) Limits() decode.Limits { return v.limits }
 
 // Context is the same for all models of the context.
@@ -173,6 +178,7 @@ func (v *view) Logits(i int) []float32 {
 	return v.in.logits(v.at + i)
 }
 
+// Copy implements decode.Model.
 func (v *view) Copy(dst, src decode.Seq, n int) int {
 	if v.closed || !v.has(dst) || !v.has(src) {
 		return 0
@@ -182,6 +188,7 @@ func (v *view) Copy(dst, src decode.Seq, n int) int {
 	return v.in.context.Copy(v.first+dst, v.first+src, n)
 }
 
+// Trim implements decode.Model.
 func (v *view) Trim(seq decode.Seq, n int) bool {
 	if v.closed || !v.has(seq) {
 		return false
@@ -194,6 +201,7 @@ func (v *view) Trim(seq decode.Seq, n int) bool {
 // SetThreads says on how many threads the next passes run. Where several models make one pass, the most counts.
 func (v *view) SetThreads(n int) { v.threads = cmp.Or(n, v.in.context.threads) }
 
+// has reports whether the view has such a sequence.
 func (v *view) has(seq decode.Seq) bool { return seq >= 0 && int(seq) < v.limits.Sequences }
 
 // Close ends the use of the model. The context is the pair's.

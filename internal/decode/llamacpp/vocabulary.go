@@ -23,11 +23,12 @@ const maxText = 8 << 20
 // vocabulary is a decode.Vocabulary. It may be used from several goroutines at once, until its pair is
 // closed.
 type vocabulary struct {
-	weights *weights
-	pieces  []byte // of all tokens, one after another
-	ends    []int64
-	last    []bool
+	weights *weights                // the reference's
+	pieces  []byte                  // of all tokens, one after another
+	ends    []int64                 // by token: where its piece ends in pieces, and the next one's begins
+	last    []bool                  // by token: whether it ends a generation
 	start   decode.Token            // the token a prompt starts with, or -1
+	closing decode.Token            // the token a prompt ends with, or -1
 	names   map[decode.Token]string // of tokens without a piece
 	special []special               // tokens that must not arise from a message's content, longest first
 	chat    *chat                   // nil when the model has no template
@@ -37,19 +38,23 @@ type vocabulary struct {
 // special is a token that stands for something other than its spelling.
 type special struct {
 	token decode.Token
-	text  string
+	text  string // as the vocabulary writes it
 }
 
+// newVocabulary reads all tokens of a model once. template is the source of its chat template, "" if it has none.
 func newVocabulary(w *weights, template string) *vocabulary {
 	v := w.vocabulary()
 	n := int(C.llama_vocab_n_tokens(v))
-	vocab := &vocabulary{weights: w, ends: make([]int64, n), last: make([]bool, n), names: map[decode.Token]string{}, start: -1}
+	vocab := &vocabulary{weights: w, ends: make([]int64, n), last: make([]bool, n), names: map[decode.Token]string{}, start: -1, closing: -1}
 	for size := int64(16 * n); int64(len(vocab.pieces)) < size; {
 		vocab.pieces = make([]byte, size)
 		size = int64(C.realign_pieces(v, (*C.char)(unsafe.Pointer(&vocab.pieces[0])), C.int64_t(size),
 			(*C.int64_t)(&vocab.ends[0]), (*C.bool)(&vocab.last[0])))
 	}
-	vocab.spaced = C.llama_vocab_type(v) == C.LLAMA_VOCAB_TYPE_SPM && w.metadata("tokenizer.ggml.add_space_prefix") != "false"
+	if w.source > 0 {
+		vocab.closing = decode.Token(C.llama_vocab_eos(v))
+	}
+	vocab.spaced = w.source > 0 || C.llama_vocab_type(v) == C.LLAMA_VOCAB_TYPE_SPM && w.metadata("tokenizer.ggml.add_space_prefix") != "false"
 	if w.model.AddBOSToken() {
 		vocab.start = decode.Token(C.llama_vocab_bos(v))
 	}
@@ -81,7 +86,7 @@ func (v *vocabulary) spelling(t decode.Token) string {
 }
 
 // FirstSpace reports whether the vocabulary is SentencePiece's and puts a space before a text, so that a text's first word is spelled
-// with one.
+// with one, or an encoder–decoder model's, whose text is one of its own.
 func (v *vocabulary) FirstSpace() bool { return v.spaced }
 
 // Size is the number of tokens.
@@ -123,7 +128,15 @@ func (v *vocabulary) EncodePlain(text string) ([]decode.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.started(tokens), nil
+	return v.EndPrompt(v.started(tokens)), nil
+}
+
+// EndPrompt puts the token that the model expects at the end of a prompt behind tokens, unless it is there: </s> for encoder–decoder models.
+func (v *vocabulary) EndPrompt(tokens []decode.Token) []decode.Token {
+	if v.closing < 0 || len(tokens) > 0 && tokens[len(tokens)-1] == v.closing {
+		return tokens
+	}
+	return append(tokens, v.closing)
 }
 
 // started puts the start token that the model expects before tokens, unless it is there.

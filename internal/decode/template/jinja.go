@@ -21,6 +21,7 @@ import (
 // program is the name of this computation among those of the sandbox.
 const program = "template"
 
+// The child process compiles a template when it is first asked for, and again when its source is another.
 func init() {
 	var last compiled // the process serves one model
 	sandbox.Serve(program, func(q question) (answer, error) {
@@ -37,7 +38,7 @@ func init() {
 
 // compiled is a template that was read.
 type compiled struct {
-	source string
+	source string // what it was made of
 	jinja  *exec.Template
 }
 
@@ -46,7 +47,8 @@ var statements = []string{
 	"autoescape", "block", "break", "call", "continue", "do", "filter", "for", "if", "macro", "raw", "set", "with",
 }
 
-// compile reads a template as transformers does.
+// compile reads a template as transformers does: blocks leave no white space, statements are only those above. The error
+// does not repeat the template.
 func compile(source string) (jinja *exec.Template, err error) {
 	err = guard(func() error {
 		allowed := map[string]parser.ControlStructureParser{"generation": parseGeneration}
@@ -131,6 +133,7 @@ func variables(given map[string]any) map[string]any {
 // output is what a template writes, up to maxOutput.
 type output struct{ b strings.Builder }
 
+// Write fails where more than maxOutput would be written.
 func (o *output) Write(p []byte) (int, error) {
 	if o.b.Len()+len(p) > maxOutput {
 		return 0, fmt.Errorf("it writes more than %d bytes", maxOutput)
@@ -189,9 +192,10 @@ func numbers(_ *exec.Evaluator, arguments *exec.VarArgs) ([]int, error) {
 // rendered.
 type generation struct {
 	at   *tokens.Token
-	body *nodes.Wrapper
+	body *nodes.Wrapper // up to endgeneration
 }
 
+// Position and String implement nodes.ControlStructure.
 func (g *generation) Position() *tokens.Token { return g.at }
 func (g *generation) String() string {
 	return fmt.Sprintf("generation(Line=%d Col=%d)", g.at.Line, g.at.Col)
@@ -202,6 +206,7 @@ func (g *generation) Execute(r *exec.Renderer, _ *nodes.ControlStructureBlock) e
 	return r.Inherit().ExecuteWrapper(g.body)
 }
 
+// parseGeneration reads {% generation %} up to {% endgeneration %}.
 func parseGeneration(p, arguments *parser.Parser) (nodes.ControlStructure, error) {
 	g := &generation{at: p.Current()}
 	body, end, err := p.WrapUntil("endgeneration")

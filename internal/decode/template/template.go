@@ -23,7 +23,7 @@ const (
 
 // Template is a chat template with the spellings of the model's special tokens that it may write.
 type Template struct {
-	Source     string
+	Source     string // in Jinja
 	Start, End string // of the start token and the end token; "" for none
 }
 
@@ -36,11 +36,12 @@ type Renderer struct {
 // New prepares a template. What is wrong with it is told when it is rendered.
 func New(t Template) *Renderer { return limited(t, maxTime) }
 
+// limited is New with another limit of time, for tests.
 func limited(t Template, time time.Duration) *Renderer {
 	return &Renderer{t, sandbox.New(program, "the model's chat template", sandbox.Limits{Time: time, Memory: maxMemory})}
 }
 
-// question is what a rendering depends on.
+// question is what a rendering depends on. It goes to the process as JSON.
 type question struct {
 	Template  Template
 	Messages  []decode.Message
@@ -48,7 +49,7 @@ type question struct {
 	Variables map[string]any // beside the conversation
 }
 
-// answer is a rendering, or why there is none.
+// answer is a rendering, or why there is none: one of the three is not "".
 type answer struct {
 	Text    string
 	Refusal string // what the template itself objects to in the messages
@@ -59,6 +60,7 @@ type answer struct {
 // interpreter, or a limit was broken.
 type Broken struct{ Why string }
 
+// Error is why.
 func (b *Broken) Error() string { return b.Why }
 
 // Render writes the messages and the opening of an assistant's turn, as it is at the rendering's date. The error is a *Broken for a template

@@ -20,15 +20,15 @@ type Decoder func(pair string, r decode.Request, sink func(decode.Event)) (done 
 type Queue struct {
 	decoder Decoder
 
-	mu      sync.Mutex
-	work    map[string]decode.Work
-	begun   map[string]bool
-	answers map[string]decode.Answer
-	news    chan struct{}
-	decoded int
-	most    int
-	twice   bool
-	says    string
+	mu      sync.Mutex               // guards what follows
+	work    map[string]decode.Work   // queued or being decoded, by its key
+	begun   map[string]bool          // being decoded
+	answers map[string]decode.Answer // not taken yet, by the key of their work
+	news    chan struct{}            // closed, and made anew, when something changes
+	decoded int                      // pieces of work that were decoded
+	most    int                      // lanes that a piece had at most
+	twice   bool                     // each answer is given twice
+	says    string                   // the text of every reply, in place of what was decoded; or ""
 }
 
 // New is an empty queue. Nothing is decoded before Serve.
@@ -90,6 +90,7 @@ func (q *Queue) Rest() {
 	}
 }
 
+// tell wakes all who wait for news. The caller holds mu.
 func (q *Queue) tell() {
 	close(q.news)
 	q.news = make(chan struct{})

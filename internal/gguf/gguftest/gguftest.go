@@ -29,7 +29,7 @@ type Tensor struct {
 
 // File is a GGUF file to be written.
 type File struct {
-	Keys    []Key
+	Keys    []Key // in the order in which they are written
 	Tensors []Tensor
 }
 
@@ -54,7 +54,7 @@ func (f *File) Get(name string) any {
 	return nil
 }
 
-// Remove drops a key of the metadata.
+// Remove drops a key of the metadata, if it is there.
 func (f *File) Remove(name string) {
 	for i := range f.Keys {
 		if f.Keys[i].Name == name {
@@ -86,6 +86,7 @@ func (f *File) Bytes() []byte {
 	put(uint64(len(f.Keys)))
 	for _, k := range f.Keys {
 		text(k.Name)
+		// The numbers before a value are GGUF's types: 9 is a list, then the type of what is in it.
 		switch v := k.Value.(type) {
 		case uint32:
 			put(uint32(4))
@@ -123,6 +124,7 @@ func (f *File) Bytes() []byte {
 			panic(fmt.Sprintf("gguftest: cannot write a %T", v))
 		}
 	}
+	// Offsets count from where the first tensor begins. Type 0 is F32.
 	offset := uint64(0)
 	for _, t := range f.Tensors {
 		text(t.Name)
@@ -232,6 +234,7 @@ func Adapter(seed uint64) *File {
 	return f
 }
 
+// random adds a tensor of normal values; scale is their standard deviation.
 func (f *File) random(r *rand.Rand, name string, scale float64, shape ...uint64) {
 	n := uint64(1)
 	for _, d := range shape {
@@ -244,6 +247,7 @@ func (f *File) random(r *rand.Rand, name string, scale float64, shape ...uint64)
 	f.Tensors = append(f.Tensors, Tensor{name, shape, values})
 }
 
+// ones adds a vector of ones.
 func (f *File) ones(name string, n uint64) {
 	values := make([]float32, n)
 	for i := range values {

@@ -62,6 +62,8 @@ var extraKeys = []Key{
 // architectures that read the same tensors in another way.
 var architectures = []string{"qwen2", "qwen3", "gemma", "gemma2", "phi3", "mamba", "bert", "t5", "gptneox", "falcon", "clip", "olmo2", "llama4", "deepseek2", "nothing"}
 
+// mutateNumber gives one key a wrong value: an odd number, another type, another architecture, other types of
+// tokens.
 func (f *File) mutateNumber(r *rand.Rand) {
 	k := &f.Keys[r.IntN(len(f.Keys))]
 	integers := []uint32{0, 1, 2, 3, 7, 31, 63, 65, 513, 1 << 16, 1 << 24, 1 << 31, math.MaxUint32}
@@ -109,6 +111,7 @@ func (f *File) rename(from, to string) {
 	}
 }
 
+// mutateList breaks one entry of a list of texts, or cuts the list.
 func (f *File) mutateList(r *rand.Rand) {
 	k := &f.Keys[r.IntN(len(f.Keys))]
 	for tries := 0; tries < 50; tries++ {
@@ -135,6 +138,7 @@ func (f *File) mutateList(r *rand.Rand) {
 	k.Value = v
 }
 
+// mutateTensor removes a tensor, or gives it another name or shape.
 func (f *File) mutateTensor(r *rand.Rand) {
 	i := r.IntN(len(f.Tensors))
 	t := &f.Tensors[i]

@@ -9,6 +9,7 @@ const (
 	MessageEnd   = 2 // <|im_end|>
 )
 
+// template is a chat template in Jinja, the one commonly called ChatML, with a system message by default.
 const template = `{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}` +
 	`{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}{% endif %}` +
 	`{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}` +

@@ -30,14 +30,14 @@ const (
 
 // Pair is a reference model and models aligned from it, all public.
 type Pair struct {
-	Name       string    `json:"name"`
-	Title      string    `json:"title"`
-	Licence    string    `json:"licence"`
+	Name       string    `json:"name"`       // unique in the catalogue; the name that a registered pair gets, too
+	Title      string    `json:"title"`      // as pages show it
+	Licence    string    `json:"licence"`    // of the weights
 	Parameters float64   `json:"parameters"` // weights of one model, to two digits
 	Template   string    `json:"template"`   // name of the chat template
 	Reference  Model     `json:"reference"`
-	Aligned    []Aligned `json:"aligned"`
-	Presets    []Preset  `json:"presets,omitempty"`
+	Aligned    []Aligned `json:"aligned"`           // the default first
+	Presets    []Preset  `json:"presets,omitempty"` // runs that were published with it
 
 	// Unverified names the facts that were not read in a source. They are right once a file says so.
 	Unverified []string `json:"unverified,omitempty"`
@@ -53,23 +53,24 @@ type Model struct {
 type Aligned struct {
 	Name string `json:"name"`
 	Model
-	Method    string  `json:"method"`
+	Method    string  `json:"method"`              // of the training, in words
 	Parameter float64 `json:"parameter,omitempty"` // of the training, called β by most; 0 where it is unknown
-	Meaning   Meaning `json:"meaning"`
+	Meaning   Meaning `json:"meaning"`             // of Parameter
 }
 
-// Preset is a run that somebody published.
+// Preset is a run that somebody published. Settings is its sampling as a whole.
 type Preset struct {
 	Name     string          `json:"name"`
-	Lambda   []string        `json:"lambda"`
-	Prompt   string          `json:"prompt,omitempty"`
+	Lambda   []string        `json:"lambda"`             // numbers or fractions such as 1/6, which decode.ParseNumber reads
+	Prompt   string          `json:"prompt,omitempty"`   // "" where the source gives none
 	Sampling json.RawMessage `json:"sampling,omitempty"` // what differs from decode.DefaultSampling
 }
 
 //go:embed pairs.json
 var pairs []byte
 
-// Pairs is the whole catalogue, in the order in which it is shown.
+// Pairs is the whole catalogue, in the order in which it is shown. It is read anew each time: the caller may change
+// what it gets.
 func Pairs() []Pair {
 	var all []Pair
 	d := json.NewDecoder(bytes.NewReader(pairs))
@@ -90,12 +91,25 @@ func Find(name string) (Pair, error) {
 	return Pair{}, fault.New(fault.NotFound, "the catalogue has no pair called %.80q", name)
 }
 
-// Beta is the KL strength by which λ stands for β/λ, 0 where there is none.
+// Beta is the β for which λ stands for a training with β/λ; 0 where the parameter is unknown or means something
+// else.
 func (a Aligned) Beta() float64 {
 	if a.Meaning == KL {
 		return a.Parameter
 	}
 	return 0
+}
+
+// Sizes says how large the file of one model is about, by the type of its weights.
+func (p Pair) Sizes() string {
+	var words []string
+	for _, t := range []struct {
+		name string
+		bits float64 // of a weight
+	}{{"Q4_K_M", 4.85}, {"Q8_0", 8.5}, {"16 bits", 16}} {
+		words = append(words, fmt.Sprintf("%.1f GB as %s", p.Parameters*t.bits/8e9, t.name))
+	}
+	return "about " + strings.Join(words, ", ")
 }
 
 // Explain says in words what the training's parameter means for λ.
@@ -116,7 +130,8 @@ func (m Model) Is(name string) bool {
 	return name == base(m.Repository) || m.GGUF != "" && name == base(m.GGUF)
 }
 
-// Settings is the sampling of a preset.
+// Settings is the sampling of a preset: decode.DefaultSampling with what the preset changes. A test reads all of them, so
+// an error is a fault of pairs.json.
 func (p Preset) Settings() (decode.Sampling, error) {
 	s := decode.DefaultSampling()
 	if len(p.Sampling) > 0 {

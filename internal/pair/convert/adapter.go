@@ -20,28 +20,28 @@ import (
 	"realign/internal/gguf"
 )
 
-// adapterConfig is adapter_config.json.
+// adapterConfig is adapter_config.json, as far as it matters here.
 type adapterConfig struct {
 	Kind         string             `json:"peft_type"`
-	Base         string             `json:"base_model_name_or_path"`
-	Rank         int                `json:"r"`
-	Alpha        float64            `json:"lora_alpha"`
-	Stable       bool               `json:"use_rslora"`
-	DoRA         bool               `json:"use_dora"`
+	Base         string             `json:"base_model_name_or_path"` // the base model's repository or folder
+	Rank         int                `json:"r"`                       // inner dimension of the products; single modules may have another
+	Alpha        float64            `json:"lora_alpha"`              // times the product, over the rank: see strength
+	Stable       bool               `json:"use_rslora"`              // over the root of the rank instead
+	DoRA         bool               `json:"use_dora"`                // not converted, as are Transposed, a Bias and ALoRA
 	Transposed   bool               `json:"fan_in_fan_out"`
 	Bias         string             `json:"bias"`
-	RankPattern  map[string]int     `json:"rank_pattern"`
-	AlphaPattern map[string]float64 `json:"alpha_pattern"`
-	Saved        []string           `json:"modules_to_save"`
+	RankPattern  map[string]int     `json:"rank_pattern"`    // not needed: the shape of the factors tells their rank
+	AlphaPattern map[string]float64 `json:"alpha_pattern"`   // Alpha of single modules, by a pattern of their names
+	Saved        []string           `json:"modules_to_save"` // their weights are found among the tensors, and refused there
 	ALoRA        []int              `json:"alora_invocation_tokens"`
 }
 
 // factors are the two halves of what an adapter adds to a weight.
 type factors struct {
-	module    string // in transformers
-	weight    string // in GGUF
-	a, b      *tensor
-	embedding bool
+	module    string  // its name in transformers
+	weight    string  // its name in GGUF
+	a, b      *tensor // b·a is added to the weight: a has as many rows as b columns
+	embedding bool    // of the embedding of tokens: its first factor is written transposed
 }
 
 // Adapter writes a PEFT folder as a LoRA adapter for a base model. The error is Invalid, and says what to do, for what cannot
@@ -87,6 +87,7 @@ func Adapter(ctx context.Context, dir, out string, base *gguf.File, o Options) e
 	return checkWritten(out, base)
 }
 
+// adapterScript is llama.cpp's command for the adapter.
 func adapterScript(dir string) string {
 	return fmt.Sprintf("python convert_lora_to_gguf.py %s --base FOLDER --outfile adapter.gguf", dir)
 }
@@ -94,7 +95,7 @@ func adapterScript(dir string) string {
 // merge is how everything that is no plain LoRA can be used.
 const merge = "merge it into a whole model (PEFT's merge_and_unload, then save_pretrained) and give the folder as --aligned"
 
-// check reports what llama.cpp's adapters have no form for.
+// check reports what llama.cpp's adapters have no form for: Invalid, with what to do instead.
 func (c *adapterConfig) check(dir string) error {
 	no := func(format string, args ...any) error {
 		return fault.New(fault.Invalid, "%s %s: %s", dir, fmt.Sprintf(format, args...), merge)
@@ -116,7 +117,7 @@ func (c *adapterConfig) check(dir string) error {
 	return nil
 }
 
-// adapterFiles is the file of an adapter.
+// adapterFiles is the file of an adapter, relative to its folder. Weights in a pickle are Invalid.
 func adapterFiles(dir string) ([]string, error) {
 	const name = "adapter_model.safetensors"
 	if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
@@ -131,7 +132,8 @@ func adapterFiles(dir string) ([]string, error) {
 // half recognises the factors in PEFT's names: MODULE.lora_A.weight, or with the adapter's name before "weight".
 var half = regexp.MustCompile(`^(?:base_model\.model\.)?(.+)\.(lora_A|lora_B|lora_embedding_A|lora_embedding_B)(?:\.[A-Za-z0-9_-]+)?$`)
 
-// pairs puts the factors of each weight together.
+// pairs puts the factors of each weight together, in the order of the tensors. It is Invalid where a tensor is no factor,
+// where the base model does not have the weight, and where two factors do not belong together.
 func (c *adapterConfig) pairs(dir string, f family, base *gguf.File, source []*tensor) ([]*factors, error) {
 	names, err := f.replacements()
 	if err != nil {
@@ -179,7 +181,7 @@ func (c *adapterConfig) pairs(dir string, f family, base *gguf.File, source []*t
 	return list, nil
 }
 
-// strength is what the product of a module's factors is multiplied by.
+// strength is what the product of a module's factors is multiplied by: alpha over the rank, or over its root.
 func (c *adapterConfig) strength(p *factors) float64 {
 	alpha := c.Alpha
 	for pattern, value := range c.AlphaPattern {
@@ -206,6 +208,7 @@ func matches(pattern, module string) bool {
 
 // lay makes the tensors. llama.cpp applies each product times alpha over its rank, with one alpha for all: that of the
 // first; where another module is to be applied otherwise, its second factor is scaled.
+// alpha is written into the file's head.
 func (c *adapterConfig) lay(f family, base *gguf.File, list []*factors) (alpha float64, out []*ggml.Tensor, err error) {
 	att := attention{}
 	heads, _ := base.Integer(f.name + ".attention.head_count")

@@ -19,14 +19,15 @@ import (
 // Job is a conversion to be done once.
 type Job struct {
 	Dir      string // folder of safetensors or of a PEFT adapter
-	Name     string // of the model, as in Options
+	Name     string // that the model has in its file, as in Options
 	Base     string // of an adapter: the GGUF model that it is for; "" for a model
 	Quantize string // type of weights that the model is quantised to, such as q8_0; "" leaves them
 }
 
-// Cache keeps converted files in a folder, each under a name that changes with what it was made of.
+// Cache keeps converted files in a folder, each under a name that changes with what it was made of. All fields must
+// be set.
 type Cache struct {
-	Folder string
+	Folder string                                                 // made when it is needed
 	Sum    func(ctx context.Context, path string) (string, error) // SHA-256 of a file, which may be remembered
 
 	// Run does a conversion; the file is there when it returns. Free is how many bytes the folder's disk has left.
@@ -35,7 +36,7 @@ type Cache struct {
 }
 
 // Get is the file that a conversion makes, made now if it is not there. A conversion that fails, or is cut off, leaves
-// nothing.
+// nothing. Two calls at once both convert, and the later one's file stays. A disk without room is Unavailable.
 func (c *Cache) Get(ctx context.Context, job Job) (string, error) {
 	key, size, err := c.key(ctx, job)
 	if err != nil {
@@ -67,7 +68,7 @@ func (c *Cache) Get(ctx context.Context, job Job) (string, error) {
 	return path, os.Rename(made, path)
 }
 
-// sweep removes what conversions left whose program was killed.
+// sweep removes what conversions left whose program was killed: folders older than a day.
 func (c *Cache) sweep() {
 	const old = 24 * time.Hour
 	left, _ := filepath.Glob(filepath.Join(globbed(c.Folder), ".converting-*")) // the pattern is right
@@ -78,7 +79,7 @@ func (c *Cache) sweep() {
 	}
 }
 
-// key is a sum over everything that the result depends on, and the bytes of weights.
+// key is a sum over everything that the result depends on, in hexadecimal, and the bytes of weights.
 func (c *Cache) key(ctx context.Context, job Job) (key string, size int64, err error) {
 	weights := modelFiles
 	if job.Base != "" {
@@ -95,6 +96,7 @@ func (c *Cache) key(ctx context.Context, job Job) (key string, size int64, err e
 		}
 		size += info.Size()
 	}
+	// What is read beside the weights: configurations, tokenizers and chat templates.
 	entries, err := os.ReadDir(job.Dir)
 	if err != nil {
 		return "", 0, fault.Wrap(err, fault.Unavailable, "%s cannot be read", job.Dir)
@@ -131,7 +133,7 @@ func (c *Cache) key(ctx context.Context, job Job) (key string, size int64, err e
 	return hex.EncodeToString(sum.Sum(nil)), size, nil
 }
 
-// fileName is the readable part of a file's name.
+// fileName is the readable part of a file's name: letters, digits, dots, dashes and underscores.
 func fileName(job Job) string {
 	name := strings.Map(func(r rune) rune {
 		if r < 128 && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-", r)) {

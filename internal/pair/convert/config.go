@@ -21,19 +21,19 @@ const (
 
 // config is a model's config.json, in one form whatever version of transformers wrote it.
 type config struct {
-	values map[string]any // numbers as json.Number
+	values map[string]any // by name, as json.Unmarshal gives them
 	rope   rope
 }
 
-// rope is how positions enter attention.
+// rope is how positions enter attention (RoPE). A field whose comment names a kind is of that kind only.
 type rope struct {
 	base      float64 // of the frequencies
 	local     float64 // the same in layers with a window, 0 where it is no other
 	kind      string  // how contexts longer than those of training are reached: "", linear, yarn, llama3, longrope
 	factor    float64 // by how much
-	low, high float64 // llama3
+	low, high float64 // llama3: low_freq_factor and high_freq_factor
 	attention float64 // yarn and longrope: factor of attention, 0: as the kind has it
-	fast      float64 // yarn
+	fast      float64 // yarn: beta_fast, and slow is beta_slow
 	slow      float64
 	original  int64     // tokens of context before
 	long      []float64 // longrope: factor of each frequency beyond the original context
@@ -44,7 +44,8 @@ type rope struct {
 // nonFinite are numbers that Python writes into JSON and JSON does not have.
 var nonFinite = regexp.MustCompile(`([:\[,]\s*)-?(Infinity|NaN)\b`)
 
-// readJSON reads a file of a folder. A file that is not there is fs.ErrNotExist.
+// readJSON reads a file of a folder, numbers as json.Number; Infinity and NaN become null. A file that is not there is
+// fs.ErrNotExist, one of more than limit bytes Invalid.
 func readJSON(dir, name string, limit int64, v any) error {
 	path := filepath.Join(dir, name)
 	info, err := os.Stat(path)
@@ -76,7 +77,8 @@ var omitted = map[string]map[string]any{
 	},
 }
 
-// readConfig reads config.json. Of a model with a text model inside it is that one's.
+// readConfig reads config.json. Of a model with a text model inside it is that one's. It is Invalid for a folder without
+// one and for weights that are quantised.
 func readConfig(dir string) (*config, error) {
 	c := &config{values: map[string]any{}}
 	if err := readJSON(dir, "config.json", maxConfig, &c.values); errors.Is(err, fs.ErrNotExist) {
@@ -118,6 +120,7 @@ func (c *config) Architecture() string {
 	return ""
 }
 
+// number is a number of a configuration; false for everything else.
 func number(v any) (float64, bool) {
 	n, ok := v.(json.Number)
 	if !ok {
@@ -137,6 +140,8 @@ func (c *config) float(names ...string) float64 {
 	return 0
 }
 
+// uint is the first of some numbers that is there, as a whole one. One that is missing, negative, larger than 2³¹
+// or not whole is 0.
 func (c *config) uint(names ...string) uint32 {
 	f := c.float(names...)
 	if f < 0 || f > 1<<31 || f != float64(uint32(f)) {
@@ -145,6 +150,7 @@ func (c *config) uint(names ...string) uint32 {
 	return uint32(f)
 }
 
+// flag is true or false, and otherwise where the configuration has neither.
 func (c *config) flag(name string, otherwise bool) bool {
 	if b, ok := c.values[name].(bool); ok {
 		return b
@@ -152,11 +158,13 @@ func (c *config) flag(name string, otherwise bool) bool {
 	return otherwise
 }
 
+// text is a text, "" where there is none.
 func (c *config) text(name string) string {
 	s, _ := c.values[name].(string)
 	return s
 }
 
+// texts are the texts of a list; what is no text is left out.
 func (c *config) texts(name string) (list []string) {
 	values, _ := c.values[name].([]any)
 	for _, v := range values {
@@ -167,7 +175,7 @@ func (c *config) texts(name string) (list []string) {
 	return list
 }
 
-// headSize is the width of a head.
+// headSize is the number of dimensions of a head of attention.
 func (c *config) headSize() uint32 {
 	if n := c.uint("head_dim"); n > 0 {
 		return n
@@ -220,6 +228,7 @@ func (c *config) readRope() (rope, error) {
 	return r, nil
 }
 
+// numbers is a list of numbers, with 0 for what is none.
 func numbers(v any) (list []float64) {
 	values, _ := v.([]any)
 	for _, v := range values {

@@ -29,7 +29,7 @@ const Version = 1
 // Options of a conversion.
 type Options struct {
 	// Name is what the file is called inside (general.name); the folder's where it is empty.
-	Name string
+	Name string // as general.name in the file; the folder's name where it is empty
 
 	// Progress, when set, is told the bytes of weights that were read, of all. One call follows another.
 	Progress func(done, total int64)
@@ -88,7 +88,8 @@ func named(dir, name string) string {
 	return filepath.Base(dir)
 }
 
-// embedded is the number of tokens that a model has embeddings for.
+// embedded is the number of tokens that a model has embeddings for; false where it has no embedding. Shapes are
+// still slowest first.
 func embedded(tensors []*ggml.Tensor) (int, bool) {
 	for _, t := range tensors {
 		if t.Name == "token_embd.weight" && len(t.Shape) == 2 {
@@ -115,7 +116,8 @@ func fileType(tensors []*ggml.Tensor) uint32 {
 	return 32
 }
 
-// write makes the file. Dimensions come as safetensors list them, slowest first.
+// write makes the file and waits until it is on disk. Dimensions come as safetensors list them, slowest first;
+// write reverses them.
 func write(out string, keys convert.KV, tensors []*ggml.Tensor) (err error) {
 	for _, t := range tensors {
 		if len(t.Name) > 63 {
@@ -144,7 +146,7 @@ func Architectures() (names []string) {
 	return names
 }
 
-// unknown is the error for a model of an architecture that is not converted here.
+// unknown is the error, Invalid, for a model of an architecture that is not converted here.
 func unknown(architecture, dir string) error {
 	return fault.New(fault.Invalid, "models of architecture %.80q are not converted here (%s are); llama.cpp's own script may: %s",
 		architecture, strings.Join(Architectures(), ", "), scriptFor(dir))
@@ -158,11 +160,12 @@ func fallback(err error, dir string) error {
 	return fault.New(fault.Invalid, "%s; llama.cpp's own script may do better: %s", fault.Of(err).Message, scriptFor(dir))
 }
 
+// scriptFor is llama.cpp's command for a model's folder.
 func scriptFor(dir string) string {
 	return fmt.Sprintf("python convert_hf_to_gguf.py %s --outfile model.gguf", dir)
 }
 
-// checkWritten wants what was written to be a model or an adapter that llama.cpp would read.
+// checkWritten wants what was written to be a model, or with a base an adapter for it, that llama.cpp would read.
 func checkWritten(path string, base *gguf.File) error {
 	f, err := gguf.Open(path)
 	if err != nil {

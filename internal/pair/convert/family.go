@@ -14,7 +14,7 @@ import (
 	"realign/internal/fault"
 )
 
-// family is the models of one architecture.
+// family is the models of one architecture: how they become GGUF.
 type family struct {
 	name  string // of the architecture in GGUF
 	class string // of transformers by which package convert knows models like these; "" where it does not
@@ -22,20 +22,20 @@ type family struct {
 	// names is, where package convert does not know it, what tensors are called in transformers and in GGUF, in turns.
 	names []string
 
-	check   func(c *config) error                        // whether llama.cpp computes this one as transformers does; or nil
+	check   func(c *config) error                        // whether llama.cpp computes this one as transformers does; nil: always
 	keys    func(c *config, set func(string, any)) error // beyond those of all families; or nil
 	tensors func(c *config, ts []*ggml.Tensor)           // changes to the tensors; or nil
-	order   order
+	order   order                                        // of all weights that order knows, those of adapters included; nil: as they are
 }
 
 // order is where the rows of a weight, by its name in GGUF, come from: row i of the file is row order[i] of the model. nil
 // is as they are.
 type order func(a attention, weight string, rows int) []int
 
-// attention is what the order of rows depends on.
+// attention is what the order of rows depends on: the numbers of heads, and of heads of keys and values (groups).
 type attention struct{ heads, groups int }
 
-// families by the class of transformers.
+// families by the class of transformers, as config.json names it.
 var families = map[string]family{
 	"LlamaForCausalLM":       {name: "llama", class: "LlamaForCausalLM", order: llamaOrder, tensors: llamaTensors},
 	"MistralForCausalLM":     {name: "llama", class: "LlamaForCausalLM", order: llamaOrder, tensors: llamaTensors},
@@ -65,6 +65,8 @@ func familyOf(architecture string) (family, bool) {
 	return family{}, false
 }
 
+// qwen3Names and the lists below are pairs: what strings.NewReplacer replaces in a tensor's name in transformers,
+// and by what.
 var qwen3Names = []string{
 	"lm_head", "output",
 	"model.embed_tokens", "token_embd",
@@ -118,7 +120,7 @@ var mambaNames = []string{
 	".norm.", ".attn_norm.",
 }
 
-// replacements is how a family's tensors are renamed.
+// replacements is how a family's tensors are renamed: pairs for strings.NewReplacer.
 func (f family) replacements() ([]string, error) {
 	if f.class == "" {
 		return f.names, nil
@@ -130,7 +132,9 @@ func (f family) replacements() ([]string, error) {
 	return model.Replacements(), nil
 }
 
-// convert makes the metadata, but for the vocabulary, and the tensors.
+// convert makes the metadata, but for the vocabulary, and the tensors, with GGUF's names. It leaves out tensors of
+// a vision model, buffers,
+// and an output that is the embedding. A tensor that GGUF has no name for is Invalid.
 func (f family) convert(c *config, source []*tensor) (convert.KV, []*ggml.Tensor, error) {
 	var model convert.ModelConverter
 	keys, names := convert.KV{}, f.names
@@ -251,6 +255,7 @@ func (c *config) check(f family) error {
 	return nil
 }
 
+// checkQwen refuses a window of attention.
 func checkQwen(c *config) error {
 	if c.flag("use_sliding_window", false) {
 		return fault.New(fault.Invalid, "use_sliding_window is set, which llama.cpp does not do for this architecture")
@@ -258,7 +263,8 @@ func checkQwen(c *config) error {
 	return nil
 }
 
-// checkScale wants the scale of attention that llama.cpp takes for Gemma 2 and 3.
+// checkScale wants the scale of attention that llama.cpp takes for Gemma 2 and 3: of the width of a head, and in the model
+// with large layers of the width over the heads.
 func checkScale(c *config, large uint32) error {
 	want := c.headSize()
 	if c.uint("num_hidden_layers") == large {
@@ -270,8 +276,10 @@ func checkScale(c *config, large uint32) error {
 	return nil
 }
 
+// checkGemma2 wants llama.cpp's scale. The model with 46 layers is the one of 27 billion weights.
 func checkGemma2(c *config) error { return checkScale(c, 46) }
 
+// checkGemma3 wants llama.cpp's scale, local base of frequencies, and a layer without a window as every sixth.
 func checkGemma3(c *config) error {
 	if c.rope.local != 0 && c.rope.local != 10000 {
 		return fault.New(fault.Invalid, "rope_local_base_freq is %v, and llama.cpp takes 10000 for this model", c.rope.local)
@@ -287,12 +295,14 @@ func checkGemma3(c *config) error {
 	return checkScale(c, 62)
 }
 
+// phi3Keys are its window, and the context before it was made longer.
 func phi3Keys(c *config, set func(string, any)) error {
 	set("attention.sliding_window", c.uint("sliding_window"))
 	set("rope.scaling.original_context_length", uint32(c.rope.original))
 	return nil
 }
 
+// checkGPTNeoX wants the activation that llama.cpp computes.
 func checkGPTNeoX(c *config) error {
 	if act := c.text("hidden_act"); act != "" && act != "gelu" {
 		return fault.New(fault.Invalid, "hidden_act is %.40q, and llama.cpp takes gelu for this architecture", act)
@@ -300,6 +310,7 @@ func checkGPTNeoX(c *config) error {
 	return nil
 }
 
+// gptneoxKeys are the keys that other families do not have.
 func gptneoxKeys(c *config, set func(string, any)) error {
 	set("attention.head_count_kv", c.uint("num_attention_heads")) // whatever config.json says: it has no groups
 	set("use_parallel_residual", c.flag("use_parallel_residual", true))
@@ -334,12 +345,13 @@ func mambaKeys(c *config, set func(string, any)) error {
 	return nil
 }
 
-// tensorOf is the tensor behind one of GGUF.
+// tensorOf is the tensor behind one of GGUF; nil for one that was made here.
 func tensorOf(t *ggml.Tensor) *tensor {
 	s, _ := t.WriterTo.(*tensor)
 	return s
 }
 
+// attention is the model's; without groups each head has its own keys and values.
 func (c *config) attention() attention {
 	a := attention{heads: int(c.uint("num_attention_heads")), groups: int(c.uint("num_key_value_heads"))}
 	if a.groups == 0 {
@@ -357,6 +369,7 @@ func llamaTensors(c *config, ts []*ggml.Tensor) {
 	}
 }
 
+// gptneoxTensors reorders weights and biases of attention.
 func gptneoxTensors(c *config, ts []*ggml.Tensor) {
 	for _, t := range ts {
 		reorder(c.attention(), gptneoxOrder, t)

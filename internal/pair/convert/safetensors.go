@@ -38,30 +38,32 @@ type dtype struct {
 	size int64  // bytes of a number
 }
 
+// dtypes are those that are converted, by safetensors' names.
 var dtypes = map[string]dtype{"F32": {kindF32, 4}, "F16": {kindF16, 2}, "BF16": {kindBF16, 2}}
 
 // source is the weights of a folder.
 type source struct {
-	tensors []*tensor
-	files   []*os.File
+	tensors []*tensor  // by file, then by name
+	files   []*os.File // open until Close
 }
 
 // tensor is one tensor on its way from safetensors to GGUF: a convert.Tensor.
 type tensor struct {
-	name   string // as it is to be written
-	shape  []uint64
-	dtype  dtype
-	kind   uint32
+	name   string   // as it is to be written
+	shape  []uint64 // slowest dimension first, as safetensors has it
+	dtype  dtype    // as it is stored
+	kind   uint32   // as it is to be written, unless Kind says otherwise
 	file   io.ReaderAt
-	offset int64 // of its data in the file
-	size   int64 // bytes there
-	report func(n int64) error
-	change convert.Repacker // of its values, or nil
+	offset int64               // of its data in the file
+	size   int64               // bytes there
+	report func(n int64) error // told the bytes that were read; its error ends reading. May be nil
+	change convert.Repacker    // of its values, or nil
 }
 
 var _ convert.Tensor = (*tensor)(nil)
 
-// openSource reads the heads of a folder's files. The context ends reading the weights later.
+// openSource reads the heads of a folder's files, which list names. The context ends reading the weights later; progress
+// may be nil. The caller closes the source.
 func openSource(ctx context.Context, dir string, list func(dir string) ([]string, error), progress func(done, total int64)) (*source, error) {
 	names, err := list(dir)
 	if err != nil {
@@ -140,6 +142,8 @@ func modelFiles(dir string) ([]string, error) {
 	return names, nil
 }
 
+// onlyFile is the file of a model without an index: model.safetensors, or the only one there is. None and several
+// are Invalid.
 func onlyFile(dir string) ([]string, error) {
 	if _, err := os.Stat(filepath.Join(dir, "model.safetensors")); err == nil {
 		return []string{"model.safetensors"}, nil
@@ -171,7 +175,7 @@ func globbed(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
-// open reads the head of one file.
+// open reads the head of one file, which stays open. One that is no safetensors file is Invalid.
 func (s *source) open(path string) ([]*tensor, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -189,7 +193,8 @@ func (s *source) open(path string) ([]*tensor, error) {
 	return tensors, nil
 }
 
-// readHead reads the head of a safetensors file: its length in 8 bytes, then JSON.
+// readHead reads the head of a safetensors file of that many bytes: its length in 8 bytes, then JSON. Every tensor lies
+// within the file, and has the bytes that its shape and type want.
 func readHead(f io.ReaderAt, size int64) ([]*tensor, error) {
 	var length [8]byte
 	if _, err := f.ReadAt(length[:], 0); err != nil {
@@ -239,6 +244,7 @@ func readHead(f io.ReaderAt, size int64) ([]*tensor, error) {
 	return tensors, nil
 }
 
+// product is the number of values of a shape; false where it does not fit into 64 bits.
 func product(shape []uint64) (n uint64, ok bool) {
 	n = 1
 	for _, d := range shape {
@@ -281,7 +287,7 @@ func (t *tensor) Clone() convert.Tensor {
 	return &c
 }
 
-// WriteTo writes the data in GGUF's form.
+// WriteTo writes the data in GGUF's form. A tensor whose values are changed is held in memory as 32-bit numbers.
 func (t *tensor) WriteTo(w io.Writer) (int64, error) {
 	if t.change == nil {
 		return t.stream(w)
@@ -319,7 +325,7 @@ func (t *tensor) stream(w io.Writer) (written int64, err error) {
 	return written, err
 }
 
-// read hands over the data piece by piece.
+// read hands over the data piece by piece, at most 1 MiB at a time. The bytes are use's until it returns.
 func (t *tensor) read(use func([]byte) error) error {
 	buffer := make([]byte, min(t.size, 1<<20))
 	for at := int64(0); at < t.size; {
@@ -340,7 +346,7 @@ func (t *tensor) read(use func([]byte) error) error {
 	return nil
 }
 
-// decode appends the numbers in some bytes, which are whole.
+// decode appends the numbers in b, which ends with a whole number.
 func (d dtype) decode(values []float32, b []byte) []float32 {
 	for len(b) > 0 {
 		switch d.kind {

@@ -10,7 +10,7 @@ import (
 	"realign/internal/gguf"
 )
 
-// readPieces reads a model of SentencePiece.
+// readPieces reads a model of SentencePiece. One of another kind than BPE is Invalid.
 func readPieces(path string) (*vocabulary, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {

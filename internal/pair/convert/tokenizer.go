@@ -9,12 +9,12 @@ import (
 	"realign/internal/gguf"
 )
 
-// tokenizerFile is tokenizer.json, the form of the library tokenizers.
+// tokenizerFile is tokenizer.json, the form of the library tokenizers, as far as it matters here.
 type tokenizerFile struct {
 	Added         []added `json:"added_tokens"`
-	Normalizer    *step   `json:"normalizer"`
-	PreTokenizer  *step   `json:"pre_tokenizer"`
-	PostProcessor *step   `json:"post_processor"`
+	Normalizer    *step   `json:"normalizer"`     // before a text is cut; nil: none
+	PreTokenizer  *step   `json:"pre_tokenizer"`  // that cut a text; nil: none
+	PostProcessor *step   `json:"post_processor"` // that put tokens around it; nil: none
 	Model         struct {
 		Type         string          `json:"type"`
 		Vocabulary   json.RawMessage `json:"vocab"`
@@ -24,10 +24,11 @@ type tokenizerFile struct {
 	} `json:"model"`
 }
 
-// step is one step of those that a text goes through before and after it is merged.
+// step is one step of those that a text goes through before and after it is merged. Which fields it has depends on
+// its type.
 type step struct {
 	Type          string `json:"type"`
-	PreTokenizers []step `json:"pretokenizers"`
+	PreTokenizers []step `json:"pretokenizers"` // of a sequence, as the two below
 	Normalizers   []step `json:"normalizers"`
 	Processors    []step `json:"processors"`
 
@@ -35,15 +36,15 @@ type step struct {
 		Regex  string `json:"Regex"`
 		String string `json:"String"`
 	} `json:"pattern"`
-	Behavior string `json:"behavior"`
-	Invert   bool   `json:"invert"`
-	Content  string `json:"content"` // of a replacement
-	Prepend  string `json:"prepend"` // put before a text
-	Prefix   *bool  `json:"add_prefix_space"`
-	Scheme   string `json:"prepend_scheme"`
-	Regex    *bool  `json:"use_regex"`
-	Digits   bool   `json:"individual_digits"`
-	Single   []struct {
+	Behavior string     `json:"behavior"`          // of a cut: what becomes of the pattern's matches
+	Invert   bool       `json:"invert"`            // the pattern is of what is kept, not of what is cut at
+	Content  string     `json:"content"`           // of a replacement
+	Prepend  string     `json:"prepend"`           // put before a text
+	Prefix   *bool      `json:"add_prefix_space"`  // null is true
+	Scheme   string     `json:"prepend_scheme"`    // of Metaspace: when a space is put before a text
+	Regex    *bool      `json:"use_regex"`         // of ByteLevel: whether it cuts as GPT-2 does; null is true
+	Digits   bool       `json:"individual_digits"` // each digit is a piece of its own
+	Single   []struct { // of a template for one text: its parts in order
 		SpecialToken *struct {
 			ID string `json:"id"`
 		} `json:"SpecialToken"`
@@ -65,7 +66,7 @@ func (s *step) steps() (list []step) {
 	return list
 }
 
-// frame is the special tokens that every text is put between.
+// frame is the special tokens that every text is put between. false where the file says nothing of them.
 func (s *step) frame() (first, last string, ok bool) {
 	for _, s := range s.steps() {
 		if s.Type != "TemplateProcessing" || len(s.Single) == 0 {
@@ -119,6 +120,7 @@ func (f *tokenizerFile) prefixed() bool {
 }
 
 // learnt lists the learnt tokens in the order of their ids.
+// It has texts and types, and nothing else.
 func (f *tokenizerFile) learnt() (*vocabulary, error) {
 	if f.Model.Type != "BPE" {
 		return nil, fault.New(fault.Invalid, "tokenizer.json is of kind %.40q, and BPE is converted here", f.Model.Type)
@@ -142,7 +144,7 @@ func (f *tokenizerFile) learnt() (*vocabulary, error) {
 	return v, nil
 }
 
-// merges lists what is merged, first things first.
+// merges lists what is merged, first things first: two texts with a space between them.
 func (f *tokenizerFile) merges() ([]string, error) {
 	var list []string
 	if json.Unmarshal(f.Model.Merges, &list) == nil {
@@ -220,6 +222,7 @@ const (
 	ending = ` ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 )
 
+// cutters are llama.cpp's names, by what cuts makes of the steps.
 var cutters = map[string]string{
 	"bytes":                              "gpt-2",
 	"digits, bytes":                      "smollm",
@@ -232,6 +235,7 @@ var cutters = map[string]string{
 }
 
 // cuts is llama.cpp's name for how the tokenizer cuts a text.
+// A way that llama.cpp has no name for is Invalid.
 func (f *tokenizerFile) cuts() (string, error) {
 	var words []string
 	for _, s := range f.PreTokenizer.steps() {

@@ -19,40 +19,41 @@ import (
 
 // vocabulary is what turns a text into tokens, as GGUF has it.
 type vocabulary struct {
-	model  string // gpt2: merges of bytes; llama: scored pieces of SentencePiece
-	pre    string // how a text is cut before it is merged, by llama.cpp's names
-	tokens []string
-	types  []int32
-	scores []float32 // of pieces
-	merges []string  // of bytes
+	model  string    // gpt2: merges of bytes; llama: scored pieces of SentencePiece
+	pre    string    // how a text is cut before it is merged, by llama.cpp's names
+	tokens []string  // by id
+	types  []int32   // by id, in GGUF's numbers
+	scores []float32 // of pieces, by id; nil for merges of bytes
+	merges []string  // of bytes, the first merged first; nil for pieces
 
 	special  map[string]uint32 // ids by the name in GGUF, such as "bos"
-	eot      *uint32           // another token that ends a turn
-	addStart bool
+	eot      *uint32           // another token that ends a turn; nil: none
+	addStart bool              // whether "bos" is put before every text; addEnd: "eos" behind it
 	addEnd   bool
-	prefix   bool // whether a text starts with a space that is not in it
-	template string
-	strips   bool // whether markers take the spaces behind them along
+	prefix   bool   // whether a text starts with a space that is not in it
+	template string // of conversations, in Jinja; "" where there is none
+	strips   bool   // whether markers take the spaces behind them along
 }
 
 // added is a token beside those that were learnt.
 type added struct {
 	ID      int    `json:"id"`
 	Content string `json:"content"`
-	Special bool   `json:"special"`
-	RStrip  bool   `json:"rstrip"`
+	Special bool   `json:"special"` // a control token: no text stands for it
+	RStrip  bool   `json:"rstrip"`  // it takes the spaces behind it along
 }
 
-// Names of special tokens in transformers, and in GGUF.
+// specials are the names of special tokens in transformers, and in GGUF, where "seperator" is spelled so.
 var specials = []struct{ name, key string }{
 	{"bos", "bos"}, {"eos", "eos"}, {"unk", "unknown"}, {"pad", "padding"}, {"sep", "seperator"}, {"cls", "cls"}, {"mask", "mask"},
 }
 
 // tokenizerConfig is tokenizer_config.json.
 type tokenizerConfig struct {
-	values map[string]json.RawMessage
+	values map[string]json.RawMessage // by name; nil where there is no such file
 }
 
+// flag is true or false; ok is false where the file has neither.
 func (c tokenizerConfig) flag(name string) (value, ok bool) {
 	raw, there := c.values[name]
 	return value, there && json.Unmarshal(raw, &value) == nil && string(raw) != "null"
@@ -146,7 +147,8 @@ func addedTokens(dir string, file *tokenizerFile, config tokenizerConfig) (list 
 	return list, nil
 }
 
-// add puts tokens into the vocabulary and fills it up to the rows of the embedding.
+// add puts tokens into the vocabulary and fills it up to the rows of the embedding. It is Invalid where a token has
+// no embedding.
 func (v *vocabulary) add(list []added, rows int) error {
 	for _, a := range list {
 		if a.ID < 0 || a.ID >= rows && a.ID < len(v.tokens) {
@@ -172,7 +174,7 @@ func (v *vocabulary) add(list []added, rows int) error {
 	return nil
 }
 
-// fill makes room for n tokens, with some that are never used.
+// fill makes room for n tokens, with some that are never used and have a score that no text reaches.
 func (v *vocabulary) fill(n int) {
 	for i := len(v.tokens); i < n; i++ {
 		v.tokens = append(v.tokens, fmt.Sprintf("[PAD%d]", i))
@@ -183,7 +185,8 @@ func (v *vocabulary) fill(n int) {
 	}
 }
 
-// name finds the special tokens and what is added to every text.
+// name finds the special tokens and what is added to every text. file is nil for a SentencePiece model without
+// tokenizer.json.
 func (v *vocabulary) name(dir string, file *tokenizerFile, config tokenizerConfig) error {
 	var old tokenizerConfig // of versions that kept them apart
 	if err := optional(dir, "special_tokens_map.json", maxConfig, &old.values); err != nil {

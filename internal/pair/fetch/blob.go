@@ -29,7 +29,7 @@ type blob struct {
 	name    string // as people know it
 	address string
 	path    string // where it goes
-	size    int64
+	size    int64  // bytes
 	sha256  string // in hexadecimal; or
 	gitSHA1 string // that of git's object, for files that are not kept as large ones
 }
@@ -40,7 +40,8 @@ const (
 	rangesSuffix = ".realign-ranges"
 )
 
-// fetch downloads all blobs that are not there, each into place only when its sum is right.
+// fetch downloads all blobs that are not there, each into place only when its sum is right. A file of the right
+// size counts as there.
 func (r *remote) fetch(ctx context.Context, blobs []blob) error {
 	meter := &meter{report: r.Progress}
 	var missing int64
@@ -66,7 +67,7 @@ func (r *remote) fetch(ctx context.Context, blobs []blob) error {
 	return nil
 }
 
-// space is an error where the disk has no room for what is missing.
+// space is Unavailable where the disk has no room for the bytes that are missing. It makes the folder.
 func (r *remote) space(blobs []blob, missing int64) error {
 	if missing == 0 || len(blobs) == 0 {
 		return nil
@@ -82,7 +83,8 @@ func (r *remote) space(blobs []blob, missing int64) error {
 	return nil
 }
 
-// blob downloads one file in ranges, going on with what an earlier call left.
+// blob downloads one file in ranges, going on with what an earlier call left. Another program fetching the same file is a
+// Conflict, another sum Invalid.
 func (r *remote) blob(ctx context.Context, b blob, meter *meter) error {
 	if err := os.MkdirAll(filepath.Dir(b.path), 0o755); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the folder %s cannot be made", filepath.Dir(b.path))
@@ -128,7 +130,8 @@ func (r *remote) blob(ctx context.Context, b blob, meter *meter) error {
 	return nil
 }
 
-// span downloads the bytes from one place to another, trying again from the first that is missing.
+// span downloads the bytes from one place up to another, trying again from the first that is missing. Several run at once,
+// each in its own range of the file.
 func (r *remote) span(ctx context.Context, b blob, file *os.File, from, to int64, meter *meter) error {
 	if from == to {
 		return nil
@@ -185,7 +188,7 @@ func (r *remote) span(ctx context.Context, b blob, file *os.File, from, to int64
 	})
 }
 
-// fullDisk says what is wrong where a disk is full.
+// fullDisk is err, or what to do where err is that of a full disk.
 func fullDisk(b blob, err error) error {
 	if errors.Is(err, syscall.ENOSPC) {
 		return fault.New(fault.Unavailable, "the disk of %s is full; what was fetched is kept, and the same command goes on from there", filepath.Dir(b.path))
@@ -193,7 +196,8 @@ func fullDisk(b blob, err error) error {
 	return err
 }
 
-// verify compares a whole file with the sum that the other side states.
+// verify compares a whole file with the sum that the other side states; without one anything goes. Another sum is
+// Invalid.
 func verify(ctx context.Context, b blob, file *os.File) error {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -224,6 +228,7 @@ type reader struct {
 	io.Reader
 }
 
+// Read is the inner reader's, or the context's error.
 func (r reader) Read(b []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
@@ -231,18 +236,19 @@ func (r reader) Read(b []byte) (int, error) {
 	return r.Reader.Read(b)
 }
 
-// ranges says which parts of an unfinished download are there.
+// ranges says which parts of an unfinished download are there. Its JSON is the file beside the download.
 type ranges struct {
-	path string
+	path string // of that file
 	Size int64  `json:"size"`  // of the whole file
 	Each int64  `json:"range"` // bytes of a range, but for the last
-	Sum  string `json:"sum"`
-	Done []bool `json:"done"`
+	Sum  string `json:"sum"`   // that the file is to have, in hexadecimal: of another sum it is another download
+	Done []bool `json:"done"`  // by range
 
 	mu sync.Mutex // guards Done
 }
 
-// openRanges reads what an earlier download left, if it was of the same file.
+// openRanges reads what an earlier download left, if it was of the same file; else nothing is there. each is the size of a
+// range of a new download, in bytes; an earlier one keeps its own.
 func openRanges(b blob, each int64) *ranges {
 	made := &ranges{path: b.path + rangesSuffix, Size: b.size, Each: each, Sum: b.sha256 + b.gitSHA1, Done: make([]bool, max(1, (b.size+each-1)/each))}
 	data, err := os.ReadFile(made.path)
@@ -262,11 +268,13 @@ func openRanges(b blob, each int64) *ranges {
 // finished is how many bytes of a file an earlier download left.
 func finished(b blob) int64 { return openRanges(b, max(b.size, 1)).bytes() }
 
+// span is where range i begins, and where it ends: behind its last byte.
 func (r *ranges) span(i int) (from, to int64) {
 	from = int64(i) * r.Each
 	return from, min(from+r.Each, r.Size)
 }
 
+// bytes is how many bytes are there.
 func (r *ranges) bytes() (n int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -278,7 +286,7 @@ func (r *ranges) bytes() (n int64) {
 	return n
 }
 
-// finish notes that a range is on the disk.
+// finish notes that a range was written, in memory and in the file.
 func (r *ranges) finish(i int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -294,14 +302,15 @@ func (r *ranges) finish(i int) error {
 	return os.Rename(temp, r.path)
 }
 
-// meter adds up the bytes of several ranges.
+// meter adds up the bytes of several ranges and reports them, at most five times a second and at the end.
 type meter struct {
-	mu       sync.Mutex
+	mu       sync.Mutex // guards the fields below; report is called under it
 	progress Progress
 	report   func(Progress)
-	told     time.Time
+	told     time.Time // when report was called last by add
 }
 
+// start begins a file of which some bytes are there.
 func (m *meter) start(file string, there int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -310,6 +319,7 @@ func (m *meter) start(file string, there int64) {
 	m.report(m.progress)
 }
 
+// add counts bytes that have come.
 func (m *meter) add(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

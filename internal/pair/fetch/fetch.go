@@ -12,7 +12,7 @@ import (
 
 // Options of a download. The zero value is what a person wants.
 type Options struct {
-	Client   *http.Client // its redirects are not used: see Downloader.redirect
+	Client   *http.Client // its redirects are not used: remote.get follows them itself. Nil is one with http.DefaultTransport
 	Parallel int          // ranges at the same time; 0 is 4
 	Range    int64        // bytes of one; 0 is 32 MiB
 	Tries    int          // for a range, without a byte between them; 0 is 6
@@ -29,11 +29,12 @@ type Options struct {
 
 // Progress of a download.
 type Progress struct {
-	File  string // being fetched
+	File  string // its name on the other side
 	Done  int64  // bytes, of all files, those included that were there
-	Total int64
+	Total int64  // bytes, of all files
 }
 
+// fill sets what is zero to its default.
 func (o Options) fill() Options {
 	if o.Client == nil {
 		o.Client = &http.Client{Transport: http.DefaultTransport}

@@ -13,12 +13,12 @@ import (
 	"realign/internal/retryafter"
 )
 
-// remote is one side to fetch from: a hub or a registry.
+// remote is one side to fetch from: a hub or a registry. It lasts for one Pull; Options are filled.
 type remote struct {
 	Options
 	name   string // as errors call it
-	token  string // sent to host only
-	host   string
+	token  string // sent to host only; "" sends none
+	host   string // of the endpoint, with its port
 	denied string // what to do about 401 and 403
 }
 
@@ -69,7 +69,7 @@ func (r *remote) get(ctx context.Context, address string, from, to int64, header
 	return nil, fault.New(fault.Unavailable, "%s redirects more than %d times", r.name, maxRedirects)
 }
 
-// document fetches something small.
+// document fetches something small: at most limit bytes. It returns the answer's header, too.
 func (r *remote) document(ctx context.Context, address string, limit int64, header http.Header) (data []byte, head http.Header, err error) {
 	err = r.retry(ctx, func(ctx context.Context) error {
 		response, err := r.get(ctx, address, 0, -1, header)
@@ -99,6 +99,8 @@ type busyError struct {
 }
 
 // refusal is the error of an answer that is not what was asked for.
+// Forbidden, NotFound and Unavailable are final; what may go better
+// later is a busyError.
 func (r *remote) refusal(response *http.Response) error {
 	status := response.StatusCode
 	switch {
@@ -112,8 +114,9 @@ func (r *remote) refusal(response *http.Response) error {
 	return fault.New(fault.Unavailable, "%s answered %s", r.name, response.Status)
 }
 
-// retry calls f until it succeeds, fails for good, or has failed Tries times in a row. f may return errProgress to say
-// that it got something before it failed: that starts the count anew.
+// retry calls f until it succeeds, fails for good, or has failed Tries times in a row. A fault.Error that is no busyError
+// is for good. f may return progressError to say that it got something before it failed: that starts the count anew. Pauses
+// double, from half a second to 16 s, or are as long as the other side asks.
 func (r *remote) retry(ctx context.Context, f func(context.Context) error) error {
 	var last error
 	for try := 0; try < r.Tries; try++ {
@@ -149,7 +152,7 @@ func (r *remote) retry(ctx context.Context, f func(context.Context) error) error
 // progressError is a failure behind some bytes.
 type progressError struct{ error }
 
-// under is an address below a base.
+// under is an address below a base. A base that is no address of http or https is Invalid.
 func under(base string, parts ...string) (string, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {

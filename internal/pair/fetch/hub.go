@@ -17,7 +17,7 @@ import (
 )
 
 // Hub is Hugging Face's hub, or one that speaks its protocol, with a folder for what it has: the cache that
-// Hugging Face's own tools use, in its layout.
+// Hugging Face's own tools use, in its layout. It has no state of its own; several goroutines may use it.
 type Hub struct {
 	Endpoint string // https://huggingface.co where HF_ENDPOINT names no other
 	Token    string // HF_TOKEN, for repositories that are private or gated
@@ -25,7 +25,8 @@ type Hub struct {
 	Options
 }
 
-// HubFromEnvironment reads HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HOME as Hugging Face's tools do.
+// HubFromEnvironment reads HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE and HF_HOME as Hugging Face's tools do. home is the user's
+// folder. A token that its login command left is read from there.
 func HubFromEnvironment(getenv func(string) string, home string) Hub {
 	caches := cmp.Or(getenv("XDG_CACHE_HOME"), filepath.Join(home, ".cache"))
 	base := cmp.Or(getenv("HF_HOME"), filepath.Join(caches, "huggingface"))
@@ -44,10 +45,10 @@ func HubFromEnvironment(getenv func(string) string, home string) Hub {
 
 // sibling is a file of a repository.
 type sibling struct {
-	Name string `json:"rfilename"`
-	Size int64  `json:"size"`
-	ID   string `json:"blobId"` // git's SHA-1
-	LFS  *struct {
+	Name string    `json:"rfilename"` // path in the repository, with slashes
+	Size int64     `json:"size"`      // bytes
+	ID   string    `json:"blobId"`    // git's SHA-1
+	LFS  *struct { // of a large file: its own sum and size instead of git's
 		SHA256 string `json:"sha256"`
 		Size   int64  `json:"size"`
 	} `json:"lfs"`
@@ -61,7 +62,9 @@ var (
 )
 
 // Pull fetches a model of a repository ORG/NAME. want is a file, a word such as Q8_0, or "": the only model there is. What
-// is there already is not fetched again. It returns the name under which the model store finds it.
+// is there already is not fetched again. It returns the name under which the model store finds it. Errors are Invalid or
+// NotFound with the field repository where nothing or several files fit, Forbidden for a gated repository, a Conflict while
+// another program fetches the same, and Unavailable for the network and the disk.
 func (h Hub) Pull(ctx context.Context, repository, want string) (name string, err error) {
 	if !modelstore.Repository.MatchString(repository) || strings.Contains(repository, "..") {
 		return "", fault.Field("repository", "%.200q is not ORG/NAME", repository)
@@ -77,6 +80,7 @@ func (h Hub) Pull(ctx context.Context, repository, want string) (name string, er
 	if u, err := url.Parse(base); err == nil {
 		r.host = u.Host
 	}
+	// All files are of this commit, also if the branch moves meanwhile.
 	commit, files, err := h.list(ctx, r, repository)
 	if err != nil {
 		return "", err
@@ -111,6 +115,7 @@ func (h Hub) Pull(ctx context.Context, repository, want string) (name string, er
 			return "", fault.Wrap(err, fault.Unavailable, "%s cannot be put in place", f.Name)
 		}
 	}
+	// The reference to the commit comes last: what it leads to is whole then.
 	if err := writeRef(dir, commit); err != nil {
 		return "", fault.Wrap(err, fault.Unavailable, "the cache at %s cannot be written", dir)
 	}
@@ -122,6 +127,7 @@ func (h Hub) Pull(ctx context.Context, repository, want string) (name string, er
 }
 
 // list is the newest commit of a repository and its files.
+// Files whose path leaves the repository are left out.
 func (h Hub) list(ctx context.Context, r *remote, repository string) (commit string, files []sibling, err error) {
 	address, err := under(h.Endpoint, "api", "models", repository, "revision", "main")
 	if err != nil {

@@ -15,15 +15,16 @@ import (
 	"realign/internal/pair/modelstore"
 )
 
-// Registry is Ollama's registry of models, or one that speaks its protocol, with a folder for what it has: Ollama's store,
-// in its layout.
+// Registry is Ollama's registry of models, or one that speaks its protocol, with a folder for what it has: Ollama's
+// store,
+// in its layout. It has no state of its own; several goroutines may use it.
 type Registry struct {
-	Endpoint string // https://registry.ollama.ai, or where a name has another host
+	Endpoint string // "" is https:// and the host of the model's name
 	Store    string // {blobs,manifests}
 	Options
 }
 
-// RegistryFromEnvironment reads OLLAMA_MODELS as Ollama does.
+// RegistryFromEnvironment reads OLLAMA_MODELS as Ollama does. home is the user's folder.
 func RegistryFromEnvironment(getenv func(string) string, home string) Registry {
 	return Registry{Store: cmp.Or(getenv("OLLAMA_MODELS"), filepath.Join(home, ".ollama", "models"))}
 }
@@ -34,7 +35,8 @@ var (
 )
 
 // Pull fetches NAME[:TAG], NAMESPACE/NAME[:TAG] or HOST/NAMESPACE/NAME[:TAG], with every layer, as Ollama does, so that
-// Ollama itself can use the model. It returns the name under which the model store finds it.
+// Ollama itself can use the model. It returns the name under which the model store finds it. The manifest is written last:
+// without it the store does not have the model. Errors are as of Hub.Pull, with the field model.
 func (g Registry) Pull(ctx context.Context, model string) (name string, err error) {
 	base, tag := model, "latest"
 	if i := strings.LastIndexByte(model, ':'); i >= 0 && !strings.Contains(model[i:], "/") {
@@ -87,7 +89,9 @@ func (g Registry) Pull(ctx context.Context, model string) (name string, err erro
 	return "ollama:" + base + ":" + tag, nil
 }
 
-// layers are the blobs that a manifest names.
+// layers are the blobs that a manifest names, its configuration included. parts are host, namespace and name. A
+// model without GGUF weights is
+// Invalid.
 func (g Registry) layers(manifest []byte, endpoint string, parts []string) ([]blob, error) {
 	type layer struct {
 		MediaType string `json:"mediaType"`

@@ -10,7 +10,6 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/fault"
-	"realign/internal/gguf"
 	"realign/internal/pair"
 	"realign/internal/pair/fetch"
 	"realign/internal/pair/modelstore"
@@ -18,28 +17,34 @@ import (
 
 // Config is what a Manager needs.
 type Config struct {
-	Library  *pair.Library
+	Library  *pair.Library             // must search Folder, too
 	Folder   string                    // where pairs are added, and removed from
 	Stores   func() []modelstore.Store // that are looked into
-	Heads    *modelstore.Heads
-	Sums     *pair.Sums
-	Hub      fetch.Hub
-	Registry fetch.Registry
+	Heads    *modelstore.Heads         // remembered heads of the stores' files
+	Sums     *pair.Sums                // remembered sums of model files
+	Hub      fetch.Hub                 // that hf: names are fetched from; its Progress is not used
+	Registry fetch.Registry            // that ollama: names are fetched from; its Progress is not used
+
+	Finder *pair.Finder // nil reads heads only
+
+	// Removed is told of a pair that was taken away, so that its models are unloaded; nil is not.
+	Removed func(name string)
 
 	// Check loads the models of a pair and says in lines what it found; the error is that of the first fault.
 	Check func(ctx context.Context, name string) (lines string, err error)
 }
 
-// Manager manages the pairs of one server. Its methods may be called from any goroutine.
+// Manager manages the pairs of one server. Its methods may be called from any goroutine. New makes it, Close ends
+// it.
 type Manager struct {
-	config Config
+	config Config          // never changed
 	ctx    context.Context // of fetches, which go on after the request that asked for them
 	stop   context.CancelFunc
-	wait   sync.WaitGroup
+	wait   sync.WaitGroup // for the goroutines of fetches
 
-	mu     sync.Mutex // guards pulls
+	mu     sync.Mutex // guards pulls, what is in them, and closed
 	pulls  []*pull    // the newest last
-	closed bool
+	closed bool       // no fetch begins any more
 }
 
 // New makes a manager.
@@ -49,7 +54,7 @@ func New(c Config) *Manager {
 	return m
 }
 
-// Close ends the fetches that run and waits for them.
+// Close ends the fetches that run and waits for them. Later ones are Unavailable.
 func (m *Manager) Close() error {
 	m.mu.Lock()
 	m.closed = true
@@ -59,7 +64,7 @@ func (m *Manager) Close() error {
 	return nil
 }
 
-// Found lists the models on this machine, and the pairs that they could be.
+// Found lists the models on this machine, and the pairs that they could be. The error is that of ctx.
 func (m *Manager) Found(ctx context.Context) (modelstore.Listing, []modelstore.Proposal, error) {
 	l, err := modelstore.Scan(ctx, m.config.Stores(), m.config.Heads)
 	if err != nil {
@@ -70,18 +75,21 @@ func (m *Manager) Found(ctx context.Context) (modelstore.Listing, []modelstore.P
 
 // Draft is a pair that somebody is about to add. Models are names of models that Found lists.
 type Draft struct {
-	Name, Title string
-	Reference   string
+	Name, Title string // of the pair; the title may be ""
+	Reference   string // the model at λ = 0
 
 	// The aligned model: a model or an adapter, perhaps with an untuned one beside it; or a contrast.
 	AlignedName string // what it is to be called; "" is "aligned"
 	Aligned     string
-	Untuned     string
-	Beta        float64 // KL strength of its training; 0 is unknown
-	Contrast    decode.Contrast
+	Untuned     string          // "" unless the aligned model is a proxy's tuned one
+	Beta        float64         // KL strength of its training; 0 is unknown
+	Scale       float64         // of an adapter: multiplies its strength; 0 is 1
+	Contrast    decode.Contrast // the zero one is none; with it there is no other aligned model
 }
 
-// model finds one of the models on this machine by its name.
+// model finds one of the models on this machine by its name. The error is Invalid with the field: so also for a
+// folder that is not
+// GGUF.
 func (m *Manager) model(l *modelstore.Listing, field, name string) (modelstore.Model, error) {
 	i := slices.IndexFunc(l.Models, func(x modelstore.Model) bool { return x.Name == name })
 	switch {
@@ -95,7 +103,8 @@ func (m *Manager) model(l *modelstore.Listing, field, name string) (modelstore.M
 	return l.Models[i], nil
 }
 
-// pair makes a pair of a draft.
+// pair makes a pair of a draft, without writing anything. The error is Invalid and names the field, or is that of
+// ctx.
 func (m *Manager) pair(ctx context.Context, d *Draft) (*pair.Pair, error) {
 	if err := pair.CheckName("name", d.Name); err != nil {
 		return nil, err
@@ -127,9 +136,12 @@ func (m *Manager) pair(ctx context.Context, d *Draft) (*pair.Pair, error) {
 	if a.Name == "" {
 		a.Name = "aligned"
 	}
-	if aligned.Adapter {
-		a.Adapter = aligned.Path
-	} else {
+	switch {
+	case aligned.Adapter:
+		a.Adapter, a.Scale = aligned.Path, d.Scale
+	case d.Scale != 0:
+		return nil, fault.Field("scale", "is the strength of an adapter, and %s is a whole model: leave it empty", d.Aligned)
+	default:
 		a.File = aligned.Path
 	}
 	if d.Untuned != "" {
@@ -145,44 +157,34 @@ func (m *Manager) pair(ctx context.Context, d *Draft) (*pair.Pair, error) {
 	}, nil
 }
 
-// Finding is what is known of one model of a draft.
-type Finding struct {
-	Role string // "reference", or the aligned model's name
-	gguf.Finding
-}
-
-// Faulty reports whether the models cannot be mixed because of it.
-func (f Finding) Faulty() bool { return f.Level == gguf.Fault }
-
 // Findings tell in what the models of a draft differ and whether they fit, before the pair is added. The error is Invalid and names
-// the field of the draft.
-func (m *Manager) Findings(ctx context.Context, d *Draft) ([]Finding, error) {
+// the field of the draft. It may also be that of the finder.
+func (m *Manager) Findings(ctx context.Context, d *Draft) ([]pair.Found, error) {
 	p, err := m.pair(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	var all []Finding
-	for _, f := range p.Files() {
-		for _, found := range p.Findings(f) {
-			all = append(all, Finding{f.Role, found})
-		}
-	}
-	return all, nil
+	return m.config.Finder.Find(ctx, p)
 }
 
-// Add adds a pair, unless one of its findings is a fault.
+// Add adds a pair, with its files' sums, unless one of its findings is a fault: that is Invalid. A name that is
+// taken is a Conflict.
 func (m *Manager) Add(ctx context.Context, d *Draft) error {
 	p, err := m.pair(ctx, d)
 	if err != nil {
 		return err
 	}
-	for _, f := range p.Files() {
-		for _, found := range p.Findings(f) {
-			if found.Level == gguf.Fault {
-				return fault.Field("aligned", "%s: %s", f.Role, found.Text)
-			}
+	findings, err := m.config.Finder.Find(ctx, p)
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		if f.Faulty() {
+			return fault.Field("aligned", "%s: %s", f.Role, f.Text)
 		}
-		sum, err := m.config.Sums.SHA256(ctx, f.Path)
+	}
+	for _, f := range p.Files() {
+		sum, err := m.config.Sums.Model(ctx, f.Path)
 		if err != nil {
 			return err
 		}
@@ -191,8 +193,18 @@ func (m *Manager) Add(ctx context.Context, d *Draft) error {
 	return m.config.Library.Register(m.config.Folder, p, false)
 }
 
-// Remove takes a pair that was added away. The files of its models stay where they are.
-func (m *Manager) Remove(name string) error { return m.config.Library.Remove(m.config.Folder, name) }
+// Remove takes away a pair that was added here. The files of its models stay where they are. One that came with the
+// program is a
+// Conflict.
+func (m *Manager) Remove(name string) error {
+	if err := m.config.Library.Remove(m.config.Folder, name); err != nil {
+		return err
+	}
+	if m.config.Removed != nil {
+		m.config.Removed(name)
+	}
+	return nil
+}
 
 // Removable reports whether a pair was added here, and can be removed.
 func (m *Manager) Removable(p *pair.Pair) bool { return p.In(m.config.Folder) }

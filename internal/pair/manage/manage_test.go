@@ -46,6 +46,30 @@ func manager(t *testing.T, edit func(*Config)) (m *Manager, models string) {
 	return m, models
 }
 
+// A model in parts is added with a sum that a check of the pair accepts.
+func TestAddModelInParts(t *testing.T) {
+	paths := gguftest.Model(1).WriteSplit(t, "model", 3)
+	m, models := manager(t, func(c *Config) {
+		stores := append(c.Stores(), modelstore.Store{Kind: modelstore.Folder, Root: filepath.Dir(paths[0])})
+		c.Stores = func() []modelstore.Store { return stores }
+	})
+	if _, _, err := m.Found(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Add(t.Context(), &Draft{Name: "parts", Reference: paths[0], Aligned: filepath.Join(models, "warm.gguf"), Beta: 0.1}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.config.Library.Find("parts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range p.Files() {
+		if err := p.CheckFile(t.Context(), f, m.config.Sums); err != nil || f.SHA256 == "" {
+			t.Errorf("%s: %v", f.Role, err)
+		}
+	}
+}
+
 // A pair of models that were found is looked at, added, checked and removed; what was not found cannot be added, whatever path it is.
 func TestAddAndRemove(t *testing.T) {
 	m, models := manager(t, nil)

@@ -11,18 +11,19 @@ import (
 
 // Pull is a fetch of a model, as a page shows it.
 type Pull struct {
-	Name  string `json:"name"`  // as it was asked for
-	State string `json:"state"` // running, done, failed or stopped
-	File  string `json:"file,omitempty"`
-	Done  int64  `json:"done"` // bytes
-	Total int64  `json:"total"`
+	Name  string `json:"name"`            // as it was asked for
+	State string `json:"state"`           // running, done, failed or stopped
+	File  string `json:"file,omitempty"`  // that is being fetched; "" before the first
+	Done  int64  `json:"done"`            // bytes
+	Total int64  `json:"total"`           // bytes of all files; 0 before they are known
 	Got   string `json:"got,omitempty"`   // the name under which the model is found
 	Error string `json:"error,omitempty"` // why it failed
 }
 
+// pull is a fetch and what stops it. Its goroutine changes it under Manager.mu.
 type pull struct {
 	Pull
-	stop context.CancelFunc
+	stop context.CancelFunc // ends the fetch; it may be called again
 }
 
 // mostPulls is how many fetches may run at once; as many that have ended are remembered.
@@ -32,6 +33,8 @@ const mostPulls = 4
 var ollamaName = regexp.MustCompile(`^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(:[\w.-]+)?$`)
 
 // Pull begins to fetch hf:ORG/REPO[:FILE or QUANT], or ollama:[NAMESPACE/]NAME[:TAG]. What was fetched in part goes on where it was.
+// The error is Invalid, Busy, a Conflict if it is being fetched, or Unavailable
+// after Close; what goes wrong later is in Pulls.
 func (m *Manager) Pull(name string) error {
 	name = strings.TrimSpace(name)
 	model, ollama := strings.CutPrefix(name, "ollama:")
@@ -87,6 +90,7 @@ func (m *Manager) Pull(name string) error {
 		switch {
 		case err == nil:
 			p.State, p.Got = "done", got
+		// Whatever it failed with, it was stopped.
 		case ctx.Err() != nil:
 			p.State = "stopped"
 		default:
@@ -99,7 +103,7 @@ func (m *Manager) Pull(name string) error {
 	return nil
 }
 
-// forget drops an earlier fetch of a model, and the oldest of those that have ended.
+// forget drops an earlier fetch of a model, and the oldest of those that have ended. The caller holds mu.
 func (m *Manager) forget(name string) {
 	ended := 0
 	for i := len(m.pulls) - 1; i >= 0; i-- {
@@ -113,6 +117,8 @@ func (m *Manager) forget(name string) {
 }
 
 // StopPull ends a fetch. What has come stays, and the next fetch goes on from there.
+// One that does not run is
+// NotFound.
 func (m *Manager) StopPull(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

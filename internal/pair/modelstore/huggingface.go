@@ -36,7 +36,7 @@ func (s *scan) huggingFace() {
 // snapshot is the folder of the snapshot to take of a repository, "" when there is none.
 func (s *scan) snapshot(repository string) string {
 	snapshots := path.Join(repository, "snapshots")
-	if f, err := s.root.Open(path.Join(repository, "refs", "main")); err == nil {
+	if f, _, err := s.open(path.Join(repository, "refs", "main")); err == nil {
 		name := make([]byte, 64)
 		n, _ := f.Read(name)
 		f.Close()

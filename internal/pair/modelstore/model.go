@@ -37,11 +37,11 @@ type Model struct {
 	Base string `json:"base,omitempty"`
 }
 
-// Head is what the head of a model's file says. Of a folder of safetensors only the architecture is known.
+// Head is what the head of a model's file says. Of a folder of safetensors only the architecture, the context and the tokenizer are known.
 type Head struct {
-	Architecture string `json:"architecture,omitempty"`
-	Title        string `json:"title,omitempty"` // general.name
-	Adapter      bool   `json:"adapter,omitempty"`
+	Architecture string `json:"architecture,omitempty"` // as the file names it
+	Title        string `json:"title,omitempty"`        // general.name of a GGUF file
+	Adapter      bool   `json:"adapter,omitempty"`      // it is a LoRA adapter
 	BaseModel    string `json:"base_model,omitempty"`   // what the file says that it was made from
 	Parameters   uint64 `json:"parameters,omitempty"`   // weights, in the first part of a split model
 	Quantisation string `json:"quantisation,omitempty"` // the type of most of the weights
@@ -53,7 +53,7 @@ type Head struct {
 	Tokenizer string `json:"tokenizer,omitempty"`
 }
 
-// readHead reads the head of a GGUF file.
+// readHead reads the head of a GGUF file of that many bytes.
 func readHead(f io.ReaderAt, size int64) (Head, error) {
 	file, err := gguf.Read(f, size)
 	if err != nil {
@@ -66,18 +66,10 @@ func readHead(f io.ReaderAt, size int64) (Head, error) {
 		}
 	}
 	h.Context, _ = file.Integer(h.Architecture + ".context_length")
-	weights := map[string]uint64{}
 	for _, t := range file.Tensors {
-		n := t.Shape[0] * t.Shape[1] * t.Shape[2] * t.Shape[3]
-		h.Parameters += n
-		weights[t.Type.String()] += n
+		h.Parameters += t.Shape[0] * t.Shape[1] * t.Shape[2] * t.Shape[3]
 	}
-	most := uint64(0)
-	for name, n := range weights {
-		if n > most || n == most && name < h.Quantisation {
-			h.Quantisation, most = name, n
-		}
-	}
+	h.Quantisation = file.WeightType()
 	tokens, _ := file.Metadata["tokenizer.ggml.tokens"].([]string)
 	h.Tokens = len(tokens)
 	h.Tokenizer = fingerprint(file, tokens)
@@ -85,7 +77,7 @@ func readHead(f io.ReaderAt, size int64) (Head, error) {
 }
 
 // fingerprint sums up what turns a text into tokens. Byte-pair tokenizers are told by their merges; others by the pieces
-// with their scores, without those that are only spelled out, such as markers of a chat.
+// with their scores, without those that are only spelled out, such as markers of a chat. It is "" without a vocabulary.
 func fingerprint(f *gguf.File, tokens []string) string {
 	if len(tokens) == 0 {
 		return ""
@@ -127,20 +119,14 @@ func Quantisation(name string) string {
 	return ""
 }
 
-// head is the head of a file of the store, remembered while the file stays as it is.
+// head is the head of a file of the store, remembered while the file stays as it is. A file that had no head before gives
+// the same error again without being read.
 func (s *scan) head(path string) (Head, fs.FileInfo, error) {
-	f, err := s.root.Open(path)
+	f, info, err := s.open(path)
 	if err != nil {
 		return Head{}, nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Head{}, nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return Head{}, nil, fmt.Errorf("not a regular file")
-	}
 	key := s.abs(path)
 	if known, ok := s.heads.Get(key, info); ok {
 		if known.Fault != "" {

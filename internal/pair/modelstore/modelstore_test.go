@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"realign/internal/fault"
 	"realign/internal/filecache"
@@ -267,8 +269,13 @@ func TestResolve(t *testing.T) {
 	h.hub("Org/Base-GGUF", "aaaa", "base-Q4_K_M.gguf", model(3))
 	h.hub("Org/Broken", "aaaa", "broken.gguf", []byte("GGUF"))
 	h.write(".cache/llama.cpp/org_old_old-Q4_0.gguf", model(4))
+	h.hub("org/both", "aaaa", "config.json", []byte(`{"architectures":["LlamaForCausalLM"]}`))
+	h.hub("org/both", "aaaa", "model.safetensors", []byte("weights"))
+	h.hub("org/both", "aaaa", "both.gguf", model(5))
 	heads := filecache.Open[Remembered]("")
 	for where, want := range map[string]string{
+		"hf:org/both":                        "hf:org/both",
+		"hf:org/both:both.gguf":              "hf:org/both:both.gguf",
 		"ollama:tiny":                        "ollama:tiny:latest",
 		"ollama:tuned:1b":                    "ollama:tuned:1b",
 		"ollama:tuned:1b#adapter":            "ollama:tuned:1b#adapter",
@@ -362,5 +369,89 @@ func BenchmarkScan(b *testing.B) {
 		if l, err := Scan(context.Background(), stores, heads); err != nil || len(l.Models) != 1000 {
 			b.Fatal(len(l.Models), err)
 		}
+	}
+}
+
+// Folders of safetensors are proposed as pairs, and a PEFT folder with the model that it names: by its repository, or by the path of a
+// folder.
+func TestProposeFolders(t *testing.T) {
+	h := newHome(t)
+	tokenizer := func(merges, added string) []byte {
+		return []byte(`{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":` + merges + `},"added_tokens":[` + added + `]}`)
+	}
+	folder := func(repository, tokenizer string) {
+		h.hub(repository, "aaaa", "config.json", []byte(`{"architectures":["LlamaForCausalLM"]}`))
+		h.hub(repository, "aaaa", "model.safetensors", []byte("weights"))
+		h.hub(repository, "aaaa", "tokenizer.json", []byte(tokenizer))
+	}
+	folder("org/Tiny-7B", string(tokenizer(`["a b"]`, ``)))
+	folder("org/Tiny-7B-Instruct", string(tokenizer(`[["a","b"]]`, `{"id":2,"content":"<end>"}`))) // as other versions write them
+	folder("org/Other-7B", string(tokenizer(`["a b"]`, ``)))
+	folder("org/Other-7B-Instruct", string(tokenizer(`["b a"]`, ``)))
+	folder("HuggingFaceH4/mistral-7b-sft-beta", string(tokenizer(`["a c"]`, ``)))
+	folder("HuggingFaceH4/zephyr-7b-beta", string(tokenizer(`["a c"]`, ``)))
+	base := filepath.Join(h.dir, "models", "base")
+	h.write("models/base/config.json", []byte(`{"architectures":["LlamaForCausalLM"]}`))
+	h.write("models/base/model.safetensors", []byte("weights"))
+	h.write("models/dpo-out/adapter_config.json", []byte(`{"base_model_name_or_path":"`+base+`"}`))
+	h.write("models/dpo-out/adapter_model.safetensors", []byte("weights"))
+	h.hub("me/lora", "aaaa", "adapter_config.json", []byte(`{"base_model_name_or_path":"org/Tiny-7B-Instruct"}`))
+	h.hub("me/lora", "aaaa", "adapter_model.safetensors", []byte("weights"))
+	l, err := Scan(context.Background(), h.stores(filepath.Join(h.dir, "models")), filecache.Open[Remembered](""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range Propose(l.Models) {
+		got = append(got, strings.TrimPrefix(p.Command, "realign pairs add "))
+	}
+	want := []string{
+		"dpo-out --reference " + base + " --adapter aligned=" + filepath.Join(h.dir, "models", "dpo-out"),
+		"lora --reference hf:org/Tiny-7B-Instruct --adapter aligned=hf:me/lora",
+		"tiny-7b-instruct --reference hf:org/Tiny-7B --aligned aligned=hf:org/Tiny-7B-Instruct",
+		"zephyr --reference hf:HuggingFaceH4/mistral-7b-sft-beta --aligned aligned=hf:HuggingFaceH4/zephyr-7b-beta,beta=0.1",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("proposed\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A scan opens nothing but what may be a model, and reads no more of it than its head: pipes would keep it waiting, whatever they are
+// called, and a file of a terabyte is read as fast as any.
+func TestScanReadsHeads(t *testing.T) {
+	h := newHome(t)
+	h.write("models/good.gguf", model(1))
+	large := h.write("models/large.gguf", model(2))
+	if err := os.Truncate(large, 1<<40); err != nil {
+		t.Skip("no sparse files here: ", err)
+	}
+	for _, name := range []string{"models/pipe.gguf", "models/pipe.bin", "models/notes.txt", "models/f/config.json", "models/f/model.safetensors", "models/f/tokenizer.json"} {
+		path := filepath.Join(h.dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(path, 0o644); err != nil {
+			t.Skip("no pipes here: ", err)
+		}
+	}
+	done := make(chan Listing, 1)
+	go func() {
+		l, _ := Scan(context.Background(), []Store{{Folder, filepath.Join(h.dir, "models")}}, filecache.Open[Remembered](""))
+		done <- l
+	}()
+	select {
+	case l := <-done:
+		var broken []string
+		for _, b := range l.Broken {
+			broken = append(broken, filepath.Base(b.Path)+": "+b.Reason)
+		}
+		if got := l.names(); len(got) != 2 || filepath.Base(got[1]) != "large.gguf" {
+			t.Errorf("found %v", got)
+		}
+		if want := []string{"config.json: not a regular file", "pipe.gguf: not a regular file"}; !slices.Equal(broken, want) {
+			t.Errorf("broken: %q, want %q", broken, want)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the scan waits for a pipe, or reads all of a file")
 	}
 }

@@ -22,7 +22,7 @@ type ollamaManifest struct {
 	} `json:"layers"`
 }
 
-// blobs of a type, as paths in the store.
+// blobs are the layers of a type, as paths in the store. A layer whose digest has another form is left out.
 func (m *ollamaManifest) blobs(mediaType string) (paths []string) {
 	for _, l := range m.Layers {
 		if l.MediaType == mediaType && digest.MatchString(l.Digest) {
@@ -32,6 +32,7 @@ func (m *ollamaManifest) blobs(mediaType string) (paths []string) {
 	return paths
 }
 
+// digest is the form of the digests of layers, which become names of files.
 var digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 // Where names without a host or namespace are in Ollama's registry.
@@ -40,7 +41,8 @@ const (
 	OllamaNamespace = "library"
 )
 
-// ollamaName is what people call the model of a manifest: the default host and namespace are left out.
+// ollamaName is what people call the model of a manifest at manifests/HOST/NAMESPACE/MODEL/TAG: the default host
+// and namespace are left out.
 func ollamaName(manifest string) string {
 	p := strings.Split(strings.TrimPrefix(manifest, "manifests/"), "/")
 	tag := p[len(p)-1]
@@ -76,6 +78,7 @@ func (s *scan) ollama() {
 	}
 }
 
+// manifest adds the model of a manifest at p, and each of its adapters under the model's name and adapterSuffix.
 func (s *scan) manifest(p string, m *ollamaManifest) {
 	models, adapters := m.blobs(ollamaModel), m.blobs(ollamaAdapter)
 	if len(models) == 0 {

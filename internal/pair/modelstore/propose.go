@@ -12,10 +12,10 @@ import (
 
 // Proposal is a pair that could be made of models that were found.
 type Proposal struct {
-	Name      string `json:"name"`      // for the pair
-	Reference string `json:"reference"` // name of the model at λ = 0
-	Aligned   string `json:"aligned"`   // and of the model or adapter at λ = 1
-	Adapter   bool   `json:"adapter,omitempty"`
+	Name      string `json:"name"`              // for the pair
+	Reference string `json:"reference"`         // name of the model at λ = 0
+	Aligned   string `json:"aligned"`           // and of the model or adapter at λ = 1
+	Adapter   bool   `json:"adapter,omitempty"` // Aligned is an adapter
 
 	Beta    float64 `json:"beta,omitempty"` // KL strength that the aligned model was trained with, where the catalogue knows it
 	Reason  string  `json:"reason"`         // why they are thought to be a pair
@@ -39,7 +39,7 @@ func stage(words []string) int {
 }
 
 // words cuts a name into lower-case words. Quantisations and what tells stages are no part of the stem, which models that
-// were made from each other share.
+// were made from each other have in common.
 func words(name string) (all, stem []string) {
 	name = strings.TrimSuffix(strings.ToLower(name), ".gguf")
 	all = strings.FieldsFunc(name, func(r rune) bool { return strings.ContainsRune("-_./: ", r) })
@@ -59,7 +59,10 @@ func called(m Model) string {
 	name := strings.TrimPrefix(strings.TrimPrefix(m.Name, ollamaPrefix), huggingFacePrefix)
 	if m.Store == HuggingFace {
 		repo, file, _ := strings.Cut(name, ":")
-		if file == "" || !strings.Contains(strings.ToLower(file), strings.ToLower(strings.TrimSuffix(path.Base(repo), "-GGUF"))) {
+		if file == "" {
+			return path.Base(repo)
+		}
+		if !strings.Contains(strings.ToLower(file), strings.ToLower(strings.TrimSuffix(path.Base(repo), "-GGUF"))) {
 			return path.Base(repo) + "-" + path.Base(file)
 		}
 		return path.Base(file)
@@ -75,22 +78,29 @@ func called(m Model) string {
 // with an aligned one.
 func Propose(models []Model) []Proposal {
 	proposals := []Proposal{}
-	for _, m := range models {
+	all := make([]named, len(models))
+	for i, m := range models {
+		all[i] = nameOf(m)
+	}
+	for i, m := range models {
 		if m.Adapter {
-			proposals = append(proposals, adapterPairs(m, models)...)
+			proposals = append(proposals, adapterPairs(m, all)...)
 		} else if p, ok := knownPair(m, models); ok {
 			proposals = append(proposals, p)
-		} else if p, ok := modelPair(m, models); ok {
+		} else if p, ok := modelPair(all[i], all); ok {
 			proposals = append(proposals, p)
 		}
 	}
 	slices.SortFunc(proposals, func(a, b Proposal) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Reference, b.Reference), cmp.Compare(a.Aligned, b.Aligned))
 	})
-	for i := 1; i < len(proposals); i++ { // names of pairs are unique
-		for n := 2; slices.ContainsFunc(proposals[:i], func(p Proposal) bool { return p.Name == proposals[i].Name }); n++ {
-			proposals[i].Name = fmt.Sprintf("%s-%d", strings.TrimSuffix(proposals[i].Name, fmt.Sprintf("-%d", n-1)), n)
+	taken := map[string]bool{}
+	for i := range proposals { // names of pairs are unique
+		name := proposals[i].Name
+		for n := 2; taken[proposals[i].Name]; n++ {
+			proposals[i].Name = fmt.Sprintf("%s-%d", name, n)
 		}
+		taken[proposals[i].Name] = true
 	}
 	for i := range proposals {
 		proposals[i].Command = proposals[i].command()
@@ -98,8 +108,21 @@ func Propose(models []Model) []Proposal {
 	return proposals
 }
 
+// named is a model with what its name tells.
+type named struct {
+	Model
+	stem  []string // of its name, as words cuts it
+	stage int      // as stage tells it
+}
+
+// nameOf is a model with its stem and stage.
+func nameOf(m Model) named {
+	all, stem := words(called(m))
+	return named{m, stem, stage(all)}
+}
+
 // adapterPairs are an adapter with each model that it may be for: the one that its store or its file names.
-func adapterPairs(a Model, models []Model) (out []Proposal) {
+func adapterPairs(a Model, models []named) (out []Proposal) {
 	for _, m := range models {
 		if m.Adapter || m.Format == PEFT {
 			continue
@@ -108,7 +131,7 @@ func adapterPairs(a Model, models []Model) (out []Proposal) {
 		switch {
 		case a.Base != "" && a.Base == m.Name:
 			reason = "the store keeps the adapter with this model"
-		case a.Base == "" && a.BaseModel != "" && sameName(a.BaseModel, m):
+		case a.Base == "" && a.BaseModel != "" && (a.BaseModel == m.Path || sameName(a.BaseModel, m)):
 			reason = "the adapter says that it was made for " + a.BaseModel
 		}
 		if reason != "" {
@@ -119,41 +142,32 @@ func adapterPairs(a Model, models []Model) (out []Proposal) {
 }
 
 // sameName reports whether a base model's name, a repository or a folder, is a model's.
-func sameName(base string, m Model) bool {
-	base = strings.ToLower(path.Base(strings.TrimRight(base, "/")))
-	_, wanted := words(base)
-	all, stem := words(called(m))
-	wantedAll, _ := words(base)
-	return len(wanted) > 0 && slices.Equal(wanted, stem) && stage(wantedAll) == stage(all)
+func sameName(base string, m named) bool {
+	all, stem := words(strings.ToLower(path.Base(strings.TrimRight(base, "/"))))
+	return len(stem) > 0 && slices.Equal(stem, m.stem) && stage(all) == m.stage
 }
 
 // modelPair is a model with the one it was made from: of its stem, at the nearest earlier stage, of the same quantisation
 // where there is a choice.
-func modelPair(aligned Model, models []Model) (Proposal, bool) {
-	all, stem := words(called(aligned))
-	own := stage(all)
-	if own == 0 || aligned.Format != GGUF || aligned.Tokenizer == "" || len(stem) == 0 {
+func modelPair(aligned named, models []named) (Proposal, bool) {
+	if aligned.stage == 0 || aligned.Tokenizer == "" || len(aligned.stem) == 0 {
 		return Proposal{}, false
 	}
 	best, at, same := Model{}, -1, false
 	for _, m := range models {
-		if m.Adapter || m.Format != GGUF || m.Tokenizer != aligned.Tokenizer || m.Architecture != aligned.Architecture {
+		if m.Adapter || m.Format != aligned.Format || m.Tokenizer != aligned.Tokenizer || m.Architecture != aligned.Architecture ||
+			m.stage >= aligned.stage || !slices.Equal(aligned.stem, m.stem) {
 			continue
 		}
-		others, otherStem := words(called(m))
-		n := stage(others)
-		if n >= own || !slices.Equal(stem, otherStem) {
-			continue
-		}
-		if s := storedAlike(m, aligned); n > at || n == at && s && !same {
-			best, at, same = m, n, s
+		if s := storedAlike(m.Model, aligned.Model); m.stage > at || m.stage == at && s && !same {
+			best, at, same = m.Model, m.stage, s
 		}
 	}
 	if at < 0 {
 		return Proposal{}, false
 	}
 	return Proposal{
-		Name: pairName(called(aligned)), Reference: best.Name, Aligned: aligned.Name,
+		Name: pairName(called(aligned.Model)), Reference: best.Name, Aligned: aligned.Name,
 		Reason: "one tokenizer and architecture, and names that differ by the training alone",
 	}, true
 }
@@ -162,12 +176,12 @@ func modelPair(aligned Model, models []Model) (Proposal, bool) {
 func knownPair(aligned Model, models []Model) (Proposal, bool) {
 	for _, p := range catalogue.Pairs() {
 		for _, a := range p.Aligned {
-			if aligned.Format != GGUF || !isKnown(a.Model, aligned) {
+			if !isKnown(a.Model, aligned) {
 				continue
 			}
 			var best *Model
 			for i, m := range models {
-				if m.Format == GGUF && !m.Adapter && isKnown(p.Reference, m) && (best == nil || storedAlike(m, aligned)) {
+				if m.Format == aligned.Format && !m.Adapter && isKnown(p.Reference, m) && (best == nil || storedAlike(m, aligned)) {
 					best = &models[i]
 				}
 			}
@@ -181,7 +195,7 @@ func knownPair(aligned Model, models []Model) (Proposal, bool) {
 
 // isKnown reports whether a model that was found is one of the catalogue, by its repository or its file.
 func isKnown(known catalogue.Model, m Model) bool {
-	if repo, _, ok := strings.Cut(strings.TrimPrefix(m.Name, huggingFacePrefix), ":"); ok && m.Store == HuggingFace && known.Is(repo) {
+	if repo, _, _ := strings.Cut(strings.TrimPrefix(m.Name, huggingFacePrefix), ":"); m.Store == HuggingFace && known.Is(repo) {
 		return true
 	}
 	file := strings.TrimSuffix(path.Base(strings.ReplaceAll(m.Path, `\`, "/")), ".gguf")
@@ -196,7 +210,8 @@ func storedAlike(a, b Model) bool {
 	return a.Quantisation == b.Quantisation && Quantisation(called(a)) == Quantisation(called(b))
 }
 
-// pairName makes the name of a pair out of a model's.
+// pairName makes the name of a pair out of a model's: lower case, of the characters that pair.CheckName allows, at
+// most 60.
 func pairName(name string) string {
 	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gguf"), "-")
 	name = strings.Map(func(r rune) rune {
@@ -212,6 +227,7 @@ func pairName(name string) string {
 	return name[:min(len(name), 60)]
 }
 
+// command is the line for a shell that adds the pair.
 func (p Proposal) command() string {
 	flag := "--aligned"
 	if p.Adapter {

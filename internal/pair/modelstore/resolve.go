@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"realign/internal/fault"
@@ -60,6 +61,9 @@ func Resolve(ctx context.Context, field, where string, stores []Store, heads *He
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
+		if i := slices.IndexFunc(found, func(m Model) bool { return strings.EqualFold(m.Name, where) }); i >= 0 {
+			return found[i], nil // a folder of safetensors beside GGUF files
+		}
 		names := make([]string, len(found))
 		for i, m := range found {
 			names[i] = m.Name
@@ -89,9 +93,11 @@ func formatOf(path string) Format {
 type name struct {
 	ollama     string // the whole name, with its tag
 	repository string // hf: ORG/REPO
-	rest       string // hf: a file or a quantisation, or ""
+	rest       string // hf: a file or a quantisation, or "" for any
 }
 
+// parseName reads ollama: and hf: names. A name of Ollama's without a tag has the tag latest. The error is Invalid
+// with the field.
 func parseName(field, where string) (name, error) {
 	if n, ok := strings.CutPrefix(where, ollamaPrefix); ok {
 		if n == "" {

@@ -22,7 +22,7 @@ import (
 // Remembered is what a cache of heads keeps of one file: its head, or why it has none.
 type Remembered struct {
 	Head
-	Fault string `json:"fault,omitempty"`
+	Fault string `json:"fault,omitempty"` // "" where the head could be read
 }
 
 // Heads remembers heads, so that a scan opens only files that are new or changed.
@@ -30,14 +30,14 @@ type Heads = filecache.Cache[Remembered]
 
 // Listing is what a scan found.
 type Listing struct {
-	Stores []Store  `json:"stores"`
+	Stores []Store  `json:"stores"` // those that were looked into
 	Models []Model  `json:"models"` // by name
 	Broken []Broken `json:"broken"` // by path
 }
 
 // Broken is a file or manifest that looks like a model and cannot be used.
 type Broken struct {
-	Path   string `json:"path"`
+	Path   string `json:"path"` // absolute
 	Reason string `json:"reason"`
 }
 
@@ -46,7 +46,8 @@ const (
 	maxManifest = 1 << 20 // bytes of a manifest or a configuration in JSON
 )
 
-// Scan lists the models of some stores. What is broken is listed, too, and is no error: the error is the context's.
+// Scan lists the models of some stores. What is broken is listed, too, and is no error: the error is the context's. What
+// could not be read this time because ctx ended is missing from the list.
 func Scan(ctx context.Context, stores []Store, heads *Heads) (Listing, error) {
 	l := Listing{Stores: stores, Models: []Model{}, Broken: []Broken{}}
 	for _, store := range stores {
@@ -83,14 +84,16 @@ type scan struct {
 	store   Store
 	root    *os.Root // refuses links that leave the store
 	heads   *Heads
-	listing *Listing
+	listing *Listing // what is found is added to it
 }
 
+// abs is a path of the store as an absolute one of this machine.
 func (s *scan) abs(p string) string { return filepath.Join(s.store.Root, filepath.FromSlash(p)) }
 
 // pathName names a model by where it is.
 func (s *scan) pathName(p string) string { return s.abs(p) }
 
+// broken lists a path that cannot be used, with the reason.
 func (s *scan) broken(p string, reason string, args ...any) {
 	s.listing.Broken = append(s.listing.Broken, Broken{s.abs(p), fmt.Sprintf(reason, args...)})
 }
@@ -106,7 +109,8 @@ func FirstPart(file string) (string, bool) {
 	return file, strings.HasSuffix(file, ".gguf")
 }
 
-// walk adds the models below a folder: GGUF files, and folders of safetensors. wanted may leave files out.
+// walk adds the models below a folder: GGUF files, and folders of safetensors. name says what the model at a path is
+// called; wanted may leave files out, nil none.
 func (s *scan) walk(from string, name func(p string) string, wanted func(p string) bool) {
 	walked := fs.WalkDir(s.root.FS(), from, func(p string, d fs.DirEntry, err error) error {
 		if s.ctx.Err() != nil {
@@ -206,13 +210,28 @@ func (s *scan) folder(dir, config, name string) {
 	}
 	if config == "adapter_config.json" {
 		m.Format, m.Adapter = PEFT, true
+	} else {
+		m.Tokenizer = s.folderTokenizer(dir)
 	}
 	s.listing.Models = append(s.listing.Models, m)
 }
 
+// open opens a file of the store. What is no file is not opened: a pipe would keep whoever opens it waiting.
+func (s *scan) open(p string) (*os.File, fs.FileInfo, error) {
+	info, err := s.root.Stat(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, errors.New("not a regular file")
+	}
+	f, err := s.root.Open(p)
+	return f, info, err
+}
+
 // json reads a small JSON file of the store.
 func (s *scan) json(p string, v any) error {
-	f, err := s.root.Open(p)
+	f, _, err := s.open(p)
 	if err != nil {
 		return err
 	}

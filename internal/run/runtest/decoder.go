@@ -36,19 +36,20 @@ type Decoder struct {
 type Job struct {
 	Request decode.Request
 
-	mu    sync.Mutex // guards what follows
-	lanes []*lane
-	died  bool
-	kick  chan struct{}
-	done  chan struct{}
+	mu    sync.Mutex    // guards what follows
+	lanes []*lane       // in the order of the request
+	died  bool          // the worker was killed
+	kick  chan struct{} // closed, and made anew, by Stop: run takes a step without Gate
+	done  chan struct{} // closed after the last event
 }
 
+// lane is a lane of a job.
 type lane struct {
 	decode.Lane
-	moves []decode.Vector
-	index int
-	stop  bool
-	ended bool
+	moves []decode.Vector // of λ, to be told before the next token
+	index int             // of the next token
+	stop  bool            // it was asked to end
+	ended bool            // its end was told
 }
 
 // Models knows the pair "demo" with the aligned model "warm".
@@ -131,6 +132,7 @@ func (j *Job) Die() {
 	_ = j.Stop(-1)
 }
 
+// run decodes until every lane has ended. It is the job's goroutine.
 func (j *Job) run(d *Decoder, sink func(decode.Event)) {
 	defer close(j.done)
 	prompt := tokens(j.Request.Prompt)
@@ -196,6 +198,7 @@ func (j *Job) step(salt uint64, prompt []decode.Token) (events []decode.Event, l
 	return events, live
 }
 
+// token is the event of the next token of a lane. All its numbers follow from the token's id.
 func (j *Job) token(salt uint64, prompt []decode.Token, l *lane) decode.Event {
 	h := fnv.New64a()
 	fmt.Fprint(h, salt, prompt, j.Request.Seed, l.Sample, l.Lambda, l.index)

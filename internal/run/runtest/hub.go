@@ -38,11 +38,11 @@ func NewHub(t testing.TB, s run.Store, d *Decoder, edit func(*run.Config)) *run.
 	if edit != nil {
 		edit(&config)
 	}
-	h, err := run.NewHub(t.Context(), config)
-	if err != nil {
+	h := run.NewHub(config)
+	t.Cleanup(func() { _ = h.Close() })
+	if err := h.Tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = h.Close() })
 	return h
 }
 
@@ -137,8 +137,8 @@ func WantKind(t testing.TB, err error, kind fault.Kind, words ...string) {
 // FailingStore is a store that fails or stalls when told to.
 type FailingStore struct {
 	*store.Store
-	Fails atomic.Pointer[fault.Error]
-	Stall chan struct{} // received from before every append, until closed; nil is never
+	Fails atomic.Pointer[fault.Error] // what Append returns instead of saving; nil saves
+	Stall chan struct{}               // received from before every append, until closed; nil is never
 }
 
 // Append fails, waits, or saves.

@@ -63,7 +63,7 @@ func testSweeps(t *testing.T, s *store.Store) {
 	wantKind(t, err, fault.Invalid)
 
 	wantKind(t, s.MoveSweep(ctx, "w1", sweep.Paused, sweep.Running, "", t0, nil), fault.Conflict)
-	wantKind(t, s.DeleteSweep(ctx, "ann", "w1"), fault.NotFound)
+	wantKind(t, s.DeleteSweep(ctx, "ann", "w1"), fault.Conflict)
 	if err := errors.Join(s.MoveSweep(ctx, "w1", sweep.Running, sweep.Paused, "wait", t0, nil), s.MoveSweep(ctx, "w1", sweep.Paused, sweep.Running, "", t0, nil)); err != nil {
 		t.Error(err)
 	}
@@ -95,7 +95,7 @@ func testSweeps(t *testing.T, s *store.Store) {
 	if open, err := s.OpenSweeps(ctx, "main"); err != nil || len(open) != 3 || len(open[0].Setup.RewardInfos) != 2 {
 		t.Errorf("open %+v, %v", open, err)
 	}
-	wantKind(t, s.DeleteSweep(ctx, "ann", "w1"), fault.NotFound)
+	wantKind(t, s.DeleteSweep(ctx, "ann", "w1"), fault.Conflict)
 	if err := s.MoveSweep(ctx, "w1", sweep.Judging, sweep.Done, "all is decoded", t0.Add(2*time.Hour), nil); err != nil {
 		t.Error(err)
 	}

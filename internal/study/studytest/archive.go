@@ -30,6 +30,7 @@ func (a *Archive) Fill(to study.Importing) error {
 	return nil
 }
 
+// each puts all of a list, until an error.
 func each[T any](list []T, put func(T) error) error {
 	for _, one := range list {
 		if err := put(one); err != nil {

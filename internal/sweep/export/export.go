@@ -19,9 +19,9 @@ import (
 type Format string
 
 const (
-	JSONL   Format = "jsonl"
-	CSV     Format = "csv"
-	Parquet Format = "parquet"
+	JSONL   Format = "jsonl"   // one JSON object a line
+	CSV     Format = "csv"     // for spreadsheets: with a byte order mark
+	Parquet Format = "parquet" // Apache Parquet
 )
 
 // Formats lists them.
@@ -41,8 +41,8 @@ func (f Format) Type() string {
 
 // Writer writes one output after another. Close writes what is left.
 type Writer interface {
-	Write(o sweep.Output) error
-	Close() error
+	Write(o sweep.Output) error // in the order in which outputs are to stand in the file
+	Close() error               // the file is whole only if it succeeds
 }
 
 // New is a writer of a format to w, for the outputs of a sweep. The format is Invalid when it is none.
@@ -70,6 +70,7 @@ type jsonl struct {
 	s *sweep.Setup
 }
 
+// Write adds a line: the output with its prompt, whatever columns a table would have.
 func (j *jsonl) Write(o sweep.Output) error {
 	row := j.s.Config.Prompts.Rows[o.Prompt]
 	return j.w.Encode(struct {
@@ -142,11 +143,13 @@ func columnsOf(s *sweep.Setup) []column {
 	return all
 }
 
+// csvFile writes outputs as CSV.
 type csvFile struct {
 	w       *spreadsheet.Writer
 	columns []column
 }
 
+// Write adds a row. A number that is not there is an empty field.
 func (c *csvFile) Write(o sweep.Output) error {
 	record := make([]any, len(c.columns))
 	for i, column := range c.columns {
@@ -167,6 +170,7 @@ type parquetFile struct {
 	columns []column // in the file's order, which is that of their names
 }
 
+// newParquet is an empty file. Text and whole numbers are always there; other numbers may be null.
 func newParquet(w io.Writer, s *sweep.Setup, columns []column) *parquetFile {
 	group := parquet.Group{}
 	for _, c := range columns {
@@ -188,6 +192,7 @@ func newParquet(w io.Writer, s *sweep.Setup, columns []column) *parquetFile {
 	return f
 }
 
+// Write adds a row. The levels say whether a value is there: 1 in a column that may be null, else 0.
 func (f *parquetFile) Write(o sweep.Output) error {
 	row := make(parquet.Row, len(f.columns))
 	for i, c := range f.columns {

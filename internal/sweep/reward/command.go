@@ -12,12 +12,14 @@ import (
 	"realign/internal/sweep"
 )
 
+// commandParameters are those of the shell command, as its Schema describes them.
 type commandParameters struct {
-	Command   string          `json:"command"`
-	Timeout   float64         `json:"timeout"`
-	Direction sweep.Direction `json:"direction"`
+	Command   string          `json:"command"`   // for sh -c
+	Timeout   float64         `json:"timeout"`   // seconds for the answers to one prompt
+	Direction sweep.Direction `json:"direction"` // which values are better
 }
 
+// byCommand is the Reward that runs a shell command.
 type byCommand struct {
 	info Info
 	commandParameters
@@ -52,8 +54,11 @@ func command() maker {
 	}}
 }
 
+// Info implements Reward.
 func (r *byCommand) Info() Info { return r.info }
 
+// Score implements Reward: one process for all outputs. Where it fails, or writes another number of lines, all
+// values are missing.
 func (r *byCommand) Score(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	var input, out, errors bytes.Buffer
 	for i := range outputs {
@@ -101,6 +106,7 @@ func (r *byCommand) Score(ctx context.Context, rows []sweep.Row, outputs []sweep
 // limited drops what goes beyond maxAnswer.
 type limited struct{ b *bytes.Buffer }
 
+// Write implements io.Writer. It never fails, so that the program is not ended by a pipe that nobody reads.
 func (l *limited) Write(p []byte) (int, error) {
 	if room := maxAnswer - l.b.Len(); room > 0 {
 		l.b.Write(p[:min(room, len(p))])

@@ -24,32 +24,34 @@ const (
 // memory and depth. When the limits were broken a few times in a row it gives up: what it was asked and is asked from then
 // on is missing, with the reason.
 type confined struct {
-	info    Info
-	task    task
-	process *sandbox.Process
+	info    Info             // of the registry
+	task    task             // what is asked each time, without texts
+	process *sandbox.Process // is started when it is asked, and ends by itself when it was not asked for a while
 
 	mu     sync.Mutex // guards what follows
 	broken int        // times in a row
-	gaveUp error
+	gaveUp error      // why, nil as long as it works
 }
 
 // task is what the process is asked.
 type task struct {
-	Reward     string
-	Parameters json.RawMessage
-	Texts      []string // of answers; none only reads the parameters
+	Reward     string          // its name in the registry
+	Parameters json.RawMessage // as the configuration has them
+	Texts      []string        // of answers; none only reads the parameters
 }
 
-// computations are the rewards that run confined, by name.
-func computations() map[string]maker { return map[string]maker{"json": schema(), "pattern": pattern()} }
-
+// The child process makes a reward when it is first asked for, and again when its parameters are others.
 func init() {
 	var last task // the process serves one reward
 	var made Reward
 	sandbox.Serve("reward", func(q task) ([]sweep.Value, error) {
 		if made == nil || last.Reward != q.Reward || string(last.Parameters) != string(q.Parameters) {
+			inside := insideOf(q.Reward)
+			if inside == nil {
+				return nil, fault.New(fault.Internal, "the reward %q does not run confined", q.Reward)
+			}
 			var err error
-			if made, err = computations()[q.Reward].make(q.Parameters, Environment{}); err != nil {
+			if made, err = inside(q.Parameters, Environment{}); err != nil {
 				made = nil
 				return nil, err
 			}
@@ -63,9 +65,19 @@ func init() {
 	})
 }
 
-// confine makes a reward that looks at texts only run confined.
+// insideOf makes the reward of a name in the process that it is confined to; nil for one that is not confined.
+func insideOf(name string) func(parameters []byte, e Environment) (Reward, error) {
+	for _, m := range registry() {
+		if m.info.Name == name {
+			return m.inside
+		}
+	}
+	return nil
+}
+
+// confine returns m with its rewards run in a process of their own. They may look at texts only.
 func confine(m maker) maker {
-	inner := m
+	m.inside = m.make
 	m.make = func(parameters []byte, _ Environment) (Reward, error) {
 		if len(parameters) > maxProgram {
 			return nil, fault.Field("", "the parameters are %d bytes long, at most %d", len(parameters), maxProgram)
@@ -74,17 +86,18 @@ func confine(m maker) maker {
 			return nil, fault.Field("", "the parameters are no JSON, or nested too deep")
 		}
 		r := &confined{
-			info: inner.info, task: task{Reward: inner.info.Name, Parameters: parameters},
-			process: sandbox.New("reward", "the reward "+inner.info.Name, sandbox.Limits{Time: maxTime, Memory: maxMemory}),
+			info: m.info, task: task{Reward: m.info.Name, Parameters: parameters},
+			process: sandbox.New("reward", "the reward "+m.info.Name, sandbox.Limits{Time: maxTime, Memory: maxMemory}),
 		}
 		return r, nil
 	}
 	return m
 }
 
+// Info implements Reward.
 func (r *confined) Info() Info { return r.info }
 
-// read has the process read the parameters.
+// read implements reader: the process reads the parameters.
 func (r *confined) read(ctx context.Context) error {
 	_, err := r.ask(ctx, nil)
 	return err
@@ -98,12 +111,12 @@ func (r *confined) ask(ctx context.Context, texts []string) (values []sweep.Valu
 	return values, err
 }
 
-// trials are answers that a reward has to be able to judge.
-var trials = []string{"", "{}", "[]", "0", `"text"`, `{"a":{"b":[{"c":1}]},"x":"y"}`, `[[{"a":1},2,"3",null,true]]`, "A sentence of a few words."}
+// sampleTexts are answers that a reward has to be able to judge.
+var sampleTexts = []string{"", "{}", "[]", "0", `"text"`, `{"a":{"b":[{"c":1}]},"x":"y"}`, `[[{"a":1},2,"3",null,true]]`, "A sentence of a few words."}
 
 // Check implements Checker: it tries the reward on a few answers.
 func (r *confined) Check(ctx context.Context) error {
-	_, err := r.ask(ctx, trials)
+	_, err := r.ask(ctx, sampleTexts)
 	return err
 }
 
@@ -135,9 +148,10 @@ func (r *confined) Score(ctx context.Context, _ []sweep.Row, outputs []sweep.Out
 	return values
 }
 
+// errStopped is why values are missing when a context has ended.
 var errStopped = fault.New(fault.Unavailable, "stopped before it was judged")
 
-// note counts calls that broke a limit.
+// note counts calls that broke a limit: the sandbox answers Invalid when one was broken or the process died.
 func (r *confined) note(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -150,24 +164,24 @@ func (r *confined) note(err error) {
 	}
 }
 
-// GaveUp implements Quitter.
+// GaveUp implements quitter.
 func (r *confined) GaveUp() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.gaveUp
 }
 
-// Quitter is a reward that may give up, because what it runs breaks its limits again and again.
-type Quitter interface {
+// quitter is a reward that may give up, because what it runs breaks its limits again and again.
+type quitter interface {
 	// GaveUp is why, nil as long as it works.
 	GaveUp() error
 }
 
-// GaveUp is why all rewards gave up, nil as long as one of them works.
-func GaveUp(rewards []Named) error {
+// AllGaveUp is why all rewards gave up, nil as long as one of them works.
+func AllGaveUp(rewards []Named) error {
 	var all error
 	for _, r := range rewards {
-		q, ok := r.Reward.(Quitter)
+		q, ok := r.Reward.(quitter)
 		if !ok || q.GaveUp() == nil {
 			return nil
 		}

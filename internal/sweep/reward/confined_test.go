@@ -48,7 +48,7 @@ func TestHostileSchemas(t *testing.T) {
 			if err == nil {
 				err = r.(Checker).Check(t.Context())
 			}
-			if fault.KindOf(err) != fault.Invalid || time.Since(began) > 20*time.Second {
+			if fault.KindOf(err) != fault.Invalid || time.Since(began) > 30*time.Second {
 				t.Errorf("error is %.300v, after %v", err, time.Since(began))
 			}
 		})
@@ -63,7 +63,7 @@ func TestHostilePattern(t *testing.T) {
 	}
 	began := time.Now()
 	v := r.Score(t.Context(), make([]sweep.Row, 1), []sweep.Output{{Text: strings.Repeat("x", 400_000)}})[0]
-	if took := time.Since(began); took > 20*time.Second || !v.OK() && !strings.Contains(v.Missing, "longer than") && !strings.Contains(v.Missing, "memory") {
+	if took := time.Since(began); took > 30*time.Second || !v.OK() && !strings.Contains(v.Missing, "longer than") && !strings.Contains(v.Missing, "memory") {
 		t.Errorf("it has %+v after %v", v, took)
 	}
 }
@@ -103,7 +103,7 @@ func TestRewardGivesUp(t *testing.T) {
 	if v := judge(t.Context(), "1"); !strings.Contains(v.Missing, "given up") || time.Since(began) > time.Second {
 		t.Errorf("a reward that gave up says %+v after %v", v, time.Since(began))
 	}
-	if err := GaveUp([]Named{{"x", r}}); err == nil || !strings.Contains(err.Error(), "longer than") {
+	if err := AllGaveUp([]Named{{"x", r}}); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("the rewards' end is %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 // dialect is how an OpenAI-compatible endpoint wants to be asked: endpoints differ in what they take, and newer models in what
 // they refuse.
+// A dialect does not change: adapt puts another in its place.
 type dialect struct {
 	limit       string // name of the field with the longest answer; "none" leaves it out
 	temperature bool   // whether it is said: 0
@@ -41,11 +42,13 @@ func base(address string) string {
 	return u.String()
 }
 
+// message is one of a question, as OpenAI's chat completions have it.
 type message struct {
-	Role    string `json:"role"`
+	Role    string `json:"role"` // system or user
 	Content string `json:"content"`
 }
 
+// completion is the body of a question to OpenAI's chat completions; what a dialect does not know is left out.
 type completion struct {
 	Model               string          `json:"model"`
 	Messages            []message       `json:"messages"`
@@ -82,7 +85,7 @@ func (j *judge) body(d *dialect, task, schema string) ([]byte, error) {
 // change is a step from one dialect to one that asks for less. Its names are what a refusal that is about it mentions.
 type change struct {
 	names []string
-	apply func(d *dialect, auto bool) bool // false where there is nothing to change
+	apply func(d *dialect, auto bool) bool // makes the change; false where there is nothing to change. auto: the name of the limit was not given
 }
 
 // changes are tried in this order where an endpoint refuses a question and does not say why.
@@ -175,6 +178,7 @@ func mentionsOther(answer string) bool {
 }
 
 // usage is what an answer cost in tokens.
+// In are the tokens that were read, and Out those that were written.
 type usage struct {
 	Usage struct {
 		In  float64 `json:"prompt_tokens"`

@@ -25,23 +25,25 @@ import (
 // Limits of asking an endpoint.
 const (
 	maxAnswer  = 1 << 20 // bytes
-	maxTries   = 10
-	maxAtOnce  = 64
-	longestTry = 600 // seconds
+	maxTries   = 10      // of one question
+	maxAtOnce  = 64      // questions to one endpoint
+	longestTry = 600     // seconds
 )
 
 // asking are the parameters of every reward that asks an endpoint.
 type asking struct {
-	URL       string  `json:"url"`
-	Key       string  `json:"key"`
-	KeyHeader string  `json:"key_header"`
-	Timeout   float64 `json:"timeout"`
-	Tries     int     `json:"tries"`
-	AtOnce    int     `json:"at_once"`
+	URL       string  `json:"url"`        // address
+	Key       string  `json:"key"`        // name of the environment variable that holds the key
+	KeyHeader string  `json:"key_header"` // header that the key is sent in; "" finds out
+	Timeout   float64 `json:"timeout"`    // seconds for one try
+	Tries     int     `json:"tries"`      // how often to ask at most
+	AtOnce    int     `json:"at_once"`    // questions at a time
 }
 
+// defaultAsking are the parameters where none are given, but for the address.
 func defaultAsking() asking { return asking{Timeout: 60, Tries: 5, AtOnce: 4} }
 
+// askingSchema describes asking for people, with the same defaults.
 func askingSchema() []Parameter {
 	return []Parameter{
 		{"url", "address", ""},
@@ -54,14 +56,15 @@ func askingSchema() []Parameter {
 }
 
 // endpoint is an address that answers questions about texts.
+// A reward that asks has one for as long as it is open; any goroutine may ask.
 type endpoint struct {
 	asking
-	token string
+	token string      // the key; "" for none
 	named atomic.Bool // the key goes in a header of its own, as the endpoint refused a bearer token
 	http  *http.Client
-	cache Cache
+	cache Cache         // of answers; or nil
 	pause time.Duration // before the second try; doubled before every further one
-	slots chan struct{} // questions at a time, whatever calls Judge
+	slots chan struct{} // questions at a time, over all calls of Score
 }
 
 // open checks the parameters. Redirects are not followed: an address that may be asked must not lead to one that may not.
@@ -111,6 +114,7 @@ func (p *endpoint) trial(ctx context.Context) context.Context {
 	return context.WithValue(ctx, trial{}, true)
 }
 
+// trial is the key of a context in which a question is a trial.
 type trial struct{}
 
 // most is how often a question is asked.
@@ -138,6 +142,7 @@ func (p *endpoint) tried(err error) error {
 	return fault.Field("url", "a trial question failed: %v", err)
 }
 
+// request makes a request with the key, if there is one, where the endpoint is known to want it.
 func (p *endpoint) request(ctx context.Context, method, address string, body []byte) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
@@ -175,20 +180,23 @@ type unreadable struct {
 	final  bool
 }
 
+// Error implements error.
 func (u unreadable) Error() string { return u.reason }
 
 // refused is an answer whose status says that the question is not taken.
 type refused struct {
-	code   int
-	status string
-	answer []byte
+	code   int    // HTTP status
+	status string // the same in words
+	answer []byte // body
 }
 
+// Error implements error: the status, and the beginning of what came with it.
 func (r refused) Error() string { return "the endpoint says " + r.status + tail(r.answer) }
 
 // unreached is a question that got no answer.
 type unreached struct{ reason string }
 
+// Error implements error.
 func (u unreached) Error() string { return u.reason }
 
 // key is what an answer is kept by.

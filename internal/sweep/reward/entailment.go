@@ -15,22 +15,24 @@ import (
 // maxSentences limits what one answer may be asked about.
 const maxSentences = 200
 
+// entailmentParameters are those of entailment, as its Schema describes them.
 type entailmentParameters struct {
 	asking
-	Format string `json:"format"`
-	Model  string `json:"model"`
-	Label  string `json:"label"`
-	Reduce string `json:"reduce"`
+	Format string `json:"format"` // classifier or openai
+	Model  string `json:"model"`  // of the format openai
+	Label  string `json:"label"`  // what the classifier calls entailment
+	Reduce string `json:"reduce"` // mean or min, over the answer's sentences
 }
 
 // entailment is natural language inference by a model behind an endpoint: the premise is the prompt's context, each sentence of the
 // answer a hypothesis.
 type entailment struct {
-	info Info
+	info Info // of the registry
 	entailmentParameters
 	*endpoint
 }
 
+// entails makes the reward entailment.
 func entails() maker {
 	info := Info{
 		Name: "entailment", Title: "Entailment by the context", Direction: sweep.Higher, Needs: []string{sweep.ColumnContext}, Remote: true,
@@ -69,6 +71,7 @@ func entails() maker {
 	}}
 }
 
+// Info implements Reward.
 func (r *entailment) Info() Info { return r.info }
 
 // Check asks one question.
@@ -77,6 +80,7 @@ func (r *entailment) Check(ctx context.Context) error {
 	return r.tried(err)
 }
 
+// Score implements Reward: the answers at the same time, each one sentence after the other.
 func (r *entailment) Score(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	return together(len(outputs), func(i int) sweep.Value { return r.judge(ctx, rows[i].Context, outputs[i].Text) })
 }
@@ -125,6 +129,7 @@ func (r *entailment) entailed(ctx context.Context, premise, hypothesis string) (
 	return p, err
 }
 
+// entailmentTask is what a language model is told to do.
 const entailmentTask = "You judge natural language inference. Say how the premise relates to the hypothesis, by one word and nothing else: " +
 	"entailment (whoever believes the premise must believe the hypothesis), contradiction (they cannot both be true) or neutral."
 

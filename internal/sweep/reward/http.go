@@ -24,6 +24,7 @@ type asked struct {
 	Tokens    int              `json:"tokens"`
 }
 
+// question is what is told about an output of a row.
 func question(row *sweep.Row, o *sweep.Output) asked {
 	return asked{row.Text, row.History, row.System, row.Context, row.Reference, row.Category, o.Text, o.Lambda, o.Sample, o.Tokens}
 }
@@ -60,8 +61,9 @@ func numeric(data []byte) (x float64, ok bool) {
 	return x, true
 }
 
+// overHTTP is the Reward that asks an address of the user's.
 type overHTTP struct {
-	info Info
+	info Info // of this reward: its parameters say the direction
 	*endpoint
 }
 
@@ -94,10 +96,12 @@ func httpReward() maker {
 	}}
 }
 
+// directionParameter describes the parameter of rewards that do not know themselves which values are better.
 func directionParameter() Parameter {
 	return Parameter{"direction", "which values are better, higher or lower", "higher"}
 }
 
+// Info implements Reward.
 func (r *overHTTP) Info() Info { return r.info }
 
 // Check asks one question.
@@ -120,6 +124,7 @@ func (r *overHTTP) judge(ctx context.Context, row *sweep.Row, o *sweep.Output) (
 	return value, err
 }
 
+// Score implements Reward: a question for each answer, at the same time.
 func (r *overHTTP) Score(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
 	return together(len(outputs), func(i int) sweep.Value {
 		value, err := r.judge(ctx, &rows[i], &outputs[i])

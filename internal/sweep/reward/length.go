@@ -9,11 +9,12 @@ import (
 	"realign/internal/sweep"
 )
 
+// lengthParameters are those of length, as its Schema describes them.
 type lengthParameters struct {
-	Low  float64 `json:"low"`
-	High float64 `json:"high"`
-	Fall float64 `json:"fall"`
-	Unit string  `json:"unit"`
+	Low  float64 `json:"low"`  // shortest length inside the band, in units
+	High float64 `json:"high"` // longest length inside the band
+	Fall float64 `json:"fall"` // what each unit outside costs
+	Unit string  `json:"unit"` // tokens, words or characters
 }
 
 // length is the toy of Liu et al. (2024, §5.1), a reward for lengths in a range, with a slope on either side: 1 inside,
@@ -64,6 +65,7 @@ func spoken(o *sweep.Output) int {
 	return o.Tokens
 }
 
+// implicitParameters are those of the implicit reward: β of its training.
 type implicitParameters struct {
 	Beta float64 `json:"beta"`
 }

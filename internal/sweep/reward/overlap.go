@@ -21,6 +21,7 @@ func rouge() maker {
 	})
 }
 
+// rougeL is F₁ of the longest common subsequence of words, 0 to 1.
 func rougeL(answer, reference string) float64 {
 	a, b := plain(answer), plain(reference)
 	if len(a) == 0 || len(b) == 0 {
@@ -51,9 +52,10 @@ func plain(text string) []string {
 	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !('a' <= r && r <= 'z' || '0' <= r && r <= '9') })
 }
 
+// chrfParameters are those of chrF, as its Schema describes them.
 type chrfParameters struct {
-	Order int     `json:"order"`
-	Beta  float64 `json:"beta"`
+	Order int     `json:"order"` // longest n-gram, in characters
+	Beta  float64 `json:"beta"`  // how much more recall weighs than precision
 }
 
 // chrf is chrF of one sentence (Popović 2015, §2): F_β of n-grams of characters with the reference answer, without white
@@ -79,6 +81,7 @@ func chrf() maker {
 	})
 }
 
+// chrF is F_β of n-grams of up to order characters, 0 to 100.
 func chrF(answer, reference string, order int, beta float64) float64 {
 	a, b := unspaced(answer), unspaced(reference)
 	var precision, recall, orders float64
@@ -109,6 +112,7 @@ func chrF(answer, reference string, order int, beta float64) float64 {
 	return 100 * (1 + beta*beta) * precision * recall / (beta*beta*precision + recall)
 }
 
+// unspaced are the characters of a text but for white space.
 func unspaced(text string) []rune {
 	return []rune(strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {

@@ -7,11 +7,12 @@ import (
 	"realign/internal/sweep"
 )
 
+// patternParameters are those of pattern, as its Schema describes them.
 type patternParameters struct {
-	Pattern    string   `json:"pattern"`
-	Keywords   []string `json:"keywords"`
-	IgnoreCase bool     `json:"ignore_case"`
-	Absent     bool     `json:"absent"`
+	Pattern    string   `json:"pattern"`     // regular expression, RE2; this or Keywords
+	Keywords   []string `json:"keywords"`    // words or phrases
+	IgnoreCase bool     `json:"ignore_case"` // capitals and small letters are the same
+	Absent     bool     `json:"absent"`      // reward what does not occur
 }
 
 // maxKeywords bounds a list of keywords.

@@ -8,8 +8,9 @@ import (
 	"realign/internal/sweep"
 )
 
+// readabilityParameters are those of readability, as its Schema describes them.
 type readabilityParameters struct {
-	Formula string `json:"formula"`
+	Formula string `json:"formula"` // ease or grade
 }
 
 // readability is for English. "ease" is Flesch's reading ease (1948), "grade" Flesch and Kincaid's grade level
@@ -54,6 +55,7 @@ func readability() maker {
 	})
 }
 
+// distinctParameters are those of distinct: the length of its n-grams in words.
 type distinctParameters struct {
 	N int `json:"n"`
 }
@@ -78,9 +80,10 @@ func distinct() maker {
 	})
 }
 
+// groundingParameters are those of grounding, as its Schema describes them.
 type groundingParameters struct {
-	Unit string `json:"unit"`
-	N    int    `json:"n"`
+	Unit string `json:"unit"` // ngrams or entities
+	N    int    `json:"n"`    // words in an n-gram
 }
 
 // grounding is how much of the answer the context supports, by the letter: n-grams, or entities, which are numbers and
@@ -121,6 +124,8 @@ func grounding() maker {
 	})
 }
 
+// supported is the share of entities that a context has. Both are of lower-case words; the context begins and ends
+// with a blank.
 func supported(entities []string, context string) sweep.Value {
 	if len(entities) == 0 {
 		return sweep.Missing("the answer names nothing: it has no names and no numbers")

@@ -7,6 +7,7 @@ import (
 	"context"
 	"slices"
 
+	"realign/internal/decode"
 	"realign/internal/fault"
 	"realign/internal/sweep"
 )
@@ -26,13 +27,14 @@ type Info struct {
 
 // Parameter describes one field of a reward's parameters.
 type Parameter struct {
-	Name    string
-	About   string
+	Name    string // as in JSON
+	About   string // for people
 	Default string // as it would be written; empty is none: it must be given
 }
 
 // Reward judges texts. It may be used by several goroutines at once.
 type Reward interface {
+	// Info is what this reward is: the registry's, or what its parameters make of it.
 	Info() Info
 
 	// Score gives one value per output, in order. The outputs are decoded answers to the prompts of their rows,
@@ -44,6 +46,12 @@ type Reward interface {
 type Checker interface {
 	// Check returns an Unavailable or Invalid error that says what is wrong.
 	Check(ctx context.Context) error
+}
+
+// reader is a reward that does not read its parameters when it is made.
+type reader interface {
+	// read returns an Invalid error for parameters that do not fit.
+	read(ctx context.Context) error
 }
 
 // Environment is what rewards are given beyond their parameters.
@@ -61,7 +69,9 @@ type Environment struct {
 
 // Cache keeps answers of endpoints by what was asked. It may be used by several goroutines at once.
 type Cache interface {
+	// Get is what was put under a key; false where nothing is.
 	Get(key string) (answer []byte, ok bool)
+	// Put keeps an answer under a key, if it can.
 	Put(key string, answer []byte)
 }
 
@@ -77,8 +87,9 @@ func InfosOf(rewards []Named) []sweep.RewardInfo {
 
 // maker builds a reward from its parameters in JSON (never nil).
 type maker struct {
-	info Info
-	make func(parameters []byte, e Environment) (Reward, error)
+	info   Info                                                   // of the registry
+	make   func(parameters []byte, e Environment) (Reward, error) // errors are Invalid and name the parameter
+	inside func(parameters []byte, e Environment) (Reward, error) // make in the process that the reward is confined to; nil for others
 }
 
 // Infos lists the rewards of the registry, by name.
@@ -94,6 +105,15 @@ func Infos() []Info {
 type Named struct {
 	Name string
 	Reward
+}
+
+// Score judges what the outputs say: what a model thought before is no part of its answer.
+func (n Named) Score(ctx context.Context, rows []sweep.Row, outputs []sweep.Output) []sweep.Value {
+	said := slices.Clone(outputs)
+	for i := range said {
+		said[i].Text = decode.Said(said[i].Text)
+	}
+	return n.Reward.Score(ctx, rows, said)
 }
 
 // Open builds the rewards of a configuration whose prompts have been read. The error is Invalid and names the
@@ -122,7 +142,7 @@ func Open(ctx context.Context, c *sweep.Config, e Environment) ([]Named, error) 
 		if err != nil {
 			return nil, within("rewards."+r.Name, err)
 		}
-		if r, ok := made.(interface{ read(context.Context) error }); ok {
+		if r, ok := made.(reader); ok {
 			err = r.read(ctx)
 		}
 		if err != nil {

@@ -349,3 +349,25 @@ func TestCommandEndsAsAWhole(t *testing.T) {
 		}
 	}
 }
+
+// A reward judges what is said, not what was thought before it; of a reply that ended while it was thinking, nothing is said.
+func TestThoughtsAreNotJudged(t *testing.T) {
+	rewards, err := Open(t.Context(), &sweep.Config{
+		Prompts: sweep.Prompts{Rows: []sweep.Row{{}}},
+		Rewards: []sweep.Reward{{Reward: "length", Name: "length", Parameters: json.RawMessage(`{"unit":"characters"}`)}},
+	}, Environment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outputs := []sweep.Output{{Text: "Hello."}, {Text: "<think>\nHm.\n</think>\n\nHello."}, {Text: "Hm.</think>Hello."}, {Text: "<think>Hm"}, {Text: ""}}
+	kept := slices.Clone(outputs)
+	values := rewards[0].Score(t.Context(), make([]sweep.Row, len(outputs)), outputs)
+	for i, as := range []int{0, 0, 0, 4, 4} { // each is worth what another is that says the same
+		if !values[i].OK() || values[i].Value != values[as].Value || values[0].Value == values[4].Value {
+			t.Errorf("%q: %+v, and %q: %+v", outputs[i].Text, values[i], outputs[as].Text, values[as])
+		}
+	}
+	if outputs[1].Text != kept[1].Text {
+		t.Error("the outputs themselves were changed")
+	}
+}

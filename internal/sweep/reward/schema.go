@@ -11,14 +11,16 @@ import (
 	"realign/internal/sweep"
 )
 
+// schemaParameters are those of the JSON reward, as its Schema describes them.
 type schemaParameters struct {
-	Schema json.RawMessage `json:"schema"`
-	Fenced bool            `json:"fenced"`
+	Schema json.RawMessage `json:"schema"` // a JSON Schema as an object; without one valid JSON is enough
+	Fenced bool            `json:"fenced"` // JSON inside a ``` block counts
 }
 
 // nowhere refuses to load schemas that a schema refers to: a sweep reads no file and no address for one.
 type nowhere struct{}
 
+// Load implements jsonschema's loader.
 func (nowhere) Load(url string) (any, error) {
 	return nil, errors.New("a schema may refer to itself only, not to " + url)
 }

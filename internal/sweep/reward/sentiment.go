@@ -45,12 +45,13 @@ func sentimentCheck() maker {
 
 // byWords is logistic regression on words and pairs of words: models/demo/sentiment.md.
 type byWords struct {
-	Centre  float64            `json:"centre"`
-	Scale   float64            `json:"scale"`
-	Pattern string             `json:"token_pattern"`
-	Stop    []string           `json:"stop_words"`
-	Weights map[string]float64 `json:"weights"`
+	Centre  float64            `json:"centre"`        // taken off the sum of weights
+	Scale   float64            `json:"scale"`         // by which the rest is divided
+	Pattern string             `json:"token_pattern"` // regular expression of a word
+	Stop    []string           `json:"stop_words"`    // words that are no feature, nor are pairs of them
+	Weights map[string]float64 `json:"weights"`       // of words and of pairs of words
 
+	// Examples are texts with what the training program made of them, for a test.
 	Examples []struct {
 		Text  string  `json:"text"`
 		Logit float64 `json:"logit"`
@@ -77,6 +78,7 @@ var wordClassifier = sync.OnceValues(func() (*byWords, error) {
 	return &c, nil
 })
 
+// logit is above 0 where a text is positive.
 func (c *byWords) logit(text string) float64 {
 	features := map[string]bool{}
 	before := ""
@@ -105,17 +107,19 @@ func (c *byWords) logit(text string) float64 {
 
 // byCharacters is logistic regression on TF-IDF of n-grams of characters: models/demo/sentiment-check.md.
 type byCharacters struct {
-	Ngrams    [2]int                `json:"ngrams"`
-	Sentences float64               `json:"sentences"`
-	Bias      float64               `json:"bias"`
-	Weights   map[string][2]float64 `json:"weights"` // sentences with it, weight
+	Ngrams    [2]int                `json:"ngrams"`    // shortest and longest n-gram, in characters
+	Sentences float64               `json:"sentences"` // that it was trained on, for TF-IDF
+	Bias      float64               `json:"bias"`      // of the logit
+	Weights   map[string][2]float64 `json:"weights"`   // sentences with it, weight
 
+	// Examples are texts with what the training program made of them, for a test.
 	Examples []struct {
 		Text        string  `json:"text"`
 		Probability float64 `json:"probability"`
 	} `json:"examples"`
 }
 
+// characterClassifier reads the file once: it is the same for every sweep.
 var characterClassifier = sync.OnceValues(func() (*byCharacters, error) {
 	var c byCharacters
 	r, err := gzip.NewReader(bytes.NewReader(demo.SentimentCheck))
@@ -128,6 +132,7 @@ var characterClassifier = sync.OnceValues(func() (*byCharacters, error) {
 	return &c, nil
 })
 
+// probability is that of “positive”.
 func (c *byCharacters) probability(text string) float64 {
 	counts := map[string]float64{}
 	for _, word := range strings.Fields(strings.ToLower(text)) {

@@ -85,6 +85,7 @@ func readable(text string) (said []string, sentences int) {
 	return bare(runes), max(1, sentences)
 }
 
+// inWord reports whether a character is part of a word, and closes whether it ends a sentence.
 func inWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }
 func closes(r rune) bool { return r == '.' || r == '!' || r == '?' }
 

@@ -13,10 +13,11 @@ import (
 
 // verdict is what the judge answers. Models write texts for numbers, and sentences for names.
 type verdict struct {
-	Score  json.RawMessage `json:"score"`
-	Winner json.RawMessage `json:"winner"`
+	Score  json.RawMessage `json:"score"`  // a number, or a text with one
+	Winner json.RawMessage `json:"winner"` // a text with A, B or tie in it
 }
 
+// scoreText is a score as models write it: 7, 7.5, 7/10, 7 out of 10.
 var scoreText = regexp.MustCompile(`(?i)^(\d+(?:\.\d+)?)\s*(?:/\s*10|out of 10)?\.?$`)
 
 // score is the score from 1 to 10.

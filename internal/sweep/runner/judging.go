@@ -16,7 +16,7 @@ import (
 // judging is a sweep that runs: the client of its experiment's generator, which asks for what the plan wants and has
 // rewards judge what was decoded. It lives as long as the generator's job does.
 type judging struct {
-	runner *Runner
+	runner *Runner     // whose sweep it is
 	sweep  sweep.Sweep // as it was when it was started, its state too: several goroutines read it
 
 	opening sync.Mutex     // held while rewards are opened
@@ -90,6 +90,7 @@ func (j *judging) Plan(ctx context.Context, outputs []experiment.Output) ([]expe
 	if j.sweep.State == sweep.Judging {
 		return nil, j.judgeAgain(ctx, j.lacking(j.asked(outputs)))
 	}
+	// A stage that only lacks values gives no items: when it is judged the next one is looked at.
 	for {
 		plan, err := sweep.Next(&j.sweep.Setup, j.judged(outputs))
 		if err != nil {
@@ -101,13 +102,13 @@ func (j *judging) Plan(ctx context.Context, outputs []experiment.Output) ([]expe
 		if plan.Done {
 			return nil, nil
 		}
-		if err := reward.GaveUp(j.rewards); err != nil {
+		if err := reward.AllGaveUp(j.rewards); err != nil {
 			return nil, j.fail(ctx, outputs, err)
 		}
 		if err := j.judgeAgain(ctx, plan.Unjudged); err != nil {
 			return nil, err
 		}
-		if len(plan.Items) > 0 && reward.GaveUp(j.rewards) == nil {
+		if len(plan.Items) > 0 && reward.AllGaveUp(j.rewards) == nil {
 			return plan.Items, nil
 		}
 	}
@@ -121,7 +122,7 @@ func (j *judging) Take(ctx context.Context, outputs []experiment.Output) error {
 	if err := j.judge(ctx, j.judged(outputs)); err != nil {
 		return err
 	}
-	if j.sweep.State == sweep.Running && reward.GaveUp(j.rewards) != nil {
+	if j.sweep.State == sweep.Running && reward.AllGaveUp(j.rewards) != nil {
 		return experiment.ErrEnough
 	}
 	return nil
@@ -144,6 +145,8 @@ func (j *judging) fail(ctx context.Context, outputs []experiment.Output, err err
 	return j.end(ctx, outputs, sweep.Failed, fault.Of(err).Outside())
 }
 
+// end moves the sweep to its last state with a report, once. A Conflict says that somebody else has moved it
+// meanwhile, and is no error.
 func (j *judging) end(ctx context.Context, outputs []experiment.Output, state sweep.State, reason string) error {
 	if j.ended {
 		return nil
@@ -157,7 +160,6 @@ func (j *judging) end(ctx context.Context, outputs []experiment.Output, state sw
 		return err
 	}
 	j.ended = true
-	j.runner.drop(j)
 	return nil
 }
 

@@ -18,7 +18,7 @@ type Progress struct {
 	Rate    float64        // tokens a second, lately; 0 is unknown
 	Left    time.Duration  // until the end, at that rate; 0 is unknown
 	Workers map[string]int // items that each worker has decoded since the sweep was resumed last
-	Trouble string         // why nothing moves just now
+	Trouble string         // why nothing moves just now; "" while something does
 }
 
 // count adds outputs up.

@@ -11,19 +11,21 @@ import (
 )
 
 // cached is the report of a sweep that has not ended, as it was when it was made.
+// Runner.reports keeps the latest of them.
 type cached struct {
-	mu      sync.Mutex // held while it is made, so that it is made once for all who ask
-	outputs int
-	values  int
-	made    time.Time
-	took    time.Duration
-	report  *sweep.Report
+	mu      sync.Mutex    // held while it is made, so that it is made once for all who ask
+	outputs int           // that the report is of
+	values  int           // of rewards, that the report is of
+	made    time.Time     // when it was last known to be of all there was
+	took    time.Duration // to make
+	report  *sweep.Report // nil before the first; not to be written to
 }
 
-// fresh is how long a report of a sweep that goes on stands, and how much longer than it took to make.
+// A report of a sweep that goes on stands for fresh, or for freshness times as long as it took to make, whichever
+// is longer.
 const (
-	fresh     = 3 * time.Second
-	freshness = 10
+	fresh     = 3 * time.Second // at least
+	freshness = 10              // times
 )
 
 // Report is what is known of a sweep: the one it ended with, or of what there is so far.
@@ -77,6 +79,8 @@ func (r *Runner) final(ctx context.Context, w *sweep.Sweep) ([]byte, error) {
 	return r.encode(w, outputs)
 }
 
+// encode is the report on outputs, as it is stored. The cached report goes: that of a sweep that has ended is
+// stored.
 func (r *Runner) encode(w *sweep.Sweep, outputs []sweep.Output) ([]byte, error) {
 	r.reports.Delete(w.ID)
 	report, err := json.Marshal(sweep.Analyse(&w.Setup, outputs))

@@ -12,6 +12,7 @@ import (
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/instance"
 	"realign/internal/lru"
 	"realign/internal/sweep"
 	"realign/internal/sweep/reward"
@@ -21,7 +22,9 @@ import (
 type Store interface {
 	// CreateSweep makes an experiment, too, where the sweep's has the sweep's own id.
 	CreateSweep(ctx context.Context, w sweep.Sweep) error
+	// Sweep is one of an owner's sweeps.
 	Sweep(ctx context.Context, owner, id string) (sweep.Sweep, error)
+	// OpenSweeps are those of an instance that have not ended.
 	OpenSweeps(ctx context.Context, instance string) ([]sweep.Sweep, error)
 
 	// SweepsUnderWay are those of an instance that are decoded or judged. ClaimSweep makes one, in a state, another instance's;
@@ -31,6 +34,8 @@ type Store interface {
 
 	// MoveSweep is a Conflict where the sweep is not in the first state.
 	MoveSweep(ctx context.Context, id string, from, to sweep.State, reason string, at time.Time, report []byte) error
+	// DeleteSweep removes a sweep; its experiment, too, unless something else is about it. It is a Conflict where
+	// the sweep has not ended.
 	DeleteSweep(ctx context.Context, owner, id string) error
 
 	// AddRewards adds to what a sweep is judged by.
@@ -38,9 +43,13 @@ type Store interface {
 
 	// AddValues keeps what is new and replaces what was missing; a value that is there already stays as it is.
 	AddValues(ctx context.Context, id string, judged []sweep.Judged) error
+	// Outputs are a sweep's, in the order of cells, with their values: of all prompts, or of one. Without texts
+	// they take much less room.
 	Outputs(ctx context.Context, id string, prompt *int, texts bool) ([]sweep.Output, error)
 
+	// Experiment is one of an owner's experiments.
 	Experiment(ctx context.Context, owner, id string) (experiment.Experiment, error)
+	// ExperimentOutputs are those of experiment.Store.
 	ExperimentOutputs(ctx context.Context, experiment string, prompt *int, texts bool) ([]experiment.Output, error)
 }
 
@@ -49,38 +58,39 @@ type Pairs interface {
 	// Trained resolves an aligned model's name ("" is the pair's default) and tells the β it was trained with, 0 when
 	// nobody says. The error names the field.
 	Trained(pair, aligned string) (name string, beta float64, err error)
+
+	// CheckMix returns an error that names the field unless λ can be mixed so in an aligned model.
+	CheckMix(pair, aligned, mix string) error
 }
 
 // Config is what a Runner is made of. Zero fields below Pairs stand for the defaults.
 type Config struct {
-	Store     Store
+	Store     Store                 // of sweeps and values
 	Generator *experiment.Generator // whose outputs are kept in the same store
-	Pairs     Pairs
+	Pairs     Pairs                 // which models there are
 
 	Rewards  reward.Environment // Beta is filled in for each sweep
 	Now      func() time.Time   // time.Now
 	Log      *slog.Logger       // slog.Default()
-	Instance string             // name of this server among those that share the store; not used with Member
-	Member   Member             // nil: the name does not change, and New goes on with what it left
+	Server   instance.Server    // nil: it has no name
 	MaxOpen  int                // sweeps that have not ended; 32
 	MaxBytes int                // of their prompts together, which are in memory; 16 MiB
 }
 
 // Runner runs sweeps. Its methods may be called from any goroutine.
 type Runner struct {
-	config Config
+	config Config // with the defaults filled in; it does not change
 	log    *slog.Logger
 
 	moving sync.Mutex // held while a sweep goes from one state to another, so that one at a time does
 
-	mu      sync.Mutex // guards what follows
-	closed  bool
-	active  map[string]*judging
+	mu      sync.Mutex         // guards what follows
+	closed  bool               // no sweep is started any more
 	reports lru.Cache[*cached] // by sweep
 }
 
-// New makes a runner and goes on with the sweeps that ran when the server was stopped.
-func New(ctx context.Context, c Config) (*Runner, error) {
+// New makes a runner in which no sweep runs yet. Tidy and Inherit go on with those that ran when servers were stopped.
+func New(c Config) *Runner {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -93,26 +103,8 @@ func New(ctx context.Context, c Config) (*Runner, error) {
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 16 << 20
 	}
-	r := &Runner{config: c, log: c.Log, active: map[string]*judging{}}
-	if c.Member != nil {
-		return r, nil
-	}
-	open, err := c.Store.OpenSweeps(ctx, c.Instance)
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range open {
-		if w.State != sweep.Running && w.State != sweep.Judging {
-			continue
-		}
-		if err := r.start(w); err != nil {
-			r.log.Error("a sweep cannot go on", "sweep", w.ID, "error", err)
-			if err := r.move(ctx, &w, sweep.Failed, fault.Of(err).Outside(), nil); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return r, nil
+	c.Server = instance.Or(c.Server)
+	return &Runner{config: c, log: c.Log}
 }
 
 // Close stops what runs and waits for it. Nothing is lost: a runner over the same store goes on with it. It is safe to
@@ -122,17 +114,12 @@ func (r *Runner) Close() error {
 	defer r.moving.Unlock()
 	r.mu.Lock()
 	r.closed = true
-	var all []string
-	for id := range r.active {
-		all = append(all, id)
-	}
 	r.mu.Unlock()
-	for _, id := range all {
-		r.config.Generator.Stop(id)
-	}
+	r.config.Generator.StopAll(judges)
 	return nil
 }
 
+// isClosed reports whether Close was called.
 func (r *Runner) isClosed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -165,6 +152,8 @@ func (r *Runner) CreateOver(ctx context.Context, owner, id, over string, c *swee
 	return r.create(ctx, w, c)
 }
 
+// create sets a sweep up and starts it. Of w it has the id, the owner, the experiment and whether that cannot be
+// reweighted.
 func (r *Runner) create(ctx context.Context, w sweep.Sweep, c *sweep.Config) (sweep.Sweep, error) {
 	setup, rewards, err := r.setup(ctx, c)
 	if err != nil {
@@ -174,16 +163,18 @@ func (r *Runner) create(ctx context.Context, w sweep.Sweep, c *sweep.Config) (sw
 		return sweep.Sweep{}, err
 	}
 	setup.Unweighted = w.Setup.Unweighted
-	w.Setup, w.State, w.Instance, w.Created = setup, sweep.Running, r.instance(), r.config.Now().UTC().Truncate(time.Microsecond)
+	w.Setup, w.State, w.Instance, w.Created = setup, sweep.Running, r.config.Server.Name(), r.config.Now().UTC().Truncate(time.Microsecond)
+	// What cannot be planned is refused before anything is kept.
 	if _, err := sweep.Next(&w.Setup, nil); err != nil {
 		return w, err
 	}
+	// Others create sweeps at the same time: from the count to the creation it is one at a time.
 	r.moving.Lock()
 	defer r.moving.Unlock()
 	if r.isClosed() {
 		return w, errClosed
 	}
-	open, err := r.config.Store.OpenSweeps(ctx, r.instance())
+	open, err := r.config.Store.OpenSweeps(ctx, r.config.Server.Name())
 	if err != nil {
 		return w, err
 	}
@@ -223,6 +214,7 @@ func promptBytes(c *sweep.Config) (size int) {
 	return size
 }
 
+// errClosed refuses what comes after Close has begun.
 var errClosed = fault.New(fault.Unavailable, "the server is stopping")
 
 // setup looks up what a configuration leaves open, and opens its rewards.
@@ -235,11 +227,15 @@ func (r *Runner) setup(ctx context.Context, c *sweep.Config) (sweep.Setup, []rew
 	if s.Aligned, s.Beta, err = r.config.Pairs.Trained(c.Pair, c.Aligned); err != nil {
 		return s, nil, err
 	}
+	if err := r.config.Pairs.CheckMix(c.Pair, s.Aligned, c.Mix); err != nil {
+		return s, nil, err
+	}
 	rewards, err := r.rewards(ctx, &s)
 	s.RewardInfos = reward.InfosOf(rewards)
 	return s, rewards, err
 }
 
+// rewards opens the rewards of a setup, with its β₀.
 func (r *Runner) rewards(ctx context.Context, s *sweep.Setup) ([]reward.Named, error) {
 	e := r.config.Rewards
 	e.Beta = s.Beta
@@ -253,32 +249,15 @@ func (r *Runner) start(w sweep.Sweep) error {
 	if err != nil {
 		return err
 	}
-	j := &judging{runner: r, sweep: w}
-	r.mu.Lock()
-	r.active[w.ID] = j
-	r.mu.Unlock()
-	err = r.config.Generator.Start(experiment.Job{
-		ID: w.ID, Experiment: w.Experiment, Setup: &e.Setup, Client: j, Stored: w.State == sweep.Judging,
+	return r.config.Generator.Start(experiment.Job{
+		ID: w.ID, Experiment: w.Experiment, Setup: &e.Setup, Client: &judging{runner: r, sweep: w}, Stored: w.State == sweep.Judging,
 	})
-	if err != nil {
-		r.drop(j)
-	}
-	return err
 }
 
-// drop forgets a sweep that does not run any more.
-func (r *Runner) drop(j *judging) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.active[j.sweep.ID] == j {
-		delete(r.active, j.sweep.ID)
-	}
-}
-
+// find is a sweep that runs here, or nil.
 func (r *Runner) find(id string) *judging {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.active[id]
+	j, _ := r.config.Generator.Client(id).(*judging)
+	return j
 }
 
 // move stores a state. It leaves w as it is, which others may read.
@@ -313,7 +292,6 @@ func (r *Runner) Pause(ctx context.Context, owner, id string) error {
 		if err := r.move(ctx, w, sweep.Paused, "", nil); err != nil {
 			return err
 		}
-		r.forget(id)
 		return r.config.Generator.Pause(ctx, id)
 	})
 }
@@ -335,7 +313,6 @@ func (r *Runner) Resume(ctx context.Context, owner, id string) error {
 // Cancel ends a sweep. What it has is kept, with the report of it.
 func (r *Runner) Cancel(ctx context.Context, owner, id string) error {
 	return r.change(ctx, owner, id, sweep.Cancelled, func(w *sweep.Sweep) error {
-		r.forget(id)
 		if err := r.config.Generator.StopAnywhere(ctx, id); err != nil {
 			return err
 		}
@@ -353,13 +330,6 @@ func (r *Runner) Cancel(ctx context.Context, owner, id string) error {
 // Delete removes a sweep that has ended.
 func (r *Runner) Delete(ctx context.Context, owner, id string) error {
 	return r.config.Store.DeleteSweep(ctx, owner, id)
-}
-
-// forget is drop by the id.
-func (r *Runner) forget(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.active, id)
 }
 
 // JudgeAgain asks the endpoints of a sweep that has ended for what they failed at. Nothing is decoded, and what they answered
@@ -418,5 +388,6 @@ func (r *Runner) judge(ctx context.Context, w *sweep.Sweep) error {
 		return err
 	}
 	w.State = sweep.Judging
+	r.config.Generator.Stop(w.ID) // it may have told its end just now, and not be through
 	return r.start(*w)
 }

@@ -40,6 +40,8 @@ func (pairs) Trained(pair, aligned string) (string, float64, error) {
 	return aligned, 0.1, nil
 }
 
+func (pairs) CheckMix(_, _, mix string) error { return decode.CheckMix("mix", mix) }
+
 func config(t *testing.T, change func(c map[string]any)) *sweep.Config {
 	t.Helper()
 	c := map[string]any{
@@ -82,18 +84,24 @@ type stored interface {
 	experiment.Store
 }
 
-func start(t *testing.T, db stored, q *experimenttest.Queue, change func(*runner.Config)) *runner.Runner {
+func start(t *testing.T, db stored, q experiment.Queue, change func(*runner.Config)) *runner.Runner {
 	t.Helper()
-	g := experiment.NewGenerator(experiment.Config{Store: db, Queue: q, Retry: 10 * time.Millisecond, Window: 4})
+	return startAmong(t, db, q, nil, change)
+}
+
+// startAmong starts a runner beside others that share the store, which are reached by way of the last one.
+func startAmong(t *testing.T, db stored, q experiment.Queue, others experiment.Elsewhere, change func(*runner.Config)) *runner.Runner {
+	t.Helper()
+	g := experiment.NewGenerator(experiment.Config{Store: db, Queue: q, Elsewhere: others, Retry: 10 * time.Millisecond, Window: 4})
 	c := runner.Config{Store: db, Generator: g, Pairs: pairs{}, Rewards: reward.Environment{Headless: true}}
 	if change != nil {
 		change(&c)
 	}
-	r, err := runner.New(t.Context(), c)
-	if err != nil {
+	r := runner.New(c)
+	t.Cleanup(func() { r.Close(); g.Close() })
+	if err := r.Tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.Close(); g.Close() })
 	return r
 }
 
@@ -210,7 +218,7 @@ func TestPauseAndCancel(t *testing.T) {
 	if n := d.Waiting(); n > 0 {
 		t.Errorf("%d pieces of work are left of a sweep that rests", n)
 	}
-	if err := r.Delete(ctx, "ann", "w"); fault.KindOf(err) != fault.NotFound {
+	if err := r.Delete(ctx, "ann", "w"); fault.KindOf(err) != fault.Conflict {
 		t.Errorf("a sweep that has not ended may be deleted: %v", err)
 	}
 	go d.Serve(ctx)

@@ -6,60 +6,47 @@ import (
 
 	"realign/internal/experiment"
 	"realign/internal/fault"
+	"realign/internal/instance"
 	"realign/internal/sweep"
 )
 
 // Several servers may share the store: a sweep runs on the one that it names, and another one takes it over when that one has
 // died, or goes on with it after a pause.
 
-// Member is this server among those that share the store.
-type Member interface{ Name() string }
-
-// instance is the name under which this server's sweeps are kept.
-func (r *Runner) instance() string {
-	if r.config.Member != nil {
-		return r.config.Member.Name()
-	}
-	return r.config.Instance
-}
-
 // claim makes a sweep this server's, in the state that it is in.
 func (r *Runner) claim(ctx context.Context, w *sweep.Sweep) error {
-	me := r.instance()
-	if w.Instance == me {
-		return nil
-	}
-	if err := r.config.Store.ClaimSweep(ctx, w.ID, w.State, w.Instance, me); err != nil {
-		return err
-	}
-	w.Instance = me
-	return nil
+	return instance.Claim(r.config.Server, &w.Instance, func(from, to string) error {
+		return r.config.Store.ClaimSweep(ctx, w.ID, w.State, from, to)
+	})
 }
 
+// judges reports whether a client of the generator is a sweep.
+func judges(c experiment.Client) bool { _, ok := c.(*judging); return ok }
+
 // Inherit goes on with the sweeps that a dead server left.
-func (r *Runner) Inherit(ctx context.Context, dead string) error { return r.takeUp(ctx, dead, nil) }
+func (r *Runner) Inherit(ctx context.Context, dead string) error { return r.takeUp(ctx, dead) }
 
 // Tidy stops the sweeps that are not this server's any more, and starts those of its own that do not run.
 func (r *Runner) Tidy(ctx context.Context) error {
-	active := r.config.Generator.Active(func(c experiment.Client) bool { _, ok := c.(*judging); return ok })
-	mine, err := r.config.Store.SweepsUnderWay(ctx, r.instance())
+	active := r.config.Generator.Active(judges)
+	me := r.config.Server.Name()
+	mine, err := r.config.Store.SweepsUnderWay(ctx, me)
 	if err != nil {
 		return err
 	}
 	for _, id := range active {
 		if !slices.ContainsFunc(mine, func(w sweep.Key) bool { return w.ID == id }) {
-			r.forget(id)
 			r.config.Generator.Stop(id)
 		}
 	}
 	if !slices.ContainsFunc(mine, func(w sweep.Key) bool { return !slices.Contains(active, w.ID) }) {
 		return nil
 	}
-	return r.takeUp(ctx, r.instance(), active)
+	return r.takeUp(ctx, me)
 }
 
 // takeUp starts the sweeps of a server that are under way, without those that run.
-func (r *Runner) takeUp(ctx context.Context, from string, running []string) error {
+func (r *Runner) takeUp(ctx context.Context, from string) error {
 	if !r.moving.TryLock() { // what moves now is under way for a reason
 		return nil
 	}
@@ -72,7 +59,7 @@ func (r *Runner) takeUp(ctx context.Context, from string, running []string) erro
 		return err
 	}
 	for _, k := range keys {
-		if slices.Contains(running, k.ID) || r.find(k.ID) != nil {
+		if r.find(k.ID) != nil {
 			continue
 		}
 		w, err := r.config.Store.Sweep(ctx, k.Owner, k.ID)
@@ -100,8 +87,5 @@ func (r *Runner) takeUp(ctx context.Context, from string, running []string) erro
 
 // Lost stops all sweeps here: another server goes on with them.
 func (r *Runner) Lost() {
-	for _, id := range r.config.Generator.Active(func(c experiment.Client) bool { _, ok := c.(*judging); return ok }) {
-		r.forget(id)
-		r.config.Generator.Stop(id)
-	}
+	r.config.Generator.StopAll(judges)
 }

@@ -19,3 +19,8 @@ test("labels keep apart, in order and inside", () => {
   for (let i = 1; i < order.length; i++) assert.ok((order[i] as number) - (order[i - 1] as number) >= 13 - 1e-9, `${placed}`);
   assert.ok(Math.max(...placed) <= 60);
 });
+
+test("with many labels none climbs out of the plot", () => {
+  const placed = spread(Array.from({ length: 23 }, (_, i) => 150 - i / 10), 13, 12, 158);
+  assert.ok(Math.min(...placed) >= 12 && Math.max(...placed) <= 158, `${placed}`);
+});

@@ -4,7 +4,8 @@ import { make, one, svg } from "../dom/dom";
 import { formatLambda, formatNumber, hue } from "../lambda/lambda";
 import { type Lane, klSeries, logRatio } from "../run/run";
 
-const height = 180;
+const shortest = 180;
+const label = 13; // px from one name at the end of a line to the next
 const margin = { left: 40, right: 56, top: 8, bottom: 22 };
 
 /** Round steps that cut a range into at most so many parts: 1, 2 or 5 times a power of ten. */
@@ -18,8 +19,9 @@ export function ticks(top: number, most: number): number[] {
   return marks;
 }
 
-/** Heights for labels that would lie on each other: in order, at least so far apart, within the plot. */
-export function spread(wanted: readonly number[], gap: number, low: number, high: number): number[] {
+/** Heights for labels that would lie on each other: in order, so far apart where there is room for all, within the plot. */
+export function spread(wanted: readonly number[], apart: number, low: number, high: number): number[] {
+  const gap = Math.min(apart, (high - low) / Math.max(1, wanted.length - 1));
   const order = wanted.map((y, i) => ({ y, i })).sort((a, b) => a.y - b.y);
   let last = Number.NEGATIVE_INFINITY;
   for (const item of order) {
@@ -28,7 +30,7 @@ export function spread(wanted: readonly number[], gap: number, low: number, high
   }
   let next = high + gap;
   for (const item of order.reverse()) {
-    item.y = Math.min(item.y, next - gap);
+    item.y = Math.max(low, Math.min(item.y, next - gap));
     next = item.y;
   }
   const placed = [...wanted];
@@ -42,9 +44,19 @@ export class KLChart {
   private width = 0;
   private drawn = 0; // when, ms
   private timer = 0;
+  private seen = true; // nothing is drawn out of sight
 
   constructor(private readonly box: HTMLElement) {
     new ResizeObserver(() => this.draw(this.lanes)).observe(box);
+    if (typeof IntersectionObserver === "undefined") return;
+    new IntersectionObserver((entries) => {
+      this.seen = entries[entries.length - 1]?.isIntersecting ?? true;
+      if (this.seen) this.draw(this.lanes);
+    }, { rootMargin: "200px" }).observe(box);
+    window.addEventListener("beforeprint", () => {
+      this.seen = true;
+      this.drawNow();
+    });
   }
 
   /** Draws at most five times a second: a long run has thousands of points. */
@@ -66,6 +78,7 @@ export class KLChart {
     this.drawn = performance.now();
     const traced = lanes.filter((lane) => lane.traced);
     this.box.hidden = traced.length === 0;
+    if (!this.seen) return;
     this.width = Math.max(280, one(this.box, "[data-chart-plot]").clientWidth);
     const state = `${this.width} ${traced.map((lane) => `${lane.index}:${lane.tokens.length}`).join(" ")}`;
     if (state === this.last) return;
@@ -77,6 +90,7 @@ export class KLChart {
 
   private plot(lanes: readonly Lane[]): void {
     const { width } = this;
+    const height = Math.max(shortest, margin.top + margin.bottom + label * lanes.length); // every line has room for its name
     const series = lanes.map(klSeries);
     const tokens = Math.max(2, ...series.map((s) => s.length));
     const top = Math.max(1e-6, ...series.flatMap((s) => s.slice(-1)), ...series.map((s) => Math.max(...s)));
@@ -90,7 +104,7 @@ export class KLChart {
     for (const t of ticks(tokens, 8).slice(1)) {
       parts.push(svg("text", { class: "tick", x: x(t - 1), y: height - 6, "text-anchor": "middle" }, formatNumber(t, 0)));
     }
-    const ends = spread(series.map((s) => y(s[s.length - 1] ?? 0)), 13, margin.top + 4, height - margin.bottom);
+    const ends = spread(series.map((s) => y(s[s.length - 1] ?? 0)), label, margin.top + 4, height - margin.bottom);
     for (const [k, lane] of lanes.entries()) {
       const s = series[k] ?? [];
       const every = Math.ceil(s.length / 600);

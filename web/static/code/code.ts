@@ -1,11 +1,14 @@
 // "Use from code": the call for what is on the bench, in the language that was chosen.
 
 import { at } from "../base/base";
+import { extras } from "../base/extras";
 import { copyText, one } from "../dom/dom";
 import type { Spec } from "../protocol/protocol";
-import { type Language, snippet } from "./snippet";
+import type { Language } from "./snippet";
 
 export class Code {
+  private drawn = 0;
+
   /** read is what is on the bench; null while it is no call: no lane, or a wrong field. */
   constructor(
     private readonly box: HTMLDetailsElement,
@@ -26,7 +29,12 @@ export class Code {
     if (!this.box.open) return;
     const spec = this.read();
     const language = one<HTMLSelectElement>(this.box, "[data-code-language]").value as Language;
-    one(this.box, "[data-code-text]").textContent = spec ? snippet(language, spec, `${location.origin}${at("/v1")}`) : "Fill in the prompt and the settings, and add a lane.";
+    const place = one(this.box, "[data-code-text]");
+    const drawn = ++this.drawn;
+    if (!spec) place.textContent = "Fill in the prompt and the settings, and add a lane.";
+    else void extras().then(({ snippet }) => {
+      if (drawn === this.drawn) place.textContent = snippet(language, spec, `${location.origin}${at("/v1")}`);
+    });
     one<HTMLButtonElement>(this.box, "[data-code-copy]").disabled = !spec;
   }
 }

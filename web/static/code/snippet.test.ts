@@ -60,3 +60,12 @@ test("Python and TypeScript say the same in their own words", () => {
   assert.ok(typescript.includes("  lambda: [0, 0.5, 2],\n") && typescript.includes('  seed: "18446744073709551615",\n'));
   assert.ok(snippet("typescript", { ...spec, seed: "7", mode: "plain" }, "http://h/v1").includes("client.completions.create"));
 });
+
+test("lanes with λ in the weights are a call of their own", () => {
+  const lanes = [{ lane: 0, lambda: 0.5, sample: 0 }, { lane: 1, lambda: 2, sample: 0, mix: "weights" as const }];
+  const both = snippet("curl", { ...spec, lanes }, "http://h/v1");
+  assert.equal(both.split("curl ").length, 3);
+  assert.equal(both.split('"mix": "weights"').length, 2);
+  assert.ok(both.indexOf('"lambda": 0.5') < both.indexOf('"lambda": 2') && both.indexOf('"lambda": 2') < both.indexOf('"mix": "weights"'));
+  assert.ok(snippet("python", { ...spec, lanes: lanes.slice(1) }, "http://h/v1").includes('extra_body={"lambda": 2, "mix": "weights"'));
+});

@@ -9,7 +9,7 @@ type Value = string | number | bigint | boolean | Value[] | { [name: string]: Va
 type Body = { [name: string]: Value };
 
 /** Fields that OpenAI's packages do not know. */
-const own = new Set(["lambda", "top_k", "min_p", "repeat_penalty", "penalty_window", "ignore_eos", "seed_by_prompt", "prefix"]);
+const own = new Set(["lambda", "top_k", "min_p", "repeat_penalty", "penalty_window", "ignore_eos", "seed_by_prompt", "prefix", "mix"]);
 
 /** The body of the call and where it goes, below /v1. */
 export function call(spec: Spec): { path: string; body: Body } {
@@ -27,6 +27,7 @@ export function call(spec: Spec): { path: string; body: Body } {
     lambda: lambdas(starts),
   };
   const samples = 1 + Math.max(0, ...spec.lanes.map((lane) => lane.sample));
+  if (spec.lanes.some((lane) => lane.mix === "weights")) body.mix = "weights";
   if (samples > 1) body.n = samples;
   if (starts.some(({ prefix }) => prefix.length > 0)) body.prefix = starts.flatMap(({ prefix }) => Array<number[]>(samples).fill(prefix));
   const s = spec.sampling;
@@ -65,8 +66,13 @@ function lambdas(starts: readonly Start[]): Value {
   return values.length === 1 && typeof values[0] === "number" ? values[0] : values;
 }
 
-/** The call in a language, to a server's API at base. */
+/** The calls in a language, to a server's API at base: one for each way to mix that the lanes have. */
 export function snippet(language: Language, spec: Spec, base: string): string {
+  const [weights, logits] = [true, false].map((is) => spec.lanes.filter((lane) => (lane.mix === "weights") === is));
+  return [logits, weights].filter((lanes) => lanes?.length).map((lanes) => one(language, { ...spec, lanes: lanes as LaneSpec[] }, base)).join("\n");
+}
+
+function one(language: Language, spec: Spec, base: string): string {
   const { path, body } = call(spec);
   switch (language) {
     case "curl":

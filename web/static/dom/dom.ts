@@ -30,10 +30,15 @@ export function svg(tag: string, attributes: Record<string, string | number> = {
   return element;
 }
 
+/** Makes an element say a text. One that says it already is left alone: it would be laid out again. */
+export function write(element: HTMLElement, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** Says something to screen readers and on the page, or clears it. */
 export function tell(element: HTMLElement, text: string): void {
-  if (element.textContent !== text) element.textContent = text;
-  element.hidden = text === "";
+  write(element, text);
+  if (element.hidden !== (text === "")) element.hidden = text === "";
 }
 
 export async function copyText(text: string): Promise<boolean> {

@@ -7,7 +7,7 @@ export function openPage(name: string): Document {
   const window = new Window({ url: "http://localhost:8080/", width: 1280, height: 900 });
   const html = readFileSync(`web/templates/testdata/${name}.html`, "utf8");
   window.document.write(html.replace(/<script[^>]*src=[^>]*><\/script>|<link rel="stylesheet"[^>]*>/g, ""));
-  const names = ["document", "HTMLElement", "HTMLInputElement", "HTMLTextAreaElement", "HTMLSelectElement", "Element", "Node", "localStorage", "location", "history", "matchMedia", "getSelection", "CSS", "innerWidth", "innerHeight", "addEventListener", "ResizeObserver", "FormData", "navigator"] as const;
+  const names = ["document", "HTMLElement", "HTMLInputElement", "HTMLTextAreaElement", "HTMLSelectElement", "HTMLParagraphElement", "Element", "Node", "Event", "CustomEvent", "localStorage", "location", "history", "matchMedia", "getSelection", "CSS", "innerWidth", "innerHeight", "addEventListener", "ResizeObserver", "FormData", "navigator"] as const;
   const globals = globalThis as unknown as Record<string, unknown>;
   const from = window as unknown as Record<string, unknown>;
   for (const name of names) {

@@ -1,12 +1,12 @@
 // What somebody has typed and not run yet, kept in the browser so that a closed tab loses nothing.
 
-import type { Message } from "../protocol/protocol";
+import type { Message, Mix } from "../protocol/protocol";
 
 export interface Draft {
   prompt: string;
   system: string;
   seed: string;
-  lanes: { lambda: number[]; sample: number }[];
+  lanes: { lambda: number[]; sample: number; mix?: Mix }[];
   /** The lane whose conversation it goes on from, with what was said before. */
   parent: { run: string; lane: number } | null;
   history: Message[];

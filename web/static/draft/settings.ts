@@ -23,9 +23,15 @@ export function saveSettings(shelf: Shelf, settings: Settings): void {
 export function loadSettings(shelf: Shelf): Settings | null {
   try {
     const s = JSON.parse(shelf.getItem(key) ?? "null") as Settings | null;
-    const texts = (list: unknown[]) => list.every((x) => typeof x === "string");
-    return s && texts([s.pair, s.mode]) && Array.isArray(s.aligned) && texts(s.aligned) && typeof s.fields === "object" && texts(Object.values(s.fields)) ? s : null;
+    return sound(s) ? s : null;
   } catch {
     return null;
   }
+}
+
+/** Whether what was kept are settings. */
+export function sound(s: Settings | null | undefined): s is Settings {
+  const texts = (list: unknown[]) => list.every((x) => typeof x === "string");
+  return Boolean(s) && typeof s === "object" && s !== null && texts([s.pair, s.mode]) && Array.isArray(s.aligned) && texts(s.aligned) &&
+    typeof s.fields === "object" && s.fields !== null && texts(Object.values(s.fields));
 }

@@ -1,5 +1,6 @@
 // The help sheet, and whether single-letter keys are on (WCAG 2.1.4: they can be switched off).
 
+import { extras } from "../base/extras";
 import { one, typing } from "../dom/dom";
 
 const key = "realign.keys";
@@ -10,7 +11,12 @@ export function help(): void {
   if (!sheet || !open) return;
   open.hidden = false;
   open.title = "Help and keys (?)";
-  open.addEventListener("click", () => sheet.showModal());
+  const terms = sheet.querySelector<HTMLElement>("[data-help-terms]"); // none where annotators rate
+  const show = () => {
+    sheet.showModal();
+    if (terms) void extras().then(({ listTerms }) => listTerms(terms), () => {}); // without the list there is the page of words
+  };
+  open.addEventListener("click", show);
   one(sheet, "[data-help-close]").addEventListener("click", () => sheet.close());
   sheet.addEventListener("click", (event) => event.target === sheet && sheet.close());
   const toggle = one<HTMLInputElement>(sheet, "[data-keys-toggle]");
@@ -26,7 +32,7 @@ export function help(): void {
     if (event.key !== "?" || event.ctrlKey || event.metaKey || typing(event.target) || !lettersOn()) return;
     event.preventDefault();
     if (sheet.open) sheet.close();
-    else sheet.showModal();
+    else show();
   });
 }
 

@@ -4,19 +4,22 @@ import { make, one } from "../dom/dom";
 import { formatLambda, formatNumber, percent } from "../lambda/lambda";
 import { type Alternative, numbers } from "../protocol/protocol";
 import { type Token, logRatio, tokenName } from "../run/run";
+import { Line, lineOf } from "./line";
+import { visible } from "./visible";
 
 export interface About {
   token: Token;
   index: number;
 }
 
+/** Docked at the foot of the window: pinned to a token by a click or Enter. A pointer or arrow keys show one line beside it, and
+ * take a pinned inspector along. */
 export class Inspector {
   readonly id: string;
-  private span: HTMLElement | null = null;
+  private span: HTMLElement | null = null; // that it is pinned to
   names: readonly string[] = []; // of the aligned models
-  private pinned = false;
-  private timer = 0;
   private readonly branches: boolean;
+  private readonly line: Line;
 
   constructor(
     private readonly box: HTMLElement,
@@ -26,9 +29,8 @@ export class Inspector {
     this.id = box.id || "inspector";
     box.id = this.id;
     this.branches = "branches" in box.dataset;
+    this.line = new Line(box);
     one(box, "[data-inspector-close]").addEventListener("click", () => this.leaveFor(this.span));
-    box.addEventListener("pointerenter", () => clearTimeout(this.timer));
-    box.addEventListener("pointerleave", () => this.leave());
     box.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       event.stopPropagation();
@@ -41,31 +43,37 @@ export class Inspector {
       this.close();
       this.branch(span, Number(button.dataset.id));
     });
-    document.addEventListener("pointerdown", (event) => {
-      const target = event.target as Element;
-      if (this.span && !this.box.contains(target) && !target.closest(".t[data-i]")) this.close();
-    });
-    document.addEventListener("scroll", () => this.span && this.place(), { capture: true, passive: true });
-    window.addEventListener("resize", () => this.span && this.place());
+    document.addEventListener("scroll", () => this.line.hide(), { capture: true, passive: true });
   }
 
-  /** A pointer rests on a token: show it after a moment, unless one is pinned. */
+  /** A pointer rests on a token. */
   hover(span: HTMLElement, about: () => About | null): void {
-    clearTimeout(this.timer);
-    if (this.pinned) return;
-    this.timer = window.setTimeout(() => this.show(span, about()), this.span ? 60 : 180);
+    this.line.soon(span, () => {
+      const found = about();
+      return found ? lineOf(found.token) : "";
+    });
   }
 
-  /** The pointer has gone: close after a moment, so that it can travel into the inspector. */
   leave(): void {
-    clearTimeout(this.timer);
-    if (this.pinned) return;
-    this.timer = window.setTimeout(() => !this.box.contains(document.activeElement) && this.close(), 250);
+    this.line.hide();
+  }
+
+  /** The keys have come to a token: what is pinned goes along. */
+  at(span: HTMLElement, about: About | null): void {
+    if (this.span) this.pin(span, about);
+    else if (about) this.line.show(span, lineOf(about.token));
   }
 
   pin(span: HTMLElement, about: About | null): void {
-    this.show(span, about);
-    this.pinned = this.span !== null;
+    this.line.hide();
+    if (!about || !span.isConnected) return;
+    this.span?.removeAttribute("data-inspected");
+    this.span = span;
+    span.dataset.inspected = "";
+    this.fill(about);
+    this.box.hidden = false;
+    const covered = span.getBoundingClientRect().bottom - this.box.getBoundingClientRect().top;
+    if (covered > 0) window.scrollBy({ top: covered + 12 });
   }
 
   focus(): void {
@@ -73,21 +81,9 @@ export class Inspector {
     first.focus();
   }
 
-  show(span: HTMLElement, about: About | null): void {
-    clearTimeout(this.timer);
-    if (!about || !span.isConnected) return;
-    this.span?.removeAttribute("data-inspected");
-    this.span = span;
-    span.dataset.inspected = "";
-    this.fill(about);
-    this.box.hidden = false;
-    this.place();
-  }
-
   /** Closes it; false if it was not open. */
   close(): boolean {
-    clearTimeout(this.timer);
-    this.pinned = false;
+    this.line.hide();
     if (!this.span) return false;
     this.span.removeAttribute("data-inspected");
     this.span = null;
@@ -115,8 +111,10 @@ export class Inspector {
     }
     const aligned = numbers(token.logp.aligned);
     const many = aligned.length > 1;
-    const rows: [string, string, number][] = [["reference", "Reference", value(token.logp.reference)]];
-    rows.push(["mixture", "Mixture", value(token.logp.mixture)]);
+    const alone = aligned.length === 0; // λ is in the weights: one model decoded it
+    const mixture = alone ? "Model" : "Mixture";
+    const rows: [string, string, number][] = alone ? [] : [["reference", "Reference", value(token.logp.reference)]];
+    rows.push(["mixture", mixture, value(token.logp.mixture)]);
     for (const [i, x] of aligned.entries()) rows.push(["aligned", many ? (this.names[i] ?? `Aligned ${i + 1}`) : "Aligned", x]);
     for (const [kind, name, logp] of rows) {
       table.append(make("div", { class: "inspector-row", "data-kind": kind }, make("span", {}, name), bar(logp), make("b", {}, percent(Math.exp(logp)))));
@@ -129,10 +127,8 @@ export class Inspector {
     if (token.kl !== undefined) facts.append(` · KL to the reference ${formatNumber(token.kl, 3)} nats`);
     table.append(facts);
     if (!token.top) return;
-    const lists: [string, string, Alternative[]][] = [
-      ["reference", "Reference", token.top.reference ?? []],
-      ["mixture", "Mixture", token.top.mixture ?? []],
-    ];
+    const lists: [string, string, Alternative[]][] = alone ? [] : [["reference", "Reference", token.top.reference ?? []]];
+    lists.push(["mixture", mixture, token.top.mixture ?? []]);
     for (const [i, list] of (token.top.aligned ?? []).entries()) lists.push(["aligned", many ? (this.names[i] ?? `Aligned ${i + 1}`) : "Aligned", list ?? []]);
     for (const [kind, name, list] of lists) columns.append(this.list(kind, name, list, token.id));
     if (this.branches) hint.textContent = "Choose an alternative to continue from it in a new lane.";
@@ -149,25 +145,6 @@ export class Inspector {
     });
     return make("div", { class: "inspector-list", "data-kind": kind }, make("h3", { class: "inspector-list-name" }, name), make("ol", {}, ...items));
   }
-
-  private place(): void {
-    const span = this.span;
-    if (!span?.isConnected) {
-      this.close();
-      return;
-    }
-    const at = span.getBoundingClientRect();
-    if (at.bottom < 0 || at.top > innerHeight) {
-      if (!this.box.contains(document.activeElement)) this.close();
-      return;
-    }
-    const { offsetWidth: width, offsetHeight: height } = this.box;
-    const below = at.bottom + 6;
-    const top = below + height <= innerHeight - 8 ? below : Math.max(8, at.top - height - 6);
-    const left = Math.max(8, Math.min(at.left - 12, innerWidth - width - 8));
-    this.box.style.setProperty("--x", `${Math.round(left)}px`);
-    this.box.style.setProperty("--y", `${Math.round(top)}px`);
-  }
 }
 
 function value(logp: number | null): number {
@@ -179,9 +156,4 @@ function bar(logp: number): HTMLElement {
   const meter = make("span", { class: "meter", "aria-hidden": "true" }, make("span", { class: "meter-fill" }));
   (meter.firstElementChild as HTMLElement).style.setProperty("--p", String(Math.exp(logp)));
   return meter;
-}
-
-/** A token's name with its white space made visible. */
-export function visible(name: string): string {
-  return name.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/^ | $/g, "␣") || "∅";
 }

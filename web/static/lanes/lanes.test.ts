@@ -13,8 +13,8 @@ function bench(page: Document) {
   const told: [string, ...unknown[]][] = [];
   const tell = (name: string) => (column: Column, ...more: unknown[]) => void told.push([name, [...column.lambda], ...more]);
   const events: StageEvents = {
-    lambda: tell("lambda"), duplicate: tell("duplicate"), remove: tell("remove"), decode: tell("decode"),
-    stop: tell("stop"), continueFrom: tell("continue"), branch: tell("branch"),
+    lambda: tell("lambda"), duplicate: tell("duplicate"), beside: tell("beside"), remove: tell("remove"), decode: tell("decode"),
+    stop: tell("stop"), reply: tell("reply"), writeOn: tell("writeOn"), branch: tell("branch"),
   };
   return { stage: new Stage(one(page, "main"), events, [0.1], bounds), told };
 }
@@ -44,9 +44,20 @@ test("a run looks the same whether the server or the script drew it", () => {
     { type: "end", lane: 1, reason: "length", text: "!" },
   ]);
   stage.setRun(run);
-  for (const column of stage.columns) column.bind(run.lanes[column.drawnIndex] ?? null);
+  const lanes = stage.columns.map((column) => run.lanes[column.drawnIndex] ?? null);
+  const spans = [...page.querySelectorAll("[data-text] .t")];
+  for (const [i, column] of stage.columns.entries()) column.bind(lanes[i] ?? null);
   stage.flush();
   assert.deepEqual(drawn(), before);
+  assert.deepEqual([...page.querySelectorAll("[data-text] .t")].filter((span, i) => span !== spans[i]), [], "what the server drew is not made anew");
+  // The script draws it the same way.
+  for (const [i, column] of stage.columns.entries()) {
+    column.bind(null);
+    column.bind(lanes[i] ?? null);
+  }
+  stage.flush();
+  assert.deepEqual(drawn(), before);
+  assert.notEqual(page.querySelector("[data-text] .t"), spans[0]);
   assert.equal(page.querySelectorAll("[data-text] script").length, 0);
 });
 
@@ -65,6 +76,20 @@ test("tokens are added as they come, and partings marked", () => {
   assert.deepEqual([...page.querySelectorAll("[data-part]")].map((t) => [t.textContent, t.getAttribute("data-part")]), [[" a", "right"], [" b", "left"]]);
   assert.equal(one(stage.columns[1]?.element as HTMLElement, "[data-parting-at]").textContent, "2");
   assert.equal(stage.columns[0]?.element.dataset.state, "running");
+});
+
+test("a λ that is dragged leaves one mark in the text", () => {
+  const { spec } = runOf(openPage("session"));
+  const page = openPage("playground");
+  const { stage } = bench(page);
+  const run = new Run("r", spec);
+  stage.setRun(run);
+  stage.columns[1]?.bind(run.lanes[1] ?? null);
+  for (let i = 0; i < 12; i++) {
+    run.take(i + 1, [traced(1, i, "x", i < 2 ? 0.5 : Math.round((0.5 + i / 10) * 100) / 100)]);
+    stage.draw(stage.columns[1]);
+  }
+  assert.deepEqual([...page.querySelectorAll(".turn")].map((mark) => mark.textContent), ["λ 1.6"]);
 });
 
 test("a slider moves λ, and says what it means", () => {
@@ -129,8 +154,10 @@ test("arrow keys walk through tokens, and an alternative starts a branch", () =>
   assert.equal(first.getAttribute("aria-label"), "Token 1: Hi");
   first.dispatchEvent(event(page, "keydown", "End"));
   assert.equal((page.activeElement as HTMLElement).getAttribute("aria-label"), "Token 2:  there".replace("  ", " "));
-  (page.activeElement as HTMLElement).dispatchEvent(event(page, "keydown", "Enter"));
   const box = one(page, "[data-inspector]");
+  assert.equal(box.hidden, true, "arrows show one line");
+  assert.match(one(page, "[data-token-line]").textContent ?? "", /there.*reference 37% · mixture 41% · aligned 45%/);
+  (page.activeElement as HTMLElement).dispatchEvent(event(page, "keydown", "Enter"));
   assert.equal(box.hidden, false);
   assert.match(box.textContent ?? "", /Reference.*37%/);
   one(box, '[data-id="99"]').click();

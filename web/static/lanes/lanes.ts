@@ -1,23 +1,32 @@
-// The lanes beside each other: where neighbours part, how the text is shown, and moving through tokens by
-// keyboard. The playground and a comparison both use it.
+// The lanes beside each other: what of them is drawn when, and where neighbours part. The playground and a comparison both use it.
 
 import { all, make, one } from "../dom/dom";
 import { Inspector } from "../inspect/inspect";
 import { formatLambda } from "../lambda/lambda";
 import { KLChart } from "../chart/chart";
-import { type Run, type Token, Partings, tokenName } from "../run/run";
-import { type Bounds, Column, type ColumnEvents } from "./column";
+import { type Run, Partings } from "../run/run";
+import { Column, type ColumnEvents } from "./column";
+import { Copies } from "./copies";
+import type { Bounds } from "./lambdainputs";
+import { scrollTogether } from "./scroll";
+import { Tokens } from "./tokens";
+import { View } from "./view";
 
 export interface StageEvents extends ColumnEvents {
   /** Continue a lane from another token than the one it chose. */
   branch(column: Column, index: number, id: number): void;
 }
 
+/** So many columns are drawn in one frame: the next one has the others. */
+const perFrame = 3;
+
 export class Stage {
   columns: Column[] = [];
   run: Run | null = null;
   readonly box: HTMLElement;
   readonly inspector: Inspector;
+  readonly view: View;
+  private readonly tokens: Tokens;
   private readonly chart: KLChart;
   private partings = new Partings();
   private readonly dirty = new Set<Column>();
@@ -32,25 +41,30 @@ export class Stage {
     this.box = one(root, "[data-lanes]");
     this.columns = all(this.box, "[data-lane]").map((element) => new Column(element, bench, betas, bounds));
     this.chart = new KLChart(one(root, "[data-chart]"));
+    this.tokens = new Tokens(this);
     const branch = (span: HTMLElement, id: number) => {
       const column = this.columnOf(span);
       if (column) bench?.branch(column, Number(span.dataset.i), id);
     };
-    this.inspector = new Inspector(one(root, "[data-inspector]"), branch, (span) => this.focus(span));
-    this.wireView();
-    this.wireTokens();
-    for (const column of this.columns) this.wireColumn(column);
+    this.inspector = new Inspector(one(root, "[data-inspector]"), branch, (span) => this.tokens.focus(span));
+    this.view = new View(root, this.box, () => this.columns);
+    new Copies(root, () => this.columns);
+    this.tokens.wire();
+    scrollTogether(this.box);
+    for (const column of this.columns) this.tokens.wireColumn(column);
   }
 
   /** Makes a column from the page's template, after another or at the end. */
-  add(lambda: readonly number[], sample: number, after?: Column): Column {
+  add(lambda: readonly number[], sample: number, after?: Column, weights = after?.weights ?? false): Column {
     const template = one<HTMLTemplateElement>(this.root, "[data-lane-template]");
     const element = (template.content.firstElementChild as HTMLElement).cloneNode(true) as HTMLElement;
     const column = new Column(element, this.bench, this.betas, this.bounds);
+    column.most = this.run?.spec.sampling.max_tokens ?? 0;
     column.setLambda(lambda);
     column.setSample(sample);
+    column.setWeights(weights);
     column.bind(null);
-    this.wireColumn(column);
+    this.tokens.wireColumn(column);
     if (after) {
       after.element.after(element);
       this.columns.splice(this.columns.indexOf(after) + 1, 0, column);
@@ -65,7 +79,15 @@ export class Stage {
   remove(column: Column): void {
     this.inspector.close();
     this.columns = this.columns.filter((other) => other !== column);
+    this.dirty.delete(column);
     column.element.remove();
+    this.draw();
+  }
+
+  /** Puts its columns into an order. */
+  arrange(columns: readonly Column[]): void {
+    this.columns = [...columns];
+    this.box.append(...columns.map((column) => column.element));
     this.draw();
   }
 
@@ -81,6 +103,7 @@ export class Stage {
     this.partings = new Partings();
     this.inspector.close();
     this.inspector.names = run?.spec.aligned ?? [];
+    for (const column of this.columns) column.most = run?.spec.sampling.max_tokens ?? 0;
   }
 
   columnOf(node: Node | null): Column | undefined {
@@ -99,160 +122,38 @@ export class Stage {
     this.scheduled = true;
     requestAnimationFrame(() => {
       this.scheduled = false;
-      this.flush();
+      this.some([...this.dirty].slice(0, perFrame));
+      if (this.dirty.size > 0) this.draw();
     });
   }
 
   /** Draws now what draw would draw later. */
   flush(): void {
-    for (const column of this.dirty) column.update();
-    this.dirty.clear();
-    for (const [i, column] of this.columns.entries()) {
-      const left = this.columns[i - 1];
-      const right = this.columns[i + 1];
-      const at = (a?: Column, b?: Column) => (a?.lane && b?.lane ? this.partings.between(a.lane, b.lane) : -1);
-      column.setPartings(at(left, column), at(column, right), left?.lane ? formatLambda(left.lane.lambda) : "");
+    this.some([...this.dirty]);
+  }
+
+  /** First everything is written, then read: a frame lays the page out once. */
+  private some(columns: readonly Column[]): void {
+    for (const column of columns) {
+      this.dirty.delete(column);
+      column.update();
     }
+    const parted = this.part();
+    for (const column of columns) column.text.follow();
+    this.view.drew([...columns, ...parted]);
     this.chart.draw(this.columns.flatMap((column) => (column.lane ? [column.lane] : [])));
   }
 
-  setView(view: string): void {
-    this.box.dataset.shown = view;
-    for (const radio of all<HTMLInputElement>(this.root, '[data-view] input[type="radio"]')) radio.checked = radio.value === view;
-    try {
-      localStorage.setItem("realign.view", view);
-    } catch {
-      // A browser that keeps nothing shows the text plain next time.
-    }
-  }
-
-  get view(): string {
-    return this.box.dataset.shown ?? "plain";
-  }
-
-  private wireView(): void {
-    const box = one(this.root, "[data-view]");
-    box.hidden = false;
-    box.addEventListener("change", (event) => this.setView((event.target as HTMLInputElement).value));
-    let kept: string | null = null;
-    try {
-      kept = localStorage.getItem("realign.view");
-    } catch {
-      kept = null;
-    }
-    if (kept === "ratio" || kept === "tokens") this.setView(kept);
-  }
-
-  private wireColumn(column: Column): void {
-    one(column.element, "[data-parting-button]").addEventListener("click", () => {
-      const span = column.span(column.partsLeft);
-      if (span) this.focusToken(span);
+  /** Marks where neighbours part. Those where that is another place than before are returned. */
+  private part(): Column[] {
+    const at = (a?: Column, b?: Column) => (a?.lane && b?.lane ? this.partings.between(a.lane, b.lane) : -1);
+    return this.columns.filter((column, i) => {
+      const left = this.columns[i - 1];
+      const before = column.text.parts;
+      column.setPartings(at(left, column), at(column, this.columns[i + 1]), left?.lane ? formatLambda(left.lane.lambda) : "");
+      return column.text.parts !== before;
     });
   }
-
-  private wireTokens(): void {
-    const tokenAt = (target: EventTarget | null) =>
-      target instanceof Element ? target.closest<HTMLElement>(".t[data-i]") : null;
-    this.box.addEventListener("pointerover", (event) => {
-      const span = tokenAt(event.target);
-      if (span && event.pointerType === "mouse") this.inspector.hover(span, () => this.describe(span));
-    });
-    this.box.addEventListener("pointerout", (event) => {
-      if (event.pointerType === "mouse" && tokenAt(event.target)) this.inspector.leave();
-    });
-    this.box.addEventListener("click", (event) => {
-      const span = tokenAt(event.target);
-      if (span && (getSelection()?.isCollapsed ?? true)) {
-        this.focusToken(span);
-        this.inspector.pin(span, this.describe(span));
-      }
-    });
-    this.box.addEventListener("keydown", (event) => this.key(event));
-    this.box.addEventListener("focusout", (event) => {
-      const span = tokenAt(event.target);
-      if (span) unmark(span);
-    });
-  }
-
-  private describe(span: HTMLElement) {
-    const column = this.columnOf(span);
-    const index = Number(span.dataset.i);
-    const token = column?.lane?.tokens[index];
-    return token ? { token, index } : null;
-  }
-
-  private focusToken(span: HTMLElement): void {
-    this.focus(span);
-    span.scrollIntoView({ block: "nearest" });
-    this.inspector.show(span, this.describe(span));
-  }
-
-  private focus(span: HTMLElement): void {
-    const about = this.describe(span);
-    if (!about) return;
-    mark(span, about.token, about.index, this.inspector.id);
-    span.focus();
-  }
-
-  /** Keys inside the text of a lane. */
-  private key(event: KeyboardEvent): void {
-    const target = event.target as HTMLElement;
-    if (!target.closest("[data-text]") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const column = this.columnOf(target);
-    const tokens = column?.lane?.tokens ?? [];
-    if (!column || tokens.length === 0) return;
-    const here = target.matches(".t") ? Number(target.dataset.i) : -1;
-    let to: number;
-    switch (event.key) {
-      case "ArrowRight":
-        to = here + 1;
-        break;
-      case "ArrowLeft":
-        to = here - 1;
-        break;
-      case "Home":
-        to = 0;
-        break;
-      case "End":
-        to = tokens.length - 1;
-        break;
-      case "d":
-        to = column.partsLeft >= 0 ? column.partsLeft : column.partsRight;
-        break;
-      case "Enter":
-      case " ":
-        if (here < 0) return;
-        event.preventDefault();
-        this.inspector.pin(target, this.describe(target));
-        this.inspector.focus();
-        return;
-      case "Escape":
-        if (this.inspector.close()) {
-          event.preventDefault();
-          event.stopPropagation();
-        }
-        return;
-      default:
-        return;
-    }
-    event.preventDefault();
-    event.stopPropagation();
-    const span = column.span(Math.max(0, Math.min(tokens.length - 1, to)));
-    if (span && to >= 0) this.focusToken(span);
-  }
-}
-
-/** A token is text until it has the focus: only then is it a button, so that text reads as text. */
-function mark(span: HTMLElement, token: Token, index: number, controls: string): void {
-  span.tabIndex = -1;
-  span.setAttribute("role", "button");
-  span.setAttribute("aria-haspopup", "dialog");
-  span.setAttribute("aria-controls", controls);
-  span.setAttribute("aria-label", `Token ${index + 1}: ${tokenName(token).trim() || "white space"}`);
-}
-
-function unmark(span: HTMLElement): void {
-  for (const name of ["tabindex", "role", "aria-haspopup", "aria-controls", "aria-label"]) span.removeAttribute(name);
 }
 
 /** The messages before a prompt, as the page shows them. */

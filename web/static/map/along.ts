@@ -1,5 +1,7 @@
 // What a λ-map says at a λ. No DOM here.
 
+import { formatNumber, total } from "../lambda/lambda";
+
 /** A part of the interval with one text. They lie side by side in the order of λ. */
 export interface Branch {
   from: number;
@@ -10,11 +12,36 @@ export interface Branch {
   part: number; // token at which it parts from the branch before
 }
 
-export interface MapData {
+/** A straight line between two mixtures: λ at place 0, and at place 1. */
+export interface Line {
+  from: number[];
+  to: number[];
+}
+
+/** What a map is along: one λ, or a line between two mixtures of several aligned models, whose places are 0 to 1. */
+export interface Along {
+  betas: number[];
+  names: string[];
+  line?: Line;
+}
+
+export interface MapData extends Along {
   from: number;
   to: number;
-  betas: number[];
   branches: Branch[];
+}
+
+/** λ at a place, as the server reckons it (decode.Line.At); without a line the place is λ. */
+export function mixtureAt(line: Line | undefined, place: number): number[] {
+  if (!line) return [place];
+  if (place === 0) return [...line.from];
+  if (place === 1) return [...line.to];
+  return line.from.map((x, i) => x + place * ((line.to[i] ?? 0) - x));
+}
+
+/** λ of each model and their sum: "Warmth: λ 0.5 · Length: λ 0.25 · sum 0.75". */
+export function mixtureWords(names: readonly string[], lambda: readonly number[]): string {
+  return [...lambda.map((x, i) => `${names[i] ?? `model ${i + 1}`}: λ ${formatNumber(x, 3)}`), `sum ${formatNumber(total(lambda), 3)}`].join(" · ");
 }
 
 export interface Piece {
@@ -57,10 +84,10 @@ export function pieces(branch: Branch): Piece[] {
 /** How the text of a branch ends, where that is not by itself. */
 export function ending(branch: Branch): string {
   const words: Record<string, string> = {
-    "": "not decoded", budget: "more texts than were asked for", cancelled: "stopped", error: "broken off", length: "token limit", stop: "ended by itself",
+    "": "not decoded", budget: "not followed further", cancelled: "stopped", error: "broken off", length: "cut off at the token limit", stop: "ended by itself",
   };
   return words[branch.reason] ?? branch.reason;
 }
 
-/** A token as it is quoted. */
-export const quoted = (text: string): string => `“${text}”`;
+/** A token as it is quoted: without the space that it begins with, unless there is nothing else. */
+export const quoted = (text: string): string => `“${text.trim() || text}”`;

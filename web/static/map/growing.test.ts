@@ -8,13 +8,15 @@ const step = (from: number, to: number, index: number, text: string): RunEvent =
 const fork = (lambda: number, index: number): RunEvent => ({ type: "fork", fork: { lambda, index } });
 const ended = (from: number, to: number, pieces: string[], reason = "stop"): RunEvent => ({ type: "branch", branch: { from, to, reason, pieces } });
 
+const along = { betas: [], names: [] };
+
 const at = (map: GrowingMap, lambda: number) => {
   const data = map.data();
   return data.branches[branchAt(data, lambda)]?.pieces.join("");
 };
 
 test("words are read as soon as they are certain, on every λ that they are certain for", () => {
-  const map = new GrowingMap(0, 2, [0.1]);
+  const map = new GrowingMap(0, 2, along);
   assert.equal(at(map, 1), "");
   map.take(step(0, 2, 0, "I"));
   assert.equal(at(map, 0), "I");
@@ -33,7 +35,7 @@ test("words are read as soon as they are certain, on every λ that they are cert
 });
 
 test("the parts lie side by side, whatever the order of events", () => {
-  const map = new GrowingMap(0, 1, []);
+  const map = new GrowingMap(0, 1, along);
   map.take(step(0, 1, 0, "a"));
   map.take(fork(0.5, 1));
   map.take(ended(0, 0.5, ["a", "b"]));
@@ -52,7 +54,7 @@ test("the parts lie side by side, whatever the order of events", () => {
 });
 
 test("events that are not of a map, or tell too little, change nothing", () => {
-  const map = new GrowingMap(0, 1, []);
+  const map = new GrowingMap(0, 1, along);
   const before = JSON.stringify(map.data());
   for (const event of [{ type: "start" }, { type: "step" }, { type: "fork" }, { type: "branch" }, { type: "stats" }]) assert.equal(map.take(event), false);
   assert.equal(JSON.stringify(map.data()), before);

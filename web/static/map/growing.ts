@@ -1,7 +1,7 @@
 // A live λ-map as its events add up to it: what is certain for every λ so far. No DOM here.
 
 import type { RunEvent } from "../protocol/protocol";
-import type { Branch, MapData } from "./along";
+import type { Along, Branch, MapData } from "./along";
 
 export class GrowingMap {
   private readonly parts: Branch[]; // side by side in the order of λ
@@ -12,7 +12,7 @@ export class GrowingMap {
   constructor(
     readonly from: number,
     readonly to: number,
-    private readonly betas: number[],
+    private readonly along: Along,
   ) {
     this.parts = [{ from, to, reason: "", pieces: [], at: [], part: 0 }];
   }
@@ -57,7 +57,7 @@ export class GrowingMap {
   data(): MapData {
     const parts = this.parts.map((part, i) => ({ ...part, part: i === 0 ? 0 : this.parting(i) }));
     for (const [i, part] of parts.entries()) part.at = this.path(parts, i);
-    return { from: this.from, to: this.to, betas: this.betas, branches: parts };
+    return { from: this.from, to: this.to, ...this.along, branches: parts };
   }
 
   /** The token at which a part goes another way than the one below it. */

@@ -2,9 +2,11 @@
 
 import { at } from "../base/base";
 import { one } from "../dom/dom";
-import type { RunError, RunEvent, ServerFrame, Spec } from "../protocol/protocol";
+import { type RunError, type RunEvent, type ServerFrame, type Spec, asLine } from "../protocol/protocol";
+import type { Along } from "./along";
 import { GrowingMap } from "./growing";
 import { MapSection } from "./map";
+import { drawStops } from "./stops";
 
 export interface MapRunEvents {
   failed(message: string): void;
@@ -12,6 +14,10 @@ export interface MapRunEvents {
   focus(run: string, lambda: number): void;
   /** λ was let go. */
   settled(lambda: number): void;
+  /** What is read was asked for as this; null of an example, which nothing goes on from. */
+  spec(): Spec | null;
+  reply(text: string): void;
+  writeOn(): void;
 }
 
 export class MapRun {
@@ -45,25 +51,29 @@ export class MapRun {
     const drawn = this.place.querySelector<HTMLElement>("[data-map]");
     if (!drawn) return;
     this.drawn = this.ended = drawn.dataset.mapState !== "growing";
-    if (!this.ended) this.grow(spec, this.section?.betas ?? []);
+    this.section?.offer();
+    if (!this.ended && this.section) this.grow(spec, this.section.along);
   }
 
-  begin(id: string, spec: Spec, betas: readonly number[], lanesURL: string): void {
+  begin(id: string, spec: Spec, models: Along, lanesURL: string): void {
     this.leave();
     this.id = id;
     this.spec = spec;
     this.ended = false;
-    this.show(betas, lanesURL);
-    this.grow(spec, betas);
+    const along = { ...models, ...(spec.map?.line ? { line: asLine(spec.map.line) } : {}) };
+    this.show(along, lanesURL);
+    this.grow(spec, along);
     this.section?.take((this.growing as GrowingMap).data(), true);
   }
 
   /** An empty section, for a map that begins or for a text that is decoded at one λ. */
-  show(betas: readonly number[], lanesURL: string, range?: { from: number; to: number }): MapSection {
+  show(along: Along, lanesURL: string, range?: { from: number; to: number }): MapSection {
     const map = range ?? this.spec?.map ?? { from: 0, to: 2 };
     const element = (this.template.content.firstElementChild as HTMLElement).cloneNode(true) as HTMLElement;
-    element.dataset.map = JSON.stringify({ from: map.from, to: map.to, betas, branches: [{ from: map.from, to: map.to, reason: "", pieces: [], at: [], part: 0 }] });
+    element.dataset.map = JSON.stringify({ from: map.from, to: map.to, ...along, branches: [{ from: map.from, to: map.to, reason: "", pieces: [], at: [], part: 0 }] });
     element.dataset.mapLanes = lanesURL;
+    one(element, "[data-map-symbol]").textContent = along.line ? "place" : "λ";
+    drawStops(one(element, ".map-stops"), { ...along, from: map.from, to: map.to });
     const slider = one<HTMLInputElement>(element, "[data-map-slider]");
     slider.min = String(map.from);
     slider.max = String(map.to);
@@ -117,15 +127,18 @@ export class MapRun {
     return { text: `Decoding along λ: ${texts} text${texts === 1 ? "" : "s"} so far`, part: Math.min(1, this.growing?.covered ?? 0) };
   }
 
-  private grow(spec: Spec, betas: readonly number[]): void {
+  private grow(spec: Spec, along: Along): void {
     const { from, to } = spec.map ?? { from: 0, to: 2 };
-    this.growing = new GrowingMap(from, to, [...betas]);
+    this.growing = new GrowingMap(from, to, along);
   }
 
   private wire(element: HTMLElement): MapSection {
     const section = new MapSection(element, {
       moved: (lambda) => this.moved(lambda),
       settled: (lambda) => this.events.settled(lambda),
+      goesOn: () => this.events.spec() !== null,
+      reply: (text) => this.events.reply(text),
+      writeOn: () => this.events.writeOn(),
     });
     this.lambda = section.lambda;
     return section;

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { all, one } from "../dom/dom";
 import { openPage } from "../dom/page";
-import { type MapData, between, branchAt, pieces } from "./along";
-import { MapSection, words } from "./map";
+import { type MapData, between, branchAt, mixtureAt, mixtureWords, pieces } from "./along";
+import { MapSection } from "./map";
+import { words } from "./written";
 
 function open(): { section: HTMLElement; data: MapData } {
   const section = one(openPage("map"), "[data-map]");
@@ -34,7 +35,7 @@ test("a λ finds its text, at a fork the one above, at either end the last one",
   assert.equal(between({ from: 0.7275, to: 1.6596 }), 1);
 });
 
-test("slider, number, steps and PageUp move along the map", () => {
+test("slider, number, steps and keys move along the map", () => {
   const { section, data } = open();
   const text = () => one(section, "[data-map-text]").textContent;
   const slider = one<HTMLInputElement>(section, "[data-map-slider]");
@@ -63,14 +64,27 @@ test("slider, number, steps and PageUp move along the map", () => {
   assert.equal(number.getAttribute("aria-invalid"), "true");
 
   const steps = all<HTMLButtonElement>(section, "[data-map-step]");
-  assert.match(steps[1]?.textContent ?? "", /^above 0.8: “ day” →$/);
+  assert.match(steps[1]?.textContent ?? "", /^above 0.8: “day” →$/);
   steps[1]?.click();
   assert.equal(text(), "A good day!");
   assert.ok(steps[1]?.disabled);
   assert.equal(number.getAttribute("aria-invalid"), null);
   for (const _ of [1, 2]) steps[0]?.click();
-  assert.equal(text(), "A <b>bad</b> one… more texts than were asked for");
+  assert.equal(text(), "A <b>bad</b> one… not followed further");
   assert.equal(data.branches[branchAt(data, Number(number.value))]?.reason, "budget");
+
+  const { KeyboardEvent } = window as unknown as { KeyboardEvent: typeof globalThis.KeyboardEvent };
+  const press = (key: string, shiftKey = false, at = slider) => {
+    const pressed = new KeyboardEvent("keydown", { key, shiftKey, cancelable: true });
+    at.dispatchEvent(pressed);
+    return pressed.defaultPrevented ? number.value : "";
+  };
+  number.value = "0.7";
+  number.dispatchEvent(event("input"));
+  assert.deepEqual([press("ArrowRight"), press("ArrowLeft", true), press("PageDown"), press("PageUp", false, number)], ["0.75", "0.745", "0.495", "0.745"]);
+  assert.deepEqual([press("Home"), press("ArrowLeft", false, number)], ["", ""], "the browser's own");
+  press("PageUp", true);
+  assert.equal(text(), "A good day!", "with Shift to the text above");
 });
 
 test("a fork is explained, and Escape closes it", () => {
@@ -98,4 +112,20 @@ test("what the server draws anew takes its place, and λ stays", () => {
   assert.equal(one(section, "[data-map-text]").textContent, "B");
   assert.equal(one(section, ".map-headline").textContent, "more");
   assert.equal(one<HTMLInputElement>(section, "[data-map-number]").value, "0.7");
+});
+
+test("along a line the place stands for λ of each model, with their sum, as the server has it", () => {
+  const line = { from: [-0.5, 0.5], to: [1.5, 0] };
+  assert.deepEqual(mixtureAt(line, 0), [-0.5, 0.5]);
+  assert.deepEqual(mixtureAt(line, 1), [1.5, 0]);
+  assert.deepEqual(mixtureAt(line, 0.5), [0.5, 0.25]);
+  assert.deepEqual(mixtureAt(undefined, 0.7), [0.7]);
+  assert.equal(mixtureWords(["Warm"], [0.5, 0.25]), "Warm: λ 0.5 · model 2: λ 0.25 · sum 0.75");
+  const { section, data } = open();
+  const along = new MapSection(section);
+  along.take({ ...data, names: ["Warm", "Short"], betas: [0.1, 0.2], line, from: 0, to: 1 }, false);
+  along.move(0.5);
+  assert.equal(one(section, "[data-map-mix]").textContent, "Warm: λ 0.5 · Short: λ 0.25 · sum 0.75");
+  assert.match(one<HTMLAnchorElement>(section, "[data-map-lane]").href, /lanes=0\.5:0\.25$/);
+  assert.ok(one(section, "[data-map-beta]").hidden, "there is no effective β of a mixture");
 });

@@ -1,8 +1,12 @@
 // Moving along a λ-map that the server has drawn: the text follows λ at once, and forks say why they are there.
 
-import { all, make, one, tell } from "../dom/dom";
-import { effectiveBeta, formatNumber, notNumber, parseLambda, plain, words as placeOf } from "../lambda/lambda";
-import { type Branch, type MapData, between, branchAt, ending, known, pieces, quoted } from "./along";
+import { all, one, tell, write } from "../dom/dom";
+import { effectiveBeta, formatLambda, formatNumber, notNumber, parseLambda, plain, words as placeOf } from "../lambda/lambda";
+import { type Along, type Branch, type MapData, between, branchAt, known, mixtureAt, mixtureWords, quoted } from "./along";
+import { Forks, type ForksHost } from "./forks";
+import { stepOf } from "./keys";
+import { wireRiver } from "./river";
+import { Written } from "./written";
 
 /** A λ that was pointed at has few digits. */
 const byEye = (x: number) => Number(x.toFixed(4));
@@ -13,50 +17,55 @@ const lambdaText = (x: number) => formatNumber(x, 4);
 export interface SectionEvents {
   moved(lambda: number): void;
   settled(lambda: number): void;
+  goesOn(): boolean; // what is read can be replied to, and gone on with
+  reply(text: string): void;
+  writeOn(): void;
 }
 
-export class MapSection {
-  private data: MapData;
+export class MapSection implements ForksHost {
+  data: MapData;
   lambda: number;
   private shown = -1; // place of the branch that is read
-  private fork = ""; // number of the fork that is explained; "" is none
+  private readonly written: Written;
   private readonly slider: HTMLInputElement;
   private readonly number: HTMLInputElement;
-  private timer = 0;
-  private quiet = false; // a fork gets the focus back, and need not say again why it is there
+  private readonly forks: Forks;
+  private readonly toPoint: string; // what stands where the words of a band are read
+  private timer = 0; // until the text that was moved to is said
 
   constructor(
     private readonly section: HTMLElement,
     private readonly events: SectionEvents | null = null,
   ) {
     this.data = JSON.parse(section.dataset.map ?? "null") as MapData;
+    this.written = new Written(section);
     this.slider = one(section, "[data-map-slider]");
     this.number = one(section, "[data-map-number]");
     this.lambda = Number(this.number.value);
     this.slider.hidden = this.number.hidden = false;
     one(section, "[data-map-fixed]").hidden = true;
-    one(section, "[data-map-steps]").hidden = false;
+    one(section, "[data-map-steps]").hidden = one(section, "[data-map-band]").hidden = false;
     this.slider.addEventListener("input", () => this.move(byEye(Number(this.slider.value)), this.slider));
     this.slider.addEventListener("change", () => this.events?.settled(this.lambda));
-    this.slider.addEventListener("keydown", (event) => this.page(event));
+    this.slider.addEventListener("keydown", (event) => this.key(event));
     this.number.addEventListener("input", () => this.typed(false));
     this.number.addEventListener("change", () => this.typed(true));
-    this.number.addEventListener("keydown", (event) => this.page(event));
+    this.number.addEventListener("keydown", (event) => this.key(event));
     for (const button of all(section, "[data-map-step]")) {
       button.addEventListener("click", () => this.step(Number(button.dataset.mapStep)));
     }
-    section.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.fork !== "") {
-        event.preventDefault();
-        this.close();
-      }
-    });
+    one(section, "[data-map-reply]").addEventListener("click", () => this.events?.reply(this.branch?.pieces.join("") ?? ""));
+    one(section, "[data-map-write-on]").addEventListener("click", () => this.events?.writeOn());
+    this.forks = new Forks(section, this);
+    this.toPoint = one(section, "[data-map-band]").textContent ?? "";
     this.wire();
     this.move(this.lambda);
   }
 
-  get betas(): number[] {
-    return this.data.betas;
+  /** What the map is along. */
+  get along(): Along {
+    const { betas, names, line } = this.data;
+    return { betas, names, ...(line ? { line } : {}) };
   }
 
   /** Takes what is known by now, while the map grows or after it. */
@@ -74,7 +83,7 @@ export class MapSection {
 
   /** Takes over what the server has drawn anew, as the map grows. What is read is not older for it. */
   update(drawn: HTMLElement): void {
-    const explained = this.section.querySelector<HTMLElement>(`[data-map-fork="${this.fork}"]`)?.dataset.lambda;
+    const { explained } = this.forks;
     for (const part of all(this.section, "[data-map-part]")) {
       const next = drawn.querySelector<HTMLElement>(`[data-map-part="${part.dataset.mapPart}"]`);
       if (!next) continue;
@@ -88,46 +97,19 @@ export class MapSection {
     if (drawn.dataset.mapState !== "growing") this.data = JSON.parse(drawn.dataset.map ?? "null") as MapData;
     this.shown = -1;
     this.wire();
-    if (this.fork !== "") this.reopen(explained);
+    this.forks.redrawn(explained);
     this.move(this.lambda, this.number === document.activeElement ? this.number : undefined);
   }
 
   /** Listeners on what is drawn. */
   private wire(): void {
-    const river = one<HTMLElement>(this.section, "[data-map-river]");
-    const drag = (event: PointerEvent) => {
-      const box = river.getBoundingClientRect();
-      this.move(byEye(this.data.from + ((event.clientX - box.left) / box.width) * (this.data.to - this.data.from)));
-    };
-    river.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || (event.target as Element).closest("[data-map-mark]")) return;
-      river.setPointerCapture(event.pointerId);
-      drag(event);
+    wireRiver(one(this.section, "[data-map-river]"), {
+      pulled: (place) => this.move(byEye(this.data.from + place * (this.data.to - this.data.from))),
+      pressed: (fork) => this.forks.explain(fork),
+      focused: (fork) => this.forks.focused(fork),
+      chosen: () => this.forks.enter(),
+      pointed: (words) => write(one(this.section, "[data-map-band]"), words || this.toPoint),
     });
-    river.addEventListener("pointermove", (event) => {
-      if (river.hasPointerCapture(event.pointerId)) drag(event);
-    });
-    const marks = all(river, "[data-map-mark]");
-    for (const [i, mark] of marks.entries()) {
-      mark.setAttribute("role", "button");
-      mark.setAttribute("tabindex", i === 0 ? "0" : "-1"); // one stop for Tab; arrows go from fork to fork
-      mark.addEventListener("click", (event) => {
-        event.preventDefault();
-        this.explain(mark.dataset.mapMark ?? "");
-      });
-      mark.addEventListener("focus", () => this.quiet || this.explain(mark.dataset.mapMark ?? ""));
-      mark.addEventListener("keydown", (event) => {
-        const to: Record<string, number> = { ArrowRight: i + 1, ArrowDown: i + 1, ArrowLeft: i - 1, ArrowUp: i - 1, Home: 0, End: marks.length - 1 };
-        const place = to[event.key];
-        if (place !== undefined) {
-          event.preventDefault();
-          marks[Math.min(Math.max(place, 0), marks.length - 1)]?.focus();
-        } else if (event.key === "Enter" || event.key === " ") {
-          event.preventDefault();
-          one(this.section, "[data-map-why]").focus();
-        }
-      });
-    }
   }
 
   // λ.
@@ -136,17 +118,21 @@ export class MapSection {
     const x = parseLambda(this.number.value);
     const { from, to } = this.data;
     const sound = x >= from && x <= to;
-    tell(one(this.section, "[data-map-error]"), sound ? "" : Number.isNaN(x) ? notNumber(this.number.value) : `The map is of λ from ${lambdaText(from)} to ${lambdaText(to)}.`);
+    tell(one(this.section, "[data-map-error]"), sound ? "" : Number.isNaN(x) ? notNumber(this.number.value) : `The map is of ${this.data.line ? "places" : "λ"} from ${lambdaText(from)} to ${lambdaText(to)}. The settings say from where to where the next one goes.`);
     if (!sound) this.number.setAttribute("aria-invalid", "true");
     else this.move(x, settled ? undefined : this.number);
     if (sound && settled) this.events?.settled(x);
   }
 
-  private page(event: KeyboardEvent): void {
-    const way = event.key === "PageUp" ? 1 : event.key === "PageDown" ? -1 : 0;
-    if (way === 0) return;
+  /** Keys on the slider and in the number, where arrows to the sides are the caret's. */
+  private key(event: KeyboardEvent): void {
+    const { data: { from, to }, number } = this;
+    const by = stepOf(event, to - from);
+    if (by === 0 || event.altKey || event.ctrlKey || event.metaKey || (event.target === number && /Left|Right/.test(event.key))) return;
     event.preventDefault();
-    this.step(way);
+    if (event.shiftKey && event.key.startsWith("Page")) return this.step(Math.sign(by));
+    this.move(byEye(this.lambda + by));
+    this.events?.settled(this.lambda);
   }
 
   /** To the text above or below. */
@@ -159,7 +145,7 @@ export class MapSection {
 
   /** Shows the text at a λ. The field it was set in is left as it is. */
   move(lambda: number, source?: HTMLInputElement): void {
-    const { from, to, branches, betas } = this.data;
+    const { from, to, branches, betas, names, line } = this.data;
     const before = this.lambda;
     this.lambda = Math.min(Math.max(lambda, from), to);
     if (this.lambda !== before) this.events?.moved(this.lambda);
@@ -175,24 +161,26 @@ export class MapSection {
     const x = `${((100 * (this.lambda - from)) / (to - from)).toFixed(3)}%`;
     for (const name of ["x1", "x2"]) cursor.setAttribute(name, x);
     cursor.setAttribute("visibility", "visible");
-    const beta = effectiveBeta([this.lambda], betas);
+    const mixture = mixtureAt(line, this.lambda);
+    const beta = effectiveBeta(mixture, betas);
     const shownBeta = one(this.section, "[data-map-beta]");
     shownBeta.hidden = beta === "";
     one(shownBeta, "[data-map-beta-value]").textContent = beta;
-    one(this.section, "[data-map-place-name]").textContent = placeOf([this.lambda]);
+    one(this.section, "[data-map-place-name]").textContent = placeOf(mixture);
+    tell(one(this.section, "[data-map-mix]"), line ? mixtureWords(names, mixture) : "");
     const lane = this.section.querySelector<HTMLAnchorElement>("[data-map-lane]");
-    if (lane) lane.href = `${this.section.dataset.mapLanes}${plain(this.lambda)}`;
-    this.slider.setAttribute("aria-valuetext", `${lambdaText(this.lambda)}, text ${place + 1} of ${branches.length}`);
-    one(this.section, "[data-map-text]").setAttribute("aria-label", `Text at λ = ${lambdaText(this.lambda)}`);
+    if (lane) lane.href = `${this.section.dataset.mapLanes}${mixture.map(plain).join(":")}`;
+    this.slider.setAttribute("aria-valuetext", `${line ? `${mixtureWords(names, mixture)}` : lambdaText(this.lambda)}, text ${place + 1} of ${branches.length}`);
+    this.written.label(`Text at λ = ${line ? formatLambda(mixture) : lambdaText(this.lambda)}`);
     if (place !== this.shown && branch) this.read(place, branch);
   }
 
   private read(place: number, branch: Branch): void {
     const first = this.shown < 0;
     this.shown = place;
-    const text = one(this.section, "[data-map-text]");
-    text.replaceChildren(...words(branch, this.section.dataset.mapState === "growing"));
-    one(this.section, "[data-map-span]").textContent = `the same from ${lambdaText(branch.from)} to ${lambdaText(branch.to)}`;
+    this.offer();
+    this.written.show(branch, this.section.dataset.mapState === "growing");
+    one(this.section, "[data-map-span]").textContent = `the same text from ${lambdaText(branch.from)} to ${lambdaText(branch.to)}`;
     for (const band of all(this.section, ".map-band")) {
       const on = Number(band.dataset.from) <= branch.from && branch.to <= Number(band.dataset.to);
       band.toggleAttribute("data-on", on);
@@ -213,71 +201,20 @@ export class MapSection {
     if (!first && this.section.dataset.mapState !== "growing") this.timer = window.setTimeout(() => this.say(`Text ${place + 1} of ${this.data.branches.length}: ${branch.pieces.join("")}`), 600);
   }
 
-  private say(text: string): void {
+  private get branch(): Branch | undefined {
+    return this.data.branches[this.shown];
+  }
+
+  /** Offers to go on from what is read: to reply to a text that has ended, to write on one that was cut off. */
+  offer(): void {
+    const { branch } = this;
+    const can = branch !== undefined && known(branch) && (this.events?.goesOn() ?? false);
+    one(this.section, "[data-map-reply]").hidden = !can;
+    one(this.section, "[data-map-write-on]").hidden = !can || branch?.reason !== "length";
+  }
+
+  /** Says something to screen readers. */
+  say(text: string): void {
     one(this.section, "[data-map-say]").textContent = text;
   }
-
-  // Forks.
-
-  private explain(fork: string): void {
-    const source = this.section.querySelector<HTMLElement>(`[data-map-fork="${fork}"]`);
-    if (!source || fork === this.fork) return;
-    this.fork = fork;
-    const lambda = Number(source.dataset.lambda);
-    for (const mark of all(this.section, "[data-map-mark]")) {
-      const on = mark.dataset.mapMark === fork;
-      mark.toggleAttribute("data-on", on);
-      mark.setAttribute("tabindex", on ? "0" : "-1");
-    }
-    const close = make("button", { type: "button", class: "button button-quiet button-small" }, "Close");
-    close.addEventListener("click", () => this.close());
-    const place = branchAt(this.data, lambda);
-    const go = (to: Branch | undefined, label: string) => {
-      const button = make("button", { type: "button", class: "button button-small" }, label);
-      button.addEventListener("click", () => to && this.move(between(to)));
-      return button;
-    };
-    const copy = [...source.childNodes].map((node) => node.cloneNode(true));
-    const panel = one(this.section, "[data-map-why]");
-    panel.replaceChildren(
-      make("div", { class: "map-why-head" }, make("h3", {}, "Why it forks"), close), ...copy,
-      make("div", { class: "row" }, go(this.data.branches[place - 1], "Text below it"), go(this.data.branches[place], "Text above it")),
-    );
-    panel.hidden = false;
-    this.say(panel.querySelector(".map-sentence")?.textContent ?? "");
-  }
-
-  /** Explains a fork again that was explained when the map was drawn anew; its number may be another. */
-  private reopen(lambda: string | undefined): void {
-    const again = all<HTMLElement>(this.section, "[data-map-fork]").find((fork) => fork.dataset.lambda === lambda)?.dataset.mapFork;
-    const panel = one(this.section, "[data-map-why]");
-    if (again === undefined) return this.close();
-    if (panel.contains(document.activeElement)) {
-      this.fork = again; // somebody reads in it, or is about to press one of its buttons
-      return;
-    }
-    this.fork = "";
-    this.explain(again);
-  }
-
-  private close(): void {
-    const panel = one(this.section, "[data-map-why]");
-    const within = panel.contains(document.activeElement);
-    panel.hidden = true;
-    const mark = this.section.querySelector<HTMLElement>(`[data-map-mark="${this.fork}"]`);
-    this.fork = "";
-    mark?.removeAttribute("data-on");
-    this.quiet = true;
-    if (within) mark?.focus();
-    this.quiet = false;
-  }
-}
-
-/** The text of a branch as nodes, as the server writes it. */
-export function words(branch: Branch, growing = false): HTMLElement[] {
-  const list: HTMLElement[] = pieces(branch).map(({ text, kind }) =>
-    kind === "last" ? make("mark", { class: "map-last" }, text) : make("span", { "data-kind": kind }, text));
-  if (growing && branch.reason === "") list.push(make("span", { class: "map-more", "aria-hidden": "true" }));
-  else if (!known(branch)) list.push(make("span", { class: "map-rest" }, `… ${ending(branch)}`));
-  return list;
 }

@@ -1,5 +1,6 @@
 // Keeps the state of each pair's worker current on the pages about pairs.
 
+import { at } from "../base/base";
 import { all } from "../dom/dom";
 import type { PairStatus } from "../protocol/protocol";
 
@@ -37,7 +38,7 @@ export async function followPulls(section: HTMLElement): Promise<void> {
   const running = () => all(section, '[data-pull-state="running"]');
   while (running().length > 0) {
     await new Promise((resolve) => setTimeout(resolve, 1000));
-    const answer = await fetch("/pairs/pulls", { headers: { Accept: "application/json", "X-Requested-With": "fetch" } }).catch(() => null);
+    const answer = await fetch(at("/pairs/pulls"), { headers: { Accept: "application/json", "X-Requested-With": "fetch" } }).catch(() => null);
     if (!answer?.ok) continue;
     const { pulls } = (await answer.json()) as { pulls: Pull[] };
     for (const item of running()) {

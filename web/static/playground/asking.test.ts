@@ -28,6 +28,10 @@ test("a lane that came is no longer waited for; a run that is left takes its lan
   asking.add("lanes", [b]);
   asking.arrived(a);
   assert.deepEqual(asking.waiting, [b]);
+  const [c, d] = [column(), column()];
+  asking.add("lanes", [c, d]);
+  asking.arrived(c);
+  assert.deepEqual(asking.waiting, [b, d], "those that were asked for with it still wait");
   const start = asking.add("lanes", [], {} as Spec);
   const thumb = asking.add("thumb", []);
   asking.left();

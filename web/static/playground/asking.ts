@@ -47,7 +47,9 @@ export class Asking {
 
   /** The lane that a column waited for has come. */
   arrived(column: Column): void {
-    this.list = this.list.filter((a) => a.spec || !a.columns.includes(column));
+    this.list = this.list
+      .map((a) => (a.spec ? a : { ...a, columns: a.columns.filter((other) => other !== column) }))
+      .filter((a) => a.spec || a.columns.length > 0);
   }
 
   /** Only starts are still waited for: the lanes' run was left. */

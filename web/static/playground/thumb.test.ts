@@ -5,6 +5,7 @@ import { ThumbRun } from "./thumb";
 
 const spec = { lanes: [{ lane: 0, lambda: 1, sample: 0 }] } as unknown as Spec;
 const range = { from: 0, to: 2 };
+const along = { betas: [0.1], names: ["Warm"] };
 
 test("a λ that was let go is asked for once, and one at a time", () => {
   const thumb = new ThumbRun();
@@ -25,14 +26,14 @@ test("what is read is the lane at the λ that was let go", () => {
   thumb.begin("r", spec);
   const token = (lane: number, index: number, text: string) => ({ type: "token", lane, index, id: 1, text, lambda: 1 });
   thumb.take(1, [token(0, 0, "A"), { type: "lanes", lanes: [{ lane: 1, lambda: 0.5, sample: 0 }] }, token(1, 0, "B")]);
-  assert.deepEqual(thumb.data(range, []).data.branches[0]?.pieces, ["A"]);
+  assert.deepEqual(thumb.data(range, along).data.branches[0]?.pieces, ["A"]);
   thumb.settle(0.5);
-  const { data, growing } = thumb.data(range, [0.1]);
+  const { data, growing } = thumb.data(range, along);
   assert.deepEqual(data.branches, [{ from: 0, to: 2, reason: "", pieces: ["B"], at: [], part: 0 }]);
   assert.ok(growing);
   thumb.take(4, [{ type: "end", lane: 1, index: 1, reason: "stop", text: "." }]);
-  assert.deepEqual(thumb.data(range, []).data.branches[0]?.pieces, ["B", "."]);
-  assert.ok(!thumb.data(range, []).growing);
+  assert.deepEqual(thumb.data(range, along).data.branches[0]?.pieces, ["B", "."]);
+  assert.ok(!thumb.data(range, along).growing);
 });
 
 test("after a refusal another λ may be asked for", () => {

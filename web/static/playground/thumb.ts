@@ -1,17 +1,22 @@
 // The text at one λ where there is no map: a lane, decoded when the slider is let go. No DOM here.
 
-import type { MapData } from "../map/along";
+import { same } from "../lambda/lambda";
+import { type Along, type Line, type MapData, mixtureAt } from "../map/along";
 import { type RunEvent, type Spec, numbers } from "../protocol/protocol";
-import { Run } from "../run/run";
+import { type Lane, Run } from "../run/run";
 
 export class ThumbRun {
   run: Run | null = null;
   wanted = Number.NaN; // λ that was let go last
   private asked = Number.NaN; // λ of the lane that was asked for last
+  private first = Number.NaN; // λ of the first lane
+  private line: Line | undefined; // of which all these λ are places
 
-  begin(id: string, spec: Spec): void {
+  begin(id: string, spec: Spec, place = numbers(spec.lanes[0]?.lambda)[0] ?? Number.NaN, line?: Line): void {
+    this.first = place;
     this.run = new Run(id, spec);
-    this.asked = this.wanted = numbers(spec.lanes[0]?.lambda)[0] ?? Number.NaN;
+    this.asked = this.wanted = place;
+    this.line = line;
   }
 
   leave(): void {
@@ -38,18 +43,24 @@ export class ThumbRun {
 
   /** A lane could not be had: another may be asked for. */
   refused(): void {
-    this.asked = this.run?.lanes[0]?.start[0] ?? Number.NaN;
+    this.asked = this.first;
+  }
+
+  /** The lane that is read: the one at the λ that was let go, or the last one until that has come. */
+  get shown(): Lane | undefined {
+    return this.lane(this.wanted) ?? this.run?.lanes[this.run.lanes.length - 1];
   }
 
   private lane(lambda: number) {
-    return this.run?.lanes.find((lane) => lane.start[0] === lambda);
+    const mixture = mixtureAt(this.line, lambda);
+    return this.run?.lanes.find((lane) => same(lane.start, mixture));
   }
 
   /** What is read at the slider: one text, whatever the λ, until it is let go. */
-  data(range: { from: number; to: number }, betas: number[]): { data: MapData; growing: boolean } {
-    const lane = this.lane(this.wanted) ?? this.run?.lanes[this.run.lanes.length - 1];
+  data(range: { from: number; to: number }, along: Along): { data: MapData; growing: boolean } {
+    const lane = this.shown;
     const pieces = lane ? [...lane.tokens.map((token) => token.text), ...(lane.tail ? [lane.tail] : [])] : [];
     const reason = lane?.reason ?? "";
-    return { data: { ...range, betas, branches: [{ ...range, reason, pieces, at: [], part: 0 }] }, growing: reason === "" };
+    return { data: { ...range, ...along, branches: [{ ...range, reason, pieces, at: [], part: 0 }] }, growing: reason === "" };
   }
 }

@@ -3,6 +3,9 @@
 /** One number, or one for each aligned model. */
 export type Vector = number | (number | null)[] | null;
 
+/** What λ mixes: what the models say, or the weights of an adapter. */
+export type Mix = "logits" | "weights";
+
 export interface Message {
   role: string;
   content: string;
@@ -12,6 +15,7 @@ export interface LaneSpec {
   lane: number;
   lambda: Vector;
   sample: number;
+  mix?: Mix; // what λ mixes; without, the logits
   changes?: { at: number; lambda: Vector }[];
   prefix?: number[];
 }
@@ -22,6 +26,7 @@ export interface MapSpec {
   to: number;
   sample: number;
   branches: number;
+  line?: { from: Vector; to: Vector }; // between two mixtures; from, to and focus are then places on it, 0 to 1
   live?: boolean; // every token is told, from focus outwards
   focus?: number;
 }
@@ -178,6 +183,11 @@ export function numbers(v: Vector | undefined): number[] {
   if (v === null || v === undefined) return [];
   if (typeof v === "number") return [v];
   return v.map((x) => x ?? Number.NEGATIVE_INFINITY);
+}
+
+/** A line as numbers. */
+export function asLine(line: { from: Vector; to: Vector }): { from: number[]; to: number[] } {
+  return { from: numbers(line.from), to: numbers(line.to) };
 }
 
 /** A λ as it is sent: a plain number where there is one aligned model. */

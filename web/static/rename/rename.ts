@@ -35,6 +35,7 @@ export class Rename {
 
   private show(title: string): void {
     this.shown.textContent = title;
+    this.shown.classList.remove("bench-lead"); // it says what the page is for no more
     document.title = `${title} · Realign`;
   }
 

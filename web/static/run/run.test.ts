@@ -112,3 +112,10 @@ test("log-ratios live with what JSON cannot hold", () => {
   assert.equal(of(null, [null] as unknown as number), 0);
   assert.equal(logRatio({ id: 1, text: "", name: "", lambda: [0] }), null);
 });
+
+test("a lane knows that λ is in its weights, where no KL is known", () => {
+  const run = new Run("r", { ...spec, lanes: [{ lane: 0, lambda: 0.5, sample: 0, mix: "weights" }] });
+  run.take(1, [{ type: "token", lane: 0, index: 0, id: 3, text: "x", lambda: 0.5, logp: { reference: null, aligned: [], mixture: -1 } }]);
+  assert.deepEqual(run.lanes.map((lane) => [lane.weights, lane.traced]), [[true, false]]);
+  assert.equal(logRatio((run.lanes[0] as (typeof run.lanes)[0]).tokens[0] as Parameters<typeof logRatio>[0]), null);
+});

@@ -20,6 +20,7 @@ export interface Lane {
   start: number[]; // λ it was started with
   lambda: number[]; // λ in force
   sample: number;
+  weights: boolean; // λ is in the weights
   prefix: number; // how many of its first tokens were given
   tokens: Token[];
   tail: string; // text that only its end released
@@ -87,7 +88,7 @@ export class Run {
   private add(spec: LaneSpec): void {
     const lambda = numbers(spec.lambda);
     this.lanes.push({
-      index: this.lanes.length, start: lambda, lambda, sample: spec.sample ?? 0, prefix: spec.prefix?.length ?? 0,
+      index: this.lanes.length, start: lambda, lambda, sample: spec.sample ?? 0, weights: spec.mix === "weights", prefix: spec.prefix?.length ?? 0,
       tokens: [], tail: "", reason: "", kl: 0, traced: false,
     });
   }
@@ -229,7 +230,10 @@ export function klSeries(lane: Lane): number[] {
   return series;
 }
 
-/** The λ marks in a lane: before which tokens λ was another. */
+/** Fewer tokens than so many at one λ are on the way to another: λ is being dragged. The pages say so, too (web/templates/tokens.go). */
+export const briefly = 8;
+
+/** Where λ was moved in a lane: before which tokens it was another. */
 export function turns(lane: Lane): { at: number; lambda: number[] }[] {
   const marks: { at: number; lambda: number[] }[] = [];
   let current = lane.start;

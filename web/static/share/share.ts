@@ -21,9 +21,9 @@ export class Share {
     });
   }
 
-  /** Shares this run from now on; "" hides the form. */
+  /** Sets the run that the form will share; nothing is shared yet. */
   setRun(run: string, title: string): void {
-    this.box.hidden = run === "";
+    this.box.hidden = false;
     this.form.action = at(`/runs/${run}/share`);
     one<HTMLInputElement>(this.box, "[data-share-title]").value = title;
     one(this.box, "[data-share-made]").hidden = true;

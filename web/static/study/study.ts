@@ -7,7 +7,7 @@ const every = 2000;
 export function study(page: HTMLElement): void {
   let showing = one(page, "[data-study-live]").innerHTML;
   const look = async () => {
-    if (document.hidden || page.querySelector("details[open], [data-study-live] :focus")) return;
+    if (document.hidden || page.querySelector("[data-study-live] details.menu[open], [data-study-live] :focus")) return;
     const answer = await fetch(location.href, { headers: { "X-Requested-With": "fetch" } }).catch(() => null);
     if (!answer?.ok) return;
     const html = await answer.text();

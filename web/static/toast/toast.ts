@@ -8,9 +8,18 @@ export function toasts(): void {
   for (const note of document.querySelectorAll<HTMLElement>("[data-toast]")) closes(note);
 }
 
-export function toast(text: string): void {
+/** Shows a note; with undo it offers to take back what it tells of. */
+export function toast(text: string, undo?: () => void): void {
   const close = make("button", { type: "button", class: "button button-quiet button-small", "data-toast-close": "" }, "Close");
   const note = make("div", { class: "toast", "data-toast": "" }, make("p", {}, text), close);
+  if (undo) {
+    const back = make("button", { type: "button", class: "button button-small", "data-toast-undo": "" }, "Undo");
+    back.addEventListener("click", () => {
+      note.remove();
+      undo();
+    });
+    close.before(back);
+  }
   document.querySelector("[data-toasts]")?.append(note);
   closes(note);
 }

@@ -19,7 +19,8 @@ import (
 // Commit of every repository here.
 const Commit = "0123456789abcdef0123456789abcdef01234567"
 
-// Server has repositories and misbehaves as its fields say. Set them before it is asked, or under Lock.
+// Server has repositories and misbehaves as its fields say. Set them before it is asked, or under Lock. Headers, Asked and
+// Sent are what it has seen; read them under Lock.
 type Server struct {
 	URL   string // of the hub and the registry
 	Other string // of the host that it redirects files to
@@ -45,7 +46,7 @@ type Server struct {
 
 // Layer of a model of Ollama's.
 type Layer struct {
-	MediaType string
+	MediaType string // as Ollama's manifests have it
 	Content   []byte
 }
 
@@ -61,6 +62,7 @@ func New(t testing.TB) *Server {
 	return s
 }
 
+// sum256 is the SHA-256 of a file, in hexadecimal.
 func sum256(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }
 
 // GitSHA1 is the name of a file in git.
@@ -69,6 +71,7 @@ func GitSHA1(b []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
+// serve is the hub and the registry: it tells them apart by the path.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.Lock()
 	defer s.Unlock()
@@ -117,6 +120,7 @@ func (s *Server) list(w http.ResponseWriter, repository string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"sha": Commit, "siblings": siblings})
 }
 
+// manifest is the registry's manifest of a model.
 func (s *Server) manifest(w http.ResponseWriter, model string) {
 	layers, ok := s.Models[model]
 	if !ok {
@@ -130,6 +134,7 @@ func (s *Server) manifest(w http.ResponseWriter, model string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"schemaVersion": 2, "layers": all})
 }
 
+// layer is the content of a model's layer with that digest.
 func (s *Server) layer(model, digest string) ([]byte, bool) {
 	for name, layers := range s.Models {
 		if !strings.HasPrefix(name, model+":") {
