@@ -27,6 +27,9 @@ func (p *Pair) Blend(names []string) (decode.Blend, error) {
 		if !ok {
 			return nil, fault.New(fault.NotFound, "the pair has no aligned model %q", name)
 		}
+		if a.path == "" {
+			return nil, fault.Field("mix", "weights: %s is the reference with another prompt and no LoRA adapter: use mix logits", name)
+		}
 		if !a.isAdapter {
 			return nil, fault.Field("mix", "weights: %s is a model of its own and no LoRA adapter of the reference: use mix logits", name)
 		}
@@ -94,12 +97,13 @@ func (b *blend) holds(names []string) bool {
 	return b.in.fits(needed)
 }
 
-// SetStrengths sets those of a sequence.
+// SetStrengths sets those of a sequence, each times its adapter's scale.
 func (b *blend) SetStrengths(seq decode.Seq, names []string, strengths decode.Vector) {
 	b.in.mu.Lock()
 	of := make([]float32, len(b.in.scaled.adapters))
 	for i, name := range names {
-		of[b.numbers[name]] = float32(strengths[i])
+		number := b.numbers[name]
+		of[number] = float32(strengths[i] * b.in.scaled.adapters[number].scale)
 	}
 	b.in.mu.Unlock()
 	if b.has(seq) {

@@ -147,6 +147,7 @@ func (w *weights) Close() {
 type adapter struct {
 	pointer *C.struct_llama_adapter_lora // nil once closed
 	scale   float64                      // multiplies its strength
+	place   int                          // of its model in the pair: what adapters add to a product is summed in this order
 }
 
 // loadAdapter loads an adapter's file for weights that it was trained on. The error is Invalid and names the file.
@@ -161,7 +162,7 @@ func loadAdapter(base *weights, path string) (*adapter, error) {
 	if a == nil {
 		return nil, fault.New(fault.Invalid, "%s: llama.cpp cannot load it%s", path, log.reason())
 	}
-	return &adapter{a, 1}, nil
+	return &adapter{pointer: a, scale: 1}, nil
 }
 
 // Close frees the adapter, before the weights it was loaded for.

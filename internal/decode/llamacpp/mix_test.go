@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -155,6 +156,103 @@ func TestWeightsOfSeveralAdapters(t *testing.T) {
 		if !slices.Equal(answers[i].got[0], answers[i].want) {
 			t.Errorf("adapters %v beside others: %v, alone %v", requests[i].Aligned, answers[i].got[0], answers[i].want)
 		}
+	}
+}
+
+// saidBy is what a blend says of some tokens, with adapters of such strengths.
+func saidBy(t *testing.T, m decode.Model, tokens []decode.Token, names []string, strengths ...float64) []float32 {
+	t.Helper()
+	m.Trim(0, 0)
+	m.(decode.Blend).SetStrengths(0, names, strengths)
+	var rows []decode.Row
+	for i, token := range tokens {
+		rows = append(rows, decode.Row{Token: token, Pos: i, Want: i == len(tokens)-1})
+	}
+	if err := m.Forward(rows); err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(m.Logits(len(rows) - 1))
+}
+
+// What several adapters add is summed in the order of the manifest, whichever of them a context used before.
+func TestWeightsSumInOneOrder(t *testing.T) {
+	var want []float32
+	for seed := range uint64(20) {
+		p := openDemoWith(t, llamacpp.Options{OnePass: llamacpp.OnePassOff})
+		names := slices.Clone(p.AlignedNames())
+		two := []string{names[0], names[5]}
+		tokens, err := p.Vocabulary().EncodePlain("Once upon a time there was")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(names), func(i, k int) { names[i], names[k] = names[k], names[i] })
+		for i, name := range names { // those beside each other, then some of two at a time
+			m, err := p.Blend(names[max(0, i-1) : i+1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			saidBy(t, m, tokens, []string{name}, 1)
+		}
+		m, err := p.Blend(two)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := saidBy(t, m, tokens, two, 0.7, 0.6)
+		if want == nil {
+			want = got
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("adapters used in order %v: other logits", names)
+		}
+		p.Close()
+	}
+}
+
+// An adapter's scale counts where λ is in the weights, too.
+func TestWeightsOfScaledAdapter(t *testing.T) {
+	demo, err := pair.Load(filepath.Join("..", "..", "..", "models", "demo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := demo.Files()
+	said := map[float64][]float32{}
+	for _, scale := range []float64{1, 0.5} {
+		p, err := llamacpp.Open(llamacpp.Spec{Reference: files[0].Path, Aligned: []llamacpp.Aligned{{Name: "a", Path: files[1].Path, Scale: scale}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+		m, err := p.Blend([]string{"a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens, err := p.Vocabulary().EncodePlain("Once upon a time there was")
+		if err != nil {
+			t.Fatal(err)
+		}
+		said[scale] = saidBy(t, m, tokens, []string{"a"}, 0.5/scale)
+	}
+	if !slices.Equal(said[1], said[0.5]) {
+		t.Error("strength 1 at scale 0.5 is not strength 0.5")
+	}
+}
+
+// The reference with another prompt has no weights of its own.
+func TestWeightsRefuseContrast(t *testing.T) {
+	demo, err := pair.Load(filepath.Join("..", "..", "..", "models", "demo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := llamacpp.Open(llamacpp.Spec{
+		Reference: demo.Files()[0].Path, Aligned: []llamacpp.Aligned{{Name: "polite"}},
+		Contrasts: map[string]decode.Contrast{"polite": {System: "Be polite."}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if _, err := p.Blend([]string{"polite"}); fault.KindOf(err) != fault.Invalid {
+		t.Errorf("error %v", err)
 	}
 }
 

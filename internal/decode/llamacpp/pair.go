@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"cmp"
+	"slices"
 	"sync"
 
 	"realign/internal/decode"
@@ -236,6 +237,7 @@ func (p *Pair) loadAdapter(base *weights, a *aligned) (err error) {
 	if a.adapter == nil && a.path != "" {
 		if a.adapter, err = loadAdapter(base, a.path); err == nil {
 			a.adapter.scale = a.scale
+			a.adapter.place = slices.IndexFunc(p.names, func(name string) bool { return p.aligned[name] == a })
 		}
 	}
 	return err

@@ -51,6 +51,7 @@ struct product {
 
 struct adapter_state {
 	llama_adapter_lora *adapter;
+	int32_t place;
 	std::vector<float> strengths; // by row
 	bool used = false;
 	int seen = 0;     // products in this pass
@@ -72,6 +73,31 @@ void scale_columns(ggml_tensor *dst, const ggml_tensor *a, int thread, int threa
 		}
 		for (int64_t i = from; i < to; i++) {
 			y[i] = x[i] * by;
+		}
+	}
+}
+
+// loras_of returns the adapters of a context, a private member: an explicit instantiation may name one, and hands it to a friend.
+llama_adapter_loras &loras_of(llama_context *context);
+
+template <llama_adapter_loras llama_context::*member> struct loras_access {
+	friend llama_adapter_loras &loras_of(llama_context *context) { return context->*member; }
+};
+
+template struct loras_access<&llama_context::loras>;
+
+// lay puts adapters over the weights of a context so that llama.cpp walks them, and sums what they add, in the given order.
+// It keeps them in a hash map, whose order is that of addresses where two share a bucket, and otherwise that of insertion, the
+// last one first. So there are more buckets until the order is right.
+void lay(llama_adapter_loras &loras, const std::vector<const adapter_state *> &wanted) {
+	for (size_t buckets = 16; buckets <= 1 << 20; buckets *= 2) {
+		loras.clear();
+		loras.rehash(buckets);
+		for (size_t i = wanted.size(); i-- > 0;) {
+			loras[wanted[i]->adapter] = 1.0f;
+		}
+		if (std::equal(loras.begin(), loras.end(), wanted.begin(), [](const auto &lora, const adapter_state *a) { return lora.first == a->adapter; })) {
+			return;
 		}
 	}
 }
@@ -217,9 +243,9 @@ extern "C" realign_strengths *realign_strengths_new(uint32_t rows) {
 
 extern "C" void realign_strengths_free(realign_strengths *s) { delete s; }
 
-extern "C" int32_t realign_strengths_add(realign_strengths *s, struct llama_adapter_lora *adapter) {
+extern "C" int32_t realign_strengths_add(realign_strengths *s, struct llama_adapter_lora *adapter, int32_t place) {
 	int32_t number = (int32_t) s->adapters.size();
-	s->adapters.push_back({adapter, std::vector<float>(s->rows)});
+	s->adapters.push_back({adapter, place, std::vector<float>(s->rows)});
 	for (const auto & [name, weight] : adapter->ab_map) {
 		s->products[weight.b] = {number, weight.get_scale(adapter->alpha, 1.0f)};
 	}
@@ -230,22 +256,20 @@ extern "C" float *realign_strengths_of(realign_strengths *s, int32_t adapter) { 
 
 extern "C" void realign_strengths_use(realign_strengths *s, realign_context *c, const bool *use) {
 	bool changed = false;
+	std::vector<const adapter_state *> used;
 	for (size_t i = 0; i < s->adapters.size(); i++) {
 		adapter_state &a = s->adapters[i];
-		if (a.used == use[i]) {
-			continue;
-		}
+		changed = changed || a.used != use[i];
 		a.used = use[i];
-		changed = true;
 		if (a.used) {
-			llama_set_adapter_lora(c->context, a.adapter, 1.0f);
-		} else {
-			llama_rm_adapter_lora(c->context, a.adapter);
+			used.push_back(&a);
 		}
 	}
 	if (!changed) {
 		return;
 	}
+	std::sort(used.begin(), used.end(), [](const adapter_state *a, const adapter_state *b) { return a->place < b->place; });
+	lay(loras_of(c->context), used);
 	// llama.cpp uses a graph again without a look at the adapters that it was built with. Planning another one makes it forget.
 	realign_enter();
 	llama_memory_context_ptr full = llama_get_memory(c->context)->init_full();

@@ -42,7 +42,7 @@ func (s *strengths) c() *C.realign_strengths {
 
 // add adds an adapter to a context of so many rows a pass, and returns its number.
 func (s *strengths) add(a *adapter, batch int) int {
-	C.realign_strengths_add(s.pointer, a.pointer)
+	C.realign_strengths_add(s.pointer, a.pointer, C.int32_t(a.place))
 	s.adapters, s.use = append(s.adapters, a), append(s.use, false)
 	s.rows = s.rows[:0]
 	for i := range s.adapters {

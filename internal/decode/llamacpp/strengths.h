@@ -20,8 +20,9 @@ extern "C" {
 realign_strengths *realign_strengths_new(uint32_t rows);
 void realign_strengths_free(realign_strengths *s);
 
-// Adds an adapter and returns its number, from 0. It is not used before realign_strengths_use.
-int32_t realign_strengths_add(realign_strengths *s, struct llama_adapter_lora *adapter);
+// Adds an adapter and returns its number, from 0. It is not used before realign_strengths_use. What adapters add to a product
+// is summed in the order of their places, so that the sum does not depend on which were used before.
+int32_t realign_strengths_add(realign_strengths *s, struct llama_adapter_lora *adapter, int32_t place);
 
 // The strengths of an adapter in the rows of the next pass. Valid until an adapter is added.
 float *realign_strengths_of(realign_strengths *s, int32_t adapter);
