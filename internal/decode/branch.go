@@ -324,13 +324,16 @@ func (e *Engine) extend(b *branch, t Token) {
 }
 
 // fork makes a branch that has the history of b and then a token. It copies no cache cell.
-func (e *Engine) fork(b *branch, t Token) *branch {
-	f := newBranch(b.job, e.sequence(b.job), append(append(make([]Token, 0, len(b.tokens)+64), b.tokens...), t))
+func (e *Engine) fork(b *branch, t Token) *branch { return e.forkAt(b, len(b.tokens), b.have, t) }
+
+// forkAt is fork from a beginning of b's history, of which each model had so many tokens in its cache.
+func (e *Engine) forkAt(b *branch, length int, have []int, t Token) *branch {
+	f := newBranch(b.job, e.sequence(b.job), append(append(make([]Token, 0, length+64), b.tokens[:length]...), t))
 	if b.strengths != nil {
 		f.tune(b.strengths)
 	}
 	for m, s := range b.job.models {
-		f.have[m] = s.model.Copy(f.seq, b.seq, b.have[m])
+		f.have[m] = s.model.Copy(f.seq, b.seq, have[m])
 	}
 	e.branches = append(e.branches, f)
 	return f
@@ -370,7 +373,7 @@ func (e *Engine) settle(b *branch) {
 	j := b.job
 	j.retired = append(j.retired, b)
 	e.branches = slices.DeleteFunc(e.branches, func(x *branch) bool { return x == b })
-	if slices.ContainsFunc(e.branches, func(x *branch) bool { return x.job == j }) {
+	if slices.ContainsFunc(e.branches, func(x *branch) bool { return x.job == j }) || e.resume(j) {
 		return
 	}
 	j.tellCertain()

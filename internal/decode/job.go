@@ -34,6 +34,7 @@ type Job struct {
 	lanes    []*lane       // of the request, ended ones included
 	spans    []*span       // of a λ-map, split and ended ones included
 	focus    float64       // λ from which a live map is decoded outwards
+	waiting  []waiting     // parts of a live map that no branch was left for
 	scoring  *scoring      // of a score request
 	live     int           // lanes, spans or scorings that have not ended
 	began    time.Time     // when it was queued

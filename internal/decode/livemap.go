@@ -9,8 +9,9 @@ import (
 
 // A live λ-map is watched while it is decoded. It differs from another one in three things: each token is told as soon
 // as it is certain on a span (EventStep); the span at the focus, a λ that may be moved, is decoded as a lane would be,
-// alone, and after it the nearest ones; and the branches are shared out where a span splits, by width, so that which
-// texts are followed depends on the request alone, and neither on the focus nor on time.
+// alone, and after it the nearest ones; and the branches are shared out where a span splits, by width, and once more, among
+// the parts that were left, when all the others have ended. So which texts are followed depends on the request alone, and
+// neither on the focus nor on time.
 
 // Span is an interval of λ.
 type Span struct {
@@ -66,6 +67,42 @@ func (e *Engine) rank() {
 // distance is how far a λ is from the span; 0 within.
 func (s *span) distance(lambda float64) float64 {
 	return max(s.from-lambda, lambda-s.to, 0)
+}
+
+// waiting is a part of a live map that waits for a branch: it forks from another one's history.
+type waiting struct {
+	*span
+	of     *branch
+	length int   // tokens of the branch that it shares
+	have   []int // of them, by model, in its cache
+}
+
+// keep remembers where a part parts from the branch.
+func (b *branch) keep(s *span) waiting {
+	return waiting{span: s, of: b, length: len(b.tokens), have: slices.Clone(b.have)}
+}
+
+// resume gives the parts that wait the branches that the other texts of their map left, the widest first, and ends those for which
+// there are none. It reports whether one goes on.
+func (e *Engine) resume(j *Job) bool {
+	parts := slices.DeleteFunc(j.waiting, func(w waiting) bool { return w.ended })
+	j.waiting = nil
+	spans := make([]*span, len(parts))
+	for i, w := range parts {
+		spans[i] = w.span
+	}
+	slices.SortFunc(spans, func(x, y *span) int { return cmp.Compare(x.from, y.from) }) // they began in an order that the focus gave them
+	shareOut(len(j.spare), spans)
+	on := false
+	for _, w := range parts {
+		if w.share == 0 {
+			w.end(EndBudget, nil)
+			continue
+		}
+		e.forkAt(w.of, w.length, w.have, w.generated[len(w.generated)-1]).span = w.span
+		on = true
+	}
+	return on
 }
 
 // shareOut shares branches out among the parts of a span that go on: one for each while there are enough, the widest

@@ -177,7 +177,8 @@ func (s *span) end(reason string, cause *Error) {
 }
 
 // advanceSpans moves the spans of a job that are ready on to the tokens found for them. A span on which several tokens
-// follow is split; each part needs a branch, and while there are sequences the widest ones get it.
+// follow is split; each part needs a branch, and while there are sequences the widest ones get it. Those of a live map that get
+// none wait for what others leave.
 func (e *Engine) advanceSpans(j *Job) {
 	type part struct {
 		*span
@@ -211,7 +212,7 @@ func (e *Engine) advanceSpans(j *Job) {
 		// The branch of a span that was split goes to its widest part, before it has that part's token.
 		switch t := p.generated[len(p.generated)-1]; {
 		case j.request.Map.Live && p.share == 0:
-			p.end(EndBudget, nil)
+			j.waiting = append(j.waiting, p.of.keep(p.span))
 		case p.of.span == p.span:
 		case p.of.span.ended:
 			p.of.span = p.span

@@ -11,7 +11,7 @@ from training import corpus
 
 ROLES = ("<user>", "<assistant>", "<system>")
 TEMPLATE = "{% for message in messages %}{{ '<' + message['role'] + '>' + message['content'] }}{% endfor %}"
-TURNS = (1, 1, 3, 5)  # of a context, drawn from these
+TURNS = (1, 1, 1, 3)  # of a context, drawn from these
 SOURCE, REPLY = 64, 48  # tokens at most, ends included
 PAD, END = 0, 1
 
