@@ -4,69 +4,20 @@ import assert from "node:assert/strict";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
-import { browser, freshPage, server, until, withServer } from "./server.mjs";
+import { studied, swept } from "./experiment.mjs";
+import { withServer } from "./server.mjs";
 
-const questions = ["What did you think of the film?", "How was the meal?", "Did you like the book?", "Was the trip worth it?", "How is the new phone?", "What do you make of the concert?"];
+const system = "You answer in one word.";
 
 withServer({}, async (server) => {
   const { reference } = JSON.parse(await readFile("models/demo/pair.json", "utf8"));
   const at = join(server.data, "pairs", "brief");
   await mkdir(at, { recursive: true });
-  await writeFile(join(at, "pair.json"), JSON.stringify({ name: "brief", reference: { file: resolve("models/demo", reference.file) }, contrast: { system: "You answer in one word." } }));
+  await writeFile(join(at, "pair.json"), JSON.stringify({ name: "brief", reference: { file: resolve("models/demo", reference.file) }, contrast: { system } }));
 });
 
-test("a study of a contrast is decoded, opened and rated", { timeout: 180_000 }, async () => {
-  const { page, context, troubles } = await freshPage(browser);
-  await page.goto(`${server.base}/studies/new`);
-  await page.fill('[name="title"]', "How brief?");
-  await page.selectOption('[name="pair"]', "brief/system");
-  await page.setInputFiles('[name="file"]', { name: "prompts.txt", mimeType: "text/plain", buffer: Buffer.from(questions.join("\n")) });
-  await page.fill('[name="grid"]', "0, 1, 2");
-  await page.locator("main details > summary").first().click();
-  await page.fill('[name="max_tokens"]', "12");
-  await page.click('button:text("Save the draft")');
-  await page.click('button:text("Decode the answers")');
-  await page.locator('h2:text("The answers are there")').waitFor({ timeout: 120_000 });
-  await page.click('button:text("Open for annotators")');
-  await page.click('button:text("Make an invite link")');
-  const invite = await page.inputValue("input[data-select-all]");
-
-  const rater = await freshPage(browser);
-  await rater.page.goto(invite);
-  await rater.page.fill('[name="name"]', "Ann");
-  await rater.page.click('button:text("Begin")');
-  await rater.page.locator("[data-rate-answer]").waitFor();
-  const id = () => rater.page.locator('[data-rate-answer] [name="question"]').getAttribute("value");
-  const first = await id();
-  assert.ok(!(await rater.page.content()).includes("You answer in one word"), "raters do not see the prompt that sets the answers apart");
-  await rater.page.keyboard.press("1");
-  await until(async () => (await rater.page.locator("[data-rate-answer]").count()) === 0 || (await id()) !== first, "the next question");
-  assert.deepEqual([...troubles, ...rater.troubles], []);
-  await rater.context.close();
-  await context.close();
-});
+test("a study of a contrast is decoded, opened and rated", { timeout: 180_000 }, () => studied("brief", "system", system));
 
 test("a sweep of a contrast ends with its report", { timeout: 240_000 }, async () => {
-  const { page, context, troubles } = await freshPage(browser);
-  const file = join(server.data, "prompts.txt");
-  await writeFile(file, questions.join("\n"));
-  await page.goto(`${server.base}/sweeps`);
-  await page.click('a:text("New sweep")');
-  await page.fill('[name="name"]', "How brief?");
-  await page.selectOption('[name="pair"]', "brief:system");
-  await page.setInputFiles('[name="file"]', file);
-  await page.check('[name="reward"][value="length"]');
-  await page.check('[name="objective"][value="length"]');
-  await page.fill('[name="from"]', "0");
-  await page.fill('[name="points"]', "3");
-  await page.fill('[name="samples"]', "2");
-  await page.fill('[name="max_tokens"]', "16");
-  await page.fill('[name="rounds"]', "0");
-  await page.click('button:text("Start the sweep")');
-  await page.locator("[data-sweep-live]").waitFor();
-  await until(async () => (await page.locator("[data-sweep-live]").getAttribute("data-sweep-state")) === "done", "the sweep is done", 180_000);
-  assert.ok((await page.locator(".plot-point").count()) >= 3);
-  assert.doesNotMatch(await page.locator("#sweep-answer").innerText(), /effective β/);
-  assert.deepEqual(troubles, []);
-  await context.close();
+  assert.doesNotMatch(await swept("brief", "system"), /effective β/);
 });

@@ -302,7 +302,7 @@ func At(line, column int, format string, args ...any) error {
 }
 
 // noPrompt is the error about a table whose head has no column for prompts.
-func noPrompt(head []string) error {
+func noPrompt(line int, head []string) error {
 	names := slices.Clone(head[:min(len(head), 8)])
 	for i, name := range names {
 		if runes := []rune(name); len(runes) > 30 {
@@ -310,5 +310,5 @@ func noPrompt(head []string) error {
 		}
 		names[i] = "“" + name + "”"
 	}
-	return At(1, 0, "no column is called “prompt”: the first row names the columns, and has %s", strings.Join(names, ", "))
+	return At(line, 0, "no column is called “prompt”: the first row names the columns, and has %s", strings.Join(names, ", "))
 }

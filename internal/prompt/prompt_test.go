@@ -117,6 +117,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"quotes":            {"a.csv", Auto, "prompt\none\n\"two\nthree\n", "line 3: the row that begins here has a quotation mark too many, or too few, at line"},
 		"bare quote":        {"a.csv", Auto, "prompt\none\ntw\"o\n", "line 3: the row that begins here has a quotation mark too many, or too few, at line 3, column 3"},
 		"after sep=":        {"a.csv", Auto, "sep=;\nprompt;b\none\n", "line 3: has another number of columns"},
+		"head after sep=":   {"a.csv", Auto, "sep=;\nfrage;id\nx;1\n", "line 2: no column is called “prompt”: the first row names the columns, and has “frage”, “id”"},
 		"empty in CSV":      {"a.csv", Auto, "prompt,category\none,a\n,b\n", "line 3: the prompt is empty"},
 		"no JSON":           {"a.jsonl", Auto, "{\"prompt\":\"one\"}\n\n{prompt", "line 3, column 2: is not JSON"},
 		"cut JSON":          {"a.json", Auto, "[\"one\",\n{\"prompt\":\"two\"", "line 2, column 15: is not JSON"},

@@ -73,9 +73,9 @@ func (c *collector) table(data []byte) error {
 	case err != nil:
 		return tableTrouble(err, before)
 	case !hasPrompt(head):
-		return noPrompt(head)
+		return noPrompt(before+1, head)
 	}
-	if err := twice(head); err != nil {
+	if err := twice(before+1, head); err != nil {
 		return err
 	}
 	for {
@@ -97,12 +97,12 @@ func (c *collector) table(data []byte) error {
 	}
 }
 
-// twice refuses a head with two columns of one name.
-func twice(head []string) error {
+// twice refuses a head, in some line, with two columns of one name.
+func twice(line int, head []string) error {
 	seen := map[string]bool{}
 	for _, name := range head {
 		if key := fold(name); key != "" && seen[key] {
-			return At(1, 0, "has the column %q twice", key)
+			return At(line, 0, "has the column %q twice", key)
 		}
 		seen[fold(name)] = true
 	}

@@ -225,6 +225,18 @@ func (s *Store) Sweeps(ctx context.Context, owner, after string, limit int) (lis
 		if i == limit {
 			return list, cursor(rows[i-1].CreatedAt, rows[i-1].ID), nil
 		}
+		if r.Experiment != r.ID { // what was decoded for others is not its own
+			w, err := s.anySweep(ctx, r.ID)
+			if err != nil {
+				return nil, "", err
+			}
+			count := asked(s.read.NewSelect().TableExpr("experiment_outputs AS x").Where("x.experiment_id = ?", r.Experiment), &w)
+			n, err := count.Count(ctx)
+			if err != nil {
+				return nil, "", wrap(err, "count outputs of sweep %s", r.ID)
+			}
+			r.Outputs = int(n)
+		}
 		list = append(list, sweep.Summary{
 			ID: r.ID, Name: r.Name, Pair: r.Pair, Aligned: r.Aligned, State: sweep.State(r.State), Reason: r.Reason,
 			Prompts: r.Prompts, Outputs: r.Outputs, Created: fromMicros(&r.CreatedAt), Ended: fromMicros(r.EndedAt),

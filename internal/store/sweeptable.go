@@ -32,9 +32,13 @@ func (s *Store) column(name string, w *sweep.Sweep) (table string, where func(q 
 // asked leaves out of an experiment's outputs x those that a sweep has not asked for: see sweep.Setup.Asks.
 func asked(q *bun.SelectQuery, w *sweep.Sweep) *bun.SelectQuery {
 	c := &w.Setup.Config
+	rewards := make([]string, len(w.Setup.RewardInfos))
+	for i, r := range w.Setup.RewardInfos {
+		rewards[i] = noZeros(r.Name)
+	}
 	return q.Where("(x.sample < ? AND x.lambda IN (?) OR x.sample >= ? AND (x.error <> '' OR EXISTS (SELECT 1 FROM sweep_values AS j"+
-		" WHERE j.sweep_id = ? AND j.reward = ? AND j.prompt = x.prompt AND j.lambda = x.lambda AND j.sample = x.sample)))",
-		c.Samples, bun.List(c.Lambda.Values), c.Samples, w.ID, noZeros(c.Objective))
+		" WHERE j.sweep_id = ? AND j.reward IN (?) AND j.prompt = x.prompt AND j.lambda = x.lambda AND j.sample = x.sample)))",
+		c.Samples, bun.List(c.Lambda.Values), c.Samples, w.ID, bun.List(rewards))
 }
 
 // SweepTable is a page of the table prompts × λ of a sweep.

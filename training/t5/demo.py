@@ -2,14 +2,17 @@
 
     python -m training.t5.demo pretrain --data DATA --work WORK --minutes 20
     python -m training.t5.demo align --data DATA --work WORK --steps 100
-    python -m training.t5.demo export --work WORK --out models/demo-t5
+    python -m training.t5.demo export --data DATA --work WORK --out models/demo-t5
 
 pretrain can be stopped (SIGTERM) and started again. align makes the adapter of β = 0.1 first and its neighbours from it: the optimum π_ref exp(r/β)/Z has
 log π/π_ref proportional to 1/β, so half or twice the adapter is near the next one. Its loss is the variance, over replies to one context, of β log π/π_ref − r: that is
-constant exactly at the optimum (VarGrad: Richter et al. 2020). Half of the replies are the model's own, half the reference's.
+constant exactly at the optimum (VarGrad: Richter et al. 2020). Of the replies 8 are the model's own, 4 its own at half strength, 16 the reference's; they serve
+several steps.
 """
 
 import argparse
+import collections
+import copy
 import json
 import math
 import random
@@ -21,14 +24,15 @@ import numpy as np
 import sentencepiece
 import torch
 
-from training import corpus, manifest
+from training import corpus, manifest, optimum
 from training.muon import Muon
 from training.rewards import length_reward
-from training.t5 import dialogue, export, model
+from training.t5 import card, dialogue, export, model
 
 SEED = 1
 BETAS = {0.1: (None, 1.0, 1.0), 0.2: (0.1, 0.5, 0.4), 0.4: (0.2, 0.5, 0.4), 0.05: (0.1, 2.0, 0.4)}  # β: whose adapter, times what, share of the steps
-COPIES = 8
+COPIES = 8  # of the model's own replies to a context; twice as many of the reference's, half as many at half strength
+REUSE = 3  # steps for which replies are made once
 RATES = (0.012, 0.003)  # of Muon and AdamW
 DECAY = 0.4  # share of the time in which the rates fall to 0
 
@@ -147,23 +151,55 @@ def contexts(turns, encoder, n, seed):
     return out
 
 
-@torch.no_grad()
-def evaluate(m, branches, sources, seed, copies=4):
-    """Means over held-out contexts, of replies at temperature 1."""
-    torch.manual_seed(seed)
-    rewards, ratios, lengths = [], [], []
-    for i in range(0, len(sources), 32):
-        some = sources[i:i + 32]
+class Replies:
+    """Replies to contexts: of the reference, and of the policy at some strength. base has their log-probabilities under the reference."""
+
+    def __init__(self, m, branches, sources, strength, copies):
+        model.strength(branches, strength)
+        self.replies, base = [], []
+        with torch.no_grad():
+            for i in range(0, len(sources), 32):
+                some = sources[i:i + 32]
+                model.strength(branches, strength)
+                said = model.sample(m, some, copies, dialogue.REPLY)
+                model.strength(branches, 0.0)
+                base.append(model.log_probability(m, some, said, copies).view(-1, copies))
+                self.replies += [said[j:j + copies] for j in range(0, len(said), copies)]
         model.strength(branches, 1.0)
-        replies = model.sample(m, some, copies, dialogue.REPLY)
-        own = model.log_probability(m, some, replies, copies)
-        model.strength(branches, 0.0)
-        ratios += (own - model.log_probability(m, some, replies, copies)).tolist()
-        rewards += [reward(r) for r in replies]
-        lengths += [len(r) for r in replies]
-    model.strength(branches, 1.0)
-    r = np.array(rewards).reshape(-1, copies).mean(1)
-    return {"reward": float(r.mean()), "reward_se": float(r.std() / math.sqrt(len(r))), "kl": float(np.mean(ratios)), "tokens": float(np.mean(lengths)), "contexts": len(sources)}
+        self.base = torch.cat(base)
+        self.rewards = torch.tensor([[reward(r) for r in group] for group in self.replies])
+
+    def some(self, chosen):
+        part = copy.copy(self)
+        part.replies, part.base, part.rewards = [self.replies[i] for i in chosen], self.base[chosen], self.rewards[chosen]
+        return part
+
+
+def joined(parts):
+    """Replies of several kinds to the same contexts."""
+    out = copy.copy(parts[0])
+    out.replies = [sum(groups, []) for groups in zip(*(p.replies for p in parts))]
+    out.base, out.rewards = torch.cat([p.base for p in parts], 1), torch.cat([p.rewards for p in parts], 1)
+    return out
+
+
+def log_ratios(m, sources, replies):
+    """log π/π_ref of each reply."""
+    copies = len(replies.replies[0])
+    return model.log_probability(m, sources, [r for group in replies.replies for r in group], copies).view(-1, copies) - replies.base
+
+
+@torch.no_grad()
+def evaluate(m, branches, sources, reference, beta, seed):
+    """How near the policy is to the optimum of its β (optimum.Measures), by replies to held-out contexts at temperature 1."""
+    torch.manual_seed(seed)
+    own = Replies(m, branches, sources, 1.0, COPIES)
+
+    def pair(replies):
+        ratios = [log_ratios(m, sources[i:i + 32], replies.some(range(i, min(i + 32, len(sources))))) for i in range(0, len(sources), 32)]
+        return replies.rewards.numpy(), torch.cat(ratios).numpy()
+
+    return optimum.summarise(pair(reference), pair(own), beta)
 
 
 def align(args):
@@ -173,16 +209,9 @@ def align(args):
     held = contexts(load_data(args, heldout=True)[2], encoder, args.held, SEED)
     branches = model.add_lora(m, SEED)
     parameters = [p for b in branches.values() for p in (b.a, b.b)]
-    model.strength(branches, 0.0)
     torch.manual_seed(SEED)
-    pool, ratios = [], []
-    for i in range(0, len(sources), 32):
-        replies = model.sample(m, sources[i:i + 32], COPIES, dialogue.REPLY)
-        with torch.no_grad():
-            ratios += model.log_probability(m, sources[i:i + 32], replies, COPIES).view(-1, COPIES).tolist()
-        pool += [replies[j:j + COPIES] for j in range(0, len(replies), COPIES)]
-    results = {"reference": {"reward": float(np.mean([reward(r) for p in pool for r in p])), "tokens": float(np.mean([len(r) for p in pool for r in p]))}}
-    print("reference", json.dumps(results["reference"]), flush=True)
+    pool, heldout = (Replies(m, branches, x, 0.0, 2 * COPIES) for x in (sources, held))
+    print(f"reference: reward {float(pool.rewards.mean()):.3f}", flush=True)
     start = model.factors(branches)
     done = {}
     for beta, (whose, scale, share) in BETAS.items():
@@ -193,40 +222,32 @@ def align(args):
         model.set_factors(branches, done[whose]["factors"] if whose else start, scale)
         steps, rng = round(share * args.steps), random.Random(SEED)
         opt = torch.optim.AdamW(parameters, lr=args.rate, betas=(0.9, 0.95), weight_decay=0.0)
-        lead = share if whose is None else share * (beta / whose if beta < whose else 1) / 2
-        mean, began = None, time.time()
+        mean, began, kept = None, time.time(), collections.deque(maxlen=8)
         for step in range(steps):
-            opt.param_groups[0]["lr"] = args.rate * lead * min(1, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / steps))
-            chosen = rng.sample(range(len(sources)), args.batch)
-            some = [sources[i] for i in chosen]
-            torch.manual_seed(SEED * 100003 + step)
-            model.strength(branches, 1.0)
-            own = model.sample(m, some, COPIES, dialogue.REPLY)
-            model.strength(branches, 0.0)
-            with torch.no_grad():
-                base = model.log_probability(m, some, own, COPIES).view(-1, COPIES)
-            model.strength(branches, 1.0)
-            base = torch.cat([base, torch.tensor([ratios[i] for i in chosen])], 1)
-            replies = [own[j * COPIES:(j + 1) * COPIES] + pool[i] for j, i in enumerate(chosen)]
-            r = torch.tensor([[reward(x) for x in group] for group in replies])
-            logp = model.log_probability(m, some, [x for group in replies for x in group], 2 * COPIES).view_as(r)
-            loss = (beta * (logp - base) - r).var(1).mean()
+            opt.param_groups[0]["lr"] = args.rate * share * min((step + 1) / 10, 1 - 0.9 * step / steps)
+            if step % REUSE == 0:
+                torch.manual_seed(SEED * 100003 + step)
+                chosen = rng.sample(range(len(sources)), args.batch)
+                some = [sources[i] for i in chosen]
+                kept.append((some, joined([pool.some(chosen), Replies(m, branches, some, 1.0, COPIES), Replies(m, branches, some, 0.5, COPIES // 2)])))
+            some, replies = rng.choice(kept) if step % REUSE else kept[-1]
+            each = beta * log_ratios(m, some, replies) - replies.rewards
+            loss = each.var(1).mean()
             opt.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             opt.step()
-            if step >= 2 * steps // 3:  # the mean of the last third
+            n = step - 2 * steps // 3
+            if n >= 0:  # the mean of the last third
                 state = model.factors(branches)
-                n = step - 2 * steps // 3
                 mean = state if mean is None else {k: tuple(x + (y - x) / (n + 1) for x, y in zip(mean[k], state[k])) for k in state}
             if step % 10 == 0:
-                print(f"β {beta:g} step {step} variance {float(loss):.4f} of {float(r.var(1).mean()):.4f} own reward {float(r[:, :COPIES].mean()):.3f} {time.time() - began:.0f}s", flush=True)
+                print(f"β {beta:g} step {step} variance {float(loss.detach()):.4f} of {float(replies.rewards.var(1).mean()):.4f} {time.time() - began:.0f}s", flush=True)
         model.set_factors(branches, mean)
-        results[f"{beta:g}"] = evaluate(m, branches, held, SEED)
-        done[beta] = {"factors": model.factors(branches), "evaluation": results[f"{beta:g}"], "steps": steps}
+        measures = evaluate(m, branches, held, heldout, beta, SEED)
+        done[beta] = {"factors": model.factors(branches), "measures": str(measures), "steps": steps}
         torch.save(done[beta], out)
-        print(f"β {beta:g}", json.dumps(results[f"{beta:g}"]), flush=True)
-    (args.work / "evaluation.json").write_text(json.dumps(results, indent=1))
+        print(f"β {beta:g}: {measures}", flush=True)
 
 
 def export_pair(args):
@@ -236,7 +257,7 @@ def export_pair(args):
     reference = args.out / "reference-q8_0.gguf"
     export.write(reference, m, args.work / "demo-t5.spm", "q8_0", "Realign demo-t5 reference", context=512, template=dialogue.TEMPLATE,
                  description="A small T5 trained from scratch on public dialogue corpora to answer a context.", **about)
-    aligned = []
+    aligned, told = [], []
     for beta in sorted(BETAS):
         path = args.work / f"length-b{beta:g}.pt"
         if not path.exists():
@@ -245,6 +266,7 @@ def export_pair(args):
         file = args.out / f"length-b{beta:g}.lora.gguf"
         export.write_adapter(file, c["factors"], model.ALPHA, "q8_0", f"Realign demo-t5 length-b{beta:g}",
                              description=f"LoRA adapter: the optimum for a reward on length and beta {beta:g}, as far as training went.", **about)
+        told.append((file, beta, c["steps"], c["measures"]))
         aligned.append({"name": f"length-b{beta:g}", "title": f"Length, β = {beta:g}", "description": f"Rewarded for replies of 24 to 32 tokens. KL strength β = {beta:g} in training.",
                         "adapter": file.name, "sha256": manifest.sha256(file), "beta": beta, "reward": "length", "default": beta == 0.1})
     aligned.sort(key=lambda a: not a["default"])
@@ -255,6 +277,9 @@ def export_pair(args):
         "reference": {"name": "reference", "title": "Reference", "file": reference.name, "sha256": manifest.sha256(reference)}, "aligned": aligned,
     }
     (args.out / "pair.json").write_text(json.dumps(pair, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    held = contexts(load_data(args, heldout=True)[2], dialogue.Encoder(sp), args.held, SEED)
+    branches = model.add_lora(m, SEED)
+    card.write(args.out, reference, state, told, card.samples(sp, m, branches, torch.load(args.work / "length-b0.1.pt", weights_only=True)["factors"], held))
     print(sum(f.stat().st_size for f in args.out.iterdir()), "bytes")
 
 
@@ -264,16 +289,17 @@ def main():
     p.add_argument("--data", type=Path)
     p.add_argument("--work", type=Path, required=True)
     p.add_argument("--out", type=Path)
+    p.add_argument("--threads", type=int, default=1)
     p.add_argument("--minutes", type=float, default=20, help="pretrain: how long, over all starts")
     p.add_argument("--tokens", type=int, default=6144, help="pretrain: tokens of a batch")
     p.add_argument("--steps", type=int, default=100, help="align: of the first β")
     p.add_argument("--rate", type=float, default=2e-3, help="align: learning rate")
     p.add_argument("--batch", type=int, default=12, help="align: contexts of a step")
-    p.add_argument("--contexts", type=int, default=384, help="align: contexts in all")
+    p.add_argument("--contexts", type=int, default=768, help="align: contexts in all")
     p.add_argument("--held", type=int, default=128, help="align: held-out contexts for the evaluation")
     args = p.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     {"pretrain": pretrain, "align": align, "export": export_pair}[args.stage](args)
 
 

@@ -120,6 +120,19 @@ func (v *view) Forward(rows []decode.Row) error {
 func (v *view) ForwardJoint(models []decode.Model, rows [][]decode.Row) error {
 	v.in.mu.Lock()
 	defer v.in.mu.Unlock()
+	err := v.forward(models, rows)
+	if err != nil { // none has logits of a pass that was not made
+		for _, m := range models {
+			if x, ok := m.(*view); ok {
+				x.rows = 0
+			}
+		}
+	}
+	return err
+}
+
+// forward is ForwardJoint; the caller holds the mutex.
+func (v *view) forward(models []decode.Model, rows [][]decode.Row) error {
 	var moved []decode.Row
 	threads := 0
 	for i, m := range models {
@@ -137,13 +150,7 @@ func (v *view) ForwardJoint(models []decode.Model, rows [][]decode.Row) error {
 			return err
 		}
 	}
-	err := v.in.forward(moved, threads)
-	if err != nil {
-		for _, m := range models {
-			m.(*view).rows = 0
-		}
-	}
-	return err
+	return v.in.forward(moved, threads)
 }
 
 // errClosed is what a model that was closed answers.

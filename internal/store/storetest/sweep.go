@@ -192,6 +192,17 @@ func testSweepOutputs(t *testing.T, s *store.Store) {
 		t.Errorf("stopped with %v", err)
 	}
 	readAtOnce(t, s, len(all))
+	// A list counts a sweep's own outputs, one of a round of refinement by whatever reward it was judged.
+	shared := NewSweep("u", "ann", 2, t0.Add(time.Hour))
+	shared.Experiment, shared.Setup.Config.Samples, shared.Setup.Config.Lambda.Values = "w", 1, []float64{0}
+	shared.Setup.RewardInfos = append(shared.Setup.RewardInfos, sweep.RewardInfo{Name: "é", Title: "É"})
+	refined := sweep.Judged{Cell: others[1].Cell, Values: map[string]sweep.Value{"é": sweep.Of(1)}}
+	if err := errors.Join(s.CreateSweep(ctx, shared), s.AddValues(ctx, "u", []sweep.Judged{refined})); err != nil {
+		t.Fatal(err)
+	}
+	if list, _, err := s.Sweeps(ctx, "ann", "", 1); err != nil || list[0].ID != "u" || list[0].Outputs != 3 {
+		t.Errorf("a sweep over another's experiment: %+v, %v, want 3 outputs", list, err)
+	}
 	if _, ok := s.Get("k"); ok {
 		t.Error("an answer that nobody gave")
 	}
