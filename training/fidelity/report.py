@@ -355,7 +355,7 @@ whole replies the theory is an identity: it leaves nothing to be the reason. Swe
 The trained models:
 
 {trained_table(r)}
-The model trained at β₀ = {b0:g}, held; the others as in fidelity.csv:
+The model trained at β₀ = {b0:g}, held; the others as in {a.out.stem}.csv:
 
 {held_table(r, b0)}
 All comparisons. "Within" asks whether the interval of the difference lies inside ±{AGREE:.0%} of the range ("open": across its border):

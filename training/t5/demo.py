@@ -170,7 +170,8 @@ class Replies:
         self.rewards = torch.tensor([[reward(r) for r in group] for group in self.replies])
 
     def some(self, chosen):
-        part = copy.copy(self)
+        """Those to some of the contexts, by place."""
+        chosen, part = list(chosen), copy.copy(self)
         part.replies, part.base, part.rewards = [self.replies[i] for i in chosen], self.base[chosen], self.rewards[chosen]
         return part
 
