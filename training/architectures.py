@@ -98,7 +98,7 @@ def convert(llama, folder, out, pre, older):
     """llama.cpp's own conversion. It reads config.json by transformers, whose version 5 renames what it looks for: older is that."""
     code = (f"import sys, runpy; sys.path[:0] = [{str(llama)!r}, {str(llama / 'gguf-py')!r}]\n"
             f"import conversion.base as b\nb.TextModel.get_vocab_base_pre = lambda self, tokenizer: {pre!r}\n"
-            f"load = b.ModelBase.load_hparams\nb.ModelBase.load_hparams = staticmethod(lambda *a: {{**load(*a), **{older!r}}})\n"
+            f"load = b.ModelBase.load_hparams\nb.ModelBase.load_hparams = staticmethod(lambda *a, **k: {{**load(*a, **k), **{older!r}}})\n"
             f"sys.argv = ['convert', {str(folder)!r}, '--outfile', {str(out)!r}, '--outtype', 'f32']\n"
             f"runpy.run_path({str(llama / 'convert_hf_to_gguf.py')!r}, run_name='__main__')\n")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -8,6 +8,10 @@ table between two marks of the page. The vocabulary is one that SentencePiece le
     python -m training.t5.parity --fixtures internal/decode/llamacpp/testdata
 
 makes the tiny models that the tests of the program load, with what transformers says.
+
+    python -m training.t5.parity --realign bin/realign --work WORK --data DATA --trained T5 --only demo-t5 --out docs/pairs.md
+
+compares the trained model of training.t5.demo, whose WORK is T5, on held-out dialogues.
 """
 
 import argparse
@@ -52,6 +56,7 @@ SHAPES = [
     Shape("umt5-small", "UMT5Config", dict(d_model=512, d_ff=1024, d_kv=64, num_heads=6, num_layers=8, vocab_size=32128), False, "32,128 of 256,384 tokens", GATED),
     Shape("fewer decoder layers", "T5Config", dict(d_model=512, d_ff=1024, d_kv=64, num_heads=6, num_layers=6, num_decoder_layers=2, vocab_size=32128), False, "", GATED),
 ]
+TRAINED = "demo-t5"
 TINY = dict(d_model=32, d_ff=32, d_kv=16, num_heads=2, num_layers=2, relative_attention_num_buckets=8)
 FIXTURES = [
     Shape("t5-v1.0", "T5Config", TINY, True),
@@ -143,20 +148,17 @@ def texts(value):
     return []
 
 
-def compare(program, shape, kind, spm, sp, args):
-    """The largest relative differences of the logits of two models, and how many texts become other tokens."""
+def compare(program, title, made, lines, kind, spm, sp, args):
+    """The largest relative differences of two models' logits after lines, and how many texts become other tokens."""
     folder = args.work / "t5"
     folder.mkdir(parents=True, exist_ok=True)
     models, files = {}, {}
-    for seed, role in enumerate(("reference", "tuned")):
-        model = make(shape, seed)
+    for model, role in zip(made, ("reference", "tuned"), strict=True):
         files[role] = folder / f"{role}.gguf"
-        export.write(files[role], model, spm, kind, shape.title)
+        export.write(files[role], model, spm, kind, title)
         models[role] = quantized(model, kind)
-    name = "pair-" + "".join(c for c in shape.title if c.isalnum()) + kind.replace("_", "")
+    name = "pair-" + "".join(c for c in title if c.isalnum()) + kind.replace("_", "")
     program.run("pairs", "add", name, "--reference", files["reference"], "--aligned", f"tuned={files['tuned']}")
-    random = np.random.default_rng(5)
-    lines = [{"tokens": s, "decoder": t} for s, t in cases(shape.shape["vocab_size"], random)]
     asked = [{"text": t} for t in TEXTS]
     worst, wrong = [0.0, 0.0], 0
     for role, model in models.items():
@@ -169,6 +171,20 @@ def compare(program, shape, kind, spm, sp, args):
     for path in files.values():
         path.unlink()
     return worst, wrong
+
+
+def trained(work, data):
+    """The reference of training.t5.demo and the same with the adapter of β = 0.1 in its weights; its vocabulary; lines of held-out dialogues."""
+    from training.t5 import demo, dialogue, model
+
+    of = argparse.Namespace(work=work, data=data)
+    sp, reference, _ = demo.load(of)
+    tuned = copy.deepcopy(reference)
+    with torch.no_grad():
+        for name, (a, b) in torch.load(work / "length-b0.1.pt", weights_only=True)["factors"].items():
+            tuned.get_submodule(name).weight += b @ a * (model.ALPHA / model.RANK)
+    pairs = dialogue.examples(demo.load_data(of, heldout=True)[2][:20], dialogue.Encoder(sp), demo.SEED)[:20]
+    return (reference, tuned), work / "demo-t5.spm", sp, [{"tokens": s, "decoder": r[:i % len(r)]} for i, (s, r) in enumerate(pairs)]
 
 
 def fixtures(out):
@@ -202,6 +218,7 @@ def main():
     p.add_argument("--data", type=Path, help="folder of the dialogue data")
     p.add_argument("--out", type=Path, help="page to put the table into")
     p.add_argument("--fixtures", type=Path, help="folder for tiny models; nothing else is done then")
+    p.add_argument("--trained", type=Path, metavar="T5", help="WORK of training.t5.demo, whose model is compared, too")
     p.add_argument("--only", help="shapes to do now, separated by commas; those done before with the same --work stay in the table")
     args = p.parse_args()
     torch.set_num_threads(1)
@@ -220,22 +237,31 @@ def main():
     program = Program(args.realign, args.work)
     results = args.work / "t5.json"
     rows = json.loads(results.read_text()) if results.exists() and args.only else {}
-    for shape in SHAPES:
-        if args.only and shape.title not in args.only.split(","):
+    titles = [s.title for s in SHAPES] + [TRAINED]
+    for title in titles:
+        if args.only and title not in args.only.split(",") or title == TRAINED and not args.trained:
             continue
-        row = {"title": shape.title, "note": shape.note, "layers": f"{shape.shape['num_layers']} + {shape.shape.get('num_decoder_layers', shape.shape['num_layers'])}"}
+        if title == TRAINED:
+            made, words, pieces, lines = trained(args.trained, args.data)
+            note = "trained"
+        else:
+            shape = next(s for s in SHAPES if s.title == title)
+            made, words, pieces, note = [make(shape, seed) for seed in range(2)], spm, sp, shape.note
+            lines = [{"tokens": s, "decoder": t} for s, t in cases(shape.shape["vocab_size"], np.random.default_rng(5))]
+        config = made[0].config
+        row = {"title": title, "note": note, "layers": f"{config.num_layers} + {config.num_decoder_layers}"}
         wrong = 0
         for kind in ("f32", "q8_0"):
-            worst, n = compare(program, shape, kind, spm, sp, args)
+            worst, n = compare(program, title, made, lines, kind, words, pieces, args)
             row[kind] = worst[0] if kind == "f32" else worst[1]
             row["full"] = worst[0]
             wrong += n
         row["tokens"] = "equal" if wrong == 0 else f"**{wrong} texts differ**"
-        rows[shape.title] = row
+        rows[title] = row
         print(row, flush=True)
         results.write_text(json.dumps(rows, indent=1))
         if args.out:
-            write(args.out, MARKS, table([rows[s.title] for s in SHAPES if s.title in rows]))
+            write(args.out, MARKS, table([rows[t] for t in titles if t in rows]))
 
 
 if __name__ == "__main__":
