@@ -47,8 +47,9 @@ def train(folder, out):
 
 def ends_of(tokenizer):
     """Tokens that end a turn in any of the tokenizers."""
-    ids = tokenizer.convert_tokens_to_ids(["<|eot_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<eos>", "</s>", "<|end|>"])
-    return {tokenizer.eos_token_id, *(t for t in ids if t is not None and t != tokenizer.unk_token_id)}
+    names = ("<|eot_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<eos>", "</s>", "<|end|>")
+    known = tokenizer.get_vocab()  # of Qwen one of these stands for unknown text, too
+    return {tokenizer.eos_token_id, *(known[name] for name in names if name in known)}
 
 
 def without_end(tokens, ends):

@@ -6,8 +6,8 @@
 
 pretrain can be stopped (SIGTERM) and started again. align makes the adapter of β = 0.1 first and its neighbours from it: the optimum π_ref exp(r/β)/Z has
 log π/π_ref proportional to 1/β, so half or twice the adapter is near the next one. Its loss is the variance, over replies to one context, of β log π/π_ref − r: that is
-constant exactly at the optimum (VarGrad: Richter et al. 2020). Of the replies 8 are the model's own, 4 its own at half strength, 16 the reference's; they serve
-several steps.
+constant exactly at the optimum (VarGrad: Richter et al. 2020). Of the replies some are the model's own, some its own at half strength, some the
+reference's; they serve several steps.
 """
 
 import argparse
@@ -31,7 +31,8 @@ from training.t5 import card, dialogue, export, model
 
 SEED = 1
 BETAS = {0.1: (None, 1.0, 1.0), 0.2: (0.1, 0.5, 0.4), 0.4: (0.2, 0.5, 0.4), 0.05: (0.1, 2.0, 0.4)}  # β: whose adapter, times what, share of the steps
-COPIES = 8  # of the model's own replies to a context; twice as many of the reference's, half as many at half strength
+OWN, HALF, REFERENCE = 6, 3, 6  # replies to a context in a step: the model's own, its own at half strength, the reference's
+POOL = 16  # replies of the reference to each context, of which a step takes some
 REUSE = 3  # steps for which replies are made once
 RATES = (0.012, 0.003)  # of Muon and AdamW
 DECAY = 0.4  # share of the time in which the rates fall to 0
@@ -169,10 +170,10 @@ class Replies:
         self.base = torch.cat(base)
         self.rewards = torch.tensor([[reward(r) for r in group] for group in self.replies])
 
-    def some(self, chosen):
-        """Those to some of the contexts, by place."""
+    def some(self, chosen, which=slice(None)):
+        """Those to some of the contexts, by place, and of these which there are."""
         chosen, part = list(chosen), copy.copy(self)
-        part.replies, part.base, part.rewards = [self.replies[i] for i in chosen], self.base[chosen], self.rewards[chosen]
+        part.replies, part.base, part.rewards = [self.replies[i][which] for i in chosen], self.base[chosen][:, which], self.rewards[chosen][:, which]
         return part
 
 
@@ -194,7 +195,7 @@ def log_ratios(m, sources, replies):
 def evaluate(m, branches, sources, reference, beta, seed):
     """How near the policy is to the optimum of its β (optimum.Measures), by replies to held-out contexts at temperature 1."""
     torch.manual_seed(seed)
-    own = Replies(m, branches, sources, 1.0, COPIES)
+    own = Replies(m, branches, sources, 1.0, 8)
 
     def pair(replies):
         ratios = [log_ratios(m, sources[i:i + 32], replies.some(range(i, min(i + 32, len(sources))))) for i in range(0, len(sources), 32)]
@@ -211,7 +212,7 @@ def align(args):
     branches = model.add_lora(m, SEED)
     parameters = [p for b in branches.values() for p in (b.a, b.b)]
     torch.manual_seed(SEED)
-    pool, heldout = (Replies(m, branches, x, 0.0, 2 * COPIES) for x in (sources, held))
+    pool, heldout = (Replies(m, branches, x, 0.0, POOL) for x in (sources, held))
     print(f"reference: reward {float(pool.rewards.mean()):.3f}", flush=True)
     start = model.factors(branches)
     done = {}
@@ -230,7 +231,8 @@ def align(args):
                 torch.manual_seed(SEED * 100003 + step)
                 chosen = rng.sample(range(len(sources)), args.batch)
                 some = [sources[i] for i in chosen]
-                kept.append((some, joined([pool.some(chosen), Replies(m, branches, some, 1.0, COPIES), Replies(m, branches, some, 0.5, COPIES // 2)])))
+                first = rng.randrange(POOL - REFERENCE + 1)
+                kept.append((some, joined([pool.some(chosen, slice(first, first + REFERENCE)), Replies(m, branches, some, 1.0, OWN), Replies(m, branches, some, 0.5, HALF)])))
             some, replies = rng.choice(kept) if step % REUSE else kept[-1]
             each = beta * log_ratios(m, some, replies) - replies.rewards
             loss = each.var(1).mean()
