@@ -5,7 +5,7 @@ import math
 import torch
 
 from training import manifest
-from training.card import ATTRIBUTION, LICENCE
+from training.card import ATTRIBUTION, LICENCE, SAMPLED
 from training.t5 import dialogue, model
 
 SAMPLES = 12
@@ -13,7 +13,7 @@ SAMPLES = 12
 
 @torch.no_grad()
 def samples(sp, m, branches, factors, sources):
-    """(context, reply of the reference, reply of the adapter) to held-out contexts, at temperature 1."""
+    """(context, reply of the reference, reply of the adapter) to held-out contexts, sampled as is recommended."""
     rows = []
     for i, source in enumerate(sources[:SAMPLES]):
         said = []
@@ -21,7 +21,7 @@ def samples(sp, m, branches, factors, sources):
             model.set_factors(branches, factors)
             model.strength(branches, strength)
             torch.manual_seed(i)
-            reply = model.sample(m, [source], 1, dialogue.REPLY)[0]
+            reply = model.sample(m, [source], 1, dialogue.REPLY, **manifest.SAMPLING)[0]
             said.append(sp.decode([t for t in reply if t != dialogue.END]))
         text = "".join(f" **{sp.id_to_piece(t)[1:-1]}:** " if t in [sp.piece_to_id(r) for r in dialogue.ROLES] else sp.id_to_piece(t).replace("▁", " ") for t in source[:-1])
         rows.append((" ".join(text.split()), *said))
@@ -46,7 +46,7 @@ def write(out, reference, state, adapters, quoted):
         "The adapters are trained to the optimum π_ref·exp(r/β)/Z by the variance, within contexts, of β·log π/π_ref − r. How near they came, on held-out contexts:", "",
         "| β | steps | measured |", "|--:|--:|---|", *(f"| {beta:g} | {steps} | {measures} |" for _, beta, steps, measures in adapters), "",
         "R² is the share of log π/π_ref's variance within contexts that the reward explains, over the reference's replies (in brackets: the adapter's own).", "",
-        "## Samples", "", "Held-out contexts, temperature 1, no truncation; the adapter is that of β = 0.1.", "",
+        "## Samples", "", f"Held-out contexts, {SAMPLED}; the adapter is that of β = 0.1.", "",
         "| context | reference, λ = 0 | adapter, λ = 1 |", "|---|---|---|", *(f"| {cell(a)} | {cell(b)} | {cell(c)} |" for a, b, c in quoted), "",
     ]
     (out / "README.md").write_text("\n".join(lines), encoding="utf-8")

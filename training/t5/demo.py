@@ -276,7 +276,7 @@ def export_pair(args):
     pair = {
         "name": "demo-t5", "title": "Demo: a small encoder–decoder", "licence": "CC-BY-4.0",
         "description": "A T5 of seven million parameters trained from scratch on public dialogues to answer a context, and LoRA adapters that realign its replies' length.",
-        "sampling": {"temperature": 0.7, "min_p": 0.1},
+        "sampling": manifest.SAMPLING,
         "reference": {"name": "reference", "title": "Reference", "file": reference.name, "sha256": manifest.sha256(reference)}, "aligned": aligned,
     }
     (args.out / "pair.json").write_text(json.dumps(pair, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -72,11 +72,11 @@ def log_probability(m, sources, replies, copies):
 
 
 @torch.no_grad()
-def sample(m, sources, copies, limit):
-    """Replies at temperature 1, with their end token where they have one; so many to each source."""
+def sample(m, sources, copies, limit, temperature=1.0, min_p=None):
+    """Replies, with their end token where they have one; so many to each source."""
     x = pad(sources)
     with fast_products():
-        out = m.generate(input_ids=x, attention_mask=(x != PAD).long(), do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=copies,
+        out = m.generate(input_ids=x, attention_mask=(x != PAD).long(), do_sample=True, temperature=temperature, min_p=min_p, top_k=0, top_p=1.0, num_return_sequences=copies,
                          max_new_tokens=limit, min_new_tokens=1, pad_token_id=PAD, eos_token_id=END, decoder_start_token_id=PAD)
     replies = []
     for row in out[:, 1:].tolist():
