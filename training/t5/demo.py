@@ -272,6 +272,8 @@ def export_pair(args):
         told.append((file, beta, c["steps"], c["measures"]))
         aligned.append({"name": f"length-b{beta:g}", "title": f"Length, β = {beta:g}", "description": f"Rewarded for replies of 24 to 32 tokens. KL strength β = {beta:g} in training.",
                         "adapter": file.name, "sha256": manifest.sha256(file), "beta": beta, "reward": "length", "default": beta == 0.1})
+    made = {"reference": {k: state[k] for k in ("step", "tokens", "seconds", "heldout")}, **{f"length-b{beta:g}": {"steps": steps, "measures": measures} for _, beta, steps, measures in told}}
+    (args.out / "training.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     aligned.sort(key=lambda a: not a["default"])
     pair = {
         "name": "demo-t5", "title": "Demo: a small encoder–decoder", "licence": "CC-BY-4.0",

@@ -1,3 +1,6 @@
+from argparse import Namespace
+from pathlib import Path
+
 import gguf
 import numpy as np
 import pytest
@@ -5,7 +8,7 @@ import torch
 
 transformers = pytest.importorskip("transformers")
 
-from training.t5 import dialogue, export, model  # noqa: E402
+from training.t5 import demo, dialogue, export, model, recover  # noqa: E402
 from training.t5.parity import FIXTURES, TINY, make  # noqa: E402
 
 
@@ -80,3 +83,37 @@ def test_examples():
     assert all(s[-1] == 1 and r[-1] == 1 and s[0] in (3, 4) for s, r in pairs)
     batches = list(dialogue.batches(pairs, 40, 1))
     assert sorted(p for b in batches for p in b) == sorted(pairs)
+
+
+def test_recover_gives_back_what_ships(tmp_path):
+    shipped = Path(__file__).parents[2] / "models" / "demo-t5"
+    recover.recover(shipped, tmp_path)
+    sp, m, state = demo.load(Namespace(work=tmp_path))
+    assert state["step"] > 0
+    export.write(tmp_path / "again.gguf", m, tmp_path / "demo-t5.spm", "q8_0", "again", context=512, template=dialogue.TEMPLATE)
+    a, b = (gguf.GGUFReader(str(f)) for f in (shipped / "reference-q8_0.gguf", tmp_path / "again.gguf"))
+    assert [t.name for t in a.tensors] == [t.name for t in b.tensors]
+    assert all(np.array_equal(x.data, y.data) for x, y in zip(a.tensors, b.tensors))
+    same = ("tokens", "scores", "token_type", "eos_token_id", "unknown_token_id", "padding_token_id", "add_space_prefix", "remove_extra_whitespaces")
+    assert all(a.fields[f"tokenizer.ggml.{k}"].contents() == b.fields[f"tokenizer.ggml.{k}"].contents() for k in same)
+    assert sp.decode(sp.encode("Hello there.")) == "Hello there."
+    factors = torch.load(tmp_path / "length-b0.1.pt", weights_only=True)["factors"]
+    branches = model.add_lora(m, 1)
+    assert set(factors) == set(branches)
+    model.set_factors(branches, factors)
+
+
+def test_replies_of_several_kinds():
+    m = small()
+    branches = model.add_lora(m, 1)
+    with torch.no_grad():
+        for b in branches.values():
+            b.b.normal_()
+    torch.manual_seed(1)
+    sources = [[5, 1], [6, 7, 1]]
+    own, reference = demo.Replies(m, branches, sources, 1.0, 3), demo.Replies(m, branches, sources, 0.0, 2)
+    both = demo.joined([reference.some([0, 1], slice(1, 2)), own])
+    assert [len(group) for group in both.replies] == [4, 4] and both.base.shape == both.rewards.shape == (2, 4)
+    assert both.replies[1][1:] == own.replies[1] and both.replies[0][0] == reference.replies[0][1]
+    model.strength(branches, 0.0)
+    assert demo.log_ratios(m, sources, both).abs().max() < 1e-4, "the reference's own ratios are 0"
