@@ -64,6 +64,7 @@ test-go: build
 	go test -timeout 20m -run 'Coverage|Reweighting|Refinement|Noise|FewPrompts|Shapes|Movement|WholeReplies' ./internal/sweep
 	scripts/postgres go test -timeout 20m -run OneConnection ./internal/store
 	$(cgo) go test -timeout 20m $(linked)
+	REALIGN_BIN=$(CURDIR)/bin/realign $(cgo) go test -timeout 20m -run BrokenBackend ./cmd/web
 
 memory: build
 	REALIGN_BIN=$(CURDIR)/bin/realign go test -count=1 -timeout 20m -run 'Memory' -v ./internal/web

@@ -61,7 +61,7 @@ __attribute__((constructor)) static void fail(void) { fputs("the driver is broke
 	if got != want {
 		t.Errorf("with broken backends it says %q, without %q", got, want)
 	}
-	for _, say := range []string{folders[0], "abort", "the driver is broken", "decoding is on the CPU"} {
+	for _, say := range []string{folders[0], "SIGABRT", "the driver is broken", "decoding is on the CPU"} {
 		if !strings.Contains(log, say) {
 			t.Errorf("the log does not say %q: %s", say, log)
 		}
