@@ -276,7 +276,7 @@ def export_pair(args):
     (args.out / "training.json").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     aligned.sort(key=lambda a: not a["default"])
     pair = {
-        "name": "demo-t5", "title": "Demo: a small encoder–decoder", "licence": "CC-BY-4.0",
+        "name": "demo-t5", "title": "Demo T5: a small encoder–decoder", "licence": "CC-BY-4.0",
         "description": "A T5 of seven million parameters trained from scratch on public dialogues to answer a context, and LoRA adapters that realign its replies' length.",
         "sampling": manifest.SAMPLING,
         "reference": {"name": "reference", "title": "Reference", "file": reference.name, "sha256": manifest.sha256(reference)}, "aligned": aligned,
