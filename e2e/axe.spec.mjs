@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { check } from "./accessible.mjs";
+import { invited } from "./experiment.mjs";
 import { ended, freshPage, lanes, run, screenshot, startBrowser, startServer } from "./server.mjs";
 
 let server;
@@ -76,11 +77,7 @@ async function draftStudy(page, title) {
 /** A study that is rated, and an annotator who has answered. */
 async function openStudy(page) {
   const path = await draftStudy(page, "Which do you like better?");
-  await page.click('button:text("Decode the answers")');
-  await page.locator('h2:text("The answers are there")').waitFor({ timeout: 120_000 });
-  await page.click('button:text("Open for annotators")');
-  await page.click('button:text("Make an invite link")');
-  const invite = await page.inputValue("input[data-select-all]");
+  const invite = await invited(page);
   const rater = await freshPage(browser);
   await rater.page.goto(invite);
   await rater.page.fill('[name="name"]', "Ann");

@@ -7,6 +7,15 @@ import { browser, freshPage, server, until } from "./server.mjs";
 
 const questions = ["What did you think of the film?", "How was the meal?", "Did you like the book?", "Was the trip worth it?", "How is the new phone?", "What do you make of the concert?"];
 
+/** Decodes the study of a page and opens it for annotators; returns the link that invites them. */
+export async function invited(page) {
+  await page.click('button:text("Decode the answers")');
+  await page.locator('h2:text("The answers are there")').waitFor({ timeout: 120_000 });
+  await page.click('button:text("Open for annotators")');
+  await page.click('button:text("Make an invite link")');
+  return page.inputValue("input[data-select-all]");
+}
+
 /** Sets a study up, decodes it and rates the first question; no page that raters see holds the secret. */
 export async function studied(pair, aligned, secret) {
   const { page, context, troubles } = await freshPage(browser);
@@ -18,11 +27,7 @@ export async function studied(pair, aligned, secret) {
   await page.locator("main details > summary").first().click();
   await page.fill('[name="max_tokens"]', "12");
   await page.click('button:text("Save the draft")');
-  await page.click('button:text("Decode the answers")');
-  await page.locator('h2:text("The answers are there")').waitFor({ timeout: 120_000 });
-  await page.click('button:text("Open for annotators")');
-  await page.click('button:text("Make an invite link")');
-  const invite = await page.inputValue("input[data-select-all]");
+  const invite = await invited(page);
 
   const rater = await freshPage(browser);
   await rater.page.goto(invite);

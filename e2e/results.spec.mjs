@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { check } from "./accessible.mjs";
+import { invited } from "./experiment.mjs";
 import { browser, freshPage, screenshot, server, until, withServer } from "./server.mjs";
 
 withServer();
@@ -179,11 +180,7 @@ test("the page follows the answers", async () => {
   await page.fill('[name="same_every"]', "0");
   await page.fill('[name="broken_every"]', "0");
   await page.click('button:text("Save the draft")');
-  await page.click('button:text("Decode the answers")');
-  await page.locator('h2:text("The answers are there")').waitFor({ timeout: 120_000 });
-  await page.click('button:text("Open for annotators")');
-  await page.click('button:text("Make an invite link")');
-  const invite = await page.inputValue("input[data-select-all]");
+  const invite = await invited(page);
   await page.goto(`${page.url().split("?")[0]}/results`);
   assert.equal(await page.locator("#finding-title").textContent(), "No answers yet");
   await check(page, "results of nothing");

@@ -6,6 +6,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { check } from "./accessible.mjs";
+import { invited } from "./experiment.mjs";
 import { browser, freshPage, results as folder, screenshot, server, until, withServer } from "./server.mjs";
 
 withServer();
@@ -36,11 +37,7 @@ async function setUp(page, settings) {
 
 /** Decodes and opens it, and returns the invite. */
 async function open(page) {
-  await page.click('button:text("Decode the answers")');
-  await page.locator('h2:text("The answers are there")').waitFor({ timeout: 120_000 });
-  await page.click('button:text("Open for annotators")');
-  await page.click('button:text("Make an invite link")');
-  const url = await page.inputValue("input[data-select-all]");
+  const url = await invited(page);
   assert.match(url, /\/rate\/[\w-]{22}$/);
   return url;
 }

@@ -87,11 +87,11 @@ func (b *branch) keep(s *span) waiting {
 func (e *Engine) resume(j *Job) bool {
 	parts := slices.DeleteFunc(j.waiting, func(w waiting) bool { return w.ended })
 	j.waiting = nil
+	slices.SortFunc(parts, func(x, y waiting) int { return cmp.Compare(x.from, y.from) }) // they began in an order that the focus gave them
 	spans := make([]*span, len(parts))
 	for i, w := range parts {
 		spans[i] = w.span
 	}
-	slices.SortFunc(spans, func(x, y *span) int { return cmp.Compare(x.from, y.from) }) // they began in an order that the focus gave them
 	shareOut(len(j.spare), spans)
 	on := false
 	for _, w := range parts {
