@@ -156,11 +156,11 @@ func TestAPICrowd(t *testing.T) {
 		t.Fatalf("%d and %d streams came to their ends", len(calm.first), len(rough.first))
 	}
 	w.until(func() bool { return runtime.NumGoroutine() <= goroutines+2 && descriptors() <= files+2 })
-	w.calls.mu.Lock()
-	if w.calls.all != 0 || len(w.calls.by) != 0 {
-		t.Errorf("%d calls hold places", w.calls.all)
-	}
-	w.calls.mu.Unlock()
+	w.until(func() bool { // a call gives its place back after its lanes have ended
+		w.calls.mu.Lock()
+		defer w.calls.mu.Unlock()
+		return w.calls.all == 0 && len(w.calls.by) == 0
+	})
 	loss := 1 - quantile(calm.whole, 0.5).Seconds()/quantile(rough.whole, 0.5).Seconds()
 	t.Logf("first token: median %v, p95 %v; a stream of %d tokens: %v, among clients that behave %v: %.1f%% lost",
 		quantile(rough.first, 0.5), quantile(rough.first, 0.95), crowd.tokens, quantile(rough.whole, 0.5), quantile(calm.whole, 0.5), 100*loss)
