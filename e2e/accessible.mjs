@@ -8,6 +8,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 
 export async function check(page, name) {
+  await page.waitForLoadState(); // a press that led here did not wait for all of it
   await page.evaluate(axe);
   // What is still fading in has not got its colours yet. What never ends, or is taken away, is not waited for.
   await page.evaluate(() => Promise.allSettled(

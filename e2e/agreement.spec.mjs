@@ -21,6 +21,7 @@ async function rate(invite, name) {
   await page.fill('[name="name"]', name);
   await page.keyboard.press("Enter");
   await page.locator("[data-rate-answer]").waitFor();
+  await page.waitForLoadState(); // both answers are there, and the script that keys need
   let answers = 0;
   for (; ; answers++) {
     const id = await page.locator('[data-rate-answer] [name="question"]').getAttribute("value");
@@ -67,6 +68,7 @@ test("people rate a sweep's outputs, a reward is added, and a page says whether 
   await page.click('button:text("Judge the outputs")');
   await page.locator("[data-sweep-live]").waitFor();
   await done(page);
+  await page.waitForLoadState();
   assert.equal(await samples(page), decoded);
   assert.equal(await page.locator(".plots-small .plot").count(), 4, "two plots of each reward");
 
@@ -94,6 +96,7 @@ test("people rate a sweep's outputs, a reward is added, and a page says whether 
   await page.goto(study);
   await page.click('a:text("Do rewards and people agree?")');
   await page.locator("[data-agreement]").waitFor();
+  await page.waitForLoadState();
   const rows = page.locator('[aria-label="Rewards against people"] tbody tr');
   assert.equal(await rows.count(), 2);
   assert.equal(await page.locator(".plots .plot").count(), 3, "people and two rewards over λ");

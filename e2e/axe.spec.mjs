@@ -71,6 +71,7 @@ async function draftStudy(page, title) {
   for (const name of ["likert", "ranking"]) await page.check(`[name="${name}"]`);
   await page.fill('[name="ranked"]', "3");
   await page.click('button:text("Save the draft")');
+  await page.locator('button:text("Decode the answers")').waitFor();
   return new URL(page.url()).pathname;
 }
 

@@ -18,6 +18,7 @@ test("the slider and the lanes say what decode says, and the comparison verifies
   await page.fill("[data-prompt]", prompt);
   await set(page, { seed: 11, max_tokens: 32 });
   await page.click("[data-run-button]");
+  await page.locator("[data-runs] .run").first().waitFor(); // an example's map is of no run
   await page.locator('[data-map][data-map-state="stop"] [data-map-row]').first().waitFor();
   const places = [0, 0.35, 1, 1.62, 2];
   const want = await decoded(prompt, 11, 32, places, pair);

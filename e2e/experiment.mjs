@@ -34,6 +34,7 @@ export async function studied(pair, aligned, secret) {
   await rater.page.fill('[name="name"]', "Ann");
   await rater.page.click('button:text("Begin")');
   await rater.page.locator("[data-rate-answer]").waitFor();
+  await rater.page.waitForLoadState(); // keys need the script
   const id = () => rater.page.locator('[data-rate-answer] [name="question"]').getAttribute("value");
   const first = await id();
   assert.ok(!(await rater.page.content()).includes(secret), "raters do not see what sets the answers apart");
@@ -63,6 +64,7 @@ export async function swept(pair, aligned) {
   await page.fill('[name="rounds"]', "0");
   await page.click('button:text("Start the sweep")');
   await page.locator("[data-sweep-live]").waitFor();
+  await page.waitForLoadState();
   await until(async () => (await page.locator("[data-sweep-live]").getAttribute("data-sweep-state")) === "done", "the sweep is done", 180_000);
   assert.ok((await page.locator(".plot-point").count()) >= 3);
   const answer = await page.locator("#sweep-answer").innerText();

@@ -17,6 +17,7 @@ test("a killed worker is told, what it had said stays, and the run can be run ag
   const alert = page.locator("[data-alert]");
   await alert.locator("[data-alert-again]").waitFor();
   assert.match(await alert.textContent(), /broken off/);
+  await ended(page); // lanes are drawn a few a frame, the alert before them
   assert.deepEqual(await states(page), Array(5).fill("error"));
   const left = await texts(page);
   assert.ok(left.every((text) => text.length > 0));
@@ -119,6 +120,7 @@ test("a killed server: the page says so, and after a restart what it had shown i
   const left = await texts(page);
   own = await startServer({ data: own.data, port: own.port });
   await page.locator("[data-alert-again]").waitFor();
+  await ended(page);
   const now = await texts(page);
   for (const [i, text] of left.entries()) assert.ok(now[i].startsWith(text), `lane ${i} has kept its text`);
   await page.reload();

@@ -68,6 +68,7 @@ test("five lanes stream, λ moves, all stop, a reload loses nothing; a link open
   await page.goto(`${server.base}/shares`);
   assert.equal(await page.locator(".item-words").textContent(), "The film began");
   await page.click('.item-title:text("Five strengths")');
+  await page.waitForURL(/\/s\//);
   assert.deepEqual(await texts(page), before);
 
   await page.goto(`${server.base}/shares`);
@@ -108,6 +109,7 @@ test("the same seed gives the same text, and a comparison verifies", async () =>
 
   // Its fork starts with all of it.
   await page.click('a:text("Open in playground")');
+  await page.waitForURL(/\?from=/);
   assert.equal(await page.inputValue("[data-prompt]"), "What did you think of the film?");
   assert.equal(await lanes(page).count(), 5);
   assert.deepEqual(troubles, []);
@@ -170,6 +172,7 @@ test("sessions: search, rename, delete, undo, export, import", async () => {
   await page.goto(`${server.base}/sessions`);
   await page.fill('input[type="search"]', "to be found");
   await page.press('input[type="search"]', "Enter");
+  await page.waitForURL(/[?&]q=to/);
   assert.equal(await page.locator(".item").count(), 1);
   await page.fill('input[type="search"]', "nothing like it");
   await page.press('input[type="search"]', "Enter");
@@ -183,7 +186,8 @@ test("sessions: search, rename, delete, undo, export, import", async () => {
   const [download] = await Promise.all([page.waitForEvent("download"), page.click('.item a:text("Export")')]);
   const file = await download.path();
   await page.click('.item button:text("Delete")');
-  await page.locator(".toast").waitFor();
+  await page.locator('.toast button:text("Undo")').waitFor();
+  await page.waitForLoadState();
   assert.equal(await page.locator(".item").count(), 0);
   await page.click('.toast button:text("Undo")');
   await page.locator('.item-title:text("Renamed")').waitFor();
@@ -195,6 +199,7 @@ test("sessions: search, rename, delete, undo, export, import", async () => {
   await page.goto(`${server.base}/sessions`);
   assert.equal(await page.locator(".item").count(), 2);
   await page.locator(".item-title").first().click();
+  await page.waitForURL(/\/s\//);
   assert.deepEqual(await texts(page), text);
   assert.deepEqual(troubles, []);
   await context.close();

@@ -9,6 +9,9 @@ import { browser, freshPage, server, until, withServer } from "./server.mjs";
 
 withServer();
 
+/** Waits for the words of the cost: a script that is fetched after the page writes those of a sweep. */
+const costs = (page, words) => until(async () => words.test(await page.locator("[data-cost]").textContent()), `the cost is told: ${words}`);
+
 test("all errors of a form are told, the file that was read is kept, and each error leads to its field", async () => {
   const { page, context, troubles } = await freshPage(browser);
   const file = join(server.data, "p.csv");
@@ -18,6 +21,8 @@ test("all errors of a form are told, the file that was read is kept, and each er
   await page.setInputFiles('[name="file"]', file);
   await page.click('button:text("Save the draft")');
   const errors = page.locator('[role="alert"] li');
+  await errors.first().waitFor();
+  await page.waitForLoadState();
   assert.deepEqual(await errors.locator("strong").allTextContents(), ["grid", "title"]);
   await errors.locator("a").first().click();
   assert.ok(await page.locator('[name="grid"]').evaluate((input) => input.matches(":target")));
@@ -29,6 +34,7 @@ test("all errors of a form are told, the file that was read is kept, and each er
   assert.match(await page.locator("[data-cost]").textContent(), /^At most \d+ tokens to decode/);
   assert.match(await page.locator(".note-warn").textContent(), /λ = 1/);
   // A warning is not green.
+  await page.waitForLoadState(); // with its style sheets
   const [warn, note] = await page.evaluate(() => {
     const warning = document.querySelector(".note-warn");
     const before = getComputedStyle(warning).backgroundColor;
@@ -76,9 +82,9 @@ test("rating: the choices are in view beside long answers, and a cut answer says
   await page.locator("main details > summary").first().click();
   await page.fill('[name="max_tokens"]', "6");
   await page.click('button:text("Save the draft")');
-  const path = new URL(page.url()).pathname;
   await page.click('button:text("Decode the answers")');
   await page.locator('h2:text("The answers are there")').waitFor({ timeout: 120_000 });
+  const path = new URL(page.url()).pathname;
   const seen = new Set();
   let cut = 0;
   for (const [width, height] of [[1280, 400], [390, 500]]) {
@@ -113,18 +119,20 @@ test("a new sweep like another shows what that one asked, and says what it takes
   await page.selectOption('[name="pair"]', "demo:length-b0.1");
   await page.fill('[name="prompts"]', "Do you like films?\nWhat music do you like?");
   for (const [name, value] of Object.entries({ points: 3, samples: 2, max_tokens: 12, rounds: 0 })) await page.fill(`[name="${name}"]`, String(value));
-  assert.match(await page.locator("[data-cost]").textContent(), /^At most 144 tokens to decode(, about .* as this pair was decoded last)?\.$/);
+  const cost = /^At most 144 tokens to decode(, about .* as this pair was decoded last)?\.$/;
+  await costs(page, cost);
   await page.check('[name="reward"][value="distinct"]');
   await page.check('[name="objective"][value="distinct"]');
   await page.click('button:text("Start the sweep")');
   await page.locator('[data-sweep-state="done"]').waitFor({ timeout: 60_000 });
   await page.click('summary:text("More")');
   await page.click('a:text("New sweep like this one")');
+  await page.waitForURL(/\/sweeps\/new/);
   assert.equal(await page.inputValue('[name="pair"]'), "demo:length-b0.1");
   assert.equal(await page.inputValue('[name="max_tokens"]'), "12");
   assert.match(await page.inputValue('[name="prompts"]'), /What music do you like/);
   assert.equal(await page.inputValue('[name="config"]'), "");
-  assert.match(await page.locator("[data-cost]").textContent(), /^At most 144 tokens to decode(, about .* as this pair was decoded last)?\.$/);
+  await costs(page, cost);
   const names = await page.locator('[name="pair"] option').allTextContents();
   assert.equal(new Set(names).size, names.length, "models can be told apart");
   assert.ok(names.every((name) => /β/.test(name)), names.join("; "));
@@ -156,6 +164,7 @@ test("a file that cannot be imported is told where it was chosen", async () => {
     await page.click('summary:text("Import")');
     await page.setInputFiles('[action$="/import"] [name="file"]', file);
     await page.click('[action$="/import"] button');
+    await page.locator("#import-error").waitFor();
     assert.match(await page.locator("#import-error").textContent(), /choose a file that Realign has exported/);
     assert.ok(await page.locator("#import-error").isVisible());
     await check(page, `${path} after a wrong file`);

@@ -63,13 +63,16 @@ test("many are deleted at once and come back; deleting what is shown leads on", 
   // The one that is shown.
   await runs(page).first().locator('[data-item-does="delete"]').click();
   await page.locator('.toast:has-text("Deleted: 1 run.")').waitFor();
+  await page.waitForLoadState();
   assert.equal(await page.inputValue("[data-prompt]"), "Beta");
   await page.click('.toast button:text("Undo")');
   await page.locator('.toast:has-text("is back")').waitFor();
+  await page.waitForLoadState();
   assert.equal(await page.inputValue("[data-prompt]"), "Gamma");
   // And the session.
   await sessions(page).first().locator('[data-item-does="delete"]').click();
   await page.locator('.toast:has-text("The session is deleted")').waitFor();
+  await page.waitForLoadState();
   assert.equal(new URL(page.url()).pathname, "/");
   assert.equal(await sessions(page).count(), 0);
   assert.deepEqual(troubles, []);
@@ -85,6 +88,7 @@ test("the history is searched by title and prompt, and leads from session to ses
   await until(async () => (await sessions(page).count()) === 1 && (await runs(page).count()) === 0, "one session is found");
   await sessions(page).first().locator("a").click();
   await until(async () => (await runs(page).count()) === 2, "its runs");
+  await page.waitForLoadState(); // the search needs the script
   await page.fill('[data-history-search] input', "nothing of the kind");
   await page.locator('[data-history-lists] :text("Nothing found")').waitFor();
   await check(page, "nothing found");
@@ -150,6 +154,7 @@ test("Rate these… and Sweep these… carry prompts and λ over", async () => {
   await page.goBack();
   await page.click("[data-carry] > summary");
   await page.click('[data-carry] a:text("Sweep these…")');
+  await page.waitForURL(/sweeps\/new\?run=/);
   assert.equal(await page.inputValue('[name="prompts"]'), "What did you think of the film?\nAnd the music?");
   assert.deepEqual(await page.evaluate(() => ["from", "to", "points", "pair"].map((name) => document.querySelector(`[name="${name}"]`).value)), ["0", "2", "5", "demo:warmth-b0.05"]);
   assert.deepEqual(troubles, []);

@@ -79,9 +79,14 @@ test("while the map is decoded the text follows the thumb, and a word that was s
   for (const x of [0.1, 1.9, 1]) {
     await move(page, x);
     const before = await text(page);
-    await until(async () => (await text(page)).length > before.length + 10, `the text at ${x} grows`);
-    assert.equal(await page.locator("[data-map]").getAttribute("data-map-state"), "growing");
-    const now = await text(page);
+    // Both are read in the frame in which it has grown: the map may end before another question is answered.
+    const grown = await page.waitForFunction((length) => {
+      const map = document.querySelector("[data-map]");
+      const now = map.querySelector("[data-map-text]").textContent;
+      return now.length > length && { now, state: map.dataset.mapState };
+    }, before.length + 10);
+    const { now, state } = await grown.jsonValue();
+    assert.equal(state, "growing", `the text at ${x} grows`);
     assert.ok(now.startsWith(before), `${x}: ${before} → ${now}`);
     seen.push([x, now]);
   }
@@ -141,7 +146,7 @@ test("side by side is one press away, of the same run: prompt, seed and λ", asy
   await page.locator("[data-view-slider]").check({ force: true });
   await move(page, 0);
   assert.equal(await text(page), said[0]);
-  assert.equal(await page.locator("[data-runs] .run").count(), 2);
+  await until(async () => (await page.locator("[data-runs] .run").count()) === 2, "the lanes are a run of their own");
   assert.deepEqual(troubles, []);
   await context.close();
 });

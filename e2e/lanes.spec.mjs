@@ -38,7 +38,7 @@ test("after a run λ, lanes and presets are decoded without a second press, and 
   assert.equal((await texts(page))[0], before[0], "λ 0 has its text at once");
   await ended(page);
   assert.ok((await texts(page)).every((text) => text.length > 0));
-  assert.equal(await runs(page), 1, "all in one run");
+  await until(async () => (await runs(page)) === 1, "all in one run");
   assert.equal(await page.locator("[data-run-words]").textContent(), "Again");
   // Nothing is lost: a reload shows all that the run has decoded.
   await page.reload();
@@ -80,7 +80,7 @@ test("lanes that are added one right after another all arrive", async () => {
   });
   await until(async () => (await lanes(page).count()) === 8 && (await states(page)).every((s) => s === "stop" || s === "length"), "the three lanes are decoded");
   assert.ok(await page.locator("[data-alert]").isHidden(), await page.locator("[data-alert]").textContent());
-  assert.equal(await runs(page), 1, "all in one run");
+  await until(async () => (await runs(page)) === 1, "all in one run");
   assert.deepEqual(troubles, []);
   await context.close();
 });
@@ -220,7 +220,7 @@ test("the prompt's tokens are counted beside it, and what was wrong is forgotten
   await page.click("[data-run-button]");
   assert.match(await page.locator("[data-alert-words]").textContent(), /One lane has a λ that cannot be used/);
   assert.ok(await lanes(page).nth(3).locator("[data-lambda-number]").evaluate((input) => input === document.activeElement));
-  assert.equal(await runs(page), 1);
+  await until(async () => (await runs(page)) === 1, "nothing was started");
   assert.deepEqual(troubles, []);
   await context.close();
 });

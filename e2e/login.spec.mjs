@@ -7,6 +7,8 @@ import { browser, ended, freshPage, run, server, until, withServer } from "./ser
 withServer({ password: "correct horse" });
 
 const login = (page) => new URL(page.url()).pathname === "/login";
+/** A field that the page gives the focus has it at the first frame, which may be after the page is there. */
+const ready = (page) => until(() => page.evaluate(() => document.activeElement?.matches('[name="password"]')), "one can type at once");
 
 test("nothing but the login page is shown to who has not logged in", async () => {
   const { page, context, troubles } = await freshPage(browser);
@@ -31,12 +33,13 @@ test("by keyboard: a wrong password is told, the right one leads on, and logging
   await page.goto(`${server.base}/sessions?q=film`);
   assert.ok(login(page));
   assert.equal(await page.title(), "Log in · Realign");
-  assert.ok(await page.evaluate(() => document.activeElement?.matches('[name="password"]')), "one can type at once");
+  await ready(page);
   await page.keyboard.type("wrong horse");
   const [answer] = await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
   assert.equal(answer.status(), 403);
   assert.match(await page.locator('[role="alert"]:visible').textContent(), /not the password/);
   assert.equal(await page.inputValue('[name="password"]'), "", "what was typed is not sent back");
+  await ready(page);
   await page.keyboard.type("correct horse");
   await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")]);
   assert.equal(page.url(), `${server.base}/sessions?q=film`);
@@ -53,6 +56,7 @@ test("by keyboard: a wrong password is told, the right one leads on, and logging
 
   await page.click('button:text("Log out")');
   await until(() => login(page), "it leads to the login page");
+  await page.waitForLoadState();
   assert.equal(await page.locator('button:text("Log out")').count(), 0);
   await other.reload();
   assert.ok(login(other));
@@ -79,7 +83,7 @@ test("a link stays open to everybody, and a login leads nowhere else", async () 
   assert.equal((await guest.page.goto(url)).status(), 200);
   assert.match(await guest.page.locator("main").textContent(), /To be shared/);
   await guest.page.click('a:text("Open in playground")');
-  assert.ok(login(guest.page), "decoding is for those who may");
+  await until(() => login(guest.page), "decoding is for those who may");
   await guest.page.fill('[name="password"]', "correct horse");
   await Promise.all([guest.page.waitForNavigation(), guest.page.press('[name="password"]', "Enter")]);
   assert.equal(await guest.page.inputValue("[data-prompt]"), "To be shared", "and then it is what was asked for");

@@ -95,7 +95,7 @@ test("find, fetch with a break, add, run, remove", { timeout: 240_000 }, async (
   await page.selectOption("#aligned", `hf:org/tiny:${lora}`);
   assert.ok(await page.locator("text=Add the pair").isDisabled(), "nothing is added before it was looked at");
   await page.click("text=Look how they fit");
-  assert.match((await page.locator("#findings-title + *").textContent()) ?? "", /rank \d+/);
+  await until(async () => /rank \d+/.test((await page.locator("#findings-title + *").textContent()) ?? ""), "it is told how they fit");
   await page.click("text=Add the pair");
   await page.waitForURL(`${server.base}/pairs/fetched`);
 

@@ -109,6 +109,7 @@ test("a map is walked along by keyboard, says what decode says, and tells why it
   // And back, by the list of runs.
   await page.locator("[data-runs] .run a").nth(1).click();
   await page.locator("[data-map-river]").waitFor();
+  await page.waitForLoadState();
   assert.equal(await page.locator("[data-map-row]").count(), rows);
   assert.deepEqual(troubles, []);
   await context.close();

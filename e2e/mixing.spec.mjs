@@ -61,6 +61,7 @@ test("a map along a line between two mixtures says what decode says at 40 places
   await page.fill("[data-map-number]", "1");
   await page.click("[data-map-lane]");
   await page.locator("[data-stage]:not([hidden])").waitFor();
+  await page.waitForLoadState();
   assert.equal(await lanes(page).first().getAttribute("data-lambda"), "1.5 0.25");
   assert.equal(await lanes(page).first().locator("[data-sum]").textContent(), "sum 1.75");
   await ended(page);

@@ -33,7 +33,7 @@ test("a session, a comparison, and every form work without scripts", async () =>
   await page.click("[data-rename] > summary");
   await page.fill("[data-rename-title]", "Named by a plain form");
   await page.press("[data-rename-title]", "Enter");
-  assert.equal(await page.locator("[data-session-title]").textContent(), "Named by a plain form");
+  await until(async () => (await page.locator("[data-session-title]").textContent()) === "Named by a plain form", "it has the name");
   assert.equal(page.url(), session, "it leads back to the run");
 
   await page.click("[data-share] > summary");
@@ -61,18 +61,23 @@ test("a session, a comparison, and every form work without scripts", async () =>
 
   await page.goto(`${server.base}/shares`);
   await page.click('.item-title:text("By a plain form")');
-  assert.equal(page.url(), session, "a link leads back to its run");
+  await until(() => page.url() === session, "a link leads back to its run");
   await page.goto(`${server.base}/shares`);
   await page.click('summary:text("Expiry")');
   await page.click('form[action$="/expire"] button');
-  assert.match(await page.locator(".item").textContent(), /expires/);
+  const item = (words) => until(async () => words.test(await page.locator(".item").textContent()), `the link says ${words}`);
+  await item(/· expires/);
   await page.click('.item button:text("Revoke")');
-  assert.match(await page.locator(".item").textContent(), /revoked/);
+  await item(/revoked/);
 
   await page.goto(`${server.base}/sessions`);
   await page.click('.item button:text("Delete")');
+  await page.locator('.toast button:text("Undo")').waitFor();
+  await page.waitForLoadState();
   assert.equal(await page.locator(".item").count(), 0);
   await page.click('.toast button:text("Undo")');
+  await page.locator(".item").first().waitFor();
+  await page.waitForLoadState();
   assert.equal(await page.locator(".item").count(), 1);
   await context.close();
 });

@@ -71,6 +71,7 @@ async function imported(page, text) {
   await page.setInputFiles('main [name="file"]', { name: "ratings.jsonl", mimeType: "application/jsonl", buffer: Buffer.from(text) });
   await page.click('main button:text("Import")');
   await page.locator("#finding-title").waitFor();
+  await page.waitForLoadState(); // the tables come after it
   return new URL(page.url()).pathname;
 }
 
@@ -126,7 +127,7 @@ test("results are exported and imported, and say the same", async () => {
   lines[60] = lines[60].slice(0, -5);
   await page.setInputFiles('main [name="file"]', { name: "x.jsonl", mimeType: "application/jsonl", buffer: Buffer.from(lines.join("\n")) });
   await page.click('main button:text("Import")');
-  assert.match(await page.locator("main").textContent(), /line 61: is not a JSON object/);
+  await until(async () => /line 61: is not a JSON object/.test(await page.locator("main").textContent()), "the line is named");
   await context.close();
 });
 
@@ -148,10 +149,11 @@ test("a link shows the results as they were, to anybody, until it is revoked", a
   assert.equal(await guest.page.locator('summary:text("Export")').count(), 0);
   assert.deepEqual((await guest.context.cookies()).map((k) => k.name), []);
   await guest.page.click('main a:text("Report")');
-  assert.equal(await guest.page.locator(".report #finding-title").count(), 1);
+  await guest.page.locator(".report #finding-title").waitFor();
 
   await owner.page.goto(`${server.base}/shares`);
   await owner.page.click('button:has-text("Revoke")');
+  await owner.page.locator('.badge:text("revoked")').waitFor();
   assert.equal((await guest.page.goto(url)).status(), 404);
   assert.equal((await guest.page.goto(`${url}/report`)).status(), 404);
   await guest.context.close();
@@ -191,6 +193,7 @@ test("the page follows the answers", async () => {
   await rater.page.fill('[name="name"]', "Ann");
   await rater.page.keyboard.press("Enter");
   await rater.page.locator("[data-rate-answer]").waitFor();
+  await rater.page.waitForLoadState(); // keys need the script
   await rater.page.keyboard.press("1");
   await until(async () => (await page.locator("#finding-title").textContent()) === "No preference found", "the answer is on the page");
   assert.equal(await page.locator("[data-results-say]").textContent(), "No preference found");

@@ -38,7 +38,8 @@ test("a sweep from upload to ticket, table and playground", async () => {
   await page.fill('[name="samples"]', "3");
   await page.fill('[name="max_tokens"]', "32");
   await page.fill('[name="rounds"]', "1");
-  assert.match(await page.locator("[data-cost]").textContent(), /^At most 10,752 tokens to decode: 7,680 of them on the grid/); // the file need not be chosen again
+  const cost = /^At most 10,752 tokens to decode: 7,680 of them on the grid/; // the file need not be chosen again
+  await until(async () => cost.test(await page.locator("[data-cost]").textContent()), "the cost is told");
   await page.click('button:text("Start the sweep")');
   await page.locator("[data-sweep-live]").waitFor();
   const sweep = page.url();
@@ -53,6 +54,7 @@ test("a sweep from upload to ticket, table and playground", async () => {
     }
   }
   await until(async () => (await state(page)) === "done", "the sweep is done", 120_000);
+  await page.waitForLoadState();
   assert.match(await page.locator("#sweep-answer").innerText(), /^Best λ for sentiment: .* effective β/);
   assert.equal(await page.locator(".plots").first().locator(".plot").count(), 2);
   assert.ok((await page.locator(".plot-point").count()) >= 20);
@@ -61,6 +63,7 @@ test("a sweep from upload to ticket, table and playground", async () => {
   await page.click('a:text("Table")');
   await page.click('thead a:text("λ 1")');
   await page.locator('th[aria-sort="descending"]').waitFor();
+  await page.waitForLoadState();
   const column = async () => (await page.locator(".sweep-table tbody tr td:nth-of-type(3)").allInnerTexts()).map((t) => Number(t.replace("−", "-")));
   const down = await column();
   assert.deepEqual(down, [...down].sort((a, b) => b - a));
@@ -68,6 +71,7 @@ test("a sweep from upload to ticket, table and playground", async () => {
   await page.check('[name="texts"]');
   await page.click('.sweep-filter button:text("Show")');
   await page.locator(".sweep-matrix .sweep-cell").first().waitFor();
+  await page.waitForLoadState();
   assert.equal(await page.locator('.sweep-matrix [data-shade="8"]').count() > 0, true);
   await check(page, "the matrix");
   await screenshot(page, "matrix-1280");
@@ -80,12 +84,15 @@ test("a sweep from upload to ticket, table and playground", async () => {
   await page.uncheck('[name="texts"]');
   await page.selectOption('[name="category"]', "music");
   await page.click('.sweep-filter button:text("Show")');
+  await page.waitForURL(/category=music/);
   const shown = await page.locator(".sweep-table tbody tr").count();
   assert.ok(shown > 0 && shown < 16, `${shown} prompts are about music`);
   await page.locator(".sweep-table tbody tr").first().locator("td a").nth(1).click();
   const cell = page.locator(".item", { hasText: "λ 0.5 · sample 1" });
   const said = await cell.locator(".sweep-text").innerText();
   await cell.locator('a:text("Open in the playground")').click();
+  await page.locator("[data-run-button]").waitFor();
+  await page.waitForLoadState(); // the button needs the script
   await page.locator("[data-run-button]").click();
   await ended(page);
   assert.equal((await texts(page))[0].trim(), said.trim());

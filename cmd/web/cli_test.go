@@ -454,7 +454,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("/healthz: %d", code)
 	}
 	log.until(t, "msg=ready")
-	for range 100 {
+	for range 600 {
 		if code, _ := get("/readyz"); code == 200 {
 			break
 		}

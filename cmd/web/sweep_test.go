@@ -21,6 +21,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,7 +230,7 @@ func TestSweepOverTwoWorkers(t *testing.T) {
 	t.Setenv("REALIGN_MODELS", models(t))
 	t.Setenv("REALIGN_DATA", t.TempDir())
 	text := strings.Replace(smallSweep, "prompts: [", "prompts: [aab, aac, aad, aae, bba, bbc, bbd, bbe, cca, ccb, ccd, cce, dda, ddb, ddc, dde, ", 1)
-	file := sweepFile(t, text)
+	file := sweepFile(t, strings.Replace(text, "samples: 2", "samples: 5", 1)) // it lasts, so that there is a middle
 	_, want, _ := runCommand(t, "", "sweep", "--config", file, "--out", t.TempDir())
 
 	t.Setenv("REALIGN_NATS_TOKEN", "0123456789abcdef")
@@ -285,6 +286,7 @@ func TestSweepByJudge(t *testing.T) {
 	t.Setenv("REALIGN_DATA", t.TempDir())
 	t.Setenv("JUDGE_KEY", "secret")
 	var mu sync.Mutex
+	var late atomic.Bool
 	times := map[string]int{} // each question was asked
 	judge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer secret" {
@@ -308,7 +310,7 @@ func TestSweepByJudge(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		case first && kind == 1:
 			w.WriteHeader(http.StatusInternalServerError)
-		case first && kind == 2:
+		case first && kind == 2 && late.CompareAndSwap(false, true): // once: the timeout is long, for a machine that is busy
 			<-r.Context().Done()
 		case first && kind == 3:
 			io.WriteString(w, `{"choices":[{"message":{"content":"{\"score\": "}}]`)
@@ -321,7 +323,7 @@ func TestSweepByJudge(t *testing.T) {
 	}))
 	defer judge.Close()
 	text := strings.Replace(smallSweep, "rewards: [", fmt.Sprintf(
-		"objective: judge\nrewards: [{reward: judge, parameters: {url: '%s/v1', key: JUDGE_KEY, model: m, timeout: 1, tries: 2, at_once: 32, price_out: 1000}}, ", judge.URL), 1)
+		"objective: judge\nrewards: [{reward: judge, parameters: {url: '%s/v1', key: JUDGE_KEY, model: m, timeout: 3, tries: 2, at_once: 32, price_out: 1000}}, ", judge.URL), 1)
 	text = strings.NewReplacer("points: 5", "points: 3", "rounds: 1", "rounds: 0").Replace(text)
 	out := t.TempDir()
 	code, said, bad := runCommand(t, "", "sweep", "--config", sweepFile(t, text), "--out", out)

@@ -295,7 +295,7 @@ func TestLiveLambdaReplays(t *testing.T) {
 }
 
 func TestStopCostsAtMostOnePass(t *testing.T) {
-	e := engine(t, decodetest.Options{EndLogit: -20, Delay: 20 * time.Millisecond}, decode.Config{})
+	e := engine(t, decodetest.Options{EndLogit: -20, Delay: 100 * time.Millisecond}, decode.Config{})
 	req := request(0, 1)
 	req.Sampling.MaxTokens = 400
 	events := make(chan decode.Event, 1<<12)
@@ -410,7 +410,7 @@ func TestFailures(t *testing.T) {
 
 // Requests wait for room in order, a full queue says so, and nothing is left behind.
 func TestQueue(t *testing.T) {
-	pair := decodetest.New(decodetest.Options{Sequences: 4, EndLogit: -20, Delay: 200 * time.Microsecond})
+	pair := decodetest.New(decodetest.Options{Sequences: 4, EndLogit: -20, Delay: 5 * time.Millisecond})
 	e := decode.NewEngine(pair, decode.Config{Queue: 3})
 	var jobs []*decode.Job
 	busy := 0

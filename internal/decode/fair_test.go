@@ -73,7 +73,7 @@ func TestClientsAreServedInTurn(t *testing.T) {
 // However much guests and one client ask for, there is room for somebody else at once.
 func TestRoomIsLeftForOthers(t *testing.T) {
 	for _, guest := range []bool{true, false} {
-		e := engine(t, decodetest.Options{EndLogit: -30, Cells: 1000, Delay: time.Millisecond}, decode.Config{})
+		e := engine(t, decodetest.Options{EndLogit: -30, Cells: 1000, Delay: 5 * time.Millisecond}, decode.Config{})
 		var jobs []*decode.Job
 		for i := range 8 {
 			r := from("client", "x", 2, 100)

@@ -62,7 +62,7 @@ type client struct {
 }
 
 func newClient(wanted []experiment.Cell) *client {
-	return &client{wanted: wanted, taken: map[experiment.Cell]string{}, finished: make(chan int, 1)}
+	return &client{wanted: wanted, taken: map[experiment.Cell]string{}, finished: make(chan int, 8)} // a job that is started again ends again
 }
 
 func (c *client) Plan(_ context.Context, outputs []experiment.Output) ([]experiment.Item, error) {

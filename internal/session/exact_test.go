@@ -28,9 +28,13 @@ func (d *engineDecoder) Decode(_ context.Context, _ string, request decode.Reque
 func TestExactRunIsVerified(t *testing.T) {
 	ctx := t.Context()
 	s := runtest.OpenStore(t)
-	d := &engineDecoder{engine: decode.NewEngine(decodetest.New(decodetest.Options{Seed: 4, EndLogit: -20, Cells: 1 << 16, Delay: time.Millisecond}), decode.Config{})}
-	d.SHA256 = "1"
-	defer d.engine.Close()
+	decoder := func(delay time.Duration) *engineDecoder {
+		d := &engineDecoder{engine: decode.NewEngine(decodetest.New(decodetest.Options{Seed: 4, EndLogit: -20, Cells: 1 << 16, Delay: delay}), decode.Config{})}
+		d.SHA256 = "1"
+		t.Cleanup(func() { d.engine.Close() })
+		return d
+	}
+	d := decoder(5 * time.Millisecond) // the lane is stopped before its end
 	h := runtest.NewHub(t, s, &d.Decoder, func(c *run.Config) { c.Decoder = d })
 	spec := runtest.Spec(4, 300)
 	spec.Sampling = decode.Sampling{MaxTokens: 300, Temperature: 1, TopP: 1, Exact: 3}
@@ -47,6 +51,7 @@ func TestExactRunIsVerified(t *testing.T) {
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
+	d = decoder(0)
 	started, tr := runtest.Ended(t, s, started.ID)
 	signer := signer(t, 1)
 	snapshot, err := share.NewSnapshot(started, tr, signer, runtest.Now)

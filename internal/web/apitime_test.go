@@ -8,9 +8,9 @@ import (
 
 // A call may take longer than a request may take to arrive and a page to be sent.
 func TestAPICallsOutlastTheServersTimes(t *testing.T) {
-	w := newWorld(t, setup{delay: 20 * time.Millisecond})
+	w := newWorld(t, setup{delay: 25 * time.Millisecond})
 	short := httptest.NewUnstartedServer(w.Server)
-	short.Config.ReadTimeout, short.Config.WriteTimeout = 200*time.Millisecond, 300*time.Millisecond
+	short.Config.ReadTimeout, short.Config.WriteTimeout = time.Second, 1200*time.Millisecond
 	short.Config.IdleTimeout = time.Minute // connections are used again
 	short.Start()
 	defer short.Close()

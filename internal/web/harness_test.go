@@ -174,6 +174,7 @@ func (l *logs) String() string {
 // tables is a pair of table models as everything the server asks of workers and pairs.
 type tables struct {
 	engine *decode.Engine
+	pace   chan struct{} // of studies: each piece of work takes one; nil lets them all go on
 
 	mu      sync.Mutex
 	state   pair.State
@@ -204,6 +205,9 @@ func (d *tables) Decode(_ context.Context, name string, r decode.Request, sink f
 
 // start is an experimenttest.Decoder.
 func (d *tables) start(name string, r decode.Request, sink func(decode.Event)) (<-chan struct{}, error) {
+	if d.pace != nil {
+		<-d.pace
+	}
 	job, err := d.Decode(context.Background(), name, r, sink)
 	if err != nil {
 		return nil, err

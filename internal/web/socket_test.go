@@ -45,7 +45,7 @@ func TestResumeHasNoGapAndNoRepetition(t *testing.T) {
 	w := newWorld(t, setup{delay: 2 * time.Millisecond})
 	p := w.person()
 	k := p.dial()
-	run := k.start(spec(150, 0, 1, 2)).Run
+	run := k.start(spec(1900, 0, 1, 2)).Run // until it is stopped
 	whole := newTrack(run)
 	random := rand.New(rand.NewPCG(1, 2))
 	cuts := 0
@@ -80,6 +80,9 @@ func TestResumeHasNoGapAndNoRepetition(t *testing.T) {
 		cuts++
 		k.send(map[string]any{"type": "watch", "run": run, "after": whole.seq})
 		k.resume(whole)
+		if cuts == 12 {
+			k.send(map[string]any{"type": "stop", "run": run})
+		}
 	}
 	if cuts < 5 {
 		t.Errorf("only %d cuts", cuts)
@@ -199,9 +202,9 @@ func TestManyRunsOnOneSocketTakeTurns(t *testing.T) {
 }
 
 func TestLambdaMovesAndLanesStopAndAreAdded(t *testing.T) {
-	w := newWorld(t, setup{delay: 3 * time.Millisecond})
+	w := newWorld(t, setup{delay: 5 * time.Millisecond})
 	k := w.person().dial()
-	run := k.start(spec(400, 0, 1)).Run
+	run := k.start(spec(1900, 0, 1)).Run
 	tr := newTrack(run)
 	step := func(until func() bool) {
 		t.Helper()

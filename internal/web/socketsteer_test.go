@@ -43,9 +43,9 @@ func (j *heldJob) SetLambda(lane int, v decode.Vector) error {
 // heldWorld is a server with a run whose λ is being moved to 0, and 100 more moves behind that, the last to 1.5.
 func heldWorld(t *testing.T) (*held, *wire, string) {
 	d := &held{moving: make(chan struct{}, 200), let: make(chan struct{})}
-	w := newWorld(t, setup{delay: time.Millisecond, tune: func(c *run.Config) { d.Decoder, c.Decoder = c.Decoder, d }})
+	w := newWorld(t, setup{delay: 5 * time.Millisecond, tune: func(c *run.Config) { d.Decoder, c.Decoder = c.Decoder, d }})
 	k := w.person().dial()
-	run := k.start(spec(1500, 1)).Run
+	run := k.start(spec(1900, 1)).Run
 	for i := range 101 {
 		lambda := float64(i) / 100
 		if i == 100 {

@@ -428,7 +428,13 @@ func TestStudyLeavesOutPromptsThatAreTooLong(t *testing.T) {
 
 // Decoding is paused and goes on, also in another process, and nothing is decoded twice.
 func TestStudyDecodingGoesOn(t *testing.T) {
-	w := newWorld(t, setup{delay: 2 * time.Millisecond})
+	w := newWorld(t, setup{})
+	w.models.pace = make(chan struct{}, 20)
+	decode := func(pieces int) {
+		for range pieces {
+			w.models.pace <- struct{}{}
+		}
+	}
 	owner := w.person()
 	prompts := strings.Repeat("abc\nbca\n", 10)
 	_, _, id := owner.createStudy(studyFields("prompts", prompts, "max_tokens", "20", "samples", "2"), "", "")
@@ -447,12 +453,14 @@ func TestStudyDecodingGoesOn(t *testing.T) {
 			}
 		}
 	}
+	decode(3)
 	more(0)
 	owner.post("/studies/"+id+"/status", 303, "status", "halted")
 	halted := decoded()
 	if halted == 0 || halted == 120 {
 		t.Fatalf("%d of 120 were decoded before the pause", halted)
 	}
+	decode(1)
 	w.queue.Rest() // what a worker has begun is decoded, and not taken before the study goes on
 	if now := decoded(); now != halted || w.queue.Waiting() > 0 {
 		t.Errorf("%d outputs at the pause and %d later, and %d pieces of work wait", halted, now, w.queue.Waiting())
@@ -463,11 +471,13 @@ func TestStudyDecodingGoesOn(t *testing.T) {
 	}
 	// The process ends in the middle, and another takes over.
 	owner.post("/studies/"+id+"/status", 303, "status", "decoding")
+	decode(3)
 	more(halted)
 	if err := w.made.Close(); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitStudy(owner, id, study.Decoding)
+	close(w.models.pace)
 	next := experiment.NewGenerator(experiment.Config{Store: w.store, Queue: w.queue, Log: w.log})
 	defer next.Close()
 	w.studyService.Generator = next

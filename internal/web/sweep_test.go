@@ -382,6 +382,7 @@ func TestLargeTable(t *testing.T) {
 	p := w.person()
 	p.load()
 	p.swept("w", 10_000, 1, sweep.Running, nil)
+	free := watchBusy(t)
 	var took []time.Duration
 	queries := []string{"", "?page=100", "?page=200", "?sort=1", "?sort=2&reverse=1", "?sort=0.5&reverse=1&page=150", "?category=odd&sort=1", "?q=Prompt+99",
 		"?column=kl&sort=1&reverse=1", "?column=tokens&page=77", "?gaps=1", "?q=77&category=odd&sort=0&page=2"}
@@ -395,7 +396,7 @@ func TestLargeTable(t *testing.T) {
 	slices.Sort(took)
 	p95 := took[len(took)*95/100]
 	t.Logf("%d pages: median %v, p95 %v, slowest %v", len(took), took[len(took)/2], p95, took[len(took)-1])
-	if limit := 300 * time.Millisecond; p95 > limit {
+	if limit := 300 * time.Millisecond; p95 > limit && free() {
 		t.Errorf("p95 is %v, over %v", p95, limit)
 	}
 }

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,8 +36,8 @@ func TestSweepCrashOfAWorkerThatJoined(t *testing.T) {
 	defer func() { shared.kill() }()
 	join := exec.Command(shared.program, "worker", "--pair=demo", "--nats="+at, "--nats-token-file="+filepath.Join(shared.data, "worker-token"), "--worker-id=joined", "--data="+t.TempDir())
 	join.Dir = shared.cmd.Dir
-	var said bytes.Buffer
-	join.Stderr = &said
+	said := &logs{}
+	join.Stderr = said
 	join.WaitDelay = 5 * time.Second
 	if err := join.Start(); err != nil {
 		t.Fatal(err)
@@ -52,6 +51,12 @@ func TestSweepCrashOfAWorkerThatJoined(t *testing.T) {
 		}
 	}
 	defer kill()
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(said.String(), "msg=ready"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			kill()
+			t.Fatalf("the worker that joins is not ready:\n%s\n%s", said.String(), shared.log.String())
+		}
+	}
 
 	client = &sweepClient{d: shared}
 	path := client.start(config)

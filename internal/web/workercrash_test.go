@@ -28,10 +28,11 @@ func TestWorkerCrash(t *testing.T) {
 	k := &wire{t: t, conn: b.conn}
 	var slowest time.Duration
 	kills := 20 * soakRounds(t, 1)
+	free := watchBusy(t)
 	for i := range kills {
 		k.send(map[string]any{"type": "start", "spec": map[string]any{
 			"pair": "demo", "prompt": "Hello?", "mode": "chat", "seed": fmt.Sprint(i), "lanes": []any{map[string]any{"lambda": 0.5}},
-			"sampling": map[string]any{"max_tokens": 200, "temperature": 1, "top_p": 1, "ignore_end": true},
+			"sampling": map[string]any{"max_tokens": 400, "temperature": 1, "top_p": 1, "ignore_end": true},
 		}})
 		tr := newTrack(k.want("started").Run)
 		for tr.seq < 3 {
@@ -65,13 +66,12 @@ func TestWorkerCrash(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		took := time.Since(killed)
-		slowest = max(slowest, took)
-		if took > load+3*time.Second {
-			t.Errorf("round %d: ready again after %v, where loading takes %v", i, took, load)
-		}
+		slowest = max(slowest, time.Since(killed))
 	}
 	t.Logf("soak: worker killed %d times: loading takes %v; ready again within %v", kills, load, slowest)
+	if slowest > load+3*time.Second && free() {
+		t.Errorf("ready again after %v at most, where loading takes %v", slowest, load)
+	}
 }
 
 func (k *wire) take(tr *track) {

@@ -28,8 +28,9 @@ func (stuckVocabulary) EncodeChat([]decode.Message) ([]decode.Token, error) { se
 
 // A start that the worker never answers ends, and others are served beside it.
 func TestStartWithoutAnswer(t *testing.T) {
-	p := newPool(t, Config{Pairs: library(t, "stuck"), Command: process, Wait: 2 * time.Second})
-	ready, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Parallel() // with others that wait
+	p := newPool(t, Config{Pairs: library(t, "stuck"), Command: process, Wait: 5 * time.Second})
+	ready, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := p.Ready(ready, "stuck"); err != nil {
 		t.Fatal(err)

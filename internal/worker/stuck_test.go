@@ -12,6 +12,7 @@ import (
 // A start that a worker never answers ends when nobody waits any more, and a worker that hangs in one does not keep the server
 // from stopping.
 func TestAStartThatHangsEnds(t *testing.T) {
+	t.Parallel() // with others that wait
 	p := newPool(t, Config{Command: process, Pairs: library(t, "stuck"), Data: t.TempDir()})
 	if err := p.Ready(context.Background(), "stuck"); err != nil {
 		t.Fatal(err)
@@ -30,14 +31,14 @@ func TestAStartThatHangsEnds(t *testing.T) {
 		if fault.KindOf(err) != fault.Unavailable {
 			t.Errorf("error %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the start has no end")
 	}
 	began := time.Now()
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > 6*time.Second {
+	if took := time.Since(began); took > 20*time.Second { // stopTimeout, and some for a machine under load
 		t.Errorf("stopping took %v", took)
 	}
 }

@@ -78,7 +78,7 @@ func TestRunThatNobodyWants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Request(orders("demo"), encoded(order{Run: "orphan", Pool: "deadpool", Request: request(1, 450)}), time.Second); err != nil {
+	if _, err := conn.Request(orders("demo"), encoded(order{Run: "orphan", Pool: "deadpool", Request: request(1, 450)}), 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	for {

@@ -123,10 +123,10 @@ type Running int
 // Goroutines counts those that run now.
 func Goroutines() Running { return Running(runtime.NumGoroutine()) }
 
-// Gone fails the test unless all that were started since have ended, or do so within a second.
+// Gone fails the test unless all that were started since have ended, or do so within ten seconds.
 func (r Running) Gone(t *testing.T) {
 	t.Helper()
-	for range 100 {
+	for range 1000 {
 		if runtime.NumGoroutine() <= int(r) {
 			return
 		}

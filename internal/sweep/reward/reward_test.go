@@ -317,7 +317,8 @@ func TestCommand(t *testing.T) {
 
 // TestCommandEndsAsAWhole: what a command has started ends with it, when it is late and when the sweep is stopped.
 func TestCommandEndsAsAWhole(t *testing.T) {
-	for name, timeout := range map[string]float64{"late": 0.5, "stopped": 60} {
+	t.Parallel() // with others that wait
+	for name, timeout := range map[string]float64{"late": 3, "stopped": 60} {
 		pids := filepath.Join(t.TempDir(), "pid")
 		r := open(t, "command", fmt.Sprintf(`{"command":"sleep 300 & echo $! > %s; wait","timeout":%g}`, pids, timeout), Environment{Headless: true}, sweep.Row{Text: "p"})
 		ctx, cancel := context.WithCancel(t.Context())

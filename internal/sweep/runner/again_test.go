@@ -30,7 +30,8 @@ func TestJudgeAgain(t *testing.T) {
 		c["objective"] = "command"
 		c["refine"] = map[string]any{"rounds": 0}
 	}
-	db, q := open(t, t.TempDir()), newQueue(t)
+	db := open(t, t.TempDir())
+	q, left := newCounted(t)
 	go q.Serve(t.Context())
 	r := start(t, db, q, nil)
 	ctx := t.Context()
@@ -72,16 +73,11 @@ func TestJudgeAgain(t *testing.T) {
 	}
 
 	// Cancelled in the middle, a sweep is judged again, too, and its plan does not go on.
+	left.Store(1) // so that it has not ended when it is cancelled
 	if _, err := r.Create(ctx, "ann", "v", config(t, nil)); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		p, changed, _ := r.Watch("v")
-		if p.Outputs > 0 {
-			break
-		}
-		<-changed
-	}
+	begun(t, r, "v")
 	if err := r.Cancel(ctx, "ann", "v"); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +108,6 @@ func size(t *testing.T, file string) int {
 func TestAddRewards(t *testing.T) {
 	ctx := t.Context()
 	dir, q := t.TempDir(), newQueue(t)
-	go q.Serve(ctx)
 	db := open(t, dir)
 	r := start(t, db, q, nil)
 	if _, err := r.Create(ctx, "ann", "w", config(t, nil)); err != nil {
@@ -121,6 +116,7 @@ func TestAddRewards(t *testing.T) {
 	if err := r.AddRewards(ctx, "ann", "w", []sweep.Reward{{Reward: "readability", Name: "readability"}}); fault.KindOf(err) != fault.Conflict {
 		t.Errorf("added while it runs: %v", err)
 	}
+	go q.Serve(ctx)
 	until(t, db, "w", sweep.Done)
 	decoded, _ := q.Decoded()
 	for _, wrong := range []sweep.Reward{{Reward: "nothing", Name: "n"}, {Reward: "distinct", Name: "distinct"}} {

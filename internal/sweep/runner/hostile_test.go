@@ -3,6 +3,7 @@ package runner_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -61,12 +62,25 @@ func TestStoredHostileSchema(t *testing.T) {
 	}
 	within := func(what string, most time.Duration, f func()) {
 		t.Helper()
+		if os.Getenv("REALIGN_SIMULATIONS") == "" {
+			most = 20 * time.Second // other programs may take the processor
+		}
 		began := time.Now()
-		if f(); time.Since(began) > most {
-			t.Errorf("%s took %v", what, time.Since(began))
+		f()
+		took := time.Since(began)
+		t.Logf("%s took %v", what, took)
+		if took > most {
+			t.Errorf("%s took more than %v", what, most)
 		}
 	}
-	within("the start", 2*time.Second, func() { r = start(t, db, d, nil) })
+	begins := func(what string) {
+		t.Helper()
+		within(what, 2*time.Second, func() { r = start(t, db, d, nil) })
+		if w, err := db.Sweep(t.Context(), "ann", "w"); err != nil || w.State != sweep.Running {
+			t.Errorf("%s waited until the sweep was %s: %v", what, w.State, err)
+		}
+	}
+	begins("the start")
 	if w := until(t, db, "broken", sweep.Failed); !strings.Contains(w.Reason, "no JSON Schema") {
 		t.Errorf("the broken one's reason is %q", w.Reason)
 	}
@@ -77,7 +91,7 @@ func TestStoredHostileSchema(t *testing.T) {
 		}
 	})
 	within("the stop", 5*time.Second, func() { r.Close() })
-	within("the second start", 2*time.Second, func() { r = start(t, db, d, nil) })
+	begins("the second start")
 	if w := until(t, db, "w", sweep.Failed); !strings.Contains(w.Reason, "given up") || !strings.Contains(w.Reason, "longer than") {
 		t.Errorf("the reason is %q", w.Reason)
 	}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,36 @@ func newQueue(t *testing.T) *experimenttest.Queue {
 	engine := decode.NewEngine(decodetest.New(decodetest.Options{Seed: 3, EndLogit: -1}), decode.Config{})
 	t.Cleanup(func() { engine.Close() })
 	return experimenttest.New(experimenttest.Engine(engine))
+}
+
+// newCounted is a queue over the table that decodes as many pieces of work as are left.
+func newCounted(t *testing.T) (q *experimenttest.Queue, left *atomic.Int64) {
+	engine := decode.NewEngine(decodetest.New(decodetest.Options{Seed: 3, EndLogit: -1}), decode.Config{})
+	t.Cleanup(func() { engine.Close() })
+	left = &atomic.Int64{}
+	left.Store(1e6)
+	start := experimenttest.Engine(engine)
+	return experimenttest.New(func(pair string, r decode.Request, sink func(decode.Event)) (<-chan struct{}, error) {
+		if left.Add(-1) < 0 {
+			return nil, fault.New(fault.Busy, "no more for now")
+		}
+		return start(pair, r, sink)
+	}), left
+}
+
+// begun waits until a sweep has outputs.
+func begun(t *testing.T, r *runner.Runner, id string) {
+	t.Helper()
+	for {
+		p, changed, runs := r.Watch(id)
+		if p.Outputs > 0 {
+			return
+		}
+		if !runs {
+			t.Fatal("the sweep has ended")
+		}
+		<-changed
+	}
 }
 
 // pairs knows one pair.
@@ -201,7 +232,8 @@ func TestInterrupted(t *testing.T) {
 func TestPauseAndCancel(t *testing.T) {
 	c := config(t, nil)
 	want, _ := whole(t, c)
-	db, d := open(t, t.TempDir()), newQueue(t)
+	db := open(t, t.TempDir())
+	d, left := newCounted(t)
 	ctx := t.Context()
 	r := start(t, db, d, nil)
 	if _, err := r.Create(ctx, "ann", "w", c); err != nil {
@@ -235,16 +267,11 @@ func TestPauseAndCancel(t *testing.T) {
 		t.Errorf("resumed after its end: %v", err)
 	}
 
+	left.Store(1) // so that it has not ended when it is cancelled
 	if _, err := r.Create(ctx, "ann", "v", c); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		p, changed, _ := r.Watch("v")
-		if p.Outputs > 0 {
-			break
-		}
-		<-changed
-	}
+	begun(t, r, "v")
 	if err := r.Cancel(ctx, "ann", "v"); err != nil {
 		t.Fatal(err)
 	}
