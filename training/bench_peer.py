@@ -16,6 +16,7 @@ import ctypes
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,41 @@ CASES = [  # name, λ of the lanes, temperature, samples
     ("K = 8, parting early", [0.25, 0.75, 1.25, 1.75], 1.0, 2),
     ("K = 8, sharing rows", [round(0.9 + 0.2 * k / 7, 4) for k in range(8)], 0.0, 1),
 ]
+
+
+PROGRAMS = {  # what runs beside both sides: for each program, seconds of work, seconds of rest, and seconds until it ends
+    "nothing": [],
+    "one": [(1, 0, None)],  # keeps one processor busy
+    "all": [(1, 0, None)] * (os.cpu_count() or 1),
+    "start": [(1, 0, 1)] * (os.cpu_count() or 1),  # while a process starts, loads and measures; begun anew for each run
+    "bursts": [(0.05, 0.05, None)] * (os.cpu_count() or 1),
+    "comes and goes": [(2, 2, None)],
+}
+BUSY = """
+import sys, time
+work, rest, most = map(float, sys.argv[1:])
+began = time.perf_counter()
+while time.perf_counter() - began < most:
+    until = time.perf_counter() + work
+    while time.perf_counter() < until:
+        pass
+    time.sleep(rest)
+"""
+
+
+class Beside:
+    """The programs of a name of PROGRAMS, running in its block."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __enter__(self):
+        self.all = [subprocess.Popen([sys.executable, "-S", "-c", BUSY, str(work), str(rest), str(most or 1e9)]) for work, rest, most in PROGRAMS[self.name]]
+
+    def __exit__(self, *_):
+        for program in self.all:
+            program.kill()
+            program.wait()
 
 
 class Context:
@@ -134,30 +170,27 @@ def interval(ratios):
     return np.median(ratios), *np.quantile(medians, [0.025, 0.975])
 
 
-def measure(a, folder, loop, case, length, tokens, busy):
+def measure(a, folder, loop, case, length, tokens, beside):
     """A row of the table. It ends with the pairs that were asked for, or after the seconds, and three pairs at least."""
     name, lambdas, temperature, samples = case
-    text, hog = prompt_of(length), subprocess.Popen(["sh", "-c", "while :; do :; done"]) if busy else None
+    text = prompt_of(length)
     ours, theirs, shares, ids = [], [], [], realign_run(a, folder, text, lambdas, temperature, samples, 2)[1]
-    try:
-        loop.run(ids, lambdas, temperature, samples, 2)  # warming up
-        began = time.perf_counter()
-        while len(ours) < a.pairs and (len(ours) < 3 or time.perf_counter() - began < a.seconds):
-            for first in (len(ours) % 2 == 0, len(ours) % 2 != 0):
+    loop.run(ids, lambdas, temperature, samples, 2)  # warming up
+    began = time.perf_counter()
+    while len(ours) < a.pairs and (len(ours) < 3 or time.perf_counter() - began < a.seconds):
+        for first in (len(ours) % 2 == 0, len(ours) % 2 != 0):
+            with Beside(beside):
                 if first:
                     mine, _, rows = realign_run(a, folder, text, lambdas, temperature, samples, tokens)
                 else:
                     his, _ = loop.run(ids, lambdas, temperature, samples, tokens)
-            ours.append(mine)
-            theirs.append(his)
-            shares.append(rows)
-    finally:
-        if hog:
-            hog.kill()
-            hog.wait()
-    median, low, high = interval(np.array(theirs) / np.array(ours))
+        ours.append(mine)
+        theirs.append(his)
+        shares.append(rows)
+    ratios = np.array(theirs) / np.array(ours)
+    median, low, high = interval(ratios)
     rate = lambda seconds: len(lambdas) * samples * tokens / np.median(seconds)
-    print(f"| {name}, {len(ids)} + {tokens} tokens{', beside a busy program' if busy else ''} | {median:.2f} | {low:.2f}–{high:.2f} | {rate(ours):.1f} | "
+    print(f"| {name}, {len(ids)} + {tokens} tokens | {beside} | {median:.2f} | {low:.2f}–{high:.2f} | {ratios.min():.2f} | {rate(ours):.1f} | "
           f"{rate(theirs):.1f} | {np.median(shares):.0%} | {len(ours)} |", flush=True)
 
 
@@ -169,7 +202,7 @@ def main():
     p.add_argument("--seconds", type=float, default=60, help="after which no further pair of a row begins")
     p.add_argument("--tokens", type=int, nargs="+", default=[24, 200])
     p.add_argument("--prompts", type=int, nargs="+", default=[40, 400])
-    p.add_argument("--busy", type=int, nargs="+", default=[0, 1], choices=[0, 1], help="beside a program that keeps one processor busy")
+    p.add_argument("--beside", nargs="+", default=["nothing", "one"], choices=PROGRAMS, help="other programs, see PROGRAMS")
     p.add_argument("--lanes", type=int, nargs="+", default=[1, 8], choices=[1, 8])
     p.add_argument("--cells", type=int, default=4096)
     a = p.parse_args()
@@ -180,14 +213,14 @@ def main():
     ll.llama_log_set(silent, None)
     loop = Loop(a.pair_folder / manifest["reference"]["file"], a.pair_folder / aligned["adapter"], a.cells, 8)
     print(f"Pair {manifest['name']}, {os.cpu_count()} processors, llama-cpp-python {ll.__version__}.\n")
-    print("| Realign ÷ a loop over two contexts, tokens a second | ratio | 95% interval | Realign | loop | rows | pairs |\n|---|--:|--:|--:|--:|--:|--:|", flush=True)
-    for busy in a.busy:
+    print("| Realign ÷ a loop over two contexts, tokens a second | beside | ratio | 95% interval | least | Realign | loop | rows | pairs |\n|---|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
+    for beside in a.beside:
         for case in CASES:
             if len(case[1]) * case[3] not in a.lanes:
                 continue
             for length in a.prompts:
                 for tokens in a.tokens:
-                    measure(a, a.pair_folder.resolve(), loop, case, length, tokens, busy)
+                    measure(a, a.pair_folder.resolve(), loop, case, length, tokens, beside)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -30,7 +30,7 @@ type benchCommand struct {
 	Tokens int      `default:"100" help:"Tokens of a lane; maps have 40."`
 	Prompt int      `default:"400" placeholder:"N" help:"Tokens of the prompt of the table memory; large pairs are measured with 4000."`
 	Long   []int    `placeholder:"N,…" help:"Also compare one pass and two contexts after histories of so many tokens."`
-	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,onepass,memory,drafts,lanes,prefix,map,score,exact,busy,api" help:"Tables to print: ${enum}. Default: all."`
+	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,onepass,memory,drafts,lanes,prefix,map,score,exact,busy,start,api" help:"Tables to print: ${enum}. Default: all."`
 }
 
 // Traces: what the pages ask for, and none.
@@ -103,7 +103,8 @@ func (c *benchCommand) Run(ctx context.Context, h env) error {
 		{"prefix", "first token of a repeated prompt of 400 tokens ÷ of a new one", "repeated", "new", r.repeated()},
 		{"map", "λ-map of [0, 2] to 40 tokens ÷ 21 runs", "map", "runs", r.mapped()},
 		{"score", "a prompt of 400 tokens scored at nine λ at once ÷ nine times, each at one", "at once", "nine times", r.scored()},
-		{"busy", "time beside a busy program on every processor ÷ without", "beside", "without", r.busy()},
+		{"busy", "time beside programs that keep a processor busy each ÷ without", "beside", "without", r.busy()},
+		{"start", "a process that loads the pair and decodes, its threads waiting for each other as briefly as here ÷ as libgomp would", "briefly", "libgomp", c.starts(ctx, h)},
 	}
 	if c.prints("onepass") {
 		more, stop, err := c.onePass(ctx, h, p)
@@ -320,22 +321,18 @@ func (r *benchRun) several() (list []timed) {
 
 // repeated compares a prompt that its owner has sent before and one that is new.
 func (r *benchRun) repeated() []timed {
-	long := r.lanes([]float64{0.5}, noTrace)
-	long.Sampling.MaxTokens = 1
-	long.Prompt = longPrompt()
-	requests := 0
-	read := func(again bool) func() error {
-		return func() error {
-			request := long
-			request.Owner = "reader"
-			if !again {
-				requests++
-				request.Owner = fmt.Sprint("reader ", requests)
-			}
-			return r.run(request)
-		}
+	return []timed{{"λ = 0.5", r.read("reader"), r.read("")}}
+}
+
+// read decodes the first token after a prompt of 400 tokens, sent by an owner, or by another owner each time.
+func (r *benchRun) read(owner string) func() error {
+	request := r.lanes([]float64{0.5}, noTrace)
+	request.Sampling.MaxTokens = 1
+	request.Prompt = longPrompt()
+	return func() error {
+		request.Owner = cmp.Or(owner, rand.Text())
+		return r.run(request)
 	}
-	return []timed{{"λ = 0.5", read(true), read(false)}}
 }
 
 // longPrompt is a prompt of about 400 tokens.
@@ -377,23 +374,4 @@ func (r *benchRun) mapped() []timed {
 	whole := short.lanes(nil, noTrace)
 	whole.Map = &decode.Map{From: 0, To: 2, Branches: 64}
 	return []timed{{"one seed", r.timing(whole), r.timing(short.alone(spread(21), noTrace)...)}}
-}
-
-// busy compares decoding beside programs that keep every processor busy, and without them.
-func (r *benchRun) busy() []timed {
-	decode := r.timing(r.lanes([]float64{0.5}, pageTrace))
-	beside := func() error {
-		ctx, stop := context.WithCancel(r.ctx)
-		defer stop()
-		for range runtime.NumCPU() {
-			busy := exec.CommandContext(ctx, "sh", "-c", "while :; do :; done")
-			if err := busy.Start(); err != nil {
-				return err
-			}
-			defer busy.Wait() // killed by stop, which runs first
-			defer stop()
-		}
-		return decode()
-	}
-	return []timed{{"one lane, λ = 0.5", beside, decode}}
 }

@@ -144,8 +144,8 @@ func (c *benchCommand) memory(ctx context.Context, h env, p *pair.Pair) error {
 // processes is how often each way is tried: loading is slow.
 func (c *benchCommand) processes() int { return min(3, c.Pairs) }
 
-// footprint runs the process.
-func (c *benchCommand) footprint(ctx context.Context, h env, flags modelFlags, alone bool) (f footprint, err error) {
+// footprint runs the process, with this one's environment and more.
+func (c *benchCommand) footprint(ctx context.Context, h env, flags modelFlags, alone bool, environment ...string) (f footprint, err error) {
 	if h.program == "" {
 		return f, fault.New(fault.Unavailable, "memory is measured of a process of its own, and the path of this program is not known")
 	}
@@ -159,6 +159,7 @@ func (c *benchCommand) footprint(ctx context.Context, h env, flags modelFlags, a
 	cmd := exec.CommandContext(ctx, h.program, args...)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
+	cmd.Env = append(os.Environ(), environment...)
 	if err := cmd.Run(); err != nil {
 		return f, fault.New(fault.Unavailable, "a process that loads the pair failed: %v: %s", err, said.String())
 	}
