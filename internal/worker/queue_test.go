@@ -275,7 +275,7 @@ func TestWorkLetsRunsGoFirst(t *testing.T) {
 	}
 	before := len(got.until(t, 1))
 	busy := alone()
-	if n := len(got.until(t, 1)) - before; n > 5 {
+	if n := len(got.until(t, 1)) - before; n > 20 { // of 40
 		t.Errorf("%d pieces of work were answered before the run had ended", n)
 	}
 	if err := q.Withdraw(t.Context(), "b", false); err != nil {

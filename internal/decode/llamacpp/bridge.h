@@ -102,6 +102,9 @@ struct llama_model *realign_load(const char *path, const char **devices, int32_t
 // The first tensors of a model, at most capacity of them. Returns how many there are.
 int32_t realign_tensors(const struct llama_model *model, realign_tensor *out, int32_t capacity);
 
+// Makes room in graphs of contexts that are opened later for so many adapters at once. To be called once.
+void realign_make_room(struct llama_model *model, int32_t adapters);
+
 // Ends the team of threads that OpenMP keeps for the thread that calls.
 void realign_dissolve(void);
 

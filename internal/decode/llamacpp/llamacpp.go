@@ -107,6 +107,9 @@ func (w *weights) pointer() *C.struct_llama_model {
 	return (*C.struct_llama_model)(modelField(w.model).UnsafePointer())
 }
 
+// makeRoom makes room for so many adapters at once in contexts that are opened later. It is called once.
+func (w *weights) makeRoom(adapters int) { C.realign_make_room(w.pointer(), C.int32_t(adapters)) }
+
 // modelField is where the llama package keeps the pointer to a model: in a field of its own.
 func modelField(m *llama.Model) reflect.Value { return reflect.ValueOf(m).Elem().FieldByName("c") }
 

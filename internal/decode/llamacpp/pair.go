@@ -74,6 +74,7 @@ func Open(spec Spec) (*Pair, error) {
 		if p.weights, err = loadWeights(spec.Reference, on, p.progress("reference model")); err != nil {
 			return err
 		}
+		p.weights.makeRoom(p.joined())
 		if err = p.openReference(); err != nil {
 			p.closeAdapters()
 			p.weights.Close()

@@ -154,6 +154,7 @@ func (p *Pair) base() (*weights, error) {
 			p.place(p.shared())
 			return p.weights, nil
 		}
+		twin.makeRoom(1)
 		p.twin = twin
 		p.place(measured(on.Placement, twin))
 	}

@@ -12,6 +12,9 @@ const std::vector<std::pair<std::string, ggml_tensor *>> & llama_internal_get_te
 int32_t realign_tensors(const struct llama_model *model, realign_tensor *out, int32_t capacity) {
 	int32_t n = 0;
 	for (const auto & [name, tensor] : llama_internal_get_tensor_map(model)) {
+		if (tensor == nullptr) { // of realign_make_room
+			continue;
+		}
 		if (n < capacity) {
 			const char *device = nullptr;
 			if (tensor->buffer != nullptr && !ggml_backend_buffer_is_host(tensor->buffer)) {
@@ -25,4 +28,11 @@ int32_t realign_tensors(const struct llama_model *model, realign_tensor *out, in
 		n++;
 	}
 	return n;
+}
+
+// llama.cpp lets a graph have eight nodes and leaves for each tensor of the model, which with an adapter on each matrix are too
+// few: it adds six for each. So the list of tensors is made longer, by entries without a name, which nobody looks for.
+void realign_make_room(struct llama_model *model, int32_t adapters) {
+	auto & tensors = const_cast<std::vector<std::pair<std::string, ggml_tensor *>> &>(llama_internal_get_tensor_map(model));
+	tensors.resize(tensors.size() * (1 + adapters));
 }

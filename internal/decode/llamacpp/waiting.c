@@ -2,9 +2,9 @@
 //
 // A pass on several threads has a barrier after each operation. By default libgomp's threads wait there in place for 300,000
 // turns, 16 ms where a turn takes 140 cycles, before they sleep and leave their processor to the thread that they wait for. Where
-// another program has a processor, a pass then takes a hundred times as long. libgomp reads the number when it is
+// another program has a processor, a pass can take many times as long. libgomp reads the number when it is
 // loaded and takes it from the environment only, so the program begins anew with it, once, before Go's part of it starts. Whoever sets
-// GOMP_SPINCOUNT or OMP_WAIT_POLICY decides.
+// GOMP_SPINCOUNT or OMP_WAIT_POLICY decides. Programs that it starts, commands of rewards for instance, inherit the number.
 
 #include <stdlib.h>
 
