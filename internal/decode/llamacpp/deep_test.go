@@ -23,7 +23,7 @@ func TestAdaptersOnEveryMatrixOfManyLayers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shape.Layers = 32
+	shape.Layers = 28 // of 28 to 32 the number that has the least room, as hash tables have 2,053 places or 4,099
 	job, dir := randomweights.Job{Shape: shape, Type: "q8_0", Rank: 4, Tokenizer: tokenizer}, t.TempDir()
 	spec := llamacpp.Spec{Reference: filepath.Join(dir, "reference.gguf")}
 	if err := job.Model(spec.Reference); err != nil {
