@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"runtime"
 	"slices"
@@ -321,18 +320,14 @@ func (r *benchRun) several() (list []timed) {
 
 // repeated compares a prompt that its owner has sent before and one that is new.
 func (r *benchRun) repeated() []timed {
-	return []timed{{"λ = 0.5", r.read("reader"), r.read("")}}
+	return []timed{{"λ = 0.5", r.firstToken("reader"), r.firstToken("")}}
 }
 
-// read decodes the first token after a prompt of 400 tokens, sent by an owner, or by another owner each time.
-func (r *benchRun) read(owner string) func() error {
+// firstToken decodes the first token after a prompt of 400 tokens, which is kept for its owner's next requests if it has one.
+func (r *benchRun) firstToken(owner string) func() error {
 	request := r.lanes([]float64{0.5}, noTrace)
-	request.Sampling.MaxTokens = 1
-	request.Prompt = longPrompt()
-	return func() error {
-		request.Owner = cmp.Or(owner, rand.Text())
-		return r.run(request)
-	}
+	request.Owner, request.Prompt, request.Sampling.MaxTokens = owner, longPrompt(), 1
+	return r.timing(request)
 }
 
 // longPrompt is a prompt of about 400 tokens.

@@ -16,7 +16,7 @@ func (r *benchRun) busy() (list []timed) {
 		for _, work := range []timed{
 			{name: "one lane, λ = 0.5", one: r.timing(r.lanes([]float64{0.5}, pageTrace))},
 			{name: "one lane, λ = 0", one: r.timing(r.lanes([]float64{0}, pageTrace))},
-			{name: "a new prompt of 400 tokens", one: r.read("")},
+			{name: "a new prompt of 400 tokens", one: r.firstToken("")},
 		} {
 			list = append(list, timed{fmt.Sprintf("%s, beside %d", work.name, programs), beside(r.ctx, programs, work.one), work.one})
 		}

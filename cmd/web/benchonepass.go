@@ -46,13 +46,7 @@ func (c *benchCommand) onePass(ctx context.Context, h env, p *pair.Pair) ([]tabl
 		one, two := rigs[0].lanes(spread(n), noTrace), rigs[1].lanes(spread(n), noTrace)
 		list = append(list, timed{fmt.Sprintf("%d lanes over [0, 2]", n), rigs[0].timing(one), rigs[1].timing(two)})
 	}
-	long := func(r *benchRun) func() error {
-		request := r.lanes([]float64{0.5}, noTrace)
-		request.Sampling.MaxTokens = 1
-		request.Prompt = longPrompt()
-		return r.timing(request)
-	}
-	list = append(list, timed{"first token after a prompt of 400 tokens", long(&rigs[0]), long(&rigs[1])})
+	list = append(list, timed{"first token after a prompt of 400 tokens", rigs[0].firstToken(""), rigs[1].firstToken("")})
 	for _, n := range c.Long {
 		after := func(r *benchRun) func() error {
 			request := r.lanes([]float64{0.5}, noTrace)

@@ -106,7 +106,7 @@ func arguments(name string, l Limits) []string {
 }
 
 // environment is that of a process: nothing of what the program was given, secrets above all, but what finds
-// libraries and folders.
+// libraries and folders, and that its threads need not wait for each other, so that it does not begin anew to say how long.
 func environment() []string {
 	env := []string{"GOTRACEBACK=none", "GOMAXPROCS=2", "OMP_NUM_THREADS=1", "OMP_WAIT_POLICY=passive"}
 	for _, key := range []string{"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "SystemRoot", "TZ"} {

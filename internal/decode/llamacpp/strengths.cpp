@@ -21,8 +21,6 @@
 #include "../src/llama-context.h"
 #include "../src/llama-memory.h"
 
-const std::vector<std::pair<std::string, ggml_tensor *>> & llama_internal_get_tensor_map(const llama_model * model);
-
 extern "C" size_t ggml_hash_size(size_t least);
 
 namespace {
@@ -284,9 +282,7 @@ extern "C" int32_t realign_strengths_nodes(const realign_strengths *s) { return 
 extern "C" bool realign_strengths_fit(const realign_strengths *s, const realign_context *c, int32_t nodes, const bool *use) {
 	const size_t margin = 64; // nodes that only some shapes of passes have, and what a pass is given: tokens, positions, masks
 	size_t most = c->context->graph_max_nodes(llama_n_ubatch(c->context));
-	const auto &tensors = llama_internal_get_tensor_map(llama_get_model(c->context));
-	size_t leaves = std::count_if(tensors.begin(), tensors.end(), [](const auto &t) { return t.second != nullptr; }) + margin; // see realign_make_room
-	size_t all = (size_t) nodes + margin;
+	size_t leaves = realign_tensors(llama_get_model(c->context), nullptr, 0) + margin, all = (size_t) nodes + margin;
 	for (size_t i = 0; i < s->adapters.size(); i++) {
 		if (use[i]) {
 			all += 4 * s->adapters[i].adapter->ab_map.size();
