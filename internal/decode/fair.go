@@ -15,7 +15,7 @@ import (
 // for it.
 const (
 	leastShare   = 8 // branches that a client may have in it, however few another has
-	guestShare   = 2 // the same for a guest's client
+	guestShare   = 2 // the same for a guest's client, beside others; alone it has leastShare, as whoever comes next waits for its step
 	guestPrefill = 8 // guests' prompt tokens are this part of PrefillChunk
 )
 
@@ -118,24 +118,26 @@ func (e *Engine) pushOut(j *Job) bool {
 
 // prefill is how many prompt tokens of a branch's client may be read in a step.
 func (e *Engine) prefill(b *branch) int {
-	if b.job.request.Guest && e.clients > 1 {
+	if b.job.request.Guest {
 		return max(1, e.config.PrefillChunk/guestPrefill)
 	}
 	return max(1, e.config.PrefillChunk/e.clients)
 }
 
 // share says which branches rest in this step: where several clients have branches that generate, each has as many in a step as the
-// one with the fewest, or leastShare, in turns.
+// one with the fewest, or leastShare, in turns; guests have fewer.
 func (e *Engine) share() {
 	e.resting = append(e.resting[:0], make([]bool, len(e.branches))...)
 	count := map[string]int{}
+	guests := false
 	for _, b := range e.branches {
 		if !e.rests(b) {
 			count[b.job.request.Client]++
+			guests = guests || b.job.request.Guest
 		}
 	}
 	e.clients = max(1, len(count))
-	if len(count) < 2 {
+	if e.clients == 1 && !guests {
 		return
 	}
 	most := 0
@@ -145,12 +147,16 @@ func (e *Engine) share() {
 		}
 	}
 	most = max(most, leastShare)
+	guestMost := leastShare
+	if e.clients > 1 {
+		guestMost = guestShare
+	}
 	seen := map[string]int{}
 	for i, b := range e.branches {
 		client := b.job.request.Client
 		n, most := count[client], most
 		if b.job.request.Guest {
-			most = guestShare
+			most = guestMost
 		}
 		if n <= most || e.rests(b) {
 			continue

@@ -153,6 +153,25 @@ func TestAFullQueueHasAPlaceForOthers(t *testing.T) {
 	}
 }
 
+// Steps of guests are short even when nobody else is there, as whoever comes waits for the one that is under way.
+func TestGuestsStepsAreShort(t *testing.T) {
+	const lanes, tokens = 24, 20
+	passes := func(guest bool) int {
+		p := decodetest.New(decodetest.Options{EndLogit: -30})
+		e := decode.NewEngine(p, decode.Config{})
+		r := from("a", "", lanes, tokens)
+		r.Guest = guest
+		run(t, e, r)
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return p.Reference().(*decodetest.Model).Passes()
+	}
+	if own, guest := passes(false), passes(true); own > 2*tokens || guest < 2*own {
+		t.Errorf("%d tokens of %d lanes took %d steps, a guest's %d", tokens, lanes, own, guest)
+	}
+}
+
 // Branches that rest for other clients say what they would have said alone.
 func TestRestingChangesNothing(t *testing.T) {
 	e := engine(t, decodetest.Options{Seed: 4, Sequences: 64}, decode.Config{})

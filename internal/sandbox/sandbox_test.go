@@ -80,7 +80,7 @@ func TestCall(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if err := p.Call(ctx, "sleep", new(string)); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 3*time.Second {
+	if err := p.Call(ctx, "sleep", new(string)); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 10*time.Second { // uncancelled, 12 s
 		t.Errorf("cancelled: %v after %v", err, time.Since(began))
 	}
 }

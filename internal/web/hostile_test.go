@@ -16,21 +16,51 @@ import (
 )
 
 // TestHostile has 90 sockets without cookies send what they can, and wants an honest user beside them served: at least nine of ten
-// tries, and 95 of 100 within three times what they take alone. When the sockets close, their runs end. It needs the
+// tries, and 95 of 100 within three times what they take alone. When the sockets close, their runs end. Of one round two tries alone
+// decide the 95th of 100: where a round misses, others join it, up to four. It needs the
 // program: REALIGN_BIN=$PWD/bin/realign go test -v -run Hostile ./internal/web
 func TestHostile(t *testing.T) {
-	const sockets, tries = 90, 40
+	const tries, rounds, limit = 40, 4, 3
 	d := newDaemon(t)
 	busy := slowdown()
 	d.start()
 	defer d.kill()
-	b := newBrowser(d)
-	b.open(t)
-	k := &wire{t: t, conn: b.conn}
-	alone, served := k.honest(tries)
-	if served != tries {
-		t.Fatalf("alone %d of %d are served", served, tries)
+	var alone, beside []time.Duration
+	served := 0
+	times := func() float64 { return float64(quantile(beside, 0.95)) / float64(quantile(alone, 0.95)) }
+	for round := 1; round <= rounds && (round == 1 || times() > limit); round++ {
+		b := newBrowser(d) // one may start so many runs in a minute
+		b.open(t)
+		k := &wire{t: t, conn: b.conn}
+		waits, n := k.honest(tries)
+		if n != tries {
+			t.Fatalf("alone %d of %d are served", n, tries)
+		}
+		alone = append(alone, waits...)
+		waits, n = besideHostile(t, d, func() ([]time.Duration, int) { return k.honest(tries) })
+		beside, served = append(beside, waits...), served+n
+		t.Logf("first token alone p50 %v, p95 %v; beside hostile sockets %d of %d served, p50 %v, p95 %v: %.2f times", quantile(alone, 0.5),
+			quantile(alone, 0.95), served, round*tries, quantile(beside, 0.5), quantile(beside, 0.95), times())
+		if 10*served < 9*round*tries {
+			t.Errorf("%d of %d tries served", served, round*tries)
+		}
 	}
+	d.kill()
+	busy = max(busy, slowdown())
+	switch {
+	case times() <= limit:
+	case busy > 1.5:
+		t.Logf("the machine is too busy to tell: computing on all processors takes %.1f times as long", busy)
+	default:
+		t.Errorf("p95 of the wait is %v, alone %v", quantile(beside, 0.95), quantile(alone, 0.95))
+	}
+}
+
+// besideHostile does something while 90 hostile sockets are open, and waits, when they are closed, until nothing is decoded for them.
+func besideHostile(t *testing.T, d *daemon, do func() ([]time.Duration, int)) ([]time.Duration, int) {
+	t.Helper()
+	const sockets = 90
+	lanes := func() string { return d.gauge(t, `realign_lanes{pair="demo"}`) }
 	var all sync.WaitGroup
 	stop := make(chan struct{})
 	sent, started := new(atomic.Int64), new(atomic.Int64)
@@ -40,45 +70,27 @@ func TestHostile(t *testing.T) {
 	for deadline := time.Now().Add(20 * time.Second); started.Load() < 5 && time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond)
 	}
-	beside, served := k.honest(tries)
-	lanes := d.gauge(t, `realign_lanes{pair="demo"}`)
+	waits, served := do()
+	left := lanes()
 	for range 50 { // between two of their runs there may be none
-		if lanes != "0" {
+		if left != "0" {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
-		lanes = d.gauge(t, `realign_lanes{pair="demo"}`)
+		left = lanes()
 	}
 	close(stop)
 	all.Wait()
-	t.Logf("%d frames were sent and %d runs started by %d sockets, %s lanes of them at the end", sent.Load(), started.Load(), sockets, lanes)
-	p95 := func(took []time.Duration) time.Duration { return quantile(took, 0.95) }
-	t.Logf("first token alone p50 %v, p95 %v; beside them %d of %d served, p50 %v, p95 %v: %.2f times",
-		quantile(alone, 0.5), p95(alone), served, tries, quantile(beside, 0.5), p95(beside), float64(p95(beside))/float64(p95(alone)))
-	if started.Load() == 0 || lanes == "0" {
+	t.Logf("%d frames were sent and %d runs started by %d sockets, %s lanes of them at the end", sent.Load(), started.Load(), sockets, left)
+	if started.Load() == 0 || left == "0" {
 		t.Error("the hostile sockets did nothing")
 	}
-	if 10*served < 9*tries {
-		t.Errorf("%d of %d tries served", served, tries)
-	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		lanes := d.gauge(t, `realign_lanes{pair="demo"}`)
-		if lanes == "0" && d.gauge(t, `realign_runs`) == "0" {
-			break
-		}
+	for deadline := time.Now().Add(10 * time.Second); lanes() != "0" || d.gauge(t, `realign_runs`) != "0"; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s lanes are still decoded for nobody", lanes)
+			t.Fatalf("%s lanes are still decoded for nobody", lanes())
 		}
 	}
-	d.kill()
-	busy = max(busy, slowdown())
-	switch {
-	case p95(beside) <= 3*p95(alone):
-	case busy > 1.5:
-		t.Logf("the machine is too busy to tell: computing on all processors takes %.1f times as long", busy)
-	default:
-		t.Errorf("p95 of the wait is %v, alone %v", p95(beside), p95(alone))
-	}
+	return waits, served
 }
 
 // honest starts one run after another, and returns how long each took to its first token, and how many came to their end.

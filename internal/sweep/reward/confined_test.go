@@ -88,7 +88,7 @@ func TestRewardGivesUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if v := judge(ctx, hostile); v.OK() || time.Since(began) > 3*time.Second {
+	if v := judge(ctx, hostile); v.OK() || strings.Contains(v.Missing, "longer than") || time.Since(began) > maxTime {
 		t.Errorf("a judging that was stopped has %+v after %v", v, time.Since(began))
 	}
 	for range maxBroken {
@@ -99,9 +99,8 @@ func TestRewardGivesUp(t *testing.T) {
 			t.Errorf("a hostile answer has %+v", v)
 		}
 	}
-	began = time.Now()
-	if v := judge(t.Context(), "1"); !strings.Contains(v.Missing, "given up") || time.Since(began) > time.Second {
-		t.Errorf("a reward that gave up says %+v after %v", v, time.Since(began))
+	if v := judge(t.Context(), "1"); !strings.Contains(v.Missing, "given up") {
+		t.Errorf("a reward that gave up says %+v", v)
 	}
 	if err := AllGaveUp([]Named{{"x", r}}); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("the rewards' end is %v", err)
