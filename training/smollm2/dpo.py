@@ -34,7 +34,7 @@ from . import base, samples, tasks
 
 RANK, ALPHA = 32, 64.0  # rows of 32 can be stored in eight bits: see export.write_adapter
 FIRST = 20  # of 30 blocks: those before it have no adapter, and no gradient goes through them
-STEP = 4  # prompts a step
+STEP = 4  # pairs a step
 
 
 def pairs(rows, score):
@@ -50,6 +50,16 @@ def batches(items, group=samples.GROUP):
     """Lists of pairs whose prompts are equally long, as they are within a group of samples: STEP at most."""
     step = min(STEP, group)
     return [items[i:i + step] for i in range(0, len(items), step)]
+
+
+def steps(items, group, epochs, seed):
+    """What each step trains on: batches, one after another, of STEP pairs in all where so many are left."""
+    out = []
+    for e in range(epochs):
+        shuffled = random.Random(seed + e).sample(batches(items, group), len(batches(items, group)))
+        n = max(1, STEP // group)
+        out += [shuffled[i:i + n] for i in range(0, len(shuffled), n)]
+    return out
 
 
 def log_ratios(m, batch, end):
@@ -98,8 +108,7 @@ def main():
     group = settings["group"]
     items = pairs(rows, tasks.reward(a.reward, a.classifier, settings["limit"]))
     held, items = items[:a.held], items[a.held:]
-    order = [b for e in range(a.epochs) for b in random.Random(a.seed + e).sample(batches(items, group), len(batches(items, group)))]
-    order = order[:a.steps]
+    order = steps(items, group, a.epochs, a.seed)[:a.steps]
 
     b = base.Base(a.base)
     m = b.model
@@ -117,15 +126,18 @@ def main():
     t0 = time.time()
     for step in range(start, len(order)):
         opt.param_groups[0]["lr"] = a.lr * min(1, (step + 1) / 5, 3 * (len(order) - step) / len(order))
-        batch = order[step]
-        ratios = log_ratios(m, batch, b.end)
-        cost = loss(ratios, torch.tensor([i["gap"] for i in batch]), a.beta)
-        cost.backward()
+        pairs_of, total, d = sum(map(len, order[step])), 0.0, []
+        for batch in order[step]:
+            ratios = log_ratios(m, batch, b.end)
+            cost = loss(ratios, torch.tensor([i["gap"] for i in batch]), a.beta) * len(batch) / pairs_of
+            cost.backward()
+            total += float(cost.detach())
+            d.append((ratios[:, 0] - ratios[:, 1]).detach())
         norm = torch.nn.utils.clip_grad_norm_(params, 1.0)
         opt.step()
         opt.zero_grad(set_to_none=True)
-        d = (ratios[:, 0] - ratios[:, 1]).detach()
-        history.append([float(cost.detach()), float((d > 0).float().mean()), float(d.mean())])
+        d = torch.cat(d)
+        history.append([total, float((d > 0).float().mean()), float(d.mean())])
         if (step + 1) % 8 == 0 or step + 1 == len(order):
             h = np.mean(history[-8:], 0)
             print(f"{name} step {step + 1}/{len(order)} loss {h[0]:.4f} preferred {h[1]:.2f} margin {h[2]:.2f} "

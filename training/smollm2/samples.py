@@ -25,11 +25,13 @@ from . import base, tasks
 GROUP = 8  # prompts of equal length, decoded together, where prompts are short
 
 
-def groups(b, rows, count, size, seed):
-    """Groups of `size` prompts of equal length in tokens, `count` prompts in all, as lists of (row, ids)."""
+def groups(b, rows, count, size, seed, longest):
+    """Groups of `size` prompts of equal length in tokens, `longest` at most, `count` prompts in all, as lists of (row, ids)."""
     by_length, out = defaultdict(list), []
     for row in random.Random(seed).sample(rows, len(rows)):
         ids = b.prompt(row["prompt"])
+        if len(ids) > longest:
+            continue
         mine = by_length[len(ids)]
         mine.append((row, ids))
         if len(mine) == size:
@@ -67,17 +69,18 @@ def main():
     p.add_argument("--task", choices=tasks.REWARDS, default="dialogue")
     p.add_argument("--prompts", type=int, default=400)
     p.add_argument("--copies", type=int, default=4)
+    p.add_argument("--longest", type=int, default=1024, help="tokens of a prompt at most: longer ones are left out")
     p.add_argument("--limit", type=int, default=40, help="tokens of a reply at most")
     p.add_argument("--temperature", type=float, default=0.7)
     p.add_argument("--seed", type=int, default=7)
     a = p.parse_args()
     out, size = file(a.work, a.task), GROUP if a.task == "dialogue" else 1
-    settings = {"task": a.task, "group": size, "prompts": a.prompts, "copies": a.copies, "limit": a.limit, "temperature": a.temperature, "seed": a.seed}
+    settings = {"task": a.task, "group": size, "prompts": a.prompts, "copies": a.copies, "longest": a.longest, "limit": a.limit, "temperature": a.temperature, "seed": a.seed}
     there, rows = read(out) if out.exists() else (settings, [])
     if {**there, "prompts": a.prompts} != settings:
         raise SystemExit(f"{out} was made with {there}")
     b = base.Base(a.base)
-    every = groups(b, tasks.rows(a.task, a.data), a.prompts, size, a.seed)
+    every = groups(b, tasks.rows(a.task, a.data), a.prompts, size, a.seed, a.longest)
     with open(out.with_suffix(".tmp"), "w", encoding="utf-8") as f:  # without a half-written batch
         f.writelines(json.dumps(r) + "\n" for r in (settings, *rows))
     out.with_suffix(".tmp").replace(out)

@@ -98,6 +98,23 @@ def test_pairs_of_different_lengths_are_not_put_together():
     assert [len(b) for b in dpo.batches(list(range(8)))] == [4, 4] and [len(b) for b in dpo.batches(list(range(3)), group=1)] == [1, 1, 1]
 
 
+def test_a_step_has_as_many_pairs_whatever_the_batches_are():
+    for group, sizes in ((8, {(4,)}), (1, {(1, 1, 1, 1)})):
+        found = dpo.steps(list(range(16)), group, 2, 7)
+        assert {tuple(map(len, s)) for s in found} == sizes and len(found) == 8
+        assert sorted(i for s in found[:4] for b in s for i in b) == list(range(16))
+    assert [len(s) for s in dpo.steps(list(range(6)), 1, 1, 7)] == [4, 2]
+
+
+def test_long_prompts_are_left_out():
+    class Words:
+        def prompt(self, text):
+            return text.split()
+
+    rows = [{"prompt": "a " * n} for n in (3, 9, 4, 3, 12)]
+    assert sorted(len(ids) for group in samples.groups(Words(), rows, 10, 1, 7, 8) for _, ids in group) == [3, 3, 4]
+
+
 def test_grounding_is_the_share_of_word_pairs_that_the_context_has():
     context = "The old king's daughter lived by the sea."
     assert tasks.grounding("By the sea", context) == 1 and tasks.grounding("By a lake", context) == -1
