@@ -129,17 +129,12 @@ func (e *Engine) prefill(b *branch) int {
 func (e *Engine) share() {
 	e.resting = append(e.resting[:0], make([]bool, len(e.branches))...)
 	count := map[string]int{}
-	guests := false
 	for _, b := range e.branches {
 		if !e.rests(b) {
 			count[b.job.request.Client]++
-			guests = guests || b.job.request.Guest
 		}
 	}
 	e.clients = max(1, len(count))
-	if e.clients == 1 && !guests {
-		return
-	}
 	most := 0
 	for _, n := range count {
 		if most == 0 || n < most {

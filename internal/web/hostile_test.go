@@ -72,10 +72,7 @@ func besideHostile(t *testing.T, d *daemon, do func() ([]time.Duration, int)) ([
 	}
 	waits, served := do()
 	left := lanes()
-	for range 50 { // between two of their runs there may be none
-		if left != "0" {
-			break
-		}
+	for i := 0; i < 50 && left == "0"; i++ { // between two of their runs there may be none
 		time.Sleep(20 * time.Millisecond)
 		left = lanes()
 	}

@@ -54,10 +54,9 @@ def batches(items, group=samples.GROUP):
 
 def steps(items, group, epochs, seed):
     """What each step trains on: batches, one after another, of STEP pairs in all where so many are left."""
-    out = []
+    out, every, n = [], batches(items, group), max(1, STEP // group)
     for e in range(epochs):
-        shuffled = random.Random(seed + e).sample(batches(items, group), len(batches(items, group)))
-        n = max(1, STEP // group)
+        shuffled = random.Random(seed + e).sample(every, len(every))
         out += [shuffled[i:i + n] for i in range(0, len(shuffled), n)]
     return out
 
@@ -126,10 +125,10 @@ def main():
     t0 = time.time()
     for step in range(start, len(order)):
         opt.param_groups[0]["lr"] = a.lr * min(1, (step + 1) / 5, 3 * (len(order) - step) / len(order))
-        pairs_of, total, d = sum(map(len, order[step])), 0.0, []
+        count, total, d = sum(map(len, order[step])), 0.0, []
         for batch in order[step]:
             ratios = log_ratios(m, batch, b.end)
-            cost = loss(ratios, torch.tensor([i["gap"] for i in batch]), a.beta) * len(batch) / pairs_of
+            cost = loss(ratios, torch.tensor([i["gap"] for i in batch]), a.beta) * len(batch) / count
             cost.backward()
             total += float(cost.detach())
             d.append((ratios[:, 0] - ratios[:, 1]).detach())

@@ -99,8 +99,9 @@ func TestRewardGivesUp(t *testing.T) {
 			t.Errorf("a hostile answer has %+v", v)
 		}
 	}
-	if v := judge(t.Context(), "1"); !strings.Contains(v.Missing, "given up") {
-		t.Errorf("a reward that gave up says %+v", v)
+	began = time.Now()
+	if v := judge(t.Context(), "1"); !strings.Contains(v.Missing, "given up") || time.Since(began) > maxTime {
+		t.Errorf("a reward that gave up says %+v after %v", v, time.Since(began))
 	}
 	if err := AllGaveUp([]Named{{"x", r}}); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("the rewards' end is %v", err)
