@@ -16,7 +16,7 @@ import (
 const (
 	leastShare   = 8 // branches that a client may have in it, however few another has
 	guestShare   = 2 // the same for a guest's client, beside others; alone it has leastShare, as whoever comes next waits for its step
-	guestPrefill = 8 // guests' prompt tokens are this part of PrefillChunk
+	guestPrefill = 8 // a guest's prompt tokens are this part of PrefillChunk at most
 )
 
 // holds are the cells and sequences promised to the jobs that are decoded and that match.
@@ -118,10 +118,11 @@ func (e *Engine) pushOut(j *Job) bool {
 
 // prefill is how many prompt tokens of a branch's client may be read in a step.
 func (e *Engine) prefill(b *branch) int {
+	parts := e.clients
 	if b.job.request.Guest {
-		return max(1, e.config.PrefillChunk/guestPrefill)
+		parts = max(parts, guestPrefill)
 	}
-	return max(1, e.config.PrefillChunk/e.clients)
+	return max(1, e.config.PrefillChunk/parts)
 }
 
 // share says which branches rest in this step: where several clients have branches that generate, each has as many in a step as the
