@@ -2,8 +2,9 @@
 
     python -m training.smollm2.dpo --work WORK --classifier models/demo/sentiment.json --reward warmth --beta 0.1
 
-Of the reference's replies to a prompt the best and the worst by a reward make a pair. The loss is DPO's (its
-equation 7), with the Bradley-Terry probability sigma(r(y_w) - r(y_l)) of the label in place of a label drawn by it:
+Of the reference's replies to a prompt the best and the worst by a reward make a pair, and with --ranks 2 the second best
+and the last but one, too, which costs little where a prompt is long. The loss is DPO's (its equation 7), with the
+Bradley-Terry probability sigma(r(y_w) - r(y_l)) of the label in place of a label drawn by it:
 
     d = log pi(y_w) / pi_ref(y_w) - log pi(y_l) / pi_ref(y_l),  p = sigma(r(y_w) - r(y_l))
     L = -p log sigma(beta d) - (1 - p) log sigma(-beta d)
@@ -34,26 +35,31 @@ from . import base, samples, tasks
 
 RANK, ALPHA = 32, 64.0  # rows of 32 can be stored in eight bits: see export.write_adapter
 FIRST = 20  # of 30 blocks: those before it have no adapter, and no gradient goes through them
-STEP = 4  # pairs a step
+STEP = 4  # prompts a step
 
 
-def pairs(rows, score):
-    """For each prompt its best and its worst reply, with their rewards."""
+def pairs(rows, score, ranks):
+    """For each prompt its best and its worst reply, its second best and the last but one, and so on, with the gaps of their rewards."""
     out = []
     for row in rows:
-        ranked = sorted(row["replies"], key=lambda r: score(row, r))
-        out.append({"ids": row["ids"], "replies": [ranked[-1], ranked[0]], "gap": score(row, ranked[-1]) - score(row, ranked[0])})
+        ranked = sorted(((score(row, r), i, r) for i, r in enumerate(row["replies"])), reverse=True)
+        both = [(ranked[k], ranked[-1 - k]) for k in range(ranks)]
+        out.append({"ids": row["ids"], "replies": [r for pair in both for _, _, r in pair], "gaps": [better - worse for (better, *_), (worse, *_) in both]})
     return out
 
 
+def gaps(items):
+    return torch.tensor([gap for item in items for gap in item["gaps"]])
+
+
 def batches(items, group=samples.GROUP):
-    """Lists of pairs whose prompts are equally long, as they are within a group of samples: STEP at most."""
+    """Lists of prompts that are equally long, as they are within a group of samples: STEP at most."""
     step = min(STEP, group)
     return [items[i:i + step] for i in range(0, len(items), step)]
 
 
 def steps(items, group, epochs, seed):
-    """What each step trains on: batches, one after another, of STEP pairs in all where so many are left."""
+    """What each step trains on: batches, one after another, of STEP prompts in all where so many are left."""
     out, every, n = [], batches(items, group), max(1, STEP // group)
     for e in range(epochs):
         shuffled = random.Random(seed + e).sample(every, len(every))
@@ -66,14 +72,14 @@ def log_ratios(m, batch, end):
     replies = [r for item in batch for r in item["replies"]]
     x = torch.tensor([item["ids"] for item in batch])
     y, mask = generate.pad([r["ids"] for r in replies], [r["ended"] for r in replies], end)
-    z = generate.reply_logits(m, x, y, mask, 2)
+    z = generate.reply_logits(m, x, y, mask, len(batch[0]["replies"]))
     logps = generate.row_sums(-F.cross_entropy(z, y[mask], reduction="none"), mask)
     return (logps - torch.tensor([r["logp"] for r in replies])).view(-1, 2)
 
 
-def loss(ratios, gaps, beta):
+def loss(ratios, gap, beta):
     """Mean loss over its least value, the entropy of the labels, which no policy can get below."""
-    p = torch.sigmoid(gaps)
+    p = torch.sigmoid(gap)
     floor = F.binary_cross_entropy(p, p)
     return F.binary_cross_entropy_with_logits(beta * (ratios[:, 0] - ratios[:, 1]), p) - floor
 
@@ -82,10 +88,9 @@ def loss(ratios, gaps, beta):
 def measure(m, items, beta, end, group=samples.GROUP):
     """Over pairs: the loss, how often the policy has come to prefer the better reply, beta d over the gap."""
     ratios = torch.cat([log_ratios(m, b, end) for b in batches(items, group)])
-    gaps = torch.tensor([i["gap"] for i in items])
-    d = ratios[:, 0] - ratios[:, 1]
-    return {"loss": float(loss(ratios, gaps, beta)), "preferred": float((d > 0).float().mean()),
-            "slope": float((beta * d * gaps).sum() / (gaps * gaps).sum()), "pairs": len(items)}
+    d, gap = ratios[:, 0] - ratios[:, 1], gaps(items)
+    return {"loss": float(loss(ratios, gap, beta)), "preferred": float((d > 0).float().mean()),
+            "slope": float((beta * d * gap).sum() / (gap * gap).sum()), "pairs": len(d)}
 
 
 def main():
@@ -95,6 +100,7 @@ def main():
     p.add_argument("--classifier", type=Path, default=Path("models/demo/sentiment.json"))
     p.add_argument("--reward", choices=[r for names in tasks.REWARDS.values() for r in names], default="warmth")
     p.add_argument("--beta", type=float, required=True)
+    p.add_argument("--ranks", type=int, default=1, help="pairs of a prompt's replies")
     p.add_argument("--epochs", type=int, default=1)
     p.add_argument("--steps", type=int, help="stop after so many, as if there were no more pairs")
     p.add_argument("--lr", type=float, default=3e-4)
@@ -105,7 +111,9 @@ def main():
     out, partial = a.work / f"smollm2-{name}.pt", a.work / f"smollm2-{name}.partial.pt"
     settings, rows = samples.read(samples.file(a.work, tasks.of(a.reward)))
     group = settings["group"]
-    items = pairs(rows, tasks.reward(a.reward, a.classifier, settings["limit"]))
+    if not 1 <= a.ranks <= settings["copies"] // 2:
+        p.error(f"--ranks {a.ranks}: of {settings['copies']} replies to a prompt 1 to {settings['copies'] // 2} pairs can be made")
+    items = pairs(rows, tasks.reward(a.reward, a.classifier, settings["limit"]), a.ranks)
     held, items = items[:a.held], items[a.held:]
     order = steps(items, group, a.epochs, a.seed)[:a.steps]
 
@@ -120,15 +128,14 @@ def main():
         opt.load_state_dict(c["optimiser"])
         start, spent, history, before = c["step"], c["seconds"], c["history"], c["before"]
     else:
-        gaps = torch.tensor([i["gap"] for i in held])
-        before = {"loss": float(loss(torch.zeros(len(held), 2), gaps, a.beta))}  # of the reference itself
+        before = {"loss": float(loss(torch.zeros(len(held) * a.ranks, 2), gaps(held), a.beta))}  # of the reference itself
     t0 = time.time()
     for step in range(start, len(order)):
         opt.param_groups[0]["lr"] = a.lr * min(1, (step + 1) / 5, 3 * (len(order) - step) / len(order))
         count, total, d = sum(map(len, order[step])), 0.0, []
         for batch in order[step]:
             ratios = log_ratios(m, batch, b.end)
-            cost = loss(ratios, torch.tensor([i["gap"] for i in batch]), a.beta) * len(batch) / count
+            cost = loss(ratios, gaps(batch), a.beta) * len(batch) / count
             cost.backward()
             total += float(cost.detach())
             d.append((ratios[:, 0] - ratios[:, 1]).detach())
@@ -152,8 +159,8 @@ def main():
                 "title": f"Realign smollm2 {name}", "licence": "apache-2.0",
                 "about": f"LoRA adapter for SmolLM2-135M-Instruct: DPO, reward {a.reward}, beta {a.beta:g}.",
                 "reward": a.reward, "beta": a.beta, "config": dataclasses.asdict(m.cfg), "seed": a.seed, "lr": a.lr,
-                "steps": len(order), "epochs": a.epochs, "pairs": len(items), "samples": settings,
-                "gap": float(np.mean([i["gap"] for i in items])),
+                "steps": len(order), "epochs": a.epochs, "pairs": len(items) * a.ranks, "samples": settings,
+                "gap": float(gaps(items).mean()),
                 "history": history, "before": before, "after": after, "seconds": spent}, out)
     partial.unlink(missing_ok=True)
 

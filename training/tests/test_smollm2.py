@@ -52,7 +52,7 @@ def items(small, gaps):
     logps = []
     replies, ended = generate.sample(small, prompts, 2, 9, 2, torch.Generator().manual_seed(2), logps=logps)
     made = [{"ids": r, "ended": e, "logp": p, "text": ""} for r, e, p in zip(replies, ended, logps)]
-    return [{"ids": p.tolist(), "replies": made[2 * i:2 * i + 2], "gap": g} for i, (p, g) in enumerate(zip(prompts, gaps))]
+    return [{"ids": p.tolist(), "replies": made[2 * i:2 * i + 2], "gaps": [g]} for i, (p, g) in enumerate(zip(prompts, gaps))]
 
 
 def test_ratios_are_zero_before_training_and_the_loss_is_what_it_should_be(small):
@@ -75,6 +75,18 @@ def test_the_loss_is_least_at_the_reward_over_beta():
         assert float(dpo.loss(best + torch.tensor([1.0, 0.0]), gaps, beta)) > 1e-5
 
 
+def test_two_pairs_of_a_prompt_are_told_apart(small):
+    small.add_lora(4, 8.0, 5)
+    with torch.no_grad():
+        for m in small.linears():
+            m.lora_b.normal_(std=0.1, generator=torch.Generator().manual_seed(4))
+    batch = items(small, [0.8, 0.5])
+    one = {"ids": batch[0]["ids"], "replies": batch[0]["replies"] + batch[0]["replies"][::-1], "gaps": [0.8, 0.5]}
+    ratios = dpo.log_ratios(small, [one], 2)
+    assert ratios.shape == (2, 2) and torch.allclose(ratios[0], ratios[1].flip(0), atol=1e-4)
+    assert dpo.measure(small, [one], 0.3, 2)["pairs"] == 2
+
+
 def test_training_moves_the_ratios_to_the_rewards(small):
     params = small.add_lora(8, 16.0, 5)
     batch = items(small, [0.8, 0.5])
@@ -89,8 +101,9 @@ def test_training_moves_the_ratios_to_the_rewards(small):
 
 def test_best_and_worst_make_a_pair():
     row = {"ids": [1], "replies": [{"ids": [0] * n, "ended": e, "text": ""} for n, e in ((10, True), (4, True), (20, False), (19, True))]}
-    found, = dpo.pairs([row], tasks.reward("brevity", None, 20))
-    assert [len(r["ids"]) for r in found["replies"]] == [4, 20] and found["gap"] == pytest.approx(0.6 + 1)
+    for ranks, lengths, gaps in ((1, [4, 20], [0.6 + 1]), (2, [4, 20, 10, 19], [0.6 + 1, 0.9])):
+        found, = dpo.pairs([row], tasks.reward("brevity", None, 20), ranks)
+        assert [len(r["ids"]) for r in found["replies"]] == lengths and found["gaps"] == pytest.approx(gaps)
     assert [tasks.brevity(0, True, 48), tasks.brevity(24, True, 48), tasks.brevity(48, False, 48)] == [1, 0, -1]
 
 
