@@ -218,17 +218,18 @@ def align(args):
     done = {}
     for beta, (whose, scale, share) in BETAS.items():
         out = args.work / f"length-b{beta:g}.pt"
-        if out.exists():
-            done[beta] = torch.load(out, weights_only=True)
+        before = torch.load(out, weights_only=True) if out.exists() else {"factors": done[whose]["factors"] if whose else start, "steps": 0}
+        if before["steps"] and beta != args.further:
+            done[beta] = before
             continue
-        model.set_factors(branches, done[whose]["factors"] if whose else start, scale)
-        steps, rng = round(share * args.steps), random.Random(SEED)
+        model.set_factors(branches, before["factors"], 1.0 if before["steps"] else scale)
+        steps, rng = round(share * args.steps), random.Random(SEED + before["steps"])
         opt = torch.optim.AdamW(parameters, lr=args.rate, betas=(0.9, 0.95), weight_decay=0.0)
         mean, began, kept = None, time.time(), collections.deque(maxlen=8)
         for step in range(steps):
             opt.param_groups[0]["lr"] = args.rate * share * min((step + 1) / 10, 1 - 0.9 * step / steps)
             if step % REUSE == 0:
-                torch.manual_seed(SEED * 100003 + step)
+                torch.manual_seed(SEED * 100003 + before["steps"] + step)
                 chosen = rng.sample(range(len(sources)), args.batch)
                 some = [sources[i] for i in chosen]
                 first = rng.randrange(POOL - REFERENCE + 1)
@@ -244,11 +245,11 @@ def align(args):
             if n >= 0:  # the mean of the last third
                 state = model.factors(branches)
                 mean = state if mean is None else {k: tuple(x + (y - x) / (n + 1) for x, y in zip(mean[k], state[k])) for k in state}
-            if step % 10 == 0:
+            if step % (4 * REUSE) == 0:  # replies that it was not trained on yet: on those that it was the variance says nothing
                 print(f"β {beta:g} step {step} variance {float(loss.detach()):.4f} of {float(replies.rewards.var(1).mean()):.4f} {time.time() - began:.0f}s", flush=True)
         model.set_factors(branches, mean)
         measures = evaluate(m, branches, held, heldout, beta, SEED)
-        done[beta] = {"factors": model.factors(branches), "measures": str(measures), "steps": steps}
+        done[beta] = {"factors": model.factors(branches), "measures": str(measures), "steps": before["steps"] + steps}
         torch.save(done[beta], out)
         print(f"β {beta:g}: {measures}", flush=True)
 
@@ -298,6 +299,7 @@ def main():
     p.add_argument("--minutes", type=float, default=20, help="pretrain: how long, over all starts")
     p.add_argument("--tokens", type=int, default=6144, help="pretrain: tokens of a batch")
     p.add_argument("--steps", type=int, default=100, help="align: of the first β")
+    p.add_argument("--further", type=float, choices=BETAS, help="align: the β whose adapter in WORK is trained for so many steps more; the others' stay")
     p.add_argument("--rate", type=float, default=2e-3, help="align: learning rate")
     p.add_argument("--batch", type=int, default=12, help="align: contexts of a step")
     p.add_argument("--contexts", type=int, default=768, help="align: contexts in all")
