@@ -251,8 +251,8 @@ func progressLine(p runner.Progress) string {
 		return "waiting: " + p.Trouble
 	}
 	parts := []string{fmt.Sprintf("%s: %d samples, %d tokens", p.Plan.Reason, p.Outputs, p.Tokens)}
-	if p.Plan.Expected > 0 {
-		parts = append(parts, fmt.Sprintf("%d%%", min(100, 100*p.Tokens/p.Plan.Expected)))
+	if p.Expected > 0 {
+		parts = append(parts, fmt.Sprintf("%d%%", min(100, 100*p.Tokens/p.Expected)))
 	}
 	if p.Rate > 0 {
 		parts = append(parts, fmt.Sprintf("%.0f tokens/s", p.Rate))

@@ -39,6 +39,7 @@ func newDecoding(g *Generator, j Job) *decoding {
 		outputs: map[Cell]*Output{}, workers: map[string]int{}, changed: make(chan struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancel(g.ctx)
+	d.meter.add(g.config.Now(), 0)
 	return d
 }
 
@@ -248,16 +249,17 @@ func (d *decoding) take(ctx context.Context, answer decode.Answer) error {
 func (d *decoding) note(outputs []Output, added int, worker string, enough bool) {
 	d.mu.Lock()
 	d.enough = d.enough || enough
-	now := d.generator.config.Now()
+	now, tokens := d.generator.config.Now(), 0
 	for i := range outputs {
 		o := outputs[i]
 		o.Text = ""
 		d.outputs[o.Cell] = &o
 		if i < added {
-			d.meter.add(now, o.Tokens)
+			tokens += o.Tokens
 		}
 	}
 	if added > 0 {
+		d.meter.add(now, tokens)
 		d.workers[worker]++
 	}
 	d.trouble = ""

@@ -64,11 +64,10 @@ func (g *Generator) Watch(id string) (p Progress, changed <-chan struct{}, runs 
 	return p, d.changed, true
 }
 
-// meter measures a rate over the last minute.
+// meter measures a rate over the last minute, or since the outputs before it came. Its first mark is when the work began.
 // The mutex of its decoding guards it.
 type meter struct {
-	began time.Time // the first mark ever
-	marks []mark    // of the last minute
+	marks []mark // of the last minute, and the one before them
 }
 
 // mark is how many tokens came at a moment.
@@ -82,31 +81,35 @@ const lately = time.Minute
 
 // add notes tokens that came now.
 func (m *meter) add(now time.Time, tokens int) {
-	if m.began.IsZero() {
-		m.began = now
-	}
 	m.marks = append(m.marks, mark{now, tokens})
 	m.trim(now)
 }
 
-// trim drops marks older than lately.
+// trim drops marks that are older than lately, but for the newest of them.
 func (m *meter) trim(now time.Time) {
 	n := 0
-	for n < len(m.marks) && now.Sub(m.marks[n].at) > lately {
+	for n+1 < len(m.marks) && now.Sub(m.marks[n+1].at) > lately {
 		n++
 	}
 	m.marks = m.marks[n:]
 }
 
-// rate is tokens a second; 0 before there is enough to say.
+// rate is tokens a second; 0 before there is enough to say. Outputs come many at once, and the next are not late before as long has
+// passed as between those that came: a rate up to now would fall until they come, and leap.
 func (m *meter) rate(now time.Time) float64 {
 	m.trim(now)
-	over := min(now.Sub(m.began), lately)
+	gaps := len(m.marks) - 1
+	if gaps < 1 {
+		return 0
+	}
+	first, last := m.marks[0].at, m.marks[gaps].at
+	over := last.Sub(first)
+	over += max(0, now.Sub(last)-over/time.Duration(gaps))
 	if over < time.Second {
 		return 0
 	}
 	sum := 0
-	for _, x := range m.marks {
+	for _, x := range m.marks[1:] {
 		sum += x.tokens
 	}
 	return float64(sum) / over.Seconds()

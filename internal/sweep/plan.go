@@ -21,7 +21,27 @@ type Plan struct {
 	Done     bool   `json:"done"`     // nothing is left to decode or to judge
 	Reason   string `json:"reason"`   // why it is done, or what the stage is for
 	Tokens   int    `json:"tokens"`   // decoded so far
-	Expected int    `json:"expected"` // decoded when all is done: a guess from what there is, for time left
+	Outputs  int    `json:"outputs"`  // there when all is done, if it is refined in all rounds and no budget ends it
+}
+
+// Expected guesses how many tokens a sweep has decoded when all is done, from the outputs that are there by now. It is 0 for the
+// zero Plan.
+func (p Plan) Expected(c *Config, outputs, tokens int) int {
+	switch {
+	case p.Done:
+		return tokens
+	case p.Outputs == 0:
+		return 0
+	}
+	each := float64(c.Sampling.MaxTokens) / 2
+	if outputs > 0 {
+		each = float64(tokens) / float64(outputs)
+	}
+	expected := each * float64(p.Outputs)
+	if c.Budget > 0 {
+		expected = min(expected, float64(c.Budget))
+	}
+	return max(tokens, int(expected))
 }
 
 // candidates is how many λ a round of refinement decodes.
@@ -131,7 +151,7 @@ func (p *planner) next() Plan {
 
 // done is the plan of a sweep at its end.
 func (p *planner) done(reason string) Plan {
-	return Plan{Stage: p.stage, Done: true, Reason: reason, Tokens: p.tokens, Expected: p.tokens}
+	return Plan{Stage: p.stage, Done: true, Reason: reason, Tokens: p.tokens, Outputs: len(p.past)}
 }
 
 // round walks through the stages of a round, which may bring the sweep to limit tokens. It returns the plan of the
@@ -155,7 +175,6 @@ func (p *planner) round(round int, lambdas []float64, limit int) (*Plan, int) {
 // walk looks at the stage of the prompts from first up to last. It returns its plan unless it is complete.
 func (p *planner) walk(round int, lambdas []float64, first, last int) *Plan {
 	plan := Plan{Stage: p.stage, Round: round, Tokens: p.tokens}
-	complete := 0
 	var done []Output
 	for prompt := first; prompt < last; prompt++ {
 		// Every round has samples of its own.
@@ -167,7 +186,6 @@ func (p *planner) walk(round int, lambdas []float64, first, last int) *Plan {
 					missing = true
 					continue
 				}
-				complete++
 				plan.Tokens += o.Tokens
 				done = append(done, *o)
 				if !p.judged(o) {
@@ -188,7 +206,12 @@ func (p *planner) walk(round int, lambdas []float64, first, last int) *Plan {
 	if plan.Reason = "the grid"; round > 0 {
 		plan.Reason = fmt.Sprintf("round %d of refinement, at λ %s", round, list(lambdas))
 	}
-	plan.Expected = p.expect(round, lambdas, plan.Tokens, len(p.past)+complete)
+	// One stage after another has the same samples of other prompts.
+	perPrompt := len(p.c.Lambda.Values) + candidates*p.c.Refine.Rounds
+	if round > 0 {
+		perPrompt += len(lambdas) - candidates
+	}
+	plan.Outputs = perPrompt * p.c.Samples * p.prompts
 	return &plan
 }
 
@@ -235,25 +258,6 @@ func (p *planner) look() (lambdas []float64, best stat.Interval, reason string) 
 		slices.Sort(lambdas)
 	}
 	return lambdas, best, ""
-}
-
-// expect guesses how many tokens the whole sweep takes, given those of some cells.
-func (p *planner) expect(round int, lambdas []float64, tokens, cells int) int {
-	c := p.c
-	each := float64(c.Sampling.MaxTokens) / 2
-	if cells > 0 {
-		each = float64(tokens) / float64(cells)
-	}
-	perPrompt := len(c.Lambda.Values) + candidates*max(0, round-1)
-	if round > 0 {
-		perPrompt += len(lambdas)
-	}
-	perPrompt += candidates * (c.Refine.Rounds - round)
-	expected := each * float64(perPrompt*c.Samples*p.prompts)
-	if c.Budget > 0 {
-		expected = min(expected, float64(c.Budget))
-	}
-	return max(tokens, int(expected))
 }
 
 // list shows λ for people.

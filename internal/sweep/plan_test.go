@@ -104,6 +104,34 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// How much there is to decode is guessed from what was decoded by now, not from what was there when a stage began.
+func TestExpected(t *testing.T) {
+	w := small()
+	s := w.setup(5, 3, []float64{0, 1}, 40, 2)
+	c := &s.Config
+	plan, err := Next(s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := 3 * 40 * (2 + 2*candidates)
+	if plan.Outputs != all || plan.Expected(c, 0, 0) != all*c.Sampling.MaxTokens/2 {
+		t.Errorf("%d outputs of %d tokens, not %d of half the limit", plan.Outputs, plan.Expected(c, 0, 0), all)
+	}
+	if got := plan.Expected(c, 10, 370); got != 37*all {
+		t.Errorf("%d tokens after ten outputs of 37", got)
+	}
+	c.Budget = 1000
+	if got := plan.Expected(c, 10, 370); got != 1000 {
+		t.Errorf("%d tokens of a budget of 1000", got)
+	}
+	if got := (Plan{Done: true, Outputs: 10}).Expected(c, 10, 370); got != 370 {
+		t.Errorf("%d tokens of 370 when all is done", got)
+	}
+	if got := (Plan{}).Expected(c, 10, 370); got != 0 {
+		t.Errorf("%d tokens without a plan", got)
+	}
+}
+
 func TestStages(t *testing.T) {
 	w := small()
 	s := w.setup(5, 3, []float64{0, 1}, 40, 1)
@@ -111,7 +139,7 @@ func TestStages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(plan.Items) != 6 || len(plan.Items[0].Cells()) > decode.MaxLanes || plan.Expected == 0 {
+	if len(plan.Items) != 6 || len(plan.Items[0].Cells()) > decode.MaxLanes || plan.Outputs == 0 {
 		t.Fatalf("%d items of %d lanes: %+v", len(plan.Items), len(plan.Items[0].Cells()), plan)
 	}
 	ids := map[string]bool{}

@@ -139,14 +139,14 @@ func (s *Server) progressView(v *templates.SweepLive, w *sweep.Sweep, report *sw
 		return
 	}
 	v.Trouble = p.Trouble
-	if p.Plan.Expected > 0 {
-		v.Part = min(1, float64(p.Tokens)/float64(p.Plan.Expected))
+	if p.Expected > 0 {
+		v.Part = min(1, float64(p.Tokens)/float64(p.Expected))
 	}
 	parts := []string{templates.Capital(p.Plan.Reason)}
 	if p.Plan.Reason == "" {
 		parts[0] = "Starting"
 	}
-	parts = append(parts, fmt.Sprintf("%d of about %d tokens", p.Tokens, p.Plan.Expected))
+	parts = append(parts, fmt.Sprintf("%d of about %d tokens", p.Tokens, p.Expected))
 	if p.Rate > 0 {
 		parts = append(parts, fmt.Sprintf("%.0f tokens/s", p.Rate))
 	}

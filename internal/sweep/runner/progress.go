@@ -9,16 +9,17 @@ import (
 
 // Progress is how far a sweep is.
 type Progress struct {
-	Plan    sweep.Plan     // that is worked on; the zero Plan for a sweep that does not run
-	Outputs int            // kept
-	Failed  int            // of them, that could not be decoded
-	Missing int            // values that rewards could not give
-	Cost    float64        // of rewards, in the unit of their endpoints' prices
-	Tokens  int            // of the outputs
-	Rate    float64        // tokens a second, lately; 0 is unknown
-	Left    time.Duration  // until the end, at that rate; 0 is unknown
-	Workers map[string]int // items that each worker has decoded since the sweep was resumed last
-	Trouble string         // why nothing moves just now; "" while something does
+	Plan     sweep.Plan     // that is worked on; the zero Plan for a sweep that does not run
+	Outputs  int            // kept
+	Failed   int            // of them, that could not be decoded
+	Missing  int            // values that rewards could not give
+	Cost     float64        // of rewards, in the unit of their endpoints' prices
+	Tokens   int            // of the outputs
+	Expected int            // tokens when all is done: a guess; 0 before there is a plan
+	Rate     float64        // tokens a second, lately; 0 is unknown
+	Left     time.Duration  // until the end, at that rate; 0 is unknown
+	Workers  map[string]int // items that each worker has decoded since the sweep was resumed last
+	Trouble  string         // why nothing moves just now; "" while something does
 }
 
 // count adds outputs up.
@@ -57,6 +58,7 @@ func (r *Runner) Watch(id string) (p Progress, changed <-chan struct{}, runs boo
 			p.count(&o)
 		}
 	})
-	p.Left = made.Left(p.Plan.Expected - p.Tokens)
+	p.Expected = p.Plan.Expected(&j.sweep.Setup.Config, p.Outputs, p.Tokens)
+	p.Left = made.Left(p.Expected - p.Tokens)
 	return p, changed, true
 }
