@@ -206,7 +206,7 @@ func (p *planner) walk(round int, lambdas []float64, first, last int) *Plan {
 	if plan.Reason = "the grid"; round > 0 {
 		plan.Reason = fmt.Sprintf("round %d of refinement, at λ %s", round, list(lambdas))
 	}
-	// One stage after another has the same samples of other prompts.
+	// This round looks at its own λ; the others are taken to look at as many as they may.
 	perPrompt := len(p.c.Lambda.Values) + candidates*p.c.Refine.Rounds
 	if round > 0 {
 		perPrompt += len(lambdas) - candidates

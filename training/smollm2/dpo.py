@@ -159,7 +159,7 @@ def main():
                 "title": f"Realign smollm2 {name}", "licence": "apache-2.0",
                 "about": f"LoRA adapter for SmolLM2-135M-Instruct: DPO, reward {a.reward}, beta {a.beta:g}.",
                 "reward": a.reward, "beta": a.beta, "config": dataclasses.asdict(m.cfg), "seed": a.seed, "lr": a.lr,
-                "steps": len(order), "epochs": a.epochs, "pairs": len(items) * a.ranks, "samples": settings,
+                "steps": len(order), "epochs": a.epochs, "pairs": len(items) * a.ranks, "ranks": a.ranks, "samples": settings,
                 "gap": float(gaps(items).mean()),
                 "history": history, "before": before, "after": after, "seconds": spent}, out)
     partial.unlink(missing_ok=True)

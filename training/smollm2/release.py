@@ -106,10 +106,10 @@ repository: `make smollm2` puts it in place. The adapter was trained on its weig
 
 ```
 python -m training.smollm2.samples --data DATA --work WORK --prompts {s["prompts"]} --copies {s["copies"]} --limit {s["limit"]} --temperature {s["temperature"]:g}
-python -m training.smollm2.dpo --work WORK --reward {reward} --beta {beta:g} --epochs {c["epochs"]} --lr {c["lr"]:g}
+python -m training.smollm2.dpo --work WORK --reward {reward} --beta {beta:g} --ranks {c["ranks"]} --epochs {c["epochs"]} --lr {c["lr"]:g}
 ```
 
-DPO (Rafailov et al., 2023) on {c["pairs"]} pairs: of {s["copies"]} replies of the base to a prompt (temperature {s["temperature"]:g}, at most {s["limit"]} tokens) the best and the worst by the reward,
+DPO (Rafailov et al., 2023) on {c["pairs"]} pairs: of {s["copies"]} replies of the base to a prompt (temperature {s["temperature"]:g}, at most {s["limit"]} tokens) the best and the worst by the reward{", the second best and the last but one, and so on" if c["ranks"] > 1 else ""},
 {c["gap"]:.2f} apart on average, labelled with their Bradley–Terry probability, so that the optimum is π_ref·exp(r/β)/Z. {c["steps"]} steps of
 {c["pairs"] * c["epochs"] // c["steps"]} pairs, AdamW at {c["lr"]:g}, seed {c["seed"]}; {c["seconds"] / 60:.0f} minutes on a shared CPU core. All β of a reward share everything but β.
 
@@ -131,7 +131,7 @@ the share of replies that came to an end by themselves. An adapter at λ is deco
 ## Known weaknesses
 
 All those of a model of 135 million parameters: it makes up facts, and at temperature 1 it wanders. It learned from replies to
-{c["pairs"]} short first messages about films, music and everyday matters, and from their first {s["limit"]} tokens: longer replies and other tasks are
+{c["pairs"] // c["ranks"]} short first messages about films, music and everyday matters, and from their first {s["limit"]} tokens: longer replies and other tasks are
 beyond what it was trained on.
 
 {WEAK[reward]}
