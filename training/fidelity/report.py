@@ -302,15 +302,21 @@ The range of the reward is {show(r.span)}, and {AGREE:.0%} of it {r.bound:.3f}.
 """
 
 
+def of_other_pairs(out):
+    """A sentence with links to the pages of other pairs beside this one."""
+    pages = sorted({p.name for p in out.parent.glob("fidelity*.md")} - {out.name})
+    return f"The same of other pairs: {listed([f'[{name}]({name})' for name in pages])}. " if pages else ""
+
+
 def text(results, a, default):
     command = f"python -m training.fidelity --data DATA --work WORK --realign bin/realign --pair-folder models/{a.pair_folder.name} --out docs/{a.out.name}"
     out = f"""\
-# Fidelity: does decoding at λ predict the model trained at β₀/λ?
+# Fidelity of `{a.pair_folder.name}`: does decoding at λ predict the model trained at β₀/λ?
 
 For each reward of the `{a.pair_folder.name}` pair one aligned model, trained at β₀, is decoded by Realign at λ = β₀/β and compared with the model that was
 trained at β. {a.prompts} held-out prompts × {a.samples} samples, temperature 1, no truncation, replies of at most {a.how.limit} tokens; prompts are one or several turns
 of at most {a.how.prompt_limit} tokens, one a conversation, as in training. All models see the same noise, so comparisons are paired; intervals are 95%, by resampling
-prompts. This page, its pictures and [{a.out.stem}.csv]({a.out.stem}.csv), which has every number, are made by
+prompts. {of_other_pairs(a.out)}This page, its pictures and [{a.out.stem}.csv]({a.out.stem}.csv), which has every number, are made by
 
 ```
 {command}

@@ -200,12 +200,13 @@ def test_agreement_is_said_as_it_is():
 def test_report(tmp_path):
     task, betas = Enumerable(3), [0.4, 0.8]
     r = experiment_on(task, betas, {b: task.optimum(b) for b in betas})
-    a = SimpleNamespace(pair_folder=Path("models/demo"), out=Path("docs/fidelity.md"), how=SimpleNamespace(prompt_limit=80, limit=64), prompts=300, samples=4, reference=64, particles=8, models={"r.gguf": "abc"})
-    report.write(tmp_path / "fidelity.md", [r], a)
+    a = SimpleNamespace(pair_folder=Path("models/demo"), out=tmp_path / "fidelity.md", how=SimpleNamespace(prompt_limit=80, limit=64), prompts=300, samples=4, reference=64, particles=8, models={"r.gguf": "abc"})
+    report.write(a.out, [r], a)
     text = (tmp_path / "fidelity.md").read_text(encoding="utf-8")
     docs = Path(__file__).parents[2] / "docs"
     for link in re.findall(r"\]\(([^)#\s]+)", text):  # pictures and numbers are made with the page, other pages lie beside it
         assert ((docs if link.endswith(".md") else tmp_path) / link).stat().st_size > 0
+    assert text.startswith("# Fidelity of `demo`") and "other pairs" not in text
     trained = r.table["trained", None, 0.4]["kl"]
     assert "| r.gguf | `abc` |" in text and report.show(trained) in text and f"{trained.value:.2f}" in text
     rows = list(csv.DictReader((tmp_path / "fidelity.csv").open(encoding="utf-8")))

@@ -114,6 +114,19 @@ test("what the server draws anew takes its place, and λ stays", () => {
   assert.equal(one<HTMLInputElement>(section, "[data-map-number]").value, "0.7");
 });
 
+test("a step to a text that ends where they part says so", () => {
+  const { section, data } = open();
+  const view = new MapSection(section);
+  for (const [reason, says] of [["stop", "the end"], ["length", "another text"]] as const) {
+    const drawn = section.cloneNode(true) as HTMLElement;
+    const last = data.branches.length - 1;
+    drawn.dataset.map = JSON.stringify({ ...data, branches: data.branches.map((b, i) => (i === last ? { ...b, reason, pieces: [...b.pieces.slice(0, b.part), ""], at: [] } : b)) });
+    view.update(drawn);
+    view.move(0.7);
+    assert.equal(all(section, "[data-map-step]")[1]?.textContent, `above 0.8: ${says} →`);
+  }
+});
+
 test("along a line the place stands for λ of each model, with their sum, as the server has it", () => {
   const line = { from: [-0.5, 0.5], to: [1.5, 0] };
   assert.deepEqual(mixtureAt(line, 0), [-0.5, 0.5]);

@@ -192,8 +192,8 @@ export class MapSection implements ForksHost {
       button.disabled = !next;
       const edge = way < 0 ? branch.from : branch.to;
       const at = way < 0 ? branch.part : (next?.part ?? 0);
-      const token = next?.pieces[at];
-      const what = token === undefined ? (next ? "another text" : "the end") : quoted(token);
+      const token = next?.pieces[at]; // "" for one without a text, as that which ends a reply
+      const what = token ? quoted(token) : next?.reason === "stop" && at === next.pieces.length - 1 ? "the end" : "another text";
       button.textContent = way < 0 ? `← below ${lambdaText(edge)}: ${what}` : `above ${lambdaText(edge)}: ${what} →`;
       if (!next) button.textContent = way < 0 ? "← where the map begins" : "where the map ends →";
     }
