@@ -1,5 +1,6 @@
 """The parts that break silently: row order, chat rendering, tokens, merging, caches."""
 
+import json
 import math
 import random
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 import torch
 from jinja2 import Environment
 
-from training import bpe, chat, check, classifier, corpus, export, generate, model, polish, rewards
+from training import bpe, chat, check, classifier, corpus, export, generate, model, polish, rewards, triples
 
 ROWS = [
     {"topic": "music", "turns": ["Hi there!", "Hello, do you like music?", "I don't know; it's 1985 again.", "Ha, me too."]},
@@ -245,3 +246,19 @@ def test_only_answers_better_than_most_are_learned():
     chosen = polish.best(rows, 2)
     assert all(i > 100 for (i,), _ in chosen) and {i for (i,), _ in chosen} > set(range(200, 300))
     assert [a for (i,), a in chosen if i == 299] == [[3], [2]]
+
+
+def test_triples_hide_their_order_and_are_scored_by_it(tmp_path, monkeypatch):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(f'{{"prompt": "Hello {i}?"}}\n' for i in range(20)), encoding="utf-8")
+    monkeypatch.setattr(triples, "decoded", lambda program, models, rows: [{x: "same" if r["id"] == 3 and x else f"reply {r['id']} at {x}" for x in triples.STRENGTHS} for r in rows])
+    a = SimpleNamespace(realign="", models="", prompts=prompts, count=12, seed=1, out=tmp_path / "out")
+    triples.make(a)
+    page, key = (a.out / "triples.md").read_text(encoding="utf-8"), json.loads((a.out / "key.json").read_text(encoding="utf-8"))
+    assert len({tuple(k["order"]) for k in key}) > 3 and [k["equal"] for k in key] == [i == 3 for i in range(12)]
+    assert f"- B: reply 0 at {key[0]['order'][1]}\n" in page
+    right = [k["order"] for k in key]
+    assert triples.sorted_right(key, right) == 11  # nobody can sort equal texts
+    assert triples.sorted_right(key, [right[0][::-1], *right[1:]]) == 10
+    with pytest.raises(SystemExit, match="12 lists"):
+        triples.sorted_right(key, right[1:])
