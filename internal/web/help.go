@@ -102,16 +102,16 @@ func (d *documents) read(name string) (page templates.Document, err error) {
 		return page, fault.New(fault.NotFound, "there is no document %.40q: the list of help has all", name)
 	}
 	title, rest, _ := strings.Cut(string(text), "\n")
-	page.Heading = strings.TrimPrefix(title, "# ")
+	page.Heading = strings.ReplaceAll(strings.TrimPrefix(title, "# "), "`", "")
 	page.HTML, err = d.html(rest)
 	return page, err
 }
 
 // What is rewritten in rendered documents, and the form of their names.
 var (
-	helpName     = regexp.MustCompile(`^[a-z]+$`)
-	helpLink     = regexp.MustCompile(`(href|src)="([a-z-]+)(\.md|\.svg)(#[^"]*)?"`)
-	elsewhere    = regexp.MustCompile(`<a href="(?:\.\./|[a-z-]+\.(?:json|csv))[^"]*">(.*?)</a>`)
+	helpName     = regexp.MustCompile(`^[a-z0-9-]+$`)
+	helpLink     = regexp.MustCompile(`(href|src)="([a-z0-9-]+)(\.md|\.svg)(#[^"]*)?"`)
+	elsewhere    = regexp.MustCompile(`<a href="(?:\.\./|[a-z0-9-]+\.(?:json|csv))[^"]*">(.*?)</a>`)
 	scrollTables = strings.NewReplacer("<table>", `<div class="scroll" tabindex="0" role="group" aria-label="Table"><table class="table">`, "</table>", "</table></div>")
 )
 

@@ -1,10 +1,13 @@
 package web
 
 import (
+	"io/fs"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+
+	"realign/docs"
 )
 
 // The words and the guide are pages; every link of theirs leads to a page, and every term that a page leads to is there.
@@ -34,11 +37,15 @@ func TestHelp(t *testing.T) {
 		}
 		return known[path]
 	}
-	links := regexp.MustCompile(`(?:href|src)="(/help/[a-z.-]+)(?:#([^"]+))?"`)
+	links := regexp.MustCompile(`(?:href|src)="(/help/[a-z0-9.-]+)(?:#([^"]+))?"`)
 	checked := 0
 	pages := []string{"/", "/sweeps", "/studies", "/studies/new"}
-	for _, h := range helpPages {
-		pages = append(pages, "/help/"+h.name)
+	documents, err := fs.Glob(docs.Files, "*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range documents {
+		pages = append(pages, "/help/"+strings.TrimSuffix(name, ".md"))
 	}
 	for _, path := range pages {
 		html := p.get(path, http.StatusOK)
@@ -52,7 +59,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 	}
-	if checked < 40 {
+	if checked < 80 {
 		t.Errorf("only %d links were looked at", checked)
 	}
 	p.get("/help/nothing", http.StatusNotFound)
