@@ -36,7 +36,7 @@ def save(figure, out):
 def against_lambda(out, results):
     settle()
     wide = max(len(r.betas) for r in results)
-    figure, grid = plt.subplots(len(results), wide, figsize=(2.7 * wide, 2.5 * len(results)), sharey="row", squeeze=False)
+    figure, grid = plt.subplots(len(results), wide, figsize=(2.7 * wide, 2.5 * len(results)), sharey="row", squeeze=False, layout="constrained")
     for row, r in zip(grid, results):
         for axes, b0 in zip(row, r.betas):
             for method, (label, colour, marker) in STYLES.items():
@@ -52,12 +52,11 @@ def against_lambda(out, results):
             axes.axhline(r.table["reference", None, None]["reward"].value, color="#777777", linestyle=":", label="reference")
             axes.set_xscale("log", base=2)
             axes.set_xticks([b0 / b for b in r.betas], [f"{b0 / b:g}\nβ {b:g}" for b in r.betas])
-            axes.set_title(f"{r.reward}, aligned model trained at β₀ = {b0:g}", fontsize=8)
+            axes.set_title(f"{r.reward}, aligned model of β₀ = {b0:g}", fontsize=8)
         row[0].set_ylabel(f"mean {r.reward} reward")
     for axes in grid[-1]:
         axes.set_xlabel("λ = β₀/β")
-    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="upper center", ncols=4, bbox_to_anchor=(0.5, 1.08))
-    figure.tight_layout()
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     save(figure, out)
 
 
