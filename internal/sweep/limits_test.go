@@ -190,6 +190,19 @@ func TestWholeRepliesDiffer(t *testing.T) {
 	if whole == nil || !whole.Differs || whole.Best == nil {
 		t.Fatalf("%+v", whole)
 	}
+	surely := func(p *WholePoint) float64 {
+		if p.Difference == nil || !p.Difference.Clear() {
+			return 0
+		}
+		return min(math.Abs(p.Difference.Low), math.Abs(p.Difference.High))
+	}
+	most := 0.0
+	for i := range whole.Points {
+		most = max(most, surely(&whole.Points[i]))
+	}
+	if most == 0 || surely(whole.Clearest) != most {
+		t.Errorf("the clearest differs surely by %g, another by %g", surely(whole.Clearest), most)
+	}
 	l := whole.Clearest.Lambda
 	if truth := w.whole(l) - w.truth(l); math.Signbit(truth) != math.Signbit(whole.Clearest.Difference.Estimate) {
 		t.Errorf("at λ = %g whole replies differ by %v, by enumeration by %g", l, whole.Clearest.Difference, truth)

@@ -16,8 +16,8 @@ import (
 type Whole struct {
 	Points   []WholePoint   `json:"points"`             // at the λ of the curve
 	Best     *stat.Interval `json:"best,omitempty"`     // λ by whole replies; nil where λ does not surely move the reward
-	Differs  bool           `json:"differs"`            // surely from token by token, at some λ
-	Clearest *WholePoint    `json:"clearest,omitempty"` // where it differs most surely
+	Differs  bool           `json:"differs"`            // surely from token by token, at some λ, by more than leastWholeShare
+	Clearest *WholePoint    `json:"clearest,omitempty"` // where it surely differs by the most
 }
 
 // WholePoint is what whole replies would say at a λ. Intervals of differences hold for all λ at once.
@@ -31,6 +31,10 @@ type WholePoint struct {
 
 // leastWholeESS is the effective number of replies to a prompt, on average, below which whole replies are not estimated.
 const leastWholeESS = 2
+
+// leastWholeShare is the share of the curve's range that a difference to token by token must surely exceed to be told: next to
+// λ = 0 and 1 many are sure and mean nothing.
+const leastWholeShare = 0.01
 
 // WholeReplies reports whether the sampling is one that whole replies are defined for: temperature 1 and no truncation.
 func (c *Config) WholeReplies() bool { return c.Reweights() && c.Sampling.Temperature == 1 }
@@ -82,7 +86,9 @@ func (t *table) whole(c *curve, m measure, moves bool) *Whole {
 func (w *Whole) compare(c *curve, difference byPrompt, at []int, seed uint64, sums sums) {
 	e, n := len(c.lambdas), float64(len(difference))
 	var apart []int
+	low, high := math.Inf(1), math.Inf(-1) // of the curve
 	for _, i := range at {
+		low, high = min(low, c.at(sums.total, i)), max(high, c.at(sums.total, i))
 		if l := c.lambdas[i]; l == 0 || l == 1 {
 			// One model decodes here: both ways are the same.
 			w.Points[i].Difference = &stat.Interval{}
@@ -100,15 +106,15 @@ func (w *Whole) compare(c *curve, difference byPrompt, at []int, seed uint64, su
 			x[k] = sums.draws[d][3*e+i]/n - value[k]
 		}
 	})
-	clearest := 0.0
+	clearest := leastWholeShare * (high - low)
 	for k, i := range apart {
 		d := stat.Unbounded(value[k])
 		if j != nil {
 			d = j.at(k)
 		}
 		w.Points[i].Difference = &d
-		if t := 2 * math.Abs(d.Estimate) / d.Width(); d.Clear() && t > clearest {
-			clearest, w.Differs = t, true
+		if by := min(math.Abs(d.Low), math.Abs(d.High)); d.Clear() && by > clearest {
+			clearest, w.Differs = by, true
 			point := w.Points[i]
 			w.Clearest = &point
 		}
