@@ -1,18 +1,20 @@
-"""WORK/reference.pt and WORK/tokenizer.json from the files that ship, for stages that begin with the reference.
+"""WORK/reference.pt, WORK/tokenizer.json and WORK/REWARD-bBETA.pt from the files that ship, for stages that begin with them.
 
     python -m training.recover --models models/demo --work WORK
 
-The weights are those of the eight-bit file, which is the model that adapters are laid over. What stages 1 to 2b kept
-beside the weights (steps, losses, the polishing) is in the reference's card only.
+The weights are those of the eight-bit files; of the reference's, the model that adapters are laid over. What stages 1 to 4c kept
+beside the weights (steps, losses, the polishing, measures) is in the cards only.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import gguf
+import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from . import model
+from . import manifest, model
 from .smollm2 import base
 
 
@@ -30,7 +32,19 @@ def tokenizer(fields):
     return t
 
 
+def adapters(folder, cfg, work):
+    """Checkpoints with the weights of every adapter of a pair's folder, which `training.align --start` takes up."""
+    for reward, beta, path in manifest.adapters(folder):
+        reader = gguf.GGUFReader(path)
+        lora = base.weights(reader, cfg)
+        rank = next(w for name, w in lora.items() if name.endswith("lora_a")).shape[0]
+        name = f"{reward}-b{beta:g}"
+        torch.save({"lora": lora, "alpha": float(reader.fields["adapter.lora.alpha"].contents()), "rank": rank, "name": name,
+                    "reward": reward, "beta": beta, "config": dataclasses.asdict(cfg)}, work / f"{name}.pt")
+
+
 def recover(path, work):
+    """The reference and its tokenizer; returns the model's configuration."""
     reader = gguf.GGUFReader(path)
     cfg = base.config(reader.fields)
     m = model.Llama(cfg)
@@ -38,6 +52,7 @@ def recover(path, work):
     work.mkdir(parents=True, exist_ok=True)
     model.save(work / "reference.pt", m)
     tokenizer(reader.fields).save(str(work / "tokenizer.json"))
+    return cfg
 
 
 def main():
@@ -47,7 +62,7 @@ def main():
     a = p.parse_args()
     if (a.work / "reference.pt").exists():
         raise SystemExit(f"{a.work / 'reference.pt'} is there already: choose another --work, or remove it")
-    recover(a.models / "reference-q8_0.gguf", a.work)
+    adapters(a.models, recover(a.models / "reference-q8_0.gguf", a.work), a.work)
 
 
 if __name__ == "__main__":

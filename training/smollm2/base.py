@@ -28,7 +28,7 @@ def parameter_name(name):
     whole = {"token_embd.weight": "embed_tokens.weight", "output_norm.weight": "norm.weight"}
     if name in whole:
         return whole[name]
-    _, layer, module, suffix = name.split(".")
+    _, layer, module, *_, suffix = name.split(".")  # weight, or of an adapter weight.lora_a
     return f"layers.{layer}.{PARAMETERS[module]}.{suffix}"
 
 
@@ -43,12 +43,12 @@ def config(fields):
 
 
 def weights(reader, cfg):
-    heads = {"attn_q": cfg.num_attention_heads, "attn_k": cfg.num_key_value_heads}
+    """A file's tensors by our names, those of a model or of a LoRA adapter of it: the inverse of `export.tensors`."""
     out = {}
     for t in reader.tensors:
-        w = gguf.quants.dequantize(t.data, t.tensor_type)
-        module = t.name.split(".")[-2]
-        out[parameter_name(t.name)] = torch.from_numpy((unpermute(w, heads[module]) if module in heads else w).copy())
+        w, name = gguf.quants.dequantize(t.data, t.tensor_type), parameter_name(t.name)
+        _, kind = export.gguf_name(name)
+        out[name] = torch.from_numpy((unpermute(w, getattr(cfg, kind)) if kind and not name.endswith("lora_a") else w).copy())
     return out
 
 

@@ -176,7 +176,16 @@ def test_training_leaves_a_checkpoint_that_a_neighbour_takes_up_scaled(work):
 
 def test_recovered_reference_is_the_one_that_was_written(work, tmp_path):
     export.write_model(tmp_path / "reference-q8_0.gguf", work.model.state_dict(), work.model.cfg, work.folder / "tokenizer.json", "q8_0", "n", "d")
-    recover.recover(tmp_path / "reference-q8_0.gguf", tmp_path / "work")
+    other = model.Llama(work.model.cfg).initialise(3)
+    for factor in other.add_lora(4, 64.0, 5):
+        torch.nn.init.normal_(factor, 0, 0.2, generator=torch.Generator().manual_seed(6))
+    written = other.lora_state()
+    export.write_adapter(tmp_path / "length-b0.2.lora.gguf", written, work.model.cfg, 64.0, "f32", "n", "d")
+    recover.adapters(tmp_path, recover.recover(tmp_path / "reference-q8_0.gguf", tmp_path / "work"), tmp_path / "work")
+    c = torch.load(tmp_path / "work" / "length-b0.2.pt", weights_only=True)
+    assert (c["reward"], c["beta"], c["alpha"], c["rank"]) == ("length", 0.2, 64, 4) and c["lora"].keys() == written.keys()
+    for k, v in written.items():
+        torch.testing.assert_close(c["lora"][k], v)
     m, _ = model.load(tmp_path / "work" / "reference.pt")
     for k, v in work.model.state_dict().items():
         torch.testing.assert_close(m.state_dict()[k], v, atol=0.02, rtol=0.02)
