@@ -52,7 +52,7 @@ def against_lambda(out, results):
             axes.axhline(r.table["reference", None, None]["reward"].value, color="#777777", linestyle=":", label="reference")
             axes.set_xscale("log", base=2)
             axes.set_xticks([b0 / b for b in r.betas], [f"{b0 / b:g}\nβ {b:g}" for b in r.betas])
-            axes.set_title(f"{r.reward}, aligned model of β₀ = {b0:g}", fontsize=8)
+            axes.set_title(f"{r.reward}, trained at β₀ = {b0:g}", fontsize=8)
         row[0].set_ylabel(f"mean {r.reward} reward")
     for axes in grid[-1]:
         axes.set_xlabel("λ = β₀/β")

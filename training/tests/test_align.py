@@ -174,7 +174,7 @@ def test_training_leaves_a_checkpoint_that_a_neighbour_takes_up_scaled(work):
         torch.testing.assert_close(second["lora"][k], v * (0.5 if k.endswith("lora_b") else 1), atol=1e-5, rtol=1e-4)
 
 
-def test_recovered_reference_is_the_one_that_was_written(work, tmp_path):
+def test_recovered_models_are_those_that_were_written(work, tmp_path):
     export.write_model(tmp_path / "reference-q8_0.gguf", work.model.state_dict(), work.model.cfg, work.folder / "tokenizer.json", "q8_0", "n", "d")
     other = model.Llama(work.model.cfg).initialise(3)
     for factor in other.add_lora(4, 64.0, 5):

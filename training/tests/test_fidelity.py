@@ -217,6 +217,9 @@ def test_report(tmp_path):
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     report.write(tmp_path / "fidelity.md", [r], a)
     assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    (tmp_path / "fidelity-t5.md").write_text("# Fidelity of `demo-t5`\n", encoding="utf-8")
+    report.write(a.out, [r], a)
+    assert "The same of other pairs: [fidelity-t5.md](fidelity-t5.md). This page" in a.out.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
