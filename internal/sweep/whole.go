@@ -88,7 +88,8 @@ func (w *Whole) compare(c *curve, difference byPrompt, at []int, seed uint64, su
 	var apart []int
 	low, high := math.Inf(1), math.Inf(-1) // of the curve
 	for _, i := range at {
-		low, high = min(low, c.at(sums.total, i)), max(high, c.at(sums.total, i))
+		mean := c.at(sums.total, i)
+		low, high = min(low, mean), max(high, mean)
 		if l := c.lambdas[i]; l == 0 || l == 1 {
 			// One model decodes here: both ways are the same.
 			w.Points[i].Difference = &stat.Interval{}
