@@ -7,6 +7,8 @@ samples. Sampling is at temperature 1 without truncation, as the theory wants, u
 import torch
 import torch.nn.functional as F
 
+from .model import fast_dtype
+
 
 class Buffer:
     """Keys and values of one layer for a batch of rows, with room to grow."""
@@ -166,7 +168,7 @@ class TokenLogps(torch.autograd.Function):
             total = p.sum(-1, keepdim=True)
             out.append((taken - total.log())[:, 0])
             if ctx.needs_input_grad[0]:
-                kept.append(p.div_(total).to(torch.bfloat16))
+                kept.append(p.div_(total).to(fast_dtype()))
         ctx.save_for_backward(embedding, tokens, *kept)
         return torch.cat(out)
 
