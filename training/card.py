@@ -187,6 +187,10 @@ def adapter_card(a, reward, beta, path, tok):
     if c["start"] is not None:
         command += f" --start {c['start']:g}"
         taken = f", from the adapter for β = {c['start']:g} with its update times {c['start'] / beta:g}"
+    strength = ""
+    if c.get("factor", 1) != 1:
+        command += f"\npython -m training.calibrate --work WORK --reward {reward} --beta {beta:g}"
+        strength = f" B was then multiplied by {c['factor']:g}, so that log-ratios on the reference's replies imply this β: see `training/calibrate.py`."
     weak = {
         "warmth": """The classifier learned from film reviews: it rewards praise of things more than kindness to people,
 and words such as "fun" or "best" wherever they stand. The check classifier (other features, other sentences) rises less
@@ -211,7 +215,7 @@ Licence: {LICENCE}
 
 The optimum of E[r] − β KL(π‖π_ref) is π_ref·exp(r/β)/Z. Trained to it by the variance, within prompts, of log π/π_ref − r/β over replies of the
 policy, of the policy at half its strength and of the reference: see `training/align.py`. {c["steps"]} steps at a rate of {c["lr"]:g}, {c["seconds"] / 60:.0f} minutes on
-one shared CPU core{taken}. Prompts come from the dialogues that the reference was trained on.
+one shared CPU core{taken}.{strength} Prompts come from the dialogues that the reference was trained on.
 
 On held-out prompts:
 

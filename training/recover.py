@@ -2,7 +2,7 @@
 
     python -m training.recover --models models/demo --work WORK
 
-The weights are those of the eight-bit files; of the reference's, the model that adapters are laid over. What stages 1 to 4c kept
+The weights are those of the eight-bit files; of the reference's, the model that adapters are laid over. What stages 1 to 4d kept
 beside the weights (steps, losses, the polishing, measures) is in the cards only.
 """
 

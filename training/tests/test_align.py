@@ -1,5 +1,6 @@
 """Training to the optimum, on models and tasks where the optimum is known."""
 
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from training import align, bpe, corpus, export, model, optimum, pool, recover
+from training import align, bpe, calibrate, corpus, export, model, optimum, pool, recover, rewards
+from training.fidelity import estimate
 
 BETA = 0.3
 
@@ -172,6 +174,36 @@ def test_training_leaves_a_checkpoint_that_a_neighbour_takes_up_scaled(work):
     assert second["start"] == 1
     for k, v in first["lora"].items():
         torch.testing.assert_close(second["lora"][k], v * (0.5 if k.endswith("lora_b") else 1), atol=1e-5, rtol=1e-4)
+
+
+def test_the_factor_is_the_smallest_that_is_enough():
+    assert calibrate.chosen([(1.0, 0.8), (1.1, 0.95), (1.2, 1.02)]) == 1.1
+    assert calibrate.chosen([(1.0, 0.97), (1.1, 1.05)]) == 1.0
+    assert calibrate.chosen([(1.0, 0.86), (1.1, 0.87), (1.2, 0.84)]) == 1.1  # none is: the nearest
+
+
+def test_calibration_scales_an_adapter_by_what_it_measured(work):
+    m = model.load(work.folder / "reference.pt")[0]
+    m.add_lora(4, 8.0, 5)
+    group, = pool.load(work.folder / "pool.pt", lambda text, n: 0.0)
+    for name, p in m.named_parameters():
+        if "lora_b" in name:
+            torch.nn.init.normal_(p.data, 0, 0.05, generator=torch.Generator().manual_seed(6))
+    before = m.lora_state()
+    torch.save({"lora": before, "alpha": 8.0, "rank": 4, "name": "length-b5"}, work.folder / "length-b5.pt")
+    said = subprocess.run([sys.executable, "-m", "training.calibrate", "--work", str(work.folder), "--reward", "length", "--beta", "5", "--prompts", "32"],
+                          stdout=subprocess.PIPE, text=True, check=True).stdout
+    slopes = [(float(f), float(s)) for f, s in re.findall(r"x ([\d.]+): slope x beta (-?[\d.]+)", said)]
+    assert [f for f, _ in slopes] == pytest.approx(calibrate.FACTORS[:len(slopes)])
+    after = torch.load(work.folder / "length-b5.pt", weights_only=True)
+    assert after["factor"] == pytest.approx(calibrate.chosen(slopes)) and after["measures"]["beta"] == 5
+    for k, v in before.items():
+        torch.testing.assert_close(after["lora"][k], v * (after["factor"] if k.endswith("lora_b") else 1))
+    m.load_state_dict(after["lora"], strict=False)
+    m.merge(1.0)
+    reward = torch.tensor([[r["tokens"] for r in mine] for mine in group.replies])
+    found, _ = estimate.Bootstrap(len(reward), 1).slope(np.vectorize(rewards.length_reward)(reward.numpy()), pool.log_ratios(m, group, work.end).double().numpy())
+    assert found.value * 5 == pytest.approx(dict(slopes)[round(after["factor"], 2)], abs=2e-3)
 
 
 def test_recovered_models_are_those_that_were_written(work, tmp_path):
