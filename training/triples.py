@@ -49,15 +49,24 @@ def make(a):
 
 def sorted_right(key, answers):
     """How many triples with three texts were sorted rightly."""
-    if len(answers) != len(key) or any(sorted(x) != list(STRENGTHS) for x in answers):
+    rows = isinstance(answers, list) and len(answers) == len(key) and all(isinstance(x, list) for x in answers)
+    if not rows or any(sorted(map(str, x)) != list(map(str, STRENGTHS)) for x in answers):
         raise SystemExit(f"answers are {len(key)} lists, each of {', '.join(map(str, STRENGTHS))} in some order")
     return sum(x == k["order"] and not k["equal"] for x, k in zip(answers, key))
 
 
+def read(path):
+    """What a file of JSON says."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise SystemExit(f"{path}: {e}") from None
+
+
 def score(a):
-    key = json.loads((a.out / "key.json").read_text(encoding="utf-8"))
+    key = read(a.out / "key.json")
     for path in a.answers:
-        right = sorted_right(key, json.loads(path.read_text(encoding="utf-8")))
+        right = sorted_right(key, read(path))
         print(f"{path}: {right} of {len(key)} sorted rightly; {sum(k['equal'] for k in key)} have equal texts")
 
 

@@ -262,3 +262,8 @@ def test_triples_hide_their_order_and_are_scored_by_it(tmp_path, monkeypatch):
     assert triples.sorted_right(key, [right[0][::-1], *right[1:]]) == 10
     with pytest.raises(SystemExit, match="12 lists"):
         triples.sorted_right(key, right[1:])
+    for wrong in ([3, 0, 1], [[[3], 0, 1]] * len(key), {}):
+        with pytest.raises(SystemExit):
+            triples.sorted_right(key, wrong)
+    with pytest.raises(SystemExit, match="absent.json"):
+        triples.score(SimpleNamespace(out=a.out, answers=[tmp_path / "absent.json"]))
