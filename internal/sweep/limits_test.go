@@ -208,4 +208,10 @@ func TestWholeRepliesDiffer(t *testing.T) {
 		t.Errorf("at λ = %g whole replies differ by %v, by enumeration by %g", l, whole.Clearest.Difference, truth)
 	}
 	contains(t, said(t, r), "β₀/λ is not what decoding token by token shows", "By whole replies the best λ is")
+	s.Beta = 0
+	r = Analyse(s, outputs)
+	if text := said(t, r); strings.Contains(text, "β₀") {
+		t.Errorf("a ticket without β₀ names it: %s", text)
+	}
+	contains(t, said(t, r), "What the two models say of whole replies is not what decoding token by token shows")
 }

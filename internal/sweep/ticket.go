@@ -197,7 +197,7 @@ func evidence(r *Report, objective *RewardReport) []string {
 		}
 	}
 	if w := objective.Whole; w != nil {
-		list = append(list, w.words(objective.Name, best)...)
+		list = append(list, w.words(objective.Name, best, r.Beta)...)
 	}
 	return append(list, objective.unjudged()...)
 }

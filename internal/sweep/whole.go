@@ -237,18 +237,34 @@ func (w *Whole) at(l float64) *WholePoint {
 	return best
 }
 
-// words says for people what whole replies would say of the best λ, and whether β/λ is about another curve.
-func (w *Whole) words(name string, best *Best) (all []string) {
-	p := w.at(best.Lambda.Estimate)
+// Contrast says for people that whole replies surely differ from those decoded token by token, where they do. beta is β₀, 0
+// where nobody knows it.
+func (w *Whole) Contrast(name string, beta float64) string {
+	if !w.Differs {
+		return ""
+	}
+	subject := "What the two models say of whole replies"
+	if beta > 0 {
+		subject = "β₀/λ"
+	}
+	return fmt.Sprintf("%s is not what decoding token by token shows: at λ = %s whole replies differ surely, by %v in %s.",
+		subject, stat.Format(w.Clearest.Lambda), *w.Clearest.Difference, name)
+}
+
+// words says for people what whole replies would say of the best λ, and whether β₀/λ is about another curve.
+func (w *Whole) words(name string, best *Best, beta float64) (all []string) {
+	p, about := w.at(best.Lambda.Estimate), ""
+	if beta > 0 {
+		about = ", which is what β₀/λ is about"
+	}
 	if p.Value == nil {
 		all = append(all, fmt.Sprintf("What whole replies would say at the best λ is not known: the weight is on too few of them (effective number %s).", stat.Format(p.ESS)))
 	} else {
-		all = append(all, fmt.Sprintf("Of whole replies, which is what β₀/λ is about, %s would be %v there; %s of the replies' effective number is left (%s).",
-			name, *p.Value, percent(p.Share), stat.Format(p.ESS)))
+		all = append(all, fmt.Sprintf("Of whole replies%s, %s would be %v there; %s of the replies' effective number is left (%s).",
+			about, name, *p.Value, percent(p.Share), stat.Format(p.ESS)))
 	}
-	if w.Differs {
-		c := w.Clearest
-		all = append(all, fmt.Sprintf("β₀/λ is not what decoding token by token shows: at λ = %s whole replies differ surely, by %v in %s.", stat.Format(c.Lambda), *c.Difference, name))
+	if text := w.Contrast(name, beta); text != "" {
+		all = append(all, text)
 		if w.Best != nil {
 			all = append(all, fmt.Sprintf("By whole replies the best λ is %v.", *w.Best))
 		}

@@ -49,12 +49,16 @@ func wholeLines(w *sweep.Whole) (lines []templates.PlotLine) {
 	return lines
 }
 
-// withWhole adds to the plot of a reward over λ what whole replies would say.
-func withWhole(p templates.Plot, w *sweep.RewardReport) templates.Plot {
+// withWhole adds to the plot of a reward over λ what whole replies would say. beta is β₀, 0 where nobody knows it.
+func withWhole(p templates.Plot, w *sweep.RewardReport, beta float64) templates.Plot {
 	if w.Whole != nil {
 		if lines := wholeLines(w.Whole); len(lines) > 0 {
 			p.Lines = append(p.Lines, lines...)
-			p.Key = strings.TrimSpace("Dashed: what whole replies would say, which is what β₀/λ is about. " + p.Key)
+			key := "Dashed: what whole replies would say"
+			if beta > 0 {
+				key += ", which is what β₀/λ is about"
+			}
+			p.Key = strings.TrimSpace(key + ". " + p.Key)
 		}
 	}
 	return p

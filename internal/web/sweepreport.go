@@ -51,7 +51,7 @@ func charts(report *sweep.Report) (v templates.SweepCharts) {
 	if objective == nil || report.Outputs == 0 {
 		return v
 	}
-	curve, pareto := withWhole(curvePlot(report, objective), objective), paretoPlot(report, objective)
+	curve, pareto := withWhole(curvePlot(report, objective), objective, report.Beta), paretoPlot(report, objective)
 	v.Curve, v.Pareto = &curve, &pareto
 	if len(report.Rewards) > 1 {
 		for i := range report.Rewards {
@@ -265,8 +265,7 @@ func warnings(r *sweep.Report) (all []string) {
 		all = append(all, fmt.Sprintf("Over-optimised: by %s, which was not optimised, the best λ is surely lower.", r.Evaluation))
 	}
 	if w := r.Reward(r.Objective).Whole; w != nil && w.Differs {
-		all = append(all, fmt.Sprintf("β₀/λ is not what decoding token by token shows: at λ = %s whole replies differ surely, by %s.",
-			significant(w.Clearest.Lambda), interval(w.Clearest.Difference)))
+		all = append(all, w.Contrast(r.Objective, r.Beta))
 	}
 	return all
 }
