@@ -13,7 +13,7 @@ import (
 	"realign/internal/preference"
 )
 
-// clicks answers every question of an annotator: the pair's λ 1.5 is preferred, but in every fourth pair the other. It
+// clicks answers every question of an annotator: the pair's λ 1.5 is preferred, but once the other. It
 // returns what was clicked: how often the higher and the lower λ were preferred.
 func (a *annotator) clicks(id string) (higher, lower int) {
 	a.w.t.Helper()
@@ -31,7 +31,7 @@ func (a *annotator) clicks(id string) (higher, lower int) {
 			return higher, lower
 		}
 		first := lambda[unescaped.Replace(q.texts[0])] > lambda[unescaped.Replace(q.texts[1])]
-		if n%4 == 3 {
+		if n == 3 { // wherever the two annotators' fall, the rest says surely that the higher is preferred
 			first = !first
 			lower++
 		} else {
@@ -56,7 +56,7 @@ func (w *world) ratedStudy(owner *person) (id string, higher, lower int) {
 		h, l := w.annotator(invite, name).clicks(id)
 		higher, lower = higher+h, lower+l
 	}
-	if higher < 10 || lower < 3 {
+	if higher < 10 || lower < 2 {
 		w.t.Fatalf("only %d and %d answers: not what this test is about", higher, lower)
 	}
 	return id, higher, lower
