@@ -30,10 +30,11 @@ TEXT = ("The film was long, and yet nobody in the room looked at a clock. It beg
 CASES = [  # name, λ of the lanes, temperature, samples
     ("K = 1, λ = 0.5", [0.5], 0.7, 1),
     ("K = 8, parting early", [0.25, 0.75, 1.25, 1.75], 1.0, 2),
+    ("K = 8, sharing half", [round(0.7 + 0.6 * k / 7, 4) for k in range(8)], 0.0, 1),
     ("K = 8, sharing rows", [round(0.9 + 0.2 * k / 7, 4) for k in range(8)], 0.0, 1),
 ]
 
-
+FORMATS = {"q8_0": 7, "q4_k_m": 15}  # llama.cpp's numbers (LLAMA_FTYPE_MOSTLY_…)
 PROGRAMS = {  # what runs beside both sides: for each program, seconds of work, seconds of rest, and seconds until it ends
     "nothing": [],
     "one": [(1, 0, None)],  # keeps one processor busy
@@ -158,6 +159,20 @@ def realign_run(a, folder, text, lambdas, temperature, samples, tokens):
     return stats["seconds"], tokens_of, rows
 
 
+def requantized(folder, manifest, kind, into):
+    """A folder with the pair in another format, made from the weights of its reference by llama.cpp."""
+    made = into / f"{folder.name}-{kind}"
+    made.mkdir()
+    p = ll.llama_model_quantize_default_params()
+    p.ftype, p.allow_requantize = FORMATS[kind], True
+    assert ll.llama_model_quantize(str(folder / manifest["reference"]["file"]).encode(), str(made / "reference.gguf").encode(), ctypes.byref(p)) == 0
+    aligned = [{k: v for k, v in m.items() if k != "sha256"} for m in manifest["aligned"]]
+    for m in aligned:
+        (made / m["adapter"]).symlink_to((folder / m["adapter"]).resolve())
+    (made / "pair.json").write_text(json.dumps({**manifest, "name": made.name, "reference": {"name": "reference", "file": "reference.gguf"}, "aligned": aligned}))
+    return made
+
+
 def prompt_of(n):
     """A text of about n tokens: of four letters each, in English."""
     return (TEXT * (1 + n * 5 // len(TEXT)))[:n * 4 + n // 2].rsplit(" ", 1)[0]
@@ -194,6 +209,23 @@ def measure(a, folder, loop, case, length, tokens, beside):
           f"{rate(theirs):.1f} | {np.median(shares):.0%} | {len(ours)} |", flush=True)
 
 
+def compare(a, folder):
+    """A table for a pair's folder."""
+    manifest = json.loads((folder / "pair.json").read_text())
+    aligned = next((m for m in manifest["aligned"] if m.get("default")), manifest["aligned"][0])
+    loop = Loop(folder / manifest["reference"]["file"], folder / aligned["adapter"], a.cells, 8)
+    print(f"Pair {manifest['name']}, {os.cpu_count()} processors, llama-cpp-python {ll.__version__}.\n")
+    print("| Realign ÷ a loop over two contexts, tokens a second | beside | ratio | 95% interval | least | Realign | loop | rows | pairs |\n|---|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
+    for beside in a.beside:
+        for case in CASES:
+            if len(case[1]) * case[3] not in a.lanes:
+                continue
+            for length in a.prompts:
+                for tokens in a.tokens:
+                    measure(a, folder, loop, case, length, tokens, beside)
+    print(flush=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--realign", default="bin/realign")
@@ -205,22 +237,15 @@ def main():
     p.add_argument("--beside", nargs="+", default=["nothing", "one"], choices=PROGRAMS, help="other programs, see PROGRAMS")
     p.add_argument("--lanes", type=int, nargs="+", default=[1, 8], choices=[1, 8])
     p.add_argument("--cells", type=int, default=4096)
+    p.add_argument("--formats", nargs="+", default=["as it is"], choices=["as it is", *FORMATS], help="of the reference")
     a = p.parse_args()
-    manifest = json.loads((a.pair_folder / "pair.json").read_text())
-    aligned = next((m for m in manifest["aligned"] if m.get("default")), manifest["aligned"][0])
     ll.llama_backend_init()
     silent = ll.llama_log_callback(lambda *_: None)
     ll.llama_log_set(silent, None)
-    loop = Loop(a.pair_folder / manifest["reference"]["file"], a.pair_folder / aligned["adapter"], a.cells, 8)
-    print(f"Pair {manifest['name']}, {os.cpu_count()} processors, llama-cpp-python {ll.__version__}.\n")
-    print("| Realign ÷ a loop over two contexts, tokens a second | beside | ratio | 95% interval | least | Realign | loop | rows | pairs |\n|---|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
-    for beside in a.beside:
-        for case in CASES:
-            if len(case[1]) * case[3] not in a.lanes:
-                continue
-            for length in a.prompts:
-                for tokens in a.tokens:
-                    measure(a, a.pair_folder.resolve(), loop, case, length, tokens, beside)
+    with tempfile.TemporaryDirectory() as into:
+        for kind in a.formats:
+            manifest = json.loads((a.pair_folder / "pair.json").read_text())
+            compare(a, a.pair_folder.resolve() if kind == "as it is" else requantized(a.pair_folder, manifest, kind, Path(into)))
 
 
 if __name__ == "__main__":
