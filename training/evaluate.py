@@ -1,4 +1,4 @@
-"""Stage 4c: what the cards tell of the adapters, by replies to held-out prompts.
+"""Stage 4d: what the cards tell of the adapters, by replies to held-out prompts.
 
     python -m training.evaluate --data DATA --work WORK --classifier models/demo/sentiment.json
 
