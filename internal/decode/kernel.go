@@ -24,6 +24,11 @@ type Kernel interface {
 	// the given one, and perhaps a few that do not: whether noise can be large enough is told from a bound, not from the noise
 	// itself. top is the largest of z.
 	Candidates(dst []Token, z []float64, cutoff, top, inverse, score float64, g Noise) []Token
+
+	// Top writes to best the tokens of its len largest entries of z, largest first, those alike in the order of tokens. z has at
+	// least as many entries, none of them NaN. TopOfRow is the same for a row of logits.
+	Top(best []Token, z []float64)
+	TopOfRow(best []Token, row []float32)
 }
 
 // Plain is the kernel in plain Go: the twin that every faster one must agree with.
@@ -70,6 +75,28 @@ func (Plain) Candidates(dst []Token, z []float64, cutoff, top, inverse, score fl
 		}
 	}
 	return dst
+}
+
+// Top implements Kernel.
+func (Plain) Top(best []Token, z []float64) { largest(best, z) }
+
+// TopOfRow implements Kernel.
+func (Plain) TopOfRow(best []Token, row []float32) { largest(best, row) }
+
+// largest is Top of either kind.
+func largest[F float32 | float64](best []Token, z []F) {
+	n := 0
+	for v, x := range z {
+		if n == len(best) && (n == 0 || x <= z[best[n-1]]) {
+			continue
+		}
+		n = min(n+1, len(best))
+		i := n - 1
+		for ; i > 0 && z[best[i-1]] < x; i-- {
+			best[i] = best[i-1]
+		}
+		best[i] = Token(v)
+	}
 }
 
 // block is how many tokens are worked on at a time: few enough to stay in the fastest cache.

@@ -131,35 +131,29 @@ func (x *mixer) trace(event *Event, logits *modelRows, vocab Vocabulary, alterna
 	if alternatives > 0 {
 		event.Top = &Top{
 			Reference: logits.tops[0], Aligned: slices.Clone(logits.tops[1:]),
-			Mixture: mostProbable(x.z, x.d.logSum, alternatives, vocab),
+			Mixture: mostProbable(x.kernel, x.z, x.d.logSum, alternatives, vocab),
 		}
 	}
 }
 
-// mostProbable lists the n largest logits, largest first, ties in the order of tokens.
-func mostProbable[F float32 | float64](row []F, logSum float64, n int, vocab Vocabulary) []Alternative {
-	if n = min(n, len(row)); n == 0 {
-		return nil
-	}
-	best := make([]int, 0, n)
-	least := F(math.Inf(-1))
-	for v, z := range row {
-		if z <= least && len(best) == n {
-			continue
-		}
-		if len(best) < n {
-			best = append(best, v)
-		}
-		i := len(best) - 1
-		for ; i > 0 && row[best[i-1]] < z; i-- {
-			best[i] = best[i-1]
-		}
-		best[i] = v
-		least = row[best[len(best)-1]]
-	}
-	list := make([]Alternative, len(best))
-	for i, v := range best {
-		list[i] = Alternative{ID: Token(v), Name: vocab.Name(Token(v)), Logp: finite(float64(row[v]) - logSum)}
+// mostProbable lists the n largest logits of a mixture, largest first, ties in the order of tokens.
+func mostProbable(k Kernel, z []float64, logSum float64, n int, vocab Vocabulary) []Alternative {
+	best := make([]Token, min(n, len(z)))
+	k.Top(best, z)
+	return alternatives(best, z, logSum, vocab)
+}
+
+// mostProbableOfRow is mostProbable for the logits of one model.
+func mostProbableOfRow(k Kernel, row []float32, logSum float64, n int, vocab Vocabulary) []Alternative {
+	best := make([]Token, min(n, len(row)))
+	k.TopOfRow(best, row)
+	return alternatives(best, row, logSum, vocab)
+}
+
+// alternatives are tokens with their log-probabilities; nil without any.
+func alternatives[F float32 | float64](tokens []Token, z []F, logSum float64, vocab Vocabulary) (list []Alternative) {
+	for _, t := range tokens {
+		list = append(list, Alternative{ID: t, Name: vocab.Name(t), Logp: finite(float64(z[t]) - logSum)})
 	}
 	return list
 }

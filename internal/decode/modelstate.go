@@ -62,7 +62,7 @@ func (s *modelState) sum(k Kernel, vocab Vocabulary) {
 		var top float64
 		top, r.logSum = k.Sum(row)
 		if r.err = usable(top); r.err == nil {
-			r.top = mostProbable(row, r.logSum, r.alternatives, vocab)
+			r.top = mostProbableOfRow(k, row, r.logSum, r.alternatives, vocab)
 		}
 	}
 }

@@ -109,7 +109,7 @@ func (p *modelRows) compose(e *Engine, b *branch, traced bool) {
 				p.err = cmp.Or(p.err, err)
 				continue
 			}
-			p.tops[i] = mostProbable(rows[i], p.logSums[i], j.request.Trace.Alternatives, e.vocab)
+			p.tops[i] = mostProbableOfRow(e.config.Kernel, rows[i], p.logSums[i], j.request.Trace.Alternatives, e.vocab)
 		}
 		p.logSums, p.tops = p.logSums[:len(rows)], p.tops[:len(rows)]
 	}

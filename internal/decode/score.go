@@ -162,7 +162,7 @@ func (x *mixer) score(j *Job, rows [][]float32, tokens []Token, at int, vocab Vo
 		}
 		s.Mixture = append(s.Mixture, finite(x.z[s.ID]-logSum))
 		if request.Alternatives > 0 {
-			s.Top = append(s.Top, mostProbable(x.z, logSum, request.Alternatives, vocab))
+			s.Top = append(s.Top, mostProbable(x.kernel, x.z, logSum, request.Alternatives, vocab))
 		}
 	}
 	for m, row := range rows {

@@ -1,6 +1,7 @@
 package decodetest
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -87,6 +88,7 @@ func testKernel(t *testing.T, k decode.Kernel, w []float64, rows [][]float32) {
 		t.Errorf("the largest is %v at %d, want %v at %d", top, at, slices.Max(want), slices.Index(want, slices.Max(want)))
 	}
 	testCandidates(t, k, z, top)
+	testTop(t, k, z, rows[0])
 	var total float64
 	means := make([]float64, 2)
 	for v, x := range z {
@@ -153,6 +155,36 @@ func testCandidates(t *testing.T, k decode.Kernel, z []float64, top float64) {
 	if kept > 4*reached+100 {
 		t.Errorf("%d tokens are kept, %d of which reach the score", kept, reached)
 	}
+}
+
+// testTop checks the largest entries of a mixture and of a row against a stable sort of all.
+func testTop(t *testing.T, k decode.Kernel, z []float64, row []float32) {
+	wide := make([]float64, len(row))
+	for v, x := range row {
+		wide[v] = float64(x)
+	}
+	for _, n := range []int{0, 1, 2, 10, len(z)} {
+		n = min(n, len(z))
+		best := make([]decode.Token, n)
+		k.Top(best, z)
+		if want := sorted(z)[:n]; !slices.Equal(best, want) {
+			t.Errorf("the %d largest of %d entries are %v, want %v", n, len(z), best, want)
+		}
+		k.TopOfRow(best, row)
+		if want := sorted(wide)[:n]; !slices.Equal(best, want) {
+			t.Errorf("the %d largest of a row of %d are %v, want %v", n, len(z), best, want)
+		}
+	}
+}
+
+// sorted are all tokens, that of the largest entry first, those alike in their order.
+func sorted(z []float64) []decode.Token {
+	all := make([]decode.Token, len(z))
+	for v := range all {
+		all[v] = decode.Token(v)
+	}
+	slices.SortStableFunc(all, func(a, b decode.Token) int { return cmp.Compare(z[b], z[a]) })
+	return all
 }
 
 // near reports whether two numbers agree to 1e-12 of their size or of 1. Infinities and NaN agree with their like.

@@ -58,15 +58,13 @@ static inline double total(doubles x) {
 }
 
 // e^x for x ≤ 0, to a relative 1e-14; 0 below e^−700 and for NaN. x = n·ln 2 + r, and a Taylor series for
-// |r| ≤ ln(2)/2 whose first omitted term is below 4e-16.
+// |r| ≤ ln(2)/2 whose first omitted term is below 7e-15.
 static inline doubles exponential(doubles x) {
 	const double round = 0x1.8p52; // adding it rounds to an integer, held in the lowest bits
 	doubles shifted = x * 0x1.71547652b82fep0 + round;
 	doubles n = shifted - round;
 	doubles r = x - n * 0x1.62e42fefap-1 - n * 0x1.cf79abc9e3b39p-40;
-	doubles e = all(1.0 / 6227020800);
-	e = e * r + 1.0 / 479001600;
-	e = e * r + 1.0 / 39916800;
+	doubles e = all(1.0 / 39916800);
 	e = e * r + 1.0 / 3628800;
 	e = e * r + 1.0 / 362880;
 	e = e * r + 1.0 / 40320;
@@ -202,4 +200,48 @@ int64_t realign_contend(int32_t *to, const double *z, int64_t n, double cutoff, 
 		}
 	});
 	return kept;
+}
+
+// realign_top of z or, where there is one, of a row. Most of a vocabulary is below the least of the best so far, and is passed by
+// a stretch of vectors at a time.
+static inline __attribute__((always_inline)) void top_of(const double *z, const float *row, int64_t n, int32_t *best, int64_t k) {
+	enum { STRETCH = 4 * WIDTH };
+	double least = -INFINITY;
+	int64_t kept = 0;
+	for (int64_t from = 0; from < n; from += STRETCH) {
+		int64_t end = from + STRETCH < n ? from + STRETCH : n;
+		if (kept == k && end - from == STRETCH) {
+			masks above = {0};
+			for (int64_t v = from; v < end; v += WIDTH) {
+				above |= (row != NULL ? widen(row + v, WIDTH, 0) : load(z + v, WIDTH, 0)) > least;
+			}
+			if (!some(above)) {
+				continue;
+			}
+		}
+		for (int64_t v = from; v < end; v++) {
+			double x = row != NULL ? row[v] : z[v];
+			if (kept == k && x <= least) {
+				continue;
+			}
+			int64_t i = kept < k ? kept++ : k - 1;
+			for (; i > 0 && (row != NULL ? row[best[i - 1]] : z[best[i - 1]]) < x; i--) {
+				best[i] = best[i - 1];
+			}
+			best[i] = (int32_t) v;
+			least = row != NULL ? row[best[kept - 1]] : z[best[kept - 1]];
+		}
+	}
+}
+
+void realign_top(const double *z, int64_t n, int32_t *best, int64_t k) {
+	if (k > 0) {
+		top_of(z, NULL, n, best, k);
+	}
+}
+
+void realign_top_of_row(const float *row, int64_t n, int32_t *best, int64_t k) {
+	if (k > 0) {
+		top_of(NULL, row, n, best, k);
+	}
 }

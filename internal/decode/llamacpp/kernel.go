@@ -59,9 +59,23 @@ func (Kernel) Expect(means, z []float64, top float64, rows [][]float32) float64 
 // Candidates implements decode.Kernel.
 func (Kernel) Candidates(dst []decode.Token, z []float64, cutoff, top, inverse, score float64, g decode.Noise) []decode.Token {
 	dst = slices.Grow(dst, len(z))
-	to := (*C.int32_t)(unsafe.Pointer(unsafe.SliceData(dst[len(dst):cap(dst)])))
-	n := C.realign_contend(to, first(z), C.int64_t(len(z)), C.double(cutoff), C.double(top), C.double(inverse), C.double(score), C.uint64_t(g))
+	n := C.realign_contend(places(dst[len(dst):cap(dst)]), first(z), C.int64_t(len(z)), C.double(cutoff), C.double(top), C.double(inverse), C.double(score), C.uint64_t(g))
 	return dst[:len(dst)+int(n)]
+}
+
+// Top implements decode.Kernel.
+func (Kernel) Top(best []decode.Token, z []float64) {
+	C.realign_top(first(z), C.int64_t(len(z)), places(best), C.int64_t(len(best)))
+}
+
+// TopOfRow implements decode.Kernel.
+func (Kernel) TopOfRow(best []decode.Token, row []float32) {
+	C.realign_top_of_row((*C.float)(unsafe.SliceData(row)), C.int64_t(len(row)), places(best), C.int64_t(len(best)))
+}
+
+// places is where tokens lie, for C.
+func places(tokens []decode.Token) *C.int32_t {
+	return (*C.int32_t)(unsafe.Pointer(unsafe.SliceData(tokens)))
 }
 
 // first is where the numbers lie, for C. The slice is kept alive by its caller.

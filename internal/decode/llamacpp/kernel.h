@@ -21,3 +21,7 @@ double realign_expect(const double *z, int64_t n, double top, const float *a, co
 // returns how many. `to` has room for n. G is the noise of internal/decode/noise.go with this key.
 int64_t realign_contend(int32_t *to, const double *z, int64_t n, double cutoff, double top, double inverse, double score,
 	uint64_t key);
+
+// Writes to `best` the k first entries of z by size, the largest first, those alike in their order. k ≤ n, and no entry is NaN.
+void realign_top(const double *z, int64_t n, int32_t *best, int64_t k);
+void realign_top_of_row(const float *row, int64_t n, int32_t *best, int64_t k);

@@ -23,6 +23,7 @@ func BenchmarkKernel(b *testing.B) {
 			}
 		}
 		z, means := make([]float64, n), make([]float64, 1)
+		llamacpp.Kernel{}.Mix(z, []float64{0.5, 0.5}, rows)
 		for name, k := range map[string]decode.Kernel{"plain": decode.Plain{}, "vector": llamacpp.Kernel{}} {
 			b.Run(fmt.Sprintf("vocabulary=%d/%s", n, name), func(b *testing.B) {
 				for b.Loop() {
@@ -31,6 +32,12 @@ func BenchmarkKernel(b *testing.B) {
 					}
 					_, top := k.Mix(z, []float64{0.5, 0.5}, rows)
 					k.Expect(means, z, top, rows)
+				}
+			})
+			b.Run(fmt.Sprintf("top/vocabulary=%d/%s", n, name), func(b *testing.B) {
+				best := make([]decode.Token, 10)
+				for b.Loop() {
+					k.Top(best, z)
 				}
 			})
 		}
