@@ -113,7 +113,7 @@ class Run:
             return
         if a.start is not None:
             c = torch.load(a.work / f"{a.reward}-b{a.start:g}.pt", weights_only=True)
-            m.load_state_dict({k: v * (a.start / a.beta if k.endswith("lora_b") else 1) for k, v in c["lora"].items()}, strict=False)
+            m.load_state_dict(model.scaled(c["lora"], a.start / a.beta), strict=False)
         self.average = Average(self.params)
 
     def rate(self):

@@ -24,11 +24,6 @@ ENOUGH = 0.95
 FACTORS = [1 + i / 20 for i in range(7)]  # 1 to 1.3: beyond, KL grows faster than the slope
 
 
-def scaled(lora, factor):
-    """The weights of an adapter with its B times the factor."""
-    return {k: v * (factor if k.endswith("lora_b") else 1) for k, v in lora.items()}
-
-
 def chosen(slopes):
     """The factor whose slope x beta is the first to be ENOUGH, or else the largest. slopes: (factor, slope x beta), factors rising."""
     for factor, slope in slopes:
@@ -49,7 +44,7 @@ class Adapter:
     def at(self, factor):
         """The model with B times the factor, merged."""
         with torch.no_grad():
-            self.m.load_state_dict(scaled(self.kept["lora"], factor), strict=False)
+            self.m.load_state_dict(model.scaled(self.kept["lora"], factor), strict=False)
             self.m.merge(1.0, model.fast_dtype())
         return self.m
 
@@ -63,7 +58,7 @@ class Adapter:
         return found.value
 
     def save(self, factor, measures):
-        self.kept.update(lora=scaled(self.kept["lora"], factor), factor=self.kept.get("factor", 1.0) * factor, measures=dataclasses.asdict(measures))
+        self.kept.update(lora=model.scaled(self.kept["lora"], factor), factor=self.kept.get("factor", 1.0) * factor, measures=dataclasses.asdict(measures))
         tmp = self.path.with_suffix(".tmp")
         torch.save(self.kept, tmp)
         tmp.replace(self.path)

@@ -249,6 +249,11 @@ class Llama(nn.Module):
         return out
 
 
+def scaled(lora, factor):
+    """The weights of an adapter with its B times the factor."""
+    return {k: v * (factor if k.endswith("lora_b") else 1) for k, v in lora.items()}
+
+
 def save(path, model, **extra):
     """A checkpoint: configuration and float32 weights, written in one step so that a reader never sees half."""
     path = Path(path)

@@ -25,8 +25,8 @@ type Kernel interface {
 	// itself. top is the largest of z.
 	Candidates(dst []Token, z []float64, cutoff, top, inverse, score float64, g Noise) []Token
 
-	// Top writes to best the tokens of its len largest entries of z, largest first, those alike in the order of tokens. z has at
-	// least as many entries, none of them NaN. TopOfRow is the same for a row of logits.
+	// Top fills best with the tokens whose entries of z are the largest: the largest first, equal ones in the order of tokens. z has
+	// at least as many entries as best, none of them NaN. TopOfRow is the same for a row of logits.
 	Top(best []Token, z []float64)
 	TopOfRow(best []Token, row []float32)
 }
