@@ -400,3 +400,17 @@ func TestLargeTable(t *testing.T) {
 		t.Errorf("p95 is %v, over %v", p95, limit)
 	}
 }
+
+func TestMinusSigns(t *testing.T) {
+	for text, want := range map[string]string{
+		"-0.25 [-0.3, -0.2]": "−0.25 [−0.3, −0.2]",
+		"it is (-1)":         "it is (−1)",
+		"warmth-b0.1":        "warmth-b0.1",
+		"2026-12-01":         "2026-12-01",
+		"1e-05, token-wise":  "1e-05, token-wise",
+	} {
+		if got := minusSigns(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

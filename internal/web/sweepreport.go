@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -192,9 +193,13 @@ func significant(x float64) string {
 	if math.Abs(x) < 5e-4 {
 		return "0"
 	}
-	text := strconv.FormatFloat(x, 'g', 3, 64)
-	return strings.Replace(text, "-", "−", 1)
+	return minusSigns(strconv.FormatFloat(x, 'g', 3, 64))
 }
+
+var hyphenBeforeDigit = regexp.MustCompile(`(^|[\s\[(])-(\d)`)
+
+// minusSigns writes the numbers of a text with real minus signs.
+func minusSigns(text string) string { return hyphenBeforeDigit.ReplaceAllString(text, "$1−$2") }
 
 // answer is what the sweep says, in a sentence.
 func answer(r *sweep.Report) string {
@@ -209,7 +214,7 @@ func answer(r *sweep.Report) string {
 	case r.Best.Reference():
 		text += ": the reference is best, and no β exists"
 	case r.Recommendation != nil && r.Recommendation.Beta != nil:
-		text += ", effective β " + strings.ReplaceAll(r.Recommendation.Beta.String(), "-", "−")
+		text += ", effective β " + minusSigns(r.Recommendation.Beta.String())
 	}
 	return text
 }
@@ -257,15 +262,17 @@ func warnings(r *sweep.Report) (all []string) {
 		all = append(all, sweep.NoBest(r))
 	}
 	all = append(all, r.Notes...)
-	if r.Best == nil {
-		return all
+	if r.Best != nil {
+		all = append(all, r.Best.Edges()...)
+		if c := r.Holdout; c != nil && c.Overoptimised {
+			all = append(all, fmt.Sprintf("Over-optimised: by %s, which was not optimised, the best λ is surely lower.", r.Evaluation))
+		}
+		if w := r.Reward(r.Objective).Whole; w != nil && w.Differs {
+			all = append(all, w.Contrast(r.Objective, r.Beta))
+		}
 	}
-	all = append(all, r.Best.Edges()...)
-	if c := r.Holdout; c != nil && c.Overoptimised {
-		all = append(all, fmt.Sprintf("Over-optimised: by %s, which was not optimised, the best λ is surely lower.", r.Evaluation))
-	}
-	if w := r.Reward(r.Objective).Whole; w != nil && w.Differs {
-		all = append(all, w.Contrast(r.Objective, r.Beta))
+	for i := range all {
+		all[i] = minusSigns(all[i])
 	}
 	return all
 }
