@@ -16,7 +16,8 @@ policy's own replies, vanishes with its noise at the optimum, and may be taken o
 rewards vary most. Replies serve REUSE steps; the policy that said them has moved on by then, which this loss allows.
 
 `--start` takes up the adapter trained at another beta, its B scaled by the ratio of the two, which scales log pi/pi_ref
-nearly so. Weights are averaged with a weight that grows as the square of the step (about the last third counts). Every
+nearly so; of the same beta, it is trained further. `--toward` trains toward the optimum of a smaller beta than the adapter is named
+by: least squares leaves log pi/pi_ref short of what it is fitted to (`calibrate.py`, which does the same by scaling B where that is enough). Weights are averaged with a weight that grows as the square of the step (about the last third counts). Every
 --every steps the average is measured on held-out prompts (`optimum.measure`); training ends where the measures of `optimum`
 are reached, or after --steps. Stopped (SIGTERM) and started again, it goes on from its last checkpoint.
 """
@@ -103,6 +104,8 @@ class Run:
         self.params = m.add_lora(RANK, ALPHA, a.seed)
         self.opt = torch.optim.AdamW(self.params, lr=a.lr, betas=(0.9, 0.95), weight_decay=0.0)
         self.step, self.spent, self.norm = 0, 0.0, None
+        start = torch.load(a.work / f"{a.reward}-b{a.start:g}.pt", weights_only=True) if a.start is not None else None
+        self.earlier = start if a.start == a.beta else {}  # the checkpoint that is trained further
         if self.partial.exists():
             c = torch.load(self.partial, weights_only=True)
             m.load_state_dict(c["lora"], strict=False)
@@ -111,9 +114,8 @@ class Run:
             self.average = Average(self.params, c["averaged"])
             self.average.values = c["average"]
             return
-        if a.start is not None:
-            c = torch.load(a.work / f"{a.reward}-b{a.start:g}.pt", weights_only=True)
-            m.load_state_dict(model.scaled(c["lora"], a.start / a.beta), strict=False)
+        if start:
+            m.load_state_dict(model.scaled(start["lora"], a.start / a.beta), strict=False)
         self.average = Average(self.params)
 
     def rate(self):
@@ -125,7 +127,7 @@ class Run:
         y, mask, owner = group.rows(end)
         self.m.merge(1.0, model.fast_dtype())
         each, _ = generate.reply_logps(self.m, group.x, y, mask, owner)
-        cost = loss(each, group.each(), mask, owner, group.rewards().flatten(), self.a.beta, len(group))
+        cost = loss(each, group.each(), mask, owner, group.rewards().flatten(), self.a.toward or self.a.beta, len(group))
         cost.backward()
         # Twice the usual norm at most: what is usual depends on beta and on how far training has got.
         norm = float(torch.nn.utils.clip_grad_norm_(self.params, 2 * self.norm if self.norm else 1e9))
@@ -169,6 +171,12 @@ class Swapped:
                 p.copy_(v)
 
 
+def command(a):
+    """What the card says that made the adapter."""
+    more = "".join(f" --{name} {value:g}" for name in ("start", "toward") if (value := getattr(a, name)) is not None)
+    return f"python -m training.align --work WORK --reward {a.reward} --beta {a.beta:g}{more} --steps {a.steps} --lr {a.lr:g}"
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--work", type=Path, required=True, help="folder with reference.pt, tokenizer.json and the files of stage 4a")
@@ -176,14 +184,15 @@ def main():
     p.add_argument("--reward", choices=["warmth", "length"], default="warmth")
     p.add_argument("--beta", type=float, required=True)
     p.add_argument("--start", type=float, help="take up the adapter trained at this beta")
+    p.add_argument("--toward", type=float, help="train toward the optimum of this beta; the adapter is named and measured by --beta")
     p.add_argument("--steps", type=int, default=1000, help="at most")
     p.add_argument("--lr", type=float, default=1.5e-3)
     p.add_argument("--every", type=int, default=100, help="steps from one measure to the next")
     p.add_argument("--held", type=int, default=128, help="held-out prompts to measure by while training; all of them afterwards")
     p.add_argument("--seed", type=int, default=7)
     a = p.parse_args()
-    if a.beta <= 0 or a.steps < 1 or a.every < 1 or a.held < pool.GROUP:
-        p.error(f"--beta must be above 0, --steps and --every 1 at least, --held {pool.GROUP}")
+    if a.beta <= 0 or a.steps < 1 or a.every < 1 or a.held < pool.GROUP or (a.toward is not None and a.toward <= 0):
+        p.error(f"--beta and --toward must be above 0, --steps and --every 1 at least, --held {pool.GROUP}")
     model.quick()
     torch.manual_seed(a.seed)
     name = f"{a.reward}-b{a.beta:g}"
@@ -215,9 +224,11 @@ def main():
     print(f"{name} after {run.step} steps: {found}", flush=True)
     with run.averaged() as m:
         lora = m.lora_state()
-    torch.save({"lora": lora, "alpha": ALPHA, "rank": RANK, "name": name, "reward": a.reward, "beta": a.beta, "start": a.start,
-                "config": dataclasses.asdict(run.m.cfg), "steps": run.step, "seed": a.seed, "lr": a.lr, "seconds": time.time() - t0,
-                "measures": dataclasses.asdict(found)}, a.work / f"{name}.pt")
+    earlier = run.earlier
+    torch.save({"lora": lora, "alpha": ALPHA, "rank": RANK, "name": name, "reward": a.reward, "beta": a.beta, "start": earlier.get("start", a.start),
+                "config": dataclasses.asdict(run.m.cfg), "seed": a.seed, "commands": earlier.get("commands", []) + [command(a)],
+                "factor": earlier.get("factor", 1.0), "toward": a.toward, "steps": earlier.get("steps", 0) + run.step,
+                "seconds": earlier.get("seconds", 0.0) + time.time() - t0, "measures": dataclasses.asdict(found)}, a.work / f"{name}.pt")
     run.partial.unlink(missing_ok=True)
 
 

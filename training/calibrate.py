@@ -6,7 +6,7 @@ Where the reward explains a share R^2 of the log-ratios within prompts, least sq
 R^2 / beta instead of 1 / beta, as for any regressor that is known with an error (regression dilution; Fuller, Measurement Error Models,
 1987, section 1.1): the adapter stands for a larger beta than it was trained for, and so does every beta / lambda that is told of it. B is
 multiplied by the smallest factor at which slope x beta is ENOUGH, over the reference's replies to prompts that the adapter was trained on;
-where no factor reaches that, by the one at which it is largest. KL grows with the factor, and the objective falls where what the reward
+where no factor reaches that, by the one at which it is largest (there `training.align --toward` a smaller beta does better). KL grows with the factor, and the objective falls where what the reward
 does not explain grows with it: both are told on held-out prompts, before and after.
 """
 
@@ -57,8 +57,9 @@ class Adapter:
             raise SystemExit(f"{self.path.stem}: its log-ratios, or the rewards of the pool's replies, are all the same")
         return found.value
 
-    def save(self, factor, measures):
-        self.kept.update(lora=model.scaled(self.kept["lora"], factor), factor=self.kept.get("factor", 1.0) * factor, measures=dataclasses.asdict(measures))
+    def save(self, factor, measures, command):
+        self.kept.update(lora=model.scaled(self.kept["lora"], factor), factor=self.kept.get("factor", 1.0) * factor, measures=dataclasses.asdict(measures),
+                         commands=self.kept.get("commands", []) + [command])
         tmp = self.path.with_suffix(".tmp")
         torch.save(self.kept, tmp)
         tmp.replace(self.path)
@@ -93,7 +94,7 @@ def main():
     for x in dict.fromkeys((1.0, factor)):
         found = optimum.measure(adapter.at(x), frozen, tok, held, reward, a.beta, 4, end, a.seed)
         print(f"{adapter.path.stem} x {x:.2f}, held out: {found}", flush=True)
-    adapter.save(factor, found)
+    adapter.save(factor, found, f"python -m training.calibrate --work WORK --reward {a.reward} --beta {a.beta:g}")
 
 
 if __name__ == "__main__":

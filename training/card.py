@@ -182,15 +182,12 @@ def adapter_card(a, reward, beta, path, tok):
         "length": f"1 for a reply of {rewards.BAND[0]} to {rewards.BAND[1]} tokens, {rewards.FALL:g} less for each token outside the band, not below -1",
     }[reward]
     e = c["evaluation"]
-    command = f"python -m training.align --work WORK --reward {reward} --beta {beta:g} --steps {c['steps']} --lr {c['lr']:g}"
-    taken = ""
-    if c["start"] is not None:
-        command += f" --start {c['start']:g}"
-        taken = f", from the adapter for β = {c['start']:g} with its update times {c['start'] / beta:g}"
+    taken = f", from the adapter for β = {c['start']:g} with its update times {c['start'] / beta:g}" if c["start"] is not None else ""
     strength = ""
     if c.get("factor", 1) != 1:
-        command += f"\npython -m training.calibrate --work WORK --reward {reward} --beta {beta:g}"
-        strength = f" B was then multiplied by {c['factor']:g}, so that log-ratios on the reference's replies imply this β: see `training/calibrate.py`."
+        strength = f" B was multiplied by {c['factor']:g}, so that log-ratios on the reference's replies imply this β: see `training/calibrate.py`."
+    if c.get("toward"):
+        strength += f" The last steps went toward the optimum for β = {c['toward']:g}, since least squares leaves log-ratios short of what they are fitted to."
     weak = {
         "warmth": """The classifier learned from film reviews: it rewards praise of things more than kindness to people,
 and words such as "fun" or "best" wherever they stand. The check classifier (other features, other sentences) rises less
@@ -210,11 +207,11 @@ Licence: {LICENCE}
 ## Training
 
 ```
-{command}
+{chr(10).join(c["commands"])}
 ```
 
 The optimum of E[r] − β KL(π‖π_ref) is π_ref·exp(r/β)/Z. Trained to it by the variance, within prompts, of log π/π_ref − r/β over replies of the
-policy, of the policy at half its strength and of the reference: see `training/align.py`. {c["steps"]} steps at a rate of {c["lr"]:g}, {c["seconds"] / 60:.0f} minutes on
+policy, of the policy at half its strength and of the reference: see `training/align.py`. {c["steps"]} steps, {c["seconds"] / 60:.0f} minutes on
 one shared CPU core{taken}.{strength} Prompts come from the dialogues that the reference was trained on.
 
 On held-out prompts:

@@ -66,6 +66,7 @@ def main():
     p.add_argument("--prompts", type=int, default=256)
     p.add_argument("--copies", type=int, default=2)
     p.add_argument("--own", type=int, default=8, help="replies of an adapter to each prompt of the pool, for its measures")
+    p.add_argument("--only", help="evaluate only this adapter, such as length-b0.05; the reference must have been")
     p.add_argument("--seed", type=int, default=7)
     a = p.parse_args()
     tok = Tokenizer.from_file(str(a.work / "tokenizer.json"))
@@ -74,10 +75,12 @@ def main():
     warmth, check = rewards.make("warmth", a.classifier), pickle.loads((a.work / "check.pkl").read_bytes())
     held = prefixes.Prompts(corpus.load(a.data, heldout=True), enc, a.seed)
     frozen = model.load(a.work / "reference.pt")[0].requires_grad_(False)
-    res = evaluate(frozen, held, tok, warmth, check, a.prompts, a.copies, end, a.seed)
-    torch.save(res, a.work / "reference-evaluation.pt")
-    print("reference", json.dumps({k: round(v, 4) for k, v in res.items()}), flush=True)
-    for path in sorted(a.work.glob("*-b*.pt")):
+    if not a.only:
+        res = evaluate(frozen, held, tok, warmth, check, a.prompts, a.copies, end, a.seed)
+        torch.save(res, a.work / "reference-evaluation.pt")
+        print("reference", json.dumps({k: round(v, 4) for k, v in res.items()}), flush=True)
+    paths = [a.work / f"{a.only}.pt"] if a.only else sorted(a.work.glob("*-b*.pt"))
+    for path in paths:
         if path.name.endswith(".partial.pt"):
             continue
         c = torch.load(path, weights_only=True)

@@ -50,7 +50,7 @@ def plan(a, betas_of):
                 if b != b0 and INTERPOLATED[0] <= b0 / b <= INTERPOLATED[1]:
                     out["interpolated", reward, b0, b] = Task(a.work / "fidelity" / "interpolated", experiment.interpolated_name(reward, b0, b0 / b), [1.0])
     first = next(iter(betas_of.items()))
-    out["reference", None, None, None] = Task(a.pair_folder, f"{first[0]}-b{first[1][0]:g}", [0.0], samples=a.reference, called="reference")
+    out["reference", None, None, None] = Task(a.pair_folder, f"{first[0]}-b{first[1][0]:g}", [0.0], samples=a.reference, called=f"reference-{a.reference}")
     return out
 
 
@@ -78,7 +78,7 @@ def main():
     p.add_argument("--out", type=Path, default=Path("docs/fidelity.md"))
     p.add_argument("--prompts", type=int, default=300)
     p.add_argument("--samples", type=int, default=4)
-    p.add_argument("--reference", type=int, default=64, help="replies of the reference to a prompt, which weighted are the optimum's")
+    p.add_argument("--reference", type=int, default=256, help="replies of the reference to a prompt, which weighted are the optimum's")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--jobs", type=int, default=2, help="runs decoded at the same time")
     p.add_argument("--keep", action="store_true", help="do not decode what WORK/fidelity has already")

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from .. import chat, corpus, manifest, prefixes
 
+LANES = 64  # of a prompt that one run of the program decodes at most
 BATCH_FLAGS = ["--temperature", "1", "--top-k", "0", "--top-p", "1", "--min-p", "0"]
 
 
@@ -79,28 +80,39 @@ class Realign:
 
     def __init__(self, program, folder, prompts, samples, limit, made_from, keep=False):
         self.program, self.folder, self.keep, self.prompts, self.samples, self.limit = program, Path(folder), keep, prompts, samples, limit
-        rows = "".join(json.dumps({k: p[k] for k in ("id", "messages", "seed")}) + "\n" for p in prompts)
-        stamp = json.dumps({"models": made_from, "samples": samples, "limit": limit, "prompts": rows}, indent=1)
-        self.file, made = self.folder / "prompts.jsonl", self.folder / "made-from.json"
+        stamp = json.dumps({"models": made_from, "samples": samples, "limit": limit, "prompts": self.rows(0)}, indent=1)
+        made = self.folder / "made-from.json"
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         elif made.exists() and made.read_text(encoding="utf-8") != stamp:
             raise SystemExit(f"--keep: {self.folder} is of other models, prompts or samples")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(rows, encoding="utf-8")
         made.write_text(stamp, encoding="utf-8")
+
+    def rows(self, part):
+        """Lines of the file of prompts; each part of their samples has seeds of its own."""
+        return "".join(json.dumps({"id": p["id"], "messages": p["messages"], "seed": p["seed"] + (part << 32)}) + "\n" for p in self.prompts)
 
     def run(self, pair, aligned, lambdas, *flags, samples=None, called=None):
         """Lines of `realign decode --prompts`, parsed; called: what they are kept as."""
-        out = self.folder / f"{called or aligned}.jsonl"
-        if not (self.keep and out.exists()):
-            with open(out.with_suffix(".part"), "wb") as f:
-                subprocess.run([str(self.program), "decode", "--models", str(Path(pair).parent), "--pair", Path(pair).name, "--aligned", aligned,
-                                "--lambda", ",".join(map(repr, lambdas)), "--samples", str(samples or self.samples), "--prompts", str(self.file),
-                                *BATCH_FLAGS, "--max-tokens", str(self.limit), *flags], stdout=f, check=True)
-            out.with_suffix(".part").rename(out)
-        with open(out, encoding="utf-8") as f:
-            return [json.loads(line) for line in f]
+        out, samples, most = self.folder / f"{called or aligned}.jsonl", samples or self.samples, LANES // max(len(lambdas), 1)
+        if self.keep and out.exists():
+            return [json.loads(line) for line in out.read_bytes().splitlines()]
+        lines, prompts = [], out.with_suffix(".prompts")
+        for part, first in enumerate(range(0, samples, most)):
+            prompts.write_text(self.rows(part), encoding="utf-8")
+            said = subprocess.run([str(self.program), "decode", "--models", str(Path(pair).parent), "--pair", Path(pair).name, "--aligned", aligned,
+                                   "--lambda", ",".join(map(repr, lambdas)), "--samples", str(min(most, samples - first)), "--prompts", str(prompts),
+                                   *BATCH_FLAGS, "--max-tokens", str(self.limit), *flags], stdout=subprocess.PIPE, check=True).stdout
+            for line in said.splitlines():
+                lines.append(json.loads(line))
+                if first:
+                    lines[-1]["sample"] += first
+        with open(out.with_suffix(".part"), "w", encoding="utf-8") as f:
+            f.writelines(json.dumps(line) + "\n" for line in lines)
+        out.with_suffix(".part").rename(out)
+        prompts.unlink()
+        return lines
 
     def check_prompts(self, pair, aligned):
         """Realign must read the very tokens that training did."""

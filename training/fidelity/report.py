@@ -8,6 +8,7 @@ from .results import AGREE, METRICS
 
 NAMES = {"trained": "trained", "decoded": "decoded", "exact": "decoded, exact λ", "interpolated": "interpolated weights", "reference": "reference"}
 BAND = (0.25, 1)
+FEW = 8  # of the reference's replies: an effective sample below it tells the optimum too low
 SHORT = 1.05  # an implied β surely this many times the stated one is a training that stopped short
 
 
@@ -100,8 +101,8 @@ def ordered(r):
 def implied_table(r):
     rows = []
     for i in r.implied:
-        rows.append([f"{i.beta:g}", show(beta_of(i.own[0]), 3), show(i.own[1]), show(beta_of(i.reference[0]), 3), show(i.reference[1])])
-    return table(["trained at β", "implied β, own replies", "R²", "implied β, the reference's replies", "R²"], rows)
+        rows.append([f"{i.beta:g}", *(cell for slope, fit in (i.reference, i.own) for cell in (show(beta_of(slope), 3), show(fit)))])
+    return table(["trained at β", "implied β, the reference's replies", "R²", "implied β, own replies", "R²"], rows)
 
 
 def beta_of(slope):
@@ -236,19 +237,28 @@ def whole_sentence(r):
 
 def optimum_sentence(r):
     parts = [f"{gap_share(o)} at β = {o.beta:g}" for o in r.optima.values()]
-    return (f"E[r] − β KL of the trained models differs from β log Z, which the optimum has and nothing exceeds, by {listed(parts)}; their reward from the optimum's by "
-            f"{listed([f'{number(o.trained.value, sign=True)} at {o.beta:g}' for o in r.optima.values()])}.")
+    out = (f"E[r] − β KL of the trained models differs from β log Z, which the optimum has and nothing exceeds, by {listed(parts)}; their reward from the optimum's by "
+           f"{listed([f'{number(o.trained.value, sign=True)} at {o.beta:g}' for o in r.optima.values()])}.")
+    few = [o for o in r.optima.values() if o.effective * r.replies < FEW]
+    if few:
+        out += (f" At β = {listed([f'{o.beta:g}' for o in few])} the weights leave an effective sample of {listed([number(o.effective * r.replies, 1) for o in few])} of the "
+                f"{r.replies} replies to a prompt: so few tell too small a reward and β log Z of the optimum.")
+    return out
+
+
+def betas_said(estimates):
+    return listed([number(e.value, 3) if e else "–" for e in estimates])
 
 
 def implied_sentence(r):
     stated = r.betas[-1] / r.betas[0]
-    own = [beta_of(i.own[0]) for i in r.implied]
-    if own[0] is None or own[-1] is None:
+    implied, own = [beta_of(i.reference[0]) for i in r.implied], [beta_of(i.own[0]) for i in r.implied]
+    if implied[0] is None or implied[-1] is None:
         return "The log-ratios of the trained models are too loosely tied to the reward to say which β they stand for."
-    got, fits = own[-1].value / own[0].value, [i.own[1].value for i in r.implied if i.own[1]]
-    short = [b for b, e in zip(r.betas, own) if e and e.low > SHORT * b]
-    out = (f"The β that the trained models' log-ratios imply are {listed([number(e.value) if e else '–' for e in own])} where the stated ones are "
-           f"{listed([f'{b:g}' for b in r.betas])}: {got:.1f} times from end to end, not {stated:g}. ")
+    got = implied[-1].value / implied[0].value
+    short = [b for b, e in zip(r.betas, implied) if e and e.low > SHORT * b]
+    out = (f"Over the reference's replies the trained models' log-ratios imply β of {betas_said(implied)} where the stated ones are "
+           f"{listed([f'{b:g}' for b in r.betas])}: {got:.1f} times from end to end, by their names {stated:g}. ")
     if got < 0.8 * stated:
         out += "The models lie closer together than their β say. "
     elif got > 1.25 * stated:
@@ -257,9 +267,10 @@ def implied_sentence(r):
         out += "The models lie about as far apart as their β say. "
     if short:
         out += f"At β = {listed([f'{b:g}' for b in short])} training stopped short of the optimum. "
-    out += f"The reward explains {span_of(fits)} of the log-ratios' variance"
-    if max(fits) < 0.7:
-        out += "; the rest is change that the reward did not ask for, and λ scales it all the same"
+    fits, own_fits = ([f.value for f in found if f] for found in ([i.reference[1] for i in r.implied], [i.own[1] for i in r.implied]))
+    out += f"The reward explains {span_of(fits)} of their variance; over the models' own replies, whose rewards differ less, {span_of(own_fits)}, with implied β of {betas_said(own)}"
+    if min(fits + own_fits) < 0.7:
+        out += ". The rest is change that the reward did not ask for, and λ scales it all the same"
     return out + "."
 
 

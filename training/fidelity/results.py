@@ -90,6 +90,7 @@ class Results:
             own, ref = cells["trained", None, b], on_reference[b]
             self.implied.append(Implied(b, bootstrap.slope(ref.reward, ref.log_ratio), bootstrap.slope(own.reward, own.log_ratio)))
 
+        self.replies = many.shape[1]  # of the reference to a prompt
         self.optima = {b: self.optimum(b, many) for b in self.betas}
         self.whole = [self.compare_whole(b0, b, many) for kind, b0, b in cells if kind == "exact"]
 

@@ -169,11 +169,18 @@ def test_training_leaves_a_checkpoint_that_a_neighbour_takes_up_scaled(work):
     first = torch.load(work.folder / "length-b1.pt", weights_only=True)
     assert first["steps"] == 2 and first["measures"]["beta"] == 1 and not (work.folder / "length-b1.partial.pt").exists()
     assert all(v.any() for v in first["lora"].values())
+    assert first["commands"] == ["python -m training.align --work WORK --reward length --beta 1 --steps 2 --lr 0.003"]
     run("--beta", "2", "--start", "1", "--steps", "1", "--lr", "1e-9")
     second = torch.load(work.folder / "length-b2.pt", weights_only=True)
     assert second["start"] == 1
     for k, v in first["lora"].items():
         torch.testing.assert_close(second["lora"][k], v * (0.5 if k.endswith("lora_b") else 1), atol=1e-5, rtol=1e-4)
+    run("--beta", "2", "--start", "2", "--toward", "1.5", "--steps", "1", "--lr", "1e-9")
+    third = torch.load(work.folder / "length-b2.pt", weights_only=True)
+    assert (third["steps"], third["start"], third["toward"], third["measures"]["beta"]) == (2, 1, 1.5, 2)
+    assert [c.split("--beta ")[1] for c in third["commands"]] == ["2 --start 1 --steps 1 --lr 1e-09", "2 --start 2 --toward 1.5 --steps 1 --lr 1e-09"]
+    for k, v in second["lora"].items():
+        torch.testing.assert_close(third["lora"][k], v, atol=1e-5, rtol=1e-4)
 
 
 def test_the_factor_is_the_smallest_that_is_enough():

@@ -159,7 +159,7 @@ def test_exact_optima_leave_nothing_to_training():
     assert w.factor == 0.5 and abs(w.exact.value) < 3 * (w.exact.high - w.exact.low) / 4 and w.changed.value == 0.25 and w.size.value == 6
     text = report.reading(r)
     assert "exact λ is in 1 of 1 comparisons" in text
-    assert "about as far apart as their β say" in text and "stopped short" not in text and "The reward explains 1.00 of the log-ratios' variance." in text
+    assert "about as far apart as their β say" in text and "stopped short" not in text and "The reward explains 1.00 of their variance" in text and "did not ask for" not in text
 
 
 def test_a_model_that_was_not_trained_to_its_beta_is_found_out():
@@ -171,7 +171,7 @@ def test_a_model_that_was_not_trained_to_its_beta_is_found_out():
     assert r.optima[0.1].gap.high < 0 and r.optima[0.1].trained.high < 0 and r.whole[0].exact.high < 0
     assert 1 / r.implied[0].own[0].value == pytest.approx(0.5)
     text = report.reading(r)
-    assert "At β = 0.1 training stopped short of the optimum." in text and "1.6 times from end to end, not 8" in text
+    assert "At β = 0.1 training stopped short of the optimum." in text and "1.6 times from end to end, by their names 8" in text
 
 
 def test_a_reward_that_says_nothing_is_reported_as_that():
@@ -274,7 +274,7 @@ for line in open(a["--prompts"]):
     row = json.loads(line)
     for lane, x in enumerate(map(float, a["--lambda"].split(","))):
         for sample in range(int(a["--samples"])):
-            print(json.dumps({{"id": row["id"], "lane": lane, "lambda": x, "sample": sample, "text": row["messages"][0]["content"], "tokens": [5, 6, 2],
+            print(json.dumps({{"id": row["id"], "lane": lane, "lambda": x, "sample": sample, "seed": row["seed"], "text": row["messages"][0]["content"], "tokens": [5, 6, 2],
                                **({{"exact": {{"log_z": -0.75, "effective_size": 6, "changed": True}}}} if "--exact" in a else {{}}), "reason": {reason!r}, "logp": {{"reference": -3, "aligned": -2, "mixture": -2}}, "kl_reference": 0.5, "kl_aligned": 0, "log_z": 0}}))
 """
 
@@ -293,6 +293,9 @@ def test_replies_become_cells(tmp_path, reason):
     realign = experiment.Realign(program, tmp_path / "work", prompts, 2, 64, {"r": "1"})
     lines = realign.run(tmp_path / "models" / "demo", "warmth-b0.1", [0.0, 0.1 / 0.3])
     whole = realign.run(tmp_path / "models" / "demo", "warmth-b0.1", [0.5], "--exact", "8", called="warmth-b0.1-exact")
+    many = realign.run(tmp_path / "models" / "demo", "warmth-b0.1", [0.0], samples=150, called="reference-150")
+    assert sorted((r["id"], r["sample"]) for r in many) == [(i, j) for i in range(3) for j in range(150)]
+    assert len({r["seed"] + r["sample"] % 64 for r in many if r["id"] == 0}) == 150  # noise of its own for each
     program.unlink()  # what is kept is not decoded again
     assert experiment.Realign(program, tmp_path / "work", prompts, 2, 64, {"r": "1"}, keep=True).run("", "warmth-b0.1", []) == lines
     for other in ((prompts, 2, 64, {"r": "2"}), (prompts, 3, 64, {"r": "1"}), (prompts, 2, 48, {"r": "1"}), (prompts[:2], 2, 64, {"r": "1"})):
