@@ -3,7 +3,7 @@
     python -m training.triples make --out FOLDER               # triples.md for readers, and key.json
     python -m training.triples score --out FOLDER A.json ...    # a reader's answers: a list of lists such as [3, 0, 1], the λ of A, B and C
 
-The three replies to a prompt have the same noise and are sampled as the pair recommends. Where two of them have the same text nobody
+The three replies to a prompt have the same noise, which readers are told, and are sampled as the pair recommends. Where two of them have the same text nobody
 can sort them: such triples stay in, and count as not sorted.
 """
 
@@ -14,16 +14,20 @@ import subprocess
 from pathlib import Path
 
 STRENGTHS = (0, 1, 3)
-TASK = """Each prompt has three replies of a very small chat model: one of the model as it is (0), one of the same model tuned to be warmer (1: more
-positive, still a reply), one with that tuning overdone three times (3: little left but praise, often short, general or beside the point).
-Say of each triple which is which.
+TASK = """Each prompt has three replies of a very small chat model: one of the model as it is (0), one of the same model tuned {tuned} (1), one
+with that tuning overdone three times (3: {overdone}). They were drawn with the same random numbers, so 1 often begins like 0, and 3
+less often. Say of each triple which is which.
 """
+TUNED = {
+    "warmth": ("to be warmer: more positive, still a reply", "little left but praise, often short, general or beside the point"),
+    "length": ("for replies of 24 to 32 tokens, some twenty words: filled up, still a reply", "as long or longer, repetitive, broken or beside the point"),
+}
 
 
-def decoded(program, models, rows):
+def decoded(program, models, aligned, rows):
     """Texts by λ, a dictionary a row."""
     lines = "".join(json.dumps(r) + "\n" for r in rows)
-    out = subprocess.run([program, "decode", "--models", models, "--pair", "demo", "--lambda", ",".join(map(str, STRENGTHS)), "--prompts", "-", "--max-tokens", "64"],
+    out = subprocess.run([program, "decode", "--models", models, "--pair", "demo", "--aligned", aligned, "--lambda", ",".join(map(str, STRENGTHS)), "--prompts", "-", "--max-tokens", "64"],
                          input=lines, stdout=subprocess.PIPE, text=True, check=True).stdout
     texts = [{} for _ in rows]
     for r in map(json.loads, out.splitlines()):
@@ -35,8 +39,9 @@ def make(a):
     rng = random.Random(a.seed)
     found = [json.loads(line) for line in a.prompts.read_text(encoding="utf-8").splitlines()]
     rows = [{"id": i, "prompt": r["prompt"], "seed": a.seed * 1000 + i} for i, r in enumerate(rng.sample(found, a.count))]
-    page, key = TASK, []
-    for row, texts in zip(rows, decoded(a.realign, a.models, rows)):
+    tuned, overdone = TUNED[a.aligned.split("-")[0]]
+    page, key = TASK.format(tuned=tuned, overdone=overdone), []
+    for row, texts in zip(rows, decoded(a.realign, a.models, a.aligned, rows)):
         order = rng.sample(STRENGTHS, 3)
         said = [texts[x] for x in order]
         key.append({"order": order, "equal": len(set(said)) < 3})
@@ -76,6 +81,7 @@ def main():
     m = commands.add_parser("make")
     m.add_argument("--realign", default="bin/realign")
     m.add_argument("--models", default="models")
+    m.add_argument("--aligned", default="warmth-b0.05", help="an adapter of the demo, named by its reward and β")
     m.add_argument("--prompts", type=Path, default=Path("examples/dialogue.jsonl"))
     m.add_argument("--count", type=int, default=30)
     m.add_argument("--seed", type=int, default=1)

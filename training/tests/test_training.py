@@ -251,8 +251,8 @@ def test_only_answers_better_than_most_are_learned():
 def test_triples_hide_their_order_and_are_scored_by_it(tmp_path, monkeypatch):
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(f'{{"prompt": "Hello {i}?"}}\n' for i in range(20)), encoding="utf-8")
-    monkeypatch.setattr(triples, "decoded", lambda program, models, rows: [{x: "same" if r["id"] == 3 and x else f"reply {r['id']} at {x}" for x in triples.STRENGTHS} for r in rows])
-    a = SimpleNamespace(realign="", models="", prompts=prompts, count=12, seed=1, out=tmp_path / "out")
+    monkeypatch.setattr(triples, "decoded", lambda program, models, aligned, rows: [{x: "same" if r["id"] == 3 and x else f"reply {r['id']} at {x}" for x in triples.STRENGTHS} for r in rows])
+    a = SimpleNamespace(realign="", models="", prompts=prompts, aligned="length-b0.1", count=12, seed=1, out=tmp_path / "out")
     triples.make(a)
     page, key = (a.out / "triples.md").read_text(encoding="utf-8"), json.loads((a.out / "key.json").read_text(encoding="utf-8"))
     assert len({tuple(k["order"]) for k in key}) > 3 and [k["equal"] for k in key] == [i == 3 for i in range(12)]

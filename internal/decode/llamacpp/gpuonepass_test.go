@@ -3,6 +3,7 @@ package llamacpp_test
 import (
 	"math"
 	"slices"
+	"strconv"
 	"testing"
 
 	"realign/internal/decode"
@@ -12,6 +13,7 @@ import (
 
 // TestGPUOnePass puts the reference and its adapters in one context on a device: what each says there is what it says in a
 // context of its own on that device, alone and in one pass, and so is what lanes say, λ in the logits and in the weights.
+// REALIGN_SEEDS is the number of seeds, each with lanes at λ = −0.5, 0, 0.3, 1 and 1.5 and at λ = 0 and 1 against the model alone.
 func TestGPUOnePass(t *testing.T) {
 	device := gpuDevices(t)[0]
 	n := sizeOf(device)
@@ -21,7 +23,8 @@ func TestGPUOnePass(t *testing.T) {
 	}
 	one := openDemoWith(t, llamacpp.Options{Offload: choice, OnePass: llamacpp.OnePassOn})
 	two := openDemoWith(t, llamacpp.Options{Offload: choice, OnePass: llamacpp.OnePassOff})
-	t.Cleanup(func() { one.Close(); two.Close() })
+	single := openDemoWith(t, llamacpp.Options{Offload: choice, OnePass: llamacpp.OnePassOff}) // no engine's
+	t.Cleanup(func() { one.Close(); two.Close(); single.Close() })
 	for _, at := range one.Placements() {
 		if at.Offloaded() != at.Layers {
 			t.Fatalf("not all layers of %s are on %s: %s", at.Model, device.Name, at.Where())
@@ -63,16 +66,25 @@ func TestGPUOnePass(t *testing.T) {
 	}
 	e1, e2 := engine(t, one, decode.Config{}), engine(t, two, decode.Config{})
 	compared, exceptions := 0, 0
-	for i, prompt := range prompts(t)[:(n.prompts+1)/2] {
-		request := chat(prompt, uint64(i), []float64{0, 0.7}[i%2], n.lambdas...)
+	all := prompts(t)
+	for i := range seedCount(t, strconv.Itoa((n.prompts+1)/2)) {
+		request := chat(all[i%len(all)], uint64(i), []float64{0, 0.7}[i%2], -0.5, 0, 0.3, 1, 1.5)
 		request.Sampling.MaxTokens = n.tokens
 		together, _ := decoded(t, e1, request)
 		other, _ := decoded(t, e2, request)
-		for lane, lambda := range n.lambdas {
-			if compared++; !slices.Equal(ids(together[lane]), ids(other[lane])) {
+		check := func(lane int, got, want []decode.Token) {
+			t.Helper()
+			if compared++; !slices.Equal(got, want) {
 				exceptions++
-				checkException(t, two, request, lambda, ids(together[lane]), ids(other[lane]), shape)
+				checkException(t, two, request, request.Lanes[lane].Lambda[0], got, want, shape)
 			}
+		}
+		for lane := range request.Lanes {
+			check(lane, ids(together[lane]), ids(other[lane]))
+		}
+		models := both(t, single)
+		for lane, m := range map[int]decode.Model{1: models[0], 3: models[1]} { // λ = 0 and 1
+			check(lane, ids(together[lane]), alone(t, m, two.Vocabulary(), request))
 		}
 	}
 	t.Logf("%d lanes compared, %d exceptions", compared, exceptions)
