@@ -54,7 +54,7 @@ run: build
 test: test-go test-web
 
 # With REALIGN_BIN set the web tests also kill the real server and its worker; those tests, the ones of many annotators
-# and of large tables, and simulated studies and sweeps are about time, other processes and numbers, and run without the race detector.
+# and of large tables, simulated studies and sweeps, and thousands of replies are about time, other processes and numbers, and run without the race detector.
 test-go: build
 	$(cgo) go vet ./...
 	@scripts/setup postgres
@@ -62,6 +62,7 @@ test-go: build
 	REALIGN_BIN=$(CURDIR)/bin/realign go test -timeout 20m -run 'Crash|Fifty|LargeTable|Latency|Hostile|EqualsDecode' ./internal/web
 	go test -timeout 20m -run 'Covered|Flat|Active|Inverted|Taste|Sides|Halving' ./internal/preference
 	go test -timeout 20m -run 'Coverage|Reweighting|Refinement|Noise|FewPrompts|Shapes|Movement|WholeReplies' ./internal/sweep
+	go test -timeout 20m -run 'ExactLaw|SpeculationEqualsPlain' ./internal/decode
 	scripts/postgres go test -timeout 20m -run OneConnection ./internal/store
 	$(cgo) go test -timeout 20m $(linked)
 	REALIGN_BIN=$(CURDIR)/bin/realign $(cgo) go test -timeout 20m -run BrokenBackend ./cmd/web

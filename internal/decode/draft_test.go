@@ -11,10 +11,14 @@ import (
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
 	"realign/internal/decode/speculate"
+	"realign/internal/racetest"
 )
 
 // Guesses change no token: 200 seeds at seven λ, greedy and sampled.
 func TestSpeculationEqualsPlain(t *testing.T) {
+	if racetest.Enabled {
+		t.Skip("minutes under the race detector, for tokens that depend on no other thread")
+	}
 	for name, scheme := range map[string]func() decode.Speculator{"alternating": speculate.Alternating, "drafting": speculate.Drafting} {
 		t.Run(name, func(t *testing.T) { testSpeculation(t, scheme) })
 	}

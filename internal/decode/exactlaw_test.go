@@ -9,6 +9,7 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/decodetest"
+	"realign/internal/racetest"
 )
 
 // law is a distribution over replies, by their tokens as text.
@@ -151,6 +152,9 @@ const lawLength = 4 // tokens of a reply at most
 // the estimate of Z is right at any number.
 // REALIGN_SIMULATIONS=1 with -v prints the table of docs/exact.md.
 func TestExactLaw(t *testing.T) {
+	if racetest.Enabled {
+		t.Skip("minutes under the race detector, for numbers that depend on no other thread")
+	}
 	replies, numbers := 2000, []int{2, 8, 64}
 	if os.Getenv("REALIGN_SIMULATIONS") != "" {
 		replies, numbers = 6000, []int{2, 4, 8, 16, 64}
