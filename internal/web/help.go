@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"html"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -102,21 +103,43 @@ func (d *documents) read(name string) (page templates.Document, err error) {
 		return page, fault.New(fault.NotFound, "there is no document %.40q: the list of help has all", name)
 	}
 	title, rest, _ := strings.Cut(string(text), "\n")
-	page.Heading = strings.ReplaceAll(strings.TrimPrefix(title, "# "), "`", "")
+	page.Heading = heading(title)
 	page.HTML, err = d.html(rest)
 	return page, err
+}
+
+// heading is the text of a document's first line.
+func heading(line string) string { return strings.ReplaceAll(strings.TrimPrefix(line, "# "), "`", "") }
+
+// titleOf is what links call a document.
+func titleOf(name string) string {
+	if name == "glossary" {
+		name = "words"
+	}
+	for _, p := range helpPages {
+		if p.name == name {
+			return p.title
+		}
+	}
+	text, err := fs.ReadFile(docs.Files, name+".md")
+	if err != nil {
+		return name
+	}
+	title, _, _ := strings.Cut(string(text), "\n")
+	return heading(title)
 }
 
 // What is rewritten in rendered documents, and the form of their names.
 var (
 	helpName     = regexp.MustCompile(`^[a-z0-9-]+$`)
 	helpLink     = regexp.MustCompile(`(href|src)="([a-z0-9-]+)(\.md|\.svg)(#[^"]*)?"`)
+	namesAsLink  = regexp.MustCompile(`>(?:docs/)?([a-z0-9-]+)\.md</a>`)
 	elsewhere    = regexp.MustCompile(`<a href="(?:\.\./|[a-z0-9-]+\.(?:json|csv))[^"]*">(.*?)</a>`)
 	scrollTables = strings.NewReplacer("<table>", `<div class="scroll" tabindex="0" role="group" aria-label="Table"><table class="table">`, "</table>", "</table></div>")
 )
 
 // html renders Markdown of the project. Links from document to document lead from page to page; those to files of the repository,
-// which a server has not, become text.
+// which a server has not, become text. Where a link's text is the name of a file it becomes the title of the page.
 func (d *documents) html(text string) (string, error) {
 	var buf bytes.Buffer
 	if err := d.render.Convert([]byte(text), &buf); err != nil {
@@ -133,6 +156,9 @@ func (d *documents) html(text string) (string, error) {
 		default:
 			return m[1] + `="/help/` + m[2] + anchor(m[4]) + `"`
 		}
+	})
+	out = namesAsLink.ReplaceAllStringFunc(out, func(link string) string {
+		return ">" + html.EscapeString(titleOf(namesAsLink.FindStringSubmatch(link)[1])) + "</a>"
 	})
 	return scrollTables.Replace(strings.ReplaceAll(out, "<pre>", `<pre tabindex="0">`)), nil
 }

@@ -52,6 +52,9 @@ func TestHelp(t *testing.T) {
 		if m := regexp.MustCompile(`href="[^"]*\.md[^"]*"`).FindString(html); m != "" {
 			t.Errorf("%s leads to %s", path, m)
 		}
+		if m := regexp.MustCompile(`<a href="/help/[^>]*>[^<]*\.md</a>`).FindString(html); m != "" {
+			t.Errorf("%s calls a page by the name of a file: %s", path, m)
+		}
 		for _, m := range links.FindAllStringSubmatch(html, -1) {
 			checked++
 			if found := pageIDs(m[1]); m[2] != "" && !found[m[2]] {
