@@ -76,7 +76,8 @@ def make(shape, seed, size=None):
         model.config.tie_word_embeddings = False
     with torch.no_grad():
         for name, p in model.named_parameters():
-            p.add_(torch.randn_like(p) * (0.1 if p.dim() == 1 else 0.5 if "relative" in name else 0.02))
+            if p.dim() == 1 or "relative" in name:  # constants at first; matrices are random already
+                p.add_(torch.randn_like(p) * (0.1 if p.dim() == 1 else 0.5))
         model.lm_head.weight.mul_(4 / (1 if shape.tied else model.config.d_model**0.5))
     return model
 
