@@ -54,6 +54,7 @@ SHAPES = [
     Shape("t5-v1.1-small", "T5Config", dict(d_model=512, d_ff=1024, d_kv=64, num_heads=6, num_layers=8, vocab_size=32128), False, "", GATED),
     Shape("flan-t5-base", "T5Config", dict(d_model=768, d_ff=2048, d_kv=64, num_heads=12, num_layers=4, vocab_size=32128), False, "4 of 12 layers", GATED),
     Shape("umt5-small", "UMT5Config", dict(d_model=512, d_ff=1024, d_kv=64, num_heads=6, num_layers=8, vocab_size=32128), False, "32,128 of 256,384 tokens", GATED),
+    Shape("one layer each", "T5Config", dict(d_model=512, d_ff=2048, d_kv=64, num_heads=8, num_layers=1, vocab_size=32128), True),
     Shape("fewer decoder layers", "T5Config", dict(d_model=512, d_ff=1024, d_kv=64, num_heads=6, num_layers=6, num_decoder_layers=2, vocab_size=32128), False, "", GATED),
 ]
 TRAINED = "demo-t5"

@@ -89,6 +89,9 @@ func TestGPUOnePass(t *testing.T) {
 		for lane, m := range map[int]decode.Model{1: models[0], 3: models[1]} { // λ = 0 and 1
 			check(lane, ids(together[lane]), alone(t, m, two.Vocabulary(), request))
 		}
+		if i%10 == 9 {
+			t.Logf("%d seeds: %d lanes compared, %d exceptions", i+1, compared, exceptions)
+		}
 	}
 	t.Logf("%d lanes compared, %d exceptions", compared, exceptions)
 	request := chat(prompts(t)[0], 1, 0, 0, 1)
