@@ -7,7 +7,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -126,7 +125,7 @@ func (s *Server) showAgreement(c echo.Context) error {
 			Ties: r.Overall.RewardTies, Unjudged: r.Overall.Unjudged, Correlation: "–", Verdict: verdict(&r.Overall),
 		}
 		if r.Correlation != nil {
-			row.Correlation = strings.Replace(strconv.FormatFloat(*r.Correlation, 'f', 2, 64), "-", "−", 1)
+			row.Correlation = minusSigns(strconv.FormatFloat(*r.Correlation, 'f', 2, 64))
 		}
 		for _, p := range r.Parts {
 			row.Categories = append(row.Categories, templates.CategoryAgreement{Share: percent(p.Share), Pairs: p.Pairs})
