@@ -39,7 +39,8 @@ type env struct {
 	program  string
 	quantize func(in, out, to string, progress func(done, total int)) error // nil: this build cannot
 
-	kernel decode.Kernel // for vocabularies of the size of its models'; nil is plain Go
+	kernel         decode.Kernel // for vocabularies of the size of its models'; nil is plain Go
+	attendInBlocks func(bool)    // says whether attention on the CPU is in blocks of keys; nil: this build has no attention
 }
 
 // trial tries out a pair's models.
@@ -214,14 +215,15 @@ func dataFolder() string {
 
 // modelFlags are the sizes of the models' contexts, and how they are decoded.
 type modelFlags struct {
-	Threads   int    `default:"1" help:"Threads of each model's context; the models of a pair run at the same time."`
-	Cells     int    `default:"0" help:"Tokens held by all lanes of a pair together (0: 8192)."`
-	Sequences int    `default:"0" help:"Sequences that each model holds at once, for lanes and for earlier prompts (0: 128, or for a recurrent model as many states as take 1 GB, at least 16)."`
-	GPULayers string `name:"gpu-layers" default:"auto" placeholder:"N" help:"Layers of each model to hold on GPUs: auto (as many as fit), all, or a number, counted from the model's end, the output layer included."`
-	Devices   string `default:"auto" placeholder:"NAME,…" help:"GPUs to use, of those that \"realign devices\" lists: auto (all), none, or names; CUDA0=3,CUDA1=1 splits each model in these proportions."`
-	OnePass   string `name:"one-pass" default:"auto" enum:"auto,on,off" help:"Whether the reference and LoRA adapters on its weights are decoded in one pass (on), in a context each (off), or as is measured to be faster when the pair is loaded (auto)."`
-	Speculate bool   `help:"Let one model draft what may follow, where that is measured to be faster than a pass of both. It changes no token."`
-	F32Cache  bool   `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
+	Threads        int    `default:"1" help:"Threads of each model's context; the models of a pair run at the same time."`
+	Cells          int    `default:"0" help:"Tokens held by all lanes of a pair together (0: 8192)."`
+	Sequences      int    `default:"0" help:"Sequences that each model holds at once, for lanes and for earlier prompts (0: 128, or for a recurrent model as many states as take 1 GB, at least 16)."`
+	GPULayers      string `name:"gpu-layers" default:"auto" placeholder:"N" help:"Layers of each model to hold on GPUs: auto (as many as fit), all, or a number, counted from the model's end, the output layer included."`
+	Devices        string `default:"auto" placeholder:"NAME,…" help:"GPUs to use, of those that \"realign devices\" lists: auto (all), none, or names; CUDA0=3,CUDA1=1 splits each model in these proportions."`
+	OnePass        string `name:"one-pass" default:"auto" enum:"auto,on,off" help:"Whether the reference and LoRA adapters on its weights are decoded in one pass (on), in a context each (off), or as is measured to be faster when the pair is loaded (auto)."`
+	PlainAttention bool   `name:"plain-attention" help:"On the CPU, attend over the cache one key after another, by ggml's kernel, instead of in blocks of keys."`
+	Speculate      bool   `help:"Let one model draft what may follow, where that is measured to be faster than a pass of both. It changes no token."`
+	F32Cache       bool   `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
 }
 
 // Validate is called by kong before anything is done.
@@ -248,6 +250,9 @@ func (f modelFlags) args() []string {
 	args := []string{
 		fmt.Sprint("--threads=", f.Threads), fmt.Sprint("--cells=", f.Cells), "--sequences=" + fmt.Sprint(f.Sequences), "--gpu-layers=" + f.GPULayers, "--devices=" + f.Devices,
 		"--one-pass=" + f.OnePass,
+	}
+	if f.PlainAttention {
+		args = append(args, "--plain-attention")
 	}
 	if f.Speculate {
 		args = append(args, "--speculate")

@@ -16,12 +16,16 @@ import (
 
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
+	"realign/internal/decode/llamacpp/attention"
 	"realign/internal/gpu"
 	"realign/internal/pair"
 )
 
 // kernel is the arithmetic over a vocabulary in vector instructions.
 func kernel() decode.Kernel { return llamacpp.Kernel{} }
+
+// attendInBlocks chooses the kernel of attention on the CPU.
+func attendInBlocks() func(bool) { return attention.InBlocks }
 
 // quantize makes a model's weights smaller.
 func quantize() func(in, out, to string, progress func(done, total int)) error {
@@ -38,6 +42,7 @@ func openModels(ctx context.Context, p *pair.Pair, o modelFlags, progress func(f
 		return nil, err
 	}
 	loadBackends(ctx, spec.Options.Offload)
+	attention.InBlocks(!o.PlainAttention)
 	spec.Progress = func(_ string, x float64) { progress(x) }
 	models, err := llamacpp.Open(spec)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package llamacpp runs pairs of GGUF models with llama.cpp. It is the only package that uses cgo, and
-// the only one that imports github.com/ollama/ollama: that module's llama package brings llama.cpp
+// Package llamacpp runs pairs of GGUF models with llama.cpp. It and the packages below it are the only ones that use cgo and
+// import github.com/ollama/ollama: that module's llama package brings llama.cpp
 // along and is used for backends, loading weights and tokenising. What it does not bind (contexts with a
 // unified cache and their release, logits without a copy, LoRA adapters by context, chat templates) is
 // in bridge.c.
@@ -28,6 +28,7 @@ import (
 
 	"github.com/ollama/ollama/llama"
 
+	_ "realign/internal/decode/llamacpp/attention" // in the place of ggml's on the CPU
 	"realign/internal/fault"
 	"realign/internal/gpu"
 )

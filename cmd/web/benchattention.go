@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"realign/internal/decode"
+)
+
+// attention compares the kernel that attends over the cache in blocks of keys and its plain twin, for prompts of so many tokens and for
+// tokens after them.
+func (r *benchRun) attention(inBlocks func(bool), lengths []int) (list []timed) {
+	if inBlocks == nil {
+		return nil
+	}
+	with := func(blocks bool, requests ...decode.Request) func() error {
+		return func() error {
+			inBlocks(blocks)
+			defer inBlocks(true)
+			return r.run(requests...)
+		}
+	}
+	for _, n := range lengths {
+		first := r.lanes([]float64{0.5}, noTrace)
+		first.Prompt, first.Sampling.MaxTokens = decode.Prompt{Tokens: numbered(n)}, 1
+		list = append(list, timed{fmt.Sprintf("first token after a prompt of %d tokens", n), with(true, first), with(false, first)})
+		for _, lanes := range []int{1, 8} {
+			after := r.lanes(spread(lanes), noTrace)
+			after.Owner, after.Prompt = fmt.Sprint("reader ", n), decode.Prompt{Tokens: numbered(n)} // which is read once
+			list = append(list, timed{fmt.Sprintf("lanes: %d, after a history of %d tokens", lanes, n), with(true, after), with(false, after)})
+		}
+	}
+	return list
+}
+
+// histories are the lengths that --prompt and --long ask for.
+func (c *benchCommand) histories() []int {
+	all := append([]int{c.Prompt}, c.Long...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}

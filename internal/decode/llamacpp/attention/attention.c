@@ -1,0 +1,394 @@
+// Attention over a cache on the CPU. ggml's kernel takes one key of one row after another, with an exponential and a horizontal
+// sum for each. Here a block of keys and values is widened once for all rows and heads that read it, and products, exponentials and
+// sums are of vectors. The linker puts this function in the place of ggml's (-Wl,--wrap, see attention.go).
+//
+// What a row gets depends on nothing but its own keys in their order, not on the rows beside it or on threads: blocks are counted in the
+// row's visible keys, not in cells, and each row and head goes through the same instructions whoever shares the block.
+// So a pass over many rows and passes over one of them each make the same numbers.
+//
+// The softmax is made block by block with a running maximum: Milakov and Gimelshein, arXiv 1805.02867. Sums are in 32 bits, where ggml's
+// accumulate values in 16.
+#include "attention.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
+
+#include "ggml.h"
+
+// Of ggml itself, in no public header: what a kernel is called with, and how threads share its parts.
+struct ggml_compute_params {
+	int ith, nth; // this thread of so many
+	size_t wsize;
+	void *wdata;
+	struct ggml_threadpool *threadpool;
+};
+void ggml_barrier(struct ggml_threadpool *);
+void ggml_threadpool_chunk_set(struct ggml_threadpool *, int next);
+int ggml_threadpool_chunk_add(struct ggml_threadpool *, int parts);
+
+enum {
+	WIDTH = 8,   // floats of a vector
+	BLOCK = 32,  // keys
+	DEEPEST = 256, // dimension of a head
+	QUERIES = 32 // rows × heads that share a block's keys, where there are as many
+};
+typedef float floats __attribute__((vector_size(WIDTH * sizeof(float))));
+typedef int32_t ints __attribute__((vector_size(WIDTH * sizeof(int32_t))));
+
+static const ggml_fp16_t HIDDEN = 0xfc00; // −Inf: the mask of a key that a row does not see
+
+static atomic_bool blocks = true;
+
+void realign_attention_in_blocks(bool on) {
+	atomic_store(&blocks, on);
+}
+
+static inline floats all(float x) {
+	return (floats){x, x, x, x, x, x, x, x};
+}
+
+static inline floats load(const float *from) {
+	floats x;
+	memcpy(&x, from, sizeof x);
+	return x;
+}
+
+static inline void store(float *to, floats x) {
+	memcpy(to, &x, sizeof x);
+}
+
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ints){__VA_ARGS__})
+#endif
+
+// The sums of eight vectors, in their order.
+static inline floats sums(const floats *a) {
+	floats two[4], four[2];
+	for (int i = 0; i < 4; i++) { // each has the sums of pairs of two vectors, alternating
+		two[i] = SHUFFLE(a[2 * i], a[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14) + SHUFFLE(a[2 * i], a[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+	}
+	for (int i = 0; i < 2; i++) {
+		four[i] = SHUFFLE(two[2 * i], two[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) + SHUFFLE(two[2 * i], two[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
+	}
+	return SHUFFLE(four[0], four[1], 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(four[0], four[1], 4, 5, 6, 7, 12, 13, 14, 15);
+}
+
+static inline floats widened(const ggml_fp16_t *from) {
+#ifdef __F16C__
+	__m128i x;
+	memcpy(&x, from, sizeof x);
+	return (floats) _mm256_cvtph_ps(x);
+#else
+	floats x;
+	for (int i = 0; i < WIDTH; i++) {
+#ifdef __ARM_FP16_FORMAT_IEEE
+		__fp16 half;
+		memcpy(&half, from + i, sizeof half);
+		x[i] = half;
+#else
+		x[i] = ggml_fp16_to_fp32(from[i]);
+#endif
+	}
+	return x;
+#endif
+}
+
+static inline void widen(float *to, const ggml_fp16_t *from, int64_t n) {
+	for (int64_t i = 0; i < n; i += WIDTH) {
+		store(to + i, widened(from + i));
+	}
+}
+
+static inline floats larger(floats a, floats b) {
+	ints first = a > b;
+	return (floats) ((first & (ints) a) | (~first & (ints) b));
+}
+
+static inline float largest(floats x) {
+	float top = x[0];
+	for (int i = 1; i < WIDTH; i++) {
+		top = x[i] > top ? x[i] : top;
+	}
+	return top;
+}
+
+static inline float total(floats x) {
+	return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+}
+
+// e^x for x ≤ 0, to a relative 2e-7; 0 below e^−87. x = n·ln 2 + r, and a Taylor series for |r| ≤ ln(2)/2 whose first omitted
+// term is below 6e-9.
+static inline floats exponential(floats x) {
+	const float round = 0x1.8p23f; // adding it rounds to an integer, held in the lowest bits
+	floats shifted = x * 0x1.715476p0f + round;
+	floats n = shifted - round;
+	floats r = x - n * 0x1.62e4p-1f - n * 0x1.7f7d1cp-20f;
+	floats e = all(1.0f / 5040);
+	e = e * r + 1.0f / 720;
+	e = e * r + 1.0f / 120;
+	e = e * r + 1.0f / 24;
+	e = e * r + 1.0f / 6;
+	e = e * r + 0.5f;
+	e = e * r + 1.0f;
+	e = e * r + 1.0f;
+	e = (floats) ((ints) e + ((ints) shifted << 23));
+	return (floats) ((ints) e & ~(ints) (x < -87.0f)); // NaN stays NaN
+}
+
+// Products of a query with eight keys, one behind the other.
+static inline floats products(const float *query, const float *keys, int64_t dimension) {
+	floats a[WIDTH] = {0};
+	for (int64_t d = 0; d < dimension; d += WIDTH) {
+		floats x = load(query + d);
+		for (int i = 0; i < WIDTH; i++) {
+			a[i] += x * load(keys + i * dimension + d);
+		}
+	}
+	return sums(a);
+}
+
+// Adds n values by their weights.
+static inline void add(float *sum, const float *values, const float *weights, int64_t n, int64_t dimension) {
+	enum { PART = 8 * WIDTH };
+	int64_t d = 0;
+	for (; d + PART <= dimension; d += PART) {
+		floats a[8];
+		memcpy(a, sum + d, sizeof a);
+		for (int64_t k = 0; k < n; k++) {
+			for (int i = 0; i < 8; i++) {
+				a[i] += weights[k] * load(values + k * dimension + d + i * WIDTH);
+			}
+		}
+		memcpy(sum + d, a, sizeof a);
+	}
+	for (; d < dimension; d += WIDTH) {
+		floats a = load(sum + d);
+		for (int64_t k = 0; k < n; k++) {
+			a += weights[k] * load(values + k * dimension + d);
+		}
+		store(sum + d, a);
+	}
+}
+
+// What a query has of the keys so far: its largest score, the sum of the weights e^(score − largest), and of the values by them.
+typedef struct {
+	float top, weight;
+	float values[DEEPEST];
+} state;
+
+// A node of the graph.
+typedef struct {
+	const struct ggml_tensor *q, *k, *v, *mask;
+	struct ggml_tensor *to;
+	int64_t cells, rows, heads, shared; // shared: heads that read the same keys
+	float scale, cap, bias, first, second; // of ALiBi: the largest bias, and the bases of its slopes
+	int64_t half;
+} node;
+
+static node node_of(struct ggml_tensor *to) {
+	node n = {to->src[0], to->src[1], to->src[2], to->src[3], to};
+	n.cells = n.k->ne[1];
+	n.rows = n.q->ne[1];
+	n.heads = n.q->ne[2];
+	n.shared = n.heads / n.k->ne[2];
+	const float *p = (const float *) to->op_params;
+	n.scale = p[0];
+	n.bias = p[1];
+	n.cap = p[2];
+	n.half = 1 << (int) floor(log2(n.heads));
+	n.first = powf(2, -n.bias / n.half);
+	n.second = powf(2, -n.bias / 2 / n.half);
+	return n;
+}
+
+static bool is_ours(const struct ggml_tensor *to) {
+	const struct ggml_tensor *q = to->src[0], *k = to->src[1], *v = to->src[2], *mask = to->src[3], *sinks = to->src[4];
+	return q->type == GGML_TYPE_F32 && k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 && sinks == NULL && (mask == NULL || mask->type == GGML_TYPE_F16) &&
+		q->nb[0] == sizeof(float) && k->nb[0] == sizeof(ggml_fp16_t) && v->nb[0] == sizeof(ggml_fp16_t) && to->nb[0] == sizeof(float) &&
+		k->ne[0] % WIDTH == 0 && v->ne[0] % WIDTH == 0 && k->ne[0] <= DEEPEST && v->ne[0] <= DEEPEST && k->ne[2] == v->ne[2] && k->ne[3] == v->ne[3];
+}
+
+static inline const void *at(const struct ggml_tensor *t, int64_t one, int64_t two, int64_t three) {
+	return (const char *) t->data + one * t->nb[1] + two * t->nb[2] + three * t->nb[3];
+}
+
+static const ggml_fp16_t *mask_of(const node *n, int64_t row, int64_t head, int64_t stream) {
+	return n->mask == NULL ? NULL : at(n->mask, row, head % n->mask->ne[2], stream % n->mask->ne[3]);
+}
+
+static float slope(const node *n, int64_t head) {
+	if (n->bias <= 0) {
+		return 1;
+	}
+	return head < n->half ? powf(n->first, head + 1) : powf(n->second, 2 * (head - n->half) + 1);
+}
+
+static int64_t count(const ggml_fp16_t *mask, int64_t cells) {
+	if (mask == NULL) {
+		return cells;
+	}
+	int64_t seen = 0;
+	for (int64_t c = 0; c < cells; c++) {
+		seen += mask[c] != HIDDEN;
+	}
+	return seen;
+}
+
+// Whether a row sees the first `seen` of the keys that another sees, and no more.
+static bool begins(const ggml_fp16_t *mask, int64_t seen, const ggml_fp16_t *other, int64_t cells) {
+	if (mask == other) {
+		return true;
+	}
+	for (int64_t from = 0; from < cells && seen > 0; from += 256) {
+		int64_t end = from + 256 < cells ? from + 256 : cells, both = 0, differ = 0;
+		for (int64_t c = from; c < end; c++) {
+			both += mask[c] != HIDDEN;
+			differ += (mask[c] == HIDDEN) != (other[c] == HIDDEN);
+		}
+		if (differ > 0) { // which it may behind its last key only
+			for (int64_t c = from; seen > 0; c++) {
+				if (c == end || (mask[c] == HIDDEN) != (other[c] == HIDDEN)) {
+					return false;
+				}
+				seen -= mask[c] != HIDDEN;
+			}
+			return true;
+		}
+		seen -= both;
+	}
+	return true;
+}
+
+// Attention of some rows and heads that read the same keys; each row sees the first seen[row] of those that the last one sees.
+static void attend(const node *n, int64_t row, int64_t rows, int64_t head, int64_t heads, int64_t stream, const int64_t *seen) {
+	int64_t width = n->k->ne[0], depth = n->v->ne[0], kv = head / n->shared, kvs = stream / (n->q->ne[3] / n->k->ne[3]), cell = 0;
+	float keys[BLOCK * DEEPEST] = {0}, values[BLOCK * DEEPEST];
+	state states[QUERIES];
+	for (int64_t i = 0; i < rows * heads; i++) {
+		states[i].top = -INFINITY;
+		states[i].weight = 0;
+		memset(states[i].values, 0, depth * sizeof(float));
+	}
+	const ggml_fp16_t *last = mask_of(n, row + rows - 1, head, stream);
+	for (int64_t done = 0; done < seen[rows - 1]; done += BLOCK) {
+		int64_t cells[BLOCK], found = 0;
+		for (; found < BLOCK && done + found < seen[rows - 1]; cell++) {
+			if (last == NULL || last[cell] != HIDDEN) {
+				widen(keys + found * width, at(n->k, cell, kv, kvs), width);
+				widen(values + found * depth, at(n->v, cell, kv, kvs), depth);
+				cells[found++] = cell;
+			}
+		}
+		for (int64_t r = 0; r < rows; r++) {
+			int64_t here = seen[r] - done < found ? seen[r] - done : found;
+			if (here <= 0) {
+				continue;
+			}
+			const ggml_fp16_t *mask = mask_of(n, row + r, head, stream);
+			ggml_fp16_t hidden[BLOCK];
+			float biases[BLOCK];
+			for (int64_t k = 0; k < BLOCK; k++) {
+				hidden[k] = k >= here ? HIDDEN : mask == NULL ? 0 : mask[cells[k]];
+			}
+			widen(biases, hidden, BLOCK);
+			for (int64_t h = 0; h < heads; h++) {
+				state *s = states + r * heads + h;
+				const float *query = at(n->q, row + r, head + h, stream);
+				float steep = slope(n, head + h), weights[BLOCK];
+				floats top = all(-INFINITY), sum = all(0);
+				for (int64_t k = 0; k < here; k += WIDTH) {
+					floats x = products(query, keys + k * width, width) * n->scale;
+					if (n->cap != 0) {
+						for (int i = 0; i < WIDTH; i++) {
+							x[i] = n->cap * tanhf(x[i] / n->cap);
+						}
+					}
+					x += steep * load(biases + k);
+					store(weights + k, x);
+					top = larger(x, top);
+				}
+				float most = largest(top);
+				if (most > s->top) {
+					float fall = exponential(all(s->top - most))[0];
+					s->top = most;
+					s->weight *= fall;
+					for (int64_t d = 0; d < depth; d += WIDTH) {
+						store(s->values + d, load(s->values + d) * fall);
+					}
+				}
+				for (int64_t k = 0; k < here; k += WIDTH) {
+					floats w = exponential(load(weights + k) - s->top);
+					store(weights + k, w);
+					sum += w;
+				}
+				s->weight += total(sum);
+				add(s->values, values, weights, here, depth);
+			}
+		}
+	}
+	for (int64_t r = 0; r < rows; r++) {
+		for (int64_t h = 0; h < heads; h++) {
+			const state *s = states + r * heads + h;
+			float whole = s->weight == 0 ? 0 : 1 / s->weight;
+			float *to = (float *) ((char *) n->to->data + ((stream * n->rows + row + r) * n->heads + head + h) * n->to->nb[1]);
+			for (int64_t d = 0; d < depth; d += WIDTH) {
+				store(to + d, load(s->values + d) * whole);
+			}
+		}
+	}
+}
+
+// Rows that may share their keys, or one after another.
+static void attend_rows(const node *n, int64_t row, int64_t rows, int64_t head, int64_t heads, int64_t stream) {
+	int64_t seen[QUERIES];
+	bool nested = true;
+	const ggml_fp16_t *last = mask_of(n, row + rows - 1, head, stream);
+	for (int64_t r = rows - 1; r >= 0; r--) {
+		const ggml_fp16_t *mask = mask_of(n, row + r, head, stream);
+		seen[r] = count(mask, n->cells);
+		nested = nested && seen[r] <= seen[rows - 1] && begins(mask, seen[r], last, n->cells);
+	}
+	if (nested) {
+		attend(n, row, rows, head, heads, stream, seen);
+		return;
+	}
+	for (int64_t r = 0; r < rows; r++) {
+		attend(n, row + r, 1, head, heads, stream, seen + r);
+	}
+}
+
+#ifdef __linux__
+void __real_ggml_compute_forward_flash_attn_ext(const struct ggml_compute_params *params, struct ggml_tensor *to);
+
+void __wrap_ggml_compute_forward_flash_attn_ext(const struct ggml_compute_params *params, struct ggml_tensor *to) {
+	if (!atomic_load(&blocks) || !is_ours(to)) {
+		__real_ggml_compute_forward_flash_attn_ext(params, to);
+		return;
+	}
+	node n = node_of(to);
+	// Heads that share keys are taken together, where enough parts remain for the threads, and so are rows.
+	int64_t heads = n.shared, streams = n.q->ne[3];
+	if (heads > QUERIES || n.rows * (n.heads / heads) < params->nth || (n.mask != NULL && n.mask->ne[2] > 1)) {
+		heads = 1;
+	}
+	int64_t rows = QUERIES / heads, most = (n.rows * (n.heads / heads) + 4 * params->nth - 1) / (4 * params->nth);
+	rows = rows < most ? rows : most;
+	int64_t groups = n.heads / heads, pieces = (n.rows + rows - 1) / rows, parts = groups * pieces * streams;
+	if (params->ith == 0) {
+		ggml_threadpool_chunk_set(params->threadpool, params->nth);
+	}
+	ggml_barrier(params->threadpool);
+	for (int64_t part = params->ith; part < parts; part = ggml_threadpool_chunk_add(params->threadpool, 1)) {
+		int64_t piece = part % pieces, group = part / pieces % groups, row = piece * rows;
+		attend_rows(&n, row, row + rows < n.rows ? rows : n.rows - row, group * heads, heads, part / pieces / groups);
+	}
+}
+#endif

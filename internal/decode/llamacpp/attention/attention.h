@@ -1,0 +1,8 @@
+// Attention on the CPU in blocks of keys, in the place of ggml's: see attention.c.
+#pragma once
+
+#include <stdbool.h>
+
+// Whether attention is by our blocks, as it is from the start, or by ggml, one key after another: the plain twin. For passes
+// that begin afterwards, of all contexts.
+void realign_attention_in_blocks(bool on);
