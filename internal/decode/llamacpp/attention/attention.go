@@ -2,7 +2,7 @@
 package attention
 
 /*
-#cgo CFLAGS: -std=gnu11
+#cgo CFLAGS: -std=gnu11 -Wno-psabi
 #cgo linux LDFLAGS: -Wl,--wrap=ggml_compute_forward_flash_attn_ext
 #include "attention.h"
 */
