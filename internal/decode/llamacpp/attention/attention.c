@@ -1,6 +1,7 @@
 // Attention over a cache on the CPU. ggml's kernel takes one key of one row after another, with an exponential and a horizontal
-// sum for each. Here a block of keys and values is widened once for all rows and heads that read it, and products, exponentials and
-// sums are of vectors. The linker puts this function in the place of ggml's (-Wl,--wrap, see attention.go).
+// sum for each. Here a block of keys and values is widened once for all heads that read it and for all rows that see the same keys up to
+// its end, and products, exponentials and sums are of vectors. The linker puts this function in the place of ggml's (-Wl,--wrap, see
+// attention.go).
 //
 // What a row gets depends on nothing but its own keys in their order, not on the rows beside it or on threads: blocks are counted in the
 // row's visible keys, not in cells, and each row and head goes through the same instructions whoever shares the block.
@@ -33,8 +34,8 @@ void ggml_threadpool_chunk_set(struct ggml_threadpool *, int next);
 int ggml_threadpool_chunk_add(struct ggml_threadpool *, int parts);
 
 enum {
-	WIDTH = 8,   // floats of a vector
-	BLOCK = 32,  // keys
+	WIDTH = 8, // floats of a vector
+	BLOCK = 32, // keys
 	DEEPEST = 256, // dimension of a head
 	QUERIES = 32 // rows × heads that share a block's keys, where there are as many
 };
@@ -231,137 +232,127 @@ static float slope(const node *n, int64_t head) {
 	return head < n->half ? powf(n->first, head + 1) : powf(n->second, 2 * (head - n->half) + 1);
 }
 
-static int64_t count(const ggml_fp16_t *mask, int64_t cells) {
-	if (mask == NULL) {
-		return cells;
-	}
-	int64_t seen = 0;
-	for (int64_t c = 0; c < cells; c++) {
-		seen += mask[c] != HIDDEN;
-	}
-	return seen;
-}
-
-// Whether a row sees the first `seen` of the keys that another sees, and no more.
-static bool begins(const ggml_fp16_t *mask, int64_t seen, const ggml_fp16_t *other, int64_t cells) {
+// The first cell before `end` that one of two rows sees and the other does not, or `end`.
+static int64_t alike(const ggml_fp16_t *mask, const ggml_fp16_t *other, int64_t end) {
+	enum { STRETCH = 256 };
 	if (mask == other) {
-		return true;
+		return end;
 	}
-	for (int64_t from = 0; from < cells && seen > 0; from += 256) {
-		int64_t end = from + 256 < cells ? from + 256 : cells, both = 0, differ = 0;
-		for (int64_t c = from; c < end; c++) {
-			both += mask[c] != HIDDEN;
-			differ += (mask[c] == HIDDEN) != (other[c] == HIDDEN);
+	for (int64_t from = 0; from < end; from += STRETCH) {
+		int64_t to = from + STRETCH < end ? from + STRETCH : end;
+		int differ = 0;
+		for (int64_t c = from; c < to; c++) {
+			differ |= (mask[c] == HIDDEN) != (other[c] == HIDDEN);
 		}
-		if (differ > 0) { // which it may behind its last key only
-			for (int64_t c = from; seen > 0; c++) {
-				if (c == end || (mask[c] == HIDDEN) != (other[c] == HIDDEN)) {
-					return false;
-				}
-				seen -= mask[c] != HIDDEN;
+		for (int64_t c = from; differ && c < to; c++) {
+			if ((mask[c] == HIDDEN) != (other[c] == HIDDEN)) {
+				return c;
 			}
-			return true;
 		}
-		seen -= both;
 	}
-	return true;
+	return end;
 }
 
-// Attention of some rows and heads that read the same keys; each row sees the first seen[row] of those that the last one sees.
-static void attend(const node *n, int64_t row, int64_t rows, int64_t head, int64_t heads, int64_t stream, const int64_t *seen) {
-	int64_t width = n->k->ne[0], depth = n->v->ne[0], kv = head / n->shared, kvs = stream / (n->q->ne[3] / n->k->ne[3]), cell = 0;
-	float keys[BLOCK * DEEPEST] = {0}, values[BLOCK * DEEPEST];
+// Adds a block of keys to a query.
+static inline void take(const node *n, state *s, const float *query, float steep, const float *keys, const float *values, const float *biases, int64_t count) {
+	int64_t width = n->k->ne[0], depth = n->v->ne[0];
+	float weights[BLOCK];
+	floats top = all(-INFINITY), sum = all(0);
+	for (int64_t k = 0; k < count; k += WIDTH) {
+		floats x = products(query, keys + k * width, width) * n->scale;
+		if (n->cap != 0) {
+			for (int i = 0; i < WIDTH; i++) {
+				x[i] = n->cap * tanhf(x[i] / n->cap);
+			}
+		}
+		x += steep * load(biases + k);
+		store(weights + k, x);
+		top = larger(x, top);
+	}
+	float most = largest(top);
+	if (most > s->top) {
+		float fall = exponential(all(s->top - most))[0];
+		s->top = most;
+		s->weight *= fall;
+		for (int64_t d = 0; d < depth; d += WIDTH) {
+			store(s->values + d, load(s->values + d) * fall);
+		}
+	}
+	for (int64_t k = 0; k < count; k += WIDTH) {
+		floats w = exponential(load(weights + k) - s->top);
+		store(weights + k, w);
+		sum += w;
+	}
+	s->weight += total(sum);
+	add(s->values, values, weights, count, depth);
+}
+
+// What is computed together: some rows and heads that read the same keys.
+typedef struct {
+	int64_t row, rows, head, heads, stream;
+} part;
+
+// Adds the keys in the cells from `cell` to `end` to the states of a part whose rows all see the same of them: whole blocks only, or the
+// last one too. The cell behind the last block.
+static int64_t attend(const node *n, part p, state *states, int64_t cell, int64_t end, bool whole) {
+	int64_t width = n->k->ne[0], depth = n->v->ne[0], kv = p.head / n->shared, kvs = p.stream / (n->q->ne[3] / n->k->ne[3]);
+	const ggml_fp16_t *seen = mask_of(n, p.row, p.head, p.stream);
+	float keys[BLOCK * DEEPEST], values[BLOCK * DEEPEST];
+	for (;;) {
+		int64_t cells[BLOCK], count = 0, next = cell;
+		for (; count < BLOCK && next < end; next++) {
+			if (seen == NULL || seen[next] != HIDDEN) {
+				cells[count++] = next;
+			}
+		}
+		if (count == 0 || (whole && count < BLOCK)) {
+			return cell;
+		}
+		cell = next;
+		for (int64_t k = 0; k < count; k++) {
+			widen(keys + k * width, at(n->k, cells[k], kv, kvs), width);
+			widen(values + k * depth, at(n->v, cells[k], kv, kvs), depth);
+		}
+		int64_t vectors = (count + WIDTH - 1) / WIDTH * WIDTH; // the last one may have keys that are none
+		memset(keys + count * width, 0, (vectors - count) * width * sizeof(float));
+		for (int64_t r = 0; r < p.rows; r++) {
+			const ggml_fp16_t *mask = mask_of(n, p.row + r, p.head, p.stream);
+			ggml_fp16_t hidden[BLOCK];
+			float biases[BLOCK];
+			for (int64_t k = 0; k < BLOCK; k++) {
+				hidden[k] = k >= count ? HIDDEN : mask == NULL ? 0 : mask[cells[k]];
+			}
+			widen(biases, hidden, BLOCK);
+			for (int64_t h = 0; h < p.heads; h++) {
+				take(n, states + r * p.heads + h, at(n->q, p.row + r, p.head + h, p.stream), slope(n, p.head + h), keys, values, biases, count);
+			}
+		}
+	}
+}
+
+// Computes a part: the blocks that its rows begin with together, and what follows for each row by itself.
+static void compute(const node *n, part p) {
+	int64_t depth = n->v->ne[0], together = n->cells;
 	state states[QUERIES];
-	for (int64_t i = 0; i < rows * heads; i++) {
+	for (int64_t i = 0; i < p.rows * p.heads; i++) {
 		states[i].top = -INFINITY;
 		states[i].weight = 0;
 		memset(states[i].values, 0, depth * sizeof(float));
 	}
-	const ggml_fp16_t *last = mask_of(n, row + rows - 1, head, stream);
-	for (int64_t done = 0; done < seen[rows - 1]; done += BLOCK) {
-		int64_t cells[BLOCK], found = 0;
-		for (; found < BLOCK && done + found < seen[rows - 1]; cell++) {
-			if (last == NULL || last[cell] != HIDDEN) {
-				widen(keys + found * width, at(n->k, cell, kv, kvs), width);
-				widen(values + found * depth, at(n->v, cell, kv, kvs), depth);
-				cells[found++] = cell;
-			}
-		}
-		for (int64_t r = 0; r < rows; r++) {
-			int64_t here = seen[r] - done < found ? seen[r] - done : found;
-			if (here <= 0) {
-				continue;
-			}
-			const ggml_fp16_t *mask = mask_of(n, row + r, head, stream);
-			ggml_fp16_t hidden[BLOCK];
-			float biases[BLOCK];
-			for (int64_t k = 0; k < BLOCK; k++) {
-				hidden[k] = k >= here ? HIDDEN : mask == NULL ? 0 : mask[cells[k]];
-			}
-			widen(biases, hidden, BLOCK);
-			for (int64_t h = 0; h < heads; h++) {
-				state *s = states + r * heads + h;
-				const float *query = at(n->q, row + r, head + h, stream);
-				float steep = slope(n, head + h), weights[BLOCK];
-				floats top = all(-INFINITY), sum = all(0);
-				for (int64_t k = 0; k < here; k += WIDTH) {
-					floats x = products(query, keys + k * width, width) * n->scale;
-					if (n->cap != 0) {
-						for (int i = 0; i < WIDTH; i++) {
-							x[i] = n->cap * tanhf(x[i] / n->cap);
-						}
-					}
-					x += steep * load(biases + k);
-					store(weights + k, x);
-					top = larger(x, top);
-				}
-				float most = largest(top);
-				if (most > s->top) {
-					float fall = exponential(all(s->top - most))[0];
-					s->top = most;
-					s->weight *= fall;
-					for (int64_t d = 0; d < depth; d += WIDTH) {
-						store(s->values + d, load(s->values + d) * fall);
-					}
-				}
-				for (int64_t k = 0; k < here; k += WIDTH) {
-					floats w = exponential(load(weights + k) - s->top);
-					store(weights + k, w);
-					sum += w;
-				}
-				s->weight += total(sum);
-				add(s->values, values, weights, here, depth);
-			}
-		}
+	for (int64_t r = 1; r < p.rows; r++) {
+		together = alike(mask_of(n, p.row, p.head, p.stream), mask_of(n, p.row + r, p.head, p.stream), together);
 	}
-	for (int64_t r = 0; r < rows; r++) {
-		for (int64_t h = 0; h < heads; h++) {
-			const state *s = states + r * heads + h;
-			float whole = s->weight == 0 ? 0 : 1 / s->weight;
-			float *to = (float *) ((char *) n->to->data + ((stream * n->rows + row + r) * n->heads + head + h) * n->to->nb[1]);
+	int64_t cell = attend(n, p, states, 0, together, true);
+	for (int64_t r = 0; r < p.rows; r++) {
+		state *mine = states + r * p.heads;
+		attend(n, (part){p.row + r, 1, p.head, p.heads, p.stream}, mine, cell, n->cells, false);
+		for (int64_t h = 0; h < p.heads; h++) {
+			float whole = mine[h].weight == 0 ? 0 : 1 / mine[h].weight;
+			float *to = (float *) ((char *) n->to->data + ((p.stream * n->rows + p.row + r) * n->heads + p.head + h) * n->to->nb[1]);
 			for (int64_t d = 0; d < depth; d += WIDTH) {
-				store(to + d, load(s->values + d) * whole);
+				store(to + d, load(mine[h].values + d) * whole);
 			}
 		}
-	}
-}
-
-// Rows that may share their keys, or one after another.
-static void attend_rows(const node *n, int64_t row, int64_t rows, int64_t head, int64_t heads, int64_t stream) {
-	int64_t seen[QUERIES];
-	bool nested = true;
-	const ggml_fp16_t *last = mask_of(n, row + rows - 1, head, stream);
-	for (int64_t r = rows - 1; r >= 0; r--) {
-		const ggml_fp16_t *mask = mask_of(n, row + r, head, stream);
-		seen[r] = count(mask, n->cells);
-		nested = nested && seen[r] <= seen[rows - 1] && begins(mask, seen[r], last, n->cells);
-	}
-	if (nested) {
-		attend(n, row, rows, head, heads, stream, seen);
-		return;
-	}
-	for (int64_t r = 0; r < rows; r++) {
-		attend(n, row + r, 1, head, heads, stream, seen + r);
 	}
 }
 
@@ -374,21 +365,21 @@ void __wrap_ggml_compute_forward_flash_attn_ext(const struct ggml_compute_params
 		return;
 	}
 	node n = node_of(to);
-	// Heads that share keys are taken together, where enough parts remain for the threads, and so are rows.
-	int64_t heads = n.shared, streams = n.q->ne[3];
+	// Heads that share keys are taken together, and so are rows, where enough parts remain for several threads to end at the same time.
+	int64_t heads = n.shared, streams = n.q->ne[3], wanted = params->nth == 1 ? 1 : 4 * params->nth;
 	if (heads > QUERIES || n.rows * (n.heads / heads) < params->nth || (n.mask != NULL && n.mask->ne[2] > 1)) {
 		heads = 1;
 	}
-	int64_t rows = QUERIES / heads, most = (n.rows * (n.heads / heads) + 4 * params->nth - 1) / (4 * params->nth);
+	int64_t rows = QUERIES / heads, most = (n.rows * (n.heads / heads) + wanted - 1) / wanted;
 	rows = rows < most ? rows : most;
 	int64_t groups = n.heads / heads, pieces = (n.rows + rows - 1) / rows, parts = groups * pieces * streams;
 	if (params->ith == 0) {
 		ggml_threadpool_chunk_set(params->threadpool, params->nth);
 	}
 	ggml_barrier(params->threadpool);
-	for (int64_t part = params->ith; part < parts; part = ggml_threadpool_chunk_add(params->threadpool, 1)) {
-		int64_t piece = part % pieces, group = part / pieces % groups, row = piece * rows;
-		attend_rows(&n, row, row + rows < n.rows ? rows : n.rows - row, group * heads, heads, part / pieces / groups);
+	for (int64_t i = params->ith; i < parts; i = ggml_threadpool_chunk_add(params->threadpool, 1)) {
+		int64_t row = i % pieces * rows, group = i / pieces % groups;
+		compute(&n, (part){row, row + rows < n.rows ? rows : n.rows - row, group * heads, heads, i / pieces / groups});
 	}
 }
 #endif
