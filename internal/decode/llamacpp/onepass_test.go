@@ -47,9 +47,12 @@ func joinable(a, b decode.Model) bool {
 }
 
 // seedCount is how many seeds a test uses: REALIGN_SEEDS, or so many.
-func seedCount(t *testing.T, otherwise string) int {
+func seedCount(t *testing.T, otherwise string) int { return number(t, "REALIGN_SEEDS", otherwise) }
+
+// number is that of an environment variable, or the other one.
+func number(t *testing.T, variable, otherwise string) int {
 	t.Helper()
-	n, err := strconv.Atoi(cmp.Or(os.Getenv("REALIGN_SEEDS"), otherwise))
+	n, err := strconv.Atoi(cmp.Or(os.Getenv(variable), otherwise))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -187,7 +187,7 @@ typedef struct {
 
 // A node of the graph.
 typedef struct {
-	const struct ggml_tensor *q, *k, *v, *mask;
+	const struct ggml_tensor *q, *k, *v, *mask, *sinks; // sinks: a score by head that has no value; or NULL
 	struct ggml_tensor *to;
 	int64_t cells, rows, heads, shared; // shared: heads that read the same keys
 	float scale, cap, bias, first, second; // of ALiBi: the largest bias, and the bases of its slopes
@@ -195,7 +195,7 @@ typedef struct {
 } node;
 
 static node node_of(struct ggml_tensor *to) {
-	node n = {to->src[0], to->src[1], to->src[2], to->src[3], to};
+	node n = {to->src[0], to->src[1], to->src[2], to->src[3], to->src[4], to};
 	n.cells = n.k->ne[1];
 	n.rows = n.q->ne[1];
 	n.heads = n.q->ne[2];
@@ -211,8 +211,8 @@ static node node_of(struct ggml_tensor *to) {
 }
 
 static bool is_ours(const struct ggml_tensor *to) {
-	const struct ggml_tensor *q = to->src[0], *k = to->src[1], *v = to->src[2], *mask = to->src[3], *sinks = to->src[4];
-	return q->type == GGML_TYPE_F32 && k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 && sinks == NULL && (mask == NULL || mask->type == GGML_TYPE_F16) &&
+	const struct ggml_tensor *q = to->src[0], *k = to->src[1], *v = to->src[2], *mask = to->src[3];
+	return q->type == GGML_TYPE_F32 && k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 && (mask == NULL || mask->type == GGML_TYPE_F16) &&
 		q->nb[0] == sizeof(float) && k->nb[0] == sizeof(ggml_fp16_t) && v->nb[0] == sizeof(ggml_fp16_t) && to->nb[0] == sizeof(float) &&
 		k->ne[0] % WIDTH == 0 && v->ne[0] % WIDTH == 0 && k->ne[0] <= DEEPEST && v->ne[0] <= DEEPEST && k->ne[2] == v->ne[2] && k->ne[3] == v->ne[3];
 }
@@ -253,6 +253,18 @@ static int64_t alike(const ggml_fp16_t *mask, const ggml_fp16_t *other, int64_t 
 	return end;
 }
 
+// Makes the weights so far relative to a larger score.
+static inline void rise(state *s, float top, int64_t depth) {
+	if (top > s->top) {
+		float fall = exponential(all(s->top - top))[0];
+		s->top = top;
+		s->weight *= fall;
+		for (int64_t d = 0; d < depth; d += WIDTH) {
+			store(s->values + d, load(s->values + d) * fall);
+		}
+	}
+}
+
 // Adds a block of keys to a query.
 static inline void take(const node *n, state *s, const float *query, float steep, const float *keys, const float *values, const float *biases, int64_t count) {
 	int64_t width = n->k->ne[0], depth = n->v->ne[0];
@@ -269,15 +281,7 @@ static inline void take(const node *n, state *s, const float *query, float steep
 		store(weights + k, x);
 		top = larger(x, top);
 	}
-	float most = largest(top);
-	if (most > s->top) {
-		float fall = exponential(all(s->top - most))[0];
-		s->top = most;
-		s->weight *= fall;
-		for (int64_t d = 0; d < depth; d += WIDTH) {
-			store(s->values + d, load(s->values + d) * fall);
-		}
-	}
+	rise(s, largest(top), depth);
 	for (int64_t k = 0; k < count; k += WIDTH) {
 		floats w = exponential(load(weights + k) - s->top);
 		store(weights + k, w);
@@ -347,6 +351,11 @@ static void compute(const node *n, part p) {
 		state *mine = states + r * p.heads;
 		attend(n, (part){p.row + r, 1, p.head, p.heads, p.stream}, mine, cell, n->cells, false);
 		for (int64_t h = 0; h < p.heads; h++) {
+			if (n->sinks != NULL) {
+				float score = ((const float *) n->sinks->data)[p.head + h];
+				rise(mine + h, score, depth);
+				mine[h].weight += exponential(all(score - mine[h].top))[0];
+			}
 			float whole = mine[h].weight == 0 ? 0 : 1 / mine[h].weight;
 			float *to = (float *) ((char *) n->to->data + ((p.stream * n->rows + p.row + r) * n->heads + p.head + h) * n->to->nb[1]);
 			for (int64_t d = 0; d < depth; d += WIDTH) {

@@ -11,7 +11,7 @@ import "C"
 import _ "github.com/ollama/ollama/ml/backend/ggml/ggml/src/ggml-cpu" // which calls the kernel
 
 // InBlocks says whether attention on the CPU is in blocks of keys, as it is from the start, or by ggml's kernel, the plain twin, which
-// takes one key after another. It holds for all contexts and the passes that begin afterwards. Elsewhere than on Linux it does
+// takes one key after another. It holds for all contexts and must not change while a pass is made. Elsewhere than on Linux it does
 // nothing: attention is ggml's there.
 func InBlocks(on bool) {
 	C.realign_attention_in_blocks(C.bool(on))

@@ -3,6 +3,6 @@
 
 #include <stdbool.h>
 
-// Whether attention is by our blocks, as it is from the start, or by ggml, one key after another: the plain twin. For passes
-// that begin afterwards, of all contexts.
+// Whether attention is by our blocks, as it is from the start, or by ggml, one key after another: the plain twin. For all contexts;
+// not to be changed while a pass is made.
 void realign_attention_in_blocks(bool on);

@@ -19,6 +19,7 @@ var shapes = map[string]attentiontest.Node{
 	"gemma":             {Width: 256, Depth: 256, Rows: 12, Cells: 256, Heads: 4, KeyHeads: 1, Cap: 50},
 	"alibi":             {Width: 64, Depth: 64, Rows: 20, Cells: 256, Heads: 12, KeyHeads: 12, Bias: 8},
 	"keys unlike value": {Width: 96, Depth: 40, Rows: 20, Cells: 256, Heads: 4, KeyHeads: 4},
+	"sinks":             {Width: 64, Depth: 64, Rows: 12, Cells: 256, Heads: 8, KeyHeads: 1, Sinks: make([]float32, 8)},
 	"one row":           {Width: 64, Depth: 64, Rows: 1, Cells: 1024, Heads: 9, KeyHeads: 3},
 	"one key":           {Width: 64, Depth: 64, Rows: 1, Cells: 1, Heads: 2, KeyHeads: 2},
 	"deep":              {Width: 576, Depth: 512, Rows: 4, Cells: 256, Heads: 4, KeyHeads: 1}, // ggml's
@@ -53,6 +54,9 @@ func made(n attentiontest.Node, sees func(*attentiontest.Node, int, int) bool) *
 	}
 	n.Scale = float32(1 / math.Sqrt(float64(n.Width)))
 	n.Queries, n.Keys, n.Values = normal(n.Heads*n.Rows*n.Width, 3), normal(n.KeyHeads*n.Cells*n.Width, 1), normal(n.KeyHeads*n.Cells*n.Depth, 1)
+	if n.Sinks != nil {
+		n.Sinks = normal(n.Heads, 3)
+	}
 	n.Mask = make([]float32, n.Rows*n.Cells)
 	for i := range n.Mask {
 		switch row, cell := i/n.Cells, i%n.Cells; {
@@ -88,6 +92,9 @@ func exact(n *attentiontest.Node) []float64 {
 		for h := range n.Heads {
 			kv := h / (n.Heads / n.KeyHeads)
 			scores, top := make([]float64, n.Cells), math.Inf(-1)
+			if n.Sinks != nil {
+				top = float64(n.Sinks[h])
+			}
 			for c := range n.Cells {
 				for d := range n.Width {
 					scores[c] += float64(n.Queries[(h*n.Rows+r)*n.Width+d]) * half(n.Keys[(kv*n.Cells+c)*n.Width+d])
@@ -118,6 +125,9 @@ func exact(n *attentiontest.Node) []float64 {
 						out[d] += w * half(n.Values[(kv*n.Cells+c)*n.Depth+d])
 					}
 				}
+			}
+			if n.Sinks != nil {
+				whole += math.Exp(float64(n.Sinks[h]) - top)
 			}
 			for d := range out {
 				out[d] /= max(whole, math.SmallestNonzeroFloat64)

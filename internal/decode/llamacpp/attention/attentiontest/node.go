@@ -33,7 +33,7 @@ typedef struct {
 } graph;
 
 // q [heads][rows][width], k [key heads][cells][width], v [key heads][cells][depth], mask [rows][cells].
-static graph build(shape s, const float *q, const float *k, const float *v, const float *mask) {
+static graph build(shape s, const float *q, const float *k, const float *v, const float *mask, const float *sinks) {
 	size_t floats = s.heads * s.rows * (s.width + s.depth) + s.key_heads * s.cells * (s.width + s.depth) + (s.rows + 64) * s.cells;
 	struct ggml_init_params p = {((size_t) 1 << 20) + sizeof(float) * floats, NULL, false};
 	struct ggml_context *c = ggml_init(p);
@@ -48,6 +48,11 @@ static graph build(shape s, const float *q, const float *k, const float *v, cons
 	memset(tm->data, 0, ggml_nbytes(tm));
 	ggml_fp32_to_fp16_row(mask, tm->data, s.rows * s.cells);
 	graph g = {c, ggml_flash_attn_ext(c, tq, tk, tv, tm, s.scale, s.bias, s.cap), ggml_new_graph(c)};
+	if (sinks != NULL) {
+		struct ggml_tensor *ts = ggml_new_tensor_1d(c, GGML_TYPE_F32, s.heads);
+		fill(ts, sinks);
+		ggml_flash_attn_ext_add_sinks(g.out, ts);
+	}
 	ggml_build_forward_expand(g.graph, g.out);
 	return g;
 }
@@ -66,6 +71,7 @@ import "C"
 
 import (
 	"fmt"
+	"unsafe"
 
 	_ "github.com/ollama/ollama/ml/backend/ggml/ggml/src"
 )
@@ -80,6 +86,7 @@ type Node struct {
 	Queries          []float32 // [heads][rows][width]
 	Keys, Values     []float32 // [key heads][cells][width or depth]
 	Mask             []float32 // [rows][cells]: 0, or −Inf for what a row does not see
+	Sinks            []float32 // by head: a score without a value; or none
 }
 
 // Graph is a node in ggml's memory.
@@ -95,7 +102,7 @@ func (n *Node) Graph() *Graph {
 	if n.Quantized {
 		s.quantized = 1
 	}
-	return &Graph{*n, C.build(s, floats(n.Queries), floats(n.Keys), floats(n.Values), floats(n.Mask))}
+	return &Graph{*n, C.build(s, floats(n.Queries), floats(n.Keys), floats(n.Values), floats(n.Mask), floats(n.Sinks))}
 }
 
 // Compute returns what the rows get, [rows][heads][depth].
@@ -116,4 +123,4 @@ func (n *Node) Compute(threads int) []float32 {
 	return g.Compute(threads)
 }
 
-func floats(x []float32) *C.float { return (*C.float)(&x[0]) }
+func floats(x []float32) *C.float { return (*C.float)(unsafe.SliceData(x)) }
