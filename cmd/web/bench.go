@@ -98,7 +98,7 @@ func (c *benchCommand) Run(ctx context.Context, h env) error {
 		{"rows", "κ(n): a pass of n rows ÷ a pass of one, on all threads", "this", "one row", passes(models.Reference(), aligned)},
 		{"models", "two models ÷ one", "two", "one", r.models()},
 		{"drafts", "drafts where they pay ÷ none", "drafts", "none", drafting.drafts(&r)},
-		{"attention", "attention in blocks of keys ÷ one key after another", "blocks", "one key", r.attention(h.attendInBlocks, c.histories())},
+		{"attention", "attention in blocks of keys ÷ one key after another", "blocks", "one key", r.attention(h.attendInBlocks, !c.PlainAttention, c.histories())},
 		{"lanes", "lanes of one run ÷ as many runs", "lanes", "runs", r.several()},
 		{"prefix", "first token of a repeated prompt of 400 tokens ÷ of a new one", "repeated", "new", r.repeated()},
 		{"map", "λ-map of [0, 2] to 40 tokens ÷ 21 runs", "map", "runs", r.mapped()},

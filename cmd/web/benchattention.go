@@ -8,15 +8,15 @@ import (
 )
 
 // attention compares the kernel that attends over the cache in blocks of keys and its plain twin, for prompts of so many tokens and for
-// tokens after them.
-func (r *benchRun) attention(inBlocks func(bool), lengths []int) (list []timed) {
+// tokens after them. usual: whether everything else has blocks.
+func (r *benchRun) attention(inBlocks func(bool), usual bool, lengths []int) (list []timed) {
 	if inBlocks == nil {
 		return nil
 	}
 	with := func(blocks bool, requests ...decode.Request) func() error {
 		return func() error {
 			inBlocks(blocks)
-			defer inBlocks(true)
+			defer inBlocks(usual)
 			return r.run(requests...)
 		}
 	}

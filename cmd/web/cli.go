@@ -221,7 +221,7 @@ type modelFlags struct {
 	GPULayers      string `name:"gpu-layers" default:"auto" placeholder:"N" help:"Layers of each model to hold on GPUs: auto (as many as fit), all, or a number, counted from the model's end, the output layer included."`
 	Devices        string `default:"auto" placeholder:"NAME,…" help:"GPUs to use, of those that \"realign devices\" lists: auto (all), none, or names; CUDA0=3,CUDA1=1 splits each model in these proportions."`
 	OnePass        string `name:"one-pass" default:"auto" enum:"auto,on,off" help:"Whether the reference and LoRA adapters on its weights are decoded in one pass (on), in a context each (off), or as is measured to be faster when the pair is loaded (auto)."`
-	PlainAttention bool   `name:"plain-attention" help:"On the CPU, attend over the cache one key after another, by ggml's kernel, instead of in blocks of keys."`
+	PlainAttention bool   `name:"plain-attention" help:"On the CPU, attend over the cache one key after another, by ggml's kernel, instead of in blocks of keys (which only builds for Linux have)."`
 	Speculate      bool   `help:"Let one model draft what may follow, where that is measured to be faster than a pass of both. It changes no token."`
 	F32Cache       bool   `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
 }

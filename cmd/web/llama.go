@@ -25,7 +25,12 @@ import (
 func kernel() decode.Kernel { return llamacpp.Kernel{} }
 
 // attendInBlocks chooses the kernel of attention on the CPU.
-func attendInBlocks() func(bool) { return attention.InBlocks }
+func attendInBlocks() func(bool) {
+	if !attention.HasBlocks() {
+		return nil
+	}
+	return attention.InBlocks
+}
 
 // quantize makes a model's weights smaller.
 func quantize() func(in, out, to string, progress func(done, total int)) error {

@@ -1,14 +1,14 @@
 // Attention over a cache on the CPU. ggml's kernel takes one key of one row after another, with an exponential and a horizontal
-// sum for each. Here a block of keys and values is widened once for all heads that read it and for all rows that see the same keys up to
-// its end, and products, exponentials and sums are of vectors. The linker puts this function in the place of ggml's (-Wl,--wrap, see
-// attention.go).
+// sum for each. Here a block of keys and values is widened once for the heads of a part that read it and for those of its rows that see the
+// same keys up to its end, and products, exponentials and sums are of vectors. The linker puts this function in the place of ggml's
+// (-Wl,--wrap, see attention.go).
 //
-// What a row gets depends on nothing but its own keys in their order, not on the rows beside it or on threads: blocks are counted in the
-// row's visible keys, not in cells, and each row and head goes through the same instructions whoever shares the block.
+// What a row gets depends on nothing but its own keys in the order of their cells, not on the rows beside it or on threads: blocks are
+// counted in the row's visible keys, not in cells, and each row and head goes through the same instructions whoever shares the block.
 // So a pass over many rows and passes over one of them each make the same numbers.
 //
-// The softmax is made block by block with a running maximum: Milakov and Gimelshein, arXiv 1805.02867. Sums are in 32 bits, where ggml's
-// accumulate values in 16.
+// The softmax is made block by block with a running maximum: Milakov and Gimelshein, arXiv 1805.02867. Queries and sums have 32 bits, where
+// ggml's kernel has 16.
 #include "attention.h"
 
 #include <math.h>
@@ -22,7 +22,7 @@
 
 #include "ggml.h"
 
-// Of ggml itself, in no public header: what a kernel is called with, and how threads share its parts.
+// Of ggml itself, in no public header, as in ollama v0.24.0 (ggml-cpu-impl.h): what a kernel is called with, and how threads share its parts.
 struct ggml_compute_params {
 	int ith, nth; // this thread of so many
 	size_t wsize;
@@ -48,6 +48,14 @@ static atomic_bool blocks = true;
 
 void realign_attention_in_blocks(bool on) {
 	atomic_store(&blocks, on);
+}
+
+bool realign_attention_has_blocks(void) {
+#if defined(__linux__) && (defined(__F16C__) || defined(__ARM_NEON)) // without vectors of half precision nothing is gained
+	return true;
+#else
+	return false;
+#endif
 }
 
 static inline floats all(float x) {
@@ -191,7 +199,7 @@ typedef struct {
 	struct ggml_tensor *to;
 	int64_t cells, rows, heads, shared; // shared: heads that read the same keys
 	float scale, cap, bias, first, second; // of ALiBi: the largest bias, and the bases of its slopes
-	int64_t half;
+	int64_t half; // the largest power of two that is no more than the heads
 } node;
 
 static node node_of(struct ggml_tensor *to) {
@@ -225,7 +233,7 @@ static const ggml_fp16_t *mask_of(const node *n, int64_t row, int64_t head, int6
 	return n->mask == NULL ? NULL : at(n->mask, row, head % n->mask->ne[2], stream % n->mask->ne[3]);
 }
 
-static float slope(const node *n, int64_t head) {
+static float slope_of(const node *n, int64_t head) {
 	if (n->bias <= 0) {
 		return 1;
 	}
@@ -265,8 +273,8 @@ static inline void rise(state *s, float top, int64_t depth) {
 	}
 }
 
-// Adds a block of keys to a query.
-static inline void take(const node *n, state *s, const float *query, float steep, const float *keys, const float *values, const float *biases, int64_t count) {
+// Adds a block of keys to a query. It exists once, as two copies could round in two ways.
+__attribute__((noinline)) static void take(const node *n, state *s, const float *query, float slope, const float *keys, const float *values, const float *biases, int64_t count) {
 	int64_t width = n->k->ne[0], depth = n->v->ne[0];
 	float weights[BLOCK];
 	floats top = all(-INFINITY), sum = all(0);
@@ -277,7 +285,7 @@ static inline void take(const node *n, state *s, const float *query, float steep
 				x[i] = n->cap * tanhf(x[i] / n->cap);
 			}
 		}
-		x += steep * load(biases + k);
+		x += slope * load(biases + k);
 		store(weights + k, x);
 		top = larger(x, top);
 	}
@@ -296,8 +304,8 @@ typedef struct {
 	int64_t row, rows, head, heads, stream;
 } part;
 
-// Adds the keys in the cells from `cell` to `end` to the states of a part whose rows all see the same of them: whole blocks only, or the
-// last one too. The cell behind the last block.
+// Adds the keys in the cells from `cell` to `end` to the states of a part whose rows all see the same of them. If `whole`, stops before a
+// block of fewer than 32 keys. Returns the cell after the last block taken.
 static int64_t attend(const node *n, part p, state *states, int64_t cell, int64_t end, bool whole) {
 	int64_t width = n->k->ne[0], depth = n->v->ne[0], kv = p.head / n->shared, kvs = p.stream / (n->q->ne[3] / n->k->ne[3]);
 	const ggml_fp16_t *seen = mask_of(n, p.row, p.head, p.stream);
@@ -328,7 +336,7 @@ static int64_t attend(const node *n, part p, state *states, int64_t cell, int64_
 			}
 			widen(biases, hidden, BLOCK);
 			for (int64_t h = 0; h < p.heads; h++) {
-				take(n, states + r * p.heads + h, at(n->q, p.row + r, p.head + h, p.stream), slope(n, p.head + h), keys, values, biases, count);
+				take(n, states + r * p.heads + h, at(n->q, p.row + r, p.head + h, p.stream), slope_of(n, p.head + h), keys, values, biases, count);
 			}
 		}
 	}
@@ -356,10 +364,10 @@ static void compute(const node *n, part p) {
 				rise(mine + h, score, depth);
 				mine[h].weight += exponential(all(score - mine[h].top))[0];
 			}
-			float whole = mine[h].weight == 0 ? 0 : 1 / mine[h].weight;
+			float inverse = mine[h].weight == 0 ? 0 : 1 / mine[h].weight;
 			float *to = (float *) ((char *) n->to->data + ((p.stream * n->rows + p.row + r) * n->heads + p.head + h) * n->to->nb[1]);
 			for (int64_t d = 0; d < depth; d += WIDTH) {
-				store(to + d, load(mine[h].values + d) * whole);
+				store(to + d, load(mine[h].values + d) * inverse);
 			}
 		}
 	}
@@ -369,7 +377,7 @@ static void compute(const node *n, part p) {
 void __real_ggml_compute_forward_flash_attn_ext(const struct ggml_compute_params *params, struct ggml_tensor *to);
 
 void __wrap_ggml_compute_forward_flash_attn_ext(const struct ggml_compute_params *params, struct ggml_tensor *to) {
-	if (!atomic_load(&blocks) || !is_ours(to)) {
+	if (!realign_attention_has_blocks() || !atomic_load(&blocks) || !is_ours(to)) {
 		__real_ggml_compute_forward_flash_attn_ext(params, to);
 		return;
 	}
