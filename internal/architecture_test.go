@@ -72,10 +72,11 @@ var allowed = map[string][]string{
 	"internal/decode/decodetest": {"internal/decode", "internal/fault"},                                                                                                        // the model without files
 	"internal/mtbench":           {"internal/fault", "internal/decode", "internal/sweep", "internal/sweep/reward"},                                                             // MT-Bench over λ
 
-	// The only package with cgo, and the only one that knows llama.cpp.
+	// The only packages with cgo, and the only ones that know llama.cpp.
 	"internal/decode/llamacpp": {
-		"internal/fault", "internal/decode", "internal/gguf", "internal/decode/template", "internal/gpu", "github.com/ollama/ollama/...",
+		"internal/fault", "internal/decode", "internal/decode/llamacpp/attention", "internal/gguf", "internal/decode/template", "internal/gpu", "github.com/ollama/ollama/...",
 	},
+	"internal/decode/llamacpp/attention": {"github.com/ollama/ollama/..."}, // in the place of ggml's
 
 	// What stands around the domain. None of these imports another of them.
 	"internal/store": {
