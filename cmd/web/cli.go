@@ -40,7 +40,7 @@ type env struct {
 	quantize func(in, out, to string, progress func(done, total int)) error // nil: this build cannot
 
 	kernel         decode.Kernel // for vocabularies of the size of its models'; nil is plain Go
-	attendInBlocks func(bool)    // says whether attention on the CPU is in blocks of keys; nil: this build has no attention
+	attendInBlocks func(bool)    // says whether attention on the CPU is in blocks of keys; nil: this build has no blocks
 }
 
 // trial tries out a pair's models.

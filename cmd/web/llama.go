@@ -24,7 +24,7 @@ import (
 // kernel is the arithmetic over a vocabulary in vector instructions.
 func kernel() decode.Kernel { return llamacpp.Kernel{} }
 
-// attendInBlocks chooses the kernel of attention on the CPU.
+// attendInBlocks chooses the kernel of attention on the CPU, where this build has two.
 func attendInBlocks() func(bool) {
 	if !attention.HasBlocks() {
 		return nil

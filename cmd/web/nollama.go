@@ -33,7 +33,7 @@ func quantize() func(in, out, to string, progress func(done, total int)) error {
 // kernel is the arithmetic over a vocabulary in plain Go.
 func kernel() decode.Kernel { return decode.Plain{} }
 
-// attendInBlocks is nothing: there is no attention.
+// attendInBlocks is nothing, as this build has no llama.cpp.
 func attendInBlocks() func(bool) { return nil }
 
 // engineVersion says that there is none.
