@@ -122,7 +122,7 @@ else
 	@if $(PYTHON) -c 'import numpy, llama_cpp' 2>/dev/null; then set -x; $(PYTHON) -m training.bench_peer --realign bin/realign; \
 	else echo "The loop over two contexts of llama.cpp is left out: PYTHON=… must name a Python with numpy and llama-cpp-python."; fi
 endif
-	$(cgo) go test -run '^$$' -bench . ./internal/decode ./internal/decode/llamacpp ./internal/decode/llamacpp/attention ./internal/store
+	$(cgo) go test -run '^$$' -bench . ./internal/decode ./internal/decode/llamacpp ./internal/decode/llamacpp/attention ./internal/decode/llamacpp/products ./internal/store
 
 BACKEND ?= vulkan
 

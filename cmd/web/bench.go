@@ -29,7 +29,7 @@ type benchCommand struct {
 	Tokens int      `default:"100" help:"Tokens of a lane; maps have 40."`
 	Prompt int      `default:"400" placeholder:"N" help:"Tokens of the prompt of the tables memory and attention; large pairs are measured with 4000."`
 	Long   []int    `placeholder:"N,…" help:"Also compare kernels of attention, and one pass and two contexts, after histories of so many tokens."`
-	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,onepass,memory,attention,drafts,lanes,prefix,map,score,exact,busy,start,api" help:"Tables to print: ${enum}. Default: all."`
+	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,onepass,memory,attention,products,drafts,lanes,prefix,map,score,exact,busy,start,api" help:"Tables to print: ${enum}. Default: all."`
 }
 
 // Traces: what the pages ask for, and none.
@@ -98,7 +98,8 @@ func (c *benchCommand) Run(ctx context.Context, h env) error {
 		{"rows", "κ(n): a pass of n rows ÷ a pass of one, on all threads", "this", "one row", passes(models.Reference(), aligned)},
 		{"models", "two models ÷ one", "two", "one", r.models()},
 		{"drafts", "drafts where they pay ÷ none", "drafts", "none", drafting.drafts(&r)},
-		{"attention", "attention in blocks of keys ÷ one key after another", "blocks", "one key", r.attention(h.attendInBlocks, !c.PlainAttention, c.histories())},
+		{"attention", "attention in blocks of keys ÷ one key after another", "blocks", "one key", r.kernels(h.cpuKernels.attendInBlocks, !c.PlainAttention, c.histories())},
+		{"products", "products of weights in tiles ÷ by ggml's kernels", "tiles", "ggml", r.kernels(h.cpuKernels.multiplyInTiles, !c.PlainProducts, c.histories())},
 		{"lanes", "lanes of one run ÷ as many runs", "lanes", "runs", r.several()},
 		{"prefix", "first token of a repeated prompt of 400 tokens ÷ of a new one", "repeated", "new", r.repeated()},
 		{"map", "λ-map of [0, 2] to 40 tokens ÷ 21 runs", "map", "runs", r.mapped()},

@@ -39,8 +39,14 @@ type env struct {
 	program  string
 	quantize func(in, out, to string, progress func(done, total int)) error // nil: this build cannot
 
-	kernel         decode.Kernel // for vocabularies of the size of its models'; nil is plain Go
-	attendInBlocks func(bool)    // says whether attention on the CPU is in blocks of keys; nil: this build has no blocks
+	kernel     decode.Kernel // for vocabularies of the size of its models'; nil is plain Go
+	cpuKernels kernelChoice
+}
+
+// kernelChoice chooses between llama.cpp's kernels for the CPU and those of this program; nil where this build has only llama.cpp's.
+type kernelChoice struct {
+	attendInBlocks  func(bool) // of keys
+	multiplyInTiles func(bool) // of quantized weights
 }
 
 // trial tries out a pair's models.
@@ -222,6 +228,7 @@ type modelFlags struct {
 	Devices        string `default:"auto" placeholder:"NAME,…" help:"GPUs to use, of those that \"realign devices\" lists: auto (all), none, or names; CUDA0=3,CUDA1=1 splits each model in these proportions."`
 	OnePass        string `name:"one-pass" default:"auto" enum:"auto,on,off" help:"Whether the reference and LoRA adapters on its weights are decoded in one pass (on), in a context each (off), or as is measured to be faster when the pair is loaded (auto)."`
 	PlainAttention bool   `name:"plain-attention" help:"On the CPU, attend over the cache one key after another, by ggml's kernel, instead of in blocks of keys (which only builds for Linux have)."`
+	PlainProducts  bool   `name:"plain-products" help:"On the CPU, multiply quantized weights by ggml's kernels instead of in tiles (which only builds for Linux on x86-64 with AVX2 have). It changes no number."`
 	Speculate      bool   `help:"Let one model draft what may follow, where that is measured to be faster than a pass of both. It changes no token."`
 	F32Cache       bool   `name:"f32-cache" hidden:"" help:"Keep keys and values in full precision, for comparing with other implementations."`
 }
@@ -253,6 +260,9 @@ func (f modelFlags) args() []string {
 	}
 	if f.PlainAttention {
 		args = append(args, "--plain-attention")
+	}
+	if f.PlainProducts {
+		args = append(args, "--plain-products")
 	}
 	if f.Speculate {
 		args = append(args, "--speculate")

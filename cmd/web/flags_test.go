@@ -10,7 +10,7 @@ import (
 // Another process of the program gets every flag of its models: each is told, and read as it was.
 func TestArgsAreTheFlags(t *testing.T) {
 	want := modelFlags{
-		Threads: 3, Cells: 512, Sequences: 7, GPULayers: "5", Devices: "CUDA0=3,CUDA1=1", OnePass: "off", PlainAttention: true, Speculate: true, F32Cache: true,
+		Threads: 3, Cells: 512, Sequences: 7, GPULayers: "5", Devices: "CUDA0=3,CUDA1=1", OnePass: "off", PlainAttention: true, PlainProducts: true, Speculate: true, F32Cache: true,
 	}
 	standard := parsed(t)
 	for i := range reflect.TypeFor[modelFlags]().NumField() {

@@ -17,6 +17,7 @@ import (
 	"realign/internal/decode"
 	"realign/internal/decode/llamacpp"
 	"realign/internal/decode/llamacpp/attention"
+	"realign/internal/decode/llamacpp/products"
 	"realign/internal/gpu"
 	"realign/internal/pair"
 )
@@ -24,12 +25,15 @@ import (
 // kernel is the arithmetic over a vocabulary in vector instructions.
 func kernel() decode.Kernel { return llamacpp.Kernel{} }
 
-// attendInBlocks chooses the kernel of attention on the CPU, where this build has two.
-func attendInBlocks() func(bool) {
-	if !attention.HasBlocks() {
-		return nil
+// cpuKernels chooses the kernels of the CPU, where this build has two.
+func cpuKernels() (k kernelChoice) {
+	if attention.HasBlocks() {
+		k.attendInBlocks = attention.InBlocks
 	}
-	return attention.InBlocks
+	if products.HasTiles() {
+		k.multiplyInTiles = products.InTiles
+	}
+	return k
 }
 
 // quantize makes a model's weights smaller.
@@ -48,6 +52,7 @@ func openModels(ctx context.Context, p *pair.Pair, o modelFlags, progress func(f
 	}
 	loadBackends(ctx, spec.Options.Offload)
 	attention.InBlocks(!o.PlainAttention)
+	products.InTiles(!o.PlainProducts)
 	spec.Progress = func(_ string, x float64) { progress(x) }
 	models, err := llamacpp.Open(spec)
 	if err != nil {

@@ -17,7 +17,7 @@ func main() {
 	}
 	code := Run(ctx, os.Args[1:], env{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		terminal: isTerminal(os.Stdout), open: openModels, try: tryApart(), checkVocabularies: checkVocabulariesApart(), engine: engineVersion, gpu: gpus(), kernel: kernel(), attendInBlocks: attendInBlocks(),
+		terminal: isTerminal(os.Stdout), open: openModels, try: tryApart(), checkVocabularies: checkVocabulariesApart(), engine: engineVersion, gpu: gpus(), kernel: kernel(), cpuKernels: cpuKernels(),
 		program: program, quantize: quantize(),
 	})
 	stop()

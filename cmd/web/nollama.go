@@ -33,8 +33,8 @@ func quantize() func(in, out, to string, progress func(done, total int)) error {
 // kernel is the arithmetic over a vocabulary in plain Go.
 func kernel() decode.Kernel { return decode.Plain{} }
 
-// attendInBlocks is nothing, as this build has no llama.cpp.
-func attendInBlocks() func(bool) { return nil }
+// cpuKernels are none, as this build has no llama.cpp.
+func cpuKernels() kernelChoice { return kernelChoice{} }
 
 // engineVersion says that there is none.
 func engineVersion() string { return "none" }

@@ -29,6 +29,7 @@ import (
 	"github.com/ollama/ollama/llama"
 
 	_ "realign/internal/decode/llamacpp/attention" // in the place of ggml's on the CPU
+	_ "realign/internal/decode/llamacpp/products"  // likewise
 	"realign/internal/fault"
 	"realign/internal/gpu"
 )

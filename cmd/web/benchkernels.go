@@ -7,16 +7,16 @@ import (
 	"realign/internal/decode"
 )
 
-// attention compares the kernel that attends over the cache in blocks of keys and its plain twin, for prompts of so many tokens and for
-// tokens after them. usual: whether everything else has blocks.
-func (r *benchRun) attention(inBlocks func(bool), usual bool, lengths []int) (list []timed) {
-	if inBlocks == nil {
+// kernels compares a kernel of this program with its plain twin, for prompts of so many tokens and for tokens after them. use says which
+// to use, and is nil where there is one only; usual: what everything else has.
+func (r *benchRun) kernels(use func(bool), usual bool, lengths []int) (list []timed) {
+	if use == nil {
 		return nil
 	}
-	with := func(blocks bool, requests ...decode.Request) func() error {
+	with := func(own bool, requests ...decode.Request) func() error {
 		return func() error {
-			inBlocks(blocks)
-			defer inBlocks(usual)
+			use(own)
+			defer use(usual)
 			return r.run(requests...)
 		}
 	}
