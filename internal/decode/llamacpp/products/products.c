@@ -348,11 +348,11 @@ ALWAYS void blocks_of_256(const job *j, const tile *t, int rows, int columns) {
 	}
 }
 
-// A kernel for tiles of so many rows by so many columns, or fewer of these, and for how many columns in all it is faster than ggml's: ggml
-// has tiles of its own for several columns of some formats.
+// A kernel for tiles of so many rows by so many columns, or fewer of these, and for how many columns in all it is faster than ggml's: for
+// some formats ggml has tiles of its own, which for many columns, as those of a prompt, are as fast.
 typedef struct {
 	void (*multiply)(const job *, const tile *, int64_t columns);
-	int64_t rows, columns, least, most;
+	int64_t rows, columns, most;
 } kernel;
 
 #define KERNEL(name, most_columns, multiply_tile, ...) \
@@ -372,22 +372,13 @@ typedef struct {
 		} \
 	}
 KERNEL(q4_1, 3, blocks_of_32, Q4_1, 8)
+KERNEL(q5_0, 3, blocks_of_32, Q5_0, 8)
 KERNEL(q5_1, 3, blocks_of_32, Q5_1, 8)
+KERNEL(q8_0, 3, blocks_of_32, Q8_0, 8)
 KERNEL(q6_k, 4, blocks_of_256, 4)
 
-static void multiply_q5_0(const job *j, const tile *t, int64_t columns) {
-	(void) columns;
-	blocks_of_32(j, t, Q5_0, 8, 1);
-}
-
-static void multiply_q8_0(const job *j, const tile *t, int64_t columns) {
-	(void) columns;
-	blocks_of_32(j, t, Q8_0, 8, 1);
-}
-
-static const kernel q4_1 = {multiply_q4_1, 8, 3, 1, INT64_MAX}, q5_1 = {multiply_q5_1, 8, 3, 1, INT64_MAX};
-static const kernel q5_0 = {multiply_q5_0, 8, 1, 1, 1}, q8_0 = {multiply_q8_0, 8, 1, 1, 1};
-static const kernel q6_k = {multiply_q6_k, 4, 4, 2, INT64_MAX};
+static const kernel q4_1 = {multiply_q4_1, 8, 3, INT64_MAX}, q5_1 = {multiply_q5_1, 8, 3, INT64_MAX}, q6_k = {multiply_q6_k, 4, 4, INT64_MAX};
+static const kernel q5_0 = {multiply_q5_0, 8, 3, 32}, q8_0 = {multiply_q8_0, 8, 3, 32};
 
 // The kernel for a product in these formats, or NULL: then ggml's.
 static const kernel *kernel_of(int weights, int activations, int64_t columns) {
@@ -400,7 +391,7 @@ static const kernel *kernel_of(int weights, int activations, int64_t columns) {
 	};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		if (all[i].weights == weights && all[i].activations == activations) {
-			return columns >= all[i].by->least && columns <= all[i].by->most ? all[i].by : NULL;
+			return columns <= all[i].by->most ? all[i].by : NULL;
 		}
 	}
 	return NULL;

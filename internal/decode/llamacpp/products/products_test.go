@@ -104,7 +104,7 @@ func TestTakesGgmlsPlace(t *testing.T) {
 		columns int
 	}
 	for p, want := range map[product]bool{ // none of which ggml has in that function
-		{"Q4_1", 1}: true, {"Q4_1", 300}: true, {"Q5_1", 1}: true, {"Q5_1", 2}: true, {"Q5_0", 1}: true, {"Q8_0", 1}: true, {"Q6_K", 2}: true, {"Q6_K", 1}: false, {"Q4_K", 2}: false, {"F16", 1}: false,
+		{"Q4_1", 1}: true, {"Q4_1", 300}: true, {"Q5_1", 1}: true, {"Q5_1", 2}: true, {"Q5_0", 1}: true, {"Q8_0", 1}: true, {"Q6_K", 1}: true, {"Q6_K", 300}: true, {"Q4_K", 2}: false, {"F16", 1}: false,
 	} {
 		for _, on := range []bool{false, true} {
 			products.InTiles(on)
@@ -149,7 +149,7 @@ func TestColumnsAreTheirOwn(t *testing.T) {
 func BenchmarkProducts(b *testing.B) {
 	needsTiles(b)
 	b.Cleanup(func() { products.InTiles(true) })
-	for kind, all := range map[string][]int{"Q4_1": {1, 2, 8, 256}, "Q5_0": {1}, "Q8_0": {1}, "Q6_K": {2, 8, 256}} { // where tiles are taken
+	for kind, all := range map[string][]int{"Q4_1": {1, 2, 8, 256}, "Q5_0": {1, 2, 8}, "Q8_0": {1, 2, 8}, "Q6_K": {1, 2, 8, 256}} { // where tiles are taken
 		for _, columns := range all {
 			n := made(productstest.Node{Width: 1536, Rows: 576, Columns: columns}, kind)
 			g := n.Graph()
