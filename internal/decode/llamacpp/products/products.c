@@ -423,7 +423,7 @@ bool __wrap_llamafile_sgemm(const struct ggml_compute_params *params, int64_t ro
 	int64_t threads = params->nth, share = rows;
 	if (threads > 1) { // a few for each, of whole tiles
 		share = (rows / (4 * threads) + ROWS - 1) / ROWS * ROWS;
-		share = share < ROWS ? ROWS : share > 4 * BAND ? 4 * BAND : share;
+		share = share < ROWS ? ROWS : share > 32 * BAND ? 32 * BAND : share;
 	}
 	// ggml has set the counter of shares for the first matrix of a batch only, which is where the work space begins.
 	bool counted = threads > 1 && activations == params->wdata;
