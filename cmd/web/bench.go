@@ -27,8 +27,8 @@ type benchCommand struct {
 	Pairs  int      `default:"20" help:"Times that each of two things is timed, in turns."`
 	Exact  []int    `default:"2,4,8,16" placeholder:"N,…" help:"Particles whose cost is measured, under as many seeds as --pairs says."`
 	Tokens int      `default:"100" help:"Tokens of a lane; maps have 40."`
-	Prompt int      `default:"400" placeholder:"N" help:"Tokens of the prompt of the tables memory and attention; large pairs are measured with 4000."`
-	Long   []int    `placeholder:"N,…" help:"Also compare kernels of attention, and one pass and two contexts, after histories of so many tokens."`
+	Prompt int      `default:"400" placeholder:"N" help:"Tokens of the prompt of the tables memory, attention and products; large pairs are measured with 4000."`
+	Long   []int    `placeholder:"N,…" help:"Also compare kernels of attention and of products, and one pass and two contexts, after histories of so many tokens."`
 	Only   []string `placeholder:"TABLE,…" enum:"bare,rows,models,onepass,memory,attention,products,drafts,lanes,prefix,map,score,exact,busy,start,api" help:"Tables to print: ${enum}. Default: all."`
 }
 
